@@ -139,7 +139,7 @@ def draw_drive(
     return np.concatenate(parts), pieces, mean_s
 
 
-def of_stretches(timeline: Timeline) -> Floats:
+def span_probabilities(timeline: Timeline) -> Floats:
     """Return the probability of each window's span."""
     spans = [np.full(span.n_windows, span.probability) for span in timeline.spans]
     return np.concatenate(spans)
@@ -180,7 +180,7 @@ def methods(
         yield f"{smooth}, not divided", smoothed(p, stated_s, divide=False, smooth=smooth)
 
 
-class Kept(NamedTuple):
+class DriveResult(NamedTuple):
     """The scores of a drive and facts on each of its windows."""
 
     scores: list[float]
@@ -189,7 +189,7 @@ class Kept(NamedTuple):
 
 def run(
     signals: Signals, random_states: list[int], n_draws: int, n_folds: int, one_group: bool
-) -> Iterator[tuple[str, str, Kept]]:
+) -> Iterator[tuple[str, str, DriveResult]]:
     """Yield hop, method and scores of each drive."""
     for state in random_states:
         folds = StratifiedGroupKFold(5, shuffle=True, random_state=state)
@@ -221,13 +221,15 @@ def run(
                         index = np.searchsorted(timeline.classes, timeline.labels)
                         sure = timeline.probabilities[np.arange(len(index)), index]
                         rows = np.stack(
-                            [sure, of_stretches(timeline), timeline.labels == truth, truth]
+                            [sure, span_probabilities(timeline), timeline.labels == truth, truth]
                         )
-                        yield name, method, Kept(scores, rows)
+                        yield name, method, DriveResult(scores, rows)
             print(f"random state {state}, fold {fold}", flush=True)
 
 
-def summarize(kept: dict[tuple[str, str], list[Kept]], shares: Floats) -> list[dict[str, Any]]:
+def summarize(
+    kept: dict[tuple[str, str], list[DriveResult]], shares: Floats
+) -> list[dict[str, Any]]:
     """Return a row for each hop and method."""
     rows = []
     for (hop, method), drives in kept.items():
@@ -274,7 +276,7 @@ def table_of(
     """Return the rows of a set."""
     of_robots = name == "simulated"
     signals = read_surfaces() if of_robots else read_terrains(options.borealtc, name)
-    kept: dict[tuple[str, str], list[Kept]] = defaultdict(list)
+    kept: dict[tuple[str, str], list[DriveResult]] = defaultdict(list)
     for hop, method, drive in run(signals, options.random_states, n_draws, n_folds, of_robots):
         kept[hop, method].append(drive)
     shares = np.bincount(signals.y) / len(signals.y)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy.data import Places, Windows, load
+from accuracy.data import LabeledWindows, Places, load
 from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
 from common.results_file import write_results
@@ -60,7 +60,7 @@ np.savez(sys.argv[2], version=cleanlab.__version__, **found)
 
 
 def plant(
-    windows: Windows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
+    windows: LabeledWindows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the labels with a share of them made wrong."""
     rng = np.random.default_rng(seed)
@@ -77,7 +77,9 @@ def plant(
     return wrong
 
 
-def user_way(kind: str, windows: Windows, y: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+def peer_probabilities(
+    kind: str, windows: LabeledWindows, y: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
     """Return out-of-fold probabilities computed with scikit-learn alone."""
     model: Any
     if kind == "boosting":
@@ -95,9 +97,9 @@ def user_way(kind: str, windows: Windows, y: NDArray[np.int64], seed: int) -> ND
     return np.asarray(predicted if kind == "boosting" else softmax(predicted, axis=1))
 
 
-def confused_classes(windows: Windows) -> NDArray[np.int64]:
+def confused_classes(windows: LabeledWindows) -> NDArray[np.int64]:
     """Return for each class the one with which it is confused most often."""
-    probability = user_way("ridge", windows, windows.y, 0)
+    probability = peer_probabilities("ridge", windows, windows.y, 0)
     n_classes = probability.shape[1]
     mean = np.array([probability[windows.y == k].mean(axis=0) for k in range(n_classes)])
     np.fill_diagonal(mean, 0.0)
@@ -122,14 +124,14 @@ def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
     return float(wrong[first].mean())
 
 
-def of_groups(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+def group_means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean of each group."""
     member = np.unique(groups, return_inverse=True)[1]
     return np.bincount(member, values) / np.bincount(member)
 
 
 def measure(
-    windows: Windows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
+    windows: LabeledWindows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
 ) -> dict[str, Any]:
     """Return the precision of every method; `whole` judges recordings, not windows."""
     seen: list[NDArray[np.float64]] = []
@@ -161,7 +163,7 @@ def measure(
             return precision(badness, wrong)
         assert windows.groups is not None
         return precision(
-            of_groups(badness, windows.groups), of_groups(1.0 * wrong, windows.groups) > 0.5
+            group_means(badness, windows.groups), group_means(1.0 * wrong, windows.groups) > 0.5
         )
 
     def by_row(of: Any) -> NDArray[np.float64]:
@@ -172,7 +174,7 @@ def measure(
     precisions = {}
     if whole:
         assert windows.groups is not None
-        n_wrong = int((of_groups(1.0 * wrong, windows.groups) > 0.5).sum())
+        n_wrong = int((group_means(1.0 * wrong, windows.groups) > 0.5).sum())
         named = [wrong[windows.groups == recording.group].any() for recording in ranking.recordings]
         precisions["ours"] = float(sum(named[:n_wrong]) / n_wrong)
         row |= {"n": len(np.unique(windows.groups)), "n_wrong": n_wrong, "n_named": len(named)}
@@ -194,9 +196,9 @@ def measure(
         row["right_class_named"] = float(named_right.mean()) if hit.any() else None
     if python is not None:
         started = time.perf_counter()
-        boosting = user_way("boosting", windows, y, seed)
+        boosting = peer_probabilities("boosting", windows, y, seed)
         row["boosting_s"] = time.perf_counter() - started
-        ridge = user_way("ridge", windows, y, seed)
+        ridge = peer_probabilities("ridge", windows, y, seed)
         for name, p in (("ours", seen[0]), ("boosting", boosting), ("ridge", ridge)):
             row["cleanlab"], scores = ask_cleanlab(python, y, p)
             for score, quality in scores.items():
@@ -216,7 +218,10 @@ def plans() -> list[tuple[str, str, float, int]]:
 def page_tables(rows: list[dict[str, Any]]) -> str:
     """Return tables in percent: means over seeds (docs/label_errors.md), and over sets."""
     of_sets = [
-        (f"{name} | {kind}", [row for row in rows if is_of(row, kind, 0.1) and row["set"] == name])
+        (
+            f"{name} | {kind}",
+            [row for row in rows if has_errors_of(row, kind, 0.1) and row["set"] == name],
+        )
         for name in SETS
         for kind in KINDS
     ]
@@ -224,11 +229,15 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
         name
         for name in SETS
         if all(
-            any(is_of(r, "random", share) and r["set"] == name for r in rows) for share in SHARES
+            any(has_errors_of(r, "random", share) and r["set"] == name for r in rows)
+            for share in SHARES
         )
     ]
     of_shares = [
-        (f"{share:.0%} | {kind}", [r for r in rows if is_of(r, kind, share) and r["set"] in every])
+        (
+            f"{share:.0%} | {kind}",
+            [r for r in rows if has_errors_of(r, kind, share) and r["set"] in every],
+        )
         for share in sorted(SHARES)
         for kind in KINDS
     ]
@@ -237,7 +246,7 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def is_of(row: dict[str, Any], kind: str, share: float) -> bool:
+def has_errors_of(row: dict[str, Any], kind: str, share: float) -> bool:
     """Return whether errors of a kind and a share were planted in a row."""
     return (row["kind"], row["share"]) == (kind, share)
 
@@ -282,7 +291,7 @@ def main() -> None:
     rows = list(read_lines(args.rows))
     done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
     places = Places(args.borealtc, args.seglearn, args.aeon)
-    loaded: dict[str, tuple[Windows, NDArray[np.int64]]] = {}
+    loaded: dict[str, tuple[LabeledWindows, NDArray[np.int64]]] = {}
     for name, kind, share, seed in plans():
         if name not in args.sets or (name, kind, share, seed) in done:
             continue

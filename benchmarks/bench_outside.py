@@ -70,7 +70,7 @@ def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSe
     return windows_by_speed
 
 
-def numbers(y: Any, groups: Any) -> NDArray[np.int64]:
+def numbers_in_class(y: Any, groups: Any) -> NDArray[np.int64]:
     """Return the number of each window's recording within its class, in the order of names."""
     number = {
         name: i for k in np.unique(y) for i, name in enumerate(np.unique(groups[y == k]).tolist())
@@ -87,12 +87,12 @@ def real_splits(name: str, folder: Path, part: str) -> Iterator[Split]:
     recordings = read_recordings(folder, time_column="time", **files)
     rate_hz = 6.5 if name == "motor" else 50.0
     windows, faster = cut(recordings, rate_hz), at_speeds(recordings, rate_hz)
-    is_development = numbers(windows.y, windows.groups) % 2 == 0
+    is_development = numbers_in_class(windows.y, windows.groups) % 2 == 0
     if part == "development":
         windows = windows.take(np.flatnonzero(is_development))
         is_development[:] = False
         is_development = is_development[: len(windows)]
-    fold = numbers(windows.y, windows.groups) % N_FOLDS
+    fold = numbers_in_class(windows.y, windows.groups) % N_FOLDS
     for k in range(N_FOLDS):
         test = windows.take(np.flatnonzero((fold == k) & ~is_development))
         if len(test):
@@ -130,7 +130,7 @@ def changed(X: Floats, channel: Any, values: Any) -> Floats:
     return changed
 
 
-def judges(train: Floats) -> dict[str, Any]:
+def make_detectors(train: Floats) -> dict[str, Any]:
     """Return, by method, a function that marks the windows (n, t, c) outside the training."""
 
     def full(X: Floats) -> NDArray[np.int64]:
@@ -190,7 +190,7 @@ def main() -> None:
             splits = [simulated_split(args.part, is_other=name == "other robots")]
         masks_by_fault: dict[str, dict[str, list[Any]]] = {}
         for split in splits:
-            judge = judges(split.train.X)
+            judge = make_detectors(split.train.X)
             for fault, X in planted(split):
                 for method in METHODS if len(X) else ():
                     masks_by_fault.setdefault(fault, {}).setdefault(method, []).append(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from common.results_file import RESULTS, write_results
-from remedies.problems import PROBLEMS, Data
+from remedies.problems import PROBLEMS, ProblemData
 from remedies.rows import MEASURES, ROWS, Row
 from sklearn.exceptions import ConvergenceWarning
 
@@ -48,7 +48,7 @@ PLAIN = {  # a single training of only the LSTM, without any remedy
 }
 
 
-def fit(data: Data, seed: int, **arguments: Any) -> Any:
+def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
     """Fit a small network; the argument `fit` names further arguments of the method `fit`."""
     fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)

@@ -34,7 +34,7 @@ from diagnosis.fits import Fit, Settings, fit
 from diagnosis.resets import HARMED, all_defaults
 from diagnosis.score import mcnemar
 from diagnosis.windows import SETS, draw_windows
-from verdict.data import Parts, available
+from verdict.data import DrawnParts, available
 from verdict.rates import wilson
 
 FIRST_DRAW, N_DRAWS = 300, 40
@@ -66,11 +66,11 @@ def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def _mean_level(parts: Parts, settings: Settings) -> float:
+def _mean_level(parts: DrawnParts, settings: Settings) -> float:
     return float(np.mean([fit(parts, settings, 900 + k).level for k in range(N_REFITS)]))
 
 
-def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> dict[str, Any]:
+def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float) -> dict[str, Any]:
     """Fit a run, probe it, and fit the adopted settings and those of simple rules."""
     run = fit(parts, settings, seed)
     report = run.classifier.fluctuation_
@@ -110,7 +110,7 @@ def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> 
     }
 
 
-def search(parts: Parts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
+def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
     """Draw settings for so many seconds; return the best ones and the number of trials."""
     rng = np.random.default_rng([6, seed, len(parts.train)])
     ends, best, n_tried = time.perf_counter() + seconds, _seen(run, parts), 0
@@ -126,7 +126,7 @@ def search(parts: Parts, run: Fit, seconds: float, seed: int) -> tuple[Settings,
     return best_settings, n_tried
 
 
-def _seen(run: Fit, parts: Parts) -> float:
+def _seen(run: Fit, parts: DrawnParts) -> float:
     """Return the accuracy on the validation windows, the only one that a user knows."""
     if not hasattr(run.classifier, "module_"):
         return 0.0

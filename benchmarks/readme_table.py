@@ -65,7 +65,7 @@ def fit_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Time of the other over that of `fit`, on {' / '.join(map(_on, threads))}: geometric"
+            f"Time of the peer relative to `fit`, on {' / '.join(map(_on, threads))}: geometric"
             f" means over batches of {', '.join(map(str, batches))}. {_environment(results)}",
         )
     )
@@ -88,10 +88,10 @@ def preprocessing_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Time of the other over ours, float64, one thread."
+            "Time of the other library relative to ours, float64, one thread."
             f" Cutting {memory['input'] / 1e6:.0f} MB into"
-            f" {memory['result'] / 1e6:.0f} MB of scaled windows held"
-            f" {memory['peak_beyond_input'] / 1e6:.0f} MB beyond the input at its peak."
+            f" {memory['result'] / 1e6:.0f} MB of scaled windows needed at most"
+            f" {memory['peak_beyond_input'] / 1e6:.0f} MB in addition to the input."
             f" {facts['processor']}, {facts['isa']}, numpy {facts['numpy']}, scipy"
             f" {facts['scipy']}, soxr {facts['soxr']}.",
         )
@@ -104,12 +104,12 @@ def estimator_table(results: dict) -> str:
     for row in results["rows"]:
         shape = " x ".join(map(str, row["shape"]))
         batch = f", {row['batch']}" if "batch" in row else ""
-        beyond = f", {row['overhead_us']:.0f} us beyond it" if "overhead_us" in row else ""
+        beyond = f", {row['overhead_us']:.0f} us slower" if "overhead_us" in row else ""
         lines.append(
             f"| {row['what']}{beyond} | {row['against']} | {shape}{batch} | {row['ratio']:.2f}x"
             f" | {row['ratio_p10']:.2f} to {row['ratio_p90']:.2f} |"
         )
-    return "\n".join((*lines, "", f"Time of the other over ours. {_environment(results)}"))
+    return "\n".join((*lines, "", f"Time of the other relative to ours. {_environment(results)}"))
 
 
 JUDGES = ("ours", "ours, from the curve alone", "AutoTrainer", "UMLAUT, overfitting only")
@@ -174,10 +174,10 @@ def accuracy_table(results: dict) -> str:
     lines += costs
     all_whole = all(row["complete"] for row in scores)
     note = (
-        f"The best of each line is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
+        f"The best value of each line is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
         f" {_against_best([row for row in results['rows'] if row['what'] == 'difference'])}"
         f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
-        " Seconds are of one thread on a machine that did other work, so they show orders of"
+        " Seconds were measured on one thread of a busy machine and show only orders of"
         f" magnitude. {_environment(results)}"
     )
     return "\n".join((*lines, "", note))
@@ -190,8 +190,8 @@ def _against_best(pairs: list[dict]) -> str:
         if row["low"] > 0 or row["high"] < 0
     ]
     return (
-        f"Of {len(pairs)} differences between the defaults and the best of the others, in pairs,"
-        f" the 95 % interval leaves out 0 on: {', '.join(clear) or 'none'}."
+        f"In {len(pairs)} paired comparisons of the defaults with the best other method, the 95 %"
+        f" interval of the difference excludes 0 on: {', '.join(clear) or 'none'}."
     )
 
 
@@ -200,10 +200,10 @@ def _against_each(rows: list[dict]) -> str:
     for row in rows:
         lead, error = 100 * row["difference"], 100 * row["standard_error"]
         of_n.setdefault(row["n"], []).append(f"{METHODS[row['peer']]} {lead:+.1f} ({error:.1f})")
-    parts = [f"in the mean of {n} sets {', '.join(each)}" for n, each in of_n.items()]
+    parts = [f"over {n} sets {', '.join(each)}" for n, each in of_n.items()]
     return (
-        "The defaults minus each of the others, in points, and the standard error over sets:"
-        f" {'; '.join(parts) or 'not known'}."
+        "Mean difference of the defaults from each other method in points, with the standard error"
+        f" over sets in brackets: {'; '.join(parts) or 'unknown'}."
     )
 
 
@@ -265,7 +265,7 @@ def _verdict_line(results: dict) -> str:
 def _repair_line(results: dict) -> str:
     rows = {row["repair"]: row for row in results["rows"]}
     lines = [
-        "- **Repair** of bad runs, and how many of all runs, good ones too, get less accurate",
+        "- **Repair** of bad runs, and the number of runs, good or bad, that get less accurate",
         "  ([how this was measured](docs/benchmarks.md#repairs)):",
         "",
         "  | | repaired | accuracy before and after | less accurate |",
@@ -274,7 +274,7 @@ def _repair_line(results: dict) -> str:
     for name, words in (
         ("the defaults plus features", "the defaults plus features, `SensorLSTMClassifier()`"),
         ("probe", "`probe`"),
-        ("random search", "random search, as long as `probe`"),
+        ("random search", "random search for the same time as `probe`"),
     ):
         row = rows[name]
         (n_repaired, n_bad), n_good = row["repaired"], row["good_harmed"][1]
@@ -306,9 +306,9 @@ def repair_table(results: dict) -> str:
     probe = rows["probe"]
     note = (
         f"{probe['repaired'][1]} bad and {probe['good_harmed'][1]} good runs, on"
-        f" {len(facts['draws'])} draws of windows from {len(facts['data'])} sets. The best known"
-        f" settings give the bad runs' data {100 * probe['accuracy_best']:.0f} % on average. In"
-        " brackets the 95 % interval (Wilson). `probe` against random search: p ="
+        f" {len(facts['draws'])} draws of windows from {len(facts['data'])} sets. With the best"
+        f" known settings, bad runs would reach {100 * probe['accuracy_best']:.0f} % on average."
+        " Brackets contain 95 % intervals (Wilson). `probe` against random search: p ="
         f" {probe['p']:.2g} (McNemar). {_environment(results)}"
     )
     return "\n".join((*lines, "", note))
@@ -349,9 +349,9 @@ def diagnosis_table(results: dict) -> str:
     note = (
         f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
         f" The fitted guess from the configuration learned from {learned['runs']} runs on"
-        f" {len(learned['data'])} other data sets. In brackets 95 % intervals (Wilson); p of"
-        f" McNemar's test against the second column, of sick data against the report."
-        " `benchmarks/results/diagnosis.json` has subsets, other seeds and what resets repair."
+        f" {len(learned['data'])} other data sets. Brackets contain 95 % intervals (Wilson); p is"
+        " from McNemar's test against the second column, or for sick data against the report."
+        " `benchmarks/results/diagnosis.json` has subsets, other seeds and the effect of resets."
         f" {_environment(results)}"
     )
     return "\n".join(
@@ -377,7 +377,7 @@ def level_table(results: dict) -> str:
             cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
         lines.append(f"| {what} | {' | '.join(cells)} |")
     facts = results["environment"]
-    note = f"{facts['runs']} runs of {len(facts['draws'])} draws; in brackets 95 % intervals"
+    note = f"{facts['runs']} runs of {len(facts['draws'])} draws; brackets contain 95 % intervals"
     return "\n".join((*lines, "", f"{note} (Clopper and Pearson). {_environment(results)}"))
 
 
@@ -428,7 +428,7 @@ SENSORS = {  # labels of the rows in the table
     "expected without motors": "that model without motors",
     "expected without inertial unit": "that model without the inertial unit",
     "gaps in windows": "that model, with gaps of a second in every five of each sensor",
-    "gaps in recordings": "the same, with such gaps in training, too",
+    "gaps in recordings": "the same, with gaps in training, too",
     "inertial unit alone": "the inertial unit alone",
     "motors alone": "the motors alone",
     "zeros without motors": "the model of both, given zeros for the motors",
@@ -452,7 +452,7 @@ def sensors_table(results: dict) -> str:
 def failures_table(results: dict) -> str:
     """Return the accuracy with failed sensors, unchanged and with missing="outside"."""
     rows = {row["what"]: row for row in results["rows"]}
-    lines = ['| four folds | as it comes | `missing="outside"` |', "|---|---|---|"]
+    lines = ['| four folds | not masked | `missing="outside"` |', "|---|---|---|"]
     for name in (name for name in rows if f"masked {name}" in rows):
         before, after = (100 * rows[row_name]["accuracy"] for row_name in (name, f"masked {name}"))
         lines.append(f"| {name} | {before:.1f} % | {after:.1f} % |")
@@ -484,7 +484,7 @@ def gpu_table(quick: dict, models: dict) -> str:
             modes = (mode for mode in ("eager", "graph") if mode in of_mode)
             cells.append(" / ".join(of_mode[mode] for mode in modes))
         lines.append(f"| {' x '.join(map(str, shape))} | {' | '.join(cells)} |")
-    lines += ["", "| models side by side, N x T x C x H | batch | loop of Python | graphs |"]
+    lines += ["", "| models side by side, N x T x C x H | batch | Python loop | CUDA graphs |"]
     lines.append("|---" * 4 + "|")
     row_of = {(tuple(r["shape"]), r["batch"], r["mode"]): r for r in models["rows"]}
     for shape, batch in dict.fromkeys((shape, batch) for shape, batch, _ in row_of):
@@ -496,8 +496,8 @@ def gpu_table(quick: dict, models: dict) -> str:
         (
             *lines,
             "",
-            "Above 1x sensorseq is faster. Of each shape first as Python calls it, then captured in"
-            f" a CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
+            "Above 1x sensorseq is faster. For each shape: called from Python, then captured in a"
+            f" CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
             f" cuDNN {facts['cudnn']}, commit {facts['commit']}.",
         )
     )

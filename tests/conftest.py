@@ -1,4 +1,4 @@
-"""Fixed seeds, and a report that begins with what was really tested."""
+"""Fixed seeds, and a report that begins with the versions that were actually tested."""
 
 import importlib.util
 import os
@@ -14,25 +14,25 @@ import pytest
 
 try:
     from hypothesis import HealthCheck, settings
-except ImportError:  # a bare machine with a GPU has none, and tests/gpu needs none
+except ImportError:  # may be missing on a bare machine with a GPU; tests/gpu does not need it
     settings = None
 
 sys.path.append(str(Path(__file__).parent / "rounding"))
 import rounding_plugin as rounding
 
-# scikit-learn's array-API checks run only where scipy was told so before its import
+# scikit-learn's array-API checks run only if this is set before scipy is imported
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell that starts the tests in the background ignores Ctrl-C, which tests of interrupts send.
+# A shell that starts the tests in the background makes them ignore Ctrl-C, which some tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How many inputs a test of drawn inputs gets: `dev` while one works, `ci` before a change lands,
+# The number of drawn inputs per test: `dev` during development, `ci` before a change is merged,
 # `fuzz` to look for new failures. The first two draw the same inputs each time.
 if settings is not None:
-    # a loaded machine is no fault of the test
+    # a slow test on a busy machine is not a failure
     patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
     settings.register_profile("dev", max_examples=10, derandomize=True, **patient)
     settings.register_profile("ci", max_examples=40, derandomize=True, **patient)
@@ -84,7 +84,7 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def few_features() -> Iterator[None]:
-    """Let the fits of a module learn few features, for which probes and compilers take less."""
+    """Let the fits of a module learn few features, so that probes and compilers are faster."""
     from fits import learn_few_features
 
     with pytest.MonkeyPatch.context() as patch:
@@ -94,25 +94,25 @@ def few_features() -> Iterator[None]:
 
 @pytest.fixture
 def without_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that makes a module one that cannot be imported."""
+    """Return a function that makes the import of a module fail."""
     return lambda name: monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.fixture
 def two_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the second interrupt of this test be soon after the first on a busy machine, too."""
+    """Accept the second interrupt of this test as soon after the first, even on a busy machine."""
     monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)
 
 
 @pytest.fixture
 def lstm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the networks have a weight, also where they add nothing to the features."""
+    """Give the networks a weight even if they add nothing to the features."""
     _change_lstm_weight(monkeypatch, lambda weight: max(weight, 0.1))
 
 
 @pytest.fixture
 def lstm_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the networks have weight 0."""
+    """Give the networks weight 0."""
     _change_lstm_weight(monkeypatch, lambda weight: 0.0)
 
 

@@ -69,7 +69,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "onnx": ("export/graph.py",),
     "onnxruntime": ("export/to_onnx.py",),
 }
-# Arguments that hold what users hand in, and results that are made of it: values of any type.
+# Arguments with values of any type from users, and results that contain them.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes cut value values default names keras_model
                 in_order open_windows recording_id transform fit_transform inverse_transform
@@ -125,7 +125,7 @@ def test_imports_point_downwards_and_stay_at_home():
 
 
 def test_files_import_one_another_one_way():
-    """Imports for types alone and in functions count, too; what a package exports does not."""
+    """Imports only for types and in functions count, too; exports of a package do not."""
     paths = sorted((ROOT / "sensorseq").rglob("[a-z_]*.py"))
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     known = {name for name in names.values() if not name.endswith("__init__")}
@@ -140,7 +140,7 @@ def test_files_import_one_another_one_way():
         if name in known
     }
     assert any(graph.values())
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 def test_the_parts_of_the_diagnosis_import_one_another_one_way():
@@ -160,7 +160,7 @@ def test_the_parts_of_the_diagnosis_import_one_another_one_way():
 
 
 def imports_anywhere(path):
-    """Yield what a module imports, in functions and for its types, too."""
+    """Yield the imports of a module, including those in functions and for types."""
     for node in imports_of(path):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -180,13 +180,13 @@ def test_only_bindings_see_a_framework():
 
 
 def is_bare(annotation):
-    """Whether an annotation says nothing: `Any` or `object`, alone or in a union."""
+    """Return whether an annotation is `Any` or `object`, alone or in a union."""
     parts = "" if annotation is None else ast.unparse(annotation)
     return not {"Any", "object"}.isdisjoint(part.strip() for part in parts.split("|"))
 
 
 def untyped(node, name):
-    """Yield what a function or the public part of a class leaves untyped, as names."""
+    """Yield the names of untyped parts of a function or of the public part of a class."""
     if isinstance(node, ast.ClassDef):
         for part in node.body:
             own = getattr(part, "name", "")
@@ -202,7 +202,7 @@ def untyped(node, name):
 
 
 def untyped_crossings(trees):
-    """Yield what is untyped where one package imports it from another; trees by module name."""
+    """Yield untyped objects that one package imports from another; trees by module name."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)
@@ -236,7 +236,7 @@ def test_what_crosses_packages_is_typed():
 
 
 def test_only_values_of_files_are_cast():
-    """A cast of an object of ours would hide what it lacks."""
+    """A cast of one of our objects would hide missing attributes."""
     files = (ROOT / "sensorseq").rglob("*.py")
     found = {path for path in files if "typing.cast" in imported_names(path)}
     assert {path.relative_to(ROOT / "sensorseq").as_posix() for path in found} == {

@@ -1,4 +1,4 @@
-"""What a notebook shows of results: a line, and a table."""
+"""The display of results in a notebook: a line, and a table."""
 
 import numpy as np
 import pytest

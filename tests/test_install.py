@@ -1,4 +1,4 @@
-"""What is installed: every package and its files, without a compiler, on old systems."""
+"""The installation: every package and its files, without a compiler, on old systems."""
 
 import platform
 import re
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
 NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
 LINKED = ("gcc", "zig", "numpy", "pybind11")  # the runtime has the first two
-# of torch's own wheels from 2.11 on, as an older system has no torch; of Ubuntu 20.04
+# glibc of torch's wheels since 2.11 (older systems have no torch), and of Ubuntu 20.04
 NEWEST_SYSTEM = {"x86_64": (2, 28), "aarch64": (2, 31)}
 
 

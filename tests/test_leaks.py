@@ -1,8 +1,8 @@
 """Attempts to let held-out windows into training: each is refused, reported, or without effect.
 
-To add one: write a function that makes the attempt, and list it in `REFUSED` with the words of the
-error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_EFFECT` when nothing
-that is learned may depend on the windows it spoils.
+To add one: write a function that makes the attempt, and list it in `REFUSED` with the text of the
+error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_EFFECT` if nothing
+learned may depend on the windows that it spoils.
 """
 
 import functools
@@ -33,7 +33,7 @@ HOP_S, WINDOW_S = 0.5, 1.0
 
 
 def recordings(n=12, seconds=9.0, seed=0):
-    """Recordings of two robots' worth of surfaces, at 20 Hz; three of four are of one class."""
+    """Recordings of two robots on surfaces, at 20 Hz; three of four have the same class."""
     rng = np.random.default_rng(seed)
     made = []
     for index in range(n):
@@ -48,7 +48,7 @@ def recordings(n=12, seconds=9.0, seed=0):
 
 @functools.cache
 def unsplit(hop_s=HOP_S):
-    """Return windows that every attempt begins with, so none may write to them."""
+    """Return the windows that all attempts share, so none may write to them."""
     return PreparePipeline(window_s=WINDOW_S, hop_s=hop_s, split=None).prepare(recordings())
 
 
@@ -121,7 +121,7 @@ def augmented_copies_of_training_windows_in_validation():
 
 
 def _with_a_test_recording_copied_from_train(change):
-    """A recording of train is recorded "again", under another name, and tested on."""
+    """A training recording is copied under another name into the test part."""
     windows = split()
     name = windows.recording_id[rows(windows, "train")[0]]
     again = windows.take(windows.recording_id == name)
@@ -217,7 +217,7 @@ def _write_logs(folder):
 
 
 def _prepare_until_something_leaks(folder):
-    for seed in range(20):  # two recordings come apart sooner or later
+    for seed in range(20):  # two recordings diverge sooner or later
         prepare(folder, folder / "w.h5", window_s=WINDOW_S, random_state=seed)
         report = inspect_leakage(folder / "w.h5")
         if report:
@@ -226,7 +226,7 @@ def _prepare_until_something_leaks(folder):
 
 
 def a_piece_of_a_recording_under_another_name(tmp_path):
-    """The log from its seventh sample on, with its clock set back."""
+    """The log from its seventh sample on, with its clock reset."""
     _write_logs(tmp_path)
     head, *lines = (tmp_path / "ice/run_00.csv").read_text().splitlines()
     stamps, values = zip(*(line.split(",", 1) for line in lines), strict=True)
@@ -323,7 +323,7 @@ def fit_with_a_group_in_two_parts():
 def _split_by(by, embargo_s=None):
     steps = PreparePipeline(window_s=WINDOW_S, hop_s=HOP_S, split_by=by, embargo_s=embargo_s)
     windows = steps.prepare(recordings(seconds=20.0))
-    assert model().fit(windows).n_iter_ == 3  # as it was made it is taken
+    assert model().fit(windows).n_iter_ == 3  # unchanged, it is accepted
     return windows
 
 
@@ -400,11 +400,11 @@ def test_the_attempt_is_refused(attempt, words):
         attempt()
 
 
-# Without effect: what is learned stays the same to the last bit
+# Without effect: everything learned stays the same to the last bit
 
 
 def spoilt(part, garbage):
-    """The windows of `split`, those of one part (None: of none) holding garbage."""
+    """The windows of `split`, with garbage in one part (None: in none)."""
     windows = split()
     X = windows.X.copy()
     noise = np.random.default_rng(1).normal(5, 9, X.shape).astype(np.float32)
@@ -414,7 +414,7 @@ def spoilt(part, garbage):
 
 
 def learned_from_a_prepared_file(part, garbage, tmp_path):
-    """Early stopping on validation, then the best epoch: no step may look at test windows."""
+    """Early stopping on validation, then the best epoch: no step may use test windows."""
     scaler = fit_scaler(split().part("train").X).to_dict()
     write_windows(tmp_path / "w.h5", spoilt(part, garbage), scaler=scaler)
     fitted = model(early_stopping=True, patience=1, max_epochs=6).fit(tmp_path / "w.h5")
@@ -450,7 +450,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
 
 
 def learned_by_the_pipeline(part, garbage, tmp_path):
-    """Garbage in recordings, before any window is cut; a gap would leave no window to look at."""
+    """Garbage in recordings, before any window is cut; a gap would leave no window to check."""
     windows = split()
     names = set(windows.recording_id[rows(windows, part)].tolist())
     given = recordings()
@@ -476,7 +476,7 @@ WITHOUT_EFFECT = [
 
 @pytest.fixture(scope="module")
 def without_garbage(tmp_path_factory):
-    """What is learned from the windows as they are, once for all garbage."""
+    """The learned values from the clean windows, computed once for all kinds of garbage."""
     return functools.cache(lambda learned: learned(None, "noise", tmp_path_factory.mktemp("clean")))
 
 

@@ -1,4 +1,4 @@
-"""An allocator's failure is one sentence with the way out; impossible sizes are refused."""
+"""The error of a failed allocation is one sentence with advice; impossible sizes are refused."""
 
 import json
 import os

@@ -40,7 +40,7 @@ def is_wrong(name):
 
 
 def wrong_names(path, text):
-    # most files have no such word in texts either, and need not be read as a program
+    # most files do not contain a banned word at all, and need not be parsed
     if any(map(is_wrong, set(re.findall(r"[^\W\d]\w*", text)))):
         yield from (f"{path.name}: {n}" for n in sorted(identifiers(path, text)) if is_wrong(n))
 

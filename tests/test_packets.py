@@ -1,4 +1,4 @@
-"""Samples that share a stamp or come in bursts: none is lost, and their rate is the sensor's."""
+"""Samples that share a stamp or arrive in bursts: none is lost, and their rate is the sensor's."""
 
 from contextlib import suppress
 
@@ -17,13 +17,13 @@ from sensorseq.recording import repair_stamps
 
 
 def wave(n, rate_hz):
-    """A smooth signal that names the sample's time."""
+    """A smooth signal whose values encode the sample's time."""
     t = np.arange(n) / rate_hz
     return np.column_stack([np.sin(2 * np.pi * 0.02 * rate_hz * t), np.cos(3.1 * t)])
 
 
 def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
-    """The packets that arrive, and when: after their last sample, by up to `jitter` of a packet."""
+    """The packets and their times of arrival, up to `jitter` of a packet after the last sample."""
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(n_packets), lost)
     late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)
@@ -52,7 +52,7 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
         stamps = stamps - np.tile(np.arange(size)[::-1], len(kept)) * 0.02 / rate_hz
     repaired = repair_stamps(stamps, values)
     if in_bursts and not repaired.packets:
-        # a delayed packet comes so soon after another that the time between them is not regular
+        # a delayed packet comes soon after another, so that the time between them is irregular
         assert jitter > 0.1
         return
     np.testing.assert_array_equal(repaired.values, values)
@@ -92,7 +92,7 @@ def bursts(n=500, size=5, step_s=0.0005, period_s=0.1):
 
 
 def test_a_sensor_that_pauses_keeps_its_stamps(tmp_path):
-    """Its signal goes on by the time between bursts, not by a sample."""
+    """The signal continues after the time between bursts, not after a sample."""
     stamps = bursts()
     table(tmp_path, {"time": stamps, "a": np.sin(2 * np.pi * 1.3 * stamps)})
     (recording,) = read_recordings(tmp_path)
@@ -122,7 +122,7 @@ def test_a_counter_that_begins_again_proves_packets_and_other_numbers_do_not(tmp
 
 
 def sensors_at_one_stamp(kind, n=300, size=3):
-    """Columns of several sensors, a row for each at every stamp, without a name."""
+    """Columns of several unnamed sensors, with a row for each at every stamp."""
     rng = np.random.default_rng(0)
     motion = np.sin(np.arange(n) / 20)
     rows = np.repeat(motion, size) + 0.05 * rng.normal(size=n * size)
@@ -151,7 +151,7 @@ def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind
     table(tmp_path, {"time": stamps, **sensors_at_one_stamp(kind)})
     with pytest.raises(RecordingError, match=r"row 2: time repeats.*several sensors"):
         read_recordings(tmp_path)
-    # a little later each, they are left as they are
+    # if each is a little later, they are unchanged
     late = stamps + np.tile([0.0, 0.001, 0.002], 300)
     table(tmp_path, {"time": late, **sensors_at_one_stamp(kind)})
     with suppress(RecordingError):  # or asked about
@@ -181,7 +181,7 @@ def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
         (recording,) = read_recordings(path)
         off_s = recording.timestamps_s - true_s
         assert np.abs(off_s - off_s.mean()).max() < (0.6 + jitter) * size / rate_hz
-    # the same signal, sampled in bursts with pauses
+    # the same signal, sampled in bursts separated by pauses
     paused_s = np.repeat(arrival_s, size) + np.tile(np.arange(size), len(kept)) * 1e-3 / rate_hz
     table(path, {"time": paused_s, "a": np.sin(2 * np.pi * paused_s / (0.3 * size))})
     (paused,) = read_recordings(path)

@@ -1,4 +1,4 @@
-"""What prediction rests on needs numpy and no other library."""
+"""Prediction and all of its imports need numpy and no other library."""
 
 import ast
 import functools

@@ -1,4 +1,4 @@
-"""What `pytest --rounding SEED` moves, and by how much; see tests/rounding."""
+"""The values that `pytest --rounding SEED` moves, and by how much; see tests/rounding."""
 
 import os
 import subprocess

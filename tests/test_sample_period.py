@@ -1,4 +1,4 @@
-"""A rate is that of the samples over the time, whatever writes the timestamps."""
+"""A rate is samples per time, with any source of timestamps."""
 
 import tracemalloc
 from itertools import pairwise
@@ -15,7 +15,7 @@ EPOCH_S = 1_709_283_600.0  # a day in 2024, as seconds since 1970
 
 
 def rate_of(stamps):
-    """Return the rate of timestamps, which is the same however large they are."""
+    """Return the rate of timestamps, and check that it does not depend on their offset."""
     rate = 1 / sample_period(stamps)
     assert 1 / sample_period(stamps + EPOCH_S) == pytest.approx(rate, rel=1e-5)
     return rate
@@ -47,7 +47,7 @@ def test_a_pause_between_pairs_is_no_part_of_their_rate():
 def test_a_rate_is_not_rounded_to_whole_milliseconds(rate_hz, n_samples):
     stamps = np.round(np.arange(n_samples) / rate_hz, 3)
     assert rate_of(stamps) == pytest.approx(rate_hz, rel=0.003)
-    if n_samples > 2000:  # the stamps can tell it from every number with as few digits
+    if n_samples > 2000:  # the stamps distinguish it from every number with as few digits
         assert sample_period(stamps) == 1 / rate_hz
 
 

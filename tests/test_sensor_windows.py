@@ -1,4 +1,4 @@
-"""Windows of several sensors are aligned by their starts, and share labels, groups and split."""
+"""Windows of several sensors are aligned by their starts and share labels, groups and split."""
 
 import numpy as np
 import pytest

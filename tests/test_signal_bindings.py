@@ -1,4 +1,4 @@
-"""What `sensorseq._signal` does where memory ends, and when threads meet."""
+"""`sensorseq._signal` with exhausted memory, and with concurrent threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 

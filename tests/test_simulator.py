@@ -28,7 +28,7 @@ def flat(slope=0.0):
 
 
 def steady(speed_m_s, duration_s, robot, yaw_rate_rad_s=0.0):
-    """Accelerate from standstill with the robot's ramp, then hold one speed and yaw rate."""
+    """Accelerate from standstill with the robot's ramp, then keep one speed and yaw rate."""
     slope = robot.acceleration_m_s2 / abs(speed_m_s)
     ramped = ramp(np.ones(round(duration_s / STEP_S)), slope, slope)
     return speed_m_s * ramped, yaw_rate_rad_s * ramped
@@ -126,12 +126,12 @@ def test_steady_current_is_the_one_that_the_forces_need(driven):
 
 
 def smooth_speed(time_s):
-    """0.1 to 0.7 m/s and back once a second: no corner anywhere."""
+    """Vary the speed smoothly from 0.1 to 0.7 m/s and back once a second."""
     return 0.4 - 0.3 * np.cos(2 * np.pi * time_s) * (time_s > 0)
 
 
 def peer_solution(surface, robot, yaw_rate, end_s):
-    """The same machine, written as one right-hand side and solved by scipy to 1e-9."""
+    """Solve the same machine, written as one right-hand side, by scipy to 1e-9."""
     half = robot.mass_kg / 2
     weight, lever = half * GRAVITY_M_S2, robot.wheel_radius_m / robot.gear_ratio
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))
@@ -158,7 +158,7 @@ def peer_solution(surface, robot, yaw_rate, end_s):
             robot.feed_forward * ke * wanted + robot.proportional_v_s * error + integral
         ) / robot.nominal_v
         open_v = robot.battery_v - robot.battery_v_per_a_s * charge
-        # battery = open - r (idle + 2 duty current), as the stage's power is conserved
+        # battery = open - r (idle + 2 duty current), since the stage conserves power
         supply = robot.idle_current_a + 2 * duty * current
         battery = open_v - robot.battery_resistance_ohm * supply
         wheel = lever * motor
@@ -265,7 +265,7 @@ def test_a_case_is_the_same_to_the_last_bit_alone_and_among_others():
         np.testing.assert_array_equal(alone.timestamps_s, in_batch.timestamps_s)
 
 
-# What load, slip and supply do to the current.
+# Effects of load, slip and supply on the current.
 
 
 def condition(ground=HARD_FLOOR, yaw_rate=0.0, slope=0.0, **changes):
@@ -303,7 +303,7 @@ def test_on_slippery_ground_the_wheel_outruns_the_robot_and_starting_takes_less_
     slip = [m["wheel_speed_m_s"][-1, 0] - m["vehicle_speed_m_s"][-1, 0] for m in (grip, ice)]
     assert slip[1] > slip[0] + 0.2
     assert ice["current_a"].max() < 0.6 * grip["current_a"].max()
-    # Sliding friction is all that the ground can give, a little more while bristles still load.
+    # The ground can give at most sliding friction, and a little more while bristles deflect.
     assert np.abs(ice["traction_n"]).max() < 1.2 * 0.12 * robot.mass_kg / 2 * GRAVITY_M_S2
 
 
@@ -397,7 +397,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Recordings without jitter: of a gain of ten, of a quiet sensor, of one off its zero."""
+    """Recordings without jitter: with a gain of ten, a noiseless sensor, and an offset."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]

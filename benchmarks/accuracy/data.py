@@ -69,7 +69,7 @@ class Places:
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class LabeledWindows:
     """Labelled windows: X (n, t, c), y (n,) from 0, groups and valid steps (n,) or None.
 
     `streams` are the arrays (n, t_i, c_i) from which features are computed; if empty, X.
@@ -84,9 +84,9 @@ class Windows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, rows: Any) -> "Windows":
+    def take(self, rows: Any) -> "LabeledWindows":
         """Return the windows of these rows."""
-        return Windows(
+        return LabeledWindows(
             self.X[rows],
             self.y[rows],
             None if self.groups is None else self.groups[rows],
@@ -113,7 +113,7 @@ def choose(names: Sequence[str]) -> list[str]:
     return [name for name in SETS if name in names]
 
 
-def load(name: str, places: Places) -> tuple[Windows, list[Fold]]:
+def load(name: str, places: Places) -> tuple[LabeledWindows, list[Fold]]:
     """Read a set's windows and its folds; raise EnvironmentProblemError if a file is absent."""
     if name in ("A", "B", "C"):
         return _terrains(name, places.borealtc)
@@ -124,7 +124,7 @@ def load(name: str, places: Places) -> tuple[Windows, list[Fold]]:
     return read_archive(name, places.aeon)
 
 
-def develop(windows: Windows, folds: list[Fold]) -> list[Fold]:
+def develop(windows: LabeledWindows, folds: list[Fold]) -> list[Fold]:
     """Split the first fold's training part again; no test part is used."""
     outer = folds[0].train
     y = windows.y[outer]
@@ -156,7 +156,7 @@ class Recordings:
     imu: Floats | None
 
 
-def _terrains(name: str, folder: Path | None) -> tuple[Windows, list[Fold]]:
+def _terrains(name: str, folder: Path | None) -> tuple[LabeledWindows, list[Fold]]:
     if folder is None or not (folder / "ICE").is_dir():
         where = "no folder given" if folder is None else f"not in {folder}"
         raise EnvironmentProblemError(f"BorealTC: {where}; name its folder with --borealtc.")
@@ -216,15 +216,15 @@ def _count_motor(n_samples: int) -> int:
     return k
 
 
-def _joined(held: Recordings) -> Windows:
+def _joined(held: Recordings) -> LabeledWindows:
     if held.imu is None:
-        return Windows(held.motor, held.y, held.groups)
+        return LabeledWindows(held.motor, held.y, held.groups)
     if held.motor is None:
-        return Windows(held.imu, held.y, held.groups)
+        return LabeledWindows(held.imu, held.y, held.groups)
     times_s = np.arange(_IMU_SAMPLES) / _IMU_RATE_HZ
     both = [hold(held.motor, held.first_s, times_s), held.imu]
     X = np.concatenate(both, axis=2)
-    return Windows(X, held.y, held.groups, streams=(held.motor, held.imu))
+    return LabeledWindows(X, held.y, held.groups, streams=(held.motor, held.imu))
 
 
 def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
@@ -240,7 +240,9 @@ def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
 # The other sets.
 
 
-def cut(series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: int) -> Windows:
+def cut(
+    series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: int
+) -> LabeledWindows:
     """Cut recordings (t, c) into windows; no window spans two recordings."""
     X, y, of = [], [], []
     for values, label, group in zip(series, labels, groups, strict=True):
@@ -249,7 +251,7 @@ def cut(series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: i
             y.append(label)
             of.append(group)
     y, of = (np.unique(names, return_inverse=True)[1] for names in (y, of))
-    return Windows(np.asarray(X), y, of)
+    return LabeledWindows(np.asarray(X), y, of)
 
 
 def read_watch(place: Path | None) -> dict[str, Any]:
@@ -261,7 +263,7 @@ def read_watch(place: Path | None) -> dict[str, Any]:
     return held
 
 
-def _watch(place: Path | None) -> tuple[Windows, list[Fold]]:
+def _watch(place: Path | None) -> tuple[LabeledWindows, list[Fold]]:
     held = read_watch(place)
     windows = cut(held["X"], held["y"], held["subject"], 100, 100)
     people = windows.groups
@@ -271,7 +273,7 @@ def _watch(place: Path | None) -> tuple[Windows, list[Fold]]:
     ]
 
 
-def _surfaces() -> tuple[Windows, list[Fold]]:
+def _surfaces() -> tuple[LabeledWindows, list[Fold]]:
     pipeline = PreparePipeline(
         sample_rate_hz=SURFACES_SAMPLE_RATE_HZ,
         window_s=SURFACES_WINDOW_SAMPLES / SURFACES_SAMPLE_RATE_HZ,
@@ -282,17 +284,17 @@ def _surfaces() -> tuple[Windows, list[Fold]]:
     groups = np.unique(cut.groups, return_inverse=True)[1]
     split = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
     folds = [Fold(0, k, *pair) for k, pair in enumerate(split.split(y, y, groups))]
-    return Windows(cut.X, y, groups), folds
+    return LabeledWindows(cut.X, y, groups), folds
 
 
-def read_archive(name: str, place: Path | None) -> tuple[Windows, list[Fold]]:
+def read_archive(name: str, place: Path | None) -> tuple[LabeledWindows, list[Fold]]:
     """Read a set of the time-series archive with its own training and test part."""
     series, labels, n_train = read_series(name, place)
     y = np.unique(labels, return_inverse=True)[1]
     X, lengths = padded(series)
     uneven = lengths if lengths.min() < lengths.max() else None
     fold = Fold(0, 0, np.arange(n_train), np.arange(n_train, len(y)))
-    return Windows(X.astype(np.float32), y, lengths=uneven), [fold]
+    return LabeledWindows(X.astype(np.float32), y, lengths=uneven), [fold]
 
 
 def read_series(name: str, place: Path | None) -> tuple[list[Floats], list[str], int]:

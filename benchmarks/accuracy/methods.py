@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy.data import Windows
+from accuracy.data import LabeledWindows
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import RidgeClassifierCV
@@ -41,7 +41,7 @@ OURS = ("defaults",)
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
 _AEON = ("multirocket", "hydra", "quant")
 
-Predict = Callable[[Windows], NDArray[np.int64]]
+Predict = Callable[[LabeledWindows], NDArray[np.int64]]
 
 
 class AbsentError(Exception):
@@ -49,7 +49,7 @@ class AbsentError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class MethodOutcome:
     """The predictions and the cost of a fit."""
 
     predicted: NDArray[np.int64]
@@ -76,7 +76,7 @@ class Runner:
         if method in ("defaults", "lstm") and method not in self._warm:
             rng = np.random.default_rng(0)
             X, y = rng.normal(size=(80, 20, 1)).astype(np.float32), np.arange(80) % 2
-            _fit(method, Windows(X, y), 0, self.n_threads)(Windows(X, y))
+            _fit(method, LabeledWindows(X, y), 0, self.n_threads)(LabeledWindows(X, y))
             self._warm.add(method)
 
     def uses_aeon(self, method: str) -> bool:
@@ -98,7 +98,9 @@ class Runner:
             return METHODS[method] + " (sensorseq.features)"
         return METHODS[method]
 
-    def run(self, method: str, train: Windows, test: Windows, seed: int) -> Outcome:
+    def run(
+        self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
+    ) -> MethodOutcome:
         """Fit on one part and predict the other."""
         torch.set_num_threads(self.n_threads)
         with threadpool_limits(self.n_threads):
@@ -110,10 +112,10 @@ class Runner:
             fitted = time.perf_counter()
             predicted = np.asarray(predict(test))
             done = time.perf_counter()
-        return Outcome(predicted, fitted - started, done - fitted)
+        return MethodOutcome(predicted, fitted - started, done - fitted)
 
 
-def _fit(method: str, train: Windows, seed: int, n_threads: int) -> Predict:
+def _fit(method: str, train: LabeledWindows, seed: int, n_threads: int) -> Predict:
     """Fit a method in this interpreter; return its prediction function."""
     if method in ("defaults", "lstm"):
         features = "auto" if method == "defaults" else None
@@ -130,7 +132,7 @@ def _fit(method: str, train: Windows, seed: int, n_threads: int) -> Predict:
     return lambda test: learner.predict(_summaries(test))
 
 
-def streams_of(windows: Windows) -> tuple[Any, ...]:
+def streams_of(windows: LabeledWindows) -> tuple[Any, ...]:
     """Return the arrays from which features are computed."""
     return windows.streams or (windows.X,)
 
@@ -151,7 +153,7 @@ def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
     return X
 
 
-def scaled_streams(train: Windows, *parts: Windows) -> list[list[Any]]:
+def scaled_streams(train: LabeledWindows, *parts: LabeledWindows) -> list[list[Any]]:
     """Scale the streams of parts with the statistics of the training part."""
     scales = [scaling(X, train.lengths) for X in streams_of(train)]
     return [
@@ -160,11 +162,11 @@ def scaled_streams(train: Windows, *parts: Windows) -> list[list[Any]]:
     ]
 
 
-def _summaries(windows: Windows) -> NDArray[np.float64]:
+def _summaries(windows: LabeledWindows) -> NDArray[np.float64]:
     return np.hstack([summary_features(s, windows.lengths) for s in streams_of(windows)])
 
 
-def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> Predict:
+def _fit_minirocket(train: LabeledWindows, seed: int, n_threads: int) -> Predict:
     convolutions = []
     features = []
     for X in scaled_streams(train, train)[0]:
@@ -175,7 +177,7 @@ def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> Predict:
     linear = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
     linear.fit(np.hstack(features), train.y)
 
-    def predict(test: Windows) -> NDArray[np.int64]:
+    def predict(test: LabeledWindows) -> NDArray[np.int64]:
         streams = scaled_streams(train, test)[0]
         return linear.predict(
             np.hstack(
@@ -215,7 +217,9 @@ class Aeon:
             raise AbsentError(f"aeon ({Path(self.python).name}): {answer['error']}")
         return answer
 
-    def run(self, method: str, train: Windows, test: Windows, seed: int) -> Outcome:
+    def run(
+        self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
+    ) -> MethodOutcome:
         """Fit and predict there; the arrays are passed in a file, which is not timed."""
         # aeon's transforms need equal lengths, so padding is kept as zeros, the scaled mean.
         streams, test_streams = scaled_streams(train, train, test)
@@ -236,7 +240,7 @@ class Aeon:
                     "output": str(outputs),
                 }
             )
-            return Outcome(np.load(outputs), answer["fit_s"], answer["predict_s"])
+            return MethodOutcome(np.load(outputs), answer["fit_s"], answer["predict_s"])
 
     def versions(self) -> dict[str, str]:
         """Return aeon's and numba's version, or nothing if they cannot be imported."""

@@ -365,7 +365,7 @@ def small(n=96, lengths=False):
     rng = np.random.default_rng(0)
     y = np.arange(n) % 2
     X = rng.normal(size=(n, 20, 2)) + 3 * y[:, None, None]
-    return data.Windows(
+    return data.LabeledWindows(
         X.astype(np.float32), y, lengths=np.where(y == 0, 20, 12) if lengths else None
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from verdict.data import Parts
+from verdict.data import DrawnParts
 from verdict.runs import Gain, Normal
 
 from sensorseq import SensorLSTMClassifier
@@ -98,7 +98,9 @@ class Fit:
 class _FreshWatch:
     """Measure the accuracy on fresh windows, scaled by the classifier, after each epoch."""
 
-    def __init__(self, parts: Parts, classifier: SensorLSTMClassifier, first_epoch: int) -> None:
+    def __init__(
+        self, parts: DrawnParts, classifier: SensorLSTMClassifier, first_epoch: int
+    ) -> None:
         self.parts, self.classifier, self.first_epoch = parts, classifier, first_epoch
         self.accuracy: list[float] = []
         self._seen: Any = None
@@ -127,7 +129,7 @@ class _FreshWatch:
 
 
 def fit(
-    parts: Parts,
+    parts: DrawnParts,
     settings: Mapping[str, Any],
     seed: int,
     *,

@@ -28,7 +28,7 @@ from diagnosis.faults import (
 from diagnosis.fits import Fit, Settings, fit
 from diagnosis.resets import ALL_DEFAULTS, COSINE, SAME, is_calm, list_resets
 from diagnosis.windows import LEAST_FRESH, SETS_OF, change_parts, draw_short_windows
-from verdict.data import Parts, available
+from verdict.data import DrawnParts, available
 from verdict.runs import Evidence, save
 
 HEALTHY_GAP = 0.03  # a calm run closer to the best level is healthy, and gets few resets
@@ -135,7 +135,12 @@ def _data(part: str, number: int) -> str:
 
 
 def measure_run(
-    run: Planned, of_run: Fit, drawn: Parts, parts: Parts, levels: Mapping[str, float], number: int
+    run: Planned,
+    of_run: Fit,
+    drawn: DrawnParts,
+    parts: DrawnParts,
+    levels: Mapping[str, float],
+    number: int,
 ) -> tuple[dict[str, Any], Fit]:
     """Fit the resets of a run; return its row, and the same run from another seed."""
     started = time.perf_counter()
@@ -198,7 +203,7 @@ def _outcome(of: Fit, cause: str) -> dict[str, Any]:
     return {"cause": cause, "level": of.level, "movement": of.movement}
 
 
-def _evidence(row: Mapping[str, Any], parts: Parts, of_run: Fit) -> Evidence:
+def _evidence(row: Mapping[str, Any], parts: DrawnParts, of_run: Fit) -> Evidence:
     classifier = of_run.classifier
     report, counts = classifier.fluctuation_, np.bincount(parts.validation.y)
     return Evidence(

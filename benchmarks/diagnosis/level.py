@@ -23,7 +23,7 @@ from diagnosis.windows import (
     draw_windows,
 )
 from scipy.stats import binomtest
-from verdict.data import Parts, Windows, available, draw
+from verdict.data import DrawnParts, LabeledWindows, available, draw
 from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
@@ -68,7 +68,7 @@ def measure_draw(
 
 
 def _measured(
-    source: str, number: int, windows: Parts, runs: Sequence[tuple[Any, Any]]
+    source: str, number: int, windows: DrawnParts, runs: Sequence[tuple[Any, Any]]
 ) -> list[dict[str, Any]]:
     if len(windows.fresh) < LEAST_FRESH:
         return []
@@ -81,12 +81,12 @@ def _measured(
     seen: dict[str, list[float]] = {}
     return [
         {"source": source, "draw": number, "settings": settings, "change": change, "best": best}
-        | _row(of, of_run, seen.setdefault(str(change), _of_rivals(of_run)))
+        | _row(of, of_run, seen.setdefault(str(change), _rival_accuracies(of_run)))
         for (settings, change), of_run, of in zip(runs, parts, fits, strict=True)
     ]
 
 
-def _row(of: Fit, parts: Parts, fresh: list[float]) -> dict[str, Any]:
+def _row(of: Fit, parts: DrawnParts, fresh: list[float]) -> dict[str, Any]:
     report = of.classifier.fluctuation_
     return {
         "n_val": len(parts.validation),
@@ -100,13 +100,13 @@ def _row(of: Fit, parts: Parts, fresh: list[float]) -> dict[str, Any]:
     }
 
 
-def _of_rivals(parts: Parts) -> list[float]:
+def _rival_accuracies(parts: DrawnParts) -> list[float]:
     """Return the accuracy of each rival on fresh windows."""
     train, fresh = (_part(of) for of in (parts.train, parts.fresh))
     return [float(np.mean(predicted == fresh.target)) for _, predicted in rivals(train, fresh)]
 
 
-def _part(windows: Windows) -> checked.Windows:
+def _part(windows: LabeledWindows) -> checked.Windows:
     lengths = windows.lengths
     lengths = np.full(len(windows.X), windows.X.shape[1]) if lengths is None else lengths
     return checked.Windows(windows.X, lengths, target=windows.y, groups=windows.groups)

@@ -108,12 +108,17 @@ def score(
         ("a single reset repairs, moves or fails", True, moves_or_fails),
         ("a single reset helps", False, lambda row: True),
     ):
-        asked = [row for row in rows if chosen(row) and right_causes(row, strictly=strictly)]
-        right = {row["name"]: families_of(right_causes(row, strictly=strictly)) for row in asked}
-        guesses = _guess(asked, rows, learned, strictly)
+        rows_with_cause = [
+            row for row in rows if chosen(row) and right_causes(row, strictly=strictly)
+        ]
+        right = {
+            row["name"]: families_of(right_causes(row, strictly=strictly))
+            for row in rows_with_cause
+        }
+        guesses = _guess(rows_with_cause, rows, learned, strictly)
         named = {
-            OURS: {row["name"]: answers[row["name"]][1] for row in asked},
-            RULE: {row["name"]: row.get("rule", "") for row in asked},
+            OURS: {row["name"]: answers[row["name"]][1] for row in rows_with_cause},
+            RULE: {row["name"]: row.get("rule", "") for row in rows_with_cause},
             LOGISTIC: guesses,
         }
         hits = {who: [named[who][n] in right[n] for n in right] for who in named}
@@ -175,11 +180,11 @@ def _singles(row: Row) -> list[Row]:
 
 
 def _guess(
-    asked: Sequence[Row], rows: Sequence[Row], learned: Sequence[Row], strictly: bool
+    rows_with_cause: Sequence[Row], rows: Sequence[Row], learned: Sequence[Row], strictly: bool
 ) -> dict[str, str]:
     """Guess from the configuration alone, trained on other data sets."""
     guessed = {}
-    for data in {row["data"] for row in asked}:
+    for data in {row["data"] for row in rows_with_cause}:
         training = [row for row in learned or rows if row["data"] != data]
         training = [row for row in training if right_causes(row, strictly=strictly)]
         if not training:
@@ -187,8 +192,8 @@ def _guess(
         guess = ConfigurationGuess(
             training, [families_of(right_causes(row, strictly=strictly)) for row in training]
         )
-        guessed |= {row["name"]: guess.first(row) for row in asked if row["data"] == data}
-    return {row["name"]: guessed.get(row["name"], "") for row in asked}
+        guessed |= {row["name"]: guess.first(row) for row in rows_with_cause if row["data"] == data}
+    return {row["name"]: guessed.get(row["name"], "") for row in rows_with_cause}
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
@@ -279,7 +284,7 @@ def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def describe(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the number of runs of each kind."""
-    asked = [row for row in rows if right_causes(row)]
+    with_cause = [row for row in rows if right_causes(row)]
     return {
         "runs": len(rows),
         "sick": sum(is_sick(row) for row in rows),
@@ -290,7 +295,7 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
         },
         "data": sorted({row["data"] for row in rows}),
         "repaired_by": {
-            f: sum(f in families_of(right_causes(row)) for row in asked) for f in FAMILIES
+            f: sum(f in families_of(right_causes(row)) for row in with_cause) for f in FAMILIES
         },
         "level_sick": float(np.mean([row["level"] for row in rows if is_sick(row)] or [math.nan])),
         "level_best": float(np.mean([best_of(row) for row in rows if is_sick(row)] or [math.nan])),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict.data import GENERATED, MEASURED, Floats, Parts, Windows, draw
+from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabeledWindows, draw
 
 SETS = (*MEASURED, *GENERATED)
 # No data set is in both parts: a guess is fitted on the first; all are judged once on the second.
@@ -20,7 +20,7 @@ LEAST_FRESH = 60  # with fewer, one window outweighs the differences that count
 Rng = np.random.Generator
 
 
-def draw_windows(number: int, borealtc: Path | None) -> Parts:
+def draw_windows(number: int, borealtc: Path | None) -> DrawnParts:
     """Draw windows of a set, in random units."""
     rng = np.random.default_rng([77, number])
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.6)), round(10 ** rng.uniform(1.3, 2.1))
@@ -29,7 +29,7 @@ def draw_windows(number: int, borealtc: Path | None) -> Parts:
     return in_units(parts, factor, offset)
 
 
-def draw_short_windows(part: str, number: int, borealtc: Path | None) -> Parts:
+def draw_short_windows(part: str, number: int, borealtc: Path | None) -> DrawnParts:
     """Draw at most 180 training windows of at most 50 steps, for a row of diagnosis."""
     rng = np.random.default_rng([78, number, sum(part.encode())])
     names = SETS_OF[part]
@@ -38,23 +38,23 @@ def draw_short_windows(part: str, number: int, borealtc: Path | None) -> Parts:
     parts = draw(names[number % len(names)], seed, n_train, n_val, borealtc=borealtc)
     factor, offset = rng.choice([1.0, 1.0, 30.0, 0.03]), rng.choice([0.0, 0.0, 0.0, 10.0])
     fresh = parts.fresh.take(slice(MOST_FRESH))
-    parts = Parts(*(_shorter(part) for part in (parts.train, parts.validation, fresh)))
+    parts = DrawnParts(*(_shorter(part) for part in (parts.train, parts.validation, fresh)))
     return in_units(parts, factor, offset)
 
 
-def _shorter(windows: Windows) -> Windows:
+def _shorter(windows: LabeledWindows) -> LabeledWindows:
     if windows.X.shape[1] <= LONGEST_STEPS:
         return windows
     lengths = None if windows.lengths is None else (windows.lengths + 1) // 2
     return replace(windows, X=np.ascontiguousarray(windows.X[:, ::2]), lengths=lengths)
 
 
-def each(parts: Parts, change: Callable[[Windows], Windows]) -> Parts:
+def each(parts: DrawnParts, change: Callable[[LabeledWindows], LabeledWindows]) -> DrawnParts:
     """Change all three parts in the same way."""
-    return Parts(change(parts.train), change(parts.validation), change(parts.fresh))
+    return DrawnParts(change(parts.train), change(parts.validation), change(parts.fresh))
 
 
-def in_units(parts: Parts, factor: float, offset: float) -> Parts:
+def in_units(parts: DrawnParts, factor: float, offset: float) -> DrawnParts:
     """Multiply all values, after an offset in standard deviations of the training part."""
     sd = parts.train.X.std()
     return each(
@@ -62,12 +62,12 @@ def in_units(parts: Parts, factor: float, offset: float) -> Parts:
     )
 
 
-def change_parts(parts: Parts, change: Mapping[str, Any], seed: int) -> Parts:
+def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> DrawnParts:
     """Return the parts with faulty data; fresh windows keep labels and distribution.
 
     Parameters
     ----------
-    parts : Parts
+    parts : DrawnParts
         The drawn windows.
     change : mapping
         `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
@@ -86,14 +86,16 @@ def change_parts(parts: Parts, change: Mapping[str, Any], seed: int) -> Parts:
     return parts
 
 
-def _units(parts: Parts, units: Any, rng: Rng) -> Parts:
+def _units(parts: DrawnParts, units: Any, rng: Rng) -> DrawnParts:
     return in_units(parts, *units)
 
 
-def _relabel(parts: Parts, share: float, rng: Rng, step: Callable[[int, int], Any]) -> Parts:
+def _relabel(
+    parts: DrawnParts, share: float, rng: Rng, step: Callable[[int, int], Any]
+) -> DrawnParts:
     n_classes = int(parts.train.y.max()) + 1
 
-    def relabel(part: Windows) -> Windows:
+    def relabel(part: LabeledWindows) -> LabeledWindows:
         hit = rng.random(len(part)) < share
         return replace(
             part, y=np.where(hit, (part.y + step(n_classes, len(part))) % n_classes, part.y)
@@ -102,26 +104,26 @@ def _relabel(parts: Parts, share: float, rng: Rng, step: Callable[[int, int], An
     return replace(parts, train=relabel(parts.train), validation=relabel(parts.validation))
 
 
-def _random_labels(parts: Parts, share: float, rng: Rng) -> Parts:
+def _random_labels(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
     return _relabel(parts, share, rng, lambda n_classes, n: rng.integers(1, n_classes, n))
 
 
-def _confused_labels(parts: Parts, share: float, rng: Rng) -> Parts:
+def _confused_labels(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
     return _relabel(parts, share, rng, lambda n_classes, n: 1)
 
 
-def _of_groups(parts: Parts, draw_one: Callable[[int], Any]) -> Any:
+def _of_groups(parts: DrawnParts, draw_one: Callable[[int], Any]) -> Any:
     codes = np.unique(parts.validation.groups, return_inverse=True)[1]
     return np.float32(draw_one(int(codes.max()) + 1)[codes][:, None, None])
 
 
-def _shift(parts: Parts, most: float, rng: Rng) -> Parts:
+def _shift(parts: DrawnParts, most: float, rng: Rng) -> DrawnParts:
     size = _of_groups(parts, lambda n: most * rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n))
     X = parts.validation.X + size * parts.train.X.std(axis=(0, 1))
     return replace(parts, validation=replace(parts.validation, X=X))
 
 
-def _gain(parts: Parts, most: float, rng: Rng) -> Parts:
+def _gain(parts: DrawnParts, most: float, rng: Rng) -> DrawnParts:
     gain = _of_groups(
         parts, lambda n: most ** (rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n))
     )
@@ -130,14 +132,14 @@ def _gain(parts: Parts, most: float, rng: Rng) -> Parts:
     return replace(parts, validation=replace(parts.validation, X=X))
 
 
-def _n_val(parts: Parts, n: int, rng: Rng) -> Parts:
+def _n_val(parts: DrawnParts, n: int, rng: Rng) -> DrawnParts:
     return replace(parts, validation=parts.validation.take(slice(n)))
 
 
-def _on_both(parts: Parts, change: Callable[[Windows, Floats], None]) -> Parts:
+def _on_both(parts: DrawnParts, change: Callable[[LabeledWindows, Floats], None]) -> DrawnParts:
     """Change copies of the training and of the validation windows in place."""
 
-    def changed(part: Windows) -> Windows:
+    def changed(part: LabeledWindows) -> LabeledWindows:
         X = part.X.copy()
         change(part, X)
         return replace(part, X=X)
@@ -145,32 +147,32 @@ def _on_both(parts: Parts, change: Callable[[Windows, Floats], None]) -> Parts:
     return replace(parts, train=changed(parts.train), validation=changed(parts.validation))
 
 
-def _dead(parts: Parts, share: float, rng: Rng) -> Parts:
+def _dead(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
     n_channels = parts.train.X.shape[2]
     channel = rng.integers(n_channels)
 
-    def kill(part: Windows, X: Floats) -> None:
+    def kill(part: LabeledWindows, X: Floats) -> None:
         X[np.full(len(X), True) if n_channels > 1 else rng.random(len(X)) < share, :, channel] = 0
 
     return _on_both(parts, kill)
 
 
-def _mixed_units(parts: Parts, factor: float, rng: Rng) -> Parts:
+def _mixed_units(parts: DrawnParts, factor: float, rng: Rng) -> DrawnParts:
     channel = rng.integers(parts.train.X.shape[2])
 
-    def scale(part: Windows, X: Floats) -> None:
+    def scale(part: LabeledWindows, X: Floats) -> None:
         groups = np.unique(part.groups)
         X[np.isin(part.groups, groups[rng.random(len(groups)) < 0.5]), :, channel] *= factor
 
     return _on_both(parts, scale)
 
 
-def _clipped(parts: Parts, share: float, rng: Rng) -> Parts:
+def _clipped(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
     limits = np.quantile(parts.train.X, [share, 1 - share], axis=(0, 1))
     return _on_both(parts, lambda part, X: np.copyto(X, X.clip(*limits)))
 
 
-def _duplicates(parts: Parts, share: float, rng: Rng) -> Parts:
+def _duplicates(parts: DrawnParts, share: float, rng: Rng) -> DrawnParts:
     rows = np.arange(len(parts.train))
     kept = np.unique(parts.train.y, return_index=True)[1]  # one window of each class
     copies = rng.permutation(np.setdiff1d(rows, kept))[: round(share * len(rows))]
@@ -178,7 +180,7 @@ def _duplicates(parts: Parts, share: float, rng: Rng) -> Parts:
     return replace(parts, train=parts.train.take(rows))
 
 
-_CHANGES: dict[str, Callable[[Parts, Any, Rng], Parts]] = {
+_CHANGES: dict[str, Callable[[DrawnParts, Any, Rng], DrawnParts]] = {
     "units": _units,
     "random_labels": _random_labels,
     "confused_labels": _confused_labels,

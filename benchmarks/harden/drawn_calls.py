@@ -143,7 +143,7 @@ def call(rng, function, arguments, n_spoiled):
     return result
 
 
-def of(operator, values):
+def arguments_for(operator, values):
     """Return the values that an operator's schema names."""
     schema = operator.default._schema
     return {a.name: values[a.name] for a in schema.arguments if a.name in values}
@@ -154,18 +154,18 @@ def lstm(rng, n_spoiled):
     ops = torch.ops.sensorseq
     n, t, c, h, k = (rng.choice(s) for s in ((0, 1, 5, 17), (1, 2, 9), (1, 3), (1, 4, 19), (2, 3)))
     v = tensors(rng, n, t, c, h, k)
-    outputs = call(rng, ops.lstm_linear, of(ops.lstm_linear, v), n_spoiled)
+    outputs = call(rng, ops.lstm_linear, arguments_for(ops.lstm_linear, v), n_spoiled)
     if outputs is not None and len(outputs) == 5 and v["x"].shape[0]:
         logits, h_n, _, pooled, saved = outputs
         v |= {"grad_logits": torch.randn_like(logits), "pooled": pooled, "saved": saved}
         v |= {"grad_h_n": torch.randn_like(h_n), "grad_c_n": None}
-        call(rng, ops.lstm_linear_backward, of(ops.lstm_linear_backward, v), n_spoiled)
-    outputs = call(rng, ops.lstm, of(ops.lstm, v), n_spoiled)
+        call(rng, ops.lstm_linear_backward, arguments_for(ops.lstm_linear_backward, v), n_spoiled)
+    outputs = call(rng, ops.lstm, arguments_for(ops.lstm, v), n_spoiled)
     if outputs is not None:
         v |= {"grad_hidden": torch.randn_like(outputs[0]), "saved": outputs[3]}
         v |= {"grad_h_n": None, "grad_c_n": torch.randn_like(outputs[2])}
-        call(rng, ops.lstm_backward, of(ops.lstm_backward, v), n_spoiled)
-    call(rng, ops.lstm_linear_loss, of(ops.lstm_linear_loss, v), n_spoiled)
+        call(rng, ops.lstm_backward, arguments_for(ops.lstm_backward, v), n_spoiled)
+    call(rng, ops.lstm_linear_loss, arguments_for(ops.lstm_linear_loss, v), n_spoiled)
     layer = {name: v[name][:1, :1].contiguous() for name in ("weight_ih", "weight_hh", "bias")}
     packed = call(rng, ops.lstm_pack, layer, n_spoiled)
     if packed is not None:
@@ -219,11 +219,11 @@ def training(rng, n_spoiled):
     call(rng, torch.ops.sensorseq.train_epoch_check, check, n_spoiled)
     ops = torch.ops.sensorseq
     sizes |= {"n_channels": c, "n_lanes": lanes, "real_bytes": dtype.itemsize}
-    counted = of(ops.train_epoch_workspace_bytes, {**arguments, **sizes})
+    counted = arguments_for(ops.train_epoch_workspace_bytes, {**arguments, **sizes})
     call(rng, ops.train_epoch_workspace_bytes, counted, n_spoiled)
     facts = {**arguments, **sizes, "tensor": "hyper", "is_projected": False}
     for operator in (ops.train_epoch_columns, ops.cuda_trains, ops.cuda_is_served, ops.cuda_facts):
-        call(rng, operator, of(operator, facts), n_spoiled)
+        call(rng, operator, arguments_for(operator, facts), n_spoiled)
     for operator in (ops.cpu_isa, ops.cpu_isas):
         call(rng, operator, {}, 0)
     call(rng, ops.multiply_add_flops, {"repeats": 10, "n_tasks": rng.randrange(1, 4)}, 0)
@@ -250,7 +250,7 @@ def signals(rng, n_spoiled):
         with contextlib.suppress(MemoryError):
             function(too_large)
     moments = call(rng, _signal.Moments, {"n_channels": c}, 0)
-    in_turn(moments.add, x, lengths)
+    from_two_threads(moments.add, x, lengths)
     call(rng, moments.add, {"x": x, "lengths": lengths}, n_spoiled)
     moments.summarize()
     text = bytes(draw.choice(list(b'0123456789.,,-+e \n\r\tnaN"\x00'), 80).astype(np.uint8))
@@ -306,7 +306,7 @@ def filters(rng, n_spoiled, signal, c):
         flush()
         if is_spoiled:
             continue
-        in_turn(signal_filter.push, values)
+        from_two_threads(signal_filter.push, values)
         flush()
         signal_filter.push(values[: rng.randrange(4)])  # of the next signal
         if name == "x":
@@ -359,7 +359,7 @@ def models(rng, n_spoiled):
             counts[f"{name} done"] += 1
 
 
-def in_turn(function, *arguments):
+def from_two_threads(function, *arguments):
     """Call a function with state from two threads simultaneously."""
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(function, *arguments) for _ in range(2)]:
@@ -371,11 +371,11 @@ def main():
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(2)
-    until = time.monotonic() + asked.seconds
+    until = time.monotonic() + options.seconds
 
-    @hypothesis.seed(asked.seed)
+    @hypothesis.seed(options.seed)
     @hypothesis.settings(
         max_examples=1_000_000,
         database=None,
@@ -389,11 +389,11 @@ def main():
         if time.monotonic() > until:
             raise KeyboardInterrupt  # hypothesis has no time limit
         function = (lstm, training, signals, models)[subject]
-        if asked.threads == 1:
+        if options.threads == 1:
             function(rng, n_spoiled)
             return
-        with ThreadPoolExecutor(asked.threads) as pool:
-            for future in [pool.submit(function, rng, n_spoiled) for _ in range(asked.threads)]:
+        with ThreadPoolExecutor(options.threads) as pool:
+            for future in [pool.submit(function, rng, n_spoiled) for _ in range(options.threads)]:
                 future.result()
 
     with contextlib.suppress(KeyboardInterrupt):

@@ -246,8 +246,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--disks", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    draw, codes, bad = random.Random(asked.seed), Counter(), []
+    options = parser.parse_args()
+    draw, codes, bad = random.Random(options.seed), Counter(), []
     os.environ["OMP_NUM_THREADS"] = "1"
     import sensorseq.estimator
     import sensorseq.prepare  # noqa: F401  before the first fork
@@ -259,7 +259,7 @@ def main():
             measure(command, disk, errors)
         # the slow ones, dask and workers, are drawn rarely
         weights = [1 / command.seconds**0.5 for command in commands]
-        for trial in range(asked.disks):
+        for trial in range(options.disks):
             first = trial < 2 * len(commands)
             command = commands[trial // 2] if first else draw.choices(commands, weights)[0]
             code, wrong = disturb(command, disk, errors, draw, by_bytes=bool(trial % 2))
@@ -267,7 +267,7 @@ def main():
             if wrong:
                 bad.append({"trial": trial, "command": command.name, "wrong": wrong})
                 print(f"{trial} {command.name}: {wrong}\n{errors.read_text()}", flush=True)
-    summary = {"trials": asked.disks, "failures": len(bad), "exit_codes": codes, "bad": bad}
+    summary = {"trials": options.disks, "failures": len(bad), "exit_codes": codes, "bad": bad}
     print(json.dumps(summary))
     return int(bool(bad))
 

@@ -109,8 +109,8 @@ def kill_writers(n_kills, rng, failures):
             for path in folder.iterdir():
                 versions_by_name.setdefault(path.name, []).append(path.read_bytes())
         while n_killed < n_kills:
-            asked = {"folder": str(folder), "versions": [0, 1] * 500}
-            code, _, _ = p.run(rng.uniform(0, 0.2), **asked)
+            request = {"folder": str(folder), "versions": [0, 1] * 500}
+            code, _, _ = p.run(rng.uniform(0, 0.2), **request)
             if code == 0:
                 continue
             n_killed += 1

@@ -131,7 +131,7 @@ class Toml(Parser):
         read_configuration(path).to_toml()
 
 
-class Report(Parser):
+class ReportFile(Parser):
     suffix = ".json"
     is_json = True
 
@@ -355,7 +355,7 @@ PARSERS = {
     "csv.gz": GzippedCsv,
     "manifest": Manifest,
     "toml": Toml,
-    "report": Report,
+    "report": ReportFile,
     "history": HistoryFile,
     "event file": EventFile,
     "mcap": Mcap,
@@ -585,14 +585,14 @@ def main():
     parser.add_argument("--child", type=Path)
     default = [name for name in (*PARSERS, CSV_NUMBERS) if name not in APART]
     parser.add_argument("parsers", nargs="*", default=default, metavar="PARSER")
-    asked = parser.parse_args()
-    if asked.child is not None:
-        child(asked.parsers[0], asked.seconds, asked.seed, asked.child)
+    options = parser.parse_args()
+    if options.child is not None:
+        child(options.parsers[0], options.seconds, options.seed, options.child)
         return 0
     parts = {}
-    for name in asked.parsers:
+    for name in options.parsers:
         fuzz_one = fuzz_csv_numbers if name == CSV_NUMBERS else functools.partial(fuzz, name)
-        parts[name] = fuzz_one(asked.seconds, asked.seed)
+        parts[name] = fuzz_one(options.seconds, options.seed)
         print(f"{name}: {json.dumps(parts[name])}", file=sys.stderr, flush=True)
     n_found = sum(sum(part["findings"].values()) for part in parts.values())
     engine = "mutations" if find_spec("atheris") is None else "atheris"

@@ -114,15 +114,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="of the trials of each part")
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
-    asked = parser.parse_args()
-    for name in set(asked.parts) - set(PARTS):
+    options = parser.parse_args()
+    for name in set(options.parts) - set(PARTS):
         parser.error(f"unknown part {name!r}; known: {', '.join(PARTS)}")
     path, rows = RESULTS / "harden.json", {}
     if path.exists():
         rows = {row["part"]: row for row in json.loads(path.read_text())["rows"]}
     for name in PARTS:
-        if name in asked.parts:
-            rows[name] = run(name, asked.share)
+        if name in options.parts:
+            rows[name] = run(name, options.share)
             row = rows[name]
             print(f"{name}: {row['trials']} trials, {row['failures']} failures, {row['state']}")
         elif name not in rows:
@@ -130,7 +130,7 @@ def main():
             rows[name] |= {"trials": 0, "failures": 0}
         write_results("harden", [rows[n] for n in PARTS if n in rows], partial=False, quiet=True)
     write_table([rows[name] for name in PARTS])
-    return int(any(rows[name]["state"] != "passed" for name in asked.parts))
+    return int(any(rows[name]["state"] != "passed" for name in options.parts))
 
 
 if __name__ == "__main__":

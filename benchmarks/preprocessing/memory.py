@@ -30,9 +30,9 @@ def main() -> int:
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of the longest recording")
     parser.add_argument("--recordings", type=int, default=10_000, help="of 30 s at 100 Hz")
     parser.add_argument("--folder", type=Path, help="for the recordings; a temporary one if absent")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        rows = list(measure(Path(folder), asked.gigabytes, asked.recordings))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        rows = list(measure(Path(folder), options.gigabytes, options.recordings))
     return int(any(row["peak_mb"] > LIMIT_MB for row in rows))
 
 

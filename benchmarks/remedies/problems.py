@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Data(NamedTuple):
+class ProblemData(NamedTuple):
     """The data of one run; variants choose from `fit_arguments`, further arguments of `fit`."""
 
     X: np.ndarray
@@ -16,7 +16,7 @@ class Data(NamedTuple):
     fit_arguments: Mapping[str, np.ndarray] = {}
 
 
-Problem = Callable[[int], Data]
+Problem = Callable[[int], ProblemData]
 
 
 def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.3):
@@ -51,7 +51,7 @@ def odd_signs(n, seed, *, n_pulses=5, spacing=5):
 
 def pairs_of(make: Callable[..., Any], n: int = 60, n_val: int = 90, **options: Any) -> Problem:
     """Return a function that draws training and validation windows for a seed."""
-    return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
+    return lambda seed: ProblemData(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
 
 
 def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -78,11 +78,11 @@ def _doubtful_labels(seed):
 def _rare(seed):
     X, y, *validation = pairs_of(tones, n=400, n_val=200, n_classes=2, noise=2.0)(seed)
     kept = (y == 0) | (np.cumsum(y == 1) <= 20)
-    return Data(X[kept], y[kept], *validation)
+    return ProblemData(X[kept], y[kept], *validation)
 
 
 def _noisier_sensor(seed):
-    return Data(*tones(60, seed, noise=0.05), *tones(150, 1000 + seed, noise=0.8))
+    return ProblemData(*tones(60, seed, noise=0.05), *tones(150, 1000 + seed, noise=0.8))
 
 
 def _drifting_gain(seed):

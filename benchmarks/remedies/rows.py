@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from remedies.problems import Data, tones
+from remedies.problems import ProblemData, tones
 from torch.nn import functional
 
 from sensorseq.evaluation.calibration import calibration_error
@@ -84,7 +84,7 @@ def _small_weights(classifier, data):
     return (torch.cat(matrices) < 0.01).float().mean().item()
 
 
-MEASURES: dict[str, Callable[[Any, Data], float]] = {
+MEASURES: dict[str, Callable[[Any, ProblemData], float]] = {
     "training loss": lambda c, data: c.history_["loss"][-1],
     "training loss of the last 10 epochs": lambda c, data: c.history_["loss"][-10:].mean(),
     "largest training loss": lambda c, data: c.history_["loss"].max(),

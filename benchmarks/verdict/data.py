@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy.data import TERRAINS, Windows, cut, padded, read_series, read_watch
+from accuracy.data import TERRAINS, LabeledWindows, cut, padded, read_series, read_watch
 from numpy.typing import NDArray
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
@@ -25,12 +25,12 @@ Floats = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class DrawnParts:
     """One draw of a data set."""
 
-    train: Windows
-    validation: Windows
-    fresh: Windows
+    train: LabeledWindows
+    validation: LabeledWindows
+    fresh: LabeledWindows
 
     @property
     def of_fit(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def draw(
     hard: bool = False,
     imbalance: int = 1,
     borealtc: Path | None = None,
-) -> Parts:
+) -> DrawnParts:
     """Draw the parts of one run.
 
     Parameters
@@ -175,10 +175,10 @@ def draw(
     if hard:
         sd = parts[0].X.std(axis=(0, 1)) * HARD_NOISE[name]
         parts = [replace(part, X=part.X + sd * rng.standard_normal(part.X.shape)) for part in parts]
-    return Parts(*(replace(part, X=np.asarray(part.X, np.float32)) for part in parts))
+    return DrawnParts(*(replace(part, X=np.asarray(part.X, np.float32)) for part in parts))
 
 
-def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> Windows:
+def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> LabeledWindows:
     weights = np.ones(of.n_classes)
     weights[0] = imbalance
     # Every class occurs once, further ones are drawn; windows of a group share gain and offset.
@@ -195,10 +195,10 @@ def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int)
     X = of.make(rng, y, of.n_steps)
     noise = of.noise * X.std() * rng.standard_normal(X.shape)
     X = gain[:, None, None] * X + offset[:, None, None] + noise
-    return Windows(X, y, groups + first_group)
+    return LabeledWindows(X, y, groups + first_group)
 
 
-def _split(whole: Windows, rng: Rng) -> list[NDArray[np.int64]]:
+def _split(whole: LabeledWindows, rng: Rng) -> list[NDArray[np.int64]]:
     """Return rows of the three parts, 60 : 20 : 20 of the groups, of each class if possible."""
     classes_of = {group: np.unique(whole.y[whole.groups == group]) for group in set(whole.groups)}
     pure = all(len(classes) == 1 for classes in classes_of.values())
@@ -217,7 +217,7 @@ def _split(whole: Windows, rng: Rng) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(np.isin(whole.groups, part)) for part in parts]
 
 
-def _choose(whole: Windows, pool: Any, n: int, imbalance: int, rng: Rng) -> Windows:
+def _choose(whole: LabeledWindows, pool: Any, n: int, imbalance: int, rng: Rng) -> LabeledWindows:
     rows = rng.permutation(pool)
     if imbalance > 1:
         y = whole.y[rows]
@@ -227,7 +227,7 @@ def _choose(whole: Windows, pool: Any, n: int, imbalance: int, rng: Rng) -> Wind
     return whole.take(rows[:n])
 
 
-def _same_classes(parts: list[Windows]) -> list[Windows]:
+def _same_classes(parts: list[LabeledWindows]) -> list[LabeledWindows]:
     """Drop classes that the training part lacks, and renumber the others."""
     classes = np.unique(parts[0].y)
     kept = [part.take(np.flatnonzero(np.isin(part.y, classes))) for part in parts]
@@ -235,7 +235,7 @@ def _same_classes(parts: list[Windows]) -> list[Windows]:
 
 
 @cache
-def _measured(name: str, borealtc: Path | None) -> Windows:
+def _measured(name: str, borealtc: Path | None) -> LabeledWindows:
     if name == "surfaces":
         return _surfaces()
     if name == "motions":
@@ -258,7 +258,7 @@ def available(name: str, borealtc: Path | None) -> str:
     return ""
 
 
-def _surfaces() -> Windows:
+def _surfaces() -> LabeledWindows:
     series, labels, groups = [], [], []
     for recording in load_surfaces():
         t = np.asarray(recording.timestamps_s)
@@ -269,26 +269,26 @@ def _surfaces() -> Windows:
     return cut(series, labels, groups, SURFACES_WINDOW_SAMPLES, SURFACES_WINDOW_SAMPLES)
 
 
-def _motions() -> Windows:
+def _motions() -> LabeledWindows:
     # The file does not name the persons: every recording is its own group.
     series, labels, _ = read_series("BasicMotions", None)
     return cut(series, labels, range(len(series)), 100, 100)
 
 
-def _vowels() -> Windows:
+def _vowels() -> LabeledWindows:
     series, labels, _ = read_series("JapaneseVowels", None)
     y = np.unique(labels, return_inverse=True)[1]
     X, lengths = padded(series)
-    return Windows(X, y, np.arange(len(y)), lengths)
+    return LabeledWindows(X, y, np.arange(len(y)), lengths)
 
 
-def _watch() -> Windows:
+def _watch() -> LabeledWindows:
     held = read_watch(None)
     series = [np.asarray(values)[::2] for values in held["X"]]  # 25 Hz
     return cut(series, held["y"], held["subject"], 64, 64)
 
 
-def _borealtc(folder: Path | None) -> Windows:
+def _borealtc(folder: Path | None) -> LabeledWindows:
     if folder is None or not (folder / "ICE").is_dir():
         raise EnvironmentProblemError(
             f"BorealTC is not in {folder}; give its folder with --borealtc."

@@ -28,7 +28,7 @@ N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRun:
     """One run in one row: its facts, and the judges that raised an alarm.
 
     Parameters
@@ -93,7 +93,7 @@ def report_of(run: Evidence, *, curve_only: bool = False) -> FluctuationReport:
     return FluctuationReport.from_history(run.rows, record=record, **run.facts)
 
 
-def judge_runs(runs: Sequence[Evidence]) -> tuple[list[Judged], Counter[str]]:
+def judge_runs(runs: Sequence[Evidence]) -> tuple[list[JudgedRun], Counter[str]]:
     """Judge every run; count the runs that belong to no row."""
     truths = {run.plan["name"]: find_truth(run) for run in runs}
     judged, left_out = [], Counter[str]()
@@ -120,7 +120,7 @@ def judge_runs(runs: Sequence[Evidence]) -> tuple[list[Judged], Counter[str]]:
             **{name: bool(rule(run)) for name, rule in RIVALS.items()},
         }
         judged.append(
-            Judged(
+            JudgedRun(
                 plan["name"],
                 plan["data"],
                 plan["kind"],
@@ -135,7 +135,7 @@ def judge_runs(runs: Sequence[Evidence]) -> tuple[list[Judged], Counter[str]]:
     return judged, left_out
 
 
-def _row(runs: list[Judged], judge: str, row: str, kind: str) -> dict[str, Any]:
+def _row(runs: list[JudgedRun], judge: str, row: str, kind: str) -> dict[str, Any]:
     alarms = [run.alarms[judge] for run in runs]
     low, high = wilson(sum(alarms), len(alarms))
     cluster_low, cluster_high = cluster_interval(alarms, [(run.data, run.kind) for run in runs])
@@ -191,5 +191,5 @@ def judge(runs: Sequence[Evidence]) -> tuple[list[dict[str, Any]], dict[str, Any
     return rows, {"recorded": recorded, "left_out": dict(sorted(left_out.items())), "wrong": wrong}
 
 
-def _sorted(runs: list[Judged], name: str) -> list[str]:
+def _sorted(runs: list[JudgedRun], name: str) -> list[str]:
     return sorted({getattr(run, name) for run in runs})

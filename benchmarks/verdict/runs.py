@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
-from verdict.data import Parts, Windows, draw
+from verdict.data import DrawnParts, LabeledWindows, draw
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
@@ -115,7 +115,7 @@ class Evidence:
 class _Watch:
     """Measure the fresh part after each epoch, and the first batch's gradients every few epochs."""
 
-    def __init__(self, fresh: Windows, train: Windows, n_first: int) -> None:
+    def __init__(self, fresh: LabeledWindows, train: LabeledWindows, n_first: int) -> None:
         self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))
         self.figures: dict[str, list[float]] = {
             "accuracy": [],
@@ -148,7 +148,7 @@ class _Watch:
             self.gradients.setdefault(name, []).append(float(gradient.norm()))
 
 
-def _tensors(windows: Windows) -> tuple[Any, Any, Any]:
+def _tensors(windows: LabeledWindows) -> tuple[Any, Any, Any]:
     lengths = None if windows.lengths is None else torch.from_numpy(windows.lengths)
     return torch.from_numpy(windows.X), lengths, torch.from_numpy(windows.y)
 
@@ -215,7 +215,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     )
 
 
-def _changed(parts: Parts, change: Mapping[str, Any], rng: np.random.Generator) -> Parts:
+def _changed(parts: DrawnParts, change: Mapping[str, Any], rng: np.random.Generator) -> DrawnParts:
     """Scale as `scale="standard"` does, then apply the planned changes."""
     mean = parts.train.X.mean(axis=(0, 1), dtype=np.float64)
     sd = parts.train.X.std(axis=(0, 1), dtype=np.float64)
@@ -223,17 +223,19 @@ def _changed(parts: Parts, change: Mapping[str, Any], rng: np.random.Generator) 
     sets = []
     for windows in (parts.train, parts.validation, parts.fresh):
         X = factor * (windows.X - mean) / np.where(sd > 0, sd, 1.0) + offset
-        sets.append(Windows(np.asarray(X, np.float32), windows.y, windows.groups, windows.lengths))
+        sets.append(
+            LabeledWindows(np.asarray(X, np.float32), windows.y, windows.groups, windows.lengths)
+        )
     train, validation, fresh = sets
     if change.get("burst_share"):
         struck = rng.random(len(train)) < change["burst_share"]
         struck[rng.integers(len(train))] = True
         train.X[struck] += 20.0 * rng.choice([-1.0, 1.0], (int(struck.sum()), 1, train.X.shape[2]))
     if change.get("shuffled"):
-        train = Windows(train.X, rng.permutation(train.y), train.groups, train.lengths)
+        train = LabeledWindows(train.X, rng.permutation(train.y), train.groups, train.lengths)
         shuffled = rng.permutation(validation.y)
-        validation = Windows(validation.X, shuffled, validation.groups, validation.lengths)
-    return Parts(train, validation, fresh)
+        validation = LabeledWindows(validation.X, shuffled, validation.groups, validation.lengths)
+    return DrawnParts(train, validation, fresh)
 
 
 class Normal:

@@ -275,7 +275,7 @@ def test_no_group_is_in_two_parts(name):
 
 def test_classes_are_numbered_by_the_training_part():
     parts = [
-        data.Windows(np.zeros((len(y), 2, 1)), np.array(y), np.arange(len(y)))
+        data.LabeledWindows(np.zeros((len(y), 2, 1)), np.array(y), np.arange(len(y)))
         for y in ([0, 3, 3, 5], [0, 1, 5], [4, 3])
     ]
     assert [part.y.tolist() for part in data._same_classes(parts)] == [[0, 1, 1, 2], [0, 2], [1]]

@@ -1,4 +1,4 @@
-"""`sensorseq doctor --self` passes here, and says of each broken part that it is broken."""
+"""`sensorseq doctor --self` passes here, and reports each broken part."""
 
 import json
 import platform
@@ -85,7 +85,7 @@ def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, fai
     package = Path(sensorseq.__file__).parent
     leave_out = shutil.ignore_patterns("__pycache__", f"{missing}*.so")
     shutil.copytree(package, tmp_path / "sensorseq", ignore=leave_out)
-    # without site, which would find the library where the package is installed
+    # without site, which would find the library of the installed package
     program = (
         f"import sys; sys.path[:0] = {[str(tmp_path), *site.getsitepackages()]}\n"
         "from sensorseq.cli import main; main(['doctor', '--self'])"

@@ -1,4 +1,4 @@
-"""`sensorseq diagnose`: any log in, a report out, and a gate where one is asked for."""
+"""`sensorseq diagnose`: a report from any log, and a gate on request."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ def columns_of(kind):
     if kind == "diverged":
         columns["train_loss"][25:] = np.nan
     elif kind == "mild":
-        columns["train_loss"][[20, 28, 35]] += 2.0  # leaps of single epochs
+        columns["train_loss"][[20, 28, 35]] += 2.0  # jumps in single epochs
     elif kind == "short":
         columns = {k: v[:5] for k, v in columns.items()}
     return columns

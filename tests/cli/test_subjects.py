@@ -1,4 +1,4 @@
-"""Subjects in the names of files, and the ways to keep each in one part, as they are typed."""
+"""Subjects in the names of files, and the commands that keep each in one part."""
 
 import h5py
 import numpy as np

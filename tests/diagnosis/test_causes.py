@@ -230,7 +230,7 @@ def test_epochs_that_a_run_did_not_reach_are_not_too_many():
     assert not deviations({"max_epochs": 5000}, n_epochs=40)
 
 
-# --- what is named ------------------------------------------------------------------------------
+# --- named causes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.key)
@@ -304,7 +304,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
 @pytest.mark.parametrize("share", [0.0, 0.35])
 def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
     record = healthy_record()
-    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as the class that they are
+    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as their own class
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share
     run, verdict = judged_run(record)

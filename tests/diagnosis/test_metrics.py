@@ -116,7 +116,7 @@ def test_spikes_are_found_where_they_were_planted():
     values[[40, 77]] += 3
     assert metrics.spike_epochs(values) == [40, 77]
     assert metrics.spike_epochs(values, least_rise=5) == []
-    assert metrics.spike_epochs(-values) == []  # a fall is no spike
+    assert metrics.spike_epochs(-values) == []  # a drop is not a spike
 
 
 @given(values=series, later=st.lists(finite, max_size=5))

@@ -171,7 +171,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
     assert min(y for _, y in accuracy.line("validation dense")) == pytest.approx(1.1, abs=0.5)
 
 
-# --- what is said is what is drawn --------------------------------------------------------------
+# --- text and pictures agree --------------------------------------------------------------------
 
 
 class Panel:
@@ -291,7 +291,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
     for card, cause in zip(cards, report.causes, strict=True):
         said = html.unescape(" ".join(re.sub("<[^>]+>", " ", card).split()))
         assert cause.title in said
-        assert f" {cause.grade} " in said  # the word; its icon is beside it
+        assert f" {cause.grade} " in said  # the word; its icon is next to it
         assert '<svg class="icon"' in card
         assert cause.evidence in said
 

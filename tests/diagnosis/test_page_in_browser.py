@@ -372,7 +372,7 @@ def count_printed_pages(browser):
 def test_a_printed_page_is_light_open_and_folds_up_again(browser):
     emulate(browser, "dark")
     browser.find_element("id", "theme").click()
-    browser.find_element("id", "theme").click()  # dark by choice, too
+    browser.find_element("id", "theme").click()  # dark if chosen, too
     browser.execute_script(
         "const rows = document.createElement('p'); rows.style.height = '4000px';"
         "document.querySelector('details').append(rows)"
@@ -400,7 +400,7 @@ def test_without_scripts_all_is_there_and_no_dead_button_is(browser, path):
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     browser.get(path.as_uri())
-    assert count_printed_pages(browser) == unfolded  # the style sheet alone opens what is folded
+    assert count_printed_pages(browser) == unfolded  # only the style sheet opens folded parts
 
 
 # --- causes and probes --------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_a_notebook_s_own_styles_stay_as_they_are(browser, tmp_path):
     show(browser, tmp_path, notebook)
     with_report = browser.execute_script(styles)
     outer = "return getComputedStyle(document.querySelector('.sensorseq')).backgroundColor"
-    assert luminance(browser.execute_script(outer)) < 0.05  # the notebook says that it is dark
+    assert luminance(browser.execute_script(outer)) < 0.05  # the notebook declares a dark theme
     browser.execute_script("document.querySelectorAll('.sensorseq').forEach(e => e.remove())")
     assert [json.loads(s) for s in with_report] == [
         json.loads(s) for s in browser.execute_script(styles)

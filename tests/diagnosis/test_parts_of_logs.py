@@ -133,7 +133,7 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
         assert found == ("not_learning", "not_generalizing")
 
 
-# --- parts that names only hint at --------------------------------------------------------------
+# --- ambiguous names of parts -------------------------------------------------------------------
 
 
 def lightning_rows(with_accuracy):

@@ -29,7 +29,7 @@ BUILT |= {"windows_share_samples", "groups_share_samples"}
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
     """Return a decaying loss with 1.5 % of noise, and validation windows that sometimes err.
 
-    With `persistence`, a window that is misjudged in one epoch mostly is in the next as well.
+    With `persistence`, a window that is misclassified in one epoch mostly is in the next, too.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -188,7 +188,7 @@ def test_a_loss_that_is_often_not_finite_or_at_the_end_has_not_recovered(epochs)
 @pytest.mark.parametrize("n_classes", [None, N_CLASSES])
 def test_an_accuracy_over_one_class_is_not_judged(n_classes):
     curve = healthy_curve(0, 300)
-    curve["val_accuracy"][:] = 1.0  # a model that answers nothing but this class
+    curve["val_accuracy"][:] = 1.0  # a model that always answers this class
     report = verdict_of(curve, 300, majority_fraction=1.0, n_classes=n_classes)
     assert report.verdict == "normal"
     assert report.generalization is None
@@ -384,7 +384,7 @@ def test_a_loss_that_never_falls_is_not_learning_where_accuracy_is_not_known():
     assert report.verdict == "not_learning"
 
 
-# --- words --------------------------------------------------------------------------------------
+# --- texts --------------------------------------------------------------------------------------
 
 
 def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
@@ -587,7 +587,7 @@ def test_a_report_too_long_for_a_screen_says_that_there_is_more():
     shown = " ".join(" ".join(lines).split())
     n_shown = sum(" ".join(str(part).split()) in shown for part in said)
     assert int(note.split()[1]) == 20 - n_shown
-    assert "goes on ..." not in shown  # whole sentences alone
+    assert "goes on ..." not in shown  # only complete sentences
 
 
 def test_no_sentence_is_cut():

@@ -199,11 +199,11 @@ def fitted(**settings):
 
 
 def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
-    clf = fitted(features=None, learning_rate=1e-9)  # its first weights, whatever the rounding
+    clf = fitted(features=None, learning_rate=1e-9)  # its initial weights, with any rounding
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_
-    assert clf._judged.to_compare is None  # windows are not kept any longer
+    assert clf._judged.to_compare is None  # windows are not kept after that
 
 
 def test_a_network_on_windows_that_stay_in_their_file_is_compared_too(tmp_path):

@@ -69,7 +69,7 @@ def test_a_resumed_run_whose_loss_no_constant_answer_reaches_is_normal():
     history = {"loss": 0.09 + 0.001 * rng.normal(size=E), "accuracy": accuracy}
     assert verdict(history, n_classes=6) == "normal"
     assert verdict(history, majority_fraction=0.3) == "normal"
-    assert verdict(history) == "not_learning"  # all of it had been learned before, or nothing is
+    assert verdict(history) == "not_learning"  # all was learned before, or nothing
 
 
 def test_a_converged_run_with_one_accuracy_is_normal():
@@ -116,7 +116,7 @@ def test_an_accuracy_of_guessing_never_makes_a_stuck_run_normal(
         assert verdict({**losses, column: np.clip(accuracy, 0, 1)}) == "not_learning"
 
 
-# --- losses that are no means in nats -----------------------------------------------------------
+# --- losses that are not means in nats ----------------------------------------------------------
 
 
 def healthy(n_epochs=40):
@@ -173,7 +173,7 @@ def test_means_are_not_taken_for_sums_even_if_they_overfit_or_begin_high():
 
 
 def test_a_loss_too_small_for_its_accuracy_is_said_and_its_noise_not_judged():
-    # the mean of the batches divided by their number once more
+    # the mean over batches, divided again by the number of batches
     report = FluctuationReport.from_history(scaled(wild(), 1 / 32, 1 / 32), 60)
     assert kinds(report).count("loss_too_small") == 2
     assert not {"train_loss_noise", "val_loss_noise"} & set(report.statistics)

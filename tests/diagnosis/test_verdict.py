@@ -34,9 +34,9 @@ def run_of(
 ):
     """Return history and record of a loss with a plateau and windows that flip for known causes.
 
-    A window is right where a score is above 0: one of its own that stays, and changes of `own`,
-    `block` (its recording) and `common` (the model) size; a share of `restless` windows flips a
-    coin in every epoch.
+    A window is right if its score is above 0: the sum of a constant of its own and of changes of
+    size `own`, `block` (its recording) and `common` (the model); a share of `restless` windows is
+    right at random in every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)

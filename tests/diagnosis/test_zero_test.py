@@ -80,7 +80,7 @@ def test_a_sound_network_gives_the_same_bits(n_windows):
     assert trial.outcome == "rejected"
     assert "the weights of epoch 7" in trial.sentence
     assert f"{n_windows} validation window{'s' if n_windows > 1 else ''} gave" in trial.sentence
-    assert trial.cost_epochs == 1  # three passes, each a third of what a step costs
+    assert trial.cost_epochs == 1  # three passes, each with a third of the cost of a step
 
 
 def test_without_validation_windows_the_zero_test_says_so():

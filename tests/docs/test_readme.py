@@ -101,7 +101,7 @@ def test_the_lines_on_speed_verdict_and_repair_agree_with_the_results(tables, tm
     assert "AutoTrainer: 65 %, 15 % and 5 %" in text
     assert "| `probe` | 15 of 30 | 40 and 70 % | 11 of 80 |" in text
     assert "| the defaults plus features, `SensorLSTMClassifier()` | 1 of 9 |" in text
-    assert "| random search, as long as `probe` | 2 of 30 |" in text
+    assert "| random search for the same time as `probe` | 2 of 30 |" in text
 
 
 @pytest.mark.parametrize("missing", ["cpu", "fit", "verdict", "repair"])
@@ -190,7 +190,7 @@ def test_the_table_of_the_estimator_has_each_row_with_its_spread(tables):
     ]
     text = tables.estimator_table({"environment": ENVIRONMENT, "rows": rows})
     assert "| search | theirs | 98 x 100 x 1 x 16, 4 | 1.50x | 1.25 to 2.00 |" in text
-    assert "| predict, 85 us beyond it | op | 1 x 2 x 3 | 1.50x | 1.25 to 2.00 |" in text
+    assert "| predict, 85 us slower | op | 1 x 2 x 3 | 1.50x | 1.25 to 2.00 |" in text
 
 
 def test_every_file_and_make_target_it_names_exists():

@@ -20,7 +20,7 @@ T = 30
 
 
 def robot(n, seed, *, gain=1.0, offset=0.0, shifted=False):
-    """Windows of three classes that differ in level and rate; a robot may mix two of them up."""
+    """Windows of three classes that differ in level and rate; a robot may exchange two of them."""
     rng = np.random.default_rng(seed)
     kind = np.arange(n) % 3
     rate = np.array([0.2, 0.5, 0.9])[kind] + (0.25 if shifted else 0.0)
@@ -55,7 +55,7 @@ def log_loss(model, X, y):
 
 
 def test_labels_that_the_model_expects_keep_it(model):
-    """Labels drawn from its own probabilities hold no information: a change is the exception."""
+    """Labels drawn from the model's own probabilities are uninformative: changes are rare."""
     X, _ = robot(60, 1)
     before = model.predict_proba(X)
     n_kept = 0
@@ -114,7 +114,7 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
-    """What was solved among windows is what the changed weights predict."""
+    """The changed weights predict the solution that was found for the windows."""
     few = adapting.read_few(model.model_, *robot(12, 1, shifted=True), None, None)
     changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))
@@ -129,7 +129,7 @@ def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
 
 @pytest.fixture(scope="module")
 def with_trees():
-    """A model of trees and one network, both of which count."""
+    """A model of trees and one network, both with a weight."""
     X, y = robot(90, 0)
     settings = {"hidden_size": 6, "max_epochs": 5, "features": "boosting", "refit": None}
     clf = SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
@@ -276,7 +276,7 @@ def test_the_command_writes_what_adapt_returns(of_recordings, tmp_path, capsys):
     adapted, written = of_recordings.adapt(few), SensorLSTMClassifier.load(new)
     np.testing.assert_array_equal(written.predict_proba(few.X), adapted.predict_proba(few.X))
     assert written.adaptation_ == adapted.adaptation_
-    assert written.adaptation_.n_windows == 18  # none of the test part
+    assert written.adaptation_.n_windows == 18  # no window of the test part
     digest = written.adaptation_.source
     assert digest[:16] in out
     with safetensors.safe_open(model, "np") as file:

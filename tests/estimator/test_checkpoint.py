@@ -1,4 +1,4 @@
-"""checkpoint: the network as a model file during the fit, and what continues from it."""
+"""checkpoint: the network as a model file during the fit, and fits that continue from it."""
 
 import warnings
 from pathlib import Path
@@ -18,7 +18,7 @@ Y = np.arange(60) % 3
 GROUPS = np.arange(60) // 6
 X = RNG.normal(size=(60, 20, 2)) + 0.5 * Y[:, None, None]
 SETTINGS = {"hidden_size": 4, "max_epochs": 5, "device": "cpu", "random_state": 0}
-# a fit that keeps the networks of three folds, beside features
+# a fit with features that keeps the networks of three folds
 WAVES = X + 0.5 * np.sin(0.6 * np.arange(20)[:, None] + Y[:, None, None])
 FOLDS = {"features": "rocket", "refit": "auto", "max_epochs": 10, "early_stopping": False}
 
@@ -109,7 +109,7 @@ def test_it_is_the_lstm_alone_and_predicts(path):
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
     probabilities = kept.predict_proba(WAVES)
     assert load(path).predict_proba(WAVES).tobytes() == probabilities.tobytes()
-    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first
+    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first fit
     assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 

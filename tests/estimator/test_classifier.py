@@ -39,7 +39,7 @@ def small(**arguments):
 
 
 def make_windows(n=60, n_timesteps=20, n_channels=2, n_classes=3, seed=0):
-    """Sines whose frequency is the class, in random phase and a little noise."""
+    """Sines whose frequency is the class, with random phase and a little noise."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     t = np.arange(n_timesteps)[None, :, None]
@@ -212,7 +212,7 @@ def test_an_unused_choice_elsewhere_changes_no_first_weight():
     assert_same_fit(plain, cropped)
 
 
-# Data in.
+# Input data.
 
 
 @pytest.mark.parametrize("dtype", [bool, int, np.float32])
@@ -431,7 +431,7 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "nats" not in " ".join(report.explanation[:-1])
     assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
     in_nats = {name for name, figure in report.statistics.items() if figure.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # of the answers, not of a loss
+    assert in_nats <= {"val_prediction_entropy"}  # statistics of the answers, not of a loss
     alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
     report = alone.fit(X, Y).fluctuation_
     assert report.verdict == "too_short_to_tell"
@@ -587,7 +587,7 @@ def test_it_is_the_end_of_a_pipeline_and_the_subject_of_a_search():
 
 
 def test_a_second_interrupt_ends_a_search(monkeypatch):
-    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
+    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # on a busy machine
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
         cross_validate(small(callbacks=[InterruptAfter(1)]), X, Y, cv=3)
 

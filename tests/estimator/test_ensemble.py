@@ -1,4 +1,4 @@
-"""An ensemble is its members: each trained as it would be alone, their outputs averaged."""
+"""An ensemble averages the outputs of its members, each trained as if alone."""
 
 import pickle
 from dataclasses import replace
@@ -23,7 +23,7 @@ def small(**arguments):
 
 
 def told(estimator):
-    """Return what the report says, but for the time each epoch took."""
+    """Return the report as plain values, without the durations of the epochs."""
     report = estimator.fluctuation_.to_dict()
     report["history"].pop("duration_s", None)
     return report
@@ -73,7 +73,7 @@ def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
 
 
 def members_of(ensemble):
-    """Each member as an estimator of its own."""
+    """Return each member as a separate estimator."""
     for network in ensemble.model_.networks:
         alone = pickle.loads(pickle.dumps(ensemble))
         alone.model_ = replace(alone.model_, networks=[network])
@@ -164,7 +164,7 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_pat
 
         def on_epoch_end(self, module, history):
             self.n_epochs += 1
-            if self.n_epochs == 10:  # the second of the second member
+            if self.n_epochs == 10:  # the second epoch of the second member
                 raise KeyboardInterrupt
 
     interrupted = small(engine="autograd", n_models=3, callbacks=[Interrupter()])

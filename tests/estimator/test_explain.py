@@ -64,8 +64,8 @@ def test_features_are_explained_by_occlusion(with_features):
     [
         {"pooling": "mean"},
         {"pooling": "last", "n_models": 2, "num_layers": 2},
-        {"pooling": "meanmax"},  # the largest step changes along the way
-        # trained longer, it switches from one class to another within 1 % of the way
+        {"pooling": "meanmax"},  # the step of the maximum changes along the path
+        # trained longer, it switches from one class to another within 1 % of the path
         {"pooling": "last", "hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01},
     ],
 )

@@ -1,4 +1,4 @@
-"""What `fit` holds out by itself: whole groups, classes in their shares, nothing lost."""
+"""The windows that `fit` holds out: whole groups, classes in their proportions, none lost."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sensorseq.estimator import classifier
 
 
 def parts_of(estimator, y, **arguments):
-    """Rows that `fit` trains on and validates on; every window holds its own row."""
+    """Return the training and validation rows of `fit`; every window contains its row number."""
     X = np.ones((len(y), 4, 1)) * np.arange(len(y))[:, None, None]
     given = estimator.set_params(scale=None, hidden_size=2, random_state=0)
     first = given._prepare_fit(X, y, **arguments)[0]
@@ -41,7 +41,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
     clf = plain_classifier(validation_fraction=fraction)
     try:
         train, validation = parts_of(clf, y, groups=groups)
-    except SplitError:  # only where every group is the only one of some class
+    except SplitError:  # only if every group is the only one of some class
         alone = {label for label in set(y) if len(set(groups[y == label])) == 1}
         assert all(set(y[groups == group]) & alone for group in set(groups))
         return

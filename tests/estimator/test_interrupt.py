@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: the training ends, the program goes on with the best weights."""
+"""Ctrl-C at any moment: the training ends, and the program continues with the best weights."""
 
 import os
 import signal
@@ -17,14 +17,14 @@ ENDLESS = 1_000_000  # epochs: only the interrupt can end it
 
 
 def interrupt_in_epoch(epoch, command):
-    """Run a command, press Ctrl-C once when it says it is in that epoch; return what it says."""
+    """Run a command, press Ctrl-C when it reports that epoch; return its output."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # a shell that runs tests in the background has them ignore Ctrl-C, and so would the child
+        # in the background a shell makes the tests ignore Ctrl-C, and the child would, too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
@@ -46,7 +46,7 @@ def interrupt_in_epoch(epoch, command):
 
 @pytest.fixture
 def python_takes_interrupts():
-    """A shell that runs tests in the background lets them ignore Ctrl-C."""
+    """A shell that runs tests in the background makes them ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -92,7 +92,7 @@ def test_a_program_goes_on_with_the_best_weights(settings, capsys, python_takes_
     said = f"training was interrupted after epoch {clf.n_iter_} of {ENDLESS}; the weights of epoch"
     assert any(f"{said} {clf.best_epoch_} are kept" in str(one.message) for one in caught)
     messages = capsys.readouterr().err
-    shown = (clf.n_iter_, clf.n_iter_ - 1)  # the interrupt may come before the bar moves on
+    shown = (clf.n_iter_, clf.n_iter_ - 1)  # the interrupt may come before the bar advances
     assert any(f"{n} epochs of 1 network" in messages for n in shown)
 
 

@@ -15,11 +15,11 @@ from sensorseq.io.prepared import write_windows
 ROOT = str(Path(sensorseq.__file__).parent)
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, BATCH = 100, 30, 3, 16
 LAST = "EpochTrainer.run"  # makes the native call
-MOST_STOPS, MOST_FILES = 56, 24  # as they are: a change that needs more has to say why
+MOST_STOPS, MOST_FILES = 56, 24  # the current numbers: a change that needs more must justify it
 
 
 def holds_windows(value, depth=2):
-    """Whether a value is an array of more windows than a batch, or an object that holds one."""
+    """Return whether a value is an array of more windows than a batch, or contains one."""
     if isinstance(value, np.ndarray | torch.Tensor):
         return value.shape[1:] == (N_TIMESTEPS, N_CHANNELS) and len(value) > BATCH
     if isinstance(value, list | tuple) and len(value) < 20:
@@ -35,9 +35,9 @@ def holds_windows(value, depth=2):
 def trace(call, last=None):
     """Return the stops of the windows in a call, as (file, function) in order of first arrival.
 
-    A stop is a function of the package that hands windows on: it returns them, as an array or in an
-    object, it stores them in an object that it makes, or it is on the way down to `last`, where
-    the walk ends.
+    A stop is a function of the package that passes windows on: it returns them, as an array or in
+    an object, stores them in an object that it makes, or is on the call stack of `last`, where the
+    path ends.
     """
     stops = {}
 
@@ -123,7 +123,7 @@ ROADS = {
 
 @pytest.mark.filterwarnings("ignore")
 def test_windows_take_few_stops_to_the_native_call_on_all_roads_together(path, monkeypatch):
-    """Whatever is given: the stops of all kinds of input, which share most of them."""
+    """The stops of all kinds of input, which share most of them."""
     every = {}
     for road, (classifier, given, y, keywords) in ROADS.items():
         if road == "streamed file":

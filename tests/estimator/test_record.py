@@ -1,4 +1,4 @@
-"""What a fit hands its report: the record of the run, and a report that outlives its process."""
+"""The record of a run that a fit passes to its report, and a report in another process."""
 
 import json
 import pickle
@@ -78,12 +78,12 @@ def test_a_warm_start_has_the_record_of_its_own_fit():
     again = classifier.fit(X, Y).fluctuation_.record
     assert again is not first
     assert again.n_epochs == 5
-    # it begins where the other's kept weights ended
+    # it begins with the kept weights of the other fit
     assert again.fixed_loss[0] < first.fixed_loss[0]
 
 
 class TestReport:
-    """A report with something in it that no history tells."""
+    """A report with a fact that is not in the history."""
 
     @pytest.fixture
     def fitted(self):
@@ -150,7 +150,7 @@ def test_windows_that_are_streamed_are_recorded_step_by_step(engine, tmp_path, m
         assert np.isclose(mean, row["loss"], rtol=1e-6)
         np.testing.assert_array_equal(record.class_counts[steps].sum(axis=1), n_windows)
         assert np.isclose(record.val_correct[epoch].mean(), row["val_accuracy"])
-    # each epoch sees every window once, wherever the buffers cut
+    # each epoch sees every window once, with any boundaries of buffers
     every = record.class_counts[:7].sum(axis=0)
     np.testing.assert_array_equal(every, np.bincount(Y[split == "train"]))
     assert len(record.fixed_loss) == len(record.train_rows) == 0

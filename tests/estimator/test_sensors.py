@@ -1,4 +1,4 @@
-"""A classifier of several sensors: a model of each, and weights for each pattern of them."""
+"""A classifier of several sensors: a model per sensor, and weights for each pattern of sensors."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ LENGTHS = {"fast": (60, 2), "slow": (11, 1)}
 
 
 def windows(n=96, seed=0):
-    """Each sensor knows one of the two bits of the class."""
+    """Each sensor contains one of the two bits of the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 4
     X = {}

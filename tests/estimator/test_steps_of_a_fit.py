@@ -1,4 +1,4 @@
-"""The five steps of a fit give alone what `fit` gives, and a model holds all of it."""
+"""The five steps of a fit, called separately, give the result of `fit`, all of it in a model."""
 
 from dataclasses import FrozenInstanceError, fields
 
@@ -23,7 +23,7 @@ GROUPS = np.arange(60) // 4
 
 
 def steps_of(clf, X, y, **given):
-    """Take the five steps by hand."""
+    """Call the five steps one by one."""
     arguments = check_arguments(clf.get_params(deep=False))
     data = hold_out(arguments, read_windows(arguments, X, y, **given))
     scaled = scale_windows(arguments, data)
@@ -43,7 +43,7 @@ def test_the_steps_taken_by_hand_give_the_fit(more, monkeypatch):
     fitted = small_classifier(**more).fit(X, Y, groups=GROUPS)
     np.testing.assert_array_equal(trained.model.predict_proba(X), fitted.predict_proba(X))
     assert judged.report.to_dict() == fitted._judged.report.to_dict()
-    assert not hasattr(clf, "model_")  # the steps take its arguments alone
+    assert not hasattr(clf, "model_")  # the steps use only its arguments
 
 
 def test_a_model_is_frozen_and_predicts_without_its_estimator(tmp_path):
@@ -110,7 +110,7 @@ def test_a_fit_that_goes_on_takes_the_arguments_of_now(tmp_path):
     clf.set_params(max_timesteps=12, missing="expected").fit(X, Y)
     assert (clf.model_.max_timesteps, clf.model_.missing) == (12, "expected")
     beyond = X.copy()
-    beyond[:, 12:] += 100.0  # the head of a window is kept
+    beyond[:, 12:] += 100.0  # the beginning of a window is kept
     np.testing.assert_array_equal(clf.predict_proba(beyond), clf.predict_proba(X))
     clf.save(tmp_path / "m")
     again = SensorLSTMClassifier.load(tmp_path / "m")

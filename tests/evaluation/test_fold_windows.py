@@ -17,7 +17,7 @@ from sensorseq.recording import LabelSpan
 
 
 def record(name, seconds, rate, *, label="calm", gaps=(), seed=0, spans=()):
-    """One channel at an even rate; `gaps` are (start, length) in seconds without samples."""
+    """One channel at a constant rate; `gaps` are (start, length) in seconds without samples."""
     t = np.arange(int(seconds * rate)) / rate
     for start, length in gaps:
         t = t[(t < start) | (t >= start + length)]

@@ -4,7 +4,7 @@
         --kernel-regex kns=sensorseq --error-exitcode 9 python tests/gpu/sanitize.py
 
 Without torch's caching, a write beyond a tensor is a write beyond its allocation. Each call is
-printed before it begins. With `--device cpu` it only shows that it runs.
+printed before it begins. With `--device cpu` this is only a smoke test.
 """
 
 import argparse
@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 os.environ["SENSORSEQ_CUDA_KERNELS"] = "1"
 
 import torch  # noqa: E402
-from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E402
+from layer_laws import VARIANTS, LayerProblem, dtype_of, torch_precision  # noqa: E402
 
 from sensorseq import ops  # noqa: E402
 from sensorseq.gpu_check import Case, make_cases  # noqa: E402
@@ -32,7 +32,7 @@ PRECISIONS = ("float32", "float16")  # the others run the same kernels
 
 
 def main():
-    """Run what was asked for."""
+    """Run the selected calls."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--limit", type=int, help="only the first calls")
@@ -56,17 +56,17 @@ def main():
 
 
 def first_failure(path):
-    """Return the first case that was wrong or died, None if none did or none is known."""
+    """Return the first case that was wrong or died, or None without such a case."""
     if path is None or not path.exists():
         return None
     for row in json.loads(path.read_text())["rows"].get("kernels", {"rows": []})["rows"]:
-        if row["outcome"] in ("wrong", "died"):  # one that hung would hang again
+        if row["outcome"] in ("wrong", "died"):  # a case that hung would hang again
             return Case(*(row[name] for name in Case._fields))
     return None
 
 
 def calls(failed, device):
-    """Name and make what is to run: one case, or every case and the layer in every variant."""
+    """Yield names and calls: of one case, or of every case and the layer in every variant."""
     cases = [failed] if failed else make_cases((5,))
     if device == "cuda":
         yield from ((case.name, functools.partial(run_case, case)) for case in cases)
@@ -86,8 +86,8 @@ def run_case(case):
 
 
 def run_variant(variant, precision, head, device):
-    problem, dtype = Problem(variant), dtype_of(precision)
-    # without a gradient of x, the kernels read it themselves; else torch multiplies it first
+    problem, dtype = LayerProblem(variant), dtype_of(precision)
+    # without a gradient of x, the kernels read x themselves; otherwise torch multiplies it first
     changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
     with torch_precision(precision):
         problem.run(ops.lstm_linear if head else ops.lstm, device, dtype, head, **changes)

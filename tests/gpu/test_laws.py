@@ -1,4 +1,4 @@
-"""The checks of layer_laws see what is wrong: each breaks on a layer with one fault."""
+"""The checks of layer_laws detect faults: each fails on a layer with one fault."""
 
 import functools
 import itertools
@@ -15,7 +15,7 @@ CALLS = itertools.count()
 
 
 def with_logits(change):
-    """The layer, its logits changed by a function of them and of the arguments."""
+    """The layer with its logits changed by a function of them and of the arguments."""
 
     @functools.wraps(RIGHT)
     def layer(**arguments):

@@ -138,7 +138,7 @@ def cross_entropy(logits, target):
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Let a batch be learned in fewer steps."""
+    """Make a batch learnable in fewer steps."""
     monkeypatch.setattr(training_check, "_BATCH_STEPS", 60)
 
 
@@ -330,7 +330,7 @@ def test_what_fit_refuses_is_refused_in_the_same_words(spoil, message):
     assert str(by_check.value) == str(by_fit.value)
 
 
-# The law of chance.
+# The distribution by chance.
 
 
 def test_the_chance_of_votes_is_hypergeometric():

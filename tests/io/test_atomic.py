@@ -1,4 +1,4 @@
-"""Outputs: whole or not there, written by one run at a time, and nothing left next to them."""
+"""Outputs are complete or absent, written by one run at a time, without leftover files."""
 
 import errno
 import os
@@ -155,7 +155,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
             time.sleep(30)
     """
     process = start(program, tmp_path / "model")
-    child = int(process.stdout.readline())  # which has run what a fork runs in the child
+    child = int(process.stdout.readline())  # which has run the hooks of a fork in the child
     process.kill()
     process.wait()
     try:
@@ -245,7 +245,7 @@ class TestDisks:
 
 
 def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypatch):
-    """Each call of the system in turn fails as on a full disk."""
+    """Each system call in turn fails as on a full disk."""
     path, draw = tmp_path / "model", random.Random(0)
     write_whole(path, b"old")
     calls = [(os, "open"), (os, "pwrite"), (os, "fsync"), (Path, "replace")]

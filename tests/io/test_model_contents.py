@@ -1,4 +1,4 @@
-"""What a model file holds of how the model was made comes back."""
+"""The facts in a model file about the model's origin are restored."""
 
 import hashlib
 import platform

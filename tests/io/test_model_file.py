@@ -1,4 +1,4 @@
-"""The files of models: what was written is read, anything else is refused."""
+"""Model files: written ones are read, anything else is refused."""
 
 import json
 

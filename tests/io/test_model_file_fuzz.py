@@ -1,4 +1,4 @@
-"""Whatever bytes a model file holds: the model saved, or ModelFileError; no code is run."""
+"""Any bytes in a model file yield the saved model or ModelFileError; no code is run."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def is_refused(saved, tmp_path):
         try:
             fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
-            # what loads a model to predict may not read the part that is wrong
+            # loading a model to predict may skip the wrong part
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
@@ -127,7 +127,7 @@ def test_a_tensor_that_claims_to_be_huge_takes_no_memory(content, is_refused):
     assert peak_mb() - before < 64
 
 
-# Files of others.
+# Files of other programs.
 
 
 def test_a_safetensors_file_of_another_program_is_named(tmp_path):
@@ -180,7 +180,7 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
     np.testing.assert_array_equal(loaded.decision_function(X), expected)
 
 
-# Descriptions whose sum is right: written by something that knows the format.
+# Descriptions with a correct checksum, as written by a program that knows the format.
 
 
 def sealed(arrays, description):
@@ -221,7 +221,7 @@ def test_nesting_of_every_depth_is_refused(read, is_refused):
 
 WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
 WRONG += [{}, {"a": 1}, (1, 2)]
-# another value of these is another model
+# another value of these means another model
 DATA = ("parameters", "classes", "temperature")
 
 
@@ -274,7 +274,8 @@ def test_no_field_of_a_wrong_type_is_another_error_or_another_model(read, is_ref
 
 def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
     arrays, description = read
-    # versions are for people; files before the report, adaptations, patches or lengths have none
+    # versions are informative; files from before the report, adaptations, patches or lengths
+    # existed have none
     later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
     for name in set(description) - {"versions", *later}:
         rest = {key: value for key, value in description.items() if key != name}

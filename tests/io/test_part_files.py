@@ -1,4 +1,4 @@
-"""The folder of finished parts, when its run ends."""
+"""The folder of finished parts at the end of its run."""
 
 from sensorseq.io.part_files import PartFolder
 

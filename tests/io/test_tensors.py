@@ -1,4 +1,4 @@
-"""Files of tensors: byte for byte what safetensors writes, and nothing else is read."""
+"""Files of tensors: byte for byte like those of safetensors; other files are refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""lstm_linear_loss against the forward pass followed by torch's own loss, and its laws."""
+"""lstm_linear_loss against the forward pass followed by torch's own loss, and its guarantees."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from sensorseq import ops
 from sensorseq.errors import ArgumentError
 from sensorseq.ops import reference
 
-TILE = 6  # windows that go through time together
+TILE = 6  # windows that are computed together
 K = 4
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
 DIFFERENTIABLE = ("x", *WEIGHTS, "h_0", "c_0")
@@ -39,7 +39,7 @@ def draw_arguments(
     mask=False,
     seed=0,
 ):
-    """Random arguments in double precision; what models may share is shared or not."""
+    """Random arguments in double precision, with shared or separate arrays of the models."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -67,7 +67,7 @@ def draw_arguments(
 
 
 def leaves_of(arguments, dtype):
-    """Cast to a precision; what can be differentiated asks for its gradient."""
+    """Cast to a precision; differentiable arguments require their gradients."""
     return {
         name: value.detach().to(dtype, copy=True).requires_grad_(name in DIFFERENTIABLE)
         if isinstance(value, torch.Tensor) and value.is_floating_point()
@@ -166,7 +166,7 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, p
         assert_within_budget(pairs)
 
 
-# Laws that hold bit for bit
+# Guarantees that hold bit for bit
 
 
 @pytest.mark.parametrize("n_windows", [1, TILE, 3 * TILE + 1, 20 * TILE])
@@ -225,7 +225,7 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa):
     assert_same_bits(run(arguments), run(dirty))
 
 
-# What autograd does with gradients that are ready
+# Precomputed gradients in autograd
 
 
 def test_the_gradient_of_a_multiple_is_the_multiple_of_the_gradient():
@@ -356,7 +356,7 @@ def test_what_no_kernel_serves_goes_to_the_reference():
 
 def test_a_batch_without_windows_has_no_mean_and_gradients_of_zero(isa):
     mean_loss, _, *grads = run(draw_arguments(0, 5, 7, n_directions=2))
-    assert mean_loss.isnan().all()  # as torch.nn.functional.cross_entropy
+    assert mean_loss.isnan().all()  # like torch.nn.functional.cross_entropy
     assert all((grad == 0).all() for grad in grads)
 
 

@@ -1,4 +1,4 @@
-"""The native ops against the reference, and the laws they promise, on every instruction set."""
+"""The native ops against the reference, and their guarantees, on every instruction set."""
 
 import time
 
@@ -19,11 +19,11 @@ from sensorseq.ops import _extension, reference
 LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
 # around the lanes of every instruction set, in float and in double
 HIDDEN_SIZES = sorted({size for v in (2, 4, 8, 16) for size in (1, v - 1, v, v + 1, 2 * v + 3)})
-TILE = 6  # windows that go through time together
+TILE = 6  # windows that are computed together
 
 
 class Problem:
-    """Random arguments of lstm_linear, drawn by one seed."""
+    """Random arguments of lstm_linear, drawn from one seed."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ def test_an_instruction_set_of_another_processor_is_not_an_unknown_one():
 @given(
     isa=st.sampled_from(ISAS),
     n_windows=st.sampled_from([0, 1, TILE - 1, TILE, TILE + 1, 8 * TILE + 1]),
-    # 41: the backward pass goes on into a second block of steps, from tiles of 5 rows up
+    # 41: the backward pass has a second block of steps, for tiles of 5 rows and more
     n_timesteps=st.sampled_from([0, 1, 2, 41]),
     n_channels=st.sampled_from([1, 2, 17]),
     hidden_size=st.sampled_from(HIDDEN_SIZES),
@@ -162,7 +162,7 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, shape, n_direct
         assert_within_budget(pairs)
 
 
-# Laws that hold bit for bit
+# Guarantees that hold bit for bit
 
 EDGES = {
     "n_timesteps": st.sampled_from([1, 7, 40]),
@@ -176,7 +176,7 @@ EDGES = {
 
 
 def native(problem, rows=slice(None), model=slice(None), dtype=torch.float32, **changes):
-    """lstm_linear on some rows and models of a problem, without gradients."""
+    """Compute lstm_linear on some rows and models of a problem, without gradients."""
     x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = problem.cast(dtype)
     shared = x.shape[0] == 1
     arguments = {
@@ -224,7 +224,7 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         whole = native(problem)
         _, h, c = native(problem, x=x[:, :, :cut])
         rest = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
-        # with nothing left there is nothing to pool, by contract
+        # by contract, an empty window has nothing to pool
         whole, rest = (whole[1:], rest[-2:]) if cut == n_timesteps else (whole, rest)
         assert_same_bits(whole, rest)
 
@@ -279,7 +279,7 @@ def test_with_max_pooling_a_nan_reaches_the_gradients_of_its_own_row_and_no_othe
     assert not grad_x[0, [0, 1, 2, 4, 5, 6, 7]].isnan().any()
 
 
-# Corners of the gradient
+# Corner cases of the gradient
 
 
 def test_the_gradients_of_no_windows_at_all_are_zero_whatever_the_memory_held(isa):
@@ -298,7 +298,7 @@ def test_of_equal_maxima_the_earliest_step_gets_the_gradient(isa, kernel, n_dire
     x = torch.ones(1, 2, 6, 2, dtype=torch.float64, requires_grad=True)
     weight_ih, bias = (torch.randn(1, D, 4 * H, 2) / 2).double(), torch.zeros(1, D, 4 * H).double()
     weight_ih[:, :, H : 2 * H] = 0
-    bias[..., H : 2 * H] = -200  # nothing is remembered, and so every step has the same h
+    bias[..., H : 2 * H] = -200  # there is no memory, so every step has the same h
     weight_out = torch.randn(1, 3, ops.pooled_size(pooling, H, D), dtype=torch.float64)
     if pooling == "meanmax":
         weight_out[..., : D * H] = 0  # the mean's share goes to every step
@@ -359,7 +359,7 @@ def test_the_multiply_adds_of_the_peak_are_done_and_counted(isa):
     assert (count(0), count(7), count(7, 3)) == (0, 7 * turn, 21 * turn)
     started = time.perf_counter()
     flops = count(1_000_000)
-    # no core does 2 TFLOP/s in float32: a loop left out by the compiler would be above
+    # no core reaches 2 TFLOP/s in float32: a loop removed by the compiler would exceed it
     assert flops / (time.perf_counter() - started) < 2e12
     with pytest.raises(RuntimeError, match="repeats is -1"):
         count(-1)

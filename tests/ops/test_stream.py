@@ -1,4 +1,4 @@
-"""The ops of a stream: schemas, fake kernels, and packed weights that are not theirs."""
+"""The ops of a stream: schemas, fake kernels, and packed weights of other sizes."""
 
 import pytest
 import torch

@@ -56,7 +56,7 @@ def test_windows_are_judged_by_the_channels_without_a_number():
 
 
 def windows(n=160, seed=0):
-    """The level and the frequency of each window depend on its class."""
+    """Windows whose level and frequency depend on their class."""
     rng = np.random.default_rng(seed)
     y, t = np.arange(n) % 4, np.arange(40)
     wave = np.sin(t * np.where(y % 2, 0.4, 1.2)[:, None])
@@ -160,7 +160,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
     both = [{"good": own, "poor": X[:, ::2]} for own in (stuck, lost)]
     stuck, lost = map(of_two.predict_proba, both)
     assert np.allclose(stuck, lost) == (of_two.model_.missing == "outside")
-    for one in of_two.explain(both[0], n_regions=2).values():  # what was decided is explained
+    for one in of_two.explain(both[0], n_regions=2).values():  # the decision is explained
         np.testing.assert_allclose(one.probability, stuck.max(axis=1), atol=1e-6)
 
 

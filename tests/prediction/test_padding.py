@@ -69,7 +69,7 @@ def test_lengths_in_another_unit_are_named(unit):
     ("X", "lengths"),
     [
         *[(padded(value=value), LENGTHS) for value in (0.0, np.nan, "edge")],
-        (SIGNAL, LENGTHS),  # beyond the lengths may be anything
+        (SIGNAL, LENGTHS),  # values beyond the lengths are arbitrary
         (padded(), np.minimum(LENGTHS, 30)),  # the first half second
         (padded(), np.full(N, 30)),
         (np.where(np.arange(T)[:, None] < 9, 0.0, SIGNAL), LENGTHS),  # at rest for 9 steps

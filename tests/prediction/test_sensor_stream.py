@@ -93,7 +93,7 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
     imu = parts["imu"]
     expected = [*alone.push(imu.values, imu.timestamps_s), *alone.flush()][4:]
     assert [one.label for one in decisions[4:]] == [one.label for one in expected]
-    # the loss is noticed while the signal goes on
+    # the loss is noticed while the signal continues
     stream = model.stream(RATES_HZ)
     live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
     live += stream.push("imu", imu.values, imu.timestamps_s)

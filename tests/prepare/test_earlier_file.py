@@ -1,4 +1,4 @@
-"""Preparing into a file that is there: nothing to do, extended, replaced or refused."""
+"""Preparing into an existing file: it is up to date, extended, replaced or refused."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def terrains(tmp_path):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """The recordings that were parsed."""
+    """Record the parsed recordings."""
     names = []
     read = recording_part.read_recording
 
@@ -50,7 +50,7 @@ def parsed(monkeypatch):
 
 
 def change(terrains):
-    """Two new recordings of each class, a new class, a changed one and one less."""
+    """Add two recordings per class and a class; change one recording and remove one."""
     for number, label in enumerate(("Eis", "great snow", "sand", "tar")):
         for recording in range(4 if label == "tar" else 2):
             columns = signals(50 + 10 * number + recording, 320 + 30 * recording)
@@ -185,7 +185,7 @@ class TestExtended:
                 assert_same({**one, "split": 0}, {**anew[name], "split": 0}, name)
         if arguments.get("split") != "none":
             assert not inspect_leakage(tmp_path / "w.h5")
-        if not is_group:  # the part of a recording does not depend on others
+        if not is_group:  # a recording's part does not depend on others
             assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
         before = digest(tmp_path / "w.h5")
         again = prepare(terrains, tmp_path / "w.h5", **arguments, resume=True)
@@ -242,7 +242,7 @@ class TestExtended:
 
     @pytest.mark.parametrize("arguments", [WAYS[5], WAYS[6]], ids=str)
     def test_two_steps_keep_what_each_decided(self, terrains, tmp_path, arguments):
-        """With whole groups, a step decides its new groups together, so one step may differ."""
+        """With whole groups, a step assigns its new groups together, so one step may differ."""
         prepare(terrains, tmp_path / "w.h5", **arguments)
         for number in range(6):
             label = ("Eis", "sand")[number // 3]

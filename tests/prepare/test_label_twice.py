@@ -1,4 +1,4 @@
-"""The label stands a second time among the columns: prepare refuses, the others name it."""
+"""The label occurs in a second column: prepare refuses it, the other commands name it."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""A recording kept on disk and worked through in blocks becomes the file that memory gives."""
+"""A recording on disk, processed in blocks, gives the same file as in memory."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -155,7 +155,7 @@ LOW_LIMITS = {
 
 @pytest.fixture
 def assert_same_bytes(tmp_path, monkeypatch):
-    """What files of a source hold is the same where all is read at once, and in blocks on disk."""
+    """The files of a source have the same contents when read whole and in blocks on disk."""
 
     def check(source, **options):
         whole = prepared_from(source, tmp_path / "whole.h5", **options)

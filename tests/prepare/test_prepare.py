@@ -41,7 +41,7 @@ def terrains(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole_digest(tmp_path_factory):
-    """What `prepare_plainly` makes of the terrains, wherever they lie."""
+    """The result of `prepare_plainly` on the terrains, in any folder."""
     folder = tmp_path_factory.mktemp("whole")
     prepare_plainly(make_terrains(folder / "logs"), folder / "w.h5")
     return digest(folder / "w.h5")
@@ -619,7 +619,7 @@ def test_several_sensors_come_on_one_clock(tmp_path):
 @pytest.mark.slow
 @needs_borealtc
 class TestBorealTC:
-    """Window counts are those of its 5-s partitions, counted beforehand by another program."""
+    """Window counts agree with its 5-s partitions, counted in advance by another program."""
 
     arguments = {"exclude": ["MIXED"], "time_column": "time", "window_s": 5}  # noqa: RUF012
     classes = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
@@ -663,7 +663,7 @@ class TestBorealTC:
 
 
 class TestWordsOfErrors:
-    """What went wrong, not what usually does."""
+    """The message names the actual cause, not the usual one."""
 
     def test_windows_lost_by_their_labels_are_not_called_short(self, tmp_path):
         folder, _ = write_spans(tmp_path / "logs")

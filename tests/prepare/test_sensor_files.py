@@ -86,7 +86,7 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
 
 
 def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
-    """Stamps too precise for a float count from a file's first one, which sensors do not share."""
+    """Stamps too precise for a float are relative to a file's first, which sensors do not share."""
     for path in logs.glob("*/*.csv"):
         rows = np.loadtxt(path, delimiter=",", skiprows=1)
         late_s = 3.3 if path.name.startswith("imu") else 0.0
@@ -107,7 +107,7 @@ def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
 
 
 def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
-    """Not a joined matrix: the file of 50 and 6.5 Hz has each sensor's own samples alone."""
+    """The file of 50 and 6.5 Hz has only each sensor's own samples, no joined matrix."""
     prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
     sizes = {}
     for name in RATES_HZ:

@@ -62,7 +62,7 @@ def read(logs):
 
 
 def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatch):
-    """A motor at 10 Hz costs what it costs alone, whatever the unit of 200 Hz beside it does."""
+    """A motor at 10 Hz costs as much as alone, despite a unit of 200 Hz in the same log."""
     log, rows = write_log(tmp_path / "log.mcap", RATES_HZ), []
     made, written = Recording.__post_init__, recording_part.write_part
 
@@ -118,7 +118,7 @@ def test_a_topic_that_starts_in_a_later_file_of_a_bag_is_on_its_clock(tmp_path):
     assert read_sensors(tmp_path)["/imu"][0].timestamps_s[0] == 0.03
     read = partial(read_sensors, tmp_path, channels=["/imu.x"])
     assert read()["/imu"][0].timestamps_s[0] == 0.03
-    # the second file is all there is of this topic, yet the bag begins with the first
+    # this topic is only in the second file, yet the bag begins with the first
     write_log(tmp_path / "bag_0.mcap", {"/motor": 10.0, "/imu": 50.0}, seconds=5)
     shifted = write_log(tmp_path / "bag_1.mcap", {"/late": 10.0}, seconds=5)
     assert list(read_sensors(shifted)) == ["/late"]

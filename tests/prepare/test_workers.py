@@ -39,7 +39,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def one_worker():
-    """A cluster of one process, which starts in less time."""
+    """A cluster of one process, which starts faster."""
     with start_cluster(1) as cluster:
         yield cluster
 
@@ -84,7 +84,7 @@ class TestDask:
         from sensorseq.cli import run
 
         prepare_plainly(terrains, tmp_path / "whole.h5")
-        monkeypatch.chdir(tmp_path)  # where the workers do not run
+        monkeypatch.chdir(tmp_path)  # in a process that is not a worker
         command = ["prepare", "terrains", "--window-s", "2", "--hop-s", "1", "-o", "w.h5", "-q"]
         assert run([*command, "--engine", "dask", "-j", "2"]) == 0
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
@@ -146,7 +146,7 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
                 continue
             assert code == -signal.SIGKILL
             n_killed += 1
-            if output.exists():  # killed when all was done but for removing the parts
+            if output.exists():  # killed when only the removal of the parts was left
                 assert digest(output) == digest(tmp_path / "whole.h5")
             assert killable.run(**arguments, resume=True)[0] == 0
             assert digest(output) == digest(tmp_path / "whole.h5")
@@ -154,7 +154,7 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
 
 
 class TestSearch:
-    """Fits on two workers have the bits of fits in one process."""
+    """Fits on two workers have the same bits as fits in one process."""
 
     @pytest.fixture
     def windows(self):
@@ -185,7 +185,7 @@ class TestSearch:
 
 
 def is_running(process):
-    """Whether a process of /proc has not ended; it may wait to be reaped."""
+    """Return whether a process of /proc has not ended; a zombie has ended."""
     try:
         return "State:\tZ" not in (process / "status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -255,7 +255,7 @@ if __name__ == "__main__":
 
     @pytest.mark.parametrize("address", ["nonsense://x", "?"])
     def test_a_malformed_address_leaves_no_client_half_open(self, address, tmp_path, monkeypatch):
-        # Its collection while another client starts would wait for ever.
+        # Its garbage collection while another client starts would never end.
         monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("a client"))
         with (
             pytest.raises(EnvironmentProblemError, match=re.escape(address)),

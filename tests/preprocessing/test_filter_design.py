@@ -1,4 +1,4 @@
-"""Filters designed with numpy against those of scipy."""
+"""Filters designed with numpy against scipy's."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ LAYOUTS = {
     "drive_{s}_{r}": "drive_{sensor}_{recording}.*",
     "log_{r}_{s}_raw": "log_{recording}_{sensor}_raw.*",
     "session/{s}_{r}": "{sensor}_{recording}.*",
-    "{s}{r}": None,  # no pattern tells these apart
+    "{s}{r}": None,  # no pattern distinguishes these
 }
 SENSORS = {
     "words": ("Accelerometer", "Gyroscope"),
@@ -61,7 +61,7 @@ SENSORS = {
 
 @pytest.mark.parametrize(
     ("layout", "sensors"),
-    # imu100 does not tell sensor and recording
+    # imu100 does not separate sensor and recording
     [pair for pair in itertools.product(LAYOUTS, SENSORS) if pair != ("{s}{r}", "numbered")],
 )
 @pytest.mark.parametrize("clock", ["date", "boot", "zero", "same dates in every class"])

@@ -1,4 +1,4 @@
-"""Labels of other programs: tables of intervals, Label Studio, Audacity, ELAN, and back."""
+"""Labels of other programs (tables of intervals, Label Studio, Audacity, ELAN) read and written."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ SPANS = [(2.5, 10.0, "walk"), (12.0, 30.5, "run")]
 
 
 def log(path, *, start_s=0.0, unit="s", seconds=60.0, hz=50.0):
-    """A recording whose time column is in a unit."""
+    """A recording whose time column has a unit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(int(seconds * hz)) / hz
     stamps = (start_s + t) * RUNS[unit]

@@ -1,4 +1,4 @@
-"""Arrays of NumPy and MATLAB files are the recording they hold, whatever their axes."""
+"""Arrays of NumPy and MATLAB files are read as recordings, with any order of axes."""
 
 import gzip
 import random
@@ -42,7 +42,7 @@ def write_mat7(path, arrays):
 
 
 def write_mat73(path, arrays):
-    """Write what MATLAB writes: a user block of 512 bytes, axes transposed, classes named."""
+    """Write a file like MATLAB: a user block of 512 bytes, transposed axes, named classes."""
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, array in arrays.items():
             dataset = file.create_dataset(
@@ -196,7 +196,7 @@ def test_our_reader_of_matlab_files_agrees_with_scipy(tmp_path_factory, array, c
 
 
 def damaged(whole, number):
-    """Cut a file, or change some of its bytes, most of them where sizes and names are."""
+    """Truncate a file, or change some of its bytes, mostly in sizes and names."""
     rng = random.Random(number)
     if number % 3 == 0:
         return whole[: rng.randrange(len(whole))]
@@ -228,7 +228,7 @@ def test_a_damaged_matlab_7_3_file_is_read_or_refused(tmp_path):
     code = "import sys, pathlib; from tests.readers.test_arrays import read_all_damaged as read;"
     code += "read(pathlib.Path(sys.argv[1]), 0, 300)"
     command = [sys.executable, "-c", code, str(tmp_path / "one.mat")]
-    # in a process of its own: the HDF5 library may crash it, which is a negative code
+    # in a separate process, since the HDF5 library may crash it, which is a negative code
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode <= 0, done.stderr[-2000:]
 
@@ -308,7 +308,7 @@ def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind, m
 def test_groups_that_hold_each_other_are_read_once(tmp_path):
     write_mat73(tmp_path / "a.mat", {"time": T, "current": CURRENT})
     with h5py.File(tmp_path / "a.mat", "r+") as file:
-        for number in range(9):  # 9 ** 16 groups, for who follows them all
+        for number in range(9):  # 9 ** 16 groups, if all are followed
             file[f"again{number}"] = file["/"]
     assert read_arrays(tmp_path / "a.mat").channel_names == ("current",)
 

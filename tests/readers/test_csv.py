@@ -96,7 +96,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a\n0,1\n1,2,3\n", "Expected 2 columns, got 3"),
         (b"time_s,a\n0,\xff\xfe\n", "not a table"),
         (b"\xff\xff,a\n0,1\n", "not UTF-8"),
-        (b"\xff\xfe\x00,a\n0,1\n", "no samples"),  # in UTF-16, as its first bytes say
+        (b"\xff\xfe\x00,a\n0,1\n", "no samples"),  # in UTF-16, according to its first bytes
     ],
 )
 def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, said):
@@ -225,7 +225,7 @@ def test_a_text_that_is_no_table_of_plain_numbers_is_not_read_as_one(text):
 
 @pytest.mark.parametrize("word", ["null", "NULL", "NA", "N/A", "nan", "None", "#N/A"])
 def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp_path, word):
-    """Gesture sets call rest `null`; only an empty field has no label, as in Parquet."""
+    """Gesture sets have a class `null` for rest; only an empty field is no label, as in Parquet."""
     words = [word, "", "wave", word]
     labels = [words[at // 50 % 4] for at in range(400)]
     t = np.arange(400) / 50
@@ -294,7 +294,7 @@ def test_nul_bytes_are_named_with_a_way_out(tmp_path, name, text, place):
     assert "\0" not in str(caught.value)
     assert "x00" not in str(caught.value)
     if "12\0" in text or "9." in text:
-        return  # what is left is no date, or no time that rises
+        return  # the remaining text is no date, or no rising time
     command = str(caught.value).partition("in a shell: ")[2].removesuffix(".")
     command = command.replace("FILE", str(path)).replace("NEW", str(tmp_path / "new.csv"))
     subprocess.run(command, shell=True, check=True)

@@ -184,7 +184,7 @@ def test_the_commands_read_such_folders_and_remember_how(tmp_path, capsys):
     recorded = made[1].provenance["configuration"]["input"]
     expected = {"encoding": "latin-1", "decimal": ",", "delimiter": None}
     assert {name: recorded[name] for name in expected} == expected
-    # never twice, never mixed: another form is another preparation
+    # never twice, never mixed: another format is another preparation
     out = tmp_path / "other.h5"
     again = ["prepare", str(other), "--window-s", "1", "-o", str(out), *typed, "--resume"]
     assert run([*again, "--encoding", "cp1252", "--decimal", ","]) == 2

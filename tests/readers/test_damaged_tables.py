@@ -1,4 +1,4 @@
-"""A file that is missing, cut or of another kind is an error that names it."""
+"""A file that is missing, truncated or of another kind is an error that names it."""
 
 import numpy as np
 import pytest

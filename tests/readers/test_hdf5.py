@@ -211,7 +211,7 @@ PACKED = np.array([-500, 0, 500, -32768, 1500], np.int16)
 
 
 def packed(dataset=PACKED, time=None, **attributes):
-    """Return a function that fills a file with a packed channel; `time` has the attributes."""
+    """Return a function that writes a file with a packed channel; `time` are its attributes."""
 
     def fill(file):
         file["time"] = np.arange(len(dataset)) / 50
@@ -307,7 +307,7 @@ TICKS = np.arange(100)
         (TICKS * 20_000_000 + 1_772_366_400_000_000_000, {"units": "nanoseconds since 1970"}, 50),
         (TICKS * 20, {"unit": "us"}, 50_000),
         ((TICKS * 20).astype("i4"), {"units": "s", "scale_factor": 0.001, "_FillValue": -1}, 50),
-        # What is not a unit is left alone.
+        # Texts that are not units are ignored.
         (TICKS / 50, {"units": "1"}, 50),
         (TICKS / 50, {"units": "UTC"}, 50),
         (TICKS / 50, {"units": "none"}, 50),

@@ -1,4 +1,4 @@
-"""A LeRobot dataset is read as it lies: its episodes, names, tasks and rate."""
+"""A LeRobot dataset is read without conversion: its episodes, names, tasks and rate."""
 
 import json
 

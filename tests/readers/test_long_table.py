@@ -1,4 +1,4 @@
-"""One long table is read as the files it could be split into."""
+"""One long table is read like separate files of its recordings."""
 
 import pickle
 
@@ -60,7 +60,7 @@ def table(request, tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared_files(tmp_path_factory):
-    """The summary of preparing a file for each recording, and the windows."""
+    """The summary of preparing one file per recording, and the windows."""
     folder, manifest = tmp_path_factory.mktemp("files"), []
     for (run_, robot, ground), rows in make_frame().groupby(["run", "robot", "ground"]):
         rows = rows.sort_values("time")[["time", "current", "note", "speed"]]
@@ -186,7 +186,7 @@ def test_what_cannot_be_used_is_refused(tmp_path, name, change, arguments, error
 def test_a_table_that_is_cut_short_or_no_table_is_an_error_that_names_it(table, tmp_path):
     whole = table.read_bytes()
     table.write_bytes(whole[: len(whole) // 2 - 1])
-    if table.suffix != ".csv":  # half a CSV file is a CSV file
+    if table.suffix != ".csv":  # half a CSV file is a valid CSV file
         with pytest.raises(RecordingError, match=table.name):
             find_recordings(table, **COLUMNS)
     with pytest.raises(RecordingError, match="needs one table"):

@@ -1,4 +1,4 @@
-"""MDF files of vehicles are read as robot logs are, each channel group at its rate."""
+"""MDF files of vehicles are read like robot logs, each channel group at its rate."""
 
 import sys
 

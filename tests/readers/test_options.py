@@ -1,4 +1,4 @@
-"""One object has the options of all readers; each also takes those it uses by name."""
+"""One object has the options of all readers; each reader also accepts its options by name."""
 
 import inspect
 import re

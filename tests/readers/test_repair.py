@@ -1,4 +1,4 @@
-"""Files whose rows are out of order or twice: an error, or repaired and counted when asked."""
+"""Files with rows out of order or repeated: an error, or repaired and counted on request."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Robot logs, written by the packages that robots and their tools write them with."""
+"""Robot logs, written by the packages that robots and their tools use."""
 
 import json
 import math
@@ -240,7 +240,7 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
 
 
 def protobuf_types():
-    """Return a set of files that need one another, the one that is needed last."""
+    """Return a set of files that belong together, and the last one needed."""
     Field = descriptor_pb2.FieldDescriptorProto
     vectors = descriptor_pb2.FileDescriptorProto(name="vec.proto", package="my", syntax="proto3")
     vector = vectors.message_type.add(name="Vec")
@@ -298,7 +298,7 @@ def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
     force = np.where(i % 2, 0.5 * i, np.nan)
     expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, force])
     np.testing.assert_array_equal(recording.values, expected)
-    # the stamps of the sender, a second before the log's
+    # the sender's stamps, one second before the log's
     np.testing.assert_allclose(recording.timestamps_s, i / 100 - 1, atol=1e-12)
     file.write_bytes(file.read_bytes().replace(b"vec.proto", b"vex.proto", 1))
     with pytest.raises(RecordingError, match=r"motor\.mcap: cannot be read"):
@@ -368,7 +368,7 @@ def test_a_channel_that_is_not_there_is_named_with_the_nearest(logs, kind):
 
 
 @given(size=st.one_of(st.integers(0, 40), st.integers(0, 2**16)), kind=st.sampled_from(KINDS))
-@example(size=8, kind="mcap")  # what tells its kind, and no more
+@example(size=8, kind="mcap")  # only the part that identifies its kind
 def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, size, kind):
     whole = logs[kind].read_bytes()
     size %= len(whole)
@@ -396,7 +396,7 @@ def test_changed_bytes_never_leave_the_errors_of_others(logs, tmp_path_factory, 
 
 @pytest.fixture(scope="module")
 def long_logs(tmp_path_factory):
-    """Logs with many small chunks, as a recorder writes them over minutes."""
+    """Logs with many small chunks, as from a recorder over minutes."""
     folder = tmp_path_factory.mktemp("long")
     with pytest.MonkeyPatch.context() as patch:
         begin = Writer1.__init__
@@ -465,7 +465,7 @@ def test_a_changed_byte_ends_what_is_salvaged(long_logs, tmp_path, kind):
             n_kept.append(kept.n_samples)
             if "salvaged" in kept.attributes:
                 wrong = (kept.values != whole.values[: kept.n_samples]).sum()
-                assert wrong <= 1  # rosbags checks no sums of bags
+                assert wrong <= 1  # rosbags does not verify checksums of bags
     assert len(n_kept) >= 4
 
 
@@ -485,7 +485,7 @@ def test_prepare_uses_what_is_before_the_damage_if_errors_are_skipped(long_logs,
     for i in range(4):
         shutil.copy(long_logs["bag"], tmp_path / "in" / "grass" / f"run{i}.bag")
     cut = tmp_path / "in" / "grass" / "cut.bag"
-    # cut within the index behind the messages, as a recorder leaves it that is killed late
+    # truncated within the index after the messages, as by a recorder that is killed late
     whole = (tmp_path / "in" / "grass" / "run0.bag").read_bytes()
     cut.write_bytes(whole[:-200])
     options = {"channels": ["/joint_states.effort[0]"], "window_s": 0.5}

@@ -14,7 +14,7 @@ WINDOW = {"window_s": 1.0, "split": "none"}
 
 
 def sensor_rows(rates_hz, n_s=20.0, offset_s=0.003, start_s=0.0, seed=0):
-    """Rows of several sensors in order of time; sensor k measures about 10 k."""
+    """Rows of several sensors in order of time; the values of sensor k are about 10 k."""
     rng = np.random.default_rng(seed)
     frames = []
     for place, (sensor, rate) in enumerate(rates_hz.items()):
@@ -81,7 +81,7 @@ def test_sensors_of_noise_are_known_by_its_size(tmp_path):
 
 
 def healthy(kind, n=1200):
-    """One sensor of 100 Hz, with a column that might be taken for one that names sensors."""
+    """One sensor of 100 Hz, with a column that resembles a column of sensor names."""
     rng, at = np.random.default_rng(0), np.arange(n)
     t = at / 100
     if kind == "pairs":  # stamps in packets of two
@@ -213,7 +213,7 @@ def test_each_sensor_is_read_by_itself(tmp_path, kind, numbered):
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("offset", [0, 3])
 def test_the_unit_is_that_of_each_sensor_s_clock(tmp_path, unit, offset):
-    """Rows a few ticks apart have no plausible rate, those of each sensor have."""
+    """Rows a few ticks apart have no plausible rate, but the rows of each sensor have one."""
     ticks = {"ms": 1000, "us": 10**6, "ns": 10**9}[unit]
     frame = sensor_rows(dict.fromkeys(range(5), 100.0), offset_s=0.0)
     whole = (frame.time * ticks).round().astype(np.int64) + offset * frame.sensor

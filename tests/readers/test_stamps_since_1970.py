@@ -1,4 +1,4 @@
-"""The same rows, stamped from 0, by date, or in any unit since 1970, give the same windows."""
+"""The same rows with stamps from 0, dates, or any unit since 1970 give the same windows."""
 
 from fractions import Fraction
 

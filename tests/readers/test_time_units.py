@@ -1,4 +1,4 @@
-"""Time stamps of any unit become the same seconds, and a unit that cannot be known is refused."""
+"""Time stamps of any unit become the same seconds; an ambiguous unit is refused."""
 
 import datetime
 
@@ -176,7 +176,7 @@ def test_prepare_says_what_it_found_and_what_looks_wrong(tmp_path):
         prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **odd)
     assert summary.odd_rates_hz == {"b/slow": 0.1}
-    # the option is for all, and is kept for prediction
+    # the option applies to all files, and is stored for prediction
     given_all = {"time_unit": "s", "sample_rate_hz": 9, **odd}
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **given_all)
     assert set(summary.odd_rates_hz) == {"a/0", "a/1", "a/2", "b/slow"}
@@ -265,7 +265,7 @@ def test_dates_in_digits_that_lost_some_and_times_of_day_are_questions(tmp_path)
         with pytest.raises(RecordingError, match=r"are times of day in digits.*time_unit"):
             seconds_of(tmp_path, "time", times)
         seconds_of(tmp_path, "time", times, "s")
-    # counts of nanoseconds, and plain seconds and milliseconds, are none
+    # counts of nanoseconds, and plain seconds and milliseconds, are not dates
     counts = seconds_of(tmp_path, "time", 20240301115840 + np.arange(3000) * 10**7)
     assert counts.facts["unit"] == "ns"
     for rate_hz, per_s in ((10, 1000), (20, 1000), (50, 1), (20, 1)):

@@ -1,4 +1,4 @@
-"""ULog files of drones are read as robot logs are."""
+"""ULog files of drones are read like robot logs."""
 
 import struct
 import sys
@@ -127,7 +127,7 @@ def test_damage_amid_the_messages_and_unknown_channels_are_named(tmp_path):
         read_robot_log(path, time_column="header.stamp")
     content = bytearray(path.read_bytes())
     at = content.index(struct.pack("<HQ", 0, START_US + 3_000_000)) - 3
-    content[at + 2] = 0  # the kind of a message, which keeps its size
+    content[at + 2] = 0  # the kind of a message; its size is unchanged
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=r"is whole up to byte \d+ of"):
         read_robot_log(path)

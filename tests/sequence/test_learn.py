@@ -1,4 +1,4 @@
-"""Dwell times and transitions from labels, against the chain that drew them."""
+"""Dwell times and transitions from labels, against the chain that generated them."""
 
 import numpy as np
 import pytest

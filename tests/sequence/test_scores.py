@@ -1,4 +1,4 @@
-"""Scores of drives against the same definitions on a fine grid of time."""
+"""Scores of drives against the same definitions on a fine time grid."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Piece(NamedTuple):
 
 
 def pieces(labels):
-    """Stretches of labels that last GRID_S each; `.` is a gap."""
+    """Make spans from labels that last GRID_S each; `.` is a gap."""
     edges = [0, *(i for i in range(1, len(labels)) if labels[i] != labels[i - 1]), len(labels)]
     return [
         Piece(GRID_S * i, GRID_S * j, labels[i]) for i, j in pairwise(edges) if labels[i] != "."

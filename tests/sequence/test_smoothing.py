@@ -1,4 +1,4 @@
-"""The recursions against the sum over all paths, and laws of time."""
+"""The recursions against the sum over all paths, and properties in time."""
 
 from itertools import product
 

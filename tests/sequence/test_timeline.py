@@ -1,4 +1,4 @@
-"""A timeline of windows: spans, gaps, tables, and the ways to get one."""
+"""A timeline of windows: spans, gaps, tables, and ways to compute one."""
 
 import csv
 import dataclasses

@@ -22,7 +22,7 @@ NVCC += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xpt
 SOURCES = (PROGRAM / "bridge.cu", PROGRAM / "bridge_host.cpp", EMULATOR / "emulator.cpp")
 
 
-class Mutant(NamedTuple):
+class BridgeMutant(NamedTuple):
     """One text of a file replaced by another, and the row that must be wrong."""
 
     row: str
@@ -35,27 +35,29 @@ class Mutant(NamedTuple):
 # of a group affect the same row.
 OF_EMULATOR = [
     [
-        Mutant(
+        BridgeMutant(
             "min.NaN",
             "emulator.h",
             "Choose(x <= y, x, Choose(x != x, x, y))",
             "Choose(x > y, y, x)",
         ),
-        Mutant("shfl.bfly", "emulator.h", "x[l ^ distance]", "x[(l + distance) & 31]"),
-        Mutant("scale", "emulator.h", "std::ldexp(1.0f, e)", "std::ldexp(1.0f, e + 1)"),
-        Mutant("rcp", "emulator.h", "return 1.0f / x;", "return (1.0f / x) * (1.0f + 5e-7f);"),
-        Mutant("high half", "emulator.h", "LowHalf(x >> 16)", "LowHalf(x)"),
-        Mutant("stmatrix.x4", "emulator.h", "* 128, x[i]);", "* 128, x[i ^ 1]);"),
-        Mutant(
+        BridgeMutant("shfl.bfly", "emulator.h", "x[l ^ distance]", "x[(l + distance) & 31]"),
+        BridgeMutant("scale", "emulator.h", "std::ldexp(1.0f, e)", "std::ldexp(1.0f, e + 1)"),
+        BridgeMutant(
+            "rcp", "emulator.h", "return 1.0f / x;", "return (1.0f / x) * (1.0f + 5e-7f);"
+        ),
+        BridgeMutant("high half", "emulator.h", "LowHalf(x >> 16)", "LowHalf(x)"),
+        BridgeMutant("stmatrix.x4", "emulator.h", "* 128, x[i]);", "* 128, x[i ^ 1]);"),
+        BridgeMutant(
             "sums over lanes",
             "emulator.h",
             "x[l] += x[l + distance]",
             "x[l] = float(x[l] + x[l + distance])",
         ),
-        Mutant(
+        BridgeMutant(
             "atomic max", "emulator.h", "std::max(base[at], AsUnsigned(x)[0])", "AsUnsigned(x)[0]"
         ),
-        Mutant(
+        BridgeMutant(
             "st.shared.v2",
             "emulator.h",
             "U word[2] = {AsUnsigned(x), AsUnsigned(y)};",
@@ -63,66 +65,66 @@ OF_EMULATOR = [
         ),
     ],
     [
-        Mutant("fma", "emulator.cpp", "std::fma(a[l], b[l], c[l])", "a[l] * b[l] + c[l]"),
-        Mutant("ex2", "emulator.cpp", "std::exp2(v)", "std::exp2(v) * (1.0f + 1e-6f)"),
-        Mutant(
+        BridgeMutant("fma", "emulator.cpp", "std::fma(a[l], b[l], c[l])", "a[l] * b[l] + c[l]"),
+        BridgeMutant("ex2", "emulator.cpp", "std::exp2(v)", "std::exp2(v) * (1.0f + 1e-6f)"),
+        BridgeMutant(
             "tanh",
             "emulator.cpp",
             "nearbyint(fraction * 2048) / 2048",
             "nearbyint(fraction * 512) / 512",
         ),
-        Mutant("shfl.idx", "emulator.cpp", "x[from[l] & 31]", "x[(from[l] + 1) & 31]"),
-        Mutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::min(most, x[l])"),
-        Mutant(
+        BridgeMutant("shfl.idx", "emulator.cpp", "x[from[l] & 31]", "x[(from[l] + 1) & 31]"),
+        BridgeMutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::min(most, x[l])"),
+        BridgeMutant(
             "mma.m16n8k16",
             "emulator.cpp",
             "Value(b0);\n      columns[2 * q + 8 + half][g] = Value(b1);",
             "Value(b1);\n      columns[2 * q + 8 + half][g] = Value(b0);",
         ),
-        Mutant(
+        BridgeMutant(
             "stmatrix.x1",
             "emulator.cpp",
             "const U words = TransposeMatrix(x);",
             "const U words = x;",
         ),
-        Mutant("ldmatrix", "emulator.cpp", "w * 128 + l * 4", "w * 4 + l * 16"),
-        Mutant(
+        BridgeMutant("ldmatrix", "emulator.cpp", "w * 128 + l * 4", "w * 4 + l * 16"),
+        BridgeMutant(
             "global load of 4 words, some",
             "emulator.cpp",
             "if (!on[l]) continue;\n    const uint32_t*",
             "const uint32_t*",
         ),
-        Mutant(
+        BridgeMutant(
             "global store of 2 floats",
             "emulator.cpp",
             "base + at[l], x[l], l);",
             "base + at[l], y[l], l);",
         ),
-        Mutant(
+        BridgeMutant(
             "another CTA wrote",
             "emulator.cpp",
             "if (on[l]) r[l] = ReadGlobal(base + at[l], l, true);",
             "r[l] = ReadGlobal(base + at[l], l, true);",
         ),
-        Mutant(
+        BridgeMutant(
             "64-bit",
             "emulator.cpp",
             "if (on[l]) r[l] = base[at[l]];",
             "if (on[l]) r[l] = (int)base[at[l]];",
         ),
-        Mutant(
+        BridgeMutant(
             "cp.async of 16 bytes",
             "emulator.cpp",
             "valid[l] ? base + at[l] + w : nullptr",
             "base + at[l] + w",
         ),
-        Mutant(
+        BridgeMutant(
             "st.async.v2.b32",
             "emulator.cpp",
             "{AsUnsigned(x), AsUnsigned(y)}",
             "{AsUnsigned(y), AsUnsigned(x)}",
         ),
-        Mutant(
+        BridgeMutant(
             "last of CTAs",
             "emulator.cpp",
             "arrived[at] = 0;\n      Join(clock_, counter);",
@@ -130,37 +132,41 @@ OF_EMULATOR = [
         ),
     ],
     [
-        Mutant(
+        BridgeMutant(
             "cvt.rn.f16x2",
             "emulator.cpp",
             "HalfOfFloat(low[l]) | (uint32_t{HalfOfFloat(high[l])} << 16)",
             "HalfOfFloat(high[l]) | (uint32_t{HalfOfFloat(low[l])} << 16)",
         ),
-        Mutant("redux", "emulator.cpp", "std::max(most, x[l])", "std::max<uint32_t>(most, x[l])"),
-        Mutant(
+        BridgeMutant(
+            "redux", "emulator.cpp", "std::max(most, x[l])", "std::max<uint32_t>(most, x[l])"
+        ),
+        BridgeMutant(
             "movmatrix",
             "emulator.cpp",
             "r[l] = Half(column, row) | (Half(column + 1, row) << 16);",
             "r[l] = x[l];",
         ),
-        Mutant(
+        BridgeMutant(
             "st.shared.v4 of some",
             "emulator.cpp",
             "if (!on[l]) continue;\n    if (at[l] % static_cast",
             "if (at[l] % static_cast",
         ),
-        Mutant("st.async.b32", "emulator.cpp", "cluster_.Send({to,", "cluster_.Send({rank_,"),
-        Mutant("last of CTAs", "emulator.cpp", "++arrived[at] == n_ctas", "arrived[at]++ == 0"),
-        Mutant(
+        BridgeMutant("st.async.b32", "emulator.cpp", "cluster_.Send({to,", "cluster_.Send({rank_,"),
+        BridgeMutant(
+            "last of CTAs", "emulator.cpp", "++arrived[at] == n_ctas", "arrived[at]++ == 0"
+        ),
+        BridgeMutant(
             "global store of 4 floats",
             "emulator.cpp",
             "if (!on[l]) continue;\n    Aligned(base + at[l], 16);\n    for",
             "for",
         ),
     ],
-    [Mutant("mma.m16n8k16", "emulator.cpp", "= Value(a[1]);", "= Value(a[2]);")],
+    [BridgeMutant("mma.m16n8k16", "emulator.cpp", "= Value(a[1]);", "= Value(a[2]);")],
     [
-        Mutant(
+        BridgeMutant(
             "mma.m16n8k16",
             "emulator.cpp",
             "sums[l / 4 + 8 * (i / 2)][",
@@ -169,7 +175,7 @@ OF_EMULATOR = [
     ],
     # rounded as if the sums had twelve bits
     [
-        Mutant(
+        BridgeMutant(
             "mma.m16n8k16",
             "emulator.cpp",
             "static_cast<double>(d[i][l]));",
@@ -177,7 +183,7 @@ OF_EMULATOR = [
         )
     ],
     [
-        Mutant(
+        BridgeMutant(
             "mma.m16n8k16 of denormal",
             "emulator.cpp",
             "static_cast<double>(HalfValue(",
@@ -188,7 +194,7 @@ OF_EMULATOR = [
 
 # Faults of the machine itself. None makes the GPU wait forever.
 OF_DEVICE = [
-    Mutant(row, "device_machine.h", old, new)
+    BridgeMutant(row, "device_machine.h", old, new)
     for row, old, new in (
         ("cvt.rn.f16x2", '"f"(high), "f"(low)', '"f"(low), "f"(high)'),
         (

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Mutant(NamedTuple):
+class HeaderMutant(NamedTuple):
     """One text replaced by another at its first occurrence."""
 
     header: str
@@ -183,4 +183,6 @@ FAULTS = {
         ("F{} + kExponentLimit", "F{} + 4 * kExponentLimit"),
     ],
 }
-MUTANTS = [Mutant(header, *change) for header, changes in FAULTS.items() for change in changes]
+MUTANTS = [
+    HeaderMutant(header, *change) for header, changes in FAULTS.items() for change in changes
+]

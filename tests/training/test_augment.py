@@ -11,7 +11,7 @@ from sensorseq.windows import WindowSet
 
 
 def make_windows(n, seed, *, confounded=False):
-    """Two surfaces that differ in ripple; `confounded`: each recorded with a sensor of its own."""
+    """Two surfaces that differ in ripple; `confounded`: each recorded with a different sensor."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
@@ -39,7 +39,7 @@ def test_a_random_gain_unlearns_the_gain_that_went_with_the_class():
 
 
 def make_two_sensors(n, seed, *, is_broken=False):
-    """Two sensors read the same: one cleanly, until it breaks, the other in noise."""
+    """Two sensors of the same signal: one clean until it breaks, the other noisy."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     level = np.where(y, 1.0, -1.0)[:, None]

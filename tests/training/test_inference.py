@@ -40,12 +40,12 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # in the same blocks: the last bit of torch's own linear, behind a norm, depends on them
+        # in the same blocks: after a norm, the last bit of torch's linear depends on them
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]
         wanted = torch.cat([module(X[b], None if lengths is None else lengths[b]) for b in blocks])
-    # to the bit, but behind a norm, where torch's linear has an order of its own
+    # to the bit, except after a norm, where torch's linear sums in another order
     atol = 1e-6 if "head_norm" in arguments else 0
     torch.testing.assert_close(predict_outputs(module, X, lengths), wanted, rtol=0, atol=atol)
 

@@ -1,4 +1,4 @@
-"""Patches: steps of several samples, the same wherever they are computed."""
+"""Patches: steps of several samples, the same in every implementation."""
 
 import warnings
 
@@ -131,7 +131,7 @@ def test_bands_hold_every_frequency_once(size):
 def test_the_power_of_white_noise_is_its_variance():
     noise = np.random.default_rng(0).normal(size=(400, 250, 1)) * 3
     found, _ = Patch(50).apply(noise, None)
-    power = np.exp(found[:, :, 5:]).mean((0, 1))  # the mean takes from the lowest band
+    power = np.exp(found[:, :, 5:]).mean((0, 1))  # removing the mean reduces the lowest band
     np.testing.assert_allclose(power, 9, rtol=0.03)
 
 
@@ -149,7 +149,7 @@ def test_a_window_that_ends_within_a_frame_is_that_of_its_own_samples():
     for n_samples in (1, 4, 8, 9, 10, 13, 66, 67):
         whole = clf.predict_proba(X, lengths=np.full(len(X), n_samples))
         changed = X.copy()
-        changed[:, n_samples:] = 7.0  # what comes later has no part in it
+        changed[:, n_samples:] = 7.0  # later samples have no influence
         later = clf.predict_proba(changed, lengths=np.full(len(X), n_samples))
         np.testing.assert_array_equal(whole, later)
         alone = np.concatenate([clf.predict_proba(X[i : i + 1, :n_samples]) for i in range(len(X))])
@@ -216,7 +216,7 @@ def test_no_windows_have_no_steps(lengths):
 
 
 def test_windows_that_change_in_each_epoch_become_patches_too():
-    # with nothing to change them, as if they did not
+    # without changes, as if they did not
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
@@ -247,14 +247,14 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # with the scale that its weights were learned for
+    assert clf.fit(2 * X, Y).patch_ is first  # with the scale for which its weights were learned
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
     clf = plain_classifier(
         patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
     ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses other data than those of the fit
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses data other than those of the fit
     assert report.probes is not None
 
 

@@ -1,4 +1,4 @@
-"""What a recorder notes is what happened, by both engines alike, and it changes nothing."""
+"""A recorder's values are right with both engines, and it changes no result."""
 
 import copy
 import math
@@ -72,7 +72,7 @@ def record_of(engine="native", **options):
 
 
 class Renew:
-    """Other training windows in each epoch."""
+    """Different training windows in each epoch."""
 
     def __init__(self, dtype):
         self.X = make_data(N_TRAIN, 1, dtype).X
@@ -112,7 +112,7 @@ def assert_close(ours, theirs, name):
 
 @pytest.fixture(scope="module", params=SETTINGS)
 def natively(request):
-    """Options, and the result of a recorded run with them."""
+    """Yield options, and the result of a recorded run with them."""
     options = SETTINGS[request.param]
     return options, train(recorder=Recorder(), **options)[1]
 
@@ -153,7 +153,7 @@ def reference_outputs(module, data):
 
 
 class KeepOutputs:
-    """Note by other means what a record should hold after each epoch."""
+    """Compute the expected values of a record after each epoch by other means."""
 
     def __init__(self, data):
         self.data, self.outputs, self.weights = data, [], []
@@ -197,7 +197,7 @@ def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
 
 
 def test_the_statistics_of_a_step_are_those_of_its_windows():
-    """A full batch without dropout: the first step is that of the first weights."""
+    """With a full batch and no dropout, the first step follows from the initial weights."""
     record = record_of(batch_size=None, weight=True, label_smoothing=0.1)
     given = make_data(N_TRAIN, 1, torch.float64, weight=True)
     torch.manual_seed(0)
@@ -277,7 +277,7 @@ def test_recording_changes_no_bit(engine, name):
 
 
 def same(one, other):
-    """Whether two nested states agree in every bit."""
+    """Return whether two nested states agree in every bit."""
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
     if isinstance(one, dict):
@@ -288,7 +288,7 @@ def same(one, other):
 
 
 class OfTorch(torch.nn.Module):
-    """A network of torch's own parts, whose masks come from torch's generator."""
+    """A network of torch's own modules, with masks from torch's generator."""
 
     def __init__(self):
         super().__init__()

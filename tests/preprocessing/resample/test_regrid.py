@@ -1,4 +1,4 @@
-"""Uneven stamps and holes: a sine is the truth, and what was filled is counted."""
+"""Uneven stamps and holes: a sine is the truth, and filled samples are counted."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sensorseq.preprocessing.resample.regrid import since_first
 from sensorseq.preprocessing.resample.signal import regrid, resample, resample_recording
 from sensorseq.recording import Recording, resolution_s
 
-EDGE = 60  # samples of the lower rate, in which mirror images are in the result
+EDGE = 60  # samples of the lower rate at each end, where mirror images affect the result
 
 
 def sine(frequency_hz, times_s, phase=0.4):
@@ -27,7 +27,7 @@ def jittered(n_samples, rate, jitter, seed=0):
 @pytest.mark.parametrize(("frequency", "bound"), [(2.0, 1e-4), (5.0, 2e-3), (10.0, 0.02)])
 def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequency, bound):
     if frequency > 0.4 * target:
-        frequency = 0.39 * target  # the passband's edge; the bound of the higher frequency holds
+        frequency = 0.39 * target  # the passband's edge; the bound of the higher frequency applies
     stamps = 5.0 + jittered(4000, 100.0, 0.3)
     ((start_s, values),) = regrid(stamps, sine(frequency, stamps)[:, None], target)
     assert start_s == stamps[0]
@@ -53,7 +53,7 @@ def test_a_tenth_of_a_period_of_jitter_costs_what_regrid_says(relative, target, 
 def test_jittered_stamps_are_anti_aliased_too():
     stamps = jittered(6000, 1000.0, 0.3)
     ((_, values),) = regrid(stamps, sine(90.0, stamps)[:, None], 100.0)
-    assert 20 * np.log10(np.abs(values[EDGE:-EDGE]).max()) < -60  # aliased, it would be at 10 Hz
+    assert 20 * np.log10(np.abs(values[EDGE:-EDGE]).max()) < -60  # if aliased, it would be at 10 Hz
 
 
 @pytest.mark.parametrize("digits", [3, 4])
@@ -288,7 +288,7 @@ def test_the_engine_and_the_attenuation_reach_the_filter():
     steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
 )
 def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
-    """In whole microseconds, of which floats of seconds since 1970 hold each."""
+    """Round to whole microseconds, which floats of seconds since 1970 can represent."""
     ticks = np.cumsum([0, *steps])
     since = since_first((start + ticks) / 1e6)
     np.testing.assert_array_equal(since, ticks / 1e6)

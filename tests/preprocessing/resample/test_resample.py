@@ -1,4 +1,4 @@
-"""A sine is the truth: at another rate it is the same sine, or it is gone."""
+"""A sine is the truth: at another rate it is the same sine, or removed."""
 
 import sys
 
@@ -16,11 +16,11 @@ RATES = [
     (1562.5, 100.0),
     (33.3, 11.1),
     (100.0, 250.0),
-    (100.0, 99.987654321),  # no small fraction: the table of the filter
+    (100.0, 99.987654321),  # not a small fraction: uses the table of the filter
     (100.0, 10 * np.pi),
     (100.0, 100 * np.pi),
 ]
-EDGE = 60  # samples of the lower rate, in which mirror images are in the result
+EDGE = 60  # samples of the lower rate at each end, where mirror images affect the result
 
 
 def sine(frequency_hz, times_s, phase=0.4):
@@ -88,7 +88,7 @@ def test_float32_stays_float32_and_is_computed_in_float64():
 
 
 def test_a_fraction_and_its_irrational_neighbor_agree():
-    # The two algorithms, polyphase and table, on nearly the same ratio.
+    # Both algorithms, polyphase and table, at nearly the same ratio.
     signal = sine(3.0, np.arange(3000) / 100)[:, None]
     by_phases = resample(signal, 100, 40)
     by_table = resample(signal, 100, 40 * (1 + 1e-9))

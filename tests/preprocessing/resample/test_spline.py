@@ -1,4 +1,4 @@
-"""The cubic spline against that of scipy."""
+"""The cubic spline against scipy's."""
 
 import numpy as np
 import pytest

@@ -142,11 +142,11 @@ def test_moving_statistics_agree_with_pandas(statistic, n_samples, window, is_ce
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("phase", ["zero", "causal"])
 def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
-    # multiples of 2^-20, so that the offset itself rounds nothing away
+    # multiples of 2^-20, so that adding the offset causes no rounding
     small = np.round(np.random.default_rng(1).normal(size=1000) * 2**20) / 2**20
     step = Moving(0.37, statistic, phase=phase)
     result = feature(step, 1e8 + small)
-    if statistic in ("std", "range"):  # an offset does not change them
+    if statistic in ("std", "range"):  # independent of an offset
         np.testing.assert_allclose(result, feature(step, small), rtol=1e-12, atol=1e-12)
     else:
         exact = small.astype(np.longdouble) + np.longdouble(1e8)
@@ -168,7 +168,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
 def test_long_windows_gather_no_rounding_even_with_the_worst_samples_in_the_worst_places(spike):
     n_samples, window = 12_500, 4000
     signal = 50.0 + np.random.default_rng(3).normal(size=n_samples)
-    signal[window - 1 :: window] += spike  # samples that all others are taken relative to
+    signal[window - 1 :: window] += spike  # samples to which all others are relative
     signal[::window] -= spike
     mean, std = (feature(Moving(window / RATE, what), signal) for what in ("mean", "std"))
     for t in range(window // 2, n_samples, 371):

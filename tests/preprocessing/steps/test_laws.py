@@ -1,4 +1,4 @@
-"""Laws that hold for every step, and for a chain of them."""
+"""Guarantees of every step, and of a chain of steps."""
 
 import json
 from dataclasses import fields, replace
@@ -94,14 +94,14 @@ COMBINED = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def names_in(values):
-    """The channels of this file that are named, alone or in tuples."""
+    """Return the channels of this file with these names, alone or in tuples."""
     names = {channel.name for channel in CHANNELS}
     each = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
     return [one for one in each if one in names]
 
 
 def over(steps):
-    """Parametrize a test over steps, which are named in what it prints."""
+    """Parametrize a test over steps, which its identifiers name."""
     named = [pytest.param(step, id=f"{step.kind}-{i}") for i, step in enumerate(steps)]
     return pytest.mark.parametrize("step", named)
 
@@ -116,7 +116,7 @@ def recording_of(values, **more):
 
 
 def is_late_frame(step):
-    """Whether a frame may lie up to a sample after its nominal time."""
+    """Return whether a frame may be up to a sample after its nominal time."""
     return isinstance(step, SpectralFrames) and abs(step.hop_s * RATE % 1 - 0.5) < 0.499
 
 
@@ -179,7 +179,7 @@ def test_channels_not_named_pass_untouched(step):
 
 @over(ALL)
 def test_latency_is_true(step):
-    """The output for time t is there with the sample at t + latency_s, and not long before."""
+    """The output for time t is available at t + latency_s, and not long before."""
     values = noise(300)
     stream = step.stream(CHANNELS, RATE)
     rate = step.output_rate_hz(RATE)
@@ -188,7 +188,7 @@ def test_latency_is_true(step):
         n_rows += len(stream.push(values[i : i + 1]))
         newest_s = i / RATE - stream.latency_s - stream.delay_s
         assert n_rows >= np.floor((newest_s + 1e-9) * rate) + 1
-    # a frame may be there up to a sample earlier, where hops are no whole number of samples
+    # a frame may be up to a sample early if hops are not a whole number of samples
     assert n_rows <= np.floor((newest_s + 1 / RATE + 1e-9) * rate) + 1
     if rate == RATE:
         assert n_rows == len(values) - round(stream.latency_s * RATE)
@@ -203,19 +203,19 @@ def test_causal_steps_never_look_ahead(step, at, seed):
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < (at - 0.5 - is_late_frame(step)) / RATE
     np.testing.assert_array_equal(before.values[early], after.values[early])
-    if at < 150:  # what comes later did change, so the law could fail
+    if at < 150:  # later outputs did change, so the test could fail
         assert not np.array_equal(before.values, after.values)
 
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Or the law of the causal steps would say nothing."""
+    """Otherwise the test of causal steps would prove nothing."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < 99.5 / RATE
-    # one sample of a window of one sample is no window
+    # with windows of one sample, one sample less is no window
     looks_ahead = step.stream(CHANNELS, RATE).latency_s > 0
     assert looks_ahead == (not np.array_equal(before.values[early], after.values[early]))
 
@@ -281,7 +281,7 @@ def test_the_input_is_left_alone_and_not_shared(step):
 
 @over(ALL)
 def test_a_stream_bears_it_when_its_input_and_its_output_are_overwritten(step):
-    """A log is read into one buffer again and again; a caller scales rows where they lie."""
+    """A log is read into the same buffer repeatedly; a caller scales rows in place."""
     values = noise(120)
     stream = step.stream(CHANNELS, RATE)
     buffer = np.empty((12, len(CHANNELS)))

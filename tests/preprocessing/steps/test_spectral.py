@@ -32,7 +32,7 @@ def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude,
     spectra = frames(step, sine).values[:, 1:]
     expected = np.zeros(25)
     expected[k - 1] = amplitude
-    # a Hann window puts half of it into either neighbour; bin 25 is its own mirror image
+    # a Hann window spreads half of it into each neighbour; bin 25 is its own mirror image
     for beside in (k - 1, k + 1):
         if 1 <= beside < 25:
             expected[beside - 1] = amplitude / 2
@@ -66,7 +66,7 @@ def test_half_the_sample_rate_counts_once():
 
 @given(frame=st.integers(4, 60), seed=st.integers(0, 99))
 def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
-    """Parseval: the energy of a frame less its mean, but for what the window puts at 0 Hz."""
+    """Parseval: the energy of a frame minus its mean, except for the window's share at 0 Hz."""
     signal = np.random.default_rng(seed).normal(size=frame)
     step = SpectralFrames(frame / RATE, channels=("ax",), scale="power")
     power = frames(step, signal).values[0, 1:]

@@ -133,7 +133,7 @@ def test_half_of_the_windows_are_mirror_images_with_all_signs_and_pairs_at_once(
 
 
 def fitted_rotations(X, turned, axes):
-    """Return the rotation of each window that fits best (Kabsch), and the worst error."""
+    """Return the best-fitting rotation of each window (Kabsch), and the largest error."""
     found = [Rotation.align_vectors(b[:, axes], a[:, axes]) for a, b in zip(X, turned, strict=True)]
     return Rotation.concatenate([one for one, _ in found]), max(error for _, error in found)
 
@@ -155,7 +155,7 @@ def test_accelerometer_and_gyroscope_are_turned_by_one_rotation_that_keeps_norms
 def test_angles_are_uniform_up_to_the_largest_and_axes_on_the_sphere():
     X = np.tile(np.eye(3), (4000, 1, 1))
     turned = augment_windows(X, Augmentation(rotation_deg=30, axes=[(0, 1, 2)]), 0)
-    rotations = Rotation.from_matrix(turned.transpose(0, 2, 1))  # row t is where axis t went
+    rotations = Rotation.from_matrix(turned.transpose(0, 2, 1))  # row t is the image of axis t
     angle = np.rad2deg(rotations.magnitude())
     axis = rotations.as_rotvec() / rotations.magnitude()[:, None]
     uniform = {
@@ -197,7 +197,7 @@ def test_noise_is_that_of_a_channel_before_the_turn():
     np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.1, 1, 10], rtol=0.03)
 
 
-STYLES = {  # how makers of sensors and their drivers name axes
+STYLES = {  # names of axes by makers of sensors and drivers
     "acc.x": "{sensor}.{axis}",
     "gyro_y": "{sensor}_{axis}",
     "AccZ": "{sensor}{AXIS}",
@@ -288,7 +288,7 @@ def test_a_warp_beyond_all_numbers_stays_within_the_window():
 def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
     gains = augment_windows(np.ones((4000, 60, 2)), Augmentation(magnitude_warp=0.2), 0)
     np.testing.assert_allclose(gains.mean(axis=0), 1, atol=0.02)
-    # At the ends lie knots, whose sd is the one asked for.
+    # The ends are knots, which have the requested sd.
     np.testing.assert_allclose(gains[:, [0, -1]].std(axis=0), 0.2, rtol=0.05)
     bend = np.abs(np.diff(gains, 2, axis=1)).max()
     assert bend < 0.2 * np.abs(np.diff(gains, axis=1)).max()
@@ -417,7 +417,7 @@ def test_validation_and_test_windows_stay_bit_for_bit(step):
         assert kept.X.tobytes() == was.X.tobytes()
         np.testing.assert_array_equal(kept.start_s, was.start_s)
     assert len(found.part("train")) != len(given.part("train"))
-    # What the held-out windows hold changes nothing of the training windows.
+    # The contents of held-out windows do not affect the training windows.
     X = given.X.copy()
     X[split != "train"] = 1e6
     again, _ = clone(step).fit_resample(replace(given, X=X))
@@ -536,7 +536,7 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     for label in ("ice", "mud"):
         assert (y == label).sum() == (given.y[rows] == label).sum()
     full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
-    for chosen in (rows, ours.sample_indices_):  # the class that sets the count comes whole, once
+    for chosen in (rows, ours.sample_indices_):  # the class that sets the count: each row once
         np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 

@@ -18,22 +18,22 @@ RATE = 10.0
 
 
 def spans(*edges_and_labels):
-    """Label spans from (first sample, one past the last, label)."""
+    """Make label spans from (first sample, one past the last, label)."""
     return tuple(LabelSpan(a / RATE, b / RATE, label) for a, b, label in edges_and_labels)
 
 
 def true_labels(recording):
-    """The label of each sample by the definition; None where there is none."""
+    """Return the label of each sample by the definition, None without a label."""
     labels = np.full(recording.n_samples, recording.label, object)
     for span in recording.label_spans:
-        # a thousandth of a period: far below what a test means, far above rounding
+        # a thousandth of a period: far below intended differences, far above rounding
         early = recording.timestamps_s + 1e-3 / RATE
         labels[(early >= span.start_s) & (early < span.end_s)] = span.label
     return labels
 
 
 def samples_of(windows, row):
-    """The valid samples of a window as positions in its recording."""
+    """Return the valid samples of a window as positions in its recording."""
     return windows.X[row, : windows.lengths[row], 0].astype(int)
 
 
@@ -48,7 +48,7 @@ def spanned(draw, recording_id="run"):
 
 
 def cut_or_none(recordings, *args, **more):
-    """Windows, or None where a class has none or every recording is too short: no law to check."""
+    """Return windows, or None if a class has none or all recordings are too short."""
     try:
         return window_recordings(recordings, *args, **more)
     except WindowError:
@@ -67,7 +67,7 @@ def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, 
     labels = true_labels(recording)
     for row in range(len(windows)):
         assert set(labels[samples_of(windows, row)]) == {windows.y[row]}
-    # and each span is cut as a recording of its own
+    # and each span is cut like a separate recording
     expected = []
     for span in recording.label_spans:
         first, stop = round(span.start_s * RATE), round(span.end_s * RATE)
@@ -236,7 +236,7 @@ def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
     spanned_one = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud")))
     with pytest.raises(RecordingError, match=r"'run'.*span of 'mud' from 3\.000000 s on"):
         window_recordings([spanned_one], 1.0, short="error")
-    # nothing is neither long nor short
+    # no span is neither long nor short
     windows = window_recordings([recordings[0], counting(0, "none", label="ice")], 1, short="error")
     assert len(windows) == 4
 
