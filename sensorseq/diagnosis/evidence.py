@@ -128,7 +128,7 @@ class AccuracyVariance(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """``R = V_tot / V_ind``: 1 for independent windows; NaN if none ever flips."""
+        """``R = V_tot / V_ind``: 1 for independent windows; NaN if no window ever flips."""
         return self.total / self.independent if self.independent > 0 else np.nan
 
     @property
@@ -283,7 +283,7 @@ class SteadyNoise:
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
-        """Return whether the noise is significantly too large, beyond a single moment."""
+        """Return whether the noise is significantly too large, and not by a single leap."""
         is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
         return self.exceeds() and is_sure and self.comes_back
 

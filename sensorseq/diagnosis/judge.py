@@ -173,7 +173,7 @@ def _divergence(run: Run) -> list[Statement]:
             return [statement] + [say("broken_validation")] * has_training
         if not has_training:
             return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
-        # a validation loss that grows while the training loss does not is overfitting
+        # a validation loss that grows while the training loss does not means overfitting
     return _collapse(run)
 
 
@@ -321,7 +321,7 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
             figures |= {"first": float(loss[0]), "last": last}
             return [say("not_carried_over_loss", **figures), *bound]
         return [say("validation_guesses", **figures), *bound]
-    # Is even half of the training gain out of reach on validation, or just not measurable?
+    # Is validation surely below half of the training gain, or is this just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
     # Without a record, recalls per class are not known, so stronger evidence is required.

@@ -78,7 +78,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
                 if number is not None:
                     yield value.tag, event.step, number
             offset += _AROUND_RECORD + len(data)
-    if offset != path.stat().st_size:  # the library takes a damaged record for the end of the file
+    if offset != path.stat().st_size:  # the library treats a damaged record as the end of the file
         raise InputError(
             f"{path}, byte {offset}: the record is truncated or damaged; the writer may have been"
             " killed, or the copy is incomplete."
@@ -99,7 +99,7 @@ class LogTable:
     places: list[str]  # the name of each row in messages, such as "line 7"
     nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
     losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
-    notes: list[str] = field(default_factory=list)  # what was skipped or changed, as sentences
+    notes: list[str] = field(default_factory=list)  # sentences about skipped or changed entries
 
 
 def read_path(path: Path) -> LogTable:
@@ -225,7 +225,7 @@ def read_event_files(path: Path) -> LogTable:
     return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
-# Entries of one epoch by name, each with its step, in the order written.
+# entries of one epoch by name, each with its step, in the order of writing
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
 _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
@@ -412,7 +412,7 @@ def gather_epochs(
     means: Collection[str] = (),
     nan_is_empty: bool = False,
 ) -> tuple[list[Row], list[str]]:
-    """Return one row for each epoch, in order, and sentences about what was dropped or changed.
+    """Return one row for each epoch, in order, and sentences about dropped or changed entries.
 
     Of several runs, such as folds, the last one counts. If an epoch appears again after a later
     one, the run was resumed there, and earlier entries of that epoch and later ones are dropped. A

@@ -250,8 +250,8 @@ _PROBLEMS = {
     "too_short_to_tell": "There are too few epochs to judge.",
 }
 _POOR_GENERALIZATION = {
-    "overfitting": "It overfits: it has been getting worse on the validation windows.",
-    "not_generalizing": "Its training results do not carry over to the validation windows.",
+    "overfitting": "The model overfits: it gets worse on the validation windows.",
+    "not_generalizing": "The training results do not carry over to the validation windows.",
 }
 _LONGER = {
     "diverged": "No. Training does not recover from a breakdown by itself.",
@@ -365,7 +365,7 @@ def _more_epochs(report: ReportContents) -> Statement | str:
     if report.verdict in _LONGER:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
-        return "No. It has been getting worse on the validation windows, beyond luck."
+        return "No. The model has been getting worse on the validation windows, beyond luck."
     if report.verdict == "fluctuating":
         trends = of_topic(report.statements, "noise")
         return trends[0] if trends else "It is unknown whether the noise would fall with them."
