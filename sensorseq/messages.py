@@ -39,8 +39,8 @@ class _MessageFormatter(Formatter):
             return format_spec[1:] if value else ""
         is_list = isinstance(value, list | tuple)
         if "|" in format_spec:
-            one, other = format_spec.split("|", 1)
-            return one if (len(value) if is_list else value) == 1 else other
+            first, second = format_spec.split("|", 1)
+            return first if (len(value) if is_list else value) == 1 else second
         if format_spec.startswith("#"):
             return plural(value, format_spec[1:])
         if value is None:  # a non-finite number, read from a file

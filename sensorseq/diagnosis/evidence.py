@@ -29,7 +29,7 @@ class WindowFlips:
     """
 
     def __init__(self, run: Run) -> None:
-        self.known = False
+        self.is_known = False
         self.why = ""
         self.n_groups: int | None = None
         record = run.followed
@@ -38,7 +38,7 @@ class WindowFlips:
         correct = record.val_correct[run.first :]
         if correct.shape[0] < limits.MIN_EPOCHS or correct.shape[1] < 2:
             return
-        self.known = True
+        self.is_known = True
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
@@ -78,7 +78,7 @@ class WindowFlips:
     @property
     def may_explain_excess(self) -> bool:
         """Whether recordings may explain the excess over sampling noise, instead of the model."""
-        return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
+        return self.is_known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
     def statements(self) -> list[Statement]:
         """Explain a rough validation curve, with the figures; no statement if `why` is empty."""
@@ -102,7 +102,7 @@ class WindowFlips:
 
     def shares(self) -> list[Statement]:
         """Divide the variance of the accuracy among windows, recordings and the model."""
-        total = self.variance.total if self.known else 0.0
+        total = self.variance.total if self.is_known else 0.0
         if not total > 0:
             return []
         windows = min(self.variance.independent / total, 1.0)
@@ -352,15 +352,15 @@ class TrainingMovement:
         if len(run.settled("fixed_loss")) >= limits.MIN_EPOCHS:
             self.name = "fixed_loss"
             statistic, self.edge = "fixed_loss_noise", limits.FIXED_LOSS_NOISE_NATS
-        is_known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
-        self.known = is_known and self.name not in run.without_unit
+        has_enough = len(run.settled(self.name)) >= limits.MIN_EPOCHS
+        self.is_known = has_enough and self.name not in run.without_unit
         self.noise = SteadyNoise()
         self.is_restless = self.has_spikes = self.costs_loss = False
         self.excess = math.nan
         self.spikes: list[int] = []
         self.common_leaps: list[int] = []
         self.p_values: dict[str, float] = {}
-        if not self.known:
+        if not self.is_known:
             return
         self.noise = measure_steady_noise(run, self.name, statistic, self.edge)
         if self.noise.is_known:
@@ -397,7 +397,7 @@ class TrainingMovement:
     def decide(self, adjusted: Mapping[str, float]) -> None:
         """Decide which findings are significant, given the adjusted p values."""
         self.is_restless = self.noise.passes(adjusted.get("movement", 1.0))
-        if self.known:
+        if self.is_known:
             is_sure = adjusted["spikes"] < limits.ALPHA
             self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
 
@@ -430,7 +430,7 @@ class ValidationRoughness:
         self.p_values: dict[str, float] = {}
         loss, accuracy = run.settled("val_loss"), run.settled("val_accuracy")
         self.accuracy_known = len(accuracy) >= limits.MIN_EPOCHS
-        self.known = len(loss) >= limits.MIN_EPOCHS or self.accuracy_known
+        self.is_known = len(loss) >= limits.MIN_EPOCHS or self.accuracy_known
         self.noise = SteadyNoise()
         self.sd = 0.0
         self.sampling_sd: float | None = None
@@ -579,7 +579,7 @@ def collect_evidence(
         evidence["val_accuracy"] = {
             **curve,
             "band_sampling": None if sampling is None else limits.TREND_Z * sampling,
-            "band_independent": limits.TREND_Z * flips.independent_sd if flips.known else None,
+            "band_independent": limits.TREND_Z * flips.independent_sd if flips.is_known else None,
         }
     if movement.spikes:
         evidence["spikes"] = {"epoch": movement.spikes}

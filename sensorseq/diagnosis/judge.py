@@ -46,7 +46,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
-    is_unvalidated = verdict == "normal" and not roughness.known
+    is_unvalidated = verdict == "normal" and not roughness.is_known
     is_undecided = is_unvalidated and generalization_of(generalizes) is None
     if is_undecided and (few := _too_few_validations(run)):
         questions = [question for question in open_questions(run) if question not in few]
@@ -55,9 +55,9 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     # whether more epochs would help: trend of the noise, trend of the loss
     more_epochs = []
     if generalization_of(generalizes) is None:
-        series = run.settled(movement.name if movement.known else "val_loss")
+        series = run.settled(movement.name if movement.is_known else "val_loss")
         more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
-        more_epochs += _descent(run, movement) if movement.known else []
+        more_epochs += _descent(run, movement) if movement.is_known else []
     lines += [*generalizes, *recovered, *details, *more_epochs]
     lines += [*roughness.drawdown_statement(), *kept_weights(run), *open_questions(run)]
     return verdict, severity, lines
@@ -234,15 +234,15 @@ def _compare(
     if movement.has_spikes:
         line = [say("loss_leaps", epochs=movement.spikes)]
         return "fluctuating", "mild", line, [*moves, *seen, *costs]
-    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_restless and not roughness.known:
+    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_restless and not roughness.is_known:
         return "fluctuating", _grade_alone(noise), jumps, [*moves, *costs]
     is_blatant = roughness.follows_the_model and roughness.noise.exceeds(limits.ONE_SIDE_EDGES)
-    if is_blatant and not movement.known:
+    if is_blatant and not movement.is_known:
         return "fluctuating", _grade_alone(roughness.noise), [say("loss_of_validation")], seen
     line = _loss_line(movement, roughness)
     # an excess this large counts although the training loss is calm
     far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
-    if roughness.exceeds_sampling and (far_exceeds or not movement.known):
+    if roughness.exceeds_sampling and (far_exceeds or not movement.is_known):
         grade = "strong" if roughness.is_strong else "mild"
         return "fluctuating", grade, line, [*moves, *seen, *shares]
     if movement.is_restless or not roughness.looks_rough:
@@ -252,13 +252,13 @@ def _compare(
 
 def _loss_line(movement: TrainingMovement, roughness: ValidationRoughness) -> list[Statement]:
     noise, kind = movement.noise, "loss_calm"
-    if not movement.known:
+    if not movement.is_known:
         return []
     if not noise.is_known:
         kind = "loss_unjudged"
     elif noise.has_calmed:
         kind = "loss_calmed"
-    elif movement.is_restless and not roughness.known:
+    elif movement.is_restless and not roughness.is_known:
         kind = "loss_alone"
     elif movement.is_restless:
         kind = "loss_dropout" if movement.name == "loss" else "loss_harmless"
