@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, NullTest, Run, circular_shift_test
-from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.diagnosis.statements import Statement, statement_of
 from sensorseq.errors import ArgumentError
 from sensorseq.text import plural
 
@@ -86,19 +86,23 @@ class WindowFlips:
             return []
         ratio, p = self.variance.ratio, self.by_window.p
         if self.why == "small":
-            return [say("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
+            return [statement_of("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
         if self.why == "windows":
-            return [say("windows_restless", top=limits.RESTLESS_WINDOWS, share=self.restless)]
+            return [
+                statement_of("windows_restless", top=limits.RESTLESS_WINDOWS, share=self.restless)
+            ]
         like = max(round(self.variance.n_effective), 1)
         figures = {"n": self.n_windows, "like": like, "ratio": ratio, "p": p}
         if self.by_group is None:
-            return [say("windows_ungrouped", **figures)]
+            return [statement_of("windows_ungrouped", **figures)]
         if self.why == "unknown":
             least = limits.MIN_GROUPS
-            return [say("windows_few_groups", **figures, n_groups=self.n_groups, least=least)]
+            return [
+                statement_of("windows_few_groups", **figures, n_groups=self.n_groups, least=least)
+            ]
         of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
         kind = "windows_recordings" if self.why == "recordings" else "windows_model"
-        return [say(kind, **figures, **of_groups)]
+        return [statement_of(kind, **figures, **of_groups)]
 
     def shares(self) -> list[Statement]:
         """Divide the variance of the accuracy among windows, recordings and the model."""
@@ -107,10 +111,10 @@ class WindowFlips:
             return []
         windows = min(self.variance.independent / total, 1.0)
         if self.variance.grouped is None:
-            return [say("shares", by_windows=windows)]
+            return [statement_of("shares", by_windows=windows)]
         groups = min(max(self.variance.grouped / total, windows), 1.0)
         shares = {"by_windows": windows, "by_groups": groups - windows, "rest": 1 - groups}
-        return [say("shares_grouped", **shares)]
+        return [statement_of("shares_grouped", **shares)]
 
 
 class AccuracyVariance(NamedTuple):
@@ -414,11 +418,11 @@ class TrainingMovement:
             kind, figures = "movement_calmed", {"noise": noise.nats, "before": noise.before}
         elif noise.exceeds():
             kind = "movement_unsure" if noise.comes_back else "movement_leap"
-        return [say(kind, column=self.name, **figures)]
+        return [statement_of(kind, column=self.name, **figures)]
 
     def cost(self) -> list[Statement]:
         """Describe the loss due to noisy weights, if it was measured and matters."""
-        return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
+        return [statement_of("weights_cost", excess=self.excess)] if self.costs_loss else []
 
 
 class ValidationRoughness:
@@ -498,18 +502,18 @@ class ValidationRoughness:
         if not self.accuracy_known:
             return []
         if not self.looks_rough:
-            return [say("accuracy_calm", sd=self.sd)]
+            return [statement_of("accuracy_calm", sd=self.sd)]
         if n_val is None or self.ratio is None:
-            return [say("accuracy_unsized")]
+            return [statement_of("accuracy_unsized")]
         if flips.why == "recordings":
-            return [say("accuracy_recordings", n_groups=flips.n_groups)]
+            return [statement_of("accuracy_recordings", n_groups=flips.n_groups)]
         if self.surely_beyond_sampling:
             kind = "accuracy_real" if verdict == "fluctuating" else "accuracy_alone"
             kind = "accuracy_together" if flips.may_explain_excess else kind
-            return [say(kind, ratio=self.ratio, n_val=n_val)]
+            return [statement_of(kind, ratio=self.ratio, n_val=n_val)]
         if flips.why == "windows":
-            return [say("accuracy_restless", n_val=n_val)]
-        return [say("accuracy_luck", n_val=n_val, step=1 / n_val)]
+            return [statement_of("accuracy_restless", n_val=n_val)]
+        return [statement_of("accuracy_luck", n_val=n_val, step=1 / n_val)]
 
     def statements(self) -> list[Statement]:
         """Describe the validation curves with figures."""
@@ -517,17 +521,17 @@ class ValidationRoughness:
         if self.noise.is_known:
             kind = "movement" if self.noise.exceeds() else "movement_calm"
             figures = {"noise": self.noise.nats, "edge": self.noise.edge}
-            statements.append(say(kind, column="val_loss", **figures))
+            statements.append(statement_of(kind, column="val_loss", **figures))
         return statements
 
     def _accuracy_figures(self) -> list[Statement]:
         n_val, ratio, sampling = self.run.n_val, self.ratio, self.sampling_sd
         if n_val is None or ratio is None or sampling is None:
-            return [say("accuracy_moves", sd=self.sd)]
+            return [statement_of("accuracy_moves", sd=self.sd)]
         figures = {"sd": self.sd, "sampling": sampling, "n_val": n_val}
         if self.surely_beyond_sampling:
-            return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
-        statements = [say("accuracy_within_luck", **figures)]
+            return [statement_of("accuracy_beyond_luck", **figures, ratio=ratio)]
+        statements = [statement_of("accuracy_within_luck", **figures)]
         train, record = self.run.settled("accuracy"), self.run.record
         if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
             fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
@@ -535,7 +539,7 @@ class ValidationRoughness:
             train = fixed if np.isfinite(fixed).all() else train
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
-            statements.append(say("training_accuracy_moves", sd=moves))
+            statements.append(statement_of("training_accuracy_moves", sd=moves))
         return statements
 
     @property
@@ -552,7 +556,7 @@ class ValidationRoughness:
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # larger, lasting falls are reported as part of the generalization
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
-            return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+            return [statement_of("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
         return []
 
 

@@ -18,7 +18,7 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, say
+from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, statement_of
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
@@ -135,7 +135,7 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         again = "" if command is None else command({"features": "auto"})
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
-        gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
+        gain = str(statement_of("gain_of_defaults", points=points, rival=level.values["rival"]))
         defaults = NextStep("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
@@ -379,8 +379,8 @@ def _more_epochs(report: ReportContents) -> Statement | str:
 
 
 def _kept(report: ReportContents) -> Statement:
-    kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
-    kept = say("kept_unknown") if report.best_epoch is None else kept
+    kept = statement_of("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
+    kept = statement_of("kept_unknown") if report.best_epoch is None else kept
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
@@ -388,16 +388,16 @@ def describe_open_questions(report: ReportContents) -> list[str]:
     """List the open questions of the report, and ways to settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
-        still_open.append(say("running_loss"))
+        still_open.append(statement_of("running_loss"))
     is_bad = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
     if is_bad and not any(cause.grade == "proved" for cause in report.causes):
         if report.probes is not None:
-            still_open.append(say("none_proved", n=len(report.probes.trials)))
+            still_open.append(statement_of("none_proved", n=len(report.probes.trials)))
         elif not report.causes:
-            still_open.append(say("none_sought"))
+            still_open.append(statement_of("none_sought"))
         else:
-            still_open.append(say("not_tried"))
-    return [str(statement) for statement in [*still_open, say("one_run")]]
+            still_open.append(statement_of("not_tried"))
+    return [str(statement) for statement in [*still_open, statement_of("one_run")]]
 
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
