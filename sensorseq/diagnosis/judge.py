@@ -16,7 +16,7 @@ from sensorseq.diagnosis.evidence import (
     collect_evidence,
     cross_fit,
 )
-from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part
+from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part_of
 from sensorseq.diagnosis.statements import Statement, generalization_of, statement_of
 
 
@@ -193,7 +193,9 @@ def _collapse(run: Run) -> list[Statement]:
         once = float(triples.min(axis=1).max())
         end = series[-limits.COLLAPSE_EPOCHS :]
         if once > limit + limits.COLLAPSE_MARGIN and end.max() <= limit:
-            return [statement_of("collapsed", part=part(name), once=once, last=float(series[-1]))]
+            return [
+                statement_of("collapsed", part=part_of(name), once=once, last=float(series[-1]))
+            ]
         return []  # if training accuracy is known, do not judge by validation accuracy
     return []
 
@@ -305,7 +307,7 @@ def not_learning(run: Run) -> list[Statement]:
     )
     # An accuracy above 1 / K proves nothing: a constant answer reaches it if a class is frequent.
     is_decided = run.knows_majority and any(
-        _level(run, name) is not None for name in ("accuracy", "val_accuracy")
+        _late_accuracy(run, name) is not None for name in ("accuracy", "val_accuracy")
     )
     return statements or ([] if is_decided else _no_descent(run))
 
@@ -313,7 +315,7 @@ def not_learning(run: Run) -> list[Statement]:
 def _compare_with_guessing(run: Run) -> list[Statement]:
     """Compare the accuracies with the accuracy of guessing."""
     assert run.chance is not None
-    train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
+    train, validation = (_late_accuracy(run, name) for name in ("accuracy", "val_accuracy"))
     val_limit = guessing_limit(run.chance, run.n_val)
     validates = (validation is not None and validation > val_limit) or _balanced_beats_guess(run)
     if train is not None and not _training_beats_guess(run, train):
@@ -404,7 +406,7 @@ def constant_accuracy(run: Run) -> list[Statement]:
         series = run.settled(name)
         is_one = len(series) >= limits.MIN_EPOCHS and not np.ptp(series)
         if is_one and _is_flat(run):
-            return [statement_of("one_accuracy", part=part(name), level=float(series[-1]))]
+            return [statement_of("one_accuracy", part=part_of(name), level=float(series[-1]))]
     return []
 
 
@@ -471,7 +473,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
     return least <= level < limits.BELOW_CONSTANT_ANSWER * constant
 
 
-def _level(run: Run, name: str) -> float | None:
+def _late_accuracy(run: Run, name: str) -> float | None:
     """Return the median accuracy of the last third; None for one-class validation windows."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
@@ -542,7 +544,7 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
 def _near_guessing(run: Run) -> list[Statement]:
     if run.chance is None:
         return []
-    train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
+    train, validation = (_late_accuracy(run, name) for name in ("accuracy", "val_accuracy"))
     if train is not None and train <= guessing_limit(run.chance, run.n_train):
         kind = "training_rises" if _has_begun(run) else "training_near_guessing"
         return [statement_of(kind, level=train, chance=run.chance)]
@@ -594,10 +596,10 @@ def kept_weights(run: Run) -> list[Statement]:
     figures = {name: value for name, value in values.items() if math.isfinite(value)}
     kind = "kept_both" if len(figures) == 2 else "_".join(["kept", *figures])
     where = {"epoch": run.best_epoch, "n_epochs": run.n_epochs}
-    return [statement_of(kind, **where, **figures), *_worth(run, index)]
+    return [statement_of(kind, **where, **figures), *_score_kept_epoch(run, index)]
 
 
-def _worth(run: Run, index: int) -> list[Statement]:
+def _score_kept_epoch(run: Run, index: int) -> list[Statement]:
     """Score the kept epoch by cross-fitting: selected on some windows, scored on the others."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:

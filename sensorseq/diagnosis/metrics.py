@@ -241,7 +241,7 @@ class Run:
         return float(value)
 
 
-def part(name: str) -> str:
+def part_of(name: str) -> str:
     """Return "Training" or "Validation", the part that a column describes."""
     return "Validation" if name.startswith("val_") else "Training"
 

@@ -435,11 +435,11 @@ def write_report(
     blocks = [
         _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
         _Block(0, 0, _wrap("Step", first, most=5)),
-        *(_Block(2, 0, _typed(step)) for step in steps[:1]),
+        *(_Block(2, 0, _code_lines(step)) for step in steps[:1]),
         *(_Block(0, 0, _wrap("Gain", answers[n].text, most=4)) for n in ("Gain",) if n in answers),
-        *_findings(report, answers.values()),
-        *_what_to_do(report, steps[1:]),
-        *_causes(report.causes),
+        *_statement_blocks(report, answers.values()),
+        *_step_blocks(report, steps[1:]),
+        *_cause_blocks(report.causes),
     ]
     for part in (answers["Longer?"], answers["Kept"]):
         counts_as = _EXPLANATION if part.statement else ""
@@ -477,7 +477,7 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _findings(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
+def _statement_blocks(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
     quoted = [answer.statement for answer in answers] + of_topic(report.statements, "level")
     statements = [statement for statement in report.statements if statement not in quoted]
     first = of_topic(statements, *_FIRST)[:3] or statements[:1]
@@ -494,12 +494,12 @@ def _findings(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]
     ]
 
 
-def _what_to_do(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
+def _step_blocks(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""
         lines = _wrap("" if number else "Then", f"{step.text}{mark}")
-        blocks.append(_Block(3, 3, [*lines, *_typed(step)]))
+        blocks.append(_Block(3, 3, [*lines, *_code_lines(step)]))
     if report.probes is not None:
         blocks.append(_Block(5, 3, _wrap("Cost", f"probes {cost_words(report.probes)}")))
         untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
@@ -507,7 +507,7 @@ def _what_to_do(report: ReportContents, steps: Sequence[NextStep]) -> list[_Bloc
     return blocks
 
 
-def _typed(step: NextStep) -> list[str]:
+def _code_lines(step: NextStep) -> list[str]:
     """Return the command, or Python code, in lines that can be pasted."""
     code, is_command = [step.command], bool(step.command)
     if not is_command:  # put a call on one line
@@ -522,7 +522,7 @@ def _typed(step: NextStep) -> list[str]:
     return lines
 
 
-def _causes(causes: Iterable[Cause]) -> list[_Block]:
+def _cause_blocks(causes: Iterable[Cause]) -> list[_Block]:
     blocks: list[_Block] = []
     rank = 0
     for cause in causes:
