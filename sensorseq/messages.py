@@ -39,8 +39,8 @@ class _MessageFormatter(Formatter):
             return format_spec[1:] if value else ""
         is_list = isinstance(value, list | tuple)
         if "|" in format_spec:
-            one, other = format_spec.split("|", 1)
-            return one if (len(value) if is_list else value) == 1 else other
+            first, second = format_spec.split("|", 1)
+            return first if (len(value) if is_list else value) == 1 else second
         if format_spec.startswith("#"):
             return plural(value, format_spec[1:])
         if value is None:  # a non-finite number, read from a file
@@ -98,7 +98,7 @@ ODD_VALUES = {
 """Values that are no measurements, the most important first: what they look like, and advice."""
 
 
-# Phrases shared by several messages, by a dollar sign and their name.
+# Phrases of several messages, which name them after a dollar sign.
 _PHRASES = {
     **{f"{kind}_seen": seen for kind, (seen, _) in ODD_VALUES.items()},
     **{f"{kind}_advice": advice for kind, (_, advice) in ODD_VALUES.items()},
@@ -126,7 +126,7 @@ _PHRASES = {
     ),
 }
 
-# Each message is its kind, a colon and the text, with the advice after " > ".
+# In the tables below, a message is its kind, a colon and the text, and the advice after " > ".
 
 # Findings in recordings before windows are cut, the most important first.
 _OF_RECORDINGS = """
@@ -380,7 +380,7 @@ random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes
   recording of each window to make it stronger.}
 """
 
-# The verdict: accuracy, loss and generalization, one line each
+# The verdict: accuracy, loss and generalization, one line each.
 _OF_VERDICT = """
 [accuracy]
 accuracy_luck: Accuracy jumps no more than by chance ({n_val} windows of {step:in_points} each).
@@ -413,11 +413,12 @@ loss_validation_only: The training loss is calm; the validation loss moves: few 
   windows.
 loss_calm: The loss is calm.
 [generalization]
-overfits: It overfits: the validation loss rises from epoch {epoch} on.
-got_worse: It got worse: validation accuracy ends {fall:points} points below its best, beyond luck.
-not_carried_over: It does not generalize: validation accuracy ends at {level:points} %, guessing
-  gives {chance:points} %; training accuracy is {train:points} %.
-not_carried_over_loss: It does not generalize: validation accuracy ends at {level:points} %,
+overfits: The model overfits: the validation loss rises from epoch {epoch} on.
+got_worse: The model got worse: validation accuracy ends {fall:points} points below its best, beyond
+  luck.
+not_carried_over: The model does not generalize: validation accuracy ends at {level:points} %,
+  guessing gives {chance:points} %; training accuracy is {train:points} %.
+not_carried_over_loss: The model does not generalize: validation accuracy ends at {level:points} %,
   guessing gives {chance:points} %; the training loss fell from {first:.3g} to {last:.3g}.
 not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
   ({chance:points} %).
@@ -441,7 +442,7 @@ loss_too_small: {column:series} begins at {loss:.2g}, where {wrong:points} % of 
   accuracy belongs to other windows. How much it moves was not judged.
 """
 
-# Why a run failed, or cannot be judged
+# Why a run failed, or cannot be judged.
 _OF_FAILURE = """
 [failure]
 broken_from: The {part} loss is {what} from epoch {epoch} on.
@@ -470,7 +471,7 @@ one_accuracy: {part} accuracy stays at exactly {level:points} %, and the loss is
 no_history: There is no history: the network was trained elsewhere.
 """
 
-# Figures behind the verdict
+# Figures behind the verdict.
 _OF_FIGURES = """
 [movement]
 movement: $moves; calm runs stay below {edge}.
@@ -498,7 +499,7 @@ training_rises: Training accuracy is only {level:points} % so far, but rising; g
   {chance:points} %.
 """
 
-# Flips of validation windows
+# Flips of validation windows.
 _OF_FLIPS = """
 [windows]
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
@@ -536,7 +537,7 @@ still_falls: The training loss still falls, by {fall:.3f} nats in ten epochs: mo
 hardly_falls: The training loss hardly falls any more: more epochs of the same kind gain little.
 """
 
-# Which weights were kept, and how good they are
+# Which weights were kept, and how good they are.
 _OF_KEPT_WEIGHTS = """
 [kept]
 kept_unknown: The history does not record which epoch's weights were kept.
@@ -549,7 +550,7 @@ picked: $picked_score.
 picked_gains: $picked_score, {gain:points} points more than the last epoch.
 """
 
-# Questions that the figures cannot answer
+# Questions that the figures cannot answer.
 _OF_OPEN_QUESTIONS = """
 [open]
 movement_unknown: Whether the model itself moves cannot be determined without a training loss.

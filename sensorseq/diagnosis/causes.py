@@ -1,4 +1,4 @@
-"""Causes of a bad run, faults of the data or the setting furthest from usual, and their table."""
+"""Causes of a bad run: faults of the data, or the setting furthest from usual."""
 
 import math
 import warnings
@@ -95,7 +95,7 @@ class Probes:
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Find what probably costs a calm run accuracy; None for other runs or without a cause."""
+    """Return the cause that probably costs a calm run accuracy; None for other runs."""
     if verdict != "normal":
         return None
     candidates = (c for c in causes if c.grade == "proved" or "arguments" in c.sources)
@@ -389,7 +389,7 @@ TABLE = (
 ENTRY = {entry.key: entry for entry in TABLE}
 FAMILY_OF = {entry.cause: entry.family for entry in TABLE}
 CAUSE_NAMES = tuple(FAMILY_OF)
-# Named if nothing else is.
+# the cause that is named if there is no other
 UNCLEAR = Cause(UNKNOWN, "suspected", text_of("cause_unclear"), advice=advice_of("cause_unclear"))
 
 

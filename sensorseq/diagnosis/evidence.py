@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, NullTest, Run, circular_shift_test
-from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.diagnosis.statements import Statement, statement_of
 from sensorseq.errors import ArgumentError
 from sensorseq.text import plural
 
@@ -29,7 +29,7 @@ class WindowFlips:
     """
 
     def __init__(self, run: Run) -> None:
-        self.known = False
+        self.is_known = False
         self.why = ""
         self.n_groups: int | None = None
         record = run.followed
@@ -38,7 +38,7 @@ class WindowFlips:
         correct = record.val_correct[run.first :]
         if correct.shape[0] < limits.MIN_EPOCHS or correct.shape[1] < 2:
             return
-        self.known = True
+        self.is_known = True
         self.n_windows = correct.shape[1]
         groups = record.val_groups
         self.n_groups = len(np.unique(groups)) if groups is not None else None
@@ -78,7 +78,7 @@ class WindowFlips:
     @property
     def may_explain_excess(self) -> bool:
         """Whether recordings may explain the excess over sampling noise, instead of the model."""
-        return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
+        return self.is_known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
     def statements(self) -> list[Statement]:
         """Explain a rough validation curve, with the figures; no statement if `why` is empty."""
@@ -86,31 +86,35 @@ class WindowFlips:
             return []
         ratio, p = self.variance.ratio, self.by_window.p
         if self.why == "small":
-            return [say("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
+            return [statement_of("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
         if self.why == "windows":
-            return [say("windows_restless", top=limits.RESTLESS_WINDOWS, share=self.restless)]
+            return [
+                statement_of("windows_restless", top=limits.RESTLESS_WINDOWS, share=self.restless)
+            ]
         like = max(round(self.variance.n_effective), 1)
         figures = {"n": self.n_windows, "like": like, "ratio": ratio, "p": p}
         if self.by_group is None:
-            return [say("windows_ungrouped", **figures)]
+            return [statement_of("windows_ungrouped", **figures)]
         if self.why == "unknown":
             least = limits.MIN_GROUPS
-            return [say("windows_few_groups", **figures, n_groups=self.n_groups, least=least)]
+            return [
+                statement_of("windows_few_groups", **figures, n_groups=self.n_groups, least=least)
+            ]
         of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
         kind = "windows_recordings" if self.why == "recordings" else "windows_model"
-        return [say(kind, **figures, **of_groups)]
+        return [statement_of(kind, **figures, **of_groups)]
 
     def shares(self) -> list[Statement]:
         """Divide the variance of the accuracy among windows, recordings and the model."""
-        total = self.variance.total if self.known else 0.0
+        total = self.variance.total if self.is_known else 0.0
         if not total > 0:
             return []
         windows = min(self.variance.independent / total, 1.0)
         if self.variance.grouped is None:
-            return [say("shares", by_windows=windows)]
+            return [statement_of("shares", by_windows=windows)]
         groups = min(max(self.variance.grouped / total, windows), 1.0)
         shares = {"by_windows": windows, "by_groups": groups - windows, "rest": 1 - groups}
-        return [say("shares_grouped", **shares)]
+        return [statement_of("shares_grouped", **shares)]
 
 
 class AccuracyVariance(NamedTuple):
@@ -128,7 +132,7 @@ class AccuracyVariance(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """``R = V_tot / V_ind``: 1 for independent windows; NaN if none ever flips."""
+        """``R = V_tot / V_ind``: 1 for independent windows; NaN if no window ever flips."""
         return self.total / self.independent if self.independent > 0 else np.nan
 
     @property
@@ -283,7 +287,7 @@ class SteadyNoise:
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
-        """Return whether the noise is significantly too large, beyond a single moment."""
+        """Return whether the noise is significantly too large, and not by a single leap."""
         is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
         return self.exceeds() and is_sure and self.comes_back
 
@@ -352,15 +356,15 @@ class TrainingMovement:
         if len(run.settled("fixed_loss")) >= limits.MIN_EPOCHS:
             self.name = "fixed_loss"
             statistic, self.edge = "fixed_loss_noise", limits.FIXED_LOSS_NOISE_NATS
-        is_known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
-        self.known = is_known and self.name not in run.without_unit
+        has_enough = len(run.settled(self.name)) >= limits.MIN_EPOCHS
+        self.is_known = has_enough and self.name not in run.without_unit
         self.noise = SteadyNoise()
         self.is_restless = self.has_spikes = self.costs_loss = False
         self.excess = math.nan
         self.spikes: list[int] = []
         self.common_leaps: list[int] = []
         self.p_values: dict[str, float] = {}
-        if not self.known:
+        if not self.is_known:
             return
         self.noise = measure_steady_noise(run, self.name, statistic, self.edge)
         if self.noise.is_known:
@@ -397,7 +401,7 @@ class TrainingMovement:
     def decide(self, adjusted: Mapping[str, float]) -> None:
         """Decide which findings are significant, given the adjusted p values."""
         self.is_restless = self.noise.passes(adjusted.get("movement", 1.0))
-        if self.known:
+        if self.is_known:
             is_sure = adjusted["spikes"] < limits.ALPHA
             self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
 
@@ -414,11 +418,11 @@ class TrainingMovement:
             kind, figures = "movement_calmed", {"noise": noise.nats, "before": noise.before}
         elif noise.exceeds():
             kind = "movement_unsure" if noise.comes_back else "movement_leap"
-        return [say(kind, column=self.name, **figures)]
+        return [statement_of(kind, column=self.name, **figures)]
 
     def cost(self) -> list[Statement]:
         """Describe the loss due to noisy weights, if it was measured and matters."""
-        return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
+        return [statement_of("weights_cost", excess=self.excess)] if self.costs_loss else []
 
 
 class ValidationRoughness:
@@ -430,7 +434,7 @@ class ValidationRoughness:
         self.p_values: dict[str, float] = {}
         loss, accuracy = run.settled("val_loss"), run.settled("val_accuracy")
         self.accuracy_known = len(accuracy) >= limits.MIN_EPOCHS
-        self.known = len(loss) >= limits.MIN_EPOCHS or self.accuracy_known
+        self.is_known = len(loss) >= limits.MIN_EPOCHS or self.accuracy_known
         self.noise = SteadyNoise()
         self.sd = 0.0
         self.sampling_sd: float | None = None
@@ -498,18 +502,18 @@ class ValidationRoughness:
         if not self.accuracy_known:
             return []
         if not self.looks_rough:
-            return [say("accuracy_calm", sd=self.sd)]
+            return [statement_of("accuracy_calm", sd=self.sd)]
         if n_val is None or self.ratio is None:
-            return [say("accuracy_unsized")]
+            return [statement_of("accuracy_unsized")]
         if flips.why == "recordings":
-            return [say("accuracy_recordings", n_groups=flips.n_groups)]
+            return [statement_of("accuracy_recordings", n_groups=flips.n_groups)]
         if self.surely_beyond_sampling:
             kind = "accuracy_real" if verdict == "fluctuating" else "accuracy_alone"
             kind = "accuracy_together" if flips.may_explain_excess else kind
-            return [say(kind, ratio=self.ratio, n_val=n_val)]
+            return [statement_of(kind, ratio=self.ratio, n_val=n_val)]
         if flips.why == "windows":
-            return [say("accuracy_restless", n_val=n_val)]
-        return [say("accuracy_luck", n_val=n_val, step=1 / n_val)]
+            return [statement_of("accuracy_restless", n_val=n_val)]
+        return [statement_of("accuracy_luck", n_val=n_val, step=1 / n_val)]
 
     def statements(self) -> list[Statement]:
         """Describe the validation curves with figures."""
@@ -517,17 +521,17 @@ class ValidationRoughness:
         if self.noise.is_known:
             kind = "movement" if self.noise.exceeds() else "movement_calm"
             figures = {"noise": self.noise.nats, "edge": self.noise.edge}
-            statements.append(say(kind, column="val_loss", **figures))
+            statements.append(statement_of(kind, column="val_loss", **figures))
         return statements
 
     def _accuracy_figures(self) -> list[Statement]:
         n_val, ratio, sampling = self.run.n_val, self.ratio, self.sampling_sd
         if n_val is None or ratio is None or sampling is None:
-            return [say("accuracy_moves", sd=self.sd)]
+            return [statement_of("accuracy_moves", sd=self.sd)]
         figures = {"sd": self.sd, "sampling": sampling, "n_val": n_val}
         if self.surely_beyond_sampling:
-            return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
-        statements = [say("accuracy_within_luck", **figures)]
+            return [statement_of("accuracy_beyond_luck", **figures, ratio=ratio)]
+        statements = [statement_of("accuracy_within_luck", **figures)]
         train, record = self.run.settled("accuracy"), self.run.record
         if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
             fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
@@ -535,7 +539,7 @@ class ValidationRoughness:
             train = fixed if np.isfinite(fixed).all() else train
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
-            statements.append(say("training_accuracy_moves", sd=moves))
+            statements.append(statement_of("training_accuracy_moves", sd=moves))
         return statements
 
     @property
@@ -552,7 +556,7 @@ class ValidationRoughness:
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # larger, lasting falls are reported as part of the generalization
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
-            return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+            return [statement_of("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
         return []
 
 
@@ -579,7 +583,7 @@ def collect_evidence(
         evidence["val_accuracy"] = {
             **curve,
             "band_sampling": None if sampling is None else limits.TREND_Z * sampling,
-            "band_independent": limits.TREND_Z * flips.independent_sd if flips.known else None,
+            "band_independent": limits.TREND_Z * flips.independent_sd if flips.is_known else None,
         }
     if movement.spikes:
         evidence["spikes"] = {"epoch": movement.spikes}

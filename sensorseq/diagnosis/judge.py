@@ -16,8 +16,8 @@ from sensorseq.diagnosis.evidence import (
     collect_evidence,
     cross_fit,
 )
-from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part
-from sensorseq.diagnosis.statements import Statement, generalization_of, say
+from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part_of
+from sensorseq.diagnosis.statements import Statement, generalization_of, statement_of
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
@@ -46,7 +46,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
     generalizes = generalization(run, roughness)
-    is_unvalidated = verdict == "normal" and not roughness.known
+    is_unvalidated = verdict == "normal" and not roughness.is_known
     is_undecided = is_unvalidated and generalization_of(generalizes) is None
     if is_undecided and (few := _too_few_validations(run)):
         questions = [question for question in open_questions(run) if question not in few]
@@ -55,9 +55,9 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     # whether more epochs would help: trend of the noise, trend of the loss
     more_epochs = []
     if generalization_of(generalizes) is None:
-        series = run.settled(movement.name if movement.known else "val_loss")
+        series = run.settled(movement.name if movement.is_known else "val_loss")
         more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
-        more_epochs += _descent(run, movement) if movement.known else []
+        more_epochs += _descent(run, movement) if movement.is_known else []
     lines += [*generalizes, *recovered, *details, *more_epochs]
     lines += [*roughness.drawdown_statement(), *kept_weights(run), *open_questions(run)]
     return verdict, severity, lines
@@ -81,7 +81,7 @@ def _drop_recovered_epochs(run: Run) -> list[Statement]:
         n_after = int(column.recorded[broken[-1] + 1 :].sum()) if len(broken) else 0
         if n_after < limits.RECOVERY_EPOCHS or len(broken) > few:
             continue
-        statements.append(say("recovered", part=side, epochs=(broken + 1).tolist()))
+        statements.append(statement_of("recovered", part=side, epochs=(broken + 1).tolist()))
         # drop these epochs in both losses, which are compared epoch by epoch
         for of_losses in ("loss", "val_loss"):
             losses = run.columns[of_losses]
@@ -137,7 +137,7 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
             guess = metrics.constant_answer_loss(level, n_classes)
         guess = max(guess, math.log(2) / 2)
     run.divide(name, first / guess)
-    return [say("loss_is_sum", column=name, first=first, guess=guess, scale=first / guess)]
+    return [statement_of("loss_is_sum", column=name, first=first, guess=guess, scale=first / guess)]
 
 
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
@@ -153,7 +153,7 @@ def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> lis
     run.without_unit.add(name)
     figures = {"loss": float(np.median(loss[head])), "least": float(np.median(least[head]))}
     wrong = float(np.median(1 - accuracy[head]))
-    return [say("loss_too_small", column=name, wrong=wrong, **figures)]
+    return [statement_of("loss_too_small", column=name, wrong=wrong, **figures)]
 
 
 def _divergence(run: Run) -> list[Statement]:
@@ -169,11 +169,15 @@ def _divergence(run: Run) -> list[Statement]:
             what = "not a number (NaN)" if np.isnan(value) else "infinite"
             lasts = not np.isfinite(series[index:]).any() and index + 1 < len(series)
             kind = "broken_from" if lasts else "broken_in"
-            statement = say(kind, part=side, what=what, epoch=epoch)
-            return [statement] + [say("broken_validation")] * has_training
+            statement = statement_of(kind, part=side, what=what, epoch=epoch)
+            return [statement] + [statement_of("broken_validation")] * has_training
         if not has_training:
-            return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
-        # a validation loss that grows while the training loss does not is overfitting
+            return [
+                statement_of(
+                    "exploded", part=side, first=float(series[0]), epoch=epoch, value=value
+                )
+            ]
+        # a validation loss that grows while the training loss does not means overfitting
     return _collapse(run)
 
 
@@ -189,7 +193,9 @@ def _collapse(run: Run) -> list[Statement]:
         once = float(triples.min(axis=1).max())
         end = series[-limits.COLLAPSE_EPOCHS :]
         if once > limit + limits.COLLAPSE_MARGIN and end.max() <= limit:
-            return [say("collapsed", part=part(name), once=once, last=float(series[-1]))]
+            return [
+                statement_of("collapsed", part=part_of(name), once=once, last=float(series[-1]))
+            ]
         return []  # if training accuracy is known, do not judge by validation accuracy
     return []
 
@@ -204,7 +210,7 @@ def _cut_initial_descent(run: Run) -> list[Statement]:
     run.add("initial_descent", n_dropped, "epochs")
     run.add("epochs_judged", n_left, "epochs", float(least), "needed to measure a noise")
     if n_left < least:
-        return [say("too_short", n_epochs=len(series), n_left=n_left, least=least)]
+        return [statement_of("too_short", n_epochs=len(series), n_left=n_left, least=least)]
     run.first = int(_recorded(run, name)[n_dropped])
     return []
 
@@ -219,30 +225,35 @@ def _compare(
     moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
     shares, windows = flips.shares(), flips.statements()
     noise = movement.noise
-    spikes = [say("thrown_off", epochs=movement.spikes)] if movement.has_spikes else []
-    jumps = [say("loss_constant_rate" if run.rate_is_constant else "loss_moves")]
+    spikes = [statement_of("thrown_off", epochs=movement.spikes)] if movement.has_spikes else []
+    jumps = [statement_of("loss_constant_rate" if run.rate_is_constant else "loss_moves")]
     if movement.is_restless and roughness.follows_the_model:
         is_strong = movement.noise.exceeds(limits.STRONG_EDGES) and roughness.is_strong
         grade = "strong" if is_strong else "mild"
         return "fluctuating", grade, jumps, [*spikes, *moves, *seen, *costs, *shares]
     if movement.common_leaps:
-        line = [say("loss_together", epochs=movement.common_leaps)]
+        line = [statement_of("loss_together", epochs=movement.common_leaps)]
         return "fluctuating", "mild", line, [*seen, *costs]
     if movement.is_restless and movement.costs_loss:
-        line = [say("loss_costs", excess=movement.excess)]
+        line = [statement_of("loss_costs", excess=movement.excess)]
         return "fluctuating", "mild", line, [*moves, *seen, *windows]
     if movement.has_spikes:
-        line = [say("loss_leaps", epochs=movement.spikes)]
+        line = [statement_of("loss_leaps", epochs=movement.spikes)]
         return "fluctuating", "mild", line, [*moves, *seen, *costs]
-    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_restless and not roughness.known:
+    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_restless and not roughness.is_known:
         return "fluctuating", _grade_alone(noise), jumps, [*moves, *costs]
     is_blatant = roughness.follows_the_model and roughness.noise.exceeds(limits.ONE_SIDE_EDGES)
-    if is_blatant and not movement.known:
-        return "fluctuating", _grade_alone(roughness.noise), [say("loss_of_validation")], seen
+    if is_blatant and not movement.is_known:
+        return (
+            "fluctuating",
+            _grade_alone(roughness.noise),
+            [statement_of("loss_of_validation")],
+            seen,
+        )
     line = _loss_line(movement, roughness)
     # an excess this large counts although the training loss is calm
     far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
-    if roughness.exceeds_sampling and (far_exceeds or not movement.known):
+    if roughness.exceeds_sampling and (far_exceeds or not movement.is_known):
         grade = "strong" if roughness.is_strong else "mild"
         return "fluctuating", grade, line, [*moves, *seen, *shares]
     if movement.is_restless or not roughness.looks_rough:
@@ -252,13 +263,13 @@ def _compare(
 
 def _loss_line(movement: TrainingMovement, roughness: ValidationRoughness) -> list[Statement]:
     noise, kind = movement.noise, "loss_calm"
-    if not movement.known:
+    if not movement.is_known:
         return []
     if not noise.is_known:
         kind = "loss_unjudged"
     elif noise.has_calmed:
         kind = "loss_calmed"
-    elif movement.is_restless and not roughness.known:
+    elif movement.is_restless and not roughness.is_known:
         kind = "loss_alone"
     elif movement.is_restless:
         kind = "loss_dropout" if movement.name == "loss" else "loss_harmless"
@@ -266,7 +277,7 @@ def _loss_line(movement: TrainingMovement, roughness: ValidationRoughness) -> li
         kind = "loss_unsure"
     elif roughness.noise.exceeds():
         kind = "loss_validation_only"
-    return [say(kind)]
+    return [statement_of(kind)]
 
 
 def _grade_alone(noise: SteadyNoise) -> str:
@@ -286,7 +297,7 @@ def same_class_for_all(run: Run) -> list[Statement]:
     if n_windows < limits.ONE_CLASS_WINDOWS or np.ptp(record.val_target) == 0:
         return []
     is_one = not np.ptp(predicted.astype(np.int64), axis=1).any()
-    return [say("one_answer", n_windows=n_windows)] if is_one else []
+    return [statement_of("one_answer", n_windows=n_windows)] if is_one else []
 
 
 def not_learning(run: Run) -> list[Statement]:
@@ -296,7 +307,7 @@ def not_learning(run: Run) -> list[Statement]:
     )
     # An accuracy above 1 / K proves nothing: a constant answer reaches it if a class is frequent.
     is_decided = run.knows_majority and any(
-        _level(run, name) is not None for name in ("accuracy", "val_accuracy")
+        _late_accuracy(run, name) is not None for name in ("accuracy", "val_accuracy")
     )
     return statements or ([] if is_decided else _no_descent(run))
 
@@ -304,31 +315,35 @@ def not_learning(run: Run) -> list[Statement]:
 def _compare_with_guessing(run: Run) -> list[Statement]:
     """Compare the accuracies with the accuracy of guessing."""
     assert run.chance is not None
-    train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
+    train, validation = (_late_accuracy(run, name) for name in ("accuracy", "val_accuracy"))
     val_limit = guessing_limit(run.chance, run.n_val)
     validates = (validation is not None and validation > val_limit) or _balanced_beats_guess(run)
     if train is not None and not _training_beats_guess(run, train):
         if validates or _has_begun(run):
             return []
-        return [say("nothing_learned", level=train, chance=run.chance)]
+        return [statement_of("nothing_learned", level=train, chance=run.chance)]
     if validation is None or validates:
         return []
-    bound = [] if run.n_val is None else [say("guessing_limit", n_val=run.n_val, limit=val_limit)]
+    bound = (
+        []
+        if run.n_val is None
+        else [statement_of("guessing_limit", n_val=run.n_val, limit=val_limit)]
+    )
     if train is None:
         loss, figures = run.whole("loss"), {"level": validation, "chance": run.chance}
         last = float(np.median(loss[-(len(loss) // 3) :])) if len(loss) > 2 else math.inf
         if len(loss) > 2 and last < limits.LEARNED_FALL * loss[0]:
             figures |= {"first": float(loss[0]), "last": last}
-            return [say("not_carried_over_loss", **figures), *bound]
-        return [say("validation_guesses", **figures), *bound]
-    # Is even half of the training gain out of reach on validation, or just not measurable?
+            return [statement_of("not_carried_over_loss", **figures), *bound]
+        return [statement_of("validation_guesses", **figures), *bound]
+    # Is validation surely below half of the training gain, or is this just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
     # Without a record, recalls per class are not known, so stronger evidence is required.
     z = limits.SURELY_BELOW_Z if run.record is None else limits.ONE_SIDED_99
     if validation < half - z * sampling:
         figures = {"level": validation, "chance": run.chance, "train": train}
-        return [say("not_carried_over", **figures), *bound]
+        return [statement_of("not_carried_over", **figures), *bound]
     return []
 
 
@@ -391,7 +406,7 @@ def constant_accuracy(run: Run) -> list[Statement]:
         series = run.settled(name)
         is_one = len(series) >= limits.MIN_EPOCHS and not np.ptp(series)
         if is_one and _is_flat(run):
-            return [say("one_accuracy", part=part(name), level=float(series[-1]))]
+            return [statement_of("one_accuracy", part=part_of(name), level=float(series[-1]))]
     return []
 
 
@@ -415,11 +430,11 @@ def _no_descent(run: Run) -> list[Statement]:
     if last < (1 - limits.NO_DESCENT) * first:
         return []
     if name == "loss":
-        return [say("no_descent", first=first, last=last)]
+        return [statement_of("no_descent", first=first, last=last)]
     # A validation loss also rises when the network overfits, so it has to be flat.
     thirds = [float(np.median(third)) for third in np.array_split(loss, 3)]
     is_flat = max(abs(third - first) for third in thirds) <= limits.NO_DESCENT * abs(first)
-    return [say("no_descent_of_validation", first=first, last=last)] if is_flat else []
+    return [statement_of("no_descent_of_validation", first=first, last=last)] if is_flat else []
 
 
 def _shows_learning(run: Run) -> bool:
@@ -458,7 +473,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
     return least <= level < limits.BELOW_CONSTANT_ANSWER * constant
 
 
-def _level(run: Run, name: str) -> float | None:
+def _late_accuracy(run: Run, name: str) -> float | None:
     """Return the median accuracy of the last third; None for one-class validation windows."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
@@ -476,12 +491,12 @@ def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_S
 def generalization(run: Run, roughness: ValidationRoughness) -> list[Statement]:
     """Detect validation that worsens after its lowest loss while training still improves."""
     if run.validates_one_class:
-        return [say("one_class")]
+        return [statement_of("one_class")]
     worse = _rises_from_lowest(run)
     if roughness.got_worse:
-        worse.append(say("got_worse", fall=roughness.drawdown))
+        worse.append(statement_of("got_worse", fall=roughness.drawdown))
     is_measured = "val_loss_rise_after_lowest" in run.statistics
-    return worse or _near_guessing(run) or ([say("no_overfitting")] if is_measured else [])
+    return worse or _near_guessing(run) or ([statement_of("no_overfitting")] if is_measured else [])
 
 
 def _rises_from_lowest(run: Run) -> list[Statement]:
@@ -503,7 +518,10 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     epoch = int(_recorded(run, "val_loss")[lowest]) + 1
     figures = {"lowest": float(val_loss[lowest]), "end": end}
     figures |= {"train_then": float(train[lowest]), "train_end": float(train[-1])}
-    return [say("overfits", epoch=epoch), say("overfitting_figures", epoch=epoch, **figures)]
+    return [
+        statement_of("overfits", epoch=epoch),
+        statement_of("overfitting_figures", epoch=epoch, **figures),
+    ]
 
 
 def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
@@ -526,15 +544,15 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
 def _near_guessing(run: Run) -> list[Statement]:
     if run.chance is None:
         return []
-    train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
+    train, validation = (_late_accuracy(run, name) for name in ("accuracy", "val_accuracy"))
     if train is not None and train <= guessing_limit(run.chance, run.n_train):
         kind = "training_rises" if _has_begun(run) else "training_near_guessing"
-        return [say(kind, level=train, chance=run.chance)]
+        return [statement_of(kind, level=train, chance=run.chance)]
     if validation is None or validation > guessing_limit(run.chance, run.n_val):
         return []
     sized = {} if run.n_val is None else {"n_val": run.n_val}
     kind = "not_beyond_guessing_sized" if sized else "not_beyond_guessing"
-    return [say(kind, level=validation, chance=run.chance, **sized)]
+    return [statement_of(kind, level=validation, chance=run.chance, **sized)]
 
 
 def _noise_trend(run: Run, series: Floats) -> list[Statement]:
@@ -544,12 +562,12 @@ def _noise_trend(run: Run, series: Floats) -> list[Statement]:
     run.add("noise_late_over_early", ratio, "ratio", 1.0, "constant noise")
     run.add("noise_trend", z, "z", limits.TREND_Z, "constant noise stays below")
     if abs(z) <= limits.TREND_Z:
-        return [say("noise_constant")]
+        return [statement_of("noise_constant")]
     if (z > 0) != (ratio > 1) or ratio == 1:
         return []
     is_little = max(ratio, 1 / ratio if ratio else math.inf) <= limits.TREND_RATIO
     falls, rises = ("noise_falls", "noise_falls_little"), ("noise_rises", "noise_rises_little")
-    return [say((falls if z < 0 else rises)[is_little], ratio=ratio)]
+    return [statement_of((falls if z < 0 else rises)[is_little], ratio=ratio)]
 
 
 def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
@@ -557,7 +575,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     start = metrics.plateau_start(loss)
     since = int(run.settled_epochs(movement.name)[start]) + 1
     if len(loss) - start >= max(len(loss) // 3, 8):
-        return [say("flat", epoch=since, n_epochs=run.n_epochs)]
+        return [statement_of("flat", epoch=since, n_epochs=run.n_epochs)]
     # this has more epochs than the plateau, so that a trend is visible
     last = loss[-max(len(loss) // 3, 8) :]
     fall = -10 * metrics.theil_sen_slope(last)
@@ -565,23 +583,23 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
         return []
     level = float(np.median(last)) + 0.1 * run.log_classes
     falls = fall > limits.STILL_FALLS * level
-    return [say("still_falls", fall=fall) if falls else say("hardly_falls")]
+    return [statement_of("still_falls", fall=fall) if falls else statement_of("hardly_falls")]
 
 
 def kept_weights(run: Run) -> list[Statement]:
     """State which epoch's weights were kept, and their accuracy corrected for selection."""
     if run.best_epoch is None:
-        return [say("kept_unknown")]
+        return [statement_of("kept_unknown")]
     index = run.best_epoch - 1
     named = {"loss": "val_loss", "accuracy": "val_accuracy"}
     values = {name: float(run.columns[column].values[index]) for name, column in named.items()}
     figures = {name: value for name, value in values.items() if math.isfinite(value)}
     kind = "kept_both" if len(figures) == 2 else "_".join(["kept", *figures])
     where = {"epoch": run.best_epoch, "n_epochs": run.n_epochs}
-    return [say(kind, **where, **figures), *_worth(run, index)]
+    return [statement_of(kind, **where, **figures), *_score_kept_epoch(run, index)]
 
 
-def _worth(run: Run, index: int) -> list[Statement]:
+def _score_kept_epoch(run: Run, index: int) -> list[Statement]:
     """Score the kept epoch by cross-fitting: selected on some windows, scored on the others."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
@@ -603,7 +621,11 @@ def _worth(run: Run, index: int) -> list[Statement]:
     run.add("best_epoch_accuracy", fit.accuracy, "fraction", interval=interval)
     figures = {"accuracy": fit.accuracy, "error": fit.accuracy_error}
     gains = fit.gain > max(2 * fit.gain_error, 0.0)
-    return [say("picked_gains", **figures, gain=fit.gain) if gains else say("picked", **figures)]
+    return [
+        statement_of("picked_gains", **figures, gain=fit.gain)
+        if gains
+        else statement_of("picked", **figures)
+    ]
 
 
 def _too_few_validations(run: Run) -> list[Statement]:
@@ -612,7 +634,7 @@ def _too_few_validations(run: Run) -> list[Statement]:
     n = max((len(run.settled(name)) for name in columns), default=limits.MIN_EPOCHS)
     if n >= limits.MIN_EPOCHS:
         return []
-    return [say("few_validations", n=n, least=limits.MIN_EPOCHS)]
+    return [statement_of("few_validations", n=n, least=limits.MIN_EPOCHS)]
 
 
 def open_questions(run: Run) -> list[Statement]:
@@ -620,20 +642,20 @@ def open_questions(run: Run) -> list[Statement]:
     statements = []
     accuracies = run.whole("val_accuracy")
     if run.has_foreign_record:
-        statements.append(say("foreign_record"))
+        statements.append(statement_of("foreign_record"))
     if not len(run.whole("val_loss")) and not len(accuracies):
-        statements.append(say("no_validation"))
+        statements.append(statement_of("no_validation"))
     elif run.n_val is None and len(accuracies):
-        statements.append(say("no_size"))
+        statements.append(statement_of("no_size"))
     few = [len(run.settled(name)) for name in ("val_loss", "val_accuracy")]
     few = [n for n in few if 0 < n < limits.MIN_EPOCHS]
     if run.first and few:
-        statements.append(say("few_validations", n=few[0], least=limits.MIN_EPOCHS))
+        statements.append(statement_of("few_validations", n=few[0], least=limits.MIN_EPOCHS))
     if not len(run.whole("loss")):
-        statements.append(say("movement_unknown"))
+        statements.append(statement_of("movement_unknown"))
     has_accuracy = len(run.whole("accuracy")) or len(accuracies)
     if has_accuracy and run.chance is None and not run.validates_one_class:
-        statements.append(say("no_chance"))
+        statements.append(statement_of("no_chance"))
     if run.record is None and len(accuracies):
-        statements.append(say("no_record"))
+        statements.append(statement_of("no_record"))
     return statements

@@ -78,7 +78,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
                 if number is not None:
                     yield value.tag, event.step, number
             offset += _AROUND_RECORD + len(data)
-    if offset != path.stat().st_size:  # the library takes a damaged record for the end of the file
+    if offset != path.stat().st_size:  # the library treats a damaged record as the end of the file
         raise InputError(
             f"{path}, byte {offset}: the record is truncated or damaged; the writer may have been"
             " killed, or the copy is incomplete."
@@ -99,7 +99,7 @@ class LogTable:
     places: list[str]  # the name of each row in messages, such as "line 7"
     nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
     losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
-    notes: list[str] = field(default_factory=list)  # what was skipped or changed, as sentences
+    notes: list[str] = field(default_factory=list)  # sentences about skipped or changed entries
 
 
 def read_path(path: Path) -> LogTable:
@@ -225,7 +225,7 @@ def read_event_files(path: Path) -> LogTable:
     return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
-# Entries of one epoch by name, each with its step, in the order written.
+# entries of one epoch by name, each with its step, in the order of writing
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
 _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
@@ -412,7 +412,7 @@ def gather_epochs(
     means: Collection[str] = (),
     nan_is_empty: bool = False,
 ) -> tuple[list[Row], list[str]]:
-    """Return one row for each epoch, in order, and sentences about what was dropped or changed.
+    """Return one row for each epoch, in order, and sentences about dropped or changed entries.
 
     Of several runs, such as folds, the last one counts. If an epoch appears again after a later
     one, the run was resumed there, and earlier entries of that epoch and later ones are dropped. A
@@ -434,11 +434,11 @@ def gather_epochs(
         keys = _read_epochs(rows, where)
     # a column with the number of steps of each epoch does not increase
     elif recorded[:1] < recorded[-1:] and recorded == sorted(recorded):
-        keys = _complete(steps)
+        keys = _fill_missing_keys(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
     else:
         return _without_gaps(rows, nan_is_empty), notes
-    groups, again, begun = _group(rows, keys, nan_is_empty)
+    groups, again, begun = _group_by_epoch(rows, keys, nan_is_empty)
     for name in ("loss", "accuracy"):
         is_of_batches = _is_within_epochs if by_epoch else _is_denser_than_validation
         if name not in means and is_of_batches(name, groups):
@@ -449,7 +449,7 @@ def gather_epochs(
             )
             for group in groups.values():
                 group.pop(name, None)
-    gathered, repeated, several = _settle(groups, means)
+    gathered, repeated, several = _merge_entries(groups, means)
     if again | repeated:
         numbers = listed((f"{key:g}" for key in sorted(again | repeated)), most=8)
         repeats = f"{where}: {'epoch' if by_epoch else 'step'} {numbers} occurred more than once"
@@ -471,7 +471,7 @@ def gather_epochs(
         for name in sorted(several)
     ]
     if by_epoch:
-        ordered = _fill(gathered, where)
+        ordered = _fill_missing_epochs(gathered, where)
     else:  # rows of other columns alone are not epochs
         ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
     return _without_gaps(ordered, nan_is_empty), notes
@@ -482,7 +482,7 @@ def _has_test_alone(row: Row) -> bool:
     return names.isdisjoint(COLUMNS) and any(map(is_of_test, names))
 
 
-def _settle(
+def _merge_entries(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
     """Return a row for each epoch, the repeated epochs, and the names measured more than once."""
@@ -508,7 +508,7 @@ def _settle(
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
     """Return the epoch of each row; a row without one belongs to the next row that has one."""
-    raw = _complete([row.get("epoch", math.nan) for row in rows])
+    raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
             raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 on. {_COUNT_ROWS}")
@@ -517,7 +517,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
 
 
-def _complete(keys: list[float]) -> list[float]:
+def _fill_missing_keys(keys: list[float]) -> list[float]:
     """Replace each missing key by the next known one, or by the last one at the end."""
     following = [key for key in keys if _is_real(key)][-1]
     completed = []
@@ -553,7 +553,7 @@ def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
     return rows, []
 
 
-def _group(
+def _group_by_epoch(
     rows: list[Row], keys: list[float], nan_is_empty: bool
 ) -> tuple[dict[float, _Group], set[float], list[int]]:
     """Group the entries by epoch.
@@ -607,7 +607,7 @@ def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
     return False
 
 
-def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
+def _fill_missing_epochs(gathered: dict[float, Row], where: str) -> list[Row]:
     first, last = 0 if 0 in gathered else 1, int(max(gathered, default=0))
     if last - first > 20 * len(gathered) + 1000:
         raise InputError(f"{where}: epochs go up to {last} in {len(gathered)} rows. {_COUNT_ROWS}")

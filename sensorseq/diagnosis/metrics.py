@@ -135,7 +135,7 @@ _NOTHING = Column(np.zeros(0), np.zeros(0, bool))
 
 
 class Run:
-    """A history reduced to what can be judged, with the statistics measured so far."""
+    """The part of a history that can be judged, with the statistics measured so far."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class Run:
         return float(value)
 
 
-def part(name: str) -> str:
+def part_of(name: str) -> str:
     """Return "Training" or "Validation", the part that a column describes."""
     return "Validation" if name.startswith("val_") else "Training"
 
@@ -256,7 +256,7 @@ _MAX_MOVED = 20_000_000  # total changes in all shifts: about a second
 
 
 class NullTest(NamedTuple):
-    """A test statistic, its expectation by chance, and its p value; p = 1 if there is no data."""
+    """A test statistic, its values by chance, and its p value; p = 1 without data."""
 
     value: float
     null: Floats
@@ -318,7 +318,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     series = check_series(values, 1)
     rising = np.cumsum(_rises(series)[::-1])[::-1]
     spread = _kendall_sd(len(series) - np.arange(len(series), dtype=np.float64))
-    # The last epoch alone always counts as flat.
+    # the last epoch alone always counts as flat
     return int(np.argmax(np.abs(rising) <= z * spread))
 
 
@@ -385,7 +385,7 @@ def _running_median(series: Floats, width: int) -> Floats:
 
 
 def burn_in(log_loss: ArrayLike) -> int:
-    """Return the number of epochs in the initial descent, which are useless to measure noise.
+    """Return the number of epochs in the initial descent, in which noise cannot be measured.
 
     The descent ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs
     is half as steep as at first; it has at least ``max(3, 0.1 E)`` and at most ``E / 3`` of E

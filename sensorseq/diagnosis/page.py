@@ -495,7 +495,7 @@ def describe(
         "steps": steps,
         "causes": _cards(report, steps, command or set_params_call),
         "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
-        "race": None if report.probes is None else _tried(report.probes),
+        "race": None if report.probes is None else _describe_trials(report.probes),
         "curves": draw_curves(
             report.history,
             n_val=report.n_val,
@@ -515,8 +515,8 @@ def describe_evidence(report: ReportContents) -> dict[str, Any]:
         (others if is_alone else compared)[name] = part
     return {
         "drawn": draw_fixed_loss(fixed) if (fixed := report.evidence.get("fixed_loss")) else None,
-        "statistics": _table(compared),
-        "more_statistics": _table(others),
+        "statistics": _statistics_table(compared),
+        "more_statistics": _statistics_table(others),
         "limits": describe_open_questions(report),
     }
 
@@ -531,7 +531,9 @@ def color_of(report: ReportContents) -> str:
     return "wait" if color == "good" and is_doubtful else color
 
 
-def _cards(report: ReportContents, steps: Sequence[NextStep], say: Command) -> list[dict[str, Any]]:
+def _cards(
+    report: ReportContents, steps: Sequence[NextStep], as_code: Command
+) -> list[dict[str, Any]]:
     """Return a card for each cause, without repairs that a step has already."""
     repeated = {name for step in steps for name in step.arguments}
     cards: list[dict[str, Any]] = []
@@ -548,13 +550,13 @@ def _cards(report: ReportContents, steps: Sequence[NextStep], say: Command) -> l
                 "cause": cause,
                 "rank": "" if cause.name == UNKNOWN else f"{rank}. ",
                 "evidence": evidence,
-                "repair": say(cause.recommendation) if is_new else "",
+                "repair": as_code(cause.recommendation) if is_new else "",
             }
         )
     return cards
 
 
-def _tried(probes: Probes) -> dict[str, Any]:
+def _describe_trials(probes: Probes) -> dict[str, Any]:
     """Return the settings that were tried: the adopted one first, then by gain."""
 
     def order(trial: Trial) -> tuple[bool, float]:
@@ -567,14 +569,14 @@ def _tried(probes: Probes) -> dict[str, Any]:
         words += " Gains are over the run, on the validation windows, with one standard error."
     return {
         "words": words,
-        "rows": [_row(number, trial) for number, trial in enumerate(tried)],
+        "rows": [_trial_row(number, trial) for number, trial in enumerate(tried)],
         "figure": draw_trials(tried) if tried else None,
         "others": [trial for trial in probes.trials if trial.kind != "race"],
         "not_tested": probes.not_tested,
     }
 
 
-def _row(number: int, trial: Trial) -> dict[str, Any]:
+def _trial_row(number: int, trial: Trial) -> dict[str, Any]:
     style = f"c{number}" if number < MOST_SETTINGS and trial.curves.get("B") else ""
     row: dict[str, Any] = {"trial": trial, "style": style}
     if trial.raw_change is None or trial.change_error is None:
@@ -603,7 +605,7 @@ def _in_units(name: str, value: float, unit: str) -> str:
     return digits if unit in ("ratio", "") else f"{digits} {unit.replace('^2', '²')}"
 
 
-def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
+def _statistics_table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
     """Return the header and rows of a table of statistics; None if there are no rows."""
     # most reports have neither intervals nor p values; omit empty columns
     with_interval = any(part.low is not None for part in statistics.values())

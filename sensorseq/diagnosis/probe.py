@@ -86,7 +86,7 @@ _CAUSE = "label_noise"
 
 
 def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
-    """Return a cause without a trial, with its reason and what would test it."""
+    """Return a cause without a trial, with the reason and a way to test it."""
     return NotTested(cause, text_of(kind, **values), advice_of(kind, **values))
 
 

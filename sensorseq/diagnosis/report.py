@@ -68,7 +68,7 @@ class FluctuationReport(ReportContents):
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
     statements : tuple of Statement
-        ReportContents as kinds and values, most important first. `explanation` has their texts.
+        Sentences as kinds and values, most important first. `explanation` has their texts.
     causes : tuple of Cause
         Possible causes: findings of the data checks, then the setting furthest from usual, unless
         the run is normal and no worse than its data allow.
@@ -89,8 +89,8 @@ class FluctuationReport(ReportContents):
     probes : Probes or None
         Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause
-        For a normal run, its causes in case it proves to be below what the data allow. Not part of
-        `to_dict`.
+        For a normal run, its causes in case it turns out to be below what the data allow. Not part
+        of `to_dict`.
     origin : object or None
         The reported fit, for `probe`; like `record`, it is not stored.
     """

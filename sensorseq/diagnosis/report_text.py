@@ -18,7 +18,7 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, say
+from sensorseq.diagnosis.statements import ReportContents, Statement, of_topic, statement_of
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
@@ -135,7 +135,7 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         again = "" if command is None else command({"features": "auto"})
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
-        gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
+        gain = str(statement_of("gain_of_defaults", points=points, rival=level.values["rival"]))
         defaults = NextStep("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
@@ -250,8 +250,8 @@ _PROBLEMS = {
     "too_short_to_tell": "There are too few epochs to judge.",
 }
 _POOR_GENERALIZATION = {
-    "overfitting": "It overfits: it has been getting worse on the validation windows.",
-    "not_generalizing": "Its training results do not carry over to the validation windows.",
+    "overfitting": "The model overfits: it gets worse on the validation windows.",
+    "not_generalizing": "The training results do not carry over to the validation windows.",
 }
 _LONGER = {
     "diverged": "No. Training does not recover from a breakdown by itself.",
@@ -365,7 +365,7 @@ def _more_epochs(report: ReportContents) -> Statement | str:
     if report.verdict in _LONGER:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
-        return "No. It has been getting worse on the validation windows, beyond luck."
+        return "No. The model has been getting worse on the validation windows, beyond luck."
     if report.verdict == "fluctuating":
         trends = of_topic(report.statements, "noise")
         return trends[0] if trends else "It is unknown whether the noise would fall with them."
@@ -379,8 +379,8 @@ def _more_epochs(report: ReportContents) -> Statement | str:
 
 
 def _kept(report: ReportContents) -> Statement:
-    kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
-    kept = say("kept_unknown") if report.best_epoch is None else kept
+    kept = statement_of("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
+    kept = statement_of("kept_unknown") if report.best_epoch is None else kept
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
@@ -388,16 +388,16 @@ def describe_open_questions(report: ReportContents) -> list[str]:
     """List the open questions of the report, and ways to settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
-        still_open.append(say("running_loss"))
+        still_open.append(statement_of("running_loss"))
     is_bad = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
     if is_bad and not any(cause.grade == "proved" for cause in report.causes):
         if report.probes is not None:
-            still_open.append(say("none_proved", n=len(report.probes.trials)))
+            still_open.append(statement_of("none_proved", n=len(report.probes.trials)))
         elif not report.causes:
-            still_open.append(say("none_sought"))
+            still_open.append(statement_of("none_sought"))
         else:
-            still_open.append(say("not_tried"))
-    return [str(statement) for statement in [*still_open, say("one_run")]]
+            still_open.append(statement_of("not_tried"))
+    return [str(statement) for statement in [*still_open, statement_of("one_run")]]
 
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
@@ -435,11 +435,11 @@ def write_report(
     blocks = [
         _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
         _Block(0, 0, _wrap("Step", first, most=5)),
-        *(_Block(2, 0, _typed(step)) for step in steps[:1]),
+        *(_Block(2, 0, _code_lines(step)) for step in steps[:1]),
         *(_Block(0, 0, _wrap("Gain", answers[n].text, most=4)) for n in ("Gain",) if n in answers),
-        *_findings(report, answers.values()),
-        *_what_to_do(report, steps[1:]),
-        *_causes(report.causes),
+        *_statement_blocks(report, answers.values()),
+        *_step_blocks(report, steps[1:]),
+        *_cause_blocks(report.causes),
     ]
     for part in (answers["Longer?"], answers["Kept"]):
         counts_as = _EXPLANATION if part.statement else ""
@@ -477,7 +477,7 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _findings(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
+def _statement_blocks(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]:
     quoted = [answer.statement for answer in answers] + of_topic(report.statements, "level")
     statements = [statement for statement in report.statements if statement not in quoted]
     first = of_topic(statements, *_FIRST)[:3] or statements[:1]
@@ -494,12 +494,12 @@ def _findings(report: ReportContents, answers: Iterable[Answer]) -> list[_Block]
     ]
 
 
-def _what_to_do(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
+def _step_blocks(report: ReportContents, steps: Sequence[NextStep]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""
         lines = _wrap("" if number else "Then", f"{step.text}{mark}")
-        blocks.append(_Block(3, 3, [*lines, *_typed(step)]))
+        blocks.append(_Block(3, 3, [*lines, *_code_lines(step)]))
     if report.probes is not None:
         blocks.append(_Block(5, 3, _wrap("Cost", f"probes {cost_words(report.probes)}")))
         untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
@@ -507,7 +507,7 @@ def _what_to_do(report: ReportContents, steps: Sequence[NextStep]) -> list[_Bloc
     return blocks
 
 
-def _typed(step: NextStep) -> list[str]:
+def _code_lines(step: NextStep) -> list[str]:
     """Return the command, or Python code, in lines that can be pasted."""
     code, is_command = [step.command], bool(step.command)
     if not is_command:  # put a call on one line
@@ -522,7 +522,7 @@ def _typed(step: NextStep) -> list[str]:
     return lines
 
 
-def _causes(causes: Iterable[Cause]) -> list[_Block]:
+def _cause_blocks(causes: Iterable[Cause]) -> list[_Block]:
     blocks: list[_Block] = []
     rank = 0
     for cause in causes:

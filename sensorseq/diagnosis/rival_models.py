@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats
-from sensorseq.diagnosis.statements import ReportContents, say
+from sensorseq.diagnosis.statements import ReportContents, statement_of
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.ridge import Fold, fit_ridge
@@ -57,7 +57,9 @@ def compare_level(
         network = _least_overlap(rival, n_right) if right is None else right[sample]
         if is_below(network, rival, compared.groups):
             accuracy = float(rival.mean())
-            statement = say("below_data", network=n_right / n, rival=name, accuracy=accuracy)
+            statement = statement_of(
+                "below_data", network=n_right / n, rival=name, accuracy=accuracy
+            )
             causes = report.causes_if_below or report.causes
             return replace(report, statements=(statement, *report.statements), causes=causes)
     return report

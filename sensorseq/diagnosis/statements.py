@@ -28,7 +28,7 @@ class Statement:
         return fill(MESSAGES[self.kind].text, self.values)
 
 
-def say(kind: str, **values: Any) -> Statement:
+def statement_of(kind: str, **values: Any) -> Statement:
     """Return a statement with values given by name."""
     return Statement(kind, values)
 

@@ -237,7 +237,7 @@ _WIDTHS = (8, 128)  # narrowest and widest network that a candidate may choose
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SettingsCandidate:
     """Settings that may repair a run."""
 
     name: str  # the change in words
@@ -248,7 +248,7 @@ class Candidate:
     ends_run: bool = False  # True if it resumes the last part of the run with a falling rate
 
 
-def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candidate]:
+def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
     Single changes are in the order of `causes`, then of the settings that are furthest from usual.
@@ -261,7 +261,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candid
     singles = sorted(
         _singles(runner), key=lambda candidate: place.get(candidate.cause, len(suspected))
     )
-    listed: list[Candidate] = []
+    listed: list[SettingsCandidate] = []
     for candidate in [*_presets(runner), *singles]:
         change = {n: v for n, v in candidate.change.items() if not is_same(arguments[n], v)}
         if not change or any(change == earlier.change for earlier in listed):
@@ -277,7 +277,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Candid
     return listed
 
 
-def _presets(runner: TrialRunner) -> list[Candidate]:
+def _presets(runner: TrialRunner) -> list[SettingsCandidate]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
         return {name: runner.defaults[name] for name in names}
@@ -287,17 +287,21 @@ def _presets(runner: TrialRunner) -> list[Candidate]:
         {"features": runner.defaults["features"]} if runner.arguments["features"] is None else {}
     )
     return [
-        Candidate(PRESET, SEVERAL, whole, is_preset=True),
-        Candidate("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
-        Candidate(FEATURES, SEVERAL, whole | features, is_preset=True),
+        SettingsCandidate(PRESET, SEVERAL, whole, is_preset=True),
+        SettingsCandidate(
+            "the defaults, with the same network", SEVERAL, same_network, is_preset=True
+        ),
+        SettingsCandidate(FEATURES, SEVERAL, whole | features, is_preset=True),
     ]
 
 
-def _singles(runner: TrialRunner) -> list[Candidate]:
+def _singles(runner: TrialRunner) -> list[SettingsCandidate]:
     run_arguments, candidates = runner.arguments, []
 
     def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
-        candidates.append(Candidate(name, cause, change, finding, ends_run=name == "cosine decay"))
+        candidates.append(
+            SettingsCandidate(name, cause, change, finding, ends_run=name == "cosine decay")
+        )
 
     def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
         names = arguments or ARGUMENTS_OF[cause]
@@ -350,7 +354,7 @@ ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one
 class Outcome:
     """A candidate, the result of its training, and its gain over the run on validation windows."""
 
-    candidate: Candidate
+    candidate: SettingsCandidate
     result: RerunResult
     cost_epochs: float
     first_epoch: int = 0  # the run's epoch from which it continued
@@ -446,7 +450,7 @@ class SettingsComparison:
     note: str  # why settings were adopted, or why none were
     adopted: Outcome | None = None  # the adopted settings, which beat the run beyond chance
     outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
-    untried: tuple[Candidate, ...] = ()  # candidates that exceeded the budget
+    untried: tuple[SettingsCandidate, ...] = ()  # candidates that exceeded the budget
     proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
     # Loss of the fixed training windows in the run.
     run_loss: list[float] = field(default_factory=list)
@@ -485,7 +489,9 @@ class Baseline:
         loss = metrics.cross_entropy(outputs, self.target)
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
-    def compare(self, candidate: Candidate, result: RerunResult, cost_epochs: float) -> Outcome:
+    def compare(
+        self, candidate: SettingsCandidate, result: RerunResult, cost_epochs: float
+    ) -> Outcome:
         """Compare a training with the run on the validation windows."""
         outputs = result.val_outputs
         if result.failed or outputs is None or not np.isfinite(outputs).all():
@@ -585,14 +591,14 @@ def compare_settings(
 
 
 def _share_out(
-    runner: TrialRunner, candidates: Sequence[Candidate], budget: float, least_steps: int
-) -> list[tuple[Candidate, Rerun]]:
+    runner: TrialRunner, candidates: Sequence[SettingsCandidate], budget: float, least_steps: int
+) -> list[tuple[SettingsCandidate, Rerun]]:
     """Pair as many candidates as the budget allows with reruns of about equally many steps."""
 
-    def cost(reruns: Sequence[tuple[Candidate, Rerun]]) -> float:
+    def cost(reruns: Sequence[tuple[SettingsCandidate, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
 
-    kept: list[tuple[Candidate, Rerun]] = []
+    kept: list[tuple[SettingsCandidate, Rerun]] = []
     for candidate in candidates:
         pair = candidate, _rerun(runner, candidate, least_steps)
         if cost([*kept, pair]) <= budget:
@@ -606,7 +612,7 @@ def _share_out(
     return longest
 
 
-def _rerun(runner: TrialRunner, candidate: Candidate, n_steps: float) -> Rerun:
+def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) -> Rerun:
     """Return a rerun with a candidate: about `n_steps` long, but with no more epochs than the run.
 
     A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains

@@ -19,7 +19,7 @@ from sensorseq.estimator.report import (
     check_parts,
     make_report,
     parts_to_compare,
-    say_parts,
+    statement_of_parts,
     warn_of_the_end,
 )
 from sensorseq.history import History
@@ -205,7 +205,7 @@ def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judge
     if choice is None and model.head is not None:
         choice = model.head.choice
     if choice is not None and choice.candidates:
-        said = say_parts(choice)
+        said = statement_of_parts(choice)
         report = replace(report, statements=(*report.statements, said))
     compared = (
         parts_to_compare(data.train, data.validation) if parameters["features"] is None else None

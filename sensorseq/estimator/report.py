@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq.diagnosis.causes import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.rival_models import Compared, spread
-from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.diagnosis.statements import Statement, statement_of
 from sensorseq.errors import warn_caller
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
@@ -68,11 +68,11 @@ def parts_to_compare(train: Windows, validation: Windows | None) -> Compared | N
     return train.take(spread(len(train))).held(), validation.take(rows).held(), rows
 
 
-def say_parts(choice: FeatureChoice) -> Statement:
+def statement_of_parts(choice: FeatureChoice) -> Statement:
     """Describe the scores of the network and the features, alone and together."""
     names = {"lstm": "the LSTM alone gets", "together": "all together"}
     parts = (f"{names.get(c.name, c.name)} {c.accuracy:.0%}" for c in choice.candidates)
-    return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
+    return statement_of("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
 
 
 def make_report(
@@ -88,7 +88,7 @@ def make_report(
         return FluctuationReport(
             verdict="too_short_to_tell",
             severity=None,
-            statements=(say("no_history"),),
+            statements=(statement_of("no_history"),),
         )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, record=record, **facts)
@@ -98,12 +98,14 @@ def make_report(
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
         for row in history.to_rows()
     ]
-    note = say("loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function")
+    note = statement_of(
+        "loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function"
+    )
     if not any(row.get(name) is not None for row in rows for name in _JUDGED):
         return FluctuationReport(
             verdict="too_short_to_tell",
             severity=None,
-            statements=(note, say("nothing_else")),
+            statements=(note, statement_of("nothing_else")),
             n_epochs=len(rows),
             record=record,
             **{

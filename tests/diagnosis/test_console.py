@@ -11,7 +11,7 @@ from sample_reports import SAMPLES, VERDICTS, expected_roughness, make_report, r
 from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause, NotTested, Probes
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.report_text import literal, settings_as_options, write_report
-from sensorseq.diagnosis.statements import say
+from sensorseq.diagnosis.statements import statement_of
 
 
 def lines_of(report):
@@ -36,7 +36,7 @@ def said(report):
 @settings(max_examples=5)
 def test_a_print_fits_a_screen_whatever_was_found(verdict, sentences, causes, probes, counts):
     n_val, n_train, best_epoch = counts
-    told = tuple(say("loss_not_judged", loss=sentence) for sentence in sentences)
+    told = tuple(statement_of("loss_not_judged", loss=sentence) for sentence in sentences)
     facts = {"n_val": n_val, "n_train": n_train, "best_epoch": best_epoch, "probes": probes}
     report = FluctuationReport(verdict, None, told, causes, **facts)
     lines = str(report).split("\n")
@@ -167,13 +167,13 @@ def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
 
 
 def test_a_run_that_overfits_is_never_only_normal():
-    overfits = say("overfits", epoch=9)
-    report = FluctuationReport("normal", None, (say("loss_calm"), overfits), n_epochs=40)
+    overfits = statement_of("overfits", epoch=9)
+    report = FluctuationReport("normal", None, (statement_of("loss_calm"), overfits), n_epochs=40)
     lines = str(report).split("\n")
     assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
-    assert lines[2].startswith("Problem   It overfits")
+    assert lines[2].startswith("Problem   The model overfits")
     assert lines[3].startswith("Step      Record more groups")
-    assert "It overfits: the validation loss rises from epoch 9 on." in str(report)
+    assert "The model overfits: the validation loss rises from epoch 9 on." in str(report)
     assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 
 
@@ -182,7 +182,11 @@ def test_where_there_are_too_many_causes_their_number_is_said():
     not_tested = (NotTested("loss", "why " * 80),)
     probes = Probes(1.0, not_tested=not_tested, repair={"a_name" * 9: "value" * 30})
     report = FluctuationReport(
-        "fluctuating", "mild", (say("loss_not_judged", loss="y " * 160),), causes, probes=probes
+        "fluctuating",
+        "mild",
+        (statement_of("loss_not_judged", loss="y " * 160),),
+        causes,
+        probes=probes,
     )
     lines = lines_of(report)
     shown = [line for line in lines if "SUSPECTED" in line]

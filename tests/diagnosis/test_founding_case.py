@@ -56,7 +56,7 @@ def test_the_founding_case_is_answered_and_repaired():
         "Seen      Accuracy jumps no more than by chance (20 windows of 5 points each)."
     )
     assert lines[seen + 1] == "The loss jumps, and not by luck: the learning rate is constant."
-    assert lines[seen + 2].startswith("It overfits: the validation loss rises from epoch ")
+    assert lines[seen + 2].startswith("The model overfits: the validation loss rises from epoch ")
     assert report.generalization == "overfitting"
 
     proof = report.probe(**data, verbose=0)

@@ -313,7 +313,9 @@ def test_overfitting_is_said_whatever_the_noise():
     lowest = int(curve["val_loss"].argmin()) + 1
     (statement,) = [part for part in report.statements if part.kind == "overfits"]
     assert statement.values["epoch"] == lowest
-    assert str(statement) == f"It overfits: the validation loss rises from epoch {lowest} on."
+    assert (
+        str(statement) == f"The model overfits: the validation loss rises from epoch {lowest} on."
+    )
     assert "NORMAL, BUT OVERFITS" in str(report)
     assert "those of epoch 9 of 40" in " ".join(report.explanation)
 
@@ -537,7 +539,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
         "The loss jumps, and not by luck: the learning rate is constant.",
-        f"It overfits: the validation loss rises from epoch {epoch} on.",
+        f"The model overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"
     assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs do not help
@@ -630,7 +632,7 @@ def test_every_kind_is_made_somewhere_and_every_made_kind_is_in_the_table():
     files += [package / "estimator/report.py", package / "preprocessing/scale/odd_values.py"]
     source = "".join(path.read_text() for path in files)
     assert [kind for kind in MESSAGES if f'"{kind}"' not in source and kind not in BUILT] == []
-    made = set(re.findall(r"\b(?:say|text_of|advice_of)\(\s*\"(\w+)\"", source))
+    made = set(re.findall(r"\b(?:statement_of|text_of|advice_of)\(\s*\"(\w+)\"", source))
     assert len(made) > 80
     assert made <= set(MESSAGES)
 
