@@ -39,7 +39,7 @@ from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOpti
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
-from sensorseq.readers.source import by_sensor
+from sensorseq.readers.source import sources_by_sensor
 from sensorseq.readers.stamps import clock_of, date_of, describe_clock
 from sensorseq.readers.suffixes import CSV_SUFFIXES, stem_of, suffix_of
 from sensorseq.recording import LabelSpan, Recording
@@ -370,7 +370,7 @@ def recordings_of_sensors(
     """Read the channels that the model's preparation uses, of each sensor that there is."""
     recordings = {}
     topics = [name for plan in plans.values() for name in plan.options.channels or ()]
-    for name, (one,) in by_sensor([source], topics if source.is_log else None).items():
+    for name, (one,) in sources_by_sensor([source], topics if source.is_log else None).items():
         listed = str(one.paths[0])
         with noting(f"while reading {listed}"):
             check_sensor(name, list(plans))

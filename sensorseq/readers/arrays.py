@@ -284,10 +284,10 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
                 else:
                     sizes = (member.file_size for member in loaded.zip.infolist())
                     check_unpacked(path, sum(sizes), path.stat().st_size)
-                arrays = dict(_of_numpy(loaded, left_out))
+                arrays = dict(_numpy_arrays(loaded, left_out))
             elif file.read(10) == b"MATLAB 7.3":
                 with foreign.opened(path, "a MATLAB file") as holder:
-                    arrays = dict(_in_hdf5(holder, "", set(), left_out))
+                    arrays = dict(_hdf5_arrays(holder, "", set(), left_out))
             else:
                 file.seek(0)
                 arrays = read_mat5(file.read(), path, left_out)
@@ -308,7 +308,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
         ) from error
 
 
-def _of_numpy(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the arrays of a NumPy file; pickled objects are left out."""
     for name in loaded:
         try:
@@ -332,7 +332,7 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
         yield name, array.ravel() if array.size == max(array.shape, default=1) else array
 
 
-def _in_hdf5(
+def _hdf5_arrays(
     group: Any, prefix: str, seen: set[int], left_out: dict[str, str]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
@@ -346,4 +346,4 @@ def _in_hdf5(
         yield prefix + name, dataset[()].T
     for name, inner in group.groups.items():
         if not name.startswith("#") and inner.place not in seen and prefix.count(".") < _DEEPEST:
-            yield from _in_hdf5(inner, f"{prefix}{name}.", seen, left_out)
+            yield from _hdf5_arrays(inner, f"{prefix}{name}.", seen, left_out)

@@ -266,11 +266,11 @@ def read_recording(
     path: str | PathLike[str],
     options: ReadOptions,
     origin: Origin,
-    known: Collection[str] = (),
+    channels: Collection[str] = (),
 ) -> Recording:
     """Read the recording in a file; `opens` opens it as a table.
 
-    Columns `known` to be channels are not checked for names of sensors.
+    The given `channels` are not checked for names of sensors.
     """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
@@ -279,7 +279,7 @@ def read_recording(
         labels = None if label_column is None else table.labels(label_column)
         names = [name for name in table.names if name not in (time_name, label_column)]
         columns, stamps = table.read(names, time_name, options)
-        check_one_sensor(table, columns, stamps.seconds, known)
+        check_one_sensor(table, columns, stamps.seconds, channels)
         return make_recording(
             where, Content(columns, stamps, time_name, table.units, labels), options, origin
         )
@@ -312,12 +312,12 @@ def check_one_sensor(
     table: Table,
     columns: Columns,
     timestamps_s: NDArray[np.float64],
-    known: Collection[str] = (),
+    channels: Collection[str] = (),
 ) -> None:
     """Raise if a column names the sensor of each row, so that the rows are not one signal.
 
-    Also raise if a column names recordings, at whose beginnings the time starts again. Columns
-    `known` to be channels are not checked.
+    Also raise if a column names recordings, at whose beginnings the time starts again. The given
+    `channels` are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
     if len(t) < 2 or not np.isfinite(t).all():
@@ -326,7 +326,7 @@ def check_one_sensor(
     numbers = {n: np.asarray(x[: len(t)]) for n, x in columns.items() if x is not None}
     for name in columns:
         codes: NDArray[np.integer] | None
-        if name in known:
+        if name in channels:
             continue
         if name in numbers:
             others = {other: x for other, x in numbers.items() if other != name}

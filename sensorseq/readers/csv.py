@@ -202,7 +202,7 @@ class CsvTable(Table):
             nuls = "" if self._text.find(b"\0") < 0 else " except for NUL bytes; leave it out"
             raise RecordingError(f"{path}: the file is empty{nuls}.")
         if self._form.separator == " ":
-            self._text = _of_single_blanks(self._text, self._folder)
+            self._text = _with_single_blanks(self._text, self._folder)
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
@@ -592,7 +592,7 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _of_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
+def _with_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
     """Replace each run of blanks and tabs by one blank, and remove those at the ends of lines."""
 
     def plain(line: bytes) -> bytes:

@@ -41,9 +41,9 @@ def read_mdf(
     or its number. Values have their physical units; a value that the file marks as invalid is NaN.
     Channels of words or arrays are None. If `is_listing`, only a few rows of each group are read.
     """
-    path, *others = paths
-    if others:
-        raise RecordingError(f"{others[0]}: an MDF file is a recording of its own.")
+    path, *more_paths = paths
+    if more_paths:
+        raise RecordingError(f"{more_paths[0]}: an MDF file is a recording of its own.")
     topics = []
     with _opened(path) as file:
         headers = [group.channel_group for group in file.groups]

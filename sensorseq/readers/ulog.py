@@ -37,9 +37,9 @@ def read_ulog(
     the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
     before the damage are read.
     """
-    path, *others = paths
-    if others:
-        raise RecordingError(f"{others[0]}: a ULog file is a recording of its own.")
+    path, *more_paths = paths
+    if more_paths:
+        raise RecordingError(f"{more_paths[0]}: a ULog file is a recording of its own.")
     try:
         from pyulog import ULog
     except ImportError as error:
