@@ -141,9 +141,9 @@ class Writer:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """Write a file that gets its name when it is complete; until then an existing one stays.
+    """Write a file that gets its name when it is complete; until then, an existing file stays.
 
-    It ends with its checksums. Equal content gives equal bytes, as no time is stored.
+    The file ends with its checksums. Equal content gives equal bytes, because no time is stored.
     """
     try:
         with (

@@ -23,7 +23,7 @@ _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings; with a label column, classes do not."""
+    """Return the options that only choose recordings; classes do not if a column has them."""
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))

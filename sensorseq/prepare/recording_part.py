@@ -362,7 +362,7 @@ def windows_in(
 def with_separate_training_windows(
     windows: WindowSet, split: NDArray[np.str_]
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace training windows by those cut separately; return all windows and their parts."""
+    """Replace training windows by separately cut ones; return all windows and their parts."""
     samples: Any = windows.X
     part_of = dict(zip(np.asarray(windows.recording_id).tolist(), split.tolist(), strict=True))
     part_names = [part_of[part.recording_id] for part in samples.parts]

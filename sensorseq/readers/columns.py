@@ -316,8 +316,8 @@ def check_one_sensor(
 ) -> None:
     """Raise if a column names the sensor of each row, so that the rows are not one signal.
 
-    Also raise if a column names recordings, at whose beginnings the time starts again. The given
-    `channels` are not checked.
+    Also raise if a column names recordings, because the time starts again wherever its value
+    changes. The given `channels` are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
     if len(t) < 2 or not np.isfinite(t).all():
@@ -482,7 +482,7 @@ def describe_packets(packets: Mapping[str, int]) -> list[str]:
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
-    """Return a sentence for the columns left out of equally many recordings."""
+    """Return a sentence for each group of columns left out of equally many recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
         names = [name or "(no name)" for name, n in columns.items() if n == count]

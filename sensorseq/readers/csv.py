@@ -206,7 +206,7 @@ class CsvTable(Table):
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
-        if self._text[-1:] == b"\0":  # they would be in the last field
+        if self._text[-1:] == b"\0":  # the last field would contain them
             raise self._nul_error()
 
     def read(
@@ -284,7 +284,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # separators at the ends of lines, or two in a row
+        if twice is not None:  # empty names, from separators at the ends of lines or two in a row
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -380,7 +380,7 @@ class CsvTable(Table):
             return plain
         # Types are given, not inferred: arrow would infer them from the first block alone, and then
         # reject a fraction in a column whose first megabyte has only whole numbers.
-        for missing in ([""], None):  # a sixth of the time, if fields are not compared with NA etc.
+        for missing in ([""], None):  # comparisons with words such as NA take a sixth of the time
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)
@@ -432,7 +432,7 @@ class CsvTable(Table):
                 [name], self._words([name]), "M8[ns]", lambda _, texts: dates.ticks(texts)
             )
             return seconds_of(path, name, ticks, time_unit)
-        if len(numbers) and abs(numbers[0]) >= EXACT:  # floats lose digits
+        if len(numbers) and abs(numbers[0]) >= EXACT:  # such floats have lost digits
             with suppress(pa.ArrowInvalid):
                 read = self._read([name], pa.int64(), None)
                 (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
@@ -652,6 +652,6 @@ _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"[^\s\0]")
-_EMPTY = [""]  # only this is a missing label or id; null, NA or nan may be a class
+_EMPTY = [""]  # a missing label or id; null, NA or nan may be a class
 _BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
 _GZIP_RATIO = 8  # highest compression ratio of numeric tables

@@ -716,7 +716,7 @@ def _check_empty_classes(
 
 @dataclass
 class _Exclusion:
-    """Patterns of recordings to leave out, and the patterns that matched any."""
+    """Patterns of recordings to leave out, and the patterns that have matched a recording."""
 
     patterns: list[str]
     root: Path

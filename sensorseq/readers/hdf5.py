@@ -116,7 +116,7 @@ class _Hdf5Table(Table):
             if entry.dataset.ndim and (entry.dataset.size > 1 or not has_signals)
         }
         self._place: dict[str, tuple[str, int]] = {}  # dataset and column index of each column
-        self._upright: dict[str, bool] = {}  # time is along the first axis
+        self._upright: dict[str, bool] = {}  # True if time is along the first axis
         datasets = [entry.dataset for entry in self._located.values()]
         lengths = Counter(len(dataset) for dataset in datasets if dataset.ndim == 1)
         units = {}

@@ -107,7 +107,7 @@ class ArrowTable(Table):
         super().__init__(path, names, {**units, **list_units})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter by the given function."""
+        """Return a converter from the given function."""
         return self._text_column(path, name)
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -182,7 +182,7 @@ class ArrowTable(Table):
 
 
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
-    """Open a Parquet file; a large one stays on disk if there is a scratch folder."""
+    """Open a Parquet file; a large file stays on disk if there is a scratch folder."""
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]

@@ -80,7 +80,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
-        label_column = None  # already used as the label of the recording
+        label_column = None  # this column already gave the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(

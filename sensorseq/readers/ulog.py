@@ -20,7 +20,7 @@ from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # magic, version and start time
-_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the message of flags, which is the first
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the flags message, which comes first
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -81,7 +81,7 @@ def _type_of(channel: str) -> str:
 
 
 def _check_whole(path: Path, *, salvage: bool) -> int:
-    """Return the number of undamaged bytes; raise if a file has others, unless it is salvaged."""
+    """Return the number of intact bytes; raise if there are others, unless salvaging."""
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
     size = path.stat().st_size
