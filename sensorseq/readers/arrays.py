@@ -19,7 +19,7 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     RATE,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     check_names,
@@ -94,10 +94,10 @@ class ArraysTable(Table):
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Return the columns of the arrays that contain wanted channels."""
         path, channels, stamps = self.path, options.channels, self._stamps
-        columns: Columns = {}
+        columns: NumberColumns = {}
         for name in names:
             if name in self._left_out:
                 columns[name] = None
@@ -187,7 +187,9 @@ def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:
     )
 
 
-def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str) -> Columns:
+def _split(
+    path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str
+) -> NumberColumns:
     """Return an array's columns by name; None for a column without numbers."""
     if array.ndim > 2 or n_samples not in array.shape:
         longest = repr(time_name) if time_name else "the longest array"

@@ -41,7 +41,7 @@ from sensorseq.stamp_repair import StampRepair, plan_repair
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name, usual_time_names
 
-Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
+NumberColumns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 RATE = "sample_rate_hz"
 """Name of the array or attribute with the sample rate, in files without time stamps."""
@@ -125,7 +125,7 @@ def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> No
         )
 
 
-def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
+def stamps_of_rows(columns: NumberColumns, options: ReadOptions) -> Stamps:
     """Return timestamps for rows without any, from the given sample rate."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
     rate_hz = float(options.sample_rate_hz)
@@ -138,7 +138,7 @@ def check_timestamps(
     path: Path,
     timestamps_s: NDArray[np.float64],
     time_column: str,
-    columns: Callable[[], Columns],
+    columns: Callable[[], NumberColumns],
     *,
     stamps: str | None = None,
 ) -> StampRepair | None:
@@ -240,7 +240,7 @@ class Table:
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Return these columns, with NaN for missing samples, and the timestamps."""
         raise NotImplementedError
 
@@ -310,7 +310,7 @@ def read_timestamps(
 
 def check_one_sensor(
     table: Table,
-    columns: Columns,
+    columns: NumberColumns,
     timestamps_s: NDArray[np.float64],
     channels: Collection[str] = (),
 ) -> None:
@@ -369,7 +369,7 @@ def _codes_of_words(
 class Content(NamedTuple):
     """The content of a file with one recording; `labels` of samples become label spans."""
 
-    columns: Columns
+    columns: NumberColumns
     stamps: Stamps
     time_name: str  # "" if there is no time column
     units: Mapping[str, str]

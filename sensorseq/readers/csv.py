@@ -27,7 +27,7 @@ from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     CodedLabels,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     check_names,
@@ -211,7 +211,7 @@ class CsvTable(Table):
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Read the columns and the timestamps together."""
         if not time_name:
             columns = self.numbers(names)
@@ -374,7 +374,7 @@ class CsvTable(Table):
                     f" tail -n +{number} FILE > NEW."
                 )
 
-    def numbers(self, names: list[str]) -> Columns:
+    def numbers(self, names: list[str]) -> NumberColumns:
         """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
@@ -394,7 +394,7 @@ class CsvTable(Table):
             for name, values in zip(names, columns, strict=True)
         }
 
-    def _plain_numbers(self, names: list[str]) -> Columns | None:
+    def _plain_numbers(self, names: list[str]) -> NumberColumns | None:
         """Read plain numbers of a text in memory in a third of the usual time, or return None."""
         is_usual = self._form.separator == "," and self._form.decimal != ","
         if not (isinstance(self._text, bytes) and is_usual):
@@ -406,7 +406,7 @@ class CsvTable(Table):
         columns = dict(zip((name for name in self.names if name in wanted), values, strict=True))
         return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
-    def _numbers_of_words(self, names: list[str]) -> Columns:
+    def _numbers_of_words(self, names: list[str]) -> NumberColumns:
         """Read columns with words in some of them; a column without any number becomes None."""
         comma = self._form.decimal == ","
         texts = [self._form.text_column(self.path, name) for name in names]

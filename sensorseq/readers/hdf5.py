@@ -19,7 +19,7 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     RATE,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     check_names,
@@ -169,7 +169,7 @@ class _Hdf5Table(Table):
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Read each dataset only once."""
         wanted = [name for name in names if options.channels is None or name in options.channels]
         check_names(self.path, options.channels or (), self.names)
@@ -216,8 +216,8 @@ class _Hdf5Table(Table):
         shape = self._located[path].dataset.shape
         return int(shape[0] if self._upright[path] else shape[1])
 
-    def _numbers(self, names: list[str], time_name: str | None) -> Columns:
-        columns: Columns = {}
+    def _numbers(self, names: list[str], time_name: str | None) -> NumberColumns:
+        columns: NumberColumns = {}
         tables: dict[str, NDArray[Any]] = {}
         usable = self._fitting(names, time_name)
         for name in names:

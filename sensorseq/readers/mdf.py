@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, OutputError, RecordingError
 from sensorseq.io.scratch import Rows, folder_for
-from sensorseq.readers.columns import CodedLabels, Columns
+from sensorseq.readers.columns import CodedLabels, NumberColumns
 from sensorseq.readers.topics import TopicArrays
 from sensorseq.recording import column_names
 
@@ -43,7 +43,9 @@ def read_mdf(
     """
     path, *more_paths = paths
     if more_paths:
-        raise RecordingError(f"{more_paths[0]}: an MDF file is a recording of its own.")
+        raise RecordingError(
+            f"{more_paths[0]}: an MDF file is a separate recording; do not join it with others."
+        )
     topics = []
     with _opened(path) as file:
         headers = [group.channel_group for group in file.groups]
@@ -163,7 +165,7 @@ def _read_group(
             elif values.ndim == 1 and values.dtype.kind in "biuf":
                 numbers.setdefault(channel, Rows(folder, np.float64)).append(values)
     n_read = len(times)
-    columns: Columns = {
+    columns: NumberColumns = {
         channel: rows.as_array() if (rows := numbers.get(channel)) and len(rows) == n_read else None
         for channel in wanted
         if channel != label_column

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
-from sensorseq.readers.columns import Columns
+from sensorseq.readers.columns import NumberColumns
 from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
@@ -39,7 +39,9 @@ def read_ulog(
     """
     path, *more_paths = paths
     if more_paths:
-        raise RecordingError(f"{more_paths[0]}: a ULog file is a recording of its own.")
+        raise RecordingError(
+            f"{more_paths[0]}: a ULog file is a separate recording; do not join it with others."
+        )
     try:
         from pyulog import ULog
     except ImportError as error:
@@ -63,7 +65,7 @@ def read_ulog(
         field_names = [_ELEMENT.sub("", name) for name in data.data]
         n_elements = Counter(field_names)
         topic = f"{data.name}_{data.multi_id}"
-        columns: Columns = {
+        columns: NumberColumns = {
             f"{topic}.{name}": values.astype(np.float64)
             for (name, values), field in zip(data.data.items(), field_names, strict=True)
             if n_elements[field] <= most_elements
