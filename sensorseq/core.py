@@ -252,9 +252,9 @@ class LstmLayer:
             self.n_classes,
             *map(address, self._weights),
         )
-        made = ctypes.c_void_p()
-        check(library().lstm_make(ctypes.byref(weights), ctypes.byref(made)))
-        return Handle(made, library().lstm_free)
+        pointer = ctypes.c_void_p()
+        check(library().lstm_make(ctypes.byref(weights), ctypes.byref(pointer)))
+        return Handle(pointer, library().lstm_free)
 
     def _forward(
         self,

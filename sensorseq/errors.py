@@ -165,7 +165,7 @@ def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[N
 @contextmanager
 def refusing(
     kind: type[SensorseqError],
-    what: str,
+    subject: str,
     way_out: str = "",
     *,
     but: type[Exception] = SensorseqError,
@@ -179,7 +179,7 @@ def refusing(
     except (but, EnvironmentProblemError):
         raise
     except Exception as error:
-        raise kind(f"{what}: {str(error) or type(error).__name__}.{way_out}") from error
+        raise kind(f"{subject}: {str(error) or type(error).__name__}.{way_out}") from error
 
 
 _FULL = re.compile("allocate memory|not enough memory|out of memory|bad_alloc")

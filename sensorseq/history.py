@@ -199,7 +199,7 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
-def _none(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
+def _empty(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
     return lambda: np.zeros(shape or 0, dtype)
 
 
@@ -212,35 +212,35 @@ class TrainingRecord:
     """
 
     # (E + 1,): first step of each epoch, and the end of the last one
-    epoch_steps: NDArray[np.int64] = field(default_factory=_none(np.int64, 1))
+    epoch_steps: NDArray[np.int64] = field(default_factory=_empty(np.int64, 1))
     # The columns in `STEP_NAMES`, each (S,): windows in the batch, learning rate, loss of the batch
     # (nats, before the step, in training mode), variance of its windows' losses, accuracy, and
     # global gradient norm before clipping
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     # (S, K): windows of each class in each batch
-    class_counts: NDArray[np.int32] = field(default_factory=_none(np.int32, 0, 0))
+    class_counts: NDArray[np.int32] = field(default_factory=_empty(np.int32, 0, 0))
     # Rows of the fixed training windows, which are evaluated after each epoch.
-    fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
+    fixed_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     # (E,): mean loss (nats) and accuracy of the fixed windows after each epoch, in evaluation mode
     # and unweighted, so that sampling, dropout and the validation size have no effect
-    fixed_loss: NDArray[np.float64] = field(default_factory=_none(np.float64))
-    fixed_accuracy: NDArray[np.float64] = field(default_factory=_none(np.float64))
+    fixed_loss: NDArray[np.float64] = field(default_factory=_empty(np.float64))
+    fixed_accuracy: NDArray[np.float64] = field(default_factory=_empty(np.float64))
     # Final loss of the fixed windows, with an exponential average of the weights after each epoch.
     averaged_loss: float = np.nan
     average_decay: float = 0.9  # per epoch
     # (v,): the tracked validation windows, their classes, and codes of their recordings or groups;
     # then (E, v), after each epoch: the predicted class, and the logit of the true class minus the
     # largest other one
-    val_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
-    val_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
+    val_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
+    val_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     val_groups: NDArray[np.int64] | None = None
-    val_predicted: NDArray[np.uint16] = field(default_factory=_none(np.uint16, 0, 0))
-    val_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
+    val_predicted: NDArray[np.uint16] = field(default_factory=_empty(np.uint16, 0, 0))
+    val_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
     # (w,): the tracked training windows; their margins (E, w) are taken before the step that used
     # them, in training mode; NaN in epochs that did not use them
-    train_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
-    train_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
-    train_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
+    train_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
+    train_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
+    train_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
     # One before training, then up to four at regular intervals of epochs.
     snapshots: list[Snapshot] = field(default_factory=list)
     duration_s: float = 0.0  # time spent recording, as far as it can be separated from training

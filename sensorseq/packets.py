@@ -112,7 +112,7 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
     return float(np.sqrt(ordered[split - 1] * ordered[split]))
 
 
-def judge(packets: Packets, x: NDArray[np.floating]) -> str:
+def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     """Return the kind of packets of rows `x` in order, judged by the signal; "" if unclear.
 
     "samples" come from one evenly sampled sensor: all packets have the same size, a smooth channel
@@ -136,7 +136,9 @@ def judge(packets: Packets, x: NDArray[np.floating]) -> str:
     differences = within, across, same_place
     counters = [c for c, column in enumerate(x[:_SEEN].T) if _counts_rows(column)]
     kinds = [
-        "sensors" if _lacks_places(rows[..., c]) else _kind(*(d[:, c] for d in differences))
+        "sensors"
+        if _lacks_places(rows[..., c])
+        else _kind_by_channel(*(d[:, c] for d in differences))
         for c in range(x.shape[1])
         if c not in counters and not _rises(x[:_SEEN, c])
     ]
@@ -147,7 +149,7 @@ def judge(packets: Packets, x: NDArray[np.floating]) -> str:
     return "samples" if counters or (size and "samples" in kinds) else ""
 
 
-def _kind(*differences: NDArray[np.float64]) -> str:
+def _kind_by_channel(*differences: NDArray[np.float64]) -> str:
     """Return the kind of packets that one channel suggests; "" for noise or a constant channel."""
     inner, outer, apart = (
         float(d[~np.isnan(d)].mean()) if (~np.isnan(d)).any() else 0.0 for d in differences
@@ -181,7 +183,7 @@ def _counts_rows(column: NDArray[np.floating]) -> bool:
     return bool(len(restarts) and is_counter and column.min() == 0)
 
 
-def spread(packets: Packets) -> NDArray[np.float64] | None:
+def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
     """Return a timestamp for each row, spread evenly over its packet; None if that is impossible.
 
     Rows are between the stamps of the previous packet and of their own packet. Stamps that are

@@ -490,9 +490,9 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     resolution = resolution_s(stamps)
     usual = _median(passes, n_steps)
     if n_steps < _FEWEST_STEPS or usual <= 0:
-        return _roundest(usual, resolution / usual) if usual > 0 else usual
-    clock = _choose(passes, n_steps, usual)
-    return _roundest(clock.period_s, (resolution + clock.range_s) / clock.span_s)
+        return _roundest_period(usual, resolution / usual) if usual > 0 else usual
+    clock = _choose_clock(passes, n_steps, usual)
+    return _roundest_period(clock.period_s, (resolution + clock.range_s) / clock.span_s)
 
 
 def _median(intervals: _Intervals, n_steps: int) -> float:
@@ -504,7 +504,7 @@ def _median(intervals: _Intervals, n_steps: int) -> float:
     return float(np.median(np.concatenate(some)))
 
 
-def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
+def _choose_clock(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
     """Return the clock with the usual step, or the one with the mean time per sample."""
     gap_s = _longest_step(intervals, n_steps)
     n_off = n_long = 0
@@ -517,29 +517,29 @@ def _choose(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
         whole_s += float(periods.sum()) * usual
     comes_in_bursts = n_long > _FEW_PAUSES * n_steps and long_s > whole_s / 2
     if n_off >= _OFF_CLOCK * n_steps or comes_in_bursts:
-        return _fit(intervals, gap_s)
+        return _fit_clock(intervals, gap_s)
     gap_s = min(gap_s, GAP_PERIODS * usual)
-    clock = _fit(intervals, gap_s, usual)
+    clock = _fit_clock(intervals, gap_s, usual)
     if clock.n_steps * (1 + SAME_PERIOD) * clock.period_s > clock.span_s:
         return clock
-    counted = _fit(intervals, gap_s)
+    counted = _fit_clock(intervals, gap_s)
     lost_s = _LOSS_RANGE * counted.deviation_s * np.sqrt(counted.n_ticks)
     return clock if counted.range_s > lost_s else counted
 
 
 def _longest_step(intervals: _Intervals, n_steps: int) -> float:
     """Return the longest step that is not a gap."""
-    gap_s, (span_s, n_left) = np.inf, _sum(intervals, np.inf)
+    gap_s, (span_s, n_left) = np.inf, _sum_steps(intervals, np.inf)
     for periods, most_left in ((_LONG_PERIODS, 1.0), (GAP_PERIODS, _MOST_LEFT)):
         while (next_gap_s := periods * span_s / n_left) < gap_s:
-            left_s, n_next = _sum(intervals, next_gap_s)
+            left_s, n_next = _sum_steps(intervals, next_gap_s)
             if n_steps - n_next > max(2, _FEW_GAPS * n_steps) or left_s >= most_left * span_s:
                 break
             gap_s, span_s, n_left = next_gap_s, left_s, n_next
     return gap_s
 
 
-def _sum(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
+def _sum_steps(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
     """Return the sum and the number of the steps up to `gap_s`."""
     span_s, n_steps = 0.0, 0
     for steps in intervals():
@@ -548,7 +548,7 @@ def _sum(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
     return span_s, n_steps
 
 
-def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
+def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
     """Fit a clock to the steps up to `gap_s`, with one tick for each step or each unit of it."""
 
     def kept() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -573,7 +573,7 @@ def _fit(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
     return _Clock(period_s, high - low, span_s, deviation_s, n_ticks, n_steps)
 
 
-def _roundest(period_s: float, tolerance: float) -> float:
+def _roundest_period(period_s: float, tolerance: float) -> float:
     """Return the period, within the tolerance, whose rate or value has the fewest digits."""
     tolerance = min(tolerance + 4 * np.finfo(np.float64).eps, _ROUNDEST)
     for digits in range(1, _MOST_DIGITS + 1):

@@ -275,7 +275,7 @@ def align_sensors(
     return SensorWindows(parts)
 
 
-class _Columns(Protocol):
+class _WindowColumns(Protocol):
     """The arrays of a WindowSet with an entry for each window."""
 
     @property
@@ -298,7 +298,7 @@ class _Columns(Protocol):
 
 
 def common_rows(
-    sensors: Mapping[str, _Columns], slop_s: float | None, missing: str
+    sensors: Mapping[str, _WindowColumns], slop_s: float | None, missing: str
 ) -> NDArray[np.int64]:
     """Return the window of each sensor in each common row, (n_rows, n_sensors); -1 for none.
 
@@ -366,7 +366,9 @@ def _disagree(labels: list[Any], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     return differ
 
 
-def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
+def shared_columns(
+    sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]
+) -> dict[str, Any]:
     """Return the labels, groups, recordings and earliest starts of common rows."""
     first = np.argmax(rows >= 0, axis=1)
     shared: dict[str, Any] = {}
@@ -386,13 +388,13 @@ def shared_columns(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> 
     return shared
 
 
-def lengths_of(windows: _Columns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a sensor's valid steps in common rows; all steps where it has no window."""
     lengths = np.asarray(windows.lengths)[rows]
     return np.where(rows >= 0, lengths, windows.n_timesteps)
 
 
-def lacks_of(sensors: Mapping[str, _Columns], rows: NDArray[np.int64]) -> dict[str, Any]:
+def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
     """Count each sensor's windows, also in common rows, and list the recordings without it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()

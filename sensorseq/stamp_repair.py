@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import check_signal
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.io.scratch import count_where, is_finite
-from sensorseq.packets import Packets, find_bursts, judge, spread
+from sensorseq.packets import Packets, find_bursts, kind_of_packets, spread_evenly
 from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
@@ -204,10 +204,10 @@ def plan_repair(
     if stamps == "merge":
         return plan
     packets = Packets.of_equal(t_sorted)
-    spread_s = spread(packets)
+    spread_s = spread_evenly(packets)
     if spread_s is None:
         return replace(plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but not evenly. {_NOT_EVEN}")
-    kind = "" if stamps or plan.n_late else judge(packets, x_sorted)
+    kind = "" if stamps or plan.n_late else kind_of_packets(packets, x_sorted)
     if stamps == "packets" or kind == "samples":
         return replace(plan, stamps_s=spread_s, n_spread=n_repeats, packets=str(packets))
     return replace(plan, obstacle=f"{each}{_mean_rate(spread_s)}. {_SPREADING}")
@@ -217,11 +217,11 @@ def _plan_bursts(
     t: NDArray[np.float64], x: NDArray[np.floating], packets: Packets, stamps: str | None
 ) -> StampRepair | None:
     """Judge whether rows in bursts are packets."""
-    kind = "samples" if stamps else judge(packets, x)
+    kind = "samples" if stamps else kind_of_packets(packets, x)
     is_pair = int(np.median(packets.counts)) == 2  # two events, or two sensors
     if kind in ("pauses", "sensors") or (not kind and is_pair):
         return None
-    spread_s = spread(packets)
+    spread_s = spread_evenly(packets)
     plan = StampRepair(np.arange(len(t)), t, 0)
     if kind and spread_s is not None:
         n_spread = len(t) - len(packets.starts)

@@ -23,7 +23,7 @@ from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.readers import RecordingSource, find_recordings, read_source
-from sensorseq.readers.source import by_sensor
+from sensorseq.readers.source import sources_by_sensor
 from sensorseq.readers.suffixes import CSV_SUFFIXES, suffix_of
 from sensorseq.recording import Recording
 
@@ -111,7 +111,7 @@ def recordings_of_sensors(
     """Read the channels that the model's preparation uses, for each sensor in the source."""
     recordings = {}
     topics = [name for plan in plans.values() for name in plan.options.channels or ()]
-    for name, (part,) in by_sensor([source], topics if source.is_log else None).items():
+    for name, (part,) in sources_by_sensor([source], topics if source.is_log else None).items():
         with noting(f"while reading {part.paths[0]}"):
             check_sensor(name, list(plans))
             recordings[name] = read_recording(part, plans[name], reading)

@@ -48,7 +48,7 @@ def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path
     file = real_file(path)
     key = os.path.realpath(file)
     until_s = time.monotonic() + (0.0 if run else _WAIT_S)
-    while isinstance(lock := _take(key, file, run), str):
+    while isinstance(lock := _add_user(key, file, run), str):
         if time.monotonic() >= until_s:
             raise OutputError(
                 f"{path}: another run ({lock}) is writing this file; wait until it ends, or choose"
@@ -85,7 +85,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _take(key: str, file: Path, run: bool) -> _Lock | str:
+def _add_user(key: str, file: Path, run: bool) -> _Lock | str:
     """Add a user to the lock of a file; if another process has it, return its name."""
     with _guard:
         lock = _locks.get(key) or _new_lock(file)
@@ -133,7 +133,7 @@ def _new_lock(file: Path) -> _Lock | str:
     return _Lock(path, descriptor)
 
 
-def _forget() -> None:
+def _close_inherited_locks() -> None:
     """Close the locks in a forked child, because they belong to the parent."""
     global _guard
     _guard = threading.Lock()
@@ -143,7 +143,7 @@ def _forget() -> None:
     _locks.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 @contextmanager

@@ -84,15 +84,15 @@ def naming(path: Path, error: type[InputError], expected: str) -> Iterator[None]
         ) from problem
 
 
-class Writer:
+class Hdf5Writer:
     """Writes one HDF5 file with checksums for its arrays; created by `writing`."""
 
     def __init__(self, file: h5py.Group, guarded: "_GuardedFile") -> None:
         self._file, self._guarded = file, guarded
 
-    def group(self, name: str) -> "Writer":
+    def group(self, name: str) -> "Hdf5Writer":
         """Return a writer into a group of the file."""
-        return Writer(self._file.create_group(name), self._guarded)
+        return Hdf5Writer(self._file.create_group(name), self._guarded)
 
     def attribute(self, name: str, value: str | int | float) -> None:
         """Store an attribute of the file or group."""
@@ -140,10 +140,10 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Writer]:
-    """Write a file that gets its name when it is complete; until then an existing one stays.
+def writing(path: Path) -> Iterator[Hdf5Writer]:
+    """Write a file that gets its name when it is complete; until then, an existing file stays.
 
-    It ends with its checksums. Equal content gives equal bytes, as no time is stored.
+    The file ends with its checksums. Equal content gives equal bytes, because no time is stored.
     """
     try:
         with (
@@ -152,7 +152,7 @@ def writing(path: Path) -> Iterator[Writer]:
             _GuardedFile(temporary, "x+") as guarded,
         ):
             with h5py.File(guarded, "w") as file:
-                yield Writer(file, guarded)
+                yield Hdf5Writer(file, guarded)
             guarded.check()
             checksums.append(guarded)
             guarded.check()

@@ -1,7 +1,7 @@
 """Models on disk: arrays and a description in one safetensors file.
 
-Nothing in a file is executed. `format` and `version` identify it;
-a SHA-256 of the arrays and the description detects damage, so that a damaged file is never loaded.
+Nothing in a file is executed. `format` and `version` identify a file; a SHA-256 of the arrays and
+the description detects damage, so that a damaged file is never loaded.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def write_model(
 ) -> None:
     """Write a model file, which gets its name only when it is complete.
 
-    For the values of `description` see `to_jsonable`.
+    `to_jsonable` converts the values of `description`.
     """
     write_whole(path, pack(arrays, json.dumps(to_jsonable(description))), force=True)
 
@@ -297,7 +297,7 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 
 def _read_tensor_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
-    """Read the header; return its fields, and where the arrays begin."""
+    """Read the header; return its fields, and the offset of the arrays."""
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, MAX_HEADER_BYTES):
         raise ValueError(f"its header would need {length} bytes")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import SensorseqError
 from sensorseq.io.atomic import locking, replacing
 from sensorseq.io.hdf5_file import cannot_write
-from sensorseq.io.remote import here, list_folder, make_folder, remove
+from sensorseq.io.remote import list_folder, local_copy, make_folder, remove
 from sensorseq.io.scratch import blocks
 
 _SUFFIX = ".part"
@@ -99,10 +99,10 @@ class PartFolder:
         path = self.path_of(recording_id)
         return f"{self._url}/{path.name}" if self._url else path
 
-    def bring(self, recording_id: str) -> Path:
+    def local_path_of(self, recording_id: str) -> Path:
         """Return the local path of a recording's part, downloaded if it is stored at a URL."""
         path = self.path_of(recording_id)
-        with here(self.place_of(recording_id)) as file:
+        with local_copy(self.place_of(recording_id)) as file:
             return path if file == path else file.replace(path)
 
     def discard(self) -> None:

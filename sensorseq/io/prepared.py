@@ -121,7 +121,7 @@ def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWrit
 
 
 def _write(
-    writer: hdf5_file.Writer,
+    writer: hdf5_file.Hdf5Writer,
     file: Path,
     content: SensorWriting,
     *,

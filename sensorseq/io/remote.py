@@ -67,7 +67,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def here(path: str | os.PathLike[str]) -> Iterator[Path]:
+def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a local path: the path itself, or a copy of the file at a URL if it exists."""
     if not is_url(path):
         yield Path(path)
@@ -82,7 +82,7 @@ def here(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def upload(copy: Path, path: str | os.PathLike[str]) -> None:
-    """Upload the copy that `here` yielded; do nothing for a local path."""
+    """Upload the copy that `local_copy` yielded; do nothing for a local path."""
     if not is_url(path):
         return
     with _file_system(os.fspath(path), PreparedFileError) as (files, remote_path):

@@ -66,7 +66,7 @@ def release(*arrays: NDArray[Any]) -> None:
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
 
-    Open files would be too many, because a recording may have more pieces than their limit.
+    It must be closed, because a recording may have more pieces than the limit of open files.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -103,7 +103,7 @@ def blocks(
         release(*arrays)
 
 
-Test = Callable[[int, int], NDArray[np.bool_]]
+RowTest = Callable[[int, int], NDArray[np.bool_]]
 """Returns a mask of the wanted rows of a block, from start and stop."""
 
 
@@ -115,7 +115,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
     )
 
 
-def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
+def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
     """Return the number of matching entries and the row of the first one, -1 if none matches."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
@@ -126,7 +126,7 @@ def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, in
     return count, first
 
 
-def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
+def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
     """Return the matching rows, which must be few."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):

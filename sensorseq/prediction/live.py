@@ -355,8 +355,8 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
 def _number_of(field: bytes) -> float | None:
     """Return the number in a field, NaN for an empty one; None for any other text.
 
-    Unlike in a file, words for missing numbers, such as NA, and digits beyond ASCII are no numbers:
-    in a stream they are more probably damage.
+    Unlike in a file, words for missing numbers, such as NA, and digits beyond ASCII are not
+    numbers, because in a stream they are more probably damage.
     """
     return parse_number(field.decode("ascii", "replace")) if field else np.nan
 

@@ -23,7 +23,7 @@ _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings; with a label column, classes do not."""
+    """Return the options that only choose recordings; classes do not if a column has them."""
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
@@ -87,7 +87,7 @@ class EarlierFile:
                 was, now = was.get(option.key), now.get(option.key)
             if was != now:
                 is_short = not isinstance(was or now, dict) and name != "steps"
-                values = f"was {_in_words(was)}, now {_in_words(now)}" if is_short else "changed"
+                values = f"was {_as_text(was)}, now {_as_text(now)}" if is_short else "changed"
                 changed[name] = f"{name} {values}"
         if (
             changed.get("derive")
@@ -219,7 +219,7 @@ def reason_of(error: PreparedFileError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
 
 
-def _in_words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return "not given"
     if isinstance(value, list | tuple):

@@ -28,7 +28,7 @@ from sensorseq.preprocessing.sensors import (
     with_split_of,
 )
 from sensorseq.readers import RecordingSource, read_source_rate
-from sensorseq.readers.source import by_sensor
+from sensorseq.readers.source import sources_by_sensor
 from sensorseq.sensor_windows import (
     channels_of_sensors,
     common_rows,
@@ -60,7 +60,7 @@ def prepare_sensor_files(
     if not sensors_in(output):
         with EarlierFile.at(output):  # raises for another kind of file
             pass
-    sources_of = by_sensor(sources, use.channels, salvage=skip)
+    sources_of = sources_by_sensor(sources, use.channels, salvage=skip)
     uses = {
         name: replace(use, channels=channels)
         for name, channels in channels_of_sensors(use.channels, sources_of).items()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.io.part_files import read_part, read_part_facts, write_part
-from sensorseq.io.remote import here, upload
+from sensorseq.io.remote import local_copy, upload
 from sensorseq.io.scratch import blocks, count_where
 from sensorseq.prepare.earlier_file import EarlierPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
@@ -26,7 +26,7 @@ from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_value
 from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
 from sensorseq.readers.find import left_out_classes
-from sensorseq.readers.source import at_hand
+from sensorseq.readers.source import local_source
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
@@ -101,7 +101,7 @@ def make_part(task: PartTask) -> tuple[Facts, bool]:
     """Make or reuse the part of a recording; return its facts, and True if it was reused."""
     if task.facts is not None:
         return task.facts, True
-    with at_hand(task.source) as source, here(task.path) as path:
+    with local_source(task.source) as source, local_copy(task.path) as path:
         facts, reused = _make_part_at(path, replace(task, source=source))
         if not reused:
             upload(path, task.path)
@@ -147,8 +147,8 @@ def read_recording(
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
     """Return path, size and SHA-256 of each of a recording's files."""
-    with at_hand(source) as near:
-        digests = digest_source(near)
+    with local_source(source) as local:
+        digests = digest_source(local)
     return [
         {"path": relative, **digest}
         for relative, digest in zip(source.relative_paths, digests, strict=True)
@@ -362,7 +362,7 @@ def windows_in(
 def with_separate_training_windows(
     windows: WindowSet, split: NDArray[np.str_]
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace training windows by those cut separately; return all windows and their parts."""
+    """Replace training windows by separately cut ones; return all windows and their parts."""
     samples: Any = windows.X
     part_of = dict(zip(np.asarray(windows.recording_id).tolist(), split.tolist(), strict=True))
     part_names = [part_of[part.recording_id] for part in samples.parts]

@@ -85,7 +85,7 @@ class PreparedSummary:
     window_samples: int
     channels: tuple[str, ...]
     sample_rate_hz: float
-    sample_rate_from: str  # "given", or how it was chosen
+    sample_rate_from: str  # "given", or a description of the choice
     dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings or segments of them
     # Numbers of recordings, by column without a number for each sample.
     dropped_columns: dict[str, int] = field(default_factory=dict)
@@ -106,7 +106,9 @@ class PreparedSummary:
     n_fitted: dict[str, int] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
     packets: dict[str, int] = field(default_factory=dict)  # samples that came in packets
-    clocks: dict[str, int] = field(default_factory=dict)  # how the time units were found
+    clocks: dict[str, int] = field(
+        default_factory=dict
+    )  # numbers of recordings, by description of the clock
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings with a different rate
     # Recordings in another unit that were allowed.
     odd_scales: list[str] = field(default_factory=list)

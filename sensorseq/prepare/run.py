@@ -8,7 +8,7 @@ from typing import Any
 from sensorseq.checks import check_integer
 from sensorseq.errors import SplitError, check_choice
 from sensorseq.io.part_files import PartFolder
-from sensorseq.io.remote import here, is_url, upload
+from sensorseq.io.remote import is_url, local_copy, upload
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.native_rates import prepare_sensor_files
 from sensorseq.prepare.recording_part import labels_of
@@ -120,7 +120,7 @@ def prepare(
         parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
         reads = None if sources[0].url else sources[0].root
         with (
-            here(output) as file,
+            local_copy(output) as file,
             PartFolder(file, keep=resume, url=parts_url) as folder,
             EarlierFile.at(file) as earlier,
             worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,

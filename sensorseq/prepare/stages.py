@@ -213,19 +213,19 @@ class FilePreparation:
             place, digests = self.folder.place_of(name), self.digests.get(name)
             facts = self._unchanged_facts(source)
             tasks.append(PartTask(source, *shared, place, salvage, digests, facts))
-        made = self._run("recordings", make_part, tasks, self.pool)
+        outcomes_of_parts = self._run("recordings", make_part, tasks, self.pool)
         self.unread = {task.source.recording_id for task in tasks if task.facts is not None}
         if self.extended is not None and self.unread:
             self.channels = self.extended.channels
             self.input_channels = self.extended.provenance["input_channels"]
-        self.n_reused = sum(reused for _, reused in made)
-        self.facts = [facts for facts, _ in made]
+        self.n_reused = sum(reused for _, reused in outcomes_of_parts)
+        self.facts = [facts for facts, _ in outcomes_of_parts]
 
     def merge(self, output: Path) -> PreparedSummary:
         """Write the prepared file from the parts, in the order of the recordings."""
         pipeline = self.request.pipeline
-        kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
-        kept = self._of_one_scale(kept)
+        kept = self._with_usual_channels([facts for facts in self.facts if facts.n_windows])
+        kept = self._with_usual_scales(kept)
         self._check_classes(kept)
         self.simultaneous = find_simultaneous(_covered(facts) for facts in kept)
         if self.simultaneous is not None:
@@ -416,7 +416,7 @@ class FilePreparation:
             )
             return replace(part, group=self._group(facts))
         return RecordingPart(
-            self.folder.bring(facts.recording_id),
+            self.folder.local_path_of(facts.recording_id),
             facts.recording_id,
             self._group(facts),
             [facts.channels.index(name) for name in channels],
@@ -472,7 +472,7 @@ class FilePreparation:
             )
         return results
 
-    def _agreeing(self, facts: list[Facts]) -> list[Facts]:
+    def _with_usual_channels(self, facts: list[Facts]) -> list[Facts]:
         """Keep the recordings with the usual channels; others stop the run or are skipped."""
         if not facts:
             fates = [fate for dropped in self.facts for fate in dropped.classes]
@@ -510,7 +510,7 @@ class FilePreparation:
             self.failed[recording.recording_id] = message
         return kept
 
-    def _of_one_scale(self, facts: list[Facts]) -> list[Facts]:
+    def _with_usual_scales(self, facts: list[Facts]) -> list[Facts]:
         """Keep the recordings whose time and channels have the same units as the others."""
         compared = [
             ScaleFacts(

@@ -76,13 +76,13 @@ def outcomes(
 ) -> Iterator[_Result | Exception]:
     """Yield each task's result or error, in order."""
     if pool is None:
-        yield from _do_each(function, tasks)
+        yield from _run_each(function, tasks)
         return
     size = max(1, min(_MOST_IN_BATCH, len(tasks) // _FEWEST_BATCHES))
     batches = [tasks[at : at + size] for at in range(0, len(tasks), size)]
     way_out = "Use resume=True to keep the finished recordings."
     try:
-        for done in pool.map(partial(_do_all, function), batches):
+        for done in pool.map(partial(_run_batch, function), batches):
             yield from done
     except BrokenProcessPool as error:
         raise EnvironmentProblemError(
@@ -102,7 +102,7 @@ def outcomes(
         ) from error
 
 
-def _do_each(
+def _run_each(
     function: Callable[[_Task], _Result], tasks: Sequence[_Task]
 ) -> Iterator[_Result | Exception]:
     for task in tasks:
@@ -112,10 +112,10 @@ def _do_each(
             yield error
 
 
-def _do_all(
+def _run_batch(
     function: Callable[[_Task], _Result], tasks: Sequence[_Task]
 ) -> list[_Result | Exception]:
-    return list(_do_each(function, tasks))
+    return list(_run_each(function, tasks))
 
 
 @contextmanager
@@ -219,7 +219,9 @@ class _DaskPool(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         key = f"{self._run}-{next(self._number)}"
-        future: Future[Any] = self._executor.submit(_do, self._run, fn, *args, key=key, **kwargs)
+        future: Future[Any] = self._executor.submit(
+            _run_unless_ended, self._run, fn, *args, key=key, **kwargs
+        )
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
@@ -228,7 +230,7 @@ class _DaskPool(Executor):
         self._client.run(_await_end, self._run, on_error="ignore")
 
 
-def _do(run: str, function: Callable[..., Any], *args: Any) -> Any:
+def _run_unless_ended(run: str, function: Callable[..., Any], *args: Any) -> Any:
     if run in _ended:  # dask may still start a cancelled task
         raise CancelledError
     return function(*args)

@@ -15,11 +15,11 @@ from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
 from sensorseq.readers.source import (
-    by_sensor,
     digest_file,
     digest_source,
     read_source,
     read_source_rate,
+    sources_by_sensor,
 )
 from sensorseq.readers.topics import Topic
 from sensorseq.recording import Recording
@@ -126,7 +126,7 @@ def read_sensors(
         If a pattern, a label or an exclusion matches nothing.
     """
     sources = find_recordings(path, options)
-    sources_of = by_sensor(sources, options.channels, salvage=on_error == "skip")
+    sources_of = sources_by_sensor(sources, options.channels, salvage=on_error == "skip")
     channels = channels_of_sensors(options.channels, sources_of)
     return {
         name: _read_all(path, listed, replace(options, channels=channels[name]), on_error)

@@ -139,7 +139,7 @@ def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
 
 
 def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
-    """Return the intervals of one recording, as Audacity and ELAN export them, as rows.
+    """Return the intervals of one recording, exported by Audacity or ELAN, as manifest rows.
 
     Start, end and possibly the duration are in seconds, or hours:minutes:seconds; the label follows
     them.

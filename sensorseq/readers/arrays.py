@@ -19,7 +19,7 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     RATE,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     check_names,
@@ -94,10 +94,10 @@ class ArraysTable(Table):
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Return the columns of the arrays that contain wanted channels."""
         path, channels, stamps = self.path, options.channels, self._stamps
-        columns: Columns = {}
+        columns: NumberColumns = {}
         for name in names:
             if name in self._left_out:
                 columns[name] = None
@@ -187,7 +187,9 @@ def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:
     )
 
 
-def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str) -> Columns:
+def _split(
+    path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str
+) -> NumberColumns:
     """Return an array's columns by name; None for a column without numbers."""
     if array.ndim > 2 or n_samples not in array.shape:
         longest = repr(time_name) if time_name else "the longest array"
@@ -284,10 +286,10 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
                 else:
                     sizes = (member.file_size for member in loaded.zip.infolist())
                     check_unpacked(path, sum(sizes), path.stat().st_size)
-                arrays = dict(_of_numpy(loaded, left_out))
+                arrays = dict(_numpy_arrays(loaded, left_out))
             elif file.read(10) == b"MATLAB 7.3":
                 with foreign.opened(path, "a MATLAB file") as holder:
-                    arrays = dict(_in_hdf5(holder, "", set(), left_out))
+                    arrays = dict(_hdf5_arrays(holder, "", set(), left_out))
             else:
                 file.seek(0)
                 arrays = read_mat5(file.read(), path, left_out)
@@ -308,7 +310,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
         ) from error
 
 
-def _of_numpy(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the arrays of a NumPy file; pickled objects are left out."""
     for name in loaded:
         try:
@@ -332,7 +334,7 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
         yield name, array.ravel() if array.size == max(array.shape, default=1) else array
 
 
-def _in_hdf5(
+def _hdf5_arrays(
     group: Any, prefix: str, seen: set[int], left_out: dict[str, str]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
@@ -346,4 +348,4 @@ def _in_hdf5(
         yield prefix + name, dataset[()].T
     for name, inner in group.groups.items():
         if not name.startswith("#") and inner.place not in seen and prefix.count(".") < _DEEPEST:
-            yield from _in_hdf5(inner, f"{prefix}{name}.", seen, left_out)
+            yield from _hdf5_arrays(inner, f"{prefix}{name}.", seen, left_out)

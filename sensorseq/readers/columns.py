@@ -41,7 +41,7 @@ from sensorseq.stamp_repair import StampRepair, plan_repair
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name, usual_time_names
 
-Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
+NumberColumns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 RATE = "sample_rate_hz"
 """Name of the array or attribute with the sample rate, in files without time stamps."""
@@ -125,7 +125,7 @@ def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> No
         )
 
 
-def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
+def stamps_of_rows(columns: NumberColumns, options: ReadOptions) -> Stamps:
     """Return timestamps for rows without any, from the given sample rate."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
     rate_hz = float(options.sample_rate_hz)
@@ -138,7 +138,7 @@ def check_timestamps(
     path: Path,
     timestamps_s: NDArray[np.float64],
     time_column: str,
-    columns: Callable[[], Columns],
+    columns: Callable[[], NumberColumns],
     *,
     stamps: str | None = None,
 ) -> StampRepair | None:
@@ -240,7 +240,7 @@ class Table:
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Return these columns, with NaN for missing samples, and the timestamps."""
         raise NotImplementedError
 
@@ -266,11 +266,11 @@ def read_recording(
     path: str | PathLike[str],
     options: ReadOptions,
     origin: Origin,
-    known: Collection[str] = (),
+    channels: Collection[str] = (),
 ) -> Recording:
     """Read the recording in a file; `opens` opens it as a table.
 
-    Columns `known` to be channels are not checked for names of sensors.
+    The given `channels` are not checked for names of sensors.
     """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
@@ -279,7 +279,7 @@ def read_recording(
         labels = None if label_column is None else table.labels(label_column)
         names = [name for name in table.names if name not in (time_name, label_column)]
         columns, stamps = table.read(names, time_name, options)
-        check_one_sensor(table, columns, stamps.seconds, known)
+        check_one_sensor(table, columns, stamps.seconds, channels)
         return make_recording(
             where, Content(columns, stamps, time_name, table.units, labels), options, origin
         )
@@ -310,14 +310,14 @@ def read_timestamps(
 
 def check_one_sensor(
     table: Table,
-    columns: Columns,
+    columns: NumberColumns,
     timestamps_s: NDArray[np.float64],
-    known: Collection[str] = (),
+    channels: Collection[str] = (),
 ) -> None:
     """Raise if a column names the sensor of each row, so that the rows are not one signal.
 
-    Also raise if a column names recordings, at whose beginnings the time starts again. Columns
-    `known` to be channels are not checked.
+    Also raise if a column names recordings, because the time starts again wherever its value
+    changes. The given `channels` are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
     if len(t) < 2 or not np.isfinite(t).all():
@@ -326,7 +326,7 @@ def check_one_sensor(
     numbers = {n: np.asarray(x[: len(t)]) for n, x in columns.items() if x is not None}
     for name in columns:
         codes: NDArray[np.integer] | None
-        if name in known:
+        if name in channels:
             continue
         if name in numbers:
             others = {other: x for other, x in numbers.items() if other != name}
@@ -369,7 +369,7 @@ def _codes_of_words(
 class Content(NamedTuple):
     """The content of a file with one recording; `labels` of samples become label spans."""
 
-    columns: Columns
+    columns: NumberColumns
     stamps: Stamps
     time_name: str  # "" if there is no time column
     units: Mapping[str, str]
@@ -482,7 +482,7 @@ def describe_packets(packets: Mapping[str, int]) -> list[str]:
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
-    """Return a sentence for the columns left out of equally many recordings."""
+    """Return a sentence for each group of columns left out of equally many recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
         names = [name or "(no name)" for name, n in columns.items() if n == count]

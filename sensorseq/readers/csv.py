@@ -27,7 +27,7 @@ from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     CodedLabels,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     check_names,
@@ -202,16 +202,16 @@ class CsvTable(Table):
             nuls = "" if self._text.find(b"\0") < 0 else " except for NUL bytes; leave it out"
             raise RecordingError(f"{path}: the file is empty{nuls}.")
         if self._form.separator == " ":
-            self._text = _of_single_blanks(self._text, self._folder)
+            self._text = _with_single_blanks(self._text, self._folder)
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
-        if self._text[-1:] == b"\0":  # they would be in the last field
+        if self._text[-1:] == b"\0":  # the last field would contain them
             raise self._nul_error()
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Read the columns and the timestamps together."""
         if not time_name:
             columns = self.numbers(names)
@@ -284,7 +284,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # separators at the ends of lines, or two in a row
+        if twice is not None:  # empty names, from separators at the ends of lines or two in a row
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -374,13 +374,13 @@ class CsvTable(Table):
                     f" tail -n +{number} FILE > NEW."
                 )
 
-    def numbers(self, names: list[str]) -> Columns:
+    def numbers(self, names: list[str]) -> NumberColumns:
         """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
         # Types are given, not inferred: arrow would infer them from the first block alone, and then
         # reject a fraction in a column whose first megabyte has only whole numbers.
-        for missing in ([""], None):  # a sixth of the time, if fields are not compared with NA etc.
+        for missing in ([""], None):  # comparisons with words such as NA take a sixth of the time
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)
@@ -394,7 +394,7 @@ class CsvTable(Table):
             for name, values in zip(names, columns, strict=True)
         }
 
-    def _plain_numbers(self, names: list[str]) -> Columns | None:
+    def _plain_numbers(self, names: list[str]) -> NumberColumns | None:
         """Read plain numbers of a text in memory in a third of the usual time, or return None."""
         is_usual = self._form.separator == "," and self._form.decimal != ","
         if not (isinstance(self._text, bytes) and is_usual):
@@ -406,7 +406,7 @@ class CsvTable(Table):
         columns = dict(zip((name for name in self.names if name in wanted), values, strict=True))
         return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
-    def _numbers_of_words(self, names: list[str]) -> Columns:
+    def _numbers_of_words(self, names: list[str]) -> NumberColumns:
         """Read columns with words in some of them; a column without any number becomes None."""
         comma = self._form.decimal == ","
         texts = [self._form.text_column(self.path, name) for name in names]
@@ -432,7 +432,7 @@ class CsvTable(Table):
                 [name], self._words([name]), "M8[ns]", lambda _, texts: dates.ticks(texts)
             )
             return seconds_of(path, name, ticks, time_unit)
-        if len(numbers) and abs(numbers[0]) >= EXACT:  # floats lose digits
+        if len(numbers) and abs(numbers[0]) >= EXACT:  # such floats have lost digits
             with suppress(pa.ArrowInvalid):
                 read = self._read([name], pa.int64(), None)
                 (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
@@ -592,7 +592,7 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _of_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
+def _with_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
     """Replace each run of blanks and tabs by one blank, and remove those at the ends of lines."""
 
     def plain(line: bytes) -> bytes:
@@ -652,6 +652,6 @@ _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"[^\s\0]")
-_EMPTY = [""]  # only this is a missing label or id; null, NA or nan may be a class
+_EMPTY = [""]  # a missing label or id; null, NA or nan may be a class
 _BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
 _GZIP_RATIO = 8  # highest compression ratio of numeric tables

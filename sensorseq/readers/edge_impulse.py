@@ -23,7 +23,7 @@ _HEAD_BYTES = 1 << 16  # the first bytes of a file, which contain the keys of an
 
 
 def is_acquisition(path: Path) -> bool:
-    """Test whether a JSON or CBOR file begins like this format; other ones are not recordings."""
+    """Test whether a JSON or CBOR file begins like an acquisition; others are not recordings."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)

@@ -220,7 +220,7 @@ def find_recordings(
                 f"`pair` joins files of a folder, and {root} is one file; give the folder, or"
                 " remove `pair`."
             )
-        sources = [_of_file(root)]
+        sources = [_source_of_file(root)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
     are_listed = table is not None or is_listed
@@ -238,7 +238,7 @@ def find_recordings(
     # The classes of a label column are unknown until it is read.
     by_column = options.label_column is not None
     exclusion.check([*matching, *sources], every=not (by_column and _lack_labels(matching)))
-    sources = _of_labels(sources, labels, root, by_column=by_column)
+    sources = _with_labels(sources, labels, root, by_column=by_column)
     if not sources:
         raise RecordingError(f"{root}: every recording is excluded.")
     seen: dict[str, RecordingSource] = {}
@@ -254,7 +254,7 @@ def find_recordings(
     return sources if are_listed else sorted(sources, key=lambda s: s.recording_id)
 
 
-def _of_file(path: Path) -> RecordingSource:
+def _source_of_file(path: Path) -> RecordingSource:
     return RecordingSource(stem_of(path), (path,), None, stem_of(path), root=path.parent)
 
 
@@ -705,7 +705,7 @@ def _check_empty_classes(
         name = folder.name
         if not folder.is_dir() or name.startswith(".") or name.endswith(".parts"):
             continue
-        unwanted = _fits(name, excluded) or (labels is not None and name not in labels)
+        unwanted = _matches_any(name, excluded) or (labels is not None and name not in labels)
         if name not in classes and not unwanted:
             wanted = ", ".join(patterns) or ", ".join(f"*{suffix}" for suffix in SUFFIXES)
             raise RecordingError(
@@ -716,7 +716,7 @@ def _check_empty_classes(
 
 @dataclass
 class _Exclusion:
-    """Patterns of recordings to leave out, and the patterns that matched any."""
+    """Patterns of recordings to leave out, and the patterns that have matched a recording."""
 
     patterns: list[str]
     root: Path
@@ -736,7 +736,7 @@ class _Exclusion:
         return kept
 
     def _excludes(self, *names: str | None) -> bool:
-        matched = {p for p in self.patterns for name in names if name and _fits(name, [p])}
+        matched = {p for p in self.patterns for name in names if name and _matches_any(name, [p])}
         self._matched |= matched
         return bool(matched)
 
@@ -756,7 +756,7 @@ class _Exclusion:
                 )
 
 
-def _fits(name: str, patterns: Iterable[str]) -> bool:
+def _matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
@@ -777,7 +777,7 @@ def keep_spans(
     return tuple(
         span
         for span in spans
-        if (labels is None or span.label in labels) and not _fits(span.label, unwanted)
+        if (labels is None or span.label in labels) and not _matches_any(span.label, unwanted)
     )
 
 
@@ -829,7 +829,7 @@ def _lack_labels(sources: Iterable[RecordingSource]) -> bool:
     return any(not source.labels for source in sources)
 
 
-def _of_labels(
+def _with_labels(
     sources: list[RecordingSource], labels: Sequence[str] | None, root: Path, *, by_column: bool
 ) -> list[RecordingSource]:
     if labels is None or (by_column and all(not source.labels for source in sources)):

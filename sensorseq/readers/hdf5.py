@@ -19,7 +19,7 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     RATE,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     check_names,
@@ -116,7 +116,7 @@ class _Hdf5Table(Table):
             if entry.dataset.ndim and (entry.dataset.size > 1 or not has_signals)
         }
         self._place: dict[str, tuple[str, int]] = {}  # dataset and column index of each column
-        self._upright: dict[str, bool] = {}  # time is along the first axis
+        self._upright: dict[str, bool] = {}  # True if time is along the first axis
         datasets = [entry.dataset for entry in self._located.values()]
         lengths = Counter(len(dataset) for dataset in datasets if dataset.ndim == 1)
         units = {}
@@ -169,7 +169,7 @@ class _Hdf5Table(Table):
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Read each dataset only once."""
         wanted = [name for name in names if options.channels is None or name in options.channels]
         check_names(self.path, options.channels or (), self.names)
@@ -216,8 +216,8 @@ class _Hdf5Table(Table):
         shape = self._located[path].dataset.shape
         return int(shape[0] if self._upright[path] else shape[1])
 
-    def _numbers(self, names: list[str], time_name: str | None) -> Columns:
-        columns: Columns = {}
+    def _numbers(self, names: list[str], time_name: str | None) -> NumberColumns:
+        columns: NumberColumns = {}
         tables: dict[str, NDArray[Any]] = {}
         usable = self._fitting(names, time_name)
         for name in names:

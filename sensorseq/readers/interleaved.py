@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEWEST_ROWS = 10  # a sensor with fewer rows is too rare to have a clock
-_RARE = 0.05  # of the rows may be of rare sensors
+_RARE = 0.05  # largest share of rows from rare sensors
 _LEAST_STEPS = 20  # steps over rows of other sensors; fewer may occur by chance
 _REGULAR = 0.5  # share of the usual step by which a regular step may differ from it
 _SHARE_REGULAR = 0.75  # least share of regular steps

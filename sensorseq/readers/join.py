@@ -123,13 +123,13 @@ def _side_by_side(
 
 
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
-    """Let all timestamps count from a common origin, not each from its own first one."""
+    """Shift the timestamps of all recordings to a common origin."""
     start_ns = min(clock_of(recording).get("origin_ns", 0) for recording in recordings)
     return [from_origin(recording, start_ns) for recording in recordings]
 
 
 def from_origin(recording: Recording, origin_ns: int) -> Recording:
-    """Let the timestamps count from this time; 0 is the origin of the clock itself."""
+    """Shift the timestamps to count from this time; 0 is the origin of the clock itself."""
     clock = clock_of(recording)
     shift_ns = clock.pop("origin_ns", 0) - origin_ns
     if not shift_ns:

@@ -64,7 +64,9 @@ class LeRobotDataset:
         names_of = []
         for column, feature in self.features.items():
             names = feature.get("names")
-            while isinstance(names, Mapping) and len(names) == 1:  # by kind, such as "motors"
+            while (
+                isinstance(names, Mapping) and len(names) == 1
+            ):  # grouped by kind, such as "motors"
                 (names,) = names.values()
             while isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
                 (names,) = names

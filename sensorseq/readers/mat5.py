@@ -27,7 +27,7 @@ _DEEPEST = 16  # deepest nesting of structs
 def read_mat5(
     content: bytes, path: Path = Path("content"), left_out: dict[str, str] | None = None
 ) -> dict[str, NDArray[np.generic]]:
-    """Return the real numeric arrays of a file by name, with ``a.b`` for those in structs.
+    """Return the real numeric arrays of a file by name, with ``a.b`` for arrays in structs.
 
     `path` is for messages. The names of other variables except text are added to `left_out`.
     Raises a ValueError, or any other error for broken bytes.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, OutputError, RecordingError
 from sensorseq.io.scratch import Rows, folder_for
-from sensorseq.readers.columns import CodedLabels, Columns
+from sensorseq.readers.columns import CodedLabels, NumberColumns
 from sensorseq.readers.topics import TopicArrays
 from sensorseq.recording import column_names
 
@@ -41,9 +41,11 @@ def read_mdf(
     or its number. Values have their physical units; a value that the file marks as invalid is NaN.
     Channels of words or arrays are None. If `is_listing`, only a few rows of each group are read.
     """
-    path, *others = paths
-    if others:
-        raise RecordingError(f"{others[0]}: an MDF file is a recording of its own.")
+    path, *more_paths = paths
+    if more_paths:
+        raise RecordingError(
+            f"{more_paths[0]}: an MDF file is a separate recording; do not join it with others."
+        )
     topics = []
     with _opened(path) as file:
         headers = [group.channel_group for group in file.groups]
@@ -163,7 +165,7 @@ def _read_group(
             elif values.ndim == 1 and values.dtype.kind in "biuf":
                 numbers.setdefault(channel, Rows(folder, np.float64)).append(values)
     n_read = len(times)
-    columns: Columns = {
+    columns: NumberColumns = {
         channel: rows.as_array() if (rows := numbers.get(channel)) and len(rows) == n_read else None
         for channel in wanted
         if channel != label_column

@@ -20,7 +20,7 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     CodedLabels,
-    Columns,
+    NumberColumns,
     Origin,
     Table,
     is_missing,
@@ -107,7 +107,7 @@ class ArrowTable(Table):
         super().__init__(path, names, {**units, **list_units})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter by the given function."""
+        """Return a converter from the given function."""
         return self._text_column(path, name)
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -116,11 +116,11 @@ class ArrowTable(Table):
 
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
-    ) -> tuple[Columns, Stamps]:
+    ) -> tuple[NumberColumns, Stamps]:
         """Read the columns one by one."""
         wanted = {self._stored(name)[0] for name in {*names, time_name}}
         table = self._table.select([name for name in self._table.column_names if name in wanted])
-        columns: Columns = {}
+        columns: NumberColumns = {}
         for name in names:
             if name in columns:
                 continue
@@ -140,12 +140,12 @@ class ArrowTable(Table):
         """Return the column in the file for a name, and the name's place in a column of lists."""
         return self._places.get(name, (name, None))
 
-    def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_Column":
+    def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_ArrowColumn":
         """Return a column, or the numbers at one place of a column of lists."""
         stored, place = self._stored(name)
         return table[stored] if place is None else _ListPlace(table[stored], place)
 
-    def _stamps(self, name: str, column: "_Column", time_unit: str | None) -> Stamps:
+    def _stamps(self, name: str, column: "_ArrowColumn", time_unit: str | None) -> Stamps:
         path, type_ = self.path, column.type
         if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
             kind = "M" if pa.types.is_timestamp(type_) else "m"
@@ -182,7 +182,7 @@ class ArrowTable(Table):
 
 
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
-    """Open a Parquet file; a large one stays on disk if there is a scratch folder."""
+    """Open a Parquet file; a large file stays on disk if there is a scratch folder."""
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
@@ -314,7 +314,7 @@ class _ListPlace:
             yield pc.list_element(chunk, self.place)
 
 
-_Column: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
+_ArrowColumn: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
 
 
 def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
@@ -344,7 +344,7 @@ def _names_of(name: str, n_places: int, known: Mapping[str, tuple[str, ...]]) ->
 
 
 def _array(
-    column: "_Column",
+    column: "_ArrowColumn",
     dtype: DTypeLike,
     values_of: Callable[[pa.Array], ArrayLike],
 ) -> NDArray[Any]:
@@ -360,7 +360,7 @@ def _array(
 def _as_numbers(
     path: Path,
     name: str,
-    column: "_Column",
+    column: "_ArrowColumn",
     text_column: Callable[[Path, str], TextColumn] = TextColumn,
 ) -> NDArray[np.float64] | None:
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type

@@ -682,7 +682,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return where the first incomplete record begins; None if the format is another one."""
+    """Return where the first incomplete record begins; None for other formats."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":

@@ -48,7 +48,7 @@ _TABLES: Mapping[str, Opens] = {
 
 
 @contextmanager
-def at_hand(source: RecordingSource) -> Iterator[RecordingSource]:
+def local_source(source: RecordingSource) -> Iterator[RecordingSource]:
     """Yield a recording whose files are local, downloaded if they are at a URL."""
     if not source.url:
         yield source
@@ -72,15 +72,15 @@ def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
         comes from the source. With several sensors, counts of repaired stamps are totals over all
         files. Robot logs and files of arrays are read into memory.
     """
-    with at_hand(source) as near:
-        return _read(near, options)
+    with local_source(source) as local:
+        return _read(local, options)
 
 
 def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
-        label_column = None  # already used as the label of the recording
+        label_column = None  # this column already gave the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
@@ -164,8 +164,8 @@ def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
         and can be given by name. In a robot log, each topic has its own rate, and only topics of
         the channels count.
     """
-    with at_hand(source) as near:
-        return _read_rate(near, options)
+    with local_source(source) as local:
+        return _read_rate(local, options)
 
 
 def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
@@ -216,7 +216,7 @@ def _named_after(recording: Recording, sensor: str) -> Recording:
     return replace(recording, channels=tuple(named))
 
 
-def by_sensor(
+def sources_by_sensor(
     sources: Iterable[RecordingSource],
     channels: Sequence[str] | None = None,
     *,
@@ -247,8 +247,8 @@ def by_sensor(
                 part = replace(source, paths=(path,), sensors=(), missing_sensors=())
                 parts[name] = replace(part, is_sensor=True)
         elif source.sensor_column is not None:
-            with at_hand(source) as near:
-                names = _open_sensors(near, _for_files(near, ReadOptions()))
+            with local_source(source) as local:
+                names = _open_sensors(local, _for_files(local, ReadOptions()))
             parts = {name: replace(source, row_sensor=name, is_sensor=True) for name in names}
         elif source.is_log:
             try:
@@ -275,8 +275,8 @@ def by_sensor(
 
 def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str, RecordingSource]:
     """Return the source of each topic of a log that is a sensor."""
-    with at_hand(source) as near:
-        topics = list_topics(near.paths, channels)
+    with local_source(source) as local:
+        topics = list_topics(local.paths, channels)
     source_of = {
         topic.name: replace(source, channels=topic.channels)
         for topic in topics

@@ -28,7 +28,7 @@ _DATE_DIGITS = 14  # digits of year, month, day, hour, minute and second
 _MOST_DIGITS = 19  # digits of a 64-bit number
 _FLOAT_DIGITS = 16  # digits of a date that a float represents
 _FEWEST_TIMES = 30  # fewest steps to recognize times of day
-_WITHIN_MINUTE = 0.9  # of steps are within one minute
+_WITHIN_MINUTE = 0.9  # least share of steps within one minute
 
 
 class Stamps(NamedTuple):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.readers.columns import CodedLabels, Columns
+from sensorseq.readers.columns import CodedLabels, NumberColumns
 
 TIMES = ("header.stamp", "log_time")
 """Sources of a message's time: the stamp from its sender, or the time when it was logged."""
@@ -45,7 +45,7 @@ class TopicArrays(NamedTuple):
     name: str
     message_type: str
     times_s: NDArray[np.float64]
-    columns: Columns
+    columns: NumberColumns
     units: dict[str, str]
     labels: CodedLabels | None = None
     time_from: str = TIMES[1]

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError
-from sensorseq.readers.columns import Columns
+from sensorseq.readers.columns import NumberColumns
 from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # magic, version and start time
-_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the message of flags, which is the first
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the flags message, which comes first
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -37,9 +37,11 @@ def read_ulog(
     the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
     before the damage are read.
     """
-    path, *others = paths
-    if others:
-        raise RecordingError(f"{others[0]}: a ULog file is a recording of its own.")
+    path, *more_paths = paths
+    if more_paths:
+        raise RecordingError(
+            f"{more_paths[0]}: a ULog file is a separate recording; do not join it with others."
+        )
     try:
         from pyulog import ULog
     except ImportError as error:
@@ -63,7 +65,7 @@ def read_ulog(
         field_names = [_ELEMENT.sub("", name) for name in data.data]
         n_elements = Counter(field_names)
         topic = f"{data.name}_{data.multi_id}"
-        columns: Columns = {
+        columns: NumberColumns = {
             f"{topic}.{name}": values.astype(np.float64)
             for (name, values), field in zip(data.data.items(), field_names, strict=True)
             if n_elements[field] <= most_elements
@@ -81,7 +83,7 @@ def _type_of(channel: str) -> str:
 
 
 def _check_whole(path: Path, *, salvage: bool) -> int:
-    """Return the number of undamaged bytes; raise if a file has others, unless it is salvaged."""
+    """Return the number of intact bytes; raise if there are others, unless salvaging."""
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
     size = path.stat().st_size

@@ -108,7 +108,7 @@ def test_files_that_are_cut_off_or_unknown_are_named(tmp_path):
         list_topics(tmp_path / "b.mf4")
     with pytest.raises(RecordingError, match=r"no channel 'CAN1\.current'.*CAN1\.motor\.current"):
         read_robot_log(path, channels=["CAN1.current"])
-    with pytest.raises(RecordingError, match="a recording of its own"):
+    with pytest.raises(RecordingError, match="a separate recording"):
         read_robot_log([path, path])
 
 

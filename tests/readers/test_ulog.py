@@ -169,7 +169,7 @@ def test_padding_and_texts_are_no_channels_and_missing_files_are_named(tmp_path)
     with pytest.raises(RecordingError, match="no such file"):
         list_topics(tmp_path / "b.ulg")
     for read in (list_topics, read_robot_log):
-        with pytest.raises(RecordingError, match="a ULog file is a recording of its own"):
+        with pytest.raises(RecordingError, match="a ULog file is a separate recording"):
             read([path, path])
     (tmp_path / "metadata.yaml").write_text("a: 1\n")
     assert [source.recording_id for source in find_recordings(tmp_path)] == ["a"]
