@@ -1,6 +1,6 @@
 """Checks of arguments, windows and stored states.
 
-Most return the checked value; all raise an error that names the argument.
+A check returns the checked value, or raises an error that names the argument.
 """
 
 import math
@@ -31,7 +31,7 @@ MAX_SAMPLES = 10**8  # a longer window is probably not in seconds
 
 
 def as_float(value: Any) -> float:
-    """Return a real number as float: NaN if it is no number, infinity if it is too large."""
+    """Return a real number as float: NaN if it is not a number, infinity if it is too large."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return math.nan
     try:
@@ -172,7 +172,7 @@ def check_sample_weight(
     error: type[SensorseqError] = InputError,
     owner: str = "X",
 ) -> NDArray[np.float64] | None:
-    """Return the weight of each window as float64: finite, 0 or more, not all 0; None for None."""
+    """Return each window's weight as float64: finite, 0 or more, not all 0. None stays None."""
     array = check_per_window("sample_weight", weights, n_windows, error, owner)
     if array is None:
         return None

@@ -148,10 +148,10 @@ def test_channel_first_windows_are_recognized_at_prediction():
     deep = classifier().fit(RNG.normal(size=(12, 50, 6)), Y[:12])
     with pytest.raises(InputError) as caught:
         deep.predict(np.zeros((4, 6, 50)))
-    said = str(caught.value)
-    assert "read as 4 windows of 6 steps and 50 channels, but fit saw 6 channels" in said
-    assert "channel-first, (n, c, t), it has windows of 50 steps and 6 channels" in said
-    assert "X.transpose(0, 2, 1)" in said
+    message = str(caught.value)
+    assert "read as 4 windows of 6 steps and 50 channels, but fit saw 6 channels" in message
+    assert "channel-first, (n, c, t), it has windows of 50 steps and 6 channels" in message
+    assert "X.transpose(0, 2, 1)" in message
 
 
 PREDICT = {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.checks import check_per_window
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.metrics import Floats, NullTest, Run, circular_shift_test
@@ -242,9 +243,8 @@ def _changes(correct: ArrayLike) -> Floats:
 
 
 def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
-    codes = np.asarray(groups)
-    if codes.shape != (n_windows,):
-        raise ArgumentError(f"groups has shape {codes.shape}; expected ({n_windows},).")
+    codes = check_per_window("groups", groups, n_windows, ArgumentError, "correct")
+    assert codes is not None
     return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_integer, check_per_window
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.inputs import nearest_label
 
@@ -173,9 +173,8 @@ def calibration_error(
         raise InputError("rows of probability must sum to 1; give the output of predict_proba.")
     if n_bins < 1:
         raise ArgumentError(f"n_bins={n_bins!r} must be at least 1.")
-    group = np.arange(len(labels)) if groups is None else np.asarray(groups)
-    if group.shape != labels.shape:
-        raise InputError(f"groups has shape {group.shape}; labels have {labels.shape}.")
+    group = check_per_window("groups", groups, len(labels), owner="y")
+    group = np.arange(len(labels)) if group is None else group
     confidence = rows.max(axis=1)
     right = names[rows.argmax(axis=1)] == labels
     # In a fixed order, so that the result is bit-identical for any order of windows.

@@ -357,8 +357,7 @@ class _Source:
             n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
-                "the model does not know the length of the windows it was trained on; give"
-                " n_timesteps."
+                "the model does not have the length of its training windows; give n_timesteps."
             )
         most = self.model.max_timesteps
         if most is not None and most < n:

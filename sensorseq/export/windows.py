@@ -18,7 +18,7 @@ from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, Si
 from sensorseq.preprocessing.steps.units import product_unit
 from sensorseq.recording import Channel
 
-MOST_STEPS = 2**31 - 1  # largest step count that a C int can hold
+MOST_STEPS = 2**31 - 1  # largest step count in a C int
 _POINTWISE = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
@@ -160,7 +160,7 @@ def _combined(g: Graph, step: Any, inputs: list[str], channels: list[Channel]) -
 
 
 def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphWindows:
-    """Crop windows to at most `longest` steps, like `crop_windows`."""
+    """Crop windows to at most `longest` steps, like `Windows.cropped`."""
     n_steps = g("Min", windows.n_steps, [longest])
     lengths = g("Min", windows.lengths, [longest])
     x = windows.x

@@ -29,13 +29,13 @@ class CompetingKernels:
 
     For each dilation (1, 2, 4, ...) of the window and of the differences between its steps, the 84
     kernels of `RandomConvolutions`, each one or its negative, are divided at random into 12 groups
-    of 7. A group adds up channels drawn at random. Each kernel has two features: the sum of its
+    of 7. A group sums channels drawn at random. Each kernel has two features: the sum of its
     outputs at steps where it is the largest of its group, and the number of steps where it is the
     smallest; both are divided by the number of steps, and the square root is taken. In a tie, the
     first kernel wins.
 
-    Scale the channels before: a group adds up several of them. A linear classifier on the features
-    is the usual next step.
+    Scale the channels first, because a group sums several of them. A linear classifier on the
+    features is the usual next step.
 
     Parameters
     ----------

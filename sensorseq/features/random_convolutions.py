@@ -43,12 +43,12 @@ class RandomConvolutions:
     Each window is convolved with 84 fixed kernels of 9 taps (three of weight 2, six of weight -1)
     at several dilations. A feature is the share of the outputs of one kernel and dilation that are
     above a bias. `fit` chooses the dilations from the longest window, the channels that each kernel
-    and dilation adds up at random, and the biases as quantiles of the outputs of random training
+    and dilation sums at random, and the biases as quantiles of the outputs of random training
     windows. Every second kernel uses only steps where all its taps lie inside the window; the
     others use all steps, with zeros around the window.
 
-    Scale the channels before: a kernel adds up several of them. A linear classifier on the features
-    is the usual next step.
+    Scale the channels first, because a kernel sums several of them. A linear classifier on the
+    features is the usual next step.
 
     Parameters
     ----------

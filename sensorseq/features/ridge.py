@@ -67,7 +67,7 @@ def fit_ridge(
     tested: list[Floats] = [np.full(target.shape, np.nan) for _ in strengths]
 
     def test(number: int, fit_rows: NDArray[np.int64], test_rows: NDArray[np.int64]) -> None:
-        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])  # in memory until return
+        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])  # freed on return
         for scores, strength in zip(tested, strengths, strict=True):
             scores[test_rows] = solver.predict(strength, test_rows)
 

@@ -178,7 +178,7 @@ class SensorStream:
     """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
 
     A decision is due when the window of each sensor is complete, or, if sensors may be missing,
-    when another sensor is `max_wait_s` ahead. Therefore push samples in shorter chunks than that.
+    when another sensor is `max_wait_s` ahead. Push samples in shorter chunks than this.
 
     Attributes
     ----------
@@ -262,7 +262,7 @@ class SensorStream:
         """
         check_sensor(sensor, self._fusion.sensors)
         rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
-        with noting(f"of sensor {sensor!r}; to give its rate alone: {rate}", SignalError):
+        with noting(f"of sensor {sensor!r}; give its rate alone as {rate}", SignalError):
             decisions = self.sensors[sensor].push(samples, timestamps_s)
         for decision in decisions:
             self._add(sensor, decision)

@@ -61,8 +61,8 @@ class Fusion:
 
         `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for the window of each sensor, see
         `gaps`. Windows without any sensor get zeros. Sensors that were never present together in
-        the fit get the mean of their weights alone, so that the sum is at most as certain as the
-        most certain of them.
+        the fit get their weights alone, divided by their number, so that the sum is at most as
+        certain as the most certain of them.
         """
         return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
 

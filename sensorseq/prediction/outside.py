@@ -23,7 +23,7 @@ NO_RANGES = (
 )
 FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
-# As a fraction of the range; for the bands in decades.
+# For values, a fraction of their range; for the other measures, decades.
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
 _STILL = -4.0  # log10 of the spread, relative to training, below which a channel is constant
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values

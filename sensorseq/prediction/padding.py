@@ -70,7 +70,7 @@ def check_padding(
 
 
 def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
-    """Warn if windows to predict are all full, but some begin or end in zeros.
+    """Warn if windows to predict are all full, but some begin or end with zeros.
 
     scikit-learn passes `lengths` to `fit` and `score`, but not to every prediction.
     """

@@ -132,7 +132,7 @@ class Windows:
         return replace(self, X=X, lengths=np.minimum(self.lengths, max_timesteps))
 
     def scaled(self, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
-        """Return windows in memory as input of a network; raise if scaling makes one infinite."""
+        """Return windows in memory as input of a network; raise if one becomes infinite."""
         X = self.X
         lengths = None if self.are_full else self.lengths
         if dtype == "float32":
@@ -363,7 +363,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
         )
     try:
         shape = shape_of(X)
-    except ValueError:  # a ragged list, which is described where it is read
+    except ValueError:  # a ragged list; reading it raises an error
         return
     if not shape:
         number = " A single number is not a window. Reshape your data." if np.isscalar(X) else ""

@@ -214,7 +214,7 @@ def test_a_model_that_stands_still_has_the_accuracy_it_has(n_epochs, n_windows, 
     [
         (lambda: per_window.accuracy_variance(np.ones(4)), r"shape \(4,\)"),
         (lambda: per_window.accuracy_variance(np.ones((1, 4))), "two epochs"),
-        (lambda: per_window.accuracy_variance(np.eye(3), [0, 1]), r"expected \(3,\)"),
+        (lambda: per_window.accuracy_variance(np.eye(3), [0, 1]), "groups has 2 values"),
         (lambda: per_window.cross_fit(np.ones((3, 1))), "cannot be halved"),
         (lambda: per_window.cross_fit(np.eye(3), [1, 1, 1]), "cannot be halved"),
     ],

@@ -137,7 +137,7 @@ def test_decisions_per_recording_have_intervals_by_group():
         ([[0.9, 0.3]] * 2, {}, InputError, "must sum to 1"),
         ([[np.nan, 1.0]] * 2, {}, InputError, "must sum to 1"),
         ([[0.9, 0.1]] * 2, {"y": [0, 7]}, InputError, "7 is not one of the classes"),
-        ([[0.9, 0.1]] * 2, {"groups": [1]}, InputError, "groups has shape"),
+        ([[0.9, 0.1]] * 2, {"groups": [1]}, InputError, "groups has 1 value, but y has 2"),
         ([[0.9, 0.1]] * 2, {"n_bins": 0}, ArgumentError, "n_bins=0"),
     ],
 )

@@ -65,8 +65,8 @@ def make_windows(n=30, seed=0):
 
 def fitted(**arguments):
     X, y = make_windows()
-    own = {"max_epochs": 1, "hidden_size": 5, "random_state": 0, "early_stopping": False}
-    return plain_classifier(**{**own, **arguments}).fit(X, y)
+    defaults = {"max_epochs": 1, "hidden_size": 5, "random_state": 0, "early_stopping": False}
+    return plain_classifier(**{**defaults, **arguments}).fit(X, y)
 
 
 def shaken(classifier, seed):
@@ -163,9 +163,9 @@ def test_features_in_c_are_those_of_python(with_features, tmp_path, weights):
 @pytest.mark.parametrize(("n_classes", "weights"), [(2, "int8"), (3, "float32")])
 def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     X, y = make_windows(200)
-    known = y < n_classes
+    is_used = y < n_classes
     classifier = plain_classifier(features="boosting", max_epochs=1, hidden_size=2)
-    classifier.fit(X[known], y[known])
+    classifier.fit(X[is_used], y[is_used])
     (block,) = head_of(classifier).blocks
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, n_classes)
@@ -334,7 +334,7 @@ def test_causal_steps_in_c_are_those_of_python(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("own", "resampled_hz"),
+    ("fields", "resampled_hz"),
     [
         ({}, 100.0),
         ({"channels": ("gyro",), "n_bands": 3, "scale": "decibel", "hop_s": 0.07}, 100.0),
@@ -342,10 +342,10 @@ def test_causal_steps_in_c_are_those_of_python(tmp_path, name):
         ({"frame_s": 0.2, "scale": "amplitude", "hop_s": 0.025}, 100.0),
     ],
 )
-def test_spectral_frames_in_c_are_those_of_python(tmp_path, own, resampled_hz):
+def test_spectral_frames_in_c_are_those_of_python(tmp_path, fields, resampled_hz):
     steps = [
         Moving(window_s=0.1, channels=("gyro",)),
-        SpectralFrames(**own),
+        SpectralFrames(**fields),
         Difference(keep=False),
     ]
     classifier = trained_on_recordings(steps, 100.0, resampled_hz)
@@ -431,11 +431,11 @@ def files(tmp_path_factory):
     """Return a prepared file of raw recordings, and a model trained on it."""
     folder = tmp_path_factory.mktemp("files")
     for number in range(10):
-        one = record(number)
+        recording = record(number)
         lines = ["time,current,voltage,gyro"]
-        rows = np.column_stack([one.timestamps_s, one.values])
+        rows = np.column_stack([recording.timestamps_s, recording.values])
         lines += [",".join(f"{value:.6f}" for value in row) for row in rows]
-        path = folder / "raw" / one.label / f"run_{number}.csv"
+        path = folder / "raw" / recording.label / f"run_{number}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines))
     prepared, model = folder / "windows.h5", folder / "model.safetensors"
@@ -449,9 +449,9 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path):
     prepared, path = files
     command = ["export", path, "--format", "c", "-o", tmp_path / "new"]
     how = ["--weights", "int8", "--sample-rate", "100", "--check", prepared]
-    told = json.loads(succeed(*command, *how, "--json"))
-    header = Path(told["header"]).read_text()
-    accuracy = told["accuracy"]
+    printed = json.loads(succeed(*command, *how, "--json"))
+    header = Path(printed["header"]).read_text()
+    accuracy = printed["accuracy"]
     assert accuracy["part"] == "validation"
     shares = [f"{100 * accuracy[name]:.2f} %" for name in ("rounded", "trained")]
     stated = f"{shares[0]} (as trained {shares[1]}) on {accuracy['n_windows']} validation windows"
@@ -632,9 +632,9 @@ def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
 
 
 def test_what_c_cannot_do_is_refused_by_name(tmp_path):
-    own = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
+    block = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     network = fitted()
-    replace_head(network, 1.0, [own])
+    replace_head(network, 1.0, [block])
     with pytest.raises(InputError, match="features='first_step' is your own function"):
         network.to_c(tmp_path, n_timesteps=N_STEPS)
 
@@ -691,5 +691,5 @@ def test_the_command_writes_what_smooths(files, tmp_path):
     succeed("export", files[1], "-o", tmp_path / "c", "--format", "c", *smooth)
     header = (tmp_path / "c" / "sensorseq_model.h").read_text()
     assert "#define SENSORSEQ_SMOOTH_LAG 2 " in header
-    said = refused(2, "export", files[1], "-o", tmp_path / "model.onnx", *smooth)
-    assert "--smooth does not apply to --format onnx" in said
+    message = refused(2, "export", files[1], "-o", tmp_path / "model.onnx", *smooth)
+    assert "--smooth does not apply to --format onnx" in message

@@ -84,8 +84,8 @@ def test_probabilities_are_those_of_the_model(
 
 
 def featured(X, y, lengths=None, **arguments):
-    given = {"max_epochs": 1, "early_stopping": False, "device": "cpu", "hidden_size": 4}
-    clf = SensorLSTMClassifier(**given | {"random_state": 0} | arguments)
+    settings = {"max_epochs": 1, "early_stopping": False, "device": "cpu", "hidden_size": 4}
+    clf = SensorLSTMClassifier(**settings | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
     head = head_of(clf)
     if head is not None:  # as if every kind had been chosen
@@ -132,8 +132,8 @@ def test_a_constant_channel_and_coarse_values_stay_on_their_side_of_thresholds(t
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     X, y = windows(90)
-    known = np.isin(y, LABELS[:n_classes])
-    clf = featured(X[known], y[known], features="boosting", scale="robust")
+    is_used = np.isin(y, LABELS[:n_classes])
+    clf = featured(X[is_used], y[is_used], features="boosting", scale="robust")
     assert [block.name for block in head_of(clf).blocks] == ["boosting"]
     clf.to_onnx(tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
@@ -156,7 +156,7 @@ def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
 
     def inputs():
         session = onnxruntime.InferenceSession(path)
-        return session, [one.name for one in session.get_inputs()]
+        return session, [declared.name for declared in session.get_inputs()]
 
     SensorLSTMClassifier.load(saved).to_onnx(path)
     session, names = inputs()
@@ -169,9 +169,9 @@ def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
     clf.fit(X, y, lengths=np.full(160, 60)).to_onnx(path)
     assert inputs()[1] == ["X"]
     for words, expected in ((), ["X", "lengths"]), (["--no-lengths"], ["X"]):
-        told = succeed("export", saved, "-o", path, *words)
+        printed = succeed("export", saved, "-o", path, *words)
         assert inputs()[1] == expected
-        assert ("valid steps of each window as lengths" in told) == (len(expected) == 2)
+        assert ("valid steps of each window as lengths" in printed) == (len(expected) == 2)
 
 
 def test_a_table_of_one_channel_stays_one(tmp_path):
@@ -195,15 +195,15 @@ def test_metadata_say_what_the_input_is(tmp_path):
     again = SensorLSTMClassifier.load(tmp_path / "model.safetensors", device="cpu")
     again.to_onnx(tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(said["classes"]) == LABELS.tolist()
-    assert json.loads(said["channels"]) == ["current", "gyro_x", "gyro_y"]
-    assert json.loads(said["units"])["gyro_x"] == "rad/s"
-    assert float(said["sample_rate_hz"]) == 20
-    assert float(said["window_s"]) == 1.2
-    assert "input" in json.loads(said["preparation"])
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["classes"]) == LABELS.tolist()
+    assert json.loads(metadata["channels"]) == ["current", "gyro_x", "gyro_y"]
+    assert json.loads(metadata["units"])["gyro_x"] == "rad/s"
+    assert float(metadata["sample_rate_hz"]) == 20
+    assert float(metadata["window_s"]) == 1.2
+    assert "input" in json.loads(metadata["preparation"])
     stored = (tmp_path / "model.safetensors").read_bytes()
-    assert said["sha256"].encode() in stored
+    assert metadata["sha256"].encode() in stored
     assert model.ir_version == 8
     assert {each.domain: each.version for each in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
 
@@ -213,10 +213,10 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
         fitted(scale="quantile").to_onnx(path)
-    own = featured(X, y, features=lambda X, lengths: X[:, 0])
-    assert head_of(own).blocks
+    described = featured(X, y, features=lambda X, lengths: X[:, 0])
+    assert head_of(described).blocks
     with pytest.raises(InputError, match="a function given as features cannot be exported"):
-        own.to_onnx(path)
+        described.to_onnx(path)
     with pytest.raises(ArgumentError, match="dtype='float16' is not known"):
         fitted().to_onnx(path, dtype="float16")
     assert not path.exists()
@@ -258,8 +258,8 @@ def test_steps_of_one_sample_are_in_the_graph(tmp_path):
         clf.to_onnx(path, steps=True)
     clf.preparation_["configuration"]["input"] = {"units": {"left": "mA", "volts": "V"}}
     clf.to_onnx(path, steps=True)
-    said = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert json.loads(said["channels"]) == ["left", "right", "volts"]
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(metadata["channels"]) == ["left", "right", "volts"]
     session = onnxruntime.InferenceSession(path)
     (found,) = session.run(None, {"X": before.X})
     np.testing.assert_allclose(found, clf.predict_proba(after), atol=1e-5)

@@ -37,8 +37,8 @@ def windows(n=64, seed=0):
 def lacking(X, present):
     """Return windows that have these sensors (n, n_sensors)."""
     return {
-        name: np.where(present[:, at, None, None], own, np.float32(np.nan))
-        for at, (name, own) in enumerate(X.items())
+        name: np.where(present[:, at, None, None], windows, np.float32(np.nan))
+        for at, (name, windows) in enumerate(X.items())
     }
 
 
@@ -50,9 +50,9 @@ def fitted(request):
     if request.param == "expected":
         X["slow"][::7] = np.nan
     model.fit(X, y, groups=groups)
-    for at, one in enumerate(model.sensors_.values()):
-        one.temperature_ = 0.7 + at  # every sensor has another factor
-        for tensor in one.module_.state_dict().values():
+    for at, estimator in enumerate(model.sensors_.values()):
+        estimator.temperature_ = 0.7 + at  # every sensor has another factor
+        for tensor in estimator.module_.state_dict().values():
             tensor.mul_(2.0)  # weights that are large enough to matter
     rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
     keys = list(map(pattern_key, PATTERNS))
@@ -66,7 +66,7 @@ def expected_of(model, X, present):
     """Return the probabilities of windows, and NaN for windows that `predict` refuses."""
     probabilities = np.full((len(present), 4), np.nan)
     rows = present.all(axis=1) if model.model_.missing == "error" else present.any(axis=1)
-    probabilities[rows] = model.predict_proba({name: own[rows] for name, own in X.items()})
+    probabilities[rows] = model.predict_proba({name: windows[rows] for name, windows in X.items()})
     return probabilities
 
 
@@ -76,13 +76,13 @@ def test_a_graph_of_several_sensors_gives_the_probabilities_of_every_pattern(fit
     present = np.concatenate([np.tile(PATTERNS, (4, 1)), np.ones((32, 3), bool)])
     X = lacking(windows(seed=1)[0], present)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {f"X_{name}": own for name, own in X.items()})
+    (found,) = session.run(None, {f"X_{name}": windows for name, windows in X.items()})
     expected = expected_of(fitted, X, present)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
     has_class = ~np.isnan(expected[:, 0])
-    decided = {name: own[has_class] for name, own in X.items()}
-    said = session.get_modelmeta().custom_metadata_map
-    assert json.loads(said["sensors"]).keys() == SHAPES.keys()
+    decided = {name: windows[has_class] for name, windows in X.items()}
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["sensors"]).keys() == SHAPES.keys()
     assert onnx_difference(fitted, path, as_sensor_windows(decided)) <= TOLERANCE
 
 
@@ -93,16 +93,16 @@ def test_c_of_several_sensors_gives_the_probabilities_of_every_pattern(fitted, t
     compiled = CSensors(export, 4)
     present = np.repeat(PATTERNS, 3, axis=0)
     X = windows(len(present), seed=1)[0]
-    given = {name: [compiled.stream(name, own)[0] for own in X[name]] for name in X}
+    by_sensor = {name: [compiled.stream(name, window)[0] for window in X[name]] for name in X}
     expected = expected_of(model, lacking(X, present), present)
     for at, row in enumerate(expected):
-        parts = [given[name][at] if present[at, s] else None for s, name in enumerate(X)]
+        parts = [by_sensor[name][at] if present[at, s] else None for s, name in enumerate(X)]
         found = compiled.join(parts)
         np.testing.assert_allclose(found, -1 if np.isnan(row[0]) else row, atol=TOLERANCE, rtol=0)
-    full = [given[name][0] for name in X]
+    full = [by_sensor[name][0] for name in X]
     assert compiled.join([np.float32([np.nan, 0, 0, 1]), *full[1:]]) == -1
     assert np.isfinite(compiled.join([np.float32([0, 0, 0, 1]), *full[1:]])).all()
-    assert export.ram_bytes == sum(one.ram_bytes for one in export.sensors.values())
+    assert export.ram_bytes == sum(part.ram_bytes for part in export.sensors.values())
     assert "fast one " in str(export)
 
 
@@ -116,11 +116,15 @@ def test_a_sensor_whose_windows_differ_in_length_has_an_input_for_lengths(tmp_pa
     )
     model.to_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    assert [one.name for one in session.get_inputs()] == ["X_fast", "lengths_fast", "X_slow"]
+    assert [declared.name for declared in session.get_inputs()] == [
+        "X_fast",
+        "lengths_fast",
+        "X_slow",
+    ]
     facts = json.loads(session.get_modelmeta().custom_metadata_map["sensors"])
     assert [facts[name]["lengths"] for name in sets] == [True, False]
-    for given in (sets, {"slow": sets["slow"]}):
-        difference = onnx_difference(model, tmp_path / "model.onnx", SensorWindows(given))
+    for some_sets in (sets, {"slow": sets["slow"]}):
+        difference = onnx_difference(model, tmp_path / "model.onnx", SensorWindows(some_sets))
         assert difference <= TOLERANCE
     model.to_onnx(tmp_path / "model.onnx", lengths=False)
     with pytest.raises(ArgumentError, match="no input lengths_fast; export it with `lengths`"):
@@ -172,8 +176,8 @@ def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path
     found = json.loads(succeed("export", model, "-o", path, "--check", prepared, "--json"))
     assert found["n_windows"] == len(read_one_or_several(prepared))
     assert found["largest_difference"] <= TOLERANCE
-    said = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
-    sensors = json.loads(said["sensors"])
+    metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    sensors = json.loads(metadata["sensors"])
     assert sensors["motor"]["channels"] == ["motor_a", "motor_b"]
     assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 5])
     assert {"n_timesteps", "window_s", "preparation"} <= sensors["imu"].keys()
@@ -198,24 +202,24 @@ def test_sensors_with_the_same_name_in_c_are_refused(tmp_path, other):
 def test_the_command_writes_c_that_decides_as_the_timeline(files, tmp_path):
     prepared, path = files
     how = ["--format", "c", "--prefix", "robot", "--check", prepared, "--json"]
-    told = json.loads(succeed("export", path, "-o", tmp_path / "c", *how))
-    assert {one.name for one in (tmp_path / "c").iterdir()} == {
+    printed = json.loads(succeed("export", path, "-o", tmp_path / "c", *how))
+    assert {file.name for file in (tmp_path / "c").iterdir()} == {
         f"robot_{name}model.{end}" for name in ("", "imu_", "motor_") for end in "ch"
     }
     model = SensorFusionClassifier.load(path)
     part = read_one_or_several(prepared).part("validation")
-    assert told["accuracy"]["rounded"] == model.score(part)
+    assert printed["accuracy"]["rounded"] == model.score(part)
     export = model.to_c(tmp_path / "c")
     assert "a multiple of the hop (1 s)" in export.header.read_text()
-    rng, recordings, given = np.random.default_rng(1), {}, []
+    rng, recordings, probabilities = np.random.default_rng(1), {}, []
     compiled = CSensors(export, 3)
     for sensor, rate in RATES_HZ.items():
         t = 0.53 + np.arange(0, 12, 1 / rate) + 0.3 / rate
         values = np.column_stack([np.sin(2 * t), rng.normal(size=len(t))])
         channels = tuple(Channel(f"{sensor}_{name}") for name in "ab")
         recordings[sensor] = Recording(values, t, channels, "new")
-        given.append(compiled.stream(sensor, values[t >= 1.0]))
+        probabilities.append(compiled.stream(sensor, values[t >= 1.0]))
     expected = model.timeline(recordings, smooth="none")
-    rows = [compiled.join(both) for both in zip(*given, strict=True)]
+    rows = [compiled.join(both) for both in zip(*probabilities, strict=True)]
     np.testing.assert_allclose(expected.start_s[:2], [1.0, 2.0], atol=0.1)
     np.testing.assert_allclose(rows, expected.probabilities, atol=TOLERANCE, rtol=0)

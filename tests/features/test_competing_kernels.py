@@ -25,12 +25,12 @@ def outputs_of(series, dilation, kernel, channels):
         reach = 4 * dilation
         padded = np.pad(series[:, channel], reach)
         taps = [padded[i * dilation :][: len(series)] for i in range(9)]
-        own = -taps[4]
+        output = -taps[4]
         for i in (0, 1, 2, 3, 5, 6, 7, 8):
-            own = own - taps[i]
+            output = output - taps[i]
         for i in HEAVY[kernel]:
-            own = own + np.float32(3) * taps[i]
-        total = own if place == 0 else total + own
+            output = output + np.float32(3) * taps[i]
+        total = output if place == 0 else total + output
     return total
 
 
@@ -64,8 +64,8 @@ def wins_of(window, arrays):
                 for k in arrays["kernels"][84 * number + 7 * group :][:7].tolist()
             ]
             first, last = np.argmax(rivals, axis=0), np.argmin(rivals, axis=0)
-            for k, own in enumerate(rivals):
-                total = sum_of(np.where(first == k, own, ZERO))
+            for k, output in enumerate(rivals):
+                total = sum_of(np.where(first == k, output, ZERO))
                 found.append(np.sqrt(max(ZERO, total / n_steps)))
             for k in range(7):
                 found.append(np.sqrt(np.float32((last == k).sum()) / n_steps))

@@ -133,9 +133,9 @@ def test_a_window_has_the_same_features_in_any_batch_and_padding_is_not_read(t, 
 def test_the_number_of_threads_changes_no_bit(n_threads):
     rng = np.random.default_rng(0)
     X, lengths = rng.normal(size=(37, 50, 3)), rng.integers(0, 51, 37)
-    one = RandomConvolutions(840, random_state=0).fit(X, lengths)
+    single = RandomConvolutions(840, random_state=0).fit(X, lengths)
     several = RandomConvolutions(840, random_state=0, n_threads=n_threads).fit(X, lengths)
-    np.testing.assert_array_equal(one.transform(X, lengths), several.transform(X, lengths))
+    np.testing.assert_array_equal(single.transform(X, lengths), several.transform(X, lengths))
     X[[5, 30], 0, [2, 1]] = np.nan
     lengths[[5, 30]] = 50
     with pytest.raises(SignalError, match="X is NaN in window 5, step 0, channel 2"):

@@ -70,9 +70,9 @@ def test_each_fit_uses_its_own_columns():
     folds = folds_of(24)
     columns = [np.arange(0, 30), np.arange(5, 40), np.arange(0, 40, 2), np.array([1, 4, 30, 31])]
     found = fit_ridge(Z, target, weight, folds, np.arange(24), squared_error(target), columns)
-    for (fit_rows, test_rows), own in zip(folds, columns[:-1], strict=True):
-        of_fold = ridge_of(Z[:, own], target, weight, fit_rows, found.strength)
-        expected = of_fold.predict(Z[np.ix_(test_rows, own)].astype(np.float64))
+    for (fit_rows, test_rows), used in zip(folds, columns[:-1], strict=True):
+        of_fold = ridge_of(Z[:, used], target, weight, fit_rows, found.strength)
+        expected = of_fold.predict(Z[np.ix_(test_rows, used)].astype(np.float64))
         np.testing.assert_allclose(found.out_of_fold[test_rows], expected, rtol=1e-8, atol=1e-10)
     expected = ridge_of(Z[:, columns[-1]], target, weight, np.arange(24), found.strength)
     np.testing.assert_allclose(found.weight[columns[-1]].T, expected.coef_, rtol=1e-8, atol=1e-10)
@@ -112,22 +112,22 @@ def test_scores_of_a_fold_do_not_depend_on_its_targets():
     for _, test_rows in folds:
         changed = target.copy()
         changed[test_rows] = 1e3
-        one, other = (
+        whole, other = (
             # the loss always chooses the same penalty
             fit_ridge(Z, of, weight, folds, everything, lambda _scores: 0.0)
             for of in (target, changed)
         )
-        np.testing.assert_array_equal(one.out_of_fold[test_rows], other.out_of_fold[test_rows])
-        assert not np.allclose(one.weight, other.weight)
+        np.testing.assert_array_equal(whole.out_of_fold[test_rows], other.out_of_fold[test_rows])
+        assert not np.allclose(whole.weight, other.weight)
 
 
 def test_the_unit_of_weights_and_the_scale_of_features_do_not_matter():
     Z, target, weight = problem(15, 30)
     arguments = folds_of(15), np.arange(15), squared_error(target)
-    one = fit_ridge(Z, target, weight, *arguments)
+    whole = fit_ridge(Z, target, weight, *arguments)
     other = fit_ridge(Z * np.float32(4), target, weight * 7, *arguments)
-    np.testing.assert_allclose(other.weight * 4, one.weight, rtol=1e-9)
-    np.testing.assert_allclose(other.out_of_fold, one.out_of_fold, rtol=1e-9)
+    np.testing.assert_allclose(other.weight * 4, whole.weight, rtol=1e-9)
+    np.testing.assert_allclose(other.out_of_fold, whole.out_of_fold, rtol=1e-9)
 
 
 def test_a_window_of_weight_zero_is_as_if_absent():
@@ -136,10 +136,10 @@ def test_a_window_of_weight_zero_is_as_if_absent():
     present = np.flatnonzero(weight)
     folds = [(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))]
     without = [(np.setdiff1d(fit, [2, 7]), test) for fit, test in folds]
-    one = fit_ridge(Z, target, weight, folds, np.arange(12), squared_error(target))
+    whole = fit_ridge(Z, target, weight, folds, np.arange(12), squared_error(target))
     other = fit_ridge(Z, target, weight, without, present, squared_error(target))
-    np.testing.assert_array_equal(one.weight, other.weight)
-    np.testing.assert_array_equal(one.out_of_fold, other.out_of_fold)
+    np.testing.assert_array_equal(whole.weight, other.weight)
+    np.testing.assert_array_equal(whole.out_of_fold, other.out_of_fold)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 123.4])

@@ -28,9 +28,9 @@ def test_thresholds_are_the_quantiles_of_each_statistic(n_steps):
     for i, statistic in enumerate(statistics.T):
         expected = [np.quantile(statistic, k / n_steps) for k in range(1, n_steps)]
         np.testing.assert_allclose(thresholds[i], expected, rtol=1e-12, atol=1e-15)
-        own = made[:, i * (n_steps - 1) : (i + 1) * (n_steps - 1)]
+        marks = made[:, i * (n_steps - 1) : (i + 1) * (n_steps - 1)]
         for row, value in enumerate(statistic):
-            assert own[row].tolist() == [float(value > at) for at in thresholds[i]]
+            assert marks[row].tolist() == [float(value > at) for at in thresholds[i]]
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_steps=st.integers(2, 9))
@@ -67,9 +67,9 @@ def test_later_steps_are_ignored_and_two_dimensions_are_one_channel():
     X, lengths = windows(c=1), np.arange(30) % 20 + 5
     padded = X.copy()
     padded[np.arange(25) >= lengths[:, None]] = 1e9
-    one = SummarySteps(6).fit(X, lengths).transform(X, lengths)
+    steps = SummarySteps(6).fit(X, lengths).transform(X, lengths)
     other = SummarySteps(6).fit(padded, lengths).transform(padded, lengths)
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(steps, other)
     flat = SummarySteps(6).fit(X[:, :, 0]).transform(X[:, :, 0])
     np.testing.assert_array_equal(flat, SummarySteps(6).fit(X).transform(X))
 

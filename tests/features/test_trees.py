@@ -55,7 +55,7 @@ def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
     nodes = [
         tree.nodes for trees in make_boosting(n_windows).fit(x, y)._predictors for tree in trees
     ]
-    leaves = [own["count"][own["is_leaf"] == 1] for own in nodes]
+    leaves = [of_tree["count"][of_tree["is_leaf"] == 1] for of_tree in nodes]
     assert len(leaves) == 3 * 60
     assert min(map(np.min, leaves)) >= n_of_a_leaf
     assert 2 <= max(map(len, leaves)) <= 10
@@ -86,7 +86,9 @@ def grown(n, n_classes, seed=0):
     y, weight = rng.permutation(np.arange(n) % n_classes), rng.uniform(0.5, 2, n)
     x = rng.normal(size=(n, 12)) * 10.0 ** rng.integers(-6, 6, 12) + y[:, None]
     x[:, 2] = np.round(2 * rng.normal(size=n)) / 2  # many equal values
-    bins = np.stack([np.digitize(own, cuts(own), right=True) for own in x[:, COLUMNS].T], axis=1)
+    bins = np.stack(
+        [np.digitize(column, cuts(column), right=True) for column in x[:, COLUMNS].T], axis=1
+    )
     model = make_boosting(n).fit(bins, y, sample_weight=weight)
     full = np.full_like(x, np.nan)  # a statistic outside these columns is never read
     full[:, COLUMNS] = x[:, COLUMNS]
@@ -130,8 +132,8 @@ def test_values_that_rounding_alone_tells_apart_are_not_split():
     y = np.repeat([0, 1, 1, 0, 1, 1], 9)
     trees = grow_trees(x, np.array([0]), y, np.ones(len(y)))
     found = trees.log_probabilities(x[::9])
-    for one, other in ((0, 1), (0, 2), (3, 4)):
-        np.testing.assert_array_equal(found[one], found[other])
+    for first, second in ((0, 1), (0, 2), (3, 4)):
+        np.testing.assert_array_equal(found[first], found[second])
     assert found[5, 1] > found[0, 1]
 
 

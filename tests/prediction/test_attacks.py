@@ -114,14 +114,14 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize(
-    ("attack", "answer"), ATTACKS.items(), ids=lambda one: getattr(one, "__name__", "")
+    ("attack", "answer"), ATTACKS.items(), ids=lambda case: getattr(case, "__name__", "")
 )
 def test_two_good_robots_get_all_their_decisions_within_a_hop(model, attack, answer):
-    said = []
+    texts = []
 
     async def everything():
         port = asyncio.get_running_loop().create_future()
-        options = {"n_threads": 1, "max_clients": 20, "say": said.append}
+        options = {"n_threads": 1, "max_clients": 20, "say": texts.append}
         server = asyncio.ensure_future(serve(model.stream, "0", **options, ready=port.set_result))
         try:
             number = await port
@@ -134,7 +134,7 @@ def test_two_good_robots_get_all_their_decisions_within_a_hop(model, attack, ans
             await asyncio.sleep(0.3)  # until all connections are closed
 
     found = asyncio.run(asyncio.wait_for(everything(), 60))
-    assert any(answer in one for one in said), said
+    assert any(answer in text for text in texts), texts
     for lines in found:
         assert len(lines) == 3
         assert max(line["late_s"] for line in lines) < HOP_S

@@ -20,9 +20,11 @@ def line_of(window, length):
     """Bridge gaps by numpy's interpolation, one channel at a time."""
     bridged, steps = window.copy(), np.arange(length)
     for channel in bridged.T:
-        known = np.isfinite(channel[:length])
+        is_number = np.isfinite(channel[:length])
         channel[:length] = (
-            np.interp(steps, steps[known], channel[:length][known]) if (known.any()) else np.nan
+            np.interp(steps, steps[is_number], channel[:length][is_number])
+            if (is_number.any())
+            else np.nan
         )
     return bridged
 
@@ -157,11 +159,12 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
     X, _, _ = windows(seed=9)
     stuck, lost = X.copy(), X.copy()
     stuck[:, :, 0], lost[:, :, 0] = 0.9, np.nan
-    both = [{"good": own, "poor": X[:, ::2]} for own in (stuck, lost)]
+    both = [{"good": windows, "poor": X[:, ::2]} for windows in (stuck, lost)]
     stuck, lost = map(of_two.predict_proba, both)
     assert np.allclose(stuck, lost) == (of_two.model_.missing == "outside")
-    for one in of_two.explain(both[0], n_regions=2).values():  # the decision is explained
-        np.testing.assert_allclose(one.probability, stuck.max(axis=1), atol=1e-6)
+    explanations = of_two.explain(both[0], n_regions=2)
+    for explanation in explanations.values():  # the decision is explained
+        np.testing.assert_allclose(explanation.probability, stuck.max(axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("missing", ["expected", "outside"])

@@ -205,8 +205,8 @@ def test_many_lines_at_once_are_parsed_as_one_by_one(odd, has_header):
     found = whole.feed(text, whole=True)
     parts = [single.feed(line) for line in text.splitlines(keepends=True)]
     for name in ("values", "timestamps_s"):
-        known = [value for part in parts if (value := getattr(part, name)) is not None]
-        np.testing.assert_array_equal(getattr(found, name), np.concatenate(known))
+        arrays = [value for part in parts if (value := getattr(part, name)) is not None]
+        np.testing.assert_array_equal(getattr(found, name), np.concatenate(arrays))
     assert whole.n_unreadable == single.n_unreadable
 
 

@@ -57,8 +57,8 @@ BOTH_ANSWERS = pytest.mark.parametrize("model", ["error", "expected"], indirect=
 def expected(model, logs, number=2):
     """Return the probabilities of the whole recordings."""
     recordings = read_sensors(logs / "class_1", **FILES)
-    own = {name: [each[number]] for name, each in recordings.items()}
-    return model.timeline(own, smooth="none").probabilities
+    of_number = {name: [each[number]] for name, each in recordings.items()}
+    return model.timeline(of_number, smooth="none").probabilities
 
 
 def lines_of(logs, *, headers=False, number=2):
@@ -136,9 +136,9 @@ def test_bytes_may_be_split_anywhere(cuts):
     parts = [part for a, b in itertools.pairwise(edges) for part in parser.parts(text[a:b])]
     parts += parser.parts(b"", whole=True)
     for name, values in (("a", [[1, np.nan], [3, 4]]), ("b", [[7], [8], [9]])):
-        own = [part for part in parts if part.sensor == name]
-        np.testing.assert_array_equal(np.concatenate([one.values for one in own]), values)
-        stamps = np.concatenate([one.timestamps_s for one in own])
+        of_sensor = [part for part in parts if part.sensor == name]
+        np.testing.assert_array_equal(np.concatenate([part.values for part in of_sensor]), values)
+        stamps = np.concatenate([part.timestamps_s for part in of_sensor])
         np.testing.assert_array_equal(stamps, [0.1, 0.2, 0.3][: len(values)])
     assert parser.counts == {
         "n_unreadable of a": 1,

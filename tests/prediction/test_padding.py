@@ -34,9 +34,11 @@ def padded(side="behind", value=0.0, lengths=LENGTHS):
 @pytest.mark.parametrize("value", [0.0, -1.0, "edge"])
 def test_padding_in_front_is_named_with_a_way_out_that_gives_the_same_windows(value):
     X = padded("in front", value)
-    with pytest.warns(UserWarning, match=r"X is padded in front: \d\d of \d\d .*np\.roll") as told:
+    with pytest.warns(
+        UserWarning, match=r"X is padded in front: \d\d of \d\d .*np\.roll"
+    ) as caught:
         windows_of(X, LENGTHS)
-    code = str(told[0].message).partition("X = ")[2].partition(", or give")[0]
+    code = str(caught[0].message).partition("X = ")[2].partition(", or give")[0]
     rolled = eval(code, {"np": np, "X": X, "lengths": LENGTHS})
     listed = [x[-n:] for x, n in zip(X, LENGTHS, strict=True)]
     expected = windows_of(padded(), LENGTHS).X
@@ -91,8 +93,8 @@ def test_every_call_with_lengths_asks(tmp_path):
         model.fit(WindowSet(front, lengths=LENGTHS), y)
     model.fit(padded(), y, lengths=LENGTHS)
     model.save(tmp_path / "model")
-    for one in (model, load(tmp_path / "model")):
-        for call in (one.predict, one.outside):
+    for loaded in (model, load(tmp_path / "model")):
+        for call in (loaded.predict, loaded.outside):
             with pytest.warns(UserWarning, match="X is padded in front"):
                 call(front, LENGTHS)
 
@@ -113,7 +115,7 @@ def test_zeros_at_an_end_of_windows_to_predict_are_counted():
 def test_a_loaded_model_knows_that_it_had_lengths(tmp_path):
     model = plain_classifier(max_epochs=1, hidden_size=2)
     model.fit(padded(), np.arange(N) % 2, lengths=LENGTHS).save(tmp_path / "model")
-    for one in (type(model).load(tmp_path / "model"), load(tmp_path / "model")):
+    for loaded in (type(model).load(tmp_path / "model"), load(tmp_path / "model")):
         with pytest.warns(UserWarning, match=r"windows end with zeros .* as a list of arrays"):
-            one.predict(padded())
-        one.predict(padded(), LENGTHS)
+            loaded.predict(padded())
+        loaded.predict(padded(), LENGTHS)

@@ -48,7 +48,7 @@ def streamed(model, parts, seed=0):
             for name, part in parts.items()
             if at[name] < len(part.timestamps_s)
         }
-        name = min(behind, key=lambda one: behind[one])
+        name = min(behind, key=lambda sensor: behind[sensor])
         rows = slice(at[name], at[name] + int(np.ceil(rng.uniform(0, 1) * RATES_HZ[name])))
         at[name] = rows.stop
         found += stream.push(name, parts[name].values[rows], parts[name].timestamps_s[rows])
@@ -61,12 +61,12 @@ def test_decisions_are_those_of_the_whole_recordings(model, tmp_path):
     decisions, stream = streamed(model, parts)
     assert len(decisions) == len(whole.probabilities) == 10
     np.testing.assert_allclose(
-        [one.start_s for one in decisions],
+        [decision.start_s for decision in decisions],
         [0.0] + [2.0 * k for k in range(1, 10)],
         atol=1e-6,
     )
     np.testing.assert_allclose(
-        [one.probabilities for one in decisions], whole.probabilities, atol=1e-9
+        [decision.probabilities for decision in decisions], whole.probabilities, atol=1e-9
     )
     assert (stream.n_dropped, stream.n_late) == (0, 0)
     model.save(tmp_path / "m.safetensors")
@@ -92,7 +92,9 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
     alone = model.sensors_["imu"].stream(50.0)
     imu = parts["imu"]
     expected = [*alone.push(imu.values, imu.timestamps_s), *alone.flush()][4:]
-    assert [one.label for one in decisions[4:]] == [one.label for one in expected]
+    assert [decision.label for decision in decisions[4:]] == [
+        decision.label for decision in expected
+    ]
     # the loss is noticed while the signal continues
     stream = model.stream(RATES_HZ)
     live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
@@ -109,14 +111,17 @@ def test_a_sensor_that_fails_is_left_out_as_in_whole_recordings(model):
     decisions, _ = streamed(model, parts)
     whole = model.timeline(parts, smooth="none")
     np.testing.assert_allclose(
-        [one.probabilities for one in decisions], whole.probabilities, atol=1e-9
+        [decision.probabilities for decision in decisions], whole.probabilities, atol=1e-9
     )
     if model.model_.missing == "outside":
         expected = model.timeline({"imu": parts["imu"]}, smooth="none").probabilities
         np.testing.assert_allclose(whole.probabilities[6:], expected[6:], atol=1e-9)
-        both = {name: replace(own, values=0 * own.values) for name, own in parts.items()}
+        both = {
+            name: replace(recording, values=0 * recording.values)
+            for name, recording in parts.items()
+        }
         decisions, _ = streamed(model, both)
-        assert {one.answered for one in decisions} == {False}
+        assert {decision.answered for decision in decisions} == {False}
         np.testing.assert_allclose(decisions[0].probabilities, model.model_.class_shares)
 
 

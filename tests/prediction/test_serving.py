@@ -39,20 +39,20 @@ def model():
 
 def decided(model, values):
     stream = model.stream()
-    return [list(one.probabilities) for one in [*stream.push(values), *stream.flush()]]
+    return [list(decision.probabilities) for decision in [*stream.push(values), *stream.flush()]]
 
 
 def serving(model, robots):
     """Serve robots, which are coroutine functions of a reader and a writer."""
-    said = []
+    texts = []
 
     async def all_of_them():
         port = asyncio.get_running_loop().create_future()
         server = asyncio.ensure_future(
-            serve(model.stream, "0", n_threads=2, say=said.append, ready=port.set_result)
+            serve(model.stream, "0", n_threads=2, say=texts.append, ready=port.set_result)
         )
 
-        async def one(robot):
+        async def serve_one(robot):
             reader, writer = await asyncio.open_connection("127.0.0.1", await port)
             try:
                 return await robot(reader, writer)
@@ -60,11 +60,11 @@ def serving(model, robots):
                 writer.close()
 
         try:
-            return await asyncio.gather(*map(one, robots))
+            return await asyncio.gather(*map(serve_one, robots))
         finally:
             server.cancel()
 
-    return asyncio.run(asyncio.wait_for(all_of_them(), 60)), said
+    return asyncio.run(asyncio.wait_for(all_of_them(), 60)), texts
 
 
 def talking(values):
@@ -80,10 +80,10 @@ def talking(values):
 
 
 def test_each_robot_gets_the_decisions_of_a_stream_of_its_own(model):
-    found, said = serving(model, [talking(signal(i)) for i in range(N_ROBOTS)])
+    found, texts = serving(model, [talking(signal(i)) for i in range(N_ROBOTS)])
     for i, lines in enumerate(found):
-        assert [list(one["probabilities"].values()) for one in lines] == decided(model, signal(i))
-    assert sum(one.endswith("connected") for one in said) == N_ROBOTS
+        assert [list(line["probabilities"].values()) for line in lines] == decided(model, signal(i))
+    assert sum(text.endswith("connected") for text in texts) == N_ROBOTS
 
 
 async def nonsense(reader, writer):
@@ -105,12 +105,12 @@ async def coming_back(reader, writer):
 
 def test_a_robot_that_fails_disturbs_no_other(model):
     robots = [talking(signal(0)), nonsense, breaking_off, coming_back, coming_back]
-    found, said = serving(model, robots)
-    lines = [list(one["probabilities"].values()) for one in found[0]]
+    found, texts = serving(model, robots)
+    lines = [list(line["probabilities"].values()) for line in found[0]]
     assert lines == decided(model, signal(0))
     assert "no samples" in found[1][0]["error"]
     assert found[3] == found[4]
-    assert any("no samples" in one for one in said)
+    assert any("no samples" in text for text in texts)
 
 
 def test_a_decision_later_than_a_hop_is_told(model):
@@ -122,8 +122,8 @@ def test_a_decision_later_than_a_hop_is_told(model):
             made.hop_s = 1e-9
             return made
 
-    _, said = serving(Hurried(), [talking(signal(0))])
-    assert any("falls behind" in one and "late" in one for one in said)
+    _, texts = serving(Hurried(), [talking(signal(0))])
+    assert any("falls behind" in text and "late" in text for text in texts)
 
 
 def test_a_port_that_is_none_is_refused(model):

@@ -33,26 +33,26 @@ found = {}
 for path in sorted(folder.glob("*.safetensors")):
     model, name = runtime.load(path), path.stem
     sensors = {"imu", "motor"} if name == "sensors" else {"imu"}
-    given = {one: drive(one) for one in sensors}
-    windows = model.cut(given if len(sensors) > 1 else given["imu"])
+    drives = {sensor: drive(sensor) for sensor in sensors}
+    windows = model.cut(drives if len(sensors) > 1 else drives["imu"])
     found[f"{name} timeline"] = model.timeline(windows, smooth="none").probabilities
     stream, decisions = model.stream(), []
     if len(sensors) == 1:
-        samples, times = given["imu"].values, given["imu"].timestamps_s
+        samples, times = drives["imu"].values, drives["imu"].timestamps_s
         for at in range(0, len(samples), 37):
             decisions += stream.push(samples[at:at + 37], times[at:at + 37])
     else:
-        for one in sorted(sensors):
-            own = given[one]
-            decisions += stream.push(one, own.values, own.timestamps_s)
+        for sensor in sorted(sensors):
+            recording = drives[sensor]
+            decisions += stream.push(sensor, recording.values, recording.timestamps_s)
     decisions += stream.flush()
-    found[f"{name} stream"] = np.array([one.probabilities for one in decisions])
+    found[f"{name} stream"] = np.array([decision.probabilities for decision in decisions])
     found[f"{name} outside"] = model.outside(windows).ratio
 for path in sorted(folder.glob("network_*.npz")):
-    own = dict(np.load(path))
-    architecture = json.loads(str(own.pop("architecture")))
-    X, lengths = own.pop("X"), own.pop("lengths")
-    found[path.stem] = LstmNetwork(own, architecture).outputs(X, lengths)
+    arrays = dict(np.load(path))
+    architecture = json.loads(str(arrays.pop("architecture")))
+    X, lengths = arrays.pop("X"), arrays.pop("lengths")
+    found[path.stem] = LstmNetwork(arrays, architecture).outputs(X, lengths)
 np.savez(folder / "found.npz", **found)
 """
 
@@ -85,14 +85,16 @@ def recorded(name, number, seconds=12.0):
 def models():
     settings = {"max_epochs": 3, "hidden_size": 8, "random_state": 0, "device": "cpu"}
     both = {name: [recorded(name, i) for i in range(6)] for name in RATES_HZ}
-    one = PreparePipeline(window_s=2, split=None).prepare(both["imu"])
+    windows = PreparePipeline(window_s=2, split=None).prepare(both["imu"])
     sensors = PreparePipeline(window_s=2, native_rates=True, split=None).prepare(both)
     kinds = ["rocket", "hydra", "summary", "boosting"]
-    alone = plain_classifier(**settings, features=kinds).fit(one)
+    alone = plain_classifier(**settings, features=kinds).fit(windows)
     replace_head(alone, 0.0, head_of(alone).blocks)
     return {
-        "network": plain_classifier(**settings).fit(one),
-        "default": plain_classifier(**{**settings, "features": "auto", "refit": "auto"}).fit(one),
+        "network": plain_classifier(**settings).fit(windows),
+        "default": plain_classifier(**{**settings, "features": "auto", "refit": "auto"}).fit(
+            windows
+        ),
         "features": alone,
         "sensors": fused_classifier(**settings, features="summary").fit(sensors),
     }
@@ -118,8 +120,8 @@ def write_networks(folder):
             X = rng.normal(size=(n, t, c)).astype(dtype)
             lengths = rng.integers(1, t + 1, n)
             name = f"network_{number}_{np.dtype(dtype)}"
-            given = {"X": X, "lengths": lengths, "architecture": json.dumps(architecture)}
-            np.savez(folder / name, **arrays, **given)
+            case = {"X": X, "lengths": lengths, "architecture": json.dumps(architecture)}
+            np.savez(folder / name, **arrays, **case)
             expected[name] = LstmNetwork(arrays, architecture).outputs(X, lengths)
     return expected
 
@@ -127,9 +129,9 @@ def write_networks(folder):
 def test_models_networks_and_streams_give_the_same_on_arm(robot, tmp_path):
     held, expected = {}, write_networks(tmp_path)
     drives = {name: replace(recorded(name, 9), label=None) for name in RATES_HZ}
-    for name, own in drives.items():
-        held |= {name: own.values, f"{name} times": own.timestamps_s}
-        held[f"{name} channels"] = json.dumps([one.name for one in own.channels])
+    for name, recording in drives.items():
+        held |= {name: recording.values, f"{name} times": recording.timestamps_s}
+        held[f"{name} channels"] = json.dumps([channel.name for channel in recording.channels])
     np.savez(tmp_path / "drives.npz", **held)
     for name, fitted in models().items():
         fitted.save(tmp_path / f"{name}.safetensors")
@@ -142,11 +144,11 @@ def test_models_networks_and_streams_give_the_same_on_arm(robot, tmp_path):
     robot.run(tmp_path / "program.py", tmp_path)
     found = np.load(tmp_path / "found.npz")
     assert set(found) == set(expected)
-    apart = {name: float(np.abs(found[name] - own).max()) for name, own in expected.items()}
+    apart = {name: float(np.abs(found[name] - array).max()) for name, array in expected.items()}
     print("largest differences on aarch64:", json.dumps(apart, indent=1))
-    for name, own in expected.items():
-        scale = max(1.0, float(np.abs(own).max()))
-        np.testing.assert_allclose(found[name], own, rtol=0, atol=SAME * scale, err_msg=name)
+    for name, array in expected.items():
+        scale = max(1.0, float(np.abs(array).max()))
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=SAME * scale, err_msg=name)
 
 
 def test_the_command_classifies_a_log_on_arm(robot, tmp_path):
@@ -157,10 +159,10 @@ def test_the_command_classifies_a_log_on_arm(robot, tmp_path):
     header = "time,imu_0,imu_1"
     np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header=header, comments="", fmt="%.17g")
     command = ["-m", "sensorseq_runtime", "predict", tmp_path / "m.safetensors"]
-    said = robot.run(*command, tmp_path / "log.csv").splitlines()
+    printed = robot.run(*command, tmp_path / "log.csv").splitlines()
     expected = fitted.timeline(drive).spans
-    assert len(said) == 1 + len(expected)
-    for line, span in zip(said[1:], expected, strict=True):
+    assert len(printed) == 1 + len(expected)
+    for line, span in zip(printed[1:], expected, strict=True):
         assert f"{span.label}  {100 * span.probability:.1f} %" in line
     assert robot.run("-c", "import platform; print(platform.machine())").strip() == "aarch64"
 

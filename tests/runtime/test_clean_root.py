@@ -121,9 +121,9 @@ def test_a_stream_in_a_clean_root_decides_as_the_toolkit(clean, model):
     stream = fitted.stream()
     decided = [*stream.push(recording.values, recording.timestamps_s), *stream.flush()]
     assert len(found) == len(decided) > 10
-    for one, expected in zip(found, decided, strict=True):
-        assert list(one["probabilities"].values()) == list(expected.probabilities)
-        assert (one["label"], one["end_s"]) == (expected.label, expected.end_s)
+    for line, expected in zip(found, decided, strict=True):
+        assert list(line["probabilities"].values()) == list(expected.probabilities)
+        assert (line["label"], line["end_s"]) == (expected.label, expected.end_s)
     loaded = call("python", "-c", LOADED)
     assert loaded.stdout.split() == ["False", "[]"], loaded.stderr
 

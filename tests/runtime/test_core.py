@@ -99,9 +99,9 @@ def test_it_is_an_lstm(dtype):
 def test_wrong_windows_are_refused(change, words):
     weights = drawn_weights(np.random.default_rng(0), 1, 4, 3, 2, "last", "float32")
     layer = core.LstmLayer(*weights, pooling="last")
-    given = {"x": np.zeros((2, 5, 3), np.float32), "lengths": None, **change}
+    arguments = {"x": np.zeros((2, 5, 3), np.float32), "lengths": None, **change}
     with pytest.raises(ValueError, match=words):
-        layer.logits(given["x"], given["lengths"])
+        layer.logits(arguments["x"], arguments["lengths"])
     assert np.isfinite(layer.logits(np.zeros((2, 5, 3), np.float32))).all()
 
 
@@ -120,7 +120,7 @@ def test_threads_and_a_fork_may_use_one_layer():
     for thread in threads:
         thread.join()
     assert len(found) == 6
-    assert all((one == wanted).all() for one in found)
+    assert all((logits == wanted).all() for logits in found)
     child = os.fork()
     if child == 0:
         os._exit(int(not (layer.logits(x, None, 2) == wanted).all()))

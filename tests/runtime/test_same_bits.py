@@ -29,8 +29,8 @@ def recordings(rate_hz=20.0):
 
 
 def same(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for array, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
@@ -74,9 +74,9 @@ def test_a_classifier(runtime, tmp_path_factory, steps, arguments):
     with pytest.raises(runtime.errors.InputError, match="path"):
         loaded.predict("w.h5")
     *_, new = recordings(26.0)
-    own = runtime.Recording(new.values, new.timestamps_s, ("cur", "vel"), "new")
+    recording = runtime.Recording(new.values, new.timestamps_s, ("cur", "vel"), "new")
     if steps and steps[-1]["kind"] == "product":  # needs units
-        own = runtime.Recording(
+        recording = runtime.Recording(
             new.values,
             new.timestamps_s,
             (runtime.Channel("cur", "A"), runtime.Channel("vel", "V")),
@@ -84,11 +84,11 @@ def test_a_classifier(runtime, tmp_path_factory, steps, arguments):
         )
     same(
         [fitted.timeline(new).probabilities, fitted.timeline(new).start_s],
-        [loaded.timeline(own).probabilities, loaded.timeline(own).start_s],
+        [loaded.timeline(recording).probabilities, loaded.timeline(recording).start_s],
     )
     streams = fitted.stream(26.0), loaded.stream(26.0)
     decided = [
-        [one.probabilities for one in [*stream.push(new.values), *stream.flush()]]
+        [decision.probabilities for decision in [*stream.push(new.values), *stream.flush()]]
         for stream in streams
     ]
     assert decided[0] == decided[1]

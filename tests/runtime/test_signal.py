@@ -49,14 +49,14 @@ def test_resampling_is_the_same(ours, data):
     filters = both(ours, "PolyphaseFilter", taps, up, down, c, edge)
     if n_taps >= 2 * up - 1:
         filters += both(ours, "TableFilter", taps, up, down / 3, c, edge)
-    for one, other in zip(filters[::2], filters[1::2], strict=True):
-        assert (one.latency_samples, one.isa) == (other.latency_samples, other.isa)
+    for expected, actual in zip(filters[::2], filters[1::2], strict=True):
+        assert (expected.latency_samples, expected.isa) == (actual.latency_samples, actual.isa)
         for part in parts:
-            same(lambda: one.push(part), lambda: other.push(part))  # noqa: B023
-        same(one.flush, other.flush)
-        same(lambda: one.push_last(parts[0]), lambda: other.push_last(parts[0]))  # noqa: B023
-        one.reset(), other.reset()
-        same(one.flush, other.flush)
+            same(lambda: expected.push(part), lambda: actual.push(part))  # noqa: B023
+        same(expected.flush, actual.flush)
+        same(lambda: expected.push_last(parts[0]), lambda: actual.push_last(parts[0]))  # noqa: B023
+        expected.reset(), actual.reset()
+        same(expected.flush, actual.flush)
 
 
 @settings(deadline=None, max_examples=15)
@@ -70,9 +70,9 @@ def test_filters_with_a_memory_are_the_same(ours, data):
     sections = np.random.default_rng(window).normal(scale=0.3, size=(draw(st.integers(1, 4)), 6))
     sections[:, 3] = 1
     recursive = both(ours, "SectionFilter", sections, c)
-    for one, other in (moving, recursive):
+    for expected, actual in (moving, recursive):
         for part in parts:
-            same(lambda: one.push(part), lambda: other.push(part))  # noqa: B023
+            same(lambda: expected.push(part), lambda: actual.push(part))  # noqa: B023
     same(moving[0].flush, moving[1].flush)
 
 
@@ -188,15 +188,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda one: one[0])
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda case: case[0])
 def test_refusals_are_the_same(ours, wrong):
     name, *arguments = wrong
-    said = []
+    errors = []
     for module in (_signal, ours):
         with pytest.raises(Exception) as caught:  # noqa: PT011
             getattr(module, name)(*arguments)
-        said.append((caught.typename, str(caught.value)))
-    assert said[0] == said[1]
+        errors.append((caught.typename, str(caught.value)))
+    assert errors[0] == errors[1]
 
 
 def test_wrong_samples_are_refused_alike(ours):
@@ -205,12 +205,12 @@ def test_wrong_samples_are_refused_alike(ours):
         both(ours, "MovingWindow", "mean", 3, 2),
         both(ours, "SectionFilter", [[1.0, 0, 0, 1, 0, 0]], 2),
     ):
-        said = []
+        errors = []
         for made in (one, other):
             with pytest.raises(Exception) as caught:  # noqa: PT011
                 made.push(np.zeros((3, 3)))
-            said.append((caught.typename, str(caught.value)))
-        assert said[0] == said[1]
+            errors.append((caught.typename, str(caught.value)))
+        assert errors[0] == errors[1]
 
 
 def test_threads_may_share_a_filter(ours):

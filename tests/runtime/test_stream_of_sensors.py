@@ -30,8 +30,8 @@ def test_lines_of_sensors_get_the_decisions_of_the_toolkit(runtime, tmp_path, ca
     parts = {name: recorded(name, 9) for name in RATES_HZ}
     rows = sorted(
         (t, f"{name},{t!r},{x[0]!r}\n")
-        for name, one in parts.items()
-        for t, x in zip(one.timestamps_s.tolist(), one.values.tolist(), strict=True)
+        for name, recording in parts.items()
+        for t, x in zip(recording.timestamps_s.tolist(), recording.values.tolist(), strict=True)
     )
     lines.write_text("".join(line for _, line in rows))
     main = importlib.import_module(f"{runtime.__name__}.__main__").main

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sensorseq.checks import check_not_empty
 from sensorseq.errors import SignalError, WindowError
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.windows import WindowSet
@@ -182,8 +183,7 @@ def check_window_array(
         values = validate_data(transformer, X, reset=reset, **accept)
         return values
     values = check_array(X, allow_nd=True, **accept)
-    if not values.shape[1] or not values.shape[2]:
-        raise SignalError(f"X has shape {values.shape}: no timesteps or no channels.")
+    check_not_empty(values)
     if reset:
         transformer.n_features_in_ = values.shape[2]
     known = getattr(transformer, "n_features_in_", values.shape[2])
