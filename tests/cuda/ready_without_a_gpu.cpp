@@ -66,7 +66,7 @@ int main() {
     Demand(std::strstr(StatusText(status), "cannot run clusters of as many blocks"), "its words");
   }
   Demand(n_loaded == 2 && n_asked == 2, "the device is queried once");
-  Demand(Ready(kernels + 1, 1, 128, 0) == cudaSuccess && n_asked == 2, "no query without a cluster");
+  Demand(Ready(kernels + 1, 1, 128, 0) == cudaSuccess && n_asked == 2, "no cluster, no query");
   failure = cudaErrorMemoryAllocation;
   Demand(cuda::ToStatus(Ready(kernels + 2, 1, 128, 0)) == Status::kCudaError, "another error");
   Demand(mode == cudaStreamCaptureModeGlobal, "the mode comes back after an error, too");
