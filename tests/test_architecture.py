@@ -20,7 +20,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < witnesses
                      < judge logs < words < level trials page < probe < report"""
-OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, next to the splits
+OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/foreign.py"),
     "sklearn": (

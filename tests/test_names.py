@@ -1,4 +1,4 @@
-"""Identifiers avoid the words that CONTRIBUTING.md bans."""
+"""Identifiers avoid the words that CONTRIBUTING.md lists as not used."""
 
 import functools
 import io
@@ -15,7 +15,7 @@ TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
 
 @functools.cache
 def listed():
-    """Return a pattern of the banned words, and the identifiers that may contain them."""
+    """Return a pattern of the banned words, and the identifiers that may hold them all the same."""
     rules = SECTION.search((ROOT / "CONTRIBUTING.md").read_text("utf-8"))[1]
     rows = [line.split("|") for line in rules.splitlines() if line.startswith("| `")]
     words = (word for row in rows for word in re.findall(r"`(\w+-?)`", row[2]))

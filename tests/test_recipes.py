@@ -1,4 +1,4 @@
-"""The additions of CONTRIBUTING's recipes work, and need no more files than stated."""
+"""What CONTRIBUTING's recipes add works, and takes no more files than they say."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# file of the package: (existing line, text inserted after it), or the text of a new file
+# file of the package: (line that is there, what is written after it), or the text of a new file
 ADDED = {
     "option": {
         "preprocessing/options.py": (
@@ -232,7 +232,7 @@ def add(folder, files):
 
 
 def files_said(recipe):
-    """Return the number of files in the heading of a recipe in CONTRIBUTING."""
+    """Number of files that the heading of a recipe in CONTRIBUTING names."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     found = re.search(rf"^### [^\n]*\b{recipe}\b[^\n]* \((\d) files?\)$", text, re.M)
     assert found, recipe

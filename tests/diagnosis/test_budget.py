@@ -1,4 +1,4 @@
-"""The budget of probes: counted epochs, and elapsed time."""
+"""What probes may spend: epochs that are counted, and time that goes by."""
 
 import pytest
 from fake_runner import FakeRunner
@@ -10,7 +10,7 @@ from sensorseq.diagnosis.trials import Budget, Rerun
 
 
 class Clock:
-    """A clock that only advances when a test says so."""
+    """Seconds that go by only where a test lets them."""
 
     def __init__(self):
         self.now = 0.0

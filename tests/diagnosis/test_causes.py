@@ -1,4 +1,4 @@
-"""The table of causes, usual values, and the causes named for a run."""
+"""The table of causes, what is usual, and what is named of a run."""
 
 import copy
 import functools
@@ -350,7 +350,7 @@ def report_of(units=1.0, seed=0, **arguments):
 @pytest.mark.parametrize(
     ("family", "cause", "arguments"),
     [
-        # with clipping and the schedule, even a rate of 1 often ends well
+        # clipped and with its schedule, even a rate of 1 often ends well
         ("step", "learning_rate", {"learning_rate": 10.0, "optimizer": "adam"}),
         ("step", "learning_rate", {"learning_rate": 1e-6}),
         ("capacity", "model_complexity", {"hidden_size": 1}),
@@ -359,7 +359,7 @@ def report_of(units=1.0, seed=0, **arguments):
     ids=["rate 10", "rate 1e-6", "width 1", "decay 30"],
 )
 def test_a_gross_fault_is_named_first(family, cause, arguments):
-    # a single run depends on its last digits: two of three must pass
+    # one run depends on its last digit: of three, two
     reports = [report_of(seed=seed, **arguments) for seed in range(3)]
     first = [(report.family, *(one.name for one in report.causes[:1])) for report in reports]
     named = [one for one, what in zip(reports, first, strict=True) if what == (family, cause)]

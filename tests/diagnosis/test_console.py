@@ -1,4 +1,4 @@
-"""The text of print(report) on causes and probes."""
+"""What print(report) says of causes and probes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Causes and probes converted to plain values and back."""
+"""Causes and probes as plain values, and back."""
 
 import json
 import math

@@ -46,7 +46,7 @@ def varint(value):
 
 
 def field(number, content):
-    """Encode a field: bytes, an integer, or the 8 bytes of a float."""
+    """A field: of bytes, of a whole number, or of the 8 bytes of a float."""
     if isinstance(content, bytes):
         return varint(number << 3 | 2) + varint(len(content)) + content
     if isinstance(content, float):

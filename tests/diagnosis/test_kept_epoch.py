@@ -1,4 +1,4 @@
-"""Advice about the epoch to keep: only if the accuracy fell, not if only the loss rose."""
+"""Advice about the epoch to keep: only where the accuracy fell, not where the loss alone rose."""
 
 import numpy as np
 import pytest

@@ -65,7 +65,7 @@ def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
         hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # alike for all three
-        # each classifier is good at other groups
+        # each classifier has groups of its own that it is good at
         mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
         own, *rivals = (rng.random(60) < of for of in mine)
         n_accused += any(is_below(own, rival, groups) for rival in rivals)
@@ -116,7 +116,7 @@ def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
 
 
 def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
-    monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so no network is trained
+    monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so none is trained
     report = report_of(0.97)
     assert report.level is None
     assert report.to_dict()["level"] is None

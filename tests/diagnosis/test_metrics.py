@@ -275,7 +275,7 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
         average = 0.9 * average + 0.1 * epoch
     loss = 1 + (weights**2).sum(axis=1) / 2
     averaged = 1 + float((average**2).sum() / 2)
-    # Raw weights: 50 * 0.01 / 2. Averaged weights: times 0.1 / 1.9.
+    # Raw: 50 * 0.01 / 2. Of the average: times 0.1 / 1.9.
     expected = 0.25 * (1 - 0.1 / 1.9)
     excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
     assert excess == pytest.approx(expected, rel=0.1)

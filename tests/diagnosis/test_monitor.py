@@ -1,4 +1,4 @@
-"""The log of another framework's training loop, and the report on it."""
+"""What a training loop of another framework logs, and what a report makes of it."""
 
 import doctest
 

@@ -1,4 +1,4 @@
-"""Fits on another loss than cross-entropy: recorded, distinguished, and probed like any other."""
+"""Fits on another loss than cross-entropy: recorded, told apart, and probed like any other."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_nothing_of_another_loss_is_said_in_nats(restless):
 
 @pytest.mark.trains
 def test_a_softmax_that_is_taken_twice_is_listed_with_its_repair():
-    # whether a single run is flagged depends on its seed and on the processor's rounding
+    # whether a single run is flagged hangs on its seed and on the last digits of the processor
     data = make_data(600)
     reports = [
         fit(softmax_twice, data, learning_rate=rate, random_state=seed).fluctuation_

@@ -1,4 +1,4 @@
-"""Wrong labels are counted by predictions that a fit already has, without further training."""
+"""Wrong labels are counted by predictions that a fit already has; nothing is trained for them."""
 
 import re
 from types import SimpleNamespace

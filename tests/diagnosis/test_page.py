@@ -1,4 +1,4 @@
-"""The page of a report: its text, its pictures, and their agreement."""
+"""The page of a report: what it says, what it draws, and that both agree."""
 
 import base64
 import csv
@@ -90,7 +90,7 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
     for question in ("What will it bring?", "Will more epochs help?", "Which weights are kept?"):
         assert question in text
     assert "What this report cannot tell" in text
-    # only the buttons are hidden, since they do nothing without the script
+    # the buttons do nothing without the script, and they alone are hidden
     assert set(re.findall(r"<(\w+)[^>]* hidden", page)) == {"button"}
 
 
@@ -175,7 +175,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
 
 
 class Panel:
-    """The axes of a picture in a page, read from their labels; convert pixels to numbers."""
+    """The axes of a picture in a page, read from their labels: from pixels to numbers."""
 
     def __init__(self, page, title):
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]

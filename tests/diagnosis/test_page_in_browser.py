@@ -1,4 +1,4 @@
-"""The page in a real browser, opened from a file as by a reader."""
+"""The page in a real browser, opened from a file as its reader does."""
 
 import base64
 import json
@@ -93,7 +93,7 @@ def resize(browser, **screen):
 
 
 def luminance(color):
-    """Return the relative luminance of WCAG 2.1 from a color computed by the browser."""
+    """Relative luminance of WCAG 2.1 from what the browser computed."""
     channels = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
@@ -150,7 +150,7 @@ def wait_for(browser, script, expected):
 
 
 def copied(browser, code):
-    """Press the button next to a piece of code; return the contents of the clipboard."""
+    """Press the button beside a piece of code; return what is on the clipboard then."""
     names = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": names})
     browser.find_element("css selector", f"[data-copies={code}]").click()
@@ -360,7 +360,7 @@ def test_no_labels_of_a_picture_overlap(browser):
 
 
 def count_printed_pages(browser):
-    # About once in 40 times, Chromium refuses to print a page that it has not drawn yet.
+    # Chromium refuses to print, once in about 40 times, a page it has not yet drawn.
     browser.get_screenshot_as_png()
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     content = base64.b64decode(printed["data"])

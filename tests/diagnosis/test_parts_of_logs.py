@@ -137,7 +137,7 @@ def test_the_verdict_of_rows_of_parts_is_that_of_the_wide_log(tmp_path):
 
 
 def lightning_rows(with_accuracy):
-    """The name of the accuracy has no part, and its rows are those of one of the losses."""
+    """The accuracy has no part in its name and is in rows of one of the losses."""
     for epoch in range(N):
         own = {"train": {}, "val": {}}
         own[with_accuracy] = {"acc": VAL_ACCURACY[epoch]}

@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError
 
 
 def windows(rng, *, n_epochs=40, n_windows=120, n_groups=12, own=1.0, group=0.0, common=0.0):
-    """Windows are right if a score, the noise of window, recording and model, is above 0."""
+    """Windows right where a score is above 0: own noise, that of a recording, that of the model."""
     groups = np.arange(n_windows) % n_groups
     score = rng.normal(0, 1.0, n_windows) + own * rng.normal(size=(n_epochs, n_windows))
     score += group * rng.normal(size=(n_epochs, n_groups))[:, groups]
@@ -123,7 +123,7 @@ def test_the_value_tested_is_the_ratio():
 
 
 def power(n_groups):
-    """The share of runs in which a model is found that moves half as much as its recordings."""
+    """Share of runs in which a model that moves half as much as its recordings do is found."""
     found = p_values(150, True, n_epochs=28, n_groups=n_groups, group=0.7, common=0.35)
     return (found < 0.05).mean()
 
@@ -184,7 +184,7 @@ def test_an_epoch_that_is_truly_best_is_found_and_scored_at_its_worth():
 
 
 def test_halves_are_of_whole_recordings():
-    # Each recording is right in a different epoch: an epoch chosen on others never helps.
+    # Every recording is right in one epoch of its own: chosen on other recordings it never helps.
     n_groups = 8
     groups = np.repeat(np.arange(n_groups), 5)
     correct = np.zeros((n_groups + 1, 40), bool)

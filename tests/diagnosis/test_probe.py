@@ -1,4 +1,4 @@
-"""From a fluctuating fit to the proof of its cause, and to an estimator without it."""
+"""From a fit that jumps about to the proof of its cause, and to an estimator without it."""
 
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ def hot(few_features):
 
 
 def probe(report):
-    """Limit probes by the number of epochs only, since a busy machine has time for fewer."""
+    """Probe by the count of epochs alone: what a busy machine has time for differs."""
     return probe_runner(report.origin.open(report.record, X, Y), report, 3.0)
 
 
@@ -61,7 +61,7 @@ def test_the_same_probe_finds_the_same(hot, proof):
 
 
 def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
-    # a single run depends on its last digits: two of three must pass
+    # one run depends on its last digit: of three, two
     fits = [
         SensorLSTMClassifier(max_epochs=40, refit=None, random_state=seed).fit(X, Y)
         for seed in (1, 2, 3)

@@ -1,4 +1,4 @@
-"""The grades of named causes after trials."""
+"""What trials make of the named causes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -20,11 +20,11 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.history import History
 
 N_CLASSES = 6
-BUILT = {"kept_loss", "kept_accuracy"}  # assembled from parts
+BUILT = {"kept_loss", "kept_accuracy"}  # put together from parts
 
 
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
-    """A decaying loss with 1.5 % of noise, and validation windows with occasional errors.
+    """A decaying loss with 1.5 % of noise, and validation windows that err now and then.
 
     With `persistence`, a window that is misclassified in one epoch mostly is in the next, too.
     """
@@ -53,7 +53,7 @@ def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
 
 
 def oscillating_curve(seed, n_val, n_epochs=40):
-    """The same, fluctuating by 0.2 nats and 8 points around a plateau."""
+    """The same, thrown about by 0.2 nats and 8 points around a plateau."""
     rng = np.random.default_rng(seed)
     curve = healthy_curve(seed, n_val, n_epochs)
     t = np.arange(n_epochs)

@@ -54,7 +54,7 @@ def test_shifting_keeps_each_unit_and_destroys_simultaneity():
     assert test.value == pytest.approx(900 * 5 / 40)
     assert test.p == pytest.approx(1 / 501)
     assert test.null.max() < test.value
-    # With random shifts the counts are sums of 30 independent 0/1 variables of mean 1/8.
+    # Shifted at random the counts are sums of 30 independent 0/1 of share 1/8.
     expected = 30 / 8 * 7 / 8 + (30 / 8) ** 2
     assert test.null.mean() == pytest.approx(expected, rel=0.03)
 

@@ -1,4 +1,4 @@
-"""Logs of other programs, in their exact format, become our columns."""
+"""Logs of other programs, in the exact form that those write, to our columns."""
 
 import doctest
 import json
@@ -251,7 +251,7 @@ def test_json_of_columns_and_of_lines(tmp_path):
 
 
 class Frame:
-    """Columns and access to them, as in polars: all that is needed of a DataFrame."""
+    """Columns and access to them: all that is asked of a DataFrame, as polars has it."""
 
     def __init__(self, columns):
         self.of = columns

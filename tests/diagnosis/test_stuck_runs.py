@@ -1,4 +1,4 @@
-"""Runs that learn nothing, found by their losses even if there is an accuracy."""
+"""Runs that learn nothing, by their losses alone and with an accuracy that must not excuse them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The race of settings: which ones are tried, their cost, and which ones are adopted."""
+"""The race of settings: which are tried, what they cost, and which are adopted."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "con
 
 
 class KnownRunner:
-    """A runner with a known quality of each setting: the share of confident and right windows."""
+    """A runner that knows the quality of each setting: the share of sure and right windows."""
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
@@ -287,7 +287,7 @@ def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_d
 @pytest.mark.trains
 @pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
 def test_features_are_judged_on_windows_that_their_fit_never_sees(form):
-    """With exchanged labels of the validation windows, settings must look as bad as they are."""
+    """With labels of the validation windows exchanged they look as bad as they are."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]

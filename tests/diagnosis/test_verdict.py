@@ -32,7 +32,7 @@ def run_of(
     cost=0.0,
     val_noise=0.02,
 ):
-    """A history and a record of a loss that falls to a plateau and of windows that flip by causes.
+    """A history and a record of a loss that falls to a plateau and windows that flip by causes.
 
     A window is right if its score is above 0: the sum of a constant of its own and of changes of
     size `own`, `block` (its recording) and `common` (the model); a share of `restless` windows is
@@ -105,7 +105,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
             "n_val": (20, 60, 300)[seed // 3 % 3],
             "n_groups": (None, 5, 15)[seed // 9 % 3],
             "block": (0.0, 0.5)[seed % 2],
-            # Dropout makes the running loss noisy, three times its threshold.
+            # Dropout makes the running loss noisy, three times beyond its edge.
             "running_noise": (0.01, 0.15)[seed // 2 % 2],
             "restless": (0.0, 0.1)[seed // 4 % 2],
         }
@@ -115,7 +115,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
 
 
 def test_runs_at_half_the_edges_raise_few_false_alarms_whatever_follows():
-    # Loss and validation move together, as roughly as in a healthy run.
+    # Loss and validation both move, in step: as rough as a healthy run may be.
     size = FIXED_LOSS_NOISE_NATS / 0.4 / 2
     verdicts = [
         report_of(seed, fixed_noise=size, common=0.1, val_noise=0.06).verdict for seed in range(12)
@@ -176,7 +176,7 @@ def test_a_leap_that_both_losses_show_in_one_epoch_is_the_model():
 
 
 def restarts(seed, period=12):
-    """Warm restarts: the loss jumps at each one and decays again within three epochs."""
+    """Warm restarts: the loss leaps at each, and decays again within three epochs."""
     history, record = run_of(seed, n_epochs=61)
     since = np.arange(61) % period
     leap = np.where(np.arange(61) >= period, 0.9 * np.exp(-since / 0.6), 0)

@@ -1,4 +1,4 @@
-"""Validation with fixed weights must be reproducible."""
+"""Validation at fixed weights must repeat itself."""
 
 import copy
 
@@ -15,7 +15,7 @@ from sensorseq.training import TrainingData
 
 
 class Noisy(nn.Module):
-    """A network that misbehaves in evaluation."""
+    """A network that does something it should not in evaluation."""
 
     def __init__(self, kind):
         super().__init__()

@@ -13,7 +13,7 @@ def two_columns(sure):
 
 
 def measure(sure, right, **arguments):
-    """The error of a classifier of two classes that always gives 1 with probability 1."""
+    """The error of a classifier of two classes that always says 1, which is right or not."""
     how = {"n_resamples": 2, **arguments}
     return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 
@@ -114,7 +114,7 @@ def test_an_evaluation_says_it_with_intervals_by_group():
 
 
 def test_decisions_per_recording_have_intervals_by_group():
-    """Ten robots of three drives each; an error of a robot occurs in all its drives."""
+    """Ten robots of three drives each; what a robot gets wrong, it gets wrong in all its drives."""
     robot = np.repeat(np.arange(10), 6)
     drive = np.repeat(np.arange(30), 2)
     y = np.repeat(np.arange(30) % 2, 2)

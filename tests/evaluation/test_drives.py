@@ -1,4 +1,4 @@
-"""Scores of recordings with several classes: their places in the output, and their values."""
+"""Scores of recordings with several classes: where they appear, and what they are."""
 
 import dataclasses
 import json

@@ -22,7 +22,7 @@ def make_windows(n_recordings=40, n_windows=12, *, label_of, seed=0):
     ids = np.repeat([f"r{i:02d}" for i in range(n_recordings)], n_windows)
     level, frequency = 0.4 * rng.normal(size=n_recordings), rng.uniform(0.1, 1.2, n_recordings)
     labels = np.array([label_of(i) for i in range(n_recordings)])
-    # Half the classes have a high frequency, which generalizes to all recordings.
+    # Of half the classes the frequency is high: something to learn that is true of all recordings.
     frequency += 1.5 * (np.arange(n_recordings) % 2)
     phase = rng.uniform(0, 6, (n_recordings, n_windows, 1))
     t = np.arange(24)
@@ -56,7 +56,7 @@ def test_what_is_true_of_new_recordings_is_found(honest):
 
 @pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
-    """A score above chance proves a leak of recordings: nothing else can be learned here."""
+    """Whoever scores above chance here has seen the recording: there is nothing else to learn."""
     found = evaluate_test(small().fit(shuffled), shuffled)
     for scored in (found.model, *found.baselines.values()):
         low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)
@@ -68,7 +68,7 @@ def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
 
 
 def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
-    """The test above can fail: if split by window, recordings are recognized."""
+    """The test above can fail: split by window instead of recording, they are told apart."""
     rng = np.random.default_rng(0)
     leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
     leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
@@ -163,7 +163,7 @@ def test_without_a_test_part_recordings_from_elsewhere_are_scored(honest):
     elsewhere = replace(test, split=np.full(len(test), "train"))
     found = evaluate_test(model, elsewhere)
     assert found.model.to_dict() == evaluate_test(model, test).model.to_dict()
-    assert not found.baselines  # which would train on the scored windows
+    assert not found.baselines  # which would learn from the windows they are scored on
 
 
 def test_lopsided_test_parts_are_pointed_out(honest):
@@ -188,7 +188,7 @@ def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them():
         kept = {window.tobytes() for window in plain.X}
         same = np.array([window.tobytes() in kept for window in augmented.X])
         assert len(augmented) == len(plain)
-        assert same.sum() == len(kept)  # each window once, unchanged
+        assert same.sum() == len(kept)  # each window once as it is
         assert (~same).sum() == len(plain) - len(kept) > 0
 
 

@@ -64,7 +64,7 @@ def test_resampled_scores_are_those_of_the_windows_drawn():
 
 @pytest.mark.trains
 def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
-    """30 recordings of different difficulty: 95 % intervals contain the truth about that often."""
+    """30 recordings that differ in difficulty: 95 % intervals hold the truth about that often."""
     rng = np.random.default_rng(0)
     covered = {"recordings": 0, "windows": 0}
     n_trials, n_recordings, n_windows = 120, 30, 20

@@ -1,4 +1,4 @@
-"""A model in C gives the probabilities of Python, with every installed compiler."""
+"""A model in C gives the probabilities of Python, on every compiler at hand."""
 
 import json
 import math
@@ -78,7 +78,7 @@ def shaken(classifier, seed):
                 values = rng.normal(size=tuple(tensor.shape))
                 # of a batch norm, one is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
-                tensor.copy_(torch.from_numpy(values))  # visible to torch, since weights are packed
+                tensor.copy_(torch.from_numpy(values))  # which torch sees: weights are packed
     return classifier
 
 
@@ -123,13 +123,13 @@ def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weigh
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
-    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has its own warnings
+    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has warnings of its own
     assert model.size == export.ram_bytes
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, hop)
 
 
 def fitted_with_features(**arguments):
-    """Fit with every kind of features, where a fit might choose only one."""
+    """Fit with every kind of features, of which a fit may choose one alone."""
     classifier = fitted(features="rocket", **arguments)
     blocks = [*head_of(classifier).blocks]
     for features in ("hydra", "summary", "boosting"):
@@ -172,7 +172,7 @@ def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
     assert model.size == export.ram_bytes
     expected = with_int8(classifier) if weights == "int8" else classifier
     check_same(expected, model, 9)
-    found = [model.predict(window) for window in X]  # the thresholds come from these windows
+    found = [model.predict(window) for window in X]  # what the thresholds were learned from
     np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found, classifier.predict_proba(X), atol=0.02, rtol=0)
     assert "Features  boosting\n" in export.header.read_text()
@@ -278,7 +278,7 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_is_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Any probabilities, certain and uncertain, agree within the tolerance of the networks."""
+    """Of any probabilities, sure and unsure, within the tolerance of the networks."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)

@@ -1,4 +1,4 @@
-"""An export accepts the model of an estimator, or the one loaded from its file."""
+"""An export takes the model of an estimator, or the one that is read from its file."""
 
 import numpy as np
 import onnx

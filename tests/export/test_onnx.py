@@ -88,7 +88,7 @@ def featured(X, y, lengths=None, **arguments):
     clf = SensorLSTMClassifier(**given | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
     head = head_of(clf)
-    if head is not None:  # as if every kind had improved the model
+    if head is not None:  # as if every kind had helped
         head.lstm_weight = 1.0
     return clf
 
@@ -138,13 +138,13 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     clf.to_onnx(tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "TreeEnsembleRegressor" in kinds
-    for seed in (0, 3):  # including the windows from which the thresholds were learned
+    for seed in (0, 3):  # also the windows that the thresholds were learned from
         X, _ = windows(90, seed=seed)
         assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
 
 
 def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
-    """Without lengths, padding would be read as signal: most windows would get another class."""
+    """Without it, the padding would be read: most windows here would get another class."""
     rng = np.random.default_rng(0)
     y, lengths = np.arange(160) % 2, rng.integers(15, 61, 160)
     X = rng.normal(size=(160, 60, 2)) + 2.0

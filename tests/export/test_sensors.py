@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 
 
 def windows(n=64, seed=0):
-    """Each of the first two sensors contains one of the two bits of the class."""
+    """Each of the first two sensors knows one of the two bits of the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 4
     X = {}
@@ -52,7 +52,7 @@ def fitted(request):
         X["slow"][::7] = np.nan
     model.fit(X, y, groups=groups)
     for at, one in enumerate(model.sensors_.values()):
-        one.temperature_ = 0.7 + at  # no factor equals that of another sensor
+        one.temperature_ = 0.7 + at  # no factor is that of another sensor
         for tensor in one.module_.state_dict().values():
             tensor.mul_(2.0)  # weights that are large enough to matter
     rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
@@ -147,7 +147,7 @@ def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A prepared file of two sensors, one of which stops during a recording, and a model."""
+    """A prepared file of two sensors, of which one falls silent in a recording, and a model."""
     folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
     for label in range(3):
         (folder / "logs" / f"class_{label}").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Competing kernels against a plain implementation of their definition in numpy, bit for bit."""
+"""Competing kernels against a plain reading of their definition in numpy, to the last bit."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def outputs_of(series, dilation, kernel, channels):
 
 
 def sum_of(values):
-    """Sum in float32: step t belongs to partial sum t % 16; these are then added by halves."""
+    """Add up in float32: step t in the sum t % 16, then these by halves."""
     sums = np.zeros(16, np.float32)
     for rows in np.pad(values, (0, -len(values) % 16)).reshape(-1, 16):
         sums = sums + rows

@@ -1,4 +1,4 @@
-"""Random convolutions against a plain implementation of their definition in numpy."""
+"""Random convolutions against a plain reading of their definition in numpy."""
 
 import copy
 import json
@@ -32,7 +32,7 @@ def outputs_of(window, dilation, weights):
 
 
 def shares_of(window, arrays, tolerance=0.0):
-    """Describe a window (t, c) of valid steps: the smallest and the largest possible shares.
+    """Describe a window (t, c) of valid steps: the least and the largest possible shares.
 
     They differ if an output is within the tolerance of a bias.
     """
@@ -57,7 +57,7 @@ def shares_of(window, arrays, tolerance=0.0):
 
 
 def eighths(rng, *shape):
-    """Return values with exact convolutions in float32, so that both sides have the same ties."""
+    """Return values whose convolutions are exact in float32: ties with a bias are ties in both."""
     return (rng.integers(-40, 41, shape) / 8).astype(np.float32)
 
 
@@ -202,7 +202,7 @@ def test_channels_of_a_combination_are_distinct_and_biases_are_outputs_of_the_tr
     parts = np.split(arrays["channel_indices"], ends[:-1])
     assert all(len(set(part.tolist())) == len(part) for part in parts)
     assert set(arrays["channel_indices"].tolist()) == set(range(12))
-    # features of the training windows cover all shares, not only those near 0 and 1
+    # features of the training windows are spread over all shares, not only near 0 and 1
     shares = RandomConvolutions(random_state=0).fit(X).transform(X)
     assert 0.45 < shares.mean() < 0.55
     assert shares.std(axis=0).min() > 0
@@ -345,7 +345,7 @@ def test_padding_gives_the_features_of_windows_with_zeros_behind():
             windows[row : row + 1, : max(lengths[row], 1)], lengths[row : row + 1]
         )
         np.testing.assert_array_equal(alone[0], features[row])
-    # a longer window has its own length
+    # a longer one has its own length
     longer = rng.normal(size=(2, 40, 2)).astype(np.float32)
     np.testing.assert_array_equal(ours.transform(longer), wanted.transform(longer))
     with pytest.raises(SignalError, match="NaN"):

@@ -1,4 +1,4 @@
-"""fit_ridge against scikit-learn's Ridge, with a penalty derived from its documentation."""
+"""fit_ridge against scikit-learn's Ridge, whose penalty is worked out from its documentation."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def squared_error(target):
 
 
 def ridge_of(Z, target, weight, rows, strength):
-    """Convert the penalty for scikit-learn: relative weights, share of the mean norm."""
+    """The same penalty as scikit-learn takes it: relative weights, share of the mean norm."""
     Z, relative = Z[rows].astype(np.float64), weight[rows] / weight[rows].mean()
     centered = Z - np.average(Z, axis=0, weights=relative)
     alpha = strength * len(rows) * (centered**2).sum(axis=1).mean()
@@ -145,7 +145,7 @@ def test_a_window_of_weight_zero_is_as_if_absent():
 @pytest.mark.parametrize("value", [0.0, 0.1, 123.4])
 def test_windows_of_equal_features_get_their_mean_target(value):
     Z, target, weight = problem(12, 1000)
-    Z[:8] = np.float32(value) * Z[0]  # in the first fold, and in all: rounding is uninformative
+    Z[:8] = np.float32(value) * Z[0]  # in the first fold, and in all: rounding is no information
     folds = [(np.arange(8), np.arange(8, 12))]
     found = fit_ridge(Z, target, weight, folds, np.arange(8), squared_error(target))
     mean = np.average(target[:8], axis=0, weights=weight[:8])
@@ -156,7 +156,7 @@ def test_windows_of_equal_features_get_their_mean_target(value):
 
 
 def test_many_windows_of_equal_features_can_be_solved():
-    """Rounding of 200 equal products in single precision causes no negative eigenvalue."""
+    """The rounding of 200 equal products in single precision is no negative eigenvalue."""
     n = 200
     target, rows = np.eye(2)[np.arange(n) % 2], np.arange(n)
     folds = [(rows[rows % 4 != k], rows[rows % 4 == k]) for k in range(4)]
@@ -166,7 +166,7 @@ def test_many_windows_of_equal_features_can_be_solved():
 
 
 def test_a_flag_that_is_constant_in_a_fold():
-    """A constant column: centring leaves only rounding errors, which must not be inverted."""
+    """One column of one number: centring leaves rounding alone, which must not be inverted."""
     rng = np.random.default_rng(0)
     target, weight = rng.normal(size=(11, 2)), rng.uniform(0.1, 1, 11)
     for value in (0.1, 1 / 3, 1e-3, 7.7):

@@ -1,4 +1,4 @@
-"""SummarySteps: thresholds are quantiles; a feature is 1 if a statistic exceeds one."""
+"""SummarySteps: thresholds are quantiles, a feature says that a statistic exceeds one."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_some_of_the_statistics_are_described_as_among_all():
     np.testing.assert_array_equal(again.transform(X), expected)
     np.testing.assert_array_equal(steps.transform(X).reshape(len(X), -1, 6), whole)
     assert "columns" not in steps.state()["arrays"]
-    assert some.fit(X).n_features_ == steps.n_features_  # a new fit computes all statistics again
+    assert some.fit(X).n_features_ == steps.n_features_  # a new fit describes all again
 
 
 @pytest.mark.parametrize("wrong", [[0, 36], [-1, 2], [2, 2], [3, 1], [[0, 1]], [], 4])
@@ -158,7 +158,7 @@ def test_wrong_windows_are_refused_and_change_nothing():
 
 
 def test_steps_do_not_depend_on_the_order_of_sums():
-    X = np.round(windows(60, 30, 2))  # few distinct values: many windows have equal means
+    X = np.round(windows(60, 30, 2))  # of few values: many windows have equal means
     same = [i for i, name in enumerate(FEATURES) if "difference" not in name]
     steps = SummarySteps(16).fit(X)
     forward, backward = (

@@ -1,4 +1,4 @@
-"""BoostedTrees against the classifier of scikit-learn from which its trees come."""
+"""BoostedTrees against the classifier of scikit-learn that it takes its trees from."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ COLUMNS = np.array([1, 2, 6, 7, 9])
 
 
 def grown(n, n_classes, seed=0):
-    """Trees, their training statistics and classes, and the same trees by scikit-learn."""
+    """Trees, the statistics and classes that they learned, and the same ones by scikit-learn."""
     rng = np.random.default_rng(seed)
     y, weight = rng.permutation(np.arange(n) % n_classes), rng.uniform(0.5, 2, n)
     x = rng.normal(size=(n, 12)) * 10.0 ** rng.integers(-6, 6, 12) + y[:, None]
@@ -94,7 +94,7 @@ def grown(n, n_classes, seed=0):
 
 
 def cuts(values):
-    """The midpoints between neighboring values at the 31 quantiles."""
+    """The middles between neighboring values at the 31 quantiles."""
     distinct = np.unique(values)
     place = np.searchsorted(distinct, np.quantile(values, np.arange(1, 32) / 32), side="right")
     place = place[place < len(distinct)]

@@ -62,7 +62,7 @@ def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances():
     (points,) = re.findall(r'points="([^"]+)"', picture)
     heights = [float(pair.split(",")[1]) for pair in points.split()]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2])
-    assert picture.count("<circle") == 1  # no value is above zero before it
+    assert picture.count("<circle") == 1  # nothing is above zero before it
 
 
 @given(

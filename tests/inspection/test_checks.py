@@ -19,7 +19,7 @@ def clean(
     n=240, t=30, c=2, seed=0, *, with_groups=True, with_lengths=False, kind="normal", first=0,
     order="mixed",
 ):  # fmt: skip
-    """Standardized windows of recordings with their own level and, in blocks, their own class."""
+    """Standardized windows of recordings that have a level, and in blocks a class, of their own."""
     rng = np.random.default_rng(seed)
     groups = np.arange(n) // max(1, n // 24)
     target = groups % N_CLASSES if order == "blocks" else rng.permutation(np.arange(n) % N_CLASSES)
@@ -68,7 +68,7 @@ def test_clean_data_gives_no_finding(seed):
     options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
     assert found(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
-    # nor do random labels look as if they belonged to other rows
+    # nor do labels drawn at random look as if they belonged to other rows
     train.target = rng.permutation(train.target)
     assert found(train) == []
 
@@ -168,7 +168,7 @@ def test_keys_are_the_same_for_identical_windows_only():
     assert keys[30] == keys[31]
     assert len(np.unique(keys)) == 1998
     assert keys.all()
-    # neither padding, nor its length, nor the number of windows matters
+    # padding does not count, nor does how far it goes, nor how many windows there are
     lengths = np.full(2000, 10)
     padded = np.concatenate([X, rng.normal(size=(2000, 5, 2)).astype(np.float32)], axis=1)
     np.testing.assert_array_equal(window_keys(X, lengths), window_keys(padded, lengths))
@@ -300,7 +300,7 @@ def test_labels_that_are_rows_off_are_found(k):
     distance = f"{abs(k)} row{'s' if k != 1 else ''}"
     assert f"The label {distance} after" in only("labels_off", train) or k < 0
     assert causes_of(found(train))[0].finding == f"labels are {distance} off"
-    # also if a part of the rows is held out: the label of a neighbour is in validation
+    # also where a part of the rows was held out: the label of its neighbour is in validation
     train.groups = None
     held = np.random.default_rng(0).random(600) < 0.2
     assert [one.kind for one in found(some(train, ~held), some(train, held))] == ["labels_off"]

@@ -1,4 +1,4 @@
-"""The findings in the data of a fit reach its report; a saved model does not need them."""
+"""What the checks find in the data of a fit reaches its report; a saved model does not need it."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A finding has the text of its kind; every kind that a check uses has a text."""
+"""A finding is said in the words of its kind; every kind that a check names has words."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""find_label_errors: planted errors come first, groups stay whole, arguments are not changed."""
+"""find_label_errors: planted errors come first, groups stay whole, nothing given is changed."""
 
 import json
 from typing import ClassVar
@@ -108,7 +108,7 @@ def test_a_mislabeled_recording_is_named():
     assert (one.group, one.given, one.likelier, one.n_windows) == ("run 4", "ice", "grass", 12)
     assert one.share > 0.9
     assert one.score > 0
-    assert set(found.group[:12]) == {"run 4"}  # every recording has one label: only models judge
+    assert set(found.group[:12]) == {"run 4"}  # every recording has one label: models alone judge
     assert "run 4               ice             100% of 12 windows look like grass" in str(found)
 
 
@@ -156,7 +156,7 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # a third, if they belonged to other windows
+    assert right.mean() > 0.9  # a third, were they those of other windows
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 
@@ -226,7 +226,7 @@ def test_labels_of_the_recording_count_where_recordings_have_one_label():
     p = np.full((200, 2), 0.5) + rng.uniform(-0.1, 0.1, 200)[:, None] * [1, -1]
     found = judge_labels(p, target, np.array(["a", "b"]), groups)
     assert set(found.row[:8]) == set(range(0, 200, 25))
-    # if every group has both classes equally often, they are uninformative
+    # where every group has both classes equally often, they say nothing
     target = np.tile([0, 1], 100)
     p[np.arange(200), target] += 0.3
     p /= p.sum(axis=1, keepdims=True)

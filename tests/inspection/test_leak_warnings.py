@@ -1,4 +1,4 @@
-"""A split through a recording is reported with a remedy; sound data cause no warning."""
+"""A split through a recording is named, with its cure; honest data are left in peace."""
 
 import warnings
 from functools import partial

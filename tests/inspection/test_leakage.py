@@ -121,7 +121,7 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     train, test = (np.flatnonzero(given.split == name) for name in ("train", "test"))
     X[test[:4]] = X[train[0]]
     X[test[5]] = X[test[6]]  # of one part
-    X[test[7]], X[train[7]] = 3.0, 3.0  # a constant sensor
+    X[test[7]], X[train[7]] = 3.0, 3.0  # a sensor that stands still
     report = find_leakage(replace(given, X=X))
     (finding,) = report.findings
     assert (finding.kind, finding.count) == ("identical_windows", 4)
@@ -200,7 +200,7 @@ def test_a_piece_of_a_recording_under_another_name_is_found_at_any_shift(shift, 
     np.testing.assert_array_less(np.abs(starts - 20 * np.arange(9) - shift), 11)
     report = find_leakage(replace(given, X=X))
     assert kinds(report) == {"shared_stretches"}
-    # Invalid steps are not compared.
+    # Steps that are no valid ones are not compared.
     lengths = np.full(120, 20)
     lengths[test] = short
     assert not len(shared_stretches(X, lengths, test, train)[0])
@@ -214,7 +214,7 @@ def test_samples_that_repeat_by_chance_are_no_leak():
     report = find_leakage(given)
     assert kinds(report) == set()
     assert "shared_stretches" in kinds(report, "warning")
-    # Nor are signals of few shapes, or signals that are constant for most of a window.
+    # Nor are signals of few shapes, or that stand still for most of a window.
     still = np.zeros((1200, 20, 1), np.float32)
     still[:, 18:] = rng.normal(size=(1200, 2, 1))
     still[:, :2] = rng.normal(size=(1200, 2, 1))

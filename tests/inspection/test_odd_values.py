@@ -1,4 +1,4 @@
-"""Marks, unsigned, wrapping and rescaled values are reported; similar healthy values are not."""
+"""Marks, unsigned, wrapping and rescaled values are named; what looks like them is not."""
 
 import numpy as np
 import pytest

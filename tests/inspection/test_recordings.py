@@ -1,4 +1,4 @@
-"""Each fault planted in healthy recordings is found and named, and healthy ones pass."""
+"""Each fault planted into healthy recordings is found and named, and healthy ones pass."""
 
 from collections import Counter
 from dataclasses import replace
@@ -186,7 +186,7 @@ def test_where_samples_are_often_lost_the_spectrum_is_coarser_and_still_there():
     t = np.arange(2000) / RATE
     x = np.sin(2 * np.pi * RATE / 4 * t) + 0.1 * rng.normal(size=2000)
     kept = np.flatnonzero(rng.random(2000) > 0.15)
-    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long stretch is complete
+    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long stretch is whole
     recording = Recording(x[kept, None], t[kept], (Channel("x"),), "a")
     spectrum = measure(recording).channels["x"].spectrum
     assert np.isfinite(spectrum).all()

@@ -1,4 +1,4 @@
-"""Recordings in another unit are found, healthy ones are not; misspelt classes are reported."""
+"""Recordings in another unit are found, healthy ones never; misspelt classes are asked about."""
 
 from collections import Counter
 from dataclasses import replace

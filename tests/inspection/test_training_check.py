@@ -1,4 +1,4 @@
-"""Planted faults are found, and sound set-ups pass."""
+"""Planted faults are found, honest set-ups are left in peace."""
 
 import json
 from functools import partial
@@ -85,7 +85,7 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     for seed, arguments in enumerate(set_ups):
         X, y, groups = cut(seed)
         failed.append(failures(check_training(make(**arguments), X, y, groups=groups)))
-    # noise that cannot be learned is not a bug
+    # noise that cannot be learned is no bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
     # 64 runs of each: 0.004 checks fail on average, with a standard error of 0.022 over eight runs
@@ -363,7 +363,7 @@ def test_the_planted_waves_differ_in_shape_alone():
     assert (lengths == 64).all()
 
 
-# Output.
+# What is shown.
 
 
 def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():

@@ -1,4 +1,4 @@
-"""Search and cross-validation agree with scikit-learn's for all input of `fit`."""
+"""Search and cross-validation are scikit-learn's, for all that `fit` takes."""
 
 import joblib
 import numpy as np

@@ -1,4 +1,4 @@
-"""No connection can harm another: attacks on the server of streams, each beside two good robots."""
+"""No connection can hurt another: attacks on the server of streams, each beside two good robots."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ async def attacked_with(port, data, n_times=1, *, reads=True):
             writer.write_eof()
             await reader.read()
         await asyncio.sleep(2)
-    except OSError:  # it was disconnected
+    except OSError:  # it was thrown out
         pass
     finally:
         writer.close()

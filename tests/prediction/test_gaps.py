@@ -137,7 +137,7 @@ FAILURES = {"stuck": lambda x: 0 * x + x[:, :1], "wrong unit": lambda x: 1000 * 
 
 @pytest.fixture(scope="module", params=["outside", "expected"])
 def of_two(request):
-    """The second sensor repeats the signal of the first one with more noise."""
+    """The second sensor repeats what the first one tells, with more noise."""
     X, y, groups = windows(320)
     both = {"good": X, "poor": X[:, ::2] + 0.3 * windows(320, 3)[0][:, ::2]}
     return fused_classifier(**SETTINGS, missing=request.param).fit(both, y, groups=groups)
@@ -160,7 +160,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
     both = [{"good": own, "poor": X[:, ::2]} for own in (stuck, lost)]
     stuck, lost = map(of_two.predict_proba, both)
     assert np.allclose(stuck, lost) == (of_two.model_.missing == "outside")
-    for one in of_two.explain(both[0], n_regions=2).values():  # the decision is explained
+    for one in of_two.explain(both[0], n_regions=2).values():  # what was decided is explained
         np.testing.assert_allclose(one.probability, stuck.max(axis=1), atol=1e-6)
 
 

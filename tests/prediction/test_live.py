@@ -36,7 +36,7 @@ def write_csv(path, x, t, names=("time_s", *NAMES)):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model, its file, and a recording outside its training."""
+    """A model, its file, and a recording it has not seen."""
     folder = tmp_path_factory.mktemp("live")
     rng = np.random.default_rng(0)
     recordings = []
@@ -96,7 +96,7 @@ def test_samples_from_another_program(files):
 
 
 def wait_until_taken(port):
-    """Send empty datagrams to a port until a process receives them."""
+    """Send empty datagrams to a port until something takes them."""
     for _ in range(600):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(("127.0.0.1", port))
@@ -121,7 +121,7 @@ def test_floats_over_udp(files):
             for row in np.array_split(recording.values.astype("<f8"), 25):
                 out.sendto(row.tobytes(), ("127.0.0.1", port))
                 time.sleep(0.005)
-            out.sendto(b"", ("127.0.0.1", port))  # not an end, since anyone can send it
+            out.sendto(b"", ("127.0.0.1", port))  # which is no end: anyone can send it
             time.sleep(1.5)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -147,7 +147,7 @@ def test_a_serial_line_that_begins_within_a_line(files):
     sender = threading.Thread(target=send)
     sender.start()
 
-    def samples():  # a terminal that hangs up causes a read error
+    def samples():  # a terminal that hangs up is an error of reading
         with contextlib.suppress(OSError):
             yield from live.samples_of_pipe(ours, parser)
 

@@ -50,19 +50,19 @@ def model(request, logs, tmp_path_factory):
     return fitted, folder / "m.safetensors"
 
 
-# to a missing sensor; the other tests use one that continues
+# to a sensor that is missing; the other tests take one that goes on
 BOTH_ANSWERS = pytest.mark.parametrize("model", ["error", "expected"], indirect=True)
 
 
 def expected(model, logs, number=2):
-    """The probabilities of the whole recordings."""
+    """The probabilities that the whole recordings get."""
     recordings = read_sensors(logs / "class_1", **FILES)
     own = {name: [each[number]] for name, each in recordings.items()}
     return model.timeline(own, smooth="none").probabilities
 
 
 def lines_of(logs, *, headers=False, number=2):
-    """The lines of a recording in order of time."""
+    """The lines of a recording in the order of their times."""
     rows, heads = [], b""
     for sensor in RATES_HZ:
         text = (logs / "class_1" / f"{sensor}_{number}.csv").read_bytes()

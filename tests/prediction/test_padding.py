@@ -1,4 +1,4 @@
-"""Padding is determined by the lengths, or by arguments of the call."""
+"""Padding is where the lengths say, or the call asks."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""A stream of several sensors has the decisions of whole recordings, with any order of samples."""
+"""A stream of several sensors decides as the whole recordings do, however their samples come."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def model(request):
 
 
 def streamed(model, parts, seed=0):
-    """Push samples of the sensors in chunks that keep all sensors at about the same time."""
+    """Push samples of the sensors in chunks, each sensor about as far as the others."""
     rng, stream, found = np.random.default_rng(seed), model.stream(RATES_HZ), []
     at = dict.fromkeys(parts, 0)
     while any(at[name] < len(part.timestamps_s) for name, part in parts.items()):
@@ -93,7 +93,7 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
     imu = parts["imu"]
     expected = [*alone.push(imu.values, imu.timestamps_s), *alone.flush()][4:]
     assert [one.label for one in decisions[4:]] == [one.label for one in expected]
-    # the loss is noticed while the signal continues
+    # the loss is noticed while the signal goes on
     stream = model.stream(RATES_HZ)
     live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
     live += stream.push("imu", imu.values, imu.timestamps_s)

@@ -115,7 +115,7 @@ def test_a_robot_that_fails_disturbs_no_other(model):
 
 def test_a_decision_later_than_a_hop_is_told(model):
     class Hurried:
-        """The model, with a hop so short that every decision of its streams is too late."""
+        """The model, with streams of so short a hop that every decision is too late."""
 
         def stream(self):
             made = model.stream()

@@ -7,7 +7,7 @@ from checkout import ROOT, script
 
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory):
-    """The package `sensorseq_runtime` as in its wheel."""
+    """The package `sensorseq_runtime` as the wheel has it."""
     folder = tmp_path_factory.mktemp("runtime")
     script(ROOT / "runtime" / "room.py").copy(folder)
     (library,) = (ROOT / "sensorseq").glob("_core*.so")

@@ -1,4 +1,4 @@
-"""The wheel for aarch64, in an emulator: models of the toolkit give the same results."""
+"""The wheel for aarch64, in an emulator: models of the toolkit give the same there."""
 
 import json
 from dataclasses import replace

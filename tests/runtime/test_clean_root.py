@@ -1,4 +1,4 @@
-"""The runtime's wheel in a separate root, without a compiler, torch, scipy and scikit-learn."""
+"""The runtime's wheel in a root of its own, without a compiler, torch, scipy and scikit-learn."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 
 def oldest_python():
-    """Return the oldest Python from 3.9 on, from PATH or pyenv."""
+    """Return the oldest Python from 3.9 on, of those on PATH and of pyenv."""
     folders = os.environ["PATH"].split(os.pathsep)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders += map(str, pyenv.glob("versions/*/bin"))
@@ -51,7 +51,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, wheel):
-    """Return a root, and a function that runs a program of its virtual environment."""
+    """Return a root, and what runs a program of its virtual environment in it."""
     root = tmp_path_factory.mktemp("root")
     python = Path(run(oldest_python(), "-c", "import sys; print(sys.base_prefix)").strip())
     run(oldest_python(), "-m", "venv", root / "env")

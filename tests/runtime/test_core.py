@@ -1,4 +1,4 @@
-"""The LSTM of the C library has the bits of the torch operator, and agrees with its definition."""
+"""The LSTM of the C library has the bits of torch's operator, and is an LSTM."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""A library that does not load causes a one-sentence error of the command, not a traceback."""
+"""A library that does not load is one sentence of the command, not a traceback of the import."""
 
 import subprocess
 import sys

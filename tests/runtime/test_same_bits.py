@@ -1,4 +1,4 @@
-"""A model predicts the same bits in the toolkit and in the runtime, with any components."""
+"""A model predicts the same bits in the toolkit and in the runtime, whatever it is made of."""
 
 import numpy as np
 import pytest

@@ -50,7 +50,7 @@ def test_counts_are_those_of_a_grid(true, told, tolerance):
             and 2 * len(own & ticks(other, n)) >= len(own | ticks(other, n))
             for other in pieces(told)
         )
-    assert found.n_found == hits or found.n_found == hits - 1  # one span matches one
+    assert found.n_found == hits or found.n_found == hits - 1  # one stretch finds one
     delay, n_switches = 0, 0
     for before, one in pairwise(pieces(true)):
         if before.label != one.label:

@@ -76,7 +76,7 @@ def test_windows_that_come_one_by_one_get_the_bits_of_the_whole(seed, n, lag):
     p, centers_s = drawn(seed, n)
     dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
     live = LagSmoother(dwell, lag, weight=0.5)
-    for _ in range(2):  # a second recording is independent of the first
+    for _ in range(2):  # a second recording does not know of the first
         found = [row for one in zip(centers_s, p, strict=True) for row in live.push(*one)]
         assert len(found) == max(n - lag, 0)
         found += live.flush()

@@ -1,4 +1,4 @@
-"""A smoothing stream gives the bits of the timeline of the whole recording."""
+"""A stream that smooths gives the bits of the timeline of the whole recording."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from sensorseq.recording import Channel, LabelSpan
 
 
 def drive(name, seed=0, n=1600):
-    """A recording at 20 Hz in stretches of 20 s; rough ones vibrate more."""
+    """At 20 Hz; what is rough vibrates more, in stretches of 20 s."""
     rng = np.random.default_rng(seed)
     t = np.arange(n) / 20
     is_rough = (t // 20).astype(int) % 2

@@ -117,7 +117,7 @@ def test_a_classifier_of_one_class_has_one_span_without_a_runner_up():
 
 
 def test_shares_of_the_training_count_once_not_in_every_window():
-    p = np.tile([0.7, 0.3], (10, 1))  # by a model trained with nine tenths of ice
+    p = np.tile([0.7, 0.3], (10, 1))  # by a model that saw ice nine times in ten
     start_s = np.arange(10.0)
     assert set(timeline_of(p, CLASSES, start_s, 1.0).labels) == {"ice"}
     made = timeline_of(p, CLASSES, start_s, 1.0, class_shares=[0.9, 0.1])

@@ -1,4 +1,4 @@
-"""FakeRunner: reruns with known noise and loss, for tests of decisions about them."""
+"""FakeRunner: reruns whose noise and loss are known, for what is decided on them."""
 
 import math
 import zlib
@@ -35,7 +35,7 @@ ARGUMENTS = {
 
 @dataclass
 class Effect:
-    """The effect of a change: a factor on the noise, and nats added to the loss."""
+    """What a change does: noise times a factor, losses higher by so many nats."""
 
     noise: float = 1.0
     raw: float = 0.0
@@ -45,8 +45,8 @@ class Effect:
 class FakeRunner:
     """White noise about a level; the effect of a rerun is looked up by its name.
 
-    scatter: standard deviation of the log noise of equal reruns, in addition to that of white
-    noise of their length; wobble: standard deviation of their level, in nats.
+    scatter: standard deviation of the log noise of equal reruns, beyond what white noise of their
+    length has; wobble: that of their level, in nats.
     """
 
     def __init__(
