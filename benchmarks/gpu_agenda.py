@@ -259,7 +259,7 @@ STAGES = {"build": build, "first": first, "second": second}
 
 
 def main():
-    """Run one stage; 1 if a step failed."""
+    """Run one stage; return 1 if a step failed."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# file of the package: (existing line, text inserted after it), or the text of a new file
+# file of the package: (line that is there, what is written after it), or the text of a new file
 ADDED = {
     "option": {
         "preprocessing/options.py": (

@@ -25,7 +25,7 @@ from scipy.signal import butter
 
 sys.path.insert(0, sys.argv.pop(1) if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else ".")
 
-from mutations import mutate_json  # which imports sensorseq, too
+from mutations import mutate_json  # imports sensorseq, too
 
 from sensorseq import SensorLSTMClassifier, _signal
 from sensorseq.errors import SensorseqError

@@ -93,7 +93,7 @@ class Evidence:
     facts : dict
         n_val, n_train, n_classes, majority_fraction and best_epoch of the classifier.
     record : TrainingRecord or None
-        Without snapshots.
+        The record without snapshots.
     fresh : dict of str to ndarray of shape (E,)
         `accuracy`, `balanced` accuracy, mean `probability` of the true class, `loss` in nats; and
         `counts` of the classes.

@@ -1,4 +1,4 @@
-"""`sensorseq diagnose`: a report from any log, and a gate on request."""
+"""`sensorseq diagnose`: any log in, a report out, and a gate where one is asked for."""
 
 import json
 import sys

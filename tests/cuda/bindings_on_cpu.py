@@ -1,4 +1,4 @@
-"""Run by test_bindings.py in a separate process, with the library of bindings_on_cpu.cpp."""
+"""Run by test_bindings.py in a process of its own, with the library of bindings_on_cpu.cpp."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ M, N, T, C, H, K = 2, 9, 5, 3, 6, 4
 
 
 def arguments(n_directions=2, *, shared_x=False, lengths=True, states=True, n_channels=C):
-    """Draw the arguments of a layer, in float32; the lengths include 0 and T."""
+    """Draw what a layer takes, in float32; the lengths include 0 and T."""
     D = n_directions
 
     def draw(*shape):
@@ -41,7 +41,7 @@ def head(pooling, n_directions):
 
 
 def project(a):
-    """Return the same layer with the input projected to the gates, the gates innermost."""
+    """Express the same layer by what the input sends into the gates, the gates innermost."""
     D = a["weight_hh"].shape[1]
     gates = torch.einsum("mntc,mdrc->mntdr", a["x"].expand(M, -1, -1, -1), a["weight_ih"])
     gates = (gates + a["bias"][:, None, None]).unflatten(-1, (4, H)).transpose(-1, -2)
@@ -50,12 +50,12 @@ def project(a):
 
 
 def unproject(grad):
-    """Reorder the gradients of projected gates like the rows of weight_ih: (M, N, T, D, 4H)."""
+    """Order the gradients of projected gates as weight_ih orders its rows: (M, N, T, D, 4H)."""
     return grad.unflatten(-1, (-1, H, 4)).transpose(-1, -2).flatten(-2)
 
 
 def exact(a):
-    """Return the same arguments in float64, with gradients enabled."""
+    """The same in float64, ready for gradients."""
     wide = {k: v.double() if v is not None and k != "lengths" else v for k, v in a.items()}
     for name, value in wide.items():
         if value is not None and name not in ("lengths", "recurrent_mask"):
@@ -72,8 +72,8 @@ def assert_close(ours, expected, what):
 def check_layer(n_directions, shared_x, lengths, states, projected, low_precision):
     a = arguments(n_directions, shared_x=shared_x, lengths=lengths, states=states)
     wide = exact(a)
-    call = project(a) if projected else a
-    hidden, h_n, c_n, saved = gpu.lstm(*call.values(), True, low_precision)
+    given = project(a) if projected else a
+    hidden, h_n, c_n, saved = gpu.lstm(*given.values(), True, low_precision)
     expected = reference.lstm(*wide.values())
     for name, ours, truth in zip(
         ("hidden", "h_n", "c_n"), (hidden, h_n, c_n), expected, strict=True
@@ -81,24 +81,24 @@ def check_layer(n_directions, shared_x, lengths, states, projected, low_precisio
         assert_close(ours, truth, name)
     assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 64)
     grads = [torch.randn_like(t) for t in (hidden, h_n, c_n)]
-    back = gpu.lstm_backward(*grads, *call.values(), saved, projected, low_precision)
+    back = gpu.lstm_backward(*grads, *given.values(), saved, projected, low_precision)
     names = [n for n in ("x", "weight_ih", "weight_hh", "bias", "h_0", "c_0") if a[n] is not None]
     truth = torch.autograd.grad(expected, [wide[n] for n in names], [g.double() for g in grads])
     check_gradients(dict(zip(names, truth, strict=True)), back, a, projected)
-    assert gpu.lstm(*call.values(), False, low_precision)[3].shape == (0,)
+    assert gpu.lstm(*given.values(), False, low_precision)[3].shape == (0,)
 
 
 def check_linear(n_directions, pooling, states, projected, low_precision):
     a, of_head = arguments(n_directions, states=states), head(pooling, n_directions)
-    layer = project(a) if projected else a
+    given = project(a) if projected else a
 
     def ordered(a, of_head):
-        x, lengths, w_ih, w_hh, bias, *states_and_mask = a.values()
-        return [x, lengths, w_ih, w_hh, bias, *of_head.values(), *states_and_mask]
+        x, lengths, w_ih, w_hh, bias, *rest = a.values()
+        return [x, lengths, w_ih, w_hh, bias, *of_head.values(), *rest]
 
     wide, wide_head = exact(a), exact(of_head)
     logits, h_n, c_n, pooled, saved = gpu.lstm_linear(
-        *ordered(layer, of_head), pooling, True, low_precision
+        *ordered(given, of_head), pooling, True, low_precision
     )
     expected = reference.lstm_linear(*ordered(wide, wide_head), pooling)
     for name, ours, truth in zip(
@@ -106,7 +106,7 @@ def check_linear(n_directions, pooling, states, projected, low_precision):
     ):
         assert_close(ours, truth, name)
     grads = [torch.randn_like(t) for t in (logits, h_n, c_n)]
-    call = ordered(layer, of_head)
+    call = ordered(given, of_head)
     del call[6]  # bias_out
     back = gpu.lstm_linear_backward(*grads, *call, pooled, saved, pooling, projected, low_precision)
     every = {**wide, **wide_head}
@@ -166,29 +166,29 @@ def check_errors():
         ({**project(a), "x": project(a)["x"][:1]}, "x holds 1 models; expected 2"),
     ]
     for changed, expected in cases:
-        message = sentence(gpu.lstm, *{**a, **changed}.values(), True)
-        assert expected in message, message
+        told = sentence(gpu.lstm, *{**a, **changed}.values(), True)
+        assert expected in told, told
     _, _, _, saved = gpu.lstm(*a.values(), True)
     grads = [torch.zeros(M, N, T, 2 * H), None, None]
-    message = sentence(gpu.lstm_backward, *grads, *a.values(), saved, True)
-    assert "on a GPU x has a gradient only where it is projected" in message, message
-    message = sentence(gpu.lstm_backward, *grads, *a.values(), saved[..., :1].contiguous(), False)
-    assert "saved has shape" in message, message
-    message = sentence(gpu.lstm_backward, *grads, *a.values(), saved, False, True)
-    assert "another saved than" in message, message
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, True)
+    assert "on a GPU x has a gradient only where it is projected" in told, told
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved[..., :1].contiguous(), False)
+    assert "saved has shape" in told, told
+    told = sentence(gpu.lstm_backward, *grads, *a.values(), saved, False, True)
+    assert "another saved than" in told, told
     gpu.fail_next(False)
-    message = sentence(gpu.lstm, *a.values(), True)
-    assert "a call of CUDA failed: the device is on fire." in message, message
+    told = sentence(gpu.lstm, *a.values(), True)
+    assert "a call of CUDA failed: the device is on fire." in told, told
     gpu.fail_next(True)
-    message = sentence(gpu.lstm, *a.values(), True)
-    assert message.startswith("sensorseq: this GPU cannot run clusters of as many blocks"), message
+    told = sentence(gpu.lstm, *a.values(), True)
+    assert told.startswith("sensorseq: this GPU cannot run clusters of as many blocks"), told
 
 
 def check_training():
     torch.set_num_threads(1)
 
     def trained(op, low_precision=False, changes=(), **options):
-        """Run training steps with an op; return its outputs."""
+        """Take steps by an op; return what it wrote."""
         seen = []
         trainer = EpochTrainer(
             Network(C, H, K, pooling="mean", **options.pop("network", {})),
@@ -212,7 +212,7 @@ def check_training():
             return op(*arguments)
 
         with unittest.mock.patch.object(torch.ops.sensorseq, "train_epoch", call):
-            outcome = trainer.run(
+            told = trainer.run(
                 torch.arange(2 * N).reshape(M, N) % N,
                 torch.tensor([[0, 4, 4, 9], [0, 2, 7, 9]]),
                 torch.tensor([0.1, 0.01, 0.02]),
@@ -220,7 +220,7 @@ def check_training():
                 margins=True,
             )
         state = (trainer.parameters, trainer.state, trainer.average, trainer.step_count)
-        return (*state, outcome.values, outcome.margins)
+        return (*state, told.values, told.margins)
 
     size = Network(C, H, K, pooling="mean").n_parameters
     on_cpu = torch.ops.sensorseq.train_epoch
@@ -239,17 +239,17 @@ def check_training():
         raise AssertionError("no error")
 
     two = Network(C, H, K, num_layers=2, pooling="mean").n_parameters
-    message = sentence(size=two, network={"num_layers": 2})
-    assert "no CUDA kernel of this build serves the shape" in message, message
-    message = sentence(changes=[(0, torch.zeros(1, N, T, C, dtype=torch.float64))])
-    assert "on a GPU x must be float32" in message, message
-    message = sentence(changes=[(4, torch.zeros(M, N, dtype=torch.int32))])
-    assert "rows has another dtype" in message, message
-    message = sentence(changes=[(15, torch.zeros(M, 2, 10, dtype=torch.float64))])
-    assert "statistics has shape" in message, message
+    told = sentence(size=two, network={"num_layers": 2})
+    assert "no CUDA kernel of this build serves the shape" in told, told
+    told = sentence(changes=[(0, torch.zeros(1, N, T, C, dtype=torch.float64))])
+    assert "on a GPU x must be float32" in told, told
+    told = sentence(changes=[(4, torch.zeros(M, N, dtype=torch.int32))])
+    assert "rows has another dtype" in told, told
+    told = sentence(changes=[(15, torch.zeros(M, 2, 10, dtype=torch.float64))])
+    assert "statistics has shape" in told, told
     gpu.fail_next(False)
-    message = sentence()
-    assert "a call of CUDA failed: the device is on fire." in message, message
+    told = sentence()
+    assert "a call of CUDA failed: the device is on fire." in told, told
     assert gpu.cuda_trains(16, 256, 1, 2, "none", False) == ""
     assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", False)
     assert "hidden_size" in gpu.cuda_trains(16, 257, 1, 2, "none", True)

@@ -57,7 +57,7 @@ int main() {
   Demand(Ready(kernels, 8, 128, 100000) == cudaSuccess, "a cluster that fits");
   Demand(n_loaded == 1 && n_asked == 1 && asked_ctas == 8, "its questions");
   Demand(mode == cudaStreamCaptureModeGlobal, "the thread's mode comes back");
-  Demand(Ready(kernels, 8, 128, 100000) == cudaSuccess && n_loaded == 1, "once for a device");
+  Demand(Ready(kernels, 8, 128, 100000) == cudaSuccess && n_loaded == 1, "loaded once per device");
   device = 1;
   n_clusters = 0;
   for (int times = 0; times < 2; ++times) {
@@ -65,8 +65,8 @@ int main() {
     Demand(status == Status::kNoCluster, "a device that is too small");
     Demand(std::strstr(StatusText(status), "cannot run clusters of as many blocks"), "its words");
   }
-  Demand(n_loaded == 2 && n_asked == 2, "which is asked once");
-  Demand(Ready(kernels + 1, 1, 128, 0) == cudaSuccess && n_asked == 2, "no cluster, no question");
+  Demand(n_loaded == 2 && n_asked == 2, "the device is queried once");
+  Demand(Ready(kernels + 1, 1, 128, 0) == cudaSuccess && n_asked == 2, "no cluster, no query");
   failure = cudaErrorMemoryAllocation;
   Demand(cuda::ToStatus(Ready(kernels + 2, 1, 128, 0)) == Status::kCudaError, "another error");
   Demand(mode == cudaStreamCaptureModeGlobal, "the mode comes back after an error, too");

@@ -55,7 +55,7 @@ def log_loss(model, X, y):
 
 
 def test_labels_that_the_model_expects_keep_it(model):
-    """Labels drawn from the model's own probabilities are uninformative: changes are rare."""
+    """Labels drawn from its own probabilities hold no information: a change is the exception."""
     X, _ = robot(60, 1)
     before = model.predict_proba(X)
     n_kept = 0
@@ -114,7 +114,7 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
-    """The changed weights predict the solution that was found for the windows."""
+    """What was solved among windows is what the changed weights predict."""
     few = adapting.read_few(model.model_, *robot(12, 1, shifted=True), None, None)
     changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))

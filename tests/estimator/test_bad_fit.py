@@ -1,4 +1,4 @@
-"""Bad input for either estimator: one clear error, or a warning, before any training."""
+"""Bad input that either estimator may meet: one clear error, or a warning, before any training."""
 
 import warnings
 

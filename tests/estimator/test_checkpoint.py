@@ -109,7 +109,7 @@ def test_it_is_the_lstm_alone_and_predicts(path):
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
     probabilities = kept.predict_proba(WAVES)
     assert load(path).predict_proba(WAVES).tobytes() == probabilities.tobytes()
-    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first fit
+    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first
     assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 

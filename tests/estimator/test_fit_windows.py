@@ -1,4 +1,4 @@
-"""The first two steps of a fit read, check and split its input."""
+"""The first two steps of a fit read, check and split what it is given."""
 
 from dataclasses import replace
 

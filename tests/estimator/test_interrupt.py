@@ -17,14 +17,14 @@ ENDLESS = 1_000_000  # epochs: only the interrupt can end it
 
 
 def interrupt_in_epoch(epoch, command):
-    """Run a command, press Ctrl-C when it reports that epoch; return its output."""
+    """Run a command, press Ctrl-C once when it says it is in that epoch; return what it says."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # in the background a shell makes the tests ignore Ctrl-C, and the child would, too
+        # a shell that runs tests in the background has them ignore Ctrl-C, and so would the child
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:

@@ -1,4 +1,4 @@
-"""The record of a run that a fit passes to its report, and a report in another process."""
+"""What a fit hands its report: the record of the run, and a report that outlives its process."""
 
 import json
 import pickle
@@ -78,12 +78,12 @@ def test_a_warm_start_has_the_record_of_its_own_fit():
     again = classifier.fit(X, Y).fluctuation_.record
     assert again is not first
     assert again.n_epochs == 5
-    # it begins with the kept weights of the other fit
+    # it begins where the other's kept weights ended
     assert again.fixed_loss[0] < first.fixed_loss[0]
 
 
 class TestReport:
-    """A report with a fact that is not in the history."""
+    """A report with something in it that no history tells."""
 
     @pytest.fixture
     def fitted(self):

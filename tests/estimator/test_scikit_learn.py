@@ -55,7 +55,7 @@ ONE = {"hidden_size": [2]}
 
 
 class Spy:
-    """Records the arguments of each method, and checks that they match each window."""
+    """Notes what arrived at which method, and that every window came with its own."""
 
     calls: ClassVar[list] = []
 
@@ -107,7 +107,7 @@ def classifier(**arguments):
 
 
 def arrived(method):
-    """Return the arguments of every call of a method."""
+    """What came with every call of a method."""
     found = {came for name, came in Spy.calls if name == method}
     assert found, f"{method} was never called"
     assert len(found) == 1, f"{method} was called with {found}"
@@ -237,7 +237,7 @@ def test_sample_weights_are_routed_when_they_are_asked_for(routing):
         cross_validate(classifier(), X, Y, cv=2, params=params)
 
 
-# Several jobs together give the same results as one.
+# What several make together is what they make alone.
 
 
 def test_soft_voting_is_the_mean_probability_and_hard_voting_the_majority():
@@ -260,7 +260,7 @@ def test_calibration_of_a_fitted_classifier_leaves_it_as_it_is():
     calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method="temperature").fit(X, Y)
     np.testing.assert_array_equal(fitted.predict_proba(X), before)
     ours, theirs = before.argmax(axis=1), calibrated.predict(X)
-    np.testing.assert_array_equal(ours, theirs)  # a temperature does not change the maximum
+    np.testing.assert_array_equal(ours, theirs)  # a temperature moves no maximum
 
 
 def test_thresholds_of_two_classes_can_be_tuned():

@@ -1,4 +1,4 @@
-"""A classifier of several sensors: a model per sensor, and weights for each pattern of sensors."""
+"""A classifier of several sensors: a model of each, and weights for each pattern of them."""
 
 import copy
 import json

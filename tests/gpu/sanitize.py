@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 os.environ["SENSORSEQ_CUDA_KERNELS"] = "1"
 
 import torch  # noqa: E402
-from layer_laws import VARIANTS, LayerProblem, dtype_of, torch_precision  # noqa: E402
+from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E402
 
 from sensorseq import ops  # noqa: E402
 from sensorseq.gpu_check import Case, make_cases  # noqa: E402
@@ -32,7 +32,7 @@ PRECISIONS = ("float32", "float16")  # the others run the same kernels
 
 
 def main():
-    """Run the selected calls."""
+    """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--limit", type=int, help="only the first calls")
@@ -56,7 +56,7 @@ def main():
 
 
 def first_failure(path):
-    """Return the first case that was wrong or died, or None without such a case."""
+    """Return the first case that was wrong or died, None if none did or none is known."""
     if path is None or not path.exists():
         return None
     for row in json.loads(path.read_text())["rows"].get("kernels", {"rows": []})["rows"]:
@@ -86,8 +86,8 @@ def run_case(case):
 
 
 def run_variant(variant, precision, head, device):
-    problem, dtype = LayerProblem(variant), dtype_of(precision)
-    # without a gradient of x, the kernels read x themselves; otherwise torch multiplies it first
+    problem, dtype = Problem(variant), dtype_of(precision)
+    # without a gradient of x, the kernels read it themselves; else torch multiplies it first
     changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
     with torch_precision(precision):
         problem.run(ops.lstm_linear if head else ops.lstm, device, dtype, head, **changes)

@@ -1,8 +1,8 @@
-"""Features that only a GPU has: graphs, streams, several devices, sizes beyond 2^31."""
+"""What only a GPU has: graphs, streams, several devices, sizes beyond 2^31."""
 
 import pytest
 import torch
-from layer_laws import LayerProblem, Variant, assert_same_bits, infer, torch_precision
+from layer_laws import Problem, Variant, assert_same_bits, infer, torch_precision
 from torch.nn.functional import cross_entropy
 
 from sensorseq import ops
@@ -75,8 +75,8 @@ def test_a_step_never_waits_for_the_device(gpu, n_channels):
 
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
 def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
-    problems = [LayerProblem(Variant(hidden_size, lengths="mixed"), seed) for seed in range(4)]
-    # x has no gradient, as below: with one, torch multiplies x, and other bits are right
+    problems = [Problem(Variant(hidden_size, lengths="mixed"), seed) for seed in range(4)]
+    # as below, where x has no gradient: with one, torch multiplies it, and other bits are right
     plain = [p.arguments(gpu, torch.float32, grad=False)["x"] for p in problems]
     wanted = [
         p.run(ops.lstm_linear, gpu, torch.float32, x=x)
@@ -107,7 +107,7 @@ def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
 
 
 def test_the_current_device_stays_and_the_inputs_device_computes(gpu):
-    problem = LayerProblem(Variant(64))
+    problem = Problem(Variant(64))
     before = torch.cuda.current_device()
     wanted = infer(problem, gpu, torch.float32)
     assert torch.cuda.current_device() == before
@@ -121,7 +121,7 @@ def test_the_current_device_stays_and_the_inputs_device_computes(gpu):
 
 
 def test_a_length_out_of_range_makes_its_row_nan_and_no_other(gpu):
-    problem = LayerProblem(Variant(64, lengths="mixed", pooling="mean"))
+    problem = Problem(Variant(64, lengths="mixed", pooling="mean"))
     clean = infer(problem, gpu, torch.float32)[0]
     problem.lengths[[3, 11]] = torch.tensor([-1, problem.variant.n_timesteps + 1])
     found = infer(problem, gpu, torch.float32)[0]
@@ -133,7 +133,7 @@ def test_a_length_out_of_range_makes_its_row_nan_and_no_other(gpu):
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_a_huge_weight_gives_nan_or_what_is_right_and_spoils_no_other_model(gpu, precision):
-    problem = LayerProblem(Variant(64, n_models=3))
+    problem = Problem(Variant(64, n_models=3))
     with torch_precision(precision):
         clean = infer(problem, gpu, torch.float32)[0]
         problem.leaves["weight_hh"][1, 0, 5, 7] = 1e30
@@ -160,7 +160,7 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
     needs_memory(40)
     n_windows, n_timesteps, hidden_size = 8200, 1025, 256
     assert n_windows * n_timesteps * hidden_size > 2**31
-    problem = LayerProblem(Variant(hidden_size, 1, n_windows=8, n_timesteps=n_timesteps))
+    problem = Problem(Variant(hidden_size, 1, n_windows=8, n_timesteps=n_timesteps))
     given = problem.arguments(gpu, torch.float32, grad=False)
     weights = {name: given[name] for name in ("weight_ih", "weight_hh", "bias")}
     x = torch.randn(1, n_windows, n_timesteps, 1, device=gpu)
@@ -173,7 +173,7 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
 
 
 def test_more_than_2_to_the_31_saved_values(gpu):
-    needs_memory(40)  # twice the saved state: the gates' gradients have separate memory
+    needs_memory(40)  # twice what is saved: the gates' gradients have a place of their own
     n_windows, n_timesteps, hidden_size = 8192, 350, 256
     assert n_windows // 8 * n_timesteps * 4 * 12 * hidden_size > 2**32
     torch.manual_seed(5)

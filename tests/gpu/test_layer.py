@@ -16,8 +16,8 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
-HIDDEN_SIZES = (5, 50, 100, 223, 256)  # no bits are guaranteed for larger layers, which torch runs
-# On the CPU, whose kernels have separate tests, a few variants, so that the checks run everywhere.
+HIDDEN_SIZES = (5, 50, 100, 223, 256)  # of larger layers, which torch runs, no bits are promised
+# On the CPU, whose kernels have tests of their own, a few, so that the checks are run everywhere.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
     for index, variant in enumerate(VARIANTS)
@@ -95,7 +95,7 @@ def test_arguments_need_not_be_dense(place, hidden_size):
 @pytest.mark.parametrize("n_timesteps", [0, 1])
 def test_empty_and_small_batches_are_the_references(device, n_windows, n_timesteps):
     variant = Variant(32, 3, 2, 2, "mean", None, True, False, n_windows, n_timesteps)
-    problem = layer_laws.LayerProblem(variant)
+    problem = layer_laws.Problem(variant)
     with torch_precision("float32"):
         found = layer_laws.infer(problem, device, torch.float32)
         wanted = reference.lstm_linear(
@@ -127,7 +127,7 @@ def test_the_module_is_itself_in_double(device, bidirectional, head_norm):
 
 
 def test_a_second_backward_pass_gives_the_same_gradients(device):
-    problem = layer_laws.LayerProblem(Variant(32, 3, 1, 1, "mean", "mixed"))
+    problem = layer_laws.Problem(Variant(32, 3, 1, 1, "mean", "mixed"))
     given = problem.arguments(device, torch.float32)
     logits, _, _ = ops.lstm_linear(**given, pooling="mean")
     leaves = [given[name] for name in problem.leaves]
@@ -138,9 +138,7 @@ def test_a_second_backward_pass_gives_the_same_gradients(device):
 
 
 def test_second_derivatives_are_the_references(device):
-    problem = layer_laws.LayerProblem(
-        Variant(5, 2, 1, 1, "mean", "mixed", n_windows=3, n_timesteps=4)
-    )
+    problem = layer_laws.Problem(Variant(5, 2, 1, 1, "mean", "mixed", n_windows=3, n_timesteps=4))
 
     def penalty(function, place, dtype):
         given = problem.arguments(place, dtype)
@@ -169,7 +167,7 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
         theirs = linear(lstm(x)[0].double().mean(1).float())
         states = lstm.double()(x.double())[0]
         exact = linear.double()(states.mean(1))
-        # a sequential sum of this many terms in float32 has a considerable error
+        # a sum of so many terms in float32, one after the other, has an error of its own
         summed = np.add.accumulate(states.float().numpy(), axis=1)[:, -1] / np.float32(n_timesteps)
         in_sequence = linear(torch.from_numpy(summed).double())
         ours = module.to(device)(x.to(device))
@@ -185,14 +183,14 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
 
 
 def last_hidden(lstm, x):
-    """Return the last hidden state, even if oneDNN has no bfloat16 LSTM on this processor."""
+    """What torch's LSTM ends with; on some processors oneDNN has none in bfloat16."""
     try:
         return lstm(x)[1][0][-1]
     except RuntimeError as error:
         if "primitive" not in str(error):
             raise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about flags that are set together with it
+        warnings.simplefilter("ignore")  # of flags that are set along with it
         with torch.backends.mkldnn.flags(enabled=False):
             return lstm(x)[1][0][-1]
 

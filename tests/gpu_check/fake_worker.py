@@ -1,6 +1,6 @@
-"""Replaces sensorseq.gpu_check.worker: returns the values in a folder, or misbehaves.
+"""Stands in for sensorseq.gpu_check.worker: gives the values left in a folder, or does mischief.
 
-fake_worker.py VALUES MISCHIEF CASE: at the case of that name, it misbehaves as MISCHIEF specifies.
+fake_worker.py VALUES MISCHIEF CASE: at the case of that name, it does what MISCHIEF says.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def say(**fields):
-    print(f"\n{json.dumps(fields)}", flush=True)  # after any output of a library on this line
+    print(f"\n{json.dumps(fields)}", flush=True)  # whatever a library left on this line
 
 
 def garbage():

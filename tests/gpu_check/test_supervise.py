@@ -1,4 +1,4 @@
-"""Workers that are right, wrong, silent, or die; the worker here is a fake."""
+"""What becomes of workers that do right, wrong, nothing, or die; the worker here is a stand-in."""
 
 import re
 import sys
@@ -68,7 +68,7 @@ LONG = [case._replace(n_timesteps=6) for case in CASES]
 
 @pytest.fixture(scope="module")
 def results(values):
-    """The outcome of each misbehavior; they run in parallel, since most of the time is waiting."""
+    """What each mischief leads to; most of the time is spent in waiting, so all wait at once."""
     for case in LONG:
         name = f"{case.precision}-{case.padded_hidden}"
         (values / f"{name}-6.npz").write_bytes((values / f"{name}-5.npz").read_bytes())
@@ -116,7 +116,7 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
     cases = make_cases()
     assert {case.kernel for case in cases} == ALL_KERNELS
     order = [(case.n_timesteps, case.padded_hidden, case.precision) for case in cases]
-    assert order == sorted(order)  # fp16 uses fewer CTAs than fp16x3
+    assert order == sorted(order)  # fp16 takes fewer CTAs than fp16x3
     sizes = {(case.padded_hidden, case.hidden_size) for case in cases}
     assert {(256, 253), (256, 256), (64, 61), (64, 64)} <= sizes
 

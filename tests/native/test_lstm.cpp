@@ -292,14 +292,14 @@ void CheckNan(const std::string& isa, int64_t lanes) {
       const double value = static_cast<double>(out.pooled.data()[i]);
       const bool ok = i / P == 1 ? std::isnan(value)
                                  : std::fabs(value - expected.pooled[i]) <= Tolerance<Real>();
-      Check(ok, isa + " pooled[" + std::to_string(i) + "] beside a NaN");
+      Check(ok, isa + " pooled[" + std::to_string(i) + "] next to a NaN");
     }
     for (int64_t i = 0; i < shape.n_windows * shape.n_timesteps * shape.n_channels; ++i) {
       const double value = static_cast<double>(out.grad_x.data()[i]);
       const bool ok = i / (shape.n_timesteps * shape.n_channels) == 1
                           ? std::isnan(value)
                           : std::fabs(value - expected.grad_x[i]) <= 10 * Tolerance<Real>();
-      Check(ok, isa + " grad_x[" + std::to_string(i) + "] beside a NaN");
+      Check(ok, isa + " grad_x[" + std::to_string(i) + "] next to a NaN");
     }
   }
 }
@@ -397,7 +397,7 @@ void CheckPackedHeader() {
       args.packed = packed.data;
       return lstm_forward(args);
     };
-    Check(With(shape) == Status::kOk, name + "what was packed is accepted");
+    Check(With(shape) == Status::kOk, name + "packed weights are accepted");
     for (int64_t LstmShape::* size : {&LstmShape::n_models, &LstmShape::n_directions,
                                       &LstmShape::n_channels, &LstmShape::hidden_size}) {
       LstmShape other = shape;
@@ -418,7 +418,7 @@ void CheckPackedHeader() {
     }
     setenv("SENSORSEQ_CPU_ISA", table.rows[i]->name, 1);
     static_cast<char*>(packed.data)[0] ^= 1;
-    Check(With(shape) == Status::kNotPacked, name + "what was never packed is refused");
+    Check(With(shape) == Status::kNotPacked, name + "weights that were never packed are refused");
     shape.hidden_size = 0;
     Check(lstm_pack(shape, in, packed.data) == Status::kInvalidShape, name + "no sizes, no pack");
     shape.hidden_size = 4;

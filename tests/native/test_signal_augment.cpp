@@ -69,8 +69,8 @@ void CheckWindows(int64_t N, int64_t T, int64_t C, int64_t K, int64_t m) {
     }
   }
   Exact<float> whole(values), threaded(values);
-  Check(Augment(how, windows, 1, whole.data()) == -1, "no valid value is not finite");
-  Check(Augment(how, windows, 4, threaded.data()) == -1, "nor on threads");
+  Check(Augment(how, windows, 1, whole.data()) == -1, "every valid value is finite");
+  Check(Augment(how, windows, 4, threaded.data()) == -1, "every valid value is finite, on threads");
   for (int64_t n = 0; n < N; ++n) {
     Exact<float> alone(Array(values.begin() + n * T * C, values.begin() + (n + 1) * T * C));
     AugmentWindows one = {1,

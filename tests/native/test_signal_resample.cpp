@@ -134,8 +134,8 @@ std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_
     const int64_t before = g_allocations;
     write(part.or_null(true));
     const bool allocates = g_allocations != before;  // before the message is made
-    Check(!allocates, "a filter that is made allocates");
-    Check(part.sentinel_intact(), "what lies before the outputs is written");
+    Check(!allocates, "a filter does not allocate after it is made");
+    Check(part.sentinel_intact(), "memory before the outputs is not written");
     y.insert(y.end(), part.data(), part.data() + part.size());
   };
   for (int64_t start = 0; start < c.n_samples;) {
@@ -274,7 +274,7 @@ int main(int argc, char** argv) {
   ForEachIsa([&](const Kernels& kernels, int64_t) {
     Status status = Status::kOk;
     const SignalKernels* active = AllSignalKernels().Active(&status);
-    Check(active != nullptr && std::string(active->name) == kernels.name, "another one is active");
+    Check(active != nullptr && std::string(active->name) == kernels.name, "another is active");
     if (has_threads) {
       CheckThreads();
     } else {

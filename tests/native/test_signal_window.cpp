@@ -105,7 +105,7 @@ void CheckMap(int64_t N, int64_t T, int64_t C, Lengths kind, Map map) {
     }
   }
   Check(same, name + ": each value is its own, rounded once");
-  Check(out.sentinel_intact() && values.sentinel_intact(), name + ": writes its output alone");
+  Check(out.sentinel_intact() && values.sentinel_intact(), name + ": writes only its output");
 }
 
 void CheckMaps() {
@@ -154,7 +154,7 @@ void CheckWhatIsNotFinite() {
         const int64_t expected = read ? at : -1;
         const bool overflows = std::isfinite(bad);
         Check(found.given == (overflows ? -1 : expected), "NaN and infinity are found");
-        Check(found.overflown == (overflows ? expected : -1), "what leaves float is found");
+        Check(found.overflown == (overflows ? expected : -1), "values beyond float are found");
       }
     }
   }
@@ -170,9 +170,9 @@ void CheckFit() {
   };
   Check(fits(0, 4) && fits(6, 4) && fits(10, 0) && fits(7, 3), "windows inside fit");
   Check(!fits(-1, 4) && !fits(7, 4) && !fits(0, 5) && !fits(0, -1) && !fits(11, 0),
-        "windows outside do not");
+        "windows outside do not fit");
   constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
-  Check(!fits(kHuge, 4) && !fits(0, kHuge) && !fits(-kHuge - 1, 4), "nor do absurd ones");
+  Check(!fits(kHuge, 4) && !fits(0, kHuge) && !fits(-kHuge - 1, 4), "absurd windows do not fit");
 }
 
 struct Summary {
@@ -310,7 +310,7 @@ void CheckForced() {
   Check(table.Active(&status) == nullptr && status == Status::kIsaNotSupported,
         "another processor's is not supported");
   unsetenv("SENSORSEQ_CPU_ISA");
-  Check(table.Active(&status) != nullptr && status == Status::kOk, "else the best serves");
+  Check(table.Active(&status) != nullptr && status == Status::kOk, "otherwise the best one serves");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-"""accelerate changes only the implementation of a model."""
+"""accelerate changes who computes a model, and nothing else about it."""
 
 import copy
 import io
@@ -15,7 +15,7 @@ from sensorseq.nn import LSTM, FoundLSTM, accelerate, find_lstms
 
 
 class Tagger(nn.Module):
-    """A typical user's model: an LSTM over packed sequences and a second one."""
+    """What models in the wild look like: an LSTM over packed sequences, one more beside it."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""LSTM behaves like torch.nn.LSTM with another engine."""
+"""LSTM is torch.nn.LSTM with another engine."""
 
 from unittest import mock
 
@@ -38,7 +38,7 @@ def run(module, layout, tensors, seed=0):
 
 
 def natively(module, *arguments, **options):
-    """Call `run`, and check that torch's own implementation is not called."""
+    """`run`, and torch's own implementation is not called."""
     with mock.patch.object(nn.LSTM, "forward", side_effect=AssertionError("fell back to torch")):
         return run(module, *arguments, **options)
 
@@ -172,7 +172,7 @@ def test_an_empty_batch_is_what_torch_makes_of_it():
 
 
 def hidden_or_error(module, x):
-    """The output or error of a module; without oneDNN's, torch has no LSTM in bfloat16."""
+    """What a module says; on some processors oneDNN has no LSTM in bfloat16, nor torch then."""
     try:
         return module(x)[0]
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""A stream of any pieces has the outputs of the module on the whole sequence."""
+"""A stream, whatever the pieces, says what the module says of the whole."""
 
 import copy
 import pickle
@@ -99,7 +99,7 @@ def test_the_state_is_the_modules_and_one_can_go_on_from_it(num_layers):
     for ours, theirs in zip(stream.state, expected, strict=True):
         assert torch.equal(ours, theirs)
     for part in stream.state:
-        part.fill_(torch.nan)  # copies: the stream's own state is not changed
+        part.fill_(torch.nan)  # copies: the stream's own is not touched
     other = module.stream(3)
     other(y)
     other.state = stream.state

@@ -1,4 +1,4 @@
-"""The choice of an implementation: as a table, from torch's settings, and in traced code."""
+"""Who serves what: the choice as a table, what it reads from torch, and that it can be traced."""
 
 import re
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_the_limits_are_those_of_the_kernels():
     header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
-        return  # the rest asks the built kernels
+        return  # the kernels themselves have the last word where there are some
     for precision in PRECISIONS:
         for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
@@ -134,7 +134,7 @@ def test_tf32_is_read_whichever_way_it_was_set(torch_settings, allowed):
     torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer
     assert choice.allows_tf32() == allowed
     with pytest.raises(RuntimeError, match="mix of the legacy and new"):
-        _ = torch_settings.cudnn.allow_tf32  # reading must not call this
+        _ = torch_settings.cudnn.allow_tf32  # what reading must not go through
     torch_settings.cudnn.rnn.fp32_precision = "none"  # inherits
     torch_settings.cudnn.fp32_precision = "tf32" if allowed else "ieee"
     assert choice.allows_tf32() == allowed
@@ -316,7 +316,7 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
             dual = torch.autograd.forward_ad.make_dual(at, tangent)
             with pytest.raises(ArgumentError, match=r"jvp.*reference"):
                 function(dual)
-            function(at)  # allowed without a derivative
+            function(at)  # without a derivative, nothing is in the way
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch

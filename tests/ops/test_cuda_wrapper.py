@@ -1,7 +1,7 @@
-"""The Python code around the CUDA kernels, with fake kernels that keep the contract on the CPU.
+"""What stands around the CUDA kernels in Python, on kernels that keep their contract on the CPU.
 
-The fakes accept exactly the arguments that csrc/lstm_linear_cuda.h describes, compute by the
-reference, and overwrite the saved state like the kernels.
+The stand-ins take the arguments that csrc/lstm_linear_cuda.h describes and nothing else, compute by
+the reference, and write over the saved state as the kernels do.
 """
 
 import concurrent.futures
@@ -24,7 +24,7 @@ FRESH = 1.0
 
 
 class StandIns:
-    """Replace the four ops on the CPU by fakes of the GPU's, and count the calls."""
+    """The four ops on the CPU as they are on a GPU; counts the calls."""
 
     def __init__(self):
         self.calls = []
@@ -88,7 +88,7 @@ class StandIns:
         *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
-        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out, which it does not need
+        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out, which it need not know
         of_call = (pooling,), grads, saved, needs_grad_x, low_precision
         return self.backward(reference.lstm_linear, inputs, *of_call)
 
@@ -129,7 +129,7 @@ def kernels(monkeypatch):
 
 
 def _with_default(name, function):
-    """torch omits a last argument with its default value."""
+    """torch leaves out a last argument that has its default."""
     n_arguments = len(getattr(torch.ops.sensorseq, name).default._schema.arguments)
     return lambda *given: function(*given, *(False,) * (n_arguments - len(given)))
 

@@ -39,7 +39,7 @@ def draw_arguments(
     mask=False,
     seed=0,
 ):
-    """Random arguments in double precision, with shared or separate arrays of the models."""
+    """Random arguments in double precision; what models may share is shared or not."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -67,7 +67,7 @@ def draw_arguments(
 
 
 def leaves_of(arguments, dtype):
-    """Cast to a precision; differentiable arguments require their gradients."""
+    """Cast to a precision; what can be differentiated asks for its gradient."""
     return {
         name: value.detach().to(dtype, copy=True).requires_grad_(name in DIFFERENTIABLE)
         if isinstance(value, torch.Tensor) and value.is_floating_point()
@@ -225,7 +225,7 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa):
     assert_same_bits(run(arguments), run(dirty))
 
 
-# Precomputed gradients in autograd
+# What autograd does with gradients that are ready
 
 
 def test_the_gradient_of_a_multiple_is_the_multiple_of_the_gradient():

@@ -1,4 +1,4 @@
-"""The reference agrees with torch.nn.LSTM and torch.nn.Linear in float64."""
+"""The reference is tied to torch.nn.LSTM and torch.nn.Linear, in float64."""
 
 import pytest
 import torch

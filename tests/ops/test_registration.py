@@ -1,4 +1,4 @@
-"""The registration of the ops: schemas, fake kernels, gradients, compile, autocast, linking."""
+"""The ops as torch sees them: schemas, fake kernels, gradients, compile, autocast, linking."""
 
 import subprocess
 
@@ -31,14 +31,14 @@ WITHOUT_TRACING = ("test_schema", "test_autograd_registration", "test_faketensor
 
 
 def check(op, call, requires_grad):
-    """Run torch's check of an op; without gradients, omit only the slow tracing."""
+    """Run torch's check of an op; of calls without gradients all but the slow tracing."""
     chosen = {} if requires_grad else {"test_utils": WITHOUT_TRACING}
     torch.library.opcheck(op, call, **chosen)
 
 
 @pytest.mark.parametrize(("requires_grad", "states"), [(True, True), (False, False)])
 def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
-    # whole rows: the saved state of shorter ones has undefined parts, like torch.empty
+    # whole rows: what is saved for shorter ones has undefined parts, as torch.empty has
     lengths = (4, 4, 4) if states else None
     a = arguments(requires_grad=requires_grad, states=states, lengths=lengths)
     call = [a["x"], a["lengths"], *a["weights"], *a["head"]("meanmax"), *a["states"]]

@@ -1,4 +1,4 @@
-"""The ops of a stream: schemas, fake kernels, and packed weights of other sizes."""
+"""The ops of a stream: schemas, fake kernels, and packed weights that are not theirs."""
 
 import pytest
 import torch

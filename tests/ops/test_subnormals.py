@@ -1,4 +1,4 @@
-"""Subnormal numbers: zero in float32, kept in float64; the caller's mode is restored."""
+"""Subnormal numbers: zero in float32, kept in float64, and the caller's thread left as it was."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def flushes(request, _threads):
 
 
 def modes():
-    """Return numpy's results for subnormal numbers in both precisions, and torch's per thread."""
+    """What numpy gets from subnormal numbers in both precisions, and each of torch's threads."""
     return (
         float(np.float64(1e-310) * np.float64(1.0)),
         float(np.float32(1e-40) * np.float32(1.0)),
@@ -46,7 +46,7 @@ def modes():
 
 
 def make_problem(dtype, n_timesteps=200, n_windows=13, hidden_size=9, n_channels=2, seed=0):
-    """torch's initial weights: after about 150 steps the gradients are subnormal."""
+    """torch's first weights: after some 150 steps the gradients are below the normal numbers."""
     torch.manual_seed(seed)
     lstm = nn.LSTM(n_channels, hidden_size, batch_first=True, dtype=dtype)
     linear = nn.Linear(hidden_size, 3, dtype=dtype)
@@ -162,8 +162,8 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
 
 
 def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa):
-    # over 64 times 16 seeds the mean errors of the arrays are 0.3 to 0.6 of the allowed ones, and
-    # 1 is at least 5 standard deviations away for each array
+    # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of what is allowed on average, and
+    # 1 is at least 5 standard deviations away for each of them
     pairs = []
     for seed in range(16):
         lstm, linear, x, y = make_problem(torch.float32, 500, seed=seed)

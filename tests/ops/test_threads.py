@@ -1,4 +1,4 @@
-"""Threads of the native core: the same bits for any number, several callers, and after a fork."""
+"""Threads of the native core: the same bits however many, for several callers, and after a fork."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def _same_number_afterwards():
 
 @pytest.fixture
 def work():
-    """A deterministic function: the results of the operators and the epoch engine."""
+    """A function without chance in it: what the operators and the epoch engine return."""
     return make_work()
 
 

@@ -1,4 +1,4 @@
-"""Filters designed with numpy against scipy's."""
+"""Filters designed with numpy against those of scipy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The provenance of windows is read in one place."""
+"""What windows record of how they were made is read in one place."""
 
 import numpy as np
 

@@ -47,7 +47,7 @@ LAYOUTS = {
     "drive_{s}_{r}": "drive_{sensor}_{recording}.*",
     "log_{r}_{s}_raw": "log_{recording}_{sensor}_raw.*",
     "session/{s}_{r}": "{sensor}_{recording}.*",
-    "{s}{r}": None,  # no pattern distinguishes these
+    "{s}{r}": None,  # no pattern tells these apart
 }
 SENSORS = {
     "words": ("Accelerometer", "Gyroscope"),

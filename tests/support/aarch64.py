@@ -72,7 +72,7 @@ def _made(folder, root):
 
 
 class Aarch64:
-    """Runs Python programs for aarch64 that see a wheel and numpy."""
+    """Runs Python programs for aarch64 with access to a wheel and numpy."""
 
     def __init__(self, folder, wheel):
         self._emulator = find_emulator()

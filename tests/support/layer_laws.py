@@ -104,7 +104,7 @@ def dtype_of(precision):
     return torch.float32 if precision == "tf32" else getattr(torch, precision)
 
 
-class LayerProblem:
+class Problem:
     """Random arguments of a variant in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
@@ -259,7 +259,7 @@ def exact_runs(variant, head, given):
     """Return problems of a variant and their float64 results; more problems if they are small."""
     values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
     n_seeds = max(2, min(16, 4096 // values))
-    problems = [LayerProblem(variant, seed, given=given) for seed in range(n_seeds)]
+    problems = [Problem(variant, seed, given=given) for seed in range(n_seeds)]
     function = reference.lstm_linear if head else reference.lstm
     return [(problem, problem.run(function, "cpu", torch.float64, head)) for problem in problems]
 
@@ -333,7 +333,7 @@ def infer(problem, device, dtype, rows=slice(None), models=slice(None), **change
 
 def check_same_bits_twice(device, variant, precision):
     with torch_precision(precision):
-        problem, dtype = LayerProblem(variant), dtype_of(precision)
+        problem, dtype = Problem(variant), dtype_of(precision)
         first, second = (problem.run(ops.lstm_linear, device, dtype) for _ in range(2))
     assert_same_bits(first, second)
 
@@ -341,7 +341,7 @@ def check_same_bits_twice(device, variant, precision):
 def check_batch_invariance(device, variant, precision):
     """Check that a row has the same bits alone, in a part of the batch and in the whole batch."""
     with torch_precision(precision):
-        problem, dtype = LayerProblem(variant), dtype_of(precision)
+        problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
         for rows in (slice(0, 1), slice(3, 4), slice(5, 14), slice(9, None)):
             part = infer(problem, device, dtype, rows=rows)
@@ -351,7 +351,7 @@ def check_batch_invariance(device, variant, precision):
 def check_model_invariance(device, variant, precision):
     """Check that a model has the same bits alone and together with others."""
     with torch_precision(precision):
-        problem, dtype = LayerProblem(variant), dtype_of(precision)
+        problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
         for model in range(variant.n_models):
             models = slice(model, model + 1)
@@ -364,7 +364,7 @@ def check_chunks(device, variant, precision):
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):
-        problem, dtype = LayerProblem(variant), dtype_of(precision)
+        problem, dtype = Problem(variant), dtype_of(precision)
         x = problem.arguments(device, dtype, grad=False)["x"]
         whole = infer(problem, device, dtype)
         for cuts in ([1], [variant.n_timesteps // 2], [2, 3, 11]):
@@ -379,7 +379,7 @@ def check_beyond_lengths(device, variant, precision):
     """Check that NaN beyond the lengths changes no bit of outputs and gradients."""
     assert variant.lengths == "mixed"
     with torch_precision(precision):
-        problem, dtype = LayerProblem(variant), dtype_of(precision)
+        problem, dtype = Problem(variant), dtype_of(precision)
         clean = problem.run(ops.lstm_linear, device, dtype)
         for row, length in enumerate(problem.lengths.tolist()):
             problem.leaves["x"][:, row, length:] = torch.nan
@@ -390,7 +390,7 @@ def check_beyond_lengths(device, variant, precision):
 def check_not_contiguous(device, variant, precision):
     """Check that transposed, sliced and expanded arguments give the bits of dense ones."""
     with torch_precision(precision):
-        problem, dtype = LayerProblem(variant), dtype_of(precision)
+        problem, dtype = Problem(variant), dtype_of(precision)
         dense = infer(problem, device, dtype)
         arguments = problem.arguments(device, dtype, grad=False)
 

@@ -98,7 +98,7 @@ def test_the_first_value_that_is_not_finite_is_named():
 
 
 def smooth(shape, axis):
-    """Return noise that is cumulated along an axis."""
+    """Return noise that is summed up along an axis."""
     return np.random.default_rng(0).normal(size=shape).cumsum(axis=axis)
 
 

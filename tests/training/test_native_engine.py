@@ -1,4 +1,4 @@
-"""The native engine follows the autograd engine's trajectory with each option, over 18 steps."""
+"""The native engine takes the autograd engine's trajectory, option by option, over 18 steps."""
 
 from dataclasses import replace
 
@@ -133,7 +133,7 @@ def assert_same_trajectory(network, data, **options):
             values, wanted[name], rtol=1e-9, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
         )
     moved = [(a - b).abs().max() for a, b in zip(first, ours.parameters(), strict=True)]
-    assert min(moved) > 1e-4  # constant weights would agree with anything
+    assert min(moved) > 1e-4  # a trajectory that stands still would agree with anything
 
 
 @pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -192,7 +192,7 @@ def test_in_single_precision_the_error_is_within_the_budget(name):
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # not with an average: the module then contains the average, which is no starting point
+    # not with an average: the module then holds the average, which is no starting point
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 

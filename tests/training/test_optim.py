@@ -147,7 +147,7 @@ def test_optimizers_are_torchs(optimizer, params, theirs):
 
 
 def steps_of(gradients, start=0.0, **arguments):
-    """Return the change of a float64 weight by each of the gradients."""
+    """Return by how much each of the gradients moves a weight of float64."""
     weight = nn.Parameter(torch.full(gradients.shape[1:], start, dtype=torch.float64))
     optimizer = make_optimizer([weight], TrainingConfig(n_outputs=2, **arguments))
     steps = []

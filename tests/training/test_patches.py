@@ -131,7 +131,7 @@ def test_bands_hold_every_frequency_once(size):
 def test_the_power_of_white_noise_is_its_variance():
     noise = np.random.default_rng(0).normal(size=(400, 250, 1)) * 3
     found, _ = Patch(50).apply(noise, None)
-    power = np.exp(found[:, :, 5:]).mean((0, 1))  # removing the mean reduces the lowest band
+    power = np.exp(found[:, :, 5:]).mean((0, 1))  # the mean takes from the lowest band
     np.testing.assert_allclose(power, 9, rtol=0.03)
 
 
@@ -216,7 +216,7 @@ def test_no_windows_have_no_steps(lengths):
 
 
 def test_windows_that_change_in_each_epoch_become_patches_too():
-    # without changes, as if they did not
+    # with nothing to change them, as if they did not
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
@@ -247,14 +247,14 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # with the scale for which its weights were learned
+    assert clf.fit(2 * X, Y).patch_ is first  # with the scale that its weights were learned for
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
     clf = plain_classifier(
         patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
     ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses data other than those of the fit
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses other data than those of the fit
     assert report.probes is not None
 
 

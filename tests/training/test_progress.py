@@ -132,7 +132,7 @@ def test_what_fails_before_anything_is_shown_says_nothing():
 
 
 class StandIn(types.ModuleType):
-    """The used part of IPython, with the kernel of a notebook or none."""
+    """The part of IPython that is called, with the kernel of a notebook or none."""
 
     def __init__(self, has_kernel):
         super().__init__("IPython")

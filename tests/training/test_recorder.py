@@ -1,4 +1,4 @@
-"""A recorder's values are right with both engines, and it changes no result."""
+"""What a recorder notes is what happened, by both engines alike, and it changes nothing."""
 
 import copy
 import math
@@ -153,7 +153,7 @@ def reference_outputs(module, data):
 
 
 class KeepOutputs:
-    """Compute the expected values of a record after each epoch by other means."""
+    """Note by other means what a record should hold after each epoch."""
 
     def __init__(self, data):
         self.data, self.outputs, self.weights = data, [], []
@@ -197,7 +197,7 @@ def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
 
 
 def test_the_statistics_of_a_step_are_those_of_its_windows():
-    """With a full batch and no dropout, the first step follows from the initial weights."""
+    """A full batch without dropout: the first step is that of the first weights."""
     record = record_of(batch_size=None, weight=True, label_smoothing=0.1)
     given = make_data(N_TRAIN, 1, torch.float64, weight=True)
     torch.manual_seed(0)
@@ -288,7 +288,7 @@ def same(one, other):
 
 
 class OfTorch(torch.nn.Module):
-    """A network of torch's own modules, with masks from torch's generator."""
+    """A network of torch's own parts, whose masks come from torch's generator."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A table of samples passed as windows is refused; windows and scikit-learn's tables are not."""
+"""A table of samples given as windows is refused; windows and scikit-learn's tables never are."""
 
 import numpy as np
 import pandas as pd

@@ -335,7 +335,7 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
     class Failing:
-        """Raise in one hook from the third call on; count the ends of fits."""
+        """Raise in one hook, from the third call on; count the ends."""
 
         n_calls = n_ended = 0
 

@@ -16,7 +16,7 @@ N_RECORDINGS = 8
 
 
 def told(windows, **scale):
-    """The windows with the configuration of a pipeline."""
+    """The windows with a configuration, as a pipeline writes it."""
     return replace(windows, provenance={"configuration": {"scale": scale}})
 
 
@@ -101,6 +101,6 @@ def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows,
     for classifier, X in ((whole, train.X), (cropped, train.X[:, :10])):
         np.testing.assert_array_equal(classifier.scaler_.channel_scale, fit_scaler(X).channel_scale)
     rated = rated_scaler([20.0, 2.0], 2)
-    write_windows(path, given, scaler=rated.to_dict())  # not learned from data
+    write_windows(path, given, scaler=rated.to_dict())  # it was not learned from any step
     cropped = small(scale="physical", max_timesteps=10).fit(path)
     np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])

@@ -332,7 +332,7 @@ class Cluster {
       for (int warp = 0; warp < n_warps_; ++warp) {
         const auto reader = static_cast<size_t>(message.cta * n_warps_ + warp);
         if (word.reads[static_cast<size_t>(warp)].at > message.clock->done[reader]) {
-          throw Fault("a message overwrites what a warp may still read");
+          throw Fault("a message overwrites data that a warp may still read");
         }
       }
       word.writer = message.component;

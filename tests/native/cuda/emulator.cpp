@@ -363,7 +363,7 @@ void Machine::WaitBarrier(uint32_t at, uint32_t parity) {
   if (target <= passed) throw Fault("a wait passes by a phase that was waited for before");
   if (target > passed + 1) throw Fault("a phase was lapped before it was waited for");
   if (waits) cluster_.Yield([&b, target] { return b.phase > target; });
-  if (b.phase != target + 1) throw Fault("a phase was lapped by who waited for it");
+  if (b.phase != target + 1) throw Fault("a phase was lapped by a warp that waited for it");
   passed = target;
   // orders only shared memory
   Join(clock_.seen, b.complete.seen);
@@ -449,12 +449,12 @@ float Machine::ReadGlobal(const float* from, int lane, bool is_fresh) {
     const GlobalWrite& write = at->second;
     if (write.writer == component_) {
       if (write.lane != lane && write.epoch == epoch_) {
-        throw Fault("a lane reads what another wrote, with no __syncwarp between");
+        throw Fault("a lane reads another lane's write, with no __syncwarp between");
       }
     } else if (write.written_at > clock_.global[static_cast<size_t>(write.writer)]) {
       throw Fault("a read of global memory races with a write");
     } else if (!is_fresh && write.writer / cluster_.n_warps() != rank_) {
-      throw Fault("a read of what another CTA wrote, from a cache that may be stale");
+      throw Fault("a read of another CTA's write, from a cache that may be stale");
     }
   }
   return *from;
@@ -497,7 +497,7 @@ Word& Machine::WordAt(uint32_t address) {
   if (address % 4 != 0 || address + 4 > cta_.shared.size()) {
     throw Fault("an access outside shared memory");
   }
-  if (cta_.IsBarrier(address)) throw Fault("an access to a barrier as to data");
+  if (cta_.IsBarrier(address)) throw Fault("an access to a barrier as data");
   return cta_.words[address / 4];
 }
 
@@ -507,7 +507,7 @@ uint32_t Machine::Read(uint32_t address, int lane) {
   if (word.arriving) throw Fault("a copy is read before it was waited for");
   if (word.writer == component_) {
     if (word.epoch == epoch_ && (word.lane != lane || lane == kAllLanes)) {
-      throw Fault("a lane reads what another wrote, with no __syncwarp between");
+      throw Fault("a lane reads another lane's write, with no __syncwarp between");
     }
   } else if (word.written_at > clock_.seen[static_cast<size_t>(word.writer)]) {
     throw Fault("a read races with a write");
@@ -536,10 +536,10 @@ void Machine::Write(uint32_t address, uint32_t value, int lane, bool arriving) {
     const Word::Read& read = word.reads[static_cast<size_t>(warp)];
     if (warp == warp_) {
       if (read.epoch == epoch_ && read.lanes != 0 && !IsOneLane(read.lanes, lane)) {
-        throw Fault("a lane writes what another read, with no __syncwarp between");
+        throw Fault("a lane overwrites another lane's read, with no __syncwarp between");
       }
     } else if (read.at > clock_.done[static_cast<size_t>(rank_ * cluster_.n_warps() + warp)]) {
-      throw Fault("a write overwrites what another warp may still read");
+      throw Fault("a write overwrites data that another warp may still read");
     }
   }
   word.writer = component_;

@@ -71,7 +71,7 @@ const char* const kPlants[] = {
     "the parity of the buffer",
     "the parity of the next step",
     "the last h is sent",
-    "one buffer for what arrives",
+    "one buffer for arriving data",
     "one buffer of gradients",
     "a count too low by one",
     "a count too high by one",
@@ -582,7 +582,7 @@ void LayoutIsAsAssumed() {
       const int group = warp * B::kCtas + i;
       Check(FirstOwner<B>(warp) + i / B::kGroups == group / B::kGroups &&
                 FirstGroupSent<B>(warp) + i % B::kGroups == group % B::kGroups,
-            name + ": owner of what warp " + std::to_string(warp) + " sends");
+            name + ": owner of the data that warp " + std::to_string(warp) + " sends");
     }
   }
 }

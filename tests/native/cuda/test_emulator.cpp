@@ -76,21 +76,21 @@ void Warps() {
                           Faults(what + " out of order", 1, 2, body, faults);
                         };
     auto Sync = [=](Machine& m) { synced ? m.SyncCta() : m.SyncWarp(); };
-    Try("a warp reads what another wrote",
+    Try("a warp reads another warp's write",
         [=](Machine& m) {
           if (m.Warp() == 0) Write(m);
           Sync(m);
           if (m.Warp() == 1) Read(m);
         },
         {"a read races with a write", "before it was written", "may still read"});
-    Try("a warp writes what another wrote",
+    Try("a warp writes over another warp's write",
         [=](Machine& m) {
           if (m.Warp() == 0) Write(m);
           Sync(m);
           if (m.Warp() == 1) Write(m);
         },
         {"a write races with a write"});
-    Try("a warp writes what another reads",
+    Try("a warp writes while another reads",
         [=](Machine& m) {
           if (m.Warp() == 0) Write(m);
           m.SyncCta();
@@ -126,7 +126,7 @@ void Warps() {
           Sync(m);
           Read(m, kNext);
         },
-        "a lane reads what another wrote");
+        "a lane reads another lane's write");
     Try(
         "a lane writes another's",
         [=](Machine& m) {
@@ -136,7 +136,7 @@ void Warps() {
         },
         "two lanes write one place");
     Try(
-        "a lane writes what another reads",
+        "a lane writes while another reads",
         [=](Machine& m) {
           Write(m);
           m.SyncWarp();
@@ -144,7 +144,7 @@ void Warps() {
           Sync(m);
           Write(m);
         },
-        "a lane writes what another read");
+        "a lane overwrites another lane's read");
     Try(
         "stmatrix, then ldmatrix",
         [=](Machine& m) {
@@ -154,7 +154,7 @@ void Warps() {
           Sync(m);
           m.LoadMatrices(kData, y);
         },
-        "a lane reads what another wrote");
+        "a lane reads another lane's write");
     Try(
         "ldmatrix, then stmatrix",
         [=](Machine& m) {
@@ -166,7 +166,7 @@ void Warps() {
           Sync(m);
           m.StoreMatrix(kData, x[0]);
         },
-        "a lane writes what another read");
+        "a lane overwrites another lane's read");
     Try(
         "a copy that another lane waited for",
         [=](Machine& m) {
@@ -177,7 +177,7 @@ void Warps() {
           Sync(m);
           Read(m, kNext);
         },
-        "a lane reads what another wrote");
+        "a lane reads another lane's write");
   }
   Runs("a lane reads and writes its own", 1, 1, [](Machine& m) {
     Write(m);
@@ -221,14 +221,14 @@ void Copies() {
            Read(m);
          },
          {"before it was waited for"});
-  Faults("a copy onto what is read", 1, 1,
+  Faults("a copy onto data that is read", 1, 1,
          [=](Machine& m) {
            Write(m);
            m.SyncWarp();
            Read(m, kNext);
            Copy(m, kData);
          },
-         {"a lane writes what another read"});
+         {"a lane overwrites another lane's read"});
   Faults("a write onto a copy", 1, 1,
          [=](Machine& m) {
            Copy(m, kData);
@@ -338,7 +338,7 @@ void Messages() {
            m.InitBarrier(0, 1);
            m.StoreSharedPairIf(m.True(), kLane * 8, F(1), F(2));
          },
-         {"as to data"});
+         {"as data"});
   Faults("a warp waits for nobody", 1, 2,
          [](Machine& m) {
            if (m.Warp() == 0) m.SyncCta();
@@ -369,7 +369,7 @@ void Messages() {
     }
   }
   // a message does not release a plain store; only an arrival in its own CTA would
-  Faults("a store is taken for released by a message", 2, 2,
+  Faults("a store that only a message follows", 2, 2,
          [](Machine& m) {
            if (m.Warp() == 0) {
              m.InitBarrier(0, 1);
@@ -426,7 +426,7 @@ void Globals() {
       }
     };
   };
-  Runs("the last CTA reads what all wrote", 2, 2, Last(true, true));
+  Runs("the last CTA reads the writes of all", 2, 2, Last(true, true));
   Faults("the last CTA reads from a stale cache", 2, 2, Last(true, false), {"may be stale"});
   // a read of global memory is not recorded: a race with a later write is not detected
   const Body early = Last(false, true);
@@ -513,7 +513,7 @@ void Instructions() {
     }
     // rows of 16 bytes, one after the other
     const F words = m.LoadSharedFloat(kLane * 4 + (kData + 512));
-    Check(m.AsUnsigned(words)[4] == (1u | (101u << 16)), "row 1 holds what was column 1");
+    Check(m.AsUnsigned(words)[4] == (1u | (101u << 16)), "row 1 contains the former column 1");
   });
   Check(Half(U(0x3c004000u), 0, 0) == 2 && Half(U(0x3c004000u), 0, 1) == 1, "low half first");
   // cvt.rn: to nearest, even, with subnormals, infinity and NaN

@@ -1,4 +1,4 @@
-"""Each recording has mean 0 and standard deviation 1, computed from itself alone."""
+"""Each recording has mean 0 and standard deviation 1, of itself alone."""
 
 from dataclasses import replace
 
