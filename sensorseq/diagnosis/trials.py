@@ -30,7 +30,7 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult
-from sensorseq.training.inference import network_outputs
+from sensorseq.training.evaluation import network_outputs
 from sensorseq.training.stream import StreamedData
 
 

@@ -20,10 +20,10 @@ from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows, check_groups
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
-from sensorseq.training.data import check_channels_have_numbers
-from sensorseq.training.inference import modules_of, network_outputs
+from sensorseq.training.evaluation import modules_of, network_outputs
+from sensorseq.training.inputs import check_channels_have_numbers
 from sensorseq.training.labels import read_known_labels
-from sensorseq.training.preparation import describe_preparation
+from sensorseq.training.prepared_windows import describe_preparation
 from sensorseq.windows import WindowSet
 
 MOST_WINDOWS = 2_000  # solving for the linear layer costs n^3

@@ -16,7 +16,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.parameters import check_plain
 
 

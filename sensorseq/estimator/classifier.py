@@ -83,9 +83,9 @@ from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
 from sensorseq.training import EngineChoice
-from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.inference import ModuleNetwork, modules_of
+from sensorseq.training.evaluation import ModuleNetwork, modules_of
+from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters
 from sensorseq.windows import WindowSet
 
@@ -331,7 +331,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         What `adapt` changed, and from which model; None if this is not an adapted copy.
     preparation_ : dict or None
         How the windows were prepared and which recordings were used for training, if X was a
-        WindowSet or a prepared file; see `sensorseq.training.preparation`.
+        WindowSet or a prepared file; see `sensorseq.training.prepared_windows`.
     engine_ : EngineChoice
         The engine that was used, and why.
 

@@ -15,8 +15,8 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
-from sensorseq.training.inference import modules_of
-from sensorseq.training.patches import apply_patch
+from sensorseq.training.evaluation import modules_of
+from sensorseq.training.window_format import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
 # intervals of the path from zeros to a window, and gradients in each: 32 on a smooth path

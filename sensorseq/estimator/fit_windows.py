@@ -35,17 +35,17 @@ from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.batches import valid_lengths
-from sensorseq.training.data import (
+from sensorseq.training.inputs import (
     SETS,
-    WindowFormat,
+    check_axis_order,
     check_channels_have_numbers,
+    check_sample_weight,
     open_windows,
+    refuse_rows,
 )
-from sensorseq.training.inputs import check_axis_order, check_sample_weight
-from sensorseq.training.labels import draw_entropy
+from sensorseq.training.labels import ClassTarget, draw_entropy
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
-from sensorseq.training.patches import AUTO, check_patch, fit_patch, make_patch
-from sensorseq.training.preparation import (
+from sensorseq.training.prepared_windows import (
     check_parts,
     describe_preparation,
     read_training_file,
@@ -53,9 +53,8 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
-from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import StreamedData, make_data
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.window_format import AUTO, WindowFormat, check_patch, fit_patch, make_patch
 from sensorseq.windows import WindowSet, rows_of
 
 REFITS = ("auto", "all")

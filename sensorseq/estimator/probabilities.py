@@ -20,7 +20,7 @@ from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.prediction.probabilities import Abstention, softmax
 from sensorseq.prediction.windows import check_groups
 from sensorseq.sensor_windows import SensorWindows
-from sensorseq.training.inference import outputs_of
+from sensorseq.training.evaluation import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,

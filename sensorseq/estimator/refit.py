@@ -35,13 +35,13 @@ from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import center_windows, valid_lengths
 from sensorseq.training.callbacks import NoProgress
-from sensorseq.training.data import WindowFormat
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
-from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.network import make_network
-from sensorseq.training.replay import rerun_config
+from sensorseq.training.recorder import rerun_config
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.stream import HELD, StreamedData, make_data, make_renewal, window_bytes
+from sensorseq.training.window_format import WindowFormat
 
 N_FOLDS = 3
 FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them

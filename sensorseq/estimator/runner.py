@@ -36,12 +36,10 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingData
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.config import LOSSES
-from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import make_loss, nats_per_unit
-from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start, rerun_config
+from sensorseq.training.evaluation import evaluate, make_loss, nats_per_unit
+from sensorseq.training.inputs import open_windows
+from sensorseq.training.recorder import Recorder, Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.windows import WindowSet
 

@@ -23,7 +23,7 @@ from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
-from sensorseq.training.inference import ModuleNetwork, modules_of
+from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_plain
 

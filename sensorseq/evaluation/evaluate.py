@@ -23,7 +23,7 @@ from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
-from sensorseq.training.preparation import augment_as_told
+from sensorseq.training.prepared_windows import augment_as_told
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # tolerance in whether a quotient of seconds is a whole number

@@ -12,11 +12,11 @@ from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.batches import Rows, TrainingData
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.inputs import crop_tensor
-from sensorseq.training.losses import LossFunction
+from sensorseq.training.evaluation import LossFunction
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stopping import WeightAverage
+from sensorseq.training.window_format import crop_tensor
 
 Noted = list[tuple[Tensor, Tensor]]
 """Losses, (n,) or (), and outputs (n, K) of the windows of each step."""

@@ -13,8 +13,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.prediction.patches import Patch
 from sensorseq.preprocessing.windows.balance import draw_in_rounds
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.inputs import crop_tensor
-from sensorseq.training.patches import apply_patch
+from sensorseq.training.window_format import apply_patch, crop_tensor
 
 Rows = NDArray[np.int64]
 

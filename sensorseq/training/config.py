@@ -91,7 +91,7 @@ class TrainingConfig:
     n_outputs : int
         Outputs of the head, K: the classes.
     loss : str or callable
-        See `sensorseq.training.losses.make_loss`.
+        See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
         In [0, 1).
     optimizer, learning_rate, momentum, optimizer_params, weight_decay, l1

@@ -26,8 +26,7 @@ from sensorseq.training.config import (
     choose_engine,
     count_epochs,
 )
-from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import make_loss
+from sensorseq.training.evaluation import evaluate, make_loss
 from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
 from sensorseq.training.optim import (
     Schedule,
@@ -38,8 +37,7 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
-from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start
+from sensorseq.training.recorder import Recorder, Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
 from sensorseq.training.stream import StreamedData
 

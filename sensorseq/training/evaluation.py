@@ -1,19 +1,70 @@
-"""Forward passes of trained networks: mean loss, score and outputs."""
+"""Evaluate networks: the loss of each window, the mean loss and accuracy of a part, the outputs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.nn import LSTMLinear
 from sensorseq.ops import lstm, lstm_linear, reference
 from sensorseq.ops.train_epoch import Network
+from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.network import LstmNetwork
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
-from sensorseq.training.losses import LossFunction
+from sensorseq.training.config import LOSSES
+from sensorseq.training.network import ARCHITECTURE
+from sensorseq.training.parameters import resolve_device
 from sensorseq.training.stream import StreamedData
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
+    """Return a function of outputs (N, K) and classes (N,) that gives one loss per window.
+
+    The losses are those of `sensorseq.ops.reference.window_losses`. A callable takes
+    ``(outputs, targets)`` and returns (N,), or the batch's mean as a scalar.
+    """
+    if callable(loss):
+        return _checked(loss)
+    check_choice("loss", loss, LOSSES)
+    return partial(reference.window_losses, loss=loss, label_smoothing=label_smoothing)
+
+
+def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
+    """Return the factor that scales a loss so that guessing costs ln K nats."""
+    if loss == "cross_entropy":
+        return 1.0
+    guess = torch.zeros(1, n_classes, dtype=torch.float64)
+    own = make_loss(loss, label_smoothing)(guess, torch.zeros(1, dtype=torch.int64))
+    return math.log(n_classes) / float(own)
+
+
+def _checked(loss: Callable[..., Any]) -> LossFunction:
+    def per_window(outputs: Tensor, target: Tensor) -> Tensor:
+        value = loss(outputs, target)
+        if not isinstance(value, Tensor) or value.shape not in ((), (len(target),)):
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ArgumentError(
+                f"loss returned {shape} for {len(target)} windows; a callable loss must return a"
+                f" tensor of shape ({len(target)},), or the batch's mean as a scalar."
+            )
+        return value
+
+    return per_window
+
+
+# Mean loss and accuracy
 
 
 @torch.no_grad()
@@ -32,7 +83,7 @@ def evaluate(
     data : TrainingData or StreamedData
         The windows.
     losses_of : callable
-        The loss of each window, see `sensorseq.training.losses.make_loss`.
+        The loss of each window, see `make_loss`.
     keep
         As in `evaluate_models`.
     """
@@ -150,3 +201,86 @@ def forward_models(
         head = weights["linear.weight"][model], weights["linear.bias"][model]
         outputs.append(functional.linear(normed, *head))
     return torch.stack(outputs)
+
+
+# Outputs of trained networks, for arrays
+
+
+# Of each module its network for the kernel, and the state of the weights it was made of.
+_MADE: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class ModuleNetwork:
+    """A module as a model's network; `device` is the estimator's argument."""
+
+    module: LSTMLinear
+    device: str
+
+    @property
+    def n_inputs(self) -> int:
+        """The inputs of a step."""
+        return self.module.input_size
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs."""
+        return self.module.num_classes
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the outputs (n, n_outputs), computed on the device, which the module moves to."""
+        module, weight = self.module, self.module.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        return network_outputs(module, X, lengths)
+
+
+def modules_of(model: TrainedModel) -> list[LSTMLinear]:
+    """Return the modules of a model's networks."""
+    return [one.module for one in model.networks if isinstance(one, ModuleNetwork)]
+
+
+def network_outputs(
+    module: nn.Module, X: NDArray[Any], lengths: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """Return the outputs (n, n_outputs) of a module in evaluation mode, where it is."""
+    if module.training:
+        module.eval()
+    if isinstance(module, LSTMLinear) and module.linear.weight.is_cpu:
+        return _network_of(module).outputs(X, lengths, torch.get_num_threads())
+    like = next(module.parameters())
+    blocks = []
+    with torch.inference_mode():
+        for start in range(0, len(X), EVALUATION_BATCH):
+            rows = slice(start, start + EVALUATION_BATCH)
+            valid = None if lengths is None else torch.from_numpy(lengths[rows]).to(like.device)
+            blocks.append(module(torch.from_numpy(X[rows]).to(like), valid).cpu())
+    return np.asarray(torch.cat(blocks).numpy(), np.float64)
+
+
+def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
+    """Return the logits of all windows of a part, which are scaled."""
+    return np.concatenate(
+        [
+            model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
+            for block in data.blocks()
+        ]
+    )
+
+
+def _network_of(module: LSTMLinear) -> LstmNetwork:
+    """Return the module's network, made again only when a weight has changed."""
+    # the tensors themselves, so that the memory of none is taken by another
+    held = (*module.parameters(), *module.buffers())
+    state = [(tensor, tensor._version) for tensor in held]
+    kept = _MADE.get(module)
+    if kept is not None and all(
+        old is new and version == seen
+        for (old, seen), (new, version) in zip(kept[0], state, strict=True)
+    ):
+        return kept[1]
+    arrays = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+    made = LstmNetwork(arrays, {name: getattr(module, name) for name in ARCHITECTURE})
+    _MADE[module] = state, made
+    return made

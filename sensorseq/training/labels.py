@@ -1,5 +1,7 @@
-"""Read labels and seeds in scikit-learn's forms."""
+"""The labels of a fit: checked, read as class indices, and weighted; and the seed of a fit."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,10 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sensorseq.errors import ArgumentError, InputError
-from sensorseq.prediction.windows import as_array, check_per_window
-from sensorseq.training.inputs import check_labels, from_one_hot
+from sensorseq.checks import check_real
+from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
+from sensorseq.prediction.windows import as_array, check_per_window, is_missing
+from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 
 _FEW_CLASSES = 10  # up to this many classes may have one window each, as in a first try
 
@@ -99,6 +102,164 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
             f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two per class on"
             " average. Give more windows, or fewer classes."
         )
+
+
+def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
+    """Return the class index of each row of a one-hot array of shape (n, k)."""
+    values = y.astype(np.float64) if y.dtype.kind in "biuf" else np.full(y.shape, np.nan)
+    is_one = values == 1.0
+    wrong = ~((is_one | (values == 0.0)).all(axis=1) & (is_one.sum(axis=1) == 1))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"{name} has shape {y.shape}, which is read as one-hot, but row {row} is"
+            f" {y[row].tolist()}, not a single 1 among zeros ({int(wrong.sum())} such rows). Give"
+            f" one label per window, for example {name}.argmax(axis=1)."
+        )
+    return np.asarray(is_one.argmax(axis=1), np.int64)
+
+
+def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
+    """Return the labels; a missing or infinite one raises an error with its row."""
+    values = y.tolist()
+    for row, label in enumerate(values):
+        if _is_no_label(label):
+            n, keep = sum(map(_is_no_label, values)), f"pandas.notna({name})"
+            if isinstance(label, str):
+                keep = f"[bool(one.strip()) for one in {name}]"
+            elif not is_missing(label):
+                keep = f"np.isfinite({name})"
+            raise InputError(
+                f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
+                f" Leave these windows out: with keep = {keep}, give X[keep], {name}[keep], and so"
+                " on with groups and lengths."
+            )
+    kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
+    if len(kinds) > 1:
+        row = next(
+            i for i, v in enumerate(values) if isinstance(v, str) != isinstance(values[0], str)
+        )
+        raise InputError(
+            f"{name} mixes text and numbers: {name}[0] is {values[0]!r}, {name}[{row}] is"
+            f" {values[row]!r}; labels must all have one type."
+        )
+    return y
+
+
+def _is_no_label(label: Any) -> bool:
+    """Test whether a label is missing, blank or infinite."""
+    if isinstance(label, str):
+        return not label.strip()
+    return is_missing(label) or label in (float("inf"), float("-inf"))
+
+
+def check_class_weight(class_weight: Any) -> None:
+    """Raise unless `class_weight` is None, one of the kinds of `class_weights`, or a mapping."""
+    if isinstance(class_weight, str):
+        check_choice("class_weight", class_weight, KINDS)
+    elif not (class_weight is None or isinstance(class_weight, Mapping)):
+        raise ArgumentError(
+            f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
+            " dictionary of labels and factors."
+        )
+
+
+def window_weights(
+    class_index: NDArray[np.int64],
+    classes: NDArray[Any],
+    class_weight: str | Mapping[Any, float] | None,
+    sample_weight: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Return each window's factor in the loss, with a mean of one; None without weights."""
+    if class_weight is None and sample_weight is None:
+        return None
+    weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
+    if class_weight is not None:
+        weight *= _class_weights(class_index, classes, class_weight)[class_index]
+    if not weight.any():
+        raise InputError("class_weight and sample_weight give every window a weight of zero.")
+    return np.asarray(weight / weight.mean())
+
+
+def _class_weights(
+    class_index: NDArray[np.int64], classes: NDArray[Any], class_weight: str | Mapping[Any, float]
+) -> NDArray[np.float64]:
+    if isinstance(class_weight, str):
+        return weights_of_counts(np.bincount(class_index, minlength=len(classes)), class_weight)
+    weights = np.ones(len(classes))
+    known = classes.tolist()
+    for label, factor in class_weight.items():
+        if label not in known:
+            raise ArgumentError(
+                f"class_weight has a factor for {label!r}, which is not a class."
+                f"{nearest_label(label, known)}"
+                f" The classes of y are {known}."
+            )
+        weights[known.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)
+    return weights
+
+
+def nearest_label(label: Any, known: Iterable[Any]) -> str:
+    """Return a question about the most similar known label; empty if there is none."""
+    by_text = {str(name).lower(): name for name in known}
+    nearest = nearest_known(label, by_text)
+    return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
+
+
+@dataclass
+class ClassTarget:
+    """Labels as class indices; `classes` are those of the fit that is continued, or None."""
+
+    classes: NDArray[Any] | None = None
+    class_weight: str | Mapping[Any, float] | None = None
+
+    @property
+    def known(self) -> NDArray[Any]:
+        """The classes, once they are learned."""
+        assert self.classes is not None
+        return self.classes
+
+    @property
+    def n_outputs(self) -> int:
+        """A logit for each class."""
+        return len(self.known)
+
+    def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
+        """Learn the classes; return the class indices of the windows that take part."""
+        labels, one_hot_classes = read_labels(y, n_windows, "y")
+        present = np.unique(labels[takes_part])
+        if len(present) < 2:
+            raise InputError(
+                f"y has only one class ({present.tolist()[0]!r}); a classifier needs at least two."
+            )
+        classes = present if one_hot_classes is None else one_hot_classes
+        if self.classes is not None and not np.array_equal(classes, self.classes):
+            raise InputError(
+                f"y has the classes {classes.tolist()}, but warm_start=True continues with"
+                f" {self.classes.tolist()}; use warm_start=False."
+            )
+        self.classes = classes
+        return np.searchsorted(classes, labels[takes_part])
+
+    def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
+        """Return the class indices of other labels."""
+        return read_known_labels(y, n_windows, name, owner, self.known)
+
+    def weigh(
+        self, target: NDArray[Any], weight: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """Return the product of window and class weights."""
+        return window_weights(target, self.known, self.class_weight, weight)
+
+    def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
+        """Return the facts about the targets of both parts that the report needs."""
+        counts = None if validation is None else np.bincount(validation)
+        return {
+            "n_classes": self.n_outputs,
+            "n_val": None if counts is None else int(counts.sum()),
+            "n_train": len(train),
+            "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
+        }
 
 
 def draw_entropy(random_state: Any) -> int:

@@ -18,11 +18,11 @@ from sensorseq.ops.choice import choose_here
 from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
-from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import ENGINES, TrainingConfig
-from sensorseq.training.inputs import check_class_weight
+from sensorseq.training.labels import check_class_weight
 from sensorseq.training.network import check_scheme
+from sensorseq.training.window_format import check_augment
 
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 

@@ -19,8 +19,13 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import Training, TrainingJob, TrainingResult, TrainingRun
-from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
-from sensorseq.training.losses import LossFunction
+from sensorseq.training.evaluation import (
+    LossFunction,
+    evaluate_models,
+    forward_models,
+    judge,
+    name_weights,
+)
 from sensorseq.training.native import RandomCrops, network_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.stream import StreamedData

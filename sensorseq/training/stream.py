@@ -19,17 +19,21 @@ from sensorseq.io.stored_windows import BUFFER_VARIABLE, buffer_bytes
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.augment import channel_sd_of
-from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
     BatchSampler,
     Rows,
     TrainingData,
 )
-from sensorseq.training.data import Change, WindowFormat
-from sensorseq.training.patches import apply_patch
-from sensorseq.training.preparation import channel_sd
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.labels import ClassTarget
+from sensorseq.training.prepared_windows import channel_sd
+from sensorseq.training.window_format import (
+    Change,
+    WindowFormat,
+    apply_patch,
+    check_augment,
+    epoch_changes,
+)
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")

@@ -11,7 +11,7 @@ from sensorseq.diagnosis.page import make_page
 from sensorseq.diagnosis.probe import probe_runner
 from sensorseq.diagnosis.trials import Rerun
 from sensorseq.errors import ArgumentError
-from sensorseq.training.losses import nats_per_unit
+from sensorseq.training.evaluation import nats_per_unit
 
 pytestmark = pytest.mark.usefixtures("few_features")
 N_CLASSES = 4

@@ -11,9 +11,9 @@ from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows
 from sensorseq.training import TrainingConfig
-from sensorseq.training.data import WindowFormat
+from sensorseq.training.labels import ClassTarget
 from sensorseq.training.stream import make_data, make_renewal
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.window_format import WindowFormat
 
 N = 24
 X = np.arange(N * 5 * 2, dtype=np.float64).reshape(N, 5, 2)

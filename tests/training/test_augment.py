@@ -6,7 +6,7 @@ from fits import small_classifier as small
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing import Augmentation
-from sensorseq.training.augment import check_augment
+from sensorseq.training.window_format import check_augment
 from sensorseq.windows import WindowSet
 
 

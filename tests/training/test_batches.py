@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sensorseq.prediction.windows import Windows, crop_starts
 from sensorseq.training.batches import BatchSampler
-from sensorseq.training.inputs import crop_tensor
+from sensorseq.training.window_format import crop_tensor
 
 
 def draw(class_index, batch_size, sampler="shuffle", seed=0, **arguments):

@@ -10,8 +10,7 @@ from training_jobs import few_windows
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, engine, train_network
-from sensorseq.training.engine import evaluate
-from sensorseq.training.losses import make_loss
+from sensorseq.training.evaluation import evaluate, make_loss
 
 TRAIN, VALIDATION = few_windows()
 CROSS_ENTROPY = make_loss("cross_entropy")

@@ -5,7 +5,7 @@ import torch
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.batches import EVALUATION_BATCH
-from sensorseq.training.inference import network_outputs
+from sensorseq.training.evaluation import network_outputs
 
 
 def make_module(**arguments):

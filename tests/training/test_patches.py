@@ -15,7 +15,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.prediction.patches import Patch, count_steps
-from sensorseq.training.patches import apply_patch, fit_patch, make_patch
+from sensorseq.training.window_format import apply_patch, fit_patch, make_patch
 
 N_TIMESTEPS, N_CHANNELS = 67, 2
 

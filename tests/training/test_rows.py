@@ -14,7 +14,7 @@ from sklearn import datasets
 
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
-from sensorseq.training.rows import LEAST_ROWS, refuse_rows
+from sensorseq.training.inputs import LEAST_ROWS, refuse_rows
 
 
 def is_refused(X, y):

@@ -35,7 +35,6 @@ from sensorseq.preprocessing.windows.augment import (
 )
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
-from sensorseq.training.inputs import check_stored_split
 from sensorseq.windows import PARTS, WindowSet
 
 _DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
@@ -221,6 +220,24 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
                 f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
                 " between the parts, see sensorseq.preprocessing.split.split_by_time."
             )
+
+
+def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
+    """Raise a `SplitError` if a stored split puts windows of one group into several parts."""
+    if groups is None:
+        return
+    parts_of: dict[Any, set[str]] = {}
+    for group, part in zip(groups.tolist(), split.tolist(), strict=True):
+        parts_of.setdefault(group, set()).add(part)
+    torn = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
+    if torn:
+        group, parts = next(iter(torn.items()))
+        listed = " and ".join(part for part in PARTS if part in parts)
+        raise SplitError(
+            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
+            " would be inflated. Split by group, see"
+            " sensorseq.preprocessing.split.split_by_group."
+        )
 
 
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:

@@ -20,7 +20,7 @@ from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.recording import Recording
-from sensorseq.training.preparation import read_training_file
+from sensorseq.training.prepared_windows import read_training_file
 from sensorseq.windows import WindowSet
 
 small = partial(small_classifier, hidden_size=6, max_epochs=4)
