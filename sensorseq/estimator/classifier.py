@@ -1204,7 +1204,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ModelFileError
             If the file is truncated, damaged, from another program or from a newer version.
         """
-        loaded: Self = load_file(path, device, one=cls._restored)
+        loaded: Self = load_file(path, device, single=cls._restored)
         return loaded
 
     @classmethod

@@ -11,7 +11,6 @@ from sensorseq.checks import check_integer
 from sensorseq.diagnosis.level import Compared
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
-from sensorseq.estimator.checkpoint import Checkpoint
 from sensorseq.estimator.fit_windows import FitArguments, ScaledFit
 from sensorseq.estimator.probabilities import LeftOut, learn_probabilities
 from sensorseq.estimator.refit import Refit, lstms_of, plan_refit, run_refit
@@ -22,6 +21,7 @@ from sensorseq.estimator.report import (
     say_parts,
     warn_of_the_end,
 )
+from sensorseq.estimator.saving import Checkpoint
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice

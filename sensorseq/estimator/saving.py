@@ -1,6 +1,7 @@
-"""A fitted classifier as a model file or a pickle, and the networks of other libraries."""
+"""A classifier as a model file, during and after its fit, or a pickle; imported networks."""
 
 import importlib
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,21 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 
-from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
+from sensorseq.errors import (
+    ArgumentError,
+    ModelFileError,
+    OutputError,
+    check_choice,
+    refusing,
+    warn_caller,
+    writing,
+)
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.history import History
-from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field
+from sensorseq.io.atomic import locking
+from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.model import TrainedModel, read_trained
 from sensorseq.prediction.network import check_array_names
@@ -23,6 +34,8 @@ from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
+from sensorseq.training.callbacks import Callback
+from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_plain
@@ -91,18 +104,70 @@ def architecture_of(module: LSTMLinear) -> dict[str, Any]:
     }
 
 
+class Checkpoint(Callback):
+    """Writes the network to a model file after each epoch that improves `monitor`.
+
+    Without that column, because nothing is held out, after each epoch. The file holds the LSTM
+    alone, with everything that prediction needs, and is replaced as a whole. If it cannot be
+    written during the training, for example on a full disk, a single warning is given, and the
+    training continues.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        model: TrainedModel,
+        job: TrainingJob,
+        facts: Mapping[str, Any],
+    ) -> None:
+        path = parameters["checkpoint"]
+        with writing(path), locking(path):  # fail before the training
+            pass
+        self._path, self._monitor, self._best = path, job.config.monitor, math.inf
+        self._has_warned, self._engine = False, job.choose_engine()
+        self._parameters, self._facts = {**parameters, "callbacks": None}, facts
+        self._model = replace(model, head=None)  # without the features of an earlier fit
+        check_plain(self._parameters)
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> None:
+        """Write the network if no earlier epoch was as good."""
+        score = float(history[-1].get(self._monitor, math.nan))
+        if self._monitor in history[-1]:
+            value = score if self._monitor.endswith("loss") else -score
+            if not value < self._best:  # also of a loss that is not finite
+                return
+            self._best = value
+        assert isinstance(module, LSTMLinear)
+        network = ModuleNetwork(module, self._parameters["device"])
+        arrays, description = describe(
+            replace(self._model, networks=[network]),
+            self._parameters,
+            [history],
+            best_epoch=len(history),
+            best_score=score,
+            engine=self._engine,
+            facts=self._facts,
+        )
+        try:
+            write_model(self._path, arrays, {**description, "alone": "from a checkpoint"})
+        except OutputError as problem:
+            if not self._has_warned:
+                warn_caller(f"checkpoint {problem} Training continues.")
+            self._has_warned = True
+
+
 def load_file(
     path: str | os.PathLike[str],
     device: str | None,
-    one: Callable[..., Loaded] | None = None,
-    several: Callable[..., Loaded] | None = None,
+    single: Callable[..., Loaded] | None = None,
+    fusion: Callable[..., Loaded] | None = None,
 ) -> Loaded:
-    """Return the estimator in a file, which `one` or `several` restores from its contents."""
+    """Return the estimator in a file; `single` or `fusion` makes it from the file's contents."""
     if device is not None:
         check_device(device)
     arrays, description = read_model(path)
     is_fused = "fusion" in description
-    restored = several if is_fused else one
+    restored = fusion if is_fused else single
     with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
         if restored is None:
             kind = "several sensors; use SensorFusion" if is_fused else "one sensor; use SensorLSTM"

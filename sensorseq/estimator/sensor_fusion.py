@@ -495,7 +495,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         device : str, optional
             Overrides the saved `device`.
         """
-        loaded: Self = load_file(path, device, several=cls._restored)
+        loaded: Self = load_file(path, device, fusion=cls._restored)
         return loaded
 
     @classmethod

@@ -25,8 +25,8 @@ from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E40
 
 from sensorseq import ops  # noqa: E402
 from sensorseq.gpu_check import Case, make_cases  # noqa: E402
-from sensorseq.gpu_check.cases import compute  # noqa: E402
 from sensorseq.ops.cuda_kernels import MAX_HIDDEN_SIZE  # noqa: E402
+from sensorseq.ops.kernel_cases import compute  # noqa: E402
 
 PRECISIONS = ("float32", "float16")  # the others run the same kernels
 

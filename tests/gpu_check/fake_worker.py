@@ -1,4 +1,4 @@
-"""Stands in for sensorseq.gpu_check.worker: gives the values left in a folder, or does mischief.
+"""Stands in for sensorseq.ops.kernel_cases: gives the values left in a folder, or does mischief.
 
 fake_worker.py VALUES MISCHIEF CASE: at the case of that name, it does what MISCHIEF says.
 """

@@ -13,14 +13,14 @@ import pytest
 import torch
 from commands import refused, said, succeed
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorLSTMClassifier, gpu_check
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.estimator import fit_windows
-from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
-from sensorseq.gpu_check.cases import expected
+from sensorseq.gpu_check import Case, check_before_fit, check_gpu
 from sensorseq.io.atomic import locking
 from sensorseq.ops import _extension, choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
+from sensorseq.ops.kernel_cases import expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -56,7 +56,7 @@ def hopper(switch, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: machine.capability)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: machine)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(check, "make_cases", lambda: CASES)
+    monkeypatch.setattr(gpu_check, "make_cases", lambda: CASES)
     cuda_kernels.forget_permissions()
     with choice.allowing_tf32(False):
         yield machine
@@ -80,7 +80,7 @@ def worker(values, monkeypatch):
 
     def choose(mischief="none"):
         command = (sys.executable, str(FAKE), str(values), mischief, "fp16x3-64-5")
-        monkeypatch.setattr(supervise, "WORKER", command)
+        monkeypatch.setattr(gpu_check, "WORKER", command)
 
     choose()
     return choose
@@ -222,7 +222,7 @@ def test_a_machine_that_cannot_run_them_leaves_the_work_to_torch(
 
 
 def test_an_operator_starts_no_check(hopper, monkeypatch):
-    monkeypatch.setattr(supervise, "WORKER", ("/nowhere",))
+    monkeypatch.setattr(gpu_check, "WORKER", ("/nowhere",))
     who()
     choice.served()
     assert not cuda_kernels.verdict_file(0).parent.exists()

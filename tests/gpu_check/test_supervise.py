@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sensorseq.gpu_check import Case, check_kernels, make_cases
-from sensorseq.gpu_check.cases import expected, judge
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
+from sensorseq.ops.kernel_cases import expected, judge
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5), Case("fp16", 128, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")

@@ -1,4 +1,9 @@
-"""Start and supervise the worker, and compare its results with float64."""
+"""Check on the user's own GPU that the CUDA kernels compute what they should; keep the verdict.
+
+A worker process runs every kernel, because a kernel that hangs can only be stopped with its
+process; this process compares the worker's results with float64. Only torch and numpy are needed.
+`sensorseq doctor --gpu` and the first fit on a GPU start a check.
+"""
 
 import contextlib
 import json
@@ -11,17 +16,30 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import torch
 
-from sensorseq.gpu_check.cases import Case, Values, expected, judge
-from sensorseq.ops import cuda_kernels
+from sensorseq.errors import EnvironmentProblemError, OutputError, warn_caller
+from sensorseq.io.atomic import locking, make_folder
+from sensorseq.ops import _extension, cuda_kernels
+from sensorseq.ops.kernel_cases import Case, Values, expected, judge, make_cases
+
+__all__ = [
+    "Case",
+    "Result",
+    "check_before_fit",
+    "check_gpu",
+    "check_kernels",
+    "format_result",
+    "make_cases",
+]
 
 PASSED, WRONG, HUNG, DIED, NOT_RUN = "passed", "wrong", "hung", "died", "not run"
-WORKER = (sys.executable, "-W", "ignore", "-m", "sensorseq.gpu_check.worker")
+WORKER = (sys.executable, "-W", "ignore", "-m", "sensorseq.ops.kernel_cases")
 _START_S = 40.0  # time to load torch and CUDA from a cold disk
 _LONGEST_LINE = 1 << 16
 
@@ -63,7 +81,7 @@ def check_kernels(
     device : str
         As torch names it.
     command : sequence of str, optional
-        The worker's command line; by default `sensorseq.gpu_check.worker` in this Python.
+        The worker's command line; by default `sensorseq.ops.kernel_cases` in this Python.
     """
     end = time.monotonic() + limit_s
     left = list(cases)
@@ -133,7 +151,7 @@ class _Worker:
     """A process that receives a job and prints lines of JSON; it ends with the `with` block."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
-        package = Path(__file__).resolve().parents[2]
+        package = Path(__file__).resolve().parents[1]
         path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         # force the kernels, whatever the parent's setting
         environment = {**os.environ, "PYTHONPATH": path, cuda_kernels.SWITCH: cuda_kernels.FORCED}
@@ -200,3 +218,105 @@ class _Worker:
         while self._reader.is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
                 self._lines.get(timeout=0.1)  # let the reader finish
+
+
+def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Result]:
+    """Check every kernel on the current GPU and keep the verdict in the user's cache folder.
+
+    Parameters
+    ----------
+    on_result : callable, optional
+        Called with each result as it is known.
+
+    Raises
+    ------
+    EnvironmentProblemError
+        If there are no kernels, or no GPU that they are for.
+    OutputError
+        If the cache folder cannot be written, or another process is just checking.
+    """
+    if gap := _gap(None):
+        raise EnvironmentProblemError(f"there are no CUDA kernels to check: {gap}.")
+    index = torch.cuda.current_device()
+    with _verdict_of(index) as keep:
+        results = []
+        for result in check_kernels(make_cases(), device=f"cuda:{index}"):
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+        keep(results)
+    return results
+
+
+def check_before_fit(device: str) -> None:
+    """Check the kernels before the first fit on a GPU; warn about failures, but never raise.
+
+    It does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and this GPU has no verdict.
+    """
+    if device == "cpu" or cuda_kernels.switch() != cuda_kernels.AUTO:
+        return
+    index = torch.device("cuda" if device == "auto" else device).index
+    if _gap(index) or cuda_kernels.read_verdict(index) is not None:
+        return
+    index = torch.cuda.current_device() if index is None else index
+    try:
+        with _verdict_of(index) as keep:
+            results = list(check_kernels(make_cases(), device=f"cuda:{index}"))
+            keep(results)
+    except (OutputError, OSError, RuntimeError) as error:  # RuntimeError: no home directory
+        warn_caller(f"The CUDA kernels could not be checked, so torch's LSTM serves. {error}")
+        return
+    if bad := failed(results):
+        said = "; ".join(f"{name}: {why}" for name, why in bad.items())
+        warn_caller(
+            "These CUDA kernels failed their check on this GPU, so torch's LSTM serves instead:"
+            f" {said}. To check again, run `sensorseq doctor --gpu`."
+        )
+
+
+def _gap(index: int | None) -> str:
+    """Return why GPU `index` (None: the current one) cannot be checked; empty if it can."""
+    is_there = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
+    capability = torch.cuda.get_device_capability(index) if is_there else None
+    is_built = bool(_extension.cuda_facts()["built"])
+    return cuda_kernels.driver_gap() or cuda_kernels.machine_gap(capability, is_built)
+
+
+@contextlib.contextmanager
+def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
+    """Lock the verdict file of a GPU and yield the function that writes it."""
+    file = cuda_kernels.verdict_file(index)
+    make_folder(file.parent)
+    with locking(file, run=True):
+
+        def keep(results: list[Result]) -> None:
+            cuda_kernels.keep_verdict(file, kernels_passed(results), failed(results))
+
+        yield keep
+
+
+def keep_results(results: list[Result]) -> None:
+    """Keep the verdict of results on the current GPU, as `check_gpu` does of its own."""
+    with _verdict_of(torch.cuda.current_device()) as keep:
+        keep(results)
+
+
+def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
+    """Return the kernels of which every result passed."""
+    bad = {result.case.kernel for result in results if result.outcome != PASSED}
+    return frozenset(result.case.kernel for result in results) - bad
+
+
+def failed(results: Sequence[Result]) -> dict[str, str]:
+    """Describe the cases that did not pass, by name."""
+    return {
+        result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
+        for result in results
+        if result.outcome != PASSED
+    }
+
+
+def format_result(result: Result) -> str:
+    """Format the result as one line."""
+    said = f"{result.outcome:<7}  {result.case.name:<18}  {result.seconds:5.1f} s"
+    return f"{said}  {result.detail}" if result.detail else said

@@ -1,11 +1,17 @@
-"""Test cases for CUDA kernels: inputs, expected results and tolerances.
+"""Test cases for CUDA kernels: inputs, expected results, tolerances, and the process to run them.
 
-Shape letters are those of `sensorseq.ops.reference`. Both processes draw the same random numbers.
+`sensorseq.gpu_check` starts the process, ``python -m sensorseq.ops.kernel_cases``, and compares its
+results. Both processes draw the same random numbers. Shape letters are those of
+`sensorseq.ops.reference`. Only torch and numpy are needed.
 """
 
 import functools
+import json
 import math
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorseq.ops import reference
-from sensorseq.ops.choice import MAX_CHANNELS, kernel_precision
+from sensorseq.ops.choice import MAX_CHANNELS, allowing_tf32, kernel_precision
 from sensorseq.ops.cuda_kernels import PADDED_HIDDEN, PRECISIONS, Kernel
 from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
@@ -247,3 +253,45 @@ def judge(case: Case, found: Values, wanted: Values) -> tuple[bool, str]:
         if of_this > share:
             worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", of_this
     return share <= 1.0, worst
+
+
+def main() -> int:
+    """Run the cases of a job, a line of JSON on stdin; return the exit code.
+
+    The job has the cases, the number of runs of each, a folder and a device. For each case, a line
+    of JSON is printed at the start and at the end, and the results are written into the folder. The
+    first case that raises is the last, because later results cannot be trusted.
+    """
+    job = json.loads(sys.stdin.readline())
+    device, folder = torch.device(job["device"]), Path(job["folder"])
+    torch.zeros(1, device=device)
+    _print_json(ready=True)
+    for number, case in enumerate(Case(*fields) for fields in job["cases"]):
+        _print_json(begin=number)
+        started = time.monotonic()
+        try:
+            with allowing_tf32(case.precision == "fp16"):
+                values = compute(case, device)
+                same = all(
+                    _are_equal(values, compute(case, device)) for _ in range(job["runs"] - 1)
+                )
+        except RuntimeError as error:
+            _print_json(error=" ".join(str(error).split())[:500])
+            return 1
+        file = folder / f"{number}.npz"
+        np.savez(file, **dict[str, Any](values))
+        _print_json(done=number, file=str(file), same=same, seconds=time.monotonic() - started)
+    return 0
+
+
+def _are_equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
+
+
+def _print_json(**fields: Any) -> None:
+    # Start a new line, because a library may have left text on this one.
+    print(f"\n{json.dumps(fields)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
