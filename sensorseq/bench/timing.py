@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import _extension
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 N_CLASSES = 8
 # LSTMLinear.loss computes cross entropy inside the operator
@@ -60,7 +60,7 @@ SHORT = (
 
 
 @dataclass(frozen=True)
-class Case:
+class TimedPair:
     """Two functions that compute the same result n times, and the flops of one LSTM pass."""
 
     theirs: Side
@@ -68,7 +68,7 @@ class Case:
     flops: float
 
 
-def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case:
+def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> TimedPair:
     """Make one comparison and check that both sides agree.
 
     In training, torch runs forward, cross entropy and backward, without an optimizer step. Our side
@@ -86,7 +86,7 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
     with torch.no_grad():
         _check_close(problem.our_logits(), problem.their_logits(), "logits", shape)
     if kind == "inference":
-        return Case(
+        return TimedPair(
             repeated(problem.their_logits, grad=False),
             repeated(problem.our_logits, grad=False),
             flops,
@@ -98,7 +98,7 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
         step = problem.fused_step() if kind == "training, loss()" else problem.ours("training")
         found, ours = _gradient(step), repeated(step)
     _check_close(found, _gradient(theirs), "gradients", shape)
-    return Case(repeated(theirs), ours, 3 * flops)
+    return TimedPair(repeated(theirs), ours, 3 * flops)
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Problem:
 
 
 def _trainer(problem: Problem) -> EpochTrainer:
-    network = Network(problem.shape.n_channels, problem.shape.hidden_size, N_CLASSES)
+    network = NetworkLayout(problem.shape.n_channels, problem.shape.hidden_size, N_CLASSES)
     parameters = network.flatten(dict(problem.module.named_parameters()))[None]
     return EpochTrainer(
         network,
@@ -331,8 +331,8 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
     }
 
 
-def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
-    """Time a case and, in the same rounds, two limits of the processor.
+def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
+    """Time both functions and, in the same rounds, two limits of the processor.
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
     float32 matrices, the practical limit for a product that reads memory. Returns the entries of
@@ -343,8 +343,8 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
     factor = torch.ones(_SGEMM_SIZE, _SGEMM_SIZE)
     product = torch.empty_like(factor)
     theirs, ours, peak, sgemm = alternate(
-        case.theirs,
-        case.ours,
+        pair.theirs,
+        pair.ours,
         lambda n: multiply_add(n * _PEAK_TURNS, threads),
         repeated(lambda: torch.mm(factor, factor, out=product), grad=False),
         rounds=rounds,
@@ -355,7 +355,7 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
     for limit, (flops, times) in limits.items():
         row[f"{limit}_gflops"] = 1e-9 * flops / float(np.median(times))
     for name in ("theirs", "ours"):
-        row[f"{name}_gflops"] = 1e-6 * case.flops / row[f"{name}_ms"]
+        row[f"{name}_gflops"] = 1e-6 * pair.flops / row[f"{name}_ms"]
         for limit in limits:
             row[f"{name}_of_{limit}"] = row[f"{name}_gflops"] / row[f"{limit}_gflops"]
     return row
@@ -392,7 +392,7 @@ def run_short(
     torch.set_num_threads(threads)
     try:
         for kind, shape in wanted:
-            row = measure(make_case(kind, shape), rounds=rounds)
+            row = measure(make_pair(kind, shape), rounds=rounds)
             rows.append({"what": kind, "threads": threads, "shape": list(shape), **row})
             if progress is not None:
                 progress(len(rows), len(wanted))

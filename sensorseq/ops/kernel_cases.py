@@ -23,7 +23,7 @@ from sensorseq.ops import reference
 from sensorseq.ops.choice import MAX_CHANNELS, allowing_tf32, kernel_precision
 from sensorseq.ops.cuda_kernels import PADDED_HIDDEN, PRECISIONS, Kernel
 from sensorseq.ops.lstm_linear import pooled_size
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 M, N, D, K = 2, 9, 2, 4
 _STEPS = 12  # training steps, enough for some calls to use a CUDA graph
@@ -122,8 +122,8 @@ def _draw(case: Case) -> dict[str, Any]:
     }
 
 
-def _network(case: Case) -> Network:
-    return Network(case.n_channels, case.hidden_size, K, bidirectional=True, pooling="mean")
+def _network(case: Case) -> NetworkLayout:
+    return NetworkLayout(case.n_channels, case.hidden_size, K, bidirectional=True, pooling="mean")
 
 
 def compute(case: Case, device: torch.device) -> Values:

@@ -113,7 +113,7 @@ def lstm_shapes(
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkLayout:
     """Sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
 
     The order, the names and the two biases are those of `sensorseq.nn.LSTMLinear`, so that
@@ -237,12 +237,12 @@ def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
 class EpochTrainer:
     """Trains M models on data in memory, a range of steps per call.
 
-    The initial `parameters` (M, Q), see `Network`, are copied. The windows `x` (N, T, C), or (M, N,
-    T, C) if each model has its own, are not copied if contiguous. If `parameters` are on a GPU,
-    CUDA kernels run the steps, see `sensorseq.ops.choice.training_gap`; the other inputs may be on
-    the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are those of `dropout_mask`.
-    With `average` an exponential moving average of the parameters is kept, with `hyper`'s
-    `ema_decay`. `n_timesteps` are the steps to train on when `run` crops.
+    The initial `parameters` (M, Q) are copied; `network` is their layout. The windows `x` are (N,
+    T, C), or (M, N, T, C) if each model has its own, and are not copied if contiguous. If
+    `parameters` are on a GPU, CUDA kernels run the steps, see `sensorseq.ops.choice.training_gap`;
+    the other inputs may be on the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are
+    for `dropout_mask`. With `average`, an exponential moving average of the parameters is kept,
+    with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if `run` crops.
 
     The optimizer's `state` is (M, rows, Q). sgd: the momentum buffer. adam, adamw: exp_avg,
     exp_avg_sq, max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg. `running` (M, 2,
@@ -255,7 +255,7 @@ class EpochTrainer:
 
     def __init__(
         self,
-        network: Network,
+        network: NetworkLayout,
         parameters: Tensor,
         x: Tensor,
         class_index: Tensor,

@@ -27,7 +27,7 @@ from sensorseq.training.config import (
     count_epochs,
 )
 from sensorseq.training.evaluation import evaluate, make_loss
-from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
+from sensorseq.training.native import NativeEpochs, gap_of, summarize_epochs
 from sensorseq.training.optim import (
     Schedule,
     optimizer_options,
@@ -533,7 +533,7 @@ class Training:
                 taken.append(steps)
         for run in shown:
             run.weights.write_module()
-        return summarize_epochs(join_steps(taken), rates)
+        return summarize_epochs(StepStatistics.concatenate(taken), rates)
 
     def validate(self, rows: Sequence[dict[str, float]]) -> None:
         """Add the columns of the validation part."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import lstm, lstm_linear, reference
-from sensorseq.ops.train_epoch import Network
+from sensorseq.ops.train_epoch import NetworkLayout
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.network import LstmNetwork
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
@@ -147,7 +147,7 @@ def judge(
     ).cpu()
 
 
-def name_weights(network: Network, weights: Tensor) -> dict[str, Tensor]:
+def name_weights(network: NetworkLayout, weights: Tensor) -> dict[str, Tensor]:
     """Return named views of the weights (M, Q) of M networks, each with M as its first axis."""
     shapes = network.parameter_shapes()
     columns = weights.split([math.prod(shape) for shape in shapes.values()], dim=1)
@@ -159,7 +159,7 @@ def name_weights(network: Network, weights: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def forward_models(
-    network: Network,
+    network: NetworkLayout,
     weights: Mapping[str, Tensor],
     running: Tensor | None,
     x: Tensor,

@@ -17,7 +17,7 @@ from sensorseq.ops.train_epoch import (
     HYPER_COLUMNS,
     MAX_LAYERS,
     EpochTrainer,
-    Network,
+    NetworkLayout,
     StepStatistics,
     make_hyper,
     pack_batches,
@@ -96,9 +96,9 @@ def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
     return make_hyper(1, **columns)
 
 
-def network_of(module: LSTMLinear) -> Network:
+def layout_of(module: LSTMLinear) -> NetworkLayout:
     """Return the sizes of `module`."""
-    return Network(
+    return NetworkLayout(
         module.input_size,
         module.hidden_size,
         module.num_classes,
@@ -117,7 +117,7 @@ def make_trainer(
     n_timesteps: int,
 ) -> EpochTrainer:
     """Return a trainer for modules of one kind; `data` may have weights for each model."""
-    network, config = network_of(modules[0]), configs[0]
+    network, config = layout_of(modules[0]), configs[0]
     assert not callable(config.loss)
     weights = [network.flatten(dict(module.named_parameters())) for module in modules]
     return EpochTrainer(
@@ -358,13 +358,3 @@ class NativeEpochs:
         hyper = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
         needed = OPTIMIZERS[self.trainer.optimizer].state.values()
         return [row for row, name in enumerate(needed) if not name or hyper[name] != 0.0]
-
-
-def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:
-    """Join the statistics of several calls, without margins."""
-    if len(taken) == 1:
-        return taken[0]
-    return StepStatistics(
-        torch.cat([part.values for part in taken], dim=1),
-        torch.cat([part.n_windows for part in taken], dim=1),
-    )

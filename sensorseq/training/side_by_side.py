@@ -26,7 +26,7 @@ from sensorseq.training.evaluation import (
     judge,
     name_weights,
 )
-from sensorseq.training.native import RandomCrops, network_of
+from sensorseq.training.native import RandomCrops, layout_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.stream import StreamedData
 
@@ -142,7 +142,7 @@ def _kind(run: TrainingRun) -> Hashable:
     train, config = _windows(run), run.config
     crops = RandomCrops(config, train)
     return (
-        network_of(_network(run)),
+        layout_of(_network(run)),
         config.loss,
         config.optimizer,
         config.ema_decay is None,

@@ -14,7 +14,7 @@ from torch import nn
 from sensorseq import ops
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 HIDDEN_SIZES = (5, 50, 100, 223, 256)  # of larger layers, which torch runs, no bits are promised
 # On the CPU, whose kernels have tests of their own, a few, so that the checks are run everywhere.
@@ -237,7 +237,7 @@ def test_compiled_it_has_the_bits_of_eager(device, backend):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_an_epoch_of_several_models_is_that_of_torch(device, optimizer):
-    network = Network(3, 16, 4, pooling="mean")
+    network = NetworkLayout(3, 16, 4, pooling="mean")
     torch.manual_seed(4)
     modules = [LSTMLinear(3, 16, 4, pooling="mean") for _ in range(3)]
     first = torch.stack([network.flatten(dict(m.named_parameters())) for m in modules])

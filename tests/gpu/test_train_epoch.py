@@ -5,7 +5,7 @@ import pytest
 import torch
 from layer_laws import torch_precision
 
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 N, T, C, K, M = 40, 9, 3, 4, 3
 OPTIONS = {
@@ -67,7 +67,7 @@ def assert_same_bits(ours, theirs):
 
 @pytest.mark.parametrize("hidden_size", [5, 64, 130, 256])
 def test_a_model_has_the_same_bits_alone_and_beside_others_and_twice(device, hidden_size):
-    network = Network(C, hidden_size, K, bidirectional=hidden_size < 100, pooling="meanmax")
+    network = NetworkLayout(C, hidden_size, K, bidirectional=hidden_size < 100, pooling="meanmax")
     batches = make_batches()
     together, again = (make_trainer(device, network) for _ in range(2))
     told = run(together, batches)
@@ -81,7 +81,7 @@ def test_a_model_has_the_same_bits_alone_and_beside_others_and_twice(device, hid
 
 
 def test_how_steps_are_cut_into_calls_changes_no_bit(monkeypatch, device):
-    network = Network(C, 32, K, bidirectional=True, pooling="mean")
+    network = NetworkLayout(C, 32, K, bidirectional=True, pooling="mean")
     trainers = []
     for call_s in (10.0, 0.0):  # few calls with graphs, and one call for each step
         monkeypatch.setattr("sensorseq.ops.train_epoch._CALL_S", call_s)
@@ -95,7 +95,7 @@ def test_how_steps_are_cut_into_calls_changes_no_bit(monkeypatch, device):
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
 def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, pooling):
-    network = Network(C, 20, K, bidirectional=True, pooling=pooling)
+    network = NetworkLayout(C, 20, K, bidirectional=True, pooling=pooling)
     changes = {"optimizer": optimizer, "loss": loss}
     ours = make_trainer(device, network, **changes)
     theirs = make_trainer("cpu", network, dtype=torch.float64, **changes)

@@ -14,7 +14,7 @@ from torch import nn
 
 from sensorseq import ops
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 DTYPES = [torch.float32, torch.float64]
 SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
@@ -84,7 +84,7 @@ def everything(dtype):
 
 
 def take_steps(module, x, y):
-    network = Network(x.shape[2], module.lstm.weight_hh_l0.shape[1], 3)
+    network = NetworkLayout(x.shape[2], module.lstm.weight_hh_l0.shape[1], 3)
     parameters = network.flatten(dict(module.named_parameters()))[None].detach()
     trainer = EpochTrainer(network, parameters, x, y, make_hyper(1), optimizer="adam")
     trainer.run(torch.arange(len(x)), torch.tensor([0, 6, len(x)]), 0.01)

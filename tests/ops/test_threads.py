@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 N_WINDOWS = 40  # seven tiles: enough tasks for all threads here
 TIMEOUT_S = 120
@@ -31,7 +31,7 @@ def work():
 
 def make_work(n_windows=N_WINDOWS, hidden_size=16, *, with_autograd=True):
     torch.manual_seed(0)
-    network, module = Network(3, hidden_size, 4), LSTMLinear(3, hidden_size, 4)
+    network, module = NetworkLayout(3, hidden_size, 4), LSTMLinear(3, hidden_size, 4)
     weights = 0.1 * torch.randn(2, network.n_parameters)
     x, y = torch.randn(n_windows, 20, 3), torch.arange(n_windows) % 4
 

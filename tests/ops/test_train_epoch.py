@@ -19,7 +19,7 @@ from sensorseq.ops.train_epoch import (
     HYPER_COLUMNS,
     STATISTIC_COLUMNS,
     EpochTrainer,
-    Network,
+    NetworkLayout,
     dropout_mask,
     make_hyper,
     n_lanes,
@@ -27,7 +27,9 @@ from sensorseq.ops.train_epoch import (
 )
 
 N, T, C, K, M = 31, 8, 2, 3, 3
-NETWORK = Network(C, 9, K, num_layers=2, bidirectional=True, pooling="meanmax", head_norm="batch")
+NETWORK = NetworkLayout(
+    C, 9, K, num_layers=2, bidirectional=True, pooling="meanmax", head_norm="batch"
+)
 HYPER = {
     "max_grad_norm": [0.3, 1.0, math.inf],
     "weight_decay": [0.0, 0.01, 0.1],
@@ -112,7 +114,7 @@ def test_a_model_has_the_same_bits_alone_and_beside_others(isa, n_threads, dtype
 
 def test_the_thread_count_changes_no_bit():
     batches = [[np.arange(N), np.arange(5, N), np.arange(20)]]
-    trainers = [make_trainer([1], Network(C, 40, K)) for _ in range(2)]
+    trainers = [make_trainer([1], NetworkLayout(C, 40, K)) for _ in range(2)]
     for n_threads, trainer in zip((1, 3), trainers, strict=True):
         with torch_threads(n_threads):
             run(trainer, batches)
@@ -233,7 +235,7 @@ def module_of(network, parameters):
 
 
 def test_the_statistics_are_those_of_the_step():
-    network = Network(C, 9, K, bidirectional=True, pooling="mean")
+    network = NetworkLayout(C, 9, K, bidirectional=True, pooling="mean")
     hyper = make_hyper(1, max_grad_norm=0.1)
     trainer = make_trainer([0], network, torch.float64, hyper=hyper, seeds=None)
     before = trainer.parameters[0].clone()
