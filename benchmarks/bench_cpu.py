@@ -36,8 +36,8 @@ from sensorseq.bench.timing import (
     HEADER,
     KINDS,
     N_CLASSES,
-    Case,
     Shape,
+    TimedPair,
     environment,
     format_row,
     make_pair,
@@ -170,7 +170,7 @@ def one_step_case(stepping):
 
     ours = stepping(module, x)
     torch.testing.assert_close(ours(50), theirs(50), rtol=1e-4, atol=1e-5)
-    return Case(theirs, ours, 8.0 * hidden_size * (hidden_size + n_channels))
+    return TimedPair(theirs, ours, 8.0 * hidden_size * (hidden_size + n_channels))
 
 
 def print_mean(what, rows):
