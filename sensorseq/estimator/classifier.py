@@ -43,11 +43,6 @@ from sensorseq.estimator.fit_windows import (
     read_windows,
     scale_windows,
 )
-from sensorseq.estimator.probabilities import (
-    accuracy_of,
-    find_abstention,
-    out_of_fold_of,
-)
 from sensorseq.estimator.refit import plan_refit
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
@@ -59,6 +54,11 @@ from sensorseq.estimator.saving import (
     packed,
     read_fitted,
     unpacked,
+)
+from sensorseq.estimator.uncertainty import (
+    accuracy_of,
+    find_abstention,
+    out_of_fold_of,
 )
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.export.to_onnx import write_onnx
@@ -772,7 +772,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         This is the lowest threshold for which the windows show that at most `error_rate` of the
         answers are wrong, treating whole groups as the samples; see
-        `sensorseq.training.probabilities.choose_threshold`. With probability `confidence` the bound
+        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence` the bound
         holds on new recordings of the same kind. It does not cover other recordings, such as a new
         surface or robot. `save` also stores the result, `abstention_` and `abstain_threshold_`.
 

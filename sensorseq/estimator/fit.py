@@ -12,7 +12,6 @@ from sensorseq.diagnosis.level import Compared
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
 from sensorseq.estimator.fit_windows import FitArguments, ScaledFit
-from sensorseq.estimator.probabilities import LeftOut, learn_probabilities
 from sensorseq.estimator.refit import Refit, lstms_of, plan_refit, run_refit
 from sensorseq.estimator.report import (
     check_parts,
@@ -22,6 +21,7 @@ from sensorseq.estimator.report import (
     warn_of_the_end,
 )
 from sensorseq.estimator.saving import Checkpoint
+from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice

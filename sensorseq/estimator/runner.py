@@ -28,7 +28,7 @@ from sensorseq.estimator.fit_windows import (
     check_arguments,
     read_and_scale,
 )
-from sensorseq.estimator.probabilities import out_of_fold_of
+from sensorseq.estimator.uncertainty import out_of_fold_of
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps

@@ -23,13 +23,13 @@ from sensorseq.errors import (
 from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explain, target_of
-from sensorseq.estimator.probabilities import (
+from sensorseq.estimator.saving import load_file, plain_arguments
+from sensorseq.estimator.uncertainty import (
     LeftOut,
     accuracy_of,
     find_abstention,
     learn_shares,
 )
-from sensorseq.estimator.saving import load_file, plain_arguments
 from sensorseq.export.c_sensors import render_sensors
 from sensorseq.export.c_source import CExport, COptions, write_texts
 from sensorseq.export.to_onnx import write_onnx

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import AnyClassifier, SensorFusionClassifier, SensorLSTMClassifier
-from sensorseq.estimator.probabilities import seen_by
+from sensorseq.estimator.uncertainty import seen_by
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives

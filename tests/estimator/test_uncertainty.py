@@ -9,10 +9,10 @@ from scipy.special import expit
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.estimator.uncertainty import fit_temperature
 from sensorseq.evaluation import calibration_error
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.prediction.probabilities import softmax
-from sensorseq.training.probabilities import fit_temperature
 
 
 def small(**arguments):

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binom
 
-from sensorseq.training.probabilities import choose_threshold, lowest_error_rate
+from sensorseq.estimator.uncertainty import choose_threshold, lowest_error_rate
 
 
 def draw(rng, n_groups, alike, n_each=12):

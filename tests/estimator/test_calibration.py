@@ -6,8 +6,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
+from sensorseq.estimator.uncertainty import fit_temperature, probability_spread
 from sensorseq.prediction.probabilities import softmax
-from sensorseq.training.probabilities import fit_temperature, probability_spread
 
 
 def draw(n, temperature, k=4, seed=0, scale=2.0):
