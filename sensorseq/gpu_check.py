@@ -1,4 +1,4 @@
-"""Check on the user's own GPU that the CUDA kernels compute what they should; keep the verdict.
+"""Check the CUDA kernels on the user's own GPU, and store the verdict.
 
 A worker process runs every kernel, because a kernel that hangs can only be stopped with its
 process; this process compares the worker's results with float64. Only torch and numpy are needed.
@@ -51,7 +51,7 @@ class Result(NamedTuple):
     outcome: str
     """``"passed"``, ``"wrong"``, ``"hung"``, ``"died"`` or ``"not run"``."""
     detail: str
-    """The error nearest its tolerance, what is wrong, or what the worker said last."""
+    """The error nearest its tolerance, a description of the fault, or the worker's last message."""
     seconds: float
 
 
@@ -112,28 +112,29 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results from one process; the last is that of the case in which it ended."""
+    """Yield the results from one process; the last belongs to the case in which it ended."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):
         case, until = cases[number], min(began + wait_s, end)
-        told = worker.next_line(until - time.monotonic())
+        message = worker.next_message(until - time.monotonic())
         seconds = time.monotonic() - began
-        if told is None and not worker.is_dead():
+        if message is None and not worker.is_dead():
             if until == end and number:
                 return  # this case was not decided
             yield Result(case, HUNG, f"no answer for {seconds:.0f} s", seconds)
             return
-        if told is None or "error" in told:
-            yield Result(case, DIED, str(told["error"]) if told else worker.last_words(), seconds)
+        if message is None or "error" in message:
+            cause = str(message["error"]) if message else worker.describe_end()
+            yield Result(case, DIED, cause, seconds)
             return
-        if told.get("begin") == number:
+        if message.get("begin") == number:
             began, wait_s = time.monotonic(), silence_s
-        elif told.get("done") == number:
-            is_right, said = _compare(case, told.get("file"))
-            if told.get("same") is not True:
-                is_right, said = False, f"two runs gave different bits; {said}"
-            yield Result(case, PASSED if is_right else WRONG, said, seconds)
+        elif message.get("done") == number:
+            is_right, detail = _compare(case, message.get("file"))
+            if message.get("same") is not True:
+                is_right, detail = False, f"two runs gave different bits; {detail}"
+            yield Result(case, PASSED if is_right else WRONG, detail, seconds)
             number, began = number + 1, time.monotonic()
 
 
@@ -141,10 +142,10 @@ def _compare(case: Case, file: Any) -> tuple[bool, str]:
     """Judge the results in a file."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
-            found: Values = {name: read[name].astype(np.float64) for name in read.files}
+            values: Values = {name: read[name].astype(np.float64) for name in read.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         return False, f"its results cannot be read: {error}"
-    return judge(case, found, expected(case))
+    return judge(case, values, expected(case))
 
 
 class _Worker:
@@ -169,7 +170,7 @@ class _Worker:
         assert self._process.stdout is not None
         with contextlib.suppress(OSError), self._process.stdin as stdin:  # it may have died already
             stdin.write(json.dumps(job).encode() + b"\n")
-        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
+        self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
         self._reader = threading.Thread(
             target=self._read, args=(self._process.stdout,), daemon=True
         )
@@ -180,15 +181,15 @@ class _Worker:
         with stdout:
             for line in iter(lambda: stdout.readline(_LONGEST_LINE), b""):
                 with contextlib.suppress(ValueError, RecursionError):
-                    told = json.loads(line)
-                    if isinstance(told, dict):
-                        self._lines.put(told)
-        self._lines.put(None)
+                    message = json.loads(line)
+                    if isinstance(message, dict):
+                        self._messages.put(message)
+        self._messages.put(None)
 
-    def next_line(self, wait_s: float) -> dict[str, Any] | None:
-        """Return the next line; None at the end or after `wait_s` without one."""
+    def next_message(self, wait_s: float) -> dict[str, Any] | None:
+        """Return the next message; None at the end or after `wait_s` without one."""
         try:
-            return self._lines.get(timeout=max(0.0, wait_s))
+            return self._messages.get(timeout=max(0.0, wait_s))
         except queue.Empty:
             return None
 
@@ -197,13 +198,13 @@ class _Worker:
             self._process.wait(0.0 if self._reader.is_alive() else 5.0)
         return self._process.returncode is not None
 
-    def last_words(self) -> str:
+    def describe_end(self) -> str:
         """Describe how the process ended, with the last line of its stderr."""
         code = self._process.returncode
-        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        lines = self._stderr.read_text("utf-8", "replace")[-2000:].split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return f"{ended}: {said[-1][:300]}" if said else ended
+        end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        text = self._stderr.read_text("utf-8", "replace")[-2000:]
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        return f"{end}: {lines[-1][:300]}" if lines else end
 
     def __enter__(self) -> "_Worker":
         return self
@@ -217,23 +218,23 @@ class _Worker:
         until = time.monotonic() + 5.0
         while self._reader.is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
-                self._lines.get(timeout=0.1)  # let the reader finish
+                self._messages.get(timeout=0.1)  # let the reader finish
 
 
 def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Result]:
-    """Check every kernel on the current GPU and keep the verdict in the user's cache folder.
+    """Check every kernel on the current GPU and store the verdict in the user's cache folder.
 
     Parameters
     ----------
     on_result : callable, optional
-        Called with each result as it is known.
+        Called with each result as soon as it is available.
 
     Raises
     ------
     EnvironmentProblemError
-        If there are no kernels, or no GPU that they are for.
+        If there are no kernels, or no GPU that supports them.
     OutputError
-        If the cache folder cannot be written, or another process is just checking.
+        If the cache folder cannot be written, or another process is running the check.
     """
     if gap := _gap(None):
         raise EnvironmentProblemError(f"there are no CUDA kernels to check: {gap}.")
@@ -264,20 +265,20 @@ def check_before_fit(device: str) -> None:
             results = list(check_kernels(make_cases(), device=f"cuda:{index}"))
             keep(results)
     except (OutputError, OSError, RuntimeError) as error:  # RuntimeError: no home directory
-        warn_caller(f"The CUDA kernels could not be checked, so torch's LSTM serves. {error}")
+        warn_caller(f"The CUDA kernels could not be checked, so torch's LSTM is used. {error}")
         return
-    if bad := failed(results):
-        said = "; ".join(f"{name}: {why}" for name, why in bad.items())
+    if failures := failed(results):
+        listed = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         warn_caller(
-            "These CUDA kernels failed their check on this GPU, so torch's LSTM serves instead:"
-            f" {said}. To check again, run `sensorseq doctor --gpu`."
+            "These CUDA kernels failed their check on this GPU, so torch's LSTM is used instead:"
+            f" {listed}. To check again, run `sensorseq doctor --gpu`."
         )
 
 
 def _gap(index: int | None) -> str:
     """Return why GPU `index` (None: the current one) cannot be checked; empty if it can."""
-    is_there = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
-    capability = torch.cuda.get_device_capability(index) if is_there else None
+    has_gpu = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
+    capability = torch.cuda.get_device_capability(index) if has_gpu else None
     is_built = bool(_extension.cuda_facts()["built"])
     return cuda_kernels.driver_gap() or cuda_kernels.machine_gap(capability, is_built)
 
@@ -296,15 +297,15 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Keep the verdict of results on the current GPU, as `check_gpu` does of its own."""
+    """Store the verdict of results on the current GPU, as `check_gpu` does with its own."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 
 
 def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
-    """Return the kernels of which every result passed."""
-    bad = {result.case.kernel for result in results if result.outcome != PASSED}
-    return frozenset(result.case.kernel for result in results) - bad
+    """Return the kernels whose results all passed."""
+    failing = {result.case.kernel for result in results if result.outcome != PASSED}
+    return frozenset(result.case.kernel for result in results) - failing
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
@@ -318,5 +319,5 @@ def failed(results: Sequence[Result]) -> dict[str, str]:
 
 def format_result(result: Result) -> str:
     """Format the result as one line."""
-    said = f"{result.outcome:<7}  {result.case.name:<18}  {result.seconds:5.1f} s"
-    return f"{said}  {result.detail}" if result.detail else said
+    line = f"{result.outcome:<7}  {result.case.name:<18}  {result.seconds:5.1f} s"
+    return f"{line}  {result.detail}" if result.detail else line

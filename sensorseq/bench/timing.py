@@ -28,7 +28,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 N_CLASSES = 8
 # LSTMLinear.loss computes cross entropy inside the operator
 KINDS = ("inference", "training, autograd", "training, loss()", "training, train_epoch")
-_PEAK_TURNS = 20_000  # take about a millisecond
+_PEAK_TURNS = 20_000  # about a millisecond
 _PAUSE_S = 0.02
 _SGEMM_SIZE = 512
 # Relative to the largest value; float32 stays well below this over 1000 timesteps.
@@ -93,11 +93,11 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
         )
     theirs = problem.theirs("training")
     if kind == "training, train_epoch":
-        found, ours = _epoch_gradient(problem), _epoch_steps(problem)
+        gradient, ours = _epoch_gradient(problem), _epoch_steps(problem)
     else:
         step = problem.fused_step() if kind == "training, loss()" else problem.ours("training")
-        found, ours = _gradient(step), repeated(step)
-    _check_close(found, _gradient(theirs), "gradients", shape)
+        gradient, ours = _gradient(step), repeated(step)
+    _check_close(gradient, _gradient(theirs), "gradients", shape)
     return TimedPair(repeated(theirs), ours, 3 * flops)
 
 
@@ -105,7 +105,7 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
 class Precision:
     """The precision of both sides and the tolerated error.
 
-    `allows_tf32` says whether torch may use TF32 in RNNs, which is its default. cuDNN's input is
+    `allows_tf32` allows torch to use TF32 in RNNs, which is its default. cuDNN's input is
     zero-padded to `n_padded` channels if its fastest kernels need that. `tolerance` is the largest
     relative L2 error allowed, against IEEE float32 with the same weights.
     """
@@ -153,17 +153,17 @@ class Problem:
 
     def their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
         """Return torch's LSTM and linear layer in a dtype; weights of padded channels are zero."""
-        own, linear = copy.deepcopy(self._rounded)
-        n_channels = max(own.input_size, n_padded)
+        rounded, linear = copy.deepcopy(self._rounded)
+        n_channels = max(rounded.input_size, n_padded)
         lstm = nn.LSTM(
-            n_channels, own.hidden_size, batch_first=True, device=self.device, dtype=dtype
+            n_channels, rounded.hidden_size, batch_first=True, device=self.device, dtype=dtype
         )
         with torch.no_grad():
             for name, parameter in lstm.named_parameters():
-                given = getattr(own, name)
-                if parameter.shape != given.shape:
-                    given = pad(given, (0, parameter.shape[1] - given.shape[1]))
-                parameter.copy_(given)
+                value = getattr(rounded, name)
+                if parameter.shape != value.shape:
+                    value = pad(value, (0, parameter.shape[1] - value.shape[1]))
+                parameter.copy_(value)
         return lstm, linear.to(dtype)
 
     def their_logits(self) -> Tensor:
@@ -206,9 +206,9 @@ class Problem:
                 return [logits()]
 
         def train() -> list[Tensor]:
-            found = logits()
-            loss = cross_entropy(found.float(), self.y)
-            return [found.detach(), *torch.autograd.grad(loss, parameters)]
+            outputs = logits()
+            loss = cross_entropy(outputs.float(), self.y)
+            return [outputs.detach(), *torch.autograd.grad(loss, parameters)]
 
         return infer if kind.endswith("inference") else train
 
@@ -268,11 +268,11 @@ def repeated(call: Callable[[], Any], device: torch.device = _CPU, *, grad: bool
     return repeat
 
 
-def _check_close(found: Tensor, wanted: Tensor, what: str, shape: Shape) -> None:
-    error = (found - wanted).abs().max() / wanted.abs().max()
+def _check_close(ours: Tensor, theirs: Tensor, name: str, shape: Shape) -> None:
+    error = (ours - theirs).abs().max() / theirs.abs().max()
     if not error <= _TOLERANCE:
         raise EnvironmentProblemError(
-            f"the {what} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
+            f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
             " timing them is meaningless. Please report this with the output of `sensorseq info`."
         )
 
@@ -385,17 +385,17 @@ def run_short(
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
     """Measure a few shapes in well under 30 s; `progress` is called with done and total rows."""
-    wanted = [(kind, shape) for kind in KINDS for shape in SHORT]
+    pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()
     threads = before if threads is None else threads
     torch.set_num_threads(threads)
     try:
-        for kind, shape in wanted:
+        for kind, shape in pairs:
             row = measure(make_pair(kind, shape), rounds=rounds)
             rows.append({"what": kind, "threads": threads, "shape": list(shape), **row})
             if progress is not None:
-                progress(len(rows), len(wanted))
+                progress(len(rows), len(pairs))
     finally:
         torch.set_num_threads(before)
     return {"environment": environment(), "threads": threads, "rows": rows}

@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sensorseq.ops import reference
 
-# torch warns that weights are not in one block, so that cuDNN copies them; only nn.LSTM could
-# arrange that.
+# torch warns that the weights are not in one block of memory, so that cuDNN copies them; only
+# nn.LSTM could put them into one.
 warnings.filterwarnings("ignore", message="RNN module weights are not part", module=__name__)
 
 

@@ -27,8 +27,8 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, p
 
 M, N, D, K = 2, 9, 2, 4
 _STEPS = 12  # training steps, enough for some calls to use a CUDA graph
-# Largest relative L2 differences from float64. Emulated kernels are ten times closer; a wrong index
-# or a lost message is off by far more.
+# Largest relative L2 differences from float64. Emulated kernels are ten times more accurate; a
+# wrong index or a lost message gives a far larger difference.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel that it checks."""
+        """The kernel that this case checks."""
         return self.precision, self.padded_hidden
 
     @property
@@ -66,9 +66,9 @@ class Case(NamedTuple):
 
 
 def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
-    """Return the cases of all kernels: first with few timesteps, and first those on fewer CTAs.
+    """Return the cases of all kernels, with few timesteps first, and small kernels before large.
 
-    Simpler cases come first, so that a kernel that hangs costs the others as little as possible.
+    Simpler cases come first, so that a kernel that hangs affects as few others as possible.
     """
     return [
         Case(precision, size, n_steps)
@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling that half precision can check: no maximum, whose position may change."""
+    """Return a pooling for the case; a maximum may change its position in half precision."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
@@ -143,15 +143,15 @@ def compute(case: Case, device: torch.device) -> Values:
         *(on["of_logits"], on["of_h_n"], on["of_c_n"], on["x"], on["lengths"], *layer),
         *(on["weight_out"], *states, pooled, saved, on["pooling"], False, low),
     )
-    found = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
+    results = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
     names = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0")
-    found |= {f"gradient {name}": grad for name, grad in zip(names, grads[1:], strict=True)}
+    results |= {f"gradient {name}": grad for name, grad in zip(names, grads[1:], strict=True)}
     _poison(device)
     of_gates = on["gates"], on["lengths"], on["weight_ih"][..., :0].contiguous(), *layer[1:]
     hidden, _, _, saved = kernels.lstm(*of_gates, *states, True, low)
     grads = kernels.lstm_backward(on["of_hidden"], None, None, *of_gates, *states, saved, True, low)
-    found |= {"output hidden": hidden, "gradient gates": grads[0], "gradient recurrent": grads[2]}
-    values = {name: value.cpu().numpy() for name, value in found.items()}
+    results |= {"output hidden": hidden, "gradient gates": grads[0], "gradient recurrent": grads[2]}
+    values = {name: value.cpu().numpy() for name, value in results.items()}
     if not _trains(case):
         return values
     _poison(device)
@@ -159,13 +159,13 @@ def compute(case: Case, device: torch.device) -> Values:
 
 
 def _trains(case: Case) -> bool:
-    """Test whether training steps, which are in float32, ever take this kernel."""
+    """Test whether training steps, which are in float32, ever use this kernel."""
     allows_tf32 = case.precision == "fp16"
     return kernel_precision(torch.float32, case.hidden_size, allows_tf32) == case.precision
 
 
 def expected(case: Case) -> Values:
-    """Compute the same in float64 on the CPU, with plain torch and the native engine."""
+    """Compute the same values in float64 on the CPU, with plain torch and the native engine."""
     shared = case._replace(precision="fp16x3")  # both precisions share the cached result
     values = dict(_expected(shared if _pooling(shared) == _pooling(case) else case))
     if not _trains(case):
@@ -194,20 +194,20 @@ def _expected(case: Case) -> Values:
         [wide[name] for name in names],
         [wide[name].detach() for name in ("of_logits", "of_h_n", "of_c_n")],
     )
-    found = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
-    found |= {f"gradient {name}": grad for name, grad in zip(names, grads, strict=True)}
+    results = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
+    results |= {f"gradient {name}": grad for name, grad in zip(names, grads, strict=True)}
     hidden, _, _ = reference.lstm(
         wide["gates"], wide["lengths"], wide["weight_ih"][..., :0], *layer[1:], *states
     )
     of_gates, of_recurrent = torch.autograd.grad(
         hidden, [wide["gates"], wide["weight_hh"]], wide["of_hidden"].detach()
     )
-    found |= {
+    results |= {
         "output hidden": hidden,
         "gradient gates": of_gates,
         "gradient recurrent": of_recurrent,
     }
-    values = {name: value.detach().numpy() for name, value in found.items()}
+    values = {name: value.detach().numpy() for name, value in results.items()}
     if not _trains(case):
         return values
     return values | _train(case, drawn, torch.device("cpu"), torch.float64)
@@ -227,31 +227,31 @@ def _train(
         optimizer="sgd",
         seeds=range(M),
     )
-    told = trainer.run(*pack_batches(drawn["batches"]), 0.02)
+    statistics = trainer.run(*pack_batches(drawn["batches"]), 0.02)
     moved = trainer.parameters - first
-    return {"training steps": moved.cpu().numpy(), "training loss": told["loss"].numpy()}
+    return {"training steps": moved.cpu().numpy(), "training loss": statistics["loss"].numpy()}
 
 
 def _poison(device: torch.device) -> None:
-    """Fill free memory with NaN, so that a value a kernel fails to write is noticed."""
-    held = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
-    del held
+    """Fill free memory with NaN, so that values that a kernel fails to write are noticed."""
+    tensors = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
+    del tensors
 
 
-def judge(case: Case, found: Values, wanted: Values) -> tuple[bool, str]:
-    """Return whether all results are within their tolerances, and describe the one nearest it."""
-    if found.keys() != wanted.keys():
+def judge(case: Case, results: Values, exact: Values) -> tuple[bool, str]:
+    """Return whether all results are within their tolerances, and describe the worst one."""
+    if results.keys() != exact.keys():
         return False, "not all results were computed"
     worst, share = "", -1.0
-    for name, exact in wanted.items():
-        value = found[name]
-        if value.shape != exact.shape:
-            return False, f"{name} has shape {value.shape} instead of {exact.shape}"
-        error = float(np.linalg.norm(value - exact) / np.linalg.norm(exact))
+    for name, exact_value in exact.items():
+        value = results[name]
+        if value.shape != exact_value.shape:
+            return False, f"{name} has shape {value.shape} instead of {exact_value.shape}"
+        error = float(np.linalg.norm(value - exact_value) / np.linalg.norm(exact_value))
         allowed = _ALLOWED[case.precision][name.split()[0]]
-        of_this = error / allowed if math.isfinite(error) else math.inf
-        if of_this > share:
-            worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", of_this
+        own_share = error / allowed if math.isfinite(error) else math.inf
+        if own_share > share:
+            worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", own_share
     return share <= 1.0, worst
 
 

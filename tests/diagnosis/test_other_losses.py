@@ -115,6 +115,6 @@ def test_a_function_cannot_be_probed_and_one_sentence_says_why():
     with pytest.raises(ArgumentError) as caught:
         report.probe(X, Y, verbose=0)
     said = str(caught.value)
-    assert "a loss of your own" in said
+    assert "your own loss function" in said
     assert "'cross_entropy' or 'focal' or 'mse'" in said
     assert said.count(". ") == 0

@@ -141,7 +141,7 @@ def test_occlusion_is_what_the_probability_loses(with_features):
     ("arguments", "said"),
     [
         ({"method": "shap"}, "method='shap' is not known"),
-        ({"label": "sideways"}, "'sideways' is none"),
+        ({"label": "sideways"}, "'sideways' is not a class"),
         ({"label": ["up"]}, "for each of 3"),
         ({"n_regions": 0}, "n_regions"),
     ],

@@ -93,7 +93,7 @@ def test_the_imported_weights_are_copies():
         ({"classes": ["a", "b", "b", "c"]}, "one distinct label per output"),
         ({"hidden_size": 9}, "hidden_size=9 cannot be set here: the network determines it"),
         ({"scale": "standard"}, "scale='standard' cannot be set here: there is no data"),
-        ({"pooling": "meanmax"}, "linear takes 5 features, but pooling='meanmax'"),
+        ({"pooling": "meanmax"}, "linear expects 5 features, but pooling='meanmax'"),
         ({"pooling": "first"}, "pooling='first' is not known"),
     ],
 )
@@ -278,7 +278,7 @@ REFUSED = {
     ),
     "output for each step": (
         Model(keras_lstm("lstm", 3, 5, returns=True), dense(5, 2)),
-        "gives an output for each step",
+        "returns an output for each step",
     ),
     "two dense layers": (
         Model(last(), dense(5, 4, "linear", "hidden"), dense(4, 2)),

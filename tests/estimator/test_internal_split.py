@@ -69,7 +69,7 @@ def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypa
         X = WindowSet(X, y=y, recording_id=recording, **own)
         y, told = None, {}
     clf = plain_classifier(scale=None, hidden_size=2, refit="auto", features="summary")
-    with pytest.warns(LeakWarning, match="expect less of other recordings"):
+    with pytest.warns(LeakWarning, match="expect lower accuracy on other recordings"):
         clf._prepare_fit(X, y, **told)
     (plan,) = plans
     folds = plan.folds
@@ -86,7 +86,7 @@ def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypa
     assert (order[held_out] >= 0.8 * np.array([40, 30, 20])[recording[held_out]]).all()
     with pytest.warns(LeakWarning):
         clf.set_params(max_epochs=1, early_stopping=False).fit(X, y, **told)
-    assert "of the same groups" in clf.features_.reason
+    assert "to the same groups" in clf.features_.reason
 
 
 @pytest.mark.filterwarnings("ignore:class .* of y has one window")

@@ -176,7 +176,7 @@ def test_a_verdict_lets_no_kernel_serve_that_there_is_not(hopper):
 
 def test_a_cache_folder_that_is_a_file_is_no_error(hopper, worker, tmp_path):
     (tmp_path / "cache").write_text("")
-    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM is used"):
         check_before_fit("cuda")
     assert who().served_by == "framework"
 
@@ -184,7 +184,7 @@ def test_a_cache_folder_that_is_a_file_is_no_error(hopper, worker, tmp_path):
 def test_a_user_without_a_home_is_no_error(hopper, worker, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: Path("~nobody-at-all").expanduser())
-    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM is used"):
         check_before_fit("cuda")
     assert who().served_by == "framework"
 
@@ -193,7 +193,7 @@ def test_while_another_process_checks_torch_serves(hopper, worker):
     file = cuda_kernels.verdict_file(0)
     file.parent.mkdir(parents=True)
     with locking(file, run=True):
-        with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+        with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM is used"):
             check_before_fit("cuda")
         assert who().served_by == "framework"
 
