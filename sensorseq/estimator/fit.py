@@ -1,4 +1,4 @@
-"""The last steps of a fit: train the networks and what joins them, and judge the training."""
+"""The last steps of a fit: train the networks and the models on features; judge the training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,8 +43,8 @@ class Trained:
 
     `results` and `histories` have one entry for each network. `choice` and `held_out` (rows of the
     validation part, and their outputs before any refit) are None if the fit continues another.
-    `left_out` are rows of X and their logits by models that were not fitted on them. If the first
-    epoch diverged, `model` is the one before the training.
+    `left_out` are rows of X and their logits from models that were not fitted on them. If the first
+    epoch diverged, `model` is the model before the training.
     """
 
     results: Sequence[TrainingResult]
@@ -69,7 +69,7 @@ class Judged(NamedTuple):
 
 
 def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
-    """Make the networks of a fit, one for each member of an ensemble, ready to be trained."""
+    """Make a job for the network of each member of an ensemble."""
     parameters, data = arguments.parameters, scaled.data
     samples = scaled.samples[0]
     jobs: list[TrainingJob] = []
@@ -105,10 +105,10 @@ def resolved_config(
 
 
 def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress) -> Trained:
-    """Train the networks, weigh features, and learn from the held-out windows, too."""
+    """Train the networks, weight features, and also learn from the held-out windows."""
     jobs, parameters = make_jobs(arguments, scaled), arguments.parameters
-    watching: tuple[Any, ...] = tuple(progress.callbacks)
-    jobs = [replace(job, callbacks=(*watching, *job.callbacks)) for job in jobs]
+    of_progress: tuple[Any, ...] = tuple(progress.callbacks)
+    jobs = [replace(job, callbacks=(*of_progress, *job.callbacks)) for job in jobs]
     if parameters["checkpoint"] is not None:
         checkpoint = Checkpoint(parameters, scaled.model, jobs[0], facts_of(scaled))
         # before other callbacks, which may change the weights
@@ -132,7 +132,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     if isinstance(plan, Refit):
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, model = done.choice, replace(model, head=done.head)
-    # by the networks that have not seen the held-out windows
+    # from the networks that have not seen the held-out windows
     model, left_out = learn_probabilities(parameters, model, scaled, plan)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
@@ -146,7 +146,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
 
 
 def show_progress(verbose: Any) -> NoProgress:
-    """Return the display of a fit's progress, as a context."""
+    """Return the display of a fit's progress, a context manager."""
     if not isinstance(verbose, bool):
         check_integer("verbose", verbose, 0)
     if not verbose:
@@ -187,8 +187,8 @@ def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judge
     """Make the report of a fit, with findings about its windows."""
     held_out, result, model = scaled.data.validation, trained.results[0], scaled.model
     data = scaled.data
-    found = check_parts(*scaled.held())
-    facts = {**facts_of(scaled), "data_facts": (*scaled.findings, *found)}
+    findings = (*scaled.findings, *check_parts(*scaled.held()))
+    facts = {**facts_of(scaled), "data_facts": findings}
     record = result.record
     if record is not None and held_out is not None and held_out.groups is not None:
         record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
@@ -205,8 +205,7 @@ def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judge
     if choice is None and model.head is not None:
         choice = model.head.choice
     if choice is not None and choice.candidates:
-        said = say_parts(choice)
-        report = replace(report, statements=(*report.statements, said))
+        report = replace(report, statements=(*report.statements, say_parts(choice)))
     compared = (
         parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
     )

@@ -83,16 +83,16 @@ class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
 
     `windows` are all windows of X, `train` and `validation` their parts; validation windows that
-    were given separately are in `given`, too. `split` is the part of each window, if X has a split.
-    `source` and `source_val` are the objects given as X and X_val, or None for an array. `target`
-    has the classes, and `column_names` are the names in a 2-D table.
+    were given separately are in `given_validation`, too. `split` is the part of each window, if X
+    has a split. `source` and `source_val` are the objects given as X and X_val, or None for an
+    array. `target` has the classes, and `column_names` are the names in a 2-D table.
     """
 
     windows: Windows
     train: Windows
     target: ClassTarget
     validation: Windows | None = None
-    given: Windows | None = None
+    given_validation: Windows | None = None
     split: NDArray[Any] | None = None
     source: WindowSet | None = None
     source_val: WindowSet | None = None
@@ -103,7 +103,7 @@ class FitData:
     @property
     def is_drawn(self) -> bool:
         """Whether `hold_out` draws the validation windows, from windows in memory."""
-        return self.split is None and self.given is None and not self.windows.are_stored
+        return self.split is None and self.given_validation is None and not self.windows.are_stored
 
     def preparation(self, earlier: Preparation | None, *, continues: bool) -> Preparation | None:
         """Describe the preparation of the windows; `earlier` describes earlier windows."""
@@ -255,7 +255,7 @@ def read_windows(
         takes_part &= stored != "test"
     class_index = target.learn(y, n_windows, takes_part)
     if earlier is None:
-        check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
+        check_unlabeled(target.learned[class_index], "y", labels_way_out=is_file)
     rows = np.flatnonzero(takes_part)
     starts = None if groups is None else _starts_of(source, groups, windows)
     shape, had_lengths = earlier_shape or _shape_of(windows, source), not windows.are_full
@@ -269,11 +269,11 @@ def read_windows(
     if windows.is_flat and not had_lengths:
         refuse_rows(windows.X[:, :, 0], windows.target)
     of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-    given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
+    separate = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
     sources = source, source_val, scaler
     column_names = None if names is None else [str(name) for name in names]
     return FitData(
-        windows, windows, target, given, given, stored, *sources, had_lengths, column_names
+        windows, windows, target, separate, separate, stored, *sources, had_lengths, column_names
     )
 
 
@@ -383,7 +383,7 @@ def _read_validation(
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
     """Return the data with a training and a validation part: stored, given or drawn."""
     train_rows, held_out = _split(arguments, data)
-    validation = data.given if held_out is None else data.windows.take(held_out)
+    validation = data.given_validation if held_out is None else data.windows.take(held_out)
     if arguments.parameters["calibrate"] and validation is None:
         raise ArgumentError(
             "calibrate=True needs validation windows, but there are none. Set"
@@ -399,7 +399,7 @@ def _split(
     """Return training rows (None: all) and validation rows, stored or drawn."""
     windows, stored, config = data.windows, data.split, arguments.config
     fraction = arguments.parameters["validation_fraction"]
-    if data.given is not None:
+    if data.given_validation is not None:
         if stored is not None and (stored == "validation").any():
             raise InputError(
                 "X already has a validation part, so X_val cannot be given as well; omit X_val,"
@@ -525,7 +525,7 @@ def _new_model(data: FitData, of_fit: Mapping[str, Any]) -> TrainedModel:
     windows = data.windows
     n_timesteps, n_channels = windows.X.shape[1:]
     return TrainedModel(
-        data.target.known,
+        data.target.learned,
         n_channels,
         networks=(),
         flat_timesteps=n_timesteps if windows.is_flat else None,
@@ -565,7 +565,7 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
     ranges = None if earlier is None else earlier.ranges
     if earlier is not None and ranges is None:
         return None
-    for windows in (data.windows, data.given):
+    for windows in (data.windows, data.given_validation):
         if windows is None:
             continue
         pieces = None

@@ -174,7 +174,7 @@ def plan_refit(
     train, validation = fit_data.train, fit_data.validation
     features, refit = parameters["features"], parameters["refit"]
     in_file = train.are_stored or any(isinstance(part, StreamedData) for part in scaled.samples)
-    is_given = fit_data.given is not None
+    is_given = fit_data.given_validation is not None
     has_more = validation is not None and not is_given
     n_windows = len(train) + (len(validation) if has_more and validation else 0)
     # a warm start would validate on windows that a refit was trained on
@@ -206,14 +206,14 @@ def plan_refit(
             validation = validation.take(drawn[~of_train] - len(train))
             train = train.take(drawn[of_train])
     data: Any = scaled.samples[0]
-    given: Any = None
+    apart: Any = None  # validation windows that were given separately
     part, given_groups = None, None
     if is_given:
         assert validation is not None
-        given, given_groups = scaled.samples[1], validation.groups
+        apart, given_groups = scaled.samples[1], validation.groups
         if is_sample:
             data = make_data(train, form, fit_data.target, training=True)
-            given = make_data(validation, form, fit_data.target, training=False)
+            apart = make_data(validation, form, fit_data.target, training=False)
     else:
         windows = fit_data.windows
         rows: list[Any] = [half.rows for half in (train, validation) if half is not None]
@@ -221,9 +221,9 @@ def plan_refit(
         if validation is not None:
             data = make_data(part, form, fit_data.target, training=True)
     assert isinstance(data, TrainingData)
-    assert not isinstance(given, StreamedData)
+    assert not isinstance(apart, StreamedData)
     n_train = len(train)
-    seen = seen_windows(data, given, share, config, n_train)
+    seen = seen_windows(data, apart, share, config, n_train)
     plan = Refit(
         *(part, data, seen, config, n_train, [], features, refits, entropy),
         given_groups=given_groups,
@@ -257,18 +257,18 @@ def _draw_sample(train: Windows, validation: Windows, most: int, entropy: int) -
 
 def seen_windows(
     data: TrainingData,
-    given: TrainingData | None,
+    apart: TrainingData | None,
     share: NDArray[np.float64] | None,
     config: TrainingConfig,
     n_train: int,
 ) -> HeadData:
-    """Return all windows as prediction sees them, with separately given ones at the end.
+    """Return all windows as prediction sees them, with the separate ones `apart` at the end.
 
     `share` is each window's weight that balances classes with few recordings, or None.
     """
     parts = [center_windows(data, config)]
-    if given is not None:
-        parts.append(given)
+    if apart is not None:
+        parts.append(apart)
     n_steps = max(part.X.shape[1] for part in parts)
     arrays = [part.X.cpu().numpy() for part in parts]
     padded = [

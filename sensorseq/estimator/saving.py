@@ -59,10 +59,10 @@ def describe(
 ) -> Contents:
     """Return the contents of a model file, without a report, which takes long to make.
 
-    `facts` are those of the report.
+    `facts` are the facts behind the report.
     """
     modules = modules_of(model)
-    # the estimator's may have been changed since the fit
+    # the model's arguments, because the estimator's may have been changed since the fit
     arguments = plain_arguments({**parameters, **model.of_fit})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
@@ -86,7 +86,7 @@ def describe(
 
 
 def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments as a model file holds them; raise if it cannot."""
+    """Return an estimator's arguments in the form of a model file; raise if one has none."""
     arguments = dict(parameters)
     if isinstance(arguments["augment"], Augmentation):
         arguments["augment"] = arguments["augment"].to_dict()
@@ -107,9 +107,9 @@ def architecture_of(module: LSTMLinear) -> dict[str, Any]:
 class Checkpoint(Callback):
     """Writes the network to a model file after each epoch that improves `monitor`.
 
-    Without that column, because nothing is held out, after each epoch. The file holds the LSTM
-    alone, with everything that prediction needs, and is replaced as a whole. If it cannot be
-    written during the training, for example on a full disk, a single warning is given, and the
+    Without that column, because nothing is held out, it writes after each epoch. The file contains
+    the LSTM alone, with everything that prediction needs, and is replaced as a whole. If it cannot
+    be written during the training, for example on a full disk, there is a single warning, and the
     training continues.
     """
 
@@ -134,7 +134,7 @@ class Checkpoint(Callback):
         score = float(history[-1].get(self._monitor, math.nan))
         if self._monitor in history[-1]:
             value = score if self._monitor.endswith("loss") else -score
-            if not value < self._best:  # also of a loss that is not finite
+            if not value < self._best:  # also true of a loss that is not finite
                 return
             self._best = value
         assert isinstance(module, LSTMLinear)
@@ -210,14 +210,14 @@ def restore(
     return replace(model, networks=networks)
 
 
-# Pickles hold plain values in place of this package's types, and no tensor of a GPU.
+# Pickles contain plain values instead of this package's types, and no tensors on a GPU.
 
 
 def packed(model: TrainedModel) -> dict[str, Any]:
-    """Return a model as plain values, but for features that are functions."""
+    """Return a model as plain values, except for features that are functions."""
     head, modules = model.head, modules_of(model)
-    own = head if head is not None and not head.is_plain else None
-    whole = model if own is None else replace(model, head=None)
+    custom_head = head if head is not None and not head.is_plain else None
+    whole = model if custom_head is None else replace(model, head=None)
     # copied, because a warm start would change an array in place through its tensor
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
     return {
@@ -229,15 +229,15 @@ def packed(model: TrainedModel) -> dict[str, Any]:
         },
         "n_networks": len(modules),
         "device": getattr(model.networks[0], "device", "auto"),
-        "head": own,
+        "head": custom_head,
     }
 
 
-def unpacked(held: Mapping[str, Any]) -> TrainedModel:
-    """Undo `packed`."""
-    take = partial(take_field, held["description"], path="the pickle")
-    model = restore(held["arrays"], take, held["n_networks"], held["device"])
-    return model if held["head"] is None else replace(model, head=held["head"])
+def unpacked(values: Mapping[str, Any]) -> TrainedModel:
+    """Return the model of the values from `packed`."""
+    take = partial(take_field, values["description"], path="the pickle")
+    model = restore(values["arrays"], take, values["n_networks"], values["device"])
+    return model if values["head"] is None else replace(model, head=values["head"])
 
 
 # Networks of other libraries
@@ -249,14 +249,14 @@ def imported(
     """Return the arguments of an estimator, and a model that predicts with an imported network."""
     for name in (*ARCHITECTURE, "dtype", "scale"):
         if arguments.get(name) is not None:
-            why = (
-                "there is no data to fit it on" if name == "scale" else "the network determines it"
+            reason = (
+                "there are no data to fit it on" if name == "scale" else "the network determines it"
             )
-            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
+            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {reason}.")
     if module.linear.weight.dtype not in (torch.float32, torch.float64):
         module = module.float()
-    described = architecture_of(module)
-    own = {**described["architecture"], "dtype": described["dtype"]}
+    description = architecture_of(module)
+    of_network = {**description["architecture"], "dtype": description["dtype"]}
     if activation == "sigmoid" and module.num_classes > 1:
         raise ArgumentError(
             f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
@@ -278,10 +278,10 @@ def imported(
         [ModuleNetwork(module.eval(), arguments.get("device", "auto"))],
         max_timesteps=arguments.get("max_timesteps"),
         crop=arguments.get("crop", "head"),
-        dtype=own["dtype"],
+        dtype=of_network["dtype"],
         missing=arguments.get("missing", "error"),
     )
-    return {**arguments, **own, "scale": None}, model
+    return {**arguments, **of_network, "scale": None}, model
 
 
 def split_single_logit(module: LSTMLinear) -> None:

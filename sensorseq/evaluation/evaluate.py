@@ -23,7 +23,7 @@ from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
-from sensorseq.training.prepared_windows import augment_as_told
+from sensorseq.training.prepared_windows import augment_as_configured
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # tolerance in whether a quotient of seconds is a whole number
@@ -407,7 +407,7 @@ def evaluate_folds(
         rows = _balanced(train, seed)
         train = train.take(rows)
         if isinstance(train, WindowSet):
-            train = augment_as_told(train, rows, seed)
+            train = augment_as_configured(train, rows, seed)
         test = tested.take(test_rows).with_split(None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)

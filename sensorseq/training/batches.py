@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 
 
 class BatchSampler:
-    """Draws the batches of each epoch from windows with these classes, (N,).
+    """Draws the batches of each epoch; `class_index` (N,) has the class of each window.
 
     ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total, equally from each
     class: windows of a large class take turns, those of a small one are repeated. ``"sqrt"`` draws
@@ -124,7 +124,7 @@ class TrainingData:
     X : Tensor of shape (N, T, C)
         Float, finite everywhere; padding holds zeros.
     lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window, 1 to T; None when every window has T.
+        Valid steps of each window, 1 to T; None if every window has T.
     target : Tensor of shape (N,), int64
         Class, 0 to K - 1.
     weight : Tensor of shape (N,), or None
@@ -214,7 +214,7 @@ class TrainingData:
         Parameters
         ----------
         X, lengths, target, weight : ndarray
-            As the fields; `lengths` are always given.
+            As the fields, but `lengths` must not be None.
         dtype : torch.dtype, default=torch.float32
             Precision of windows and weights.
         """
@@ -231,7 +231,7 @@ class TrainingData:
         Parameters
         ----------
         device : torch.device
-            Where to.
+            The target device.
         """
         if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
             return self
@@ -244,9 +244,9 @@ class TrainingData:
         Parameters
         ----------
         rows : Tensor of int64
-            Which windows.
+            Indices of the windows.
         device : torch.device
-            Where to.
+            The target device.
         """
         rows = rows.to(self.X.device)
         taken = (None if part is None else part[rows].to(device) for part in vars(self).values())

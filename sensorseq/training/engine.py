@@ -53,8 +53,8 @@ class TrainingResult:
     history : History
         One row for each finished epoch, and for the one in which training diverged.
     best_epoch : int
-        The epoch whose weights the module holds, counted from 1; 0 if training diverged in the
-        first epoch.
+        The epoch whose weights the module has, counted from 1; 0 if training diverged in the first
+        epoch.
     best_score : float
         The monitored value of that epoch.
     ended_by : str
@@ -65,7 +65,7 @@ class TrainingResult:
     record : TrainingRecord or None
         The record of the run, if a recorder was given.
     error : Exception or None
-        What a callback raised, with a note of the weights that are kept.
+        The error of a callback, with a note about the weights that are kept.
     """
 
     history: History = field(default_factory=History)
@@ -102,8 +102,7 @@ def train_network(
     Parameters
     ----------
     module : torch.nn.Module
-        ``module(X, lengths)`` gives logits (N, K). Training runs on
-        its device.
+        ``module(X, lengths)`` returns logits (N, K). Training runs on its device.
     train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
     validation : TrainingData, StreamedData or None
@@ -115,10 +114,10 @@ def train_network(
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
-        What runs the steps; ``"auto"`` uses the native engine where it supports the training.
+        How the steps are run; ``"auto"`` uses the native engine where it supports the training.
     refresh : callable, optional
-        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
-        `train`; of `StreamedData` a function that changes them as they are read.
+        Returns the training windows (N, T, C) of an epoch, counted from 1, which replace the
+        windows of `train`; for `StreamedData`, a function that changes windows as they are read.
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
@@ -127,7 +126,7 @@ def train_network(
     Returns
     -------
     TrainingResult
-        The module holds the weights of its `best_epoch`, and is in evaluation mode.
+        The module has the weights of its `best_epoch`, and is in evaluation mode.
 
     Raises
     ------
@@ -137,8 +136,8 @@ def train_network(
         If interrupted before the end of the first epoch, or within two seconds of an interrupt of
         another run in this process. Otherwise the result reports the interrupt.
     Exception
-        What a callback raised, with a note that names it. The module holds the best weights, and
-        `TrainingJob.run` returns the result with the error in it.
+        The error of a callback, with a note that names the callback. The module has the best
+        weights, and `TrainingJob.run` returns the result with the error in it.
     """
     job = TrainingJob(
         module,
@@ -330,7 +329,7 @@ class TrainingRun:
         self.module.eval()
 
     def end_epoch(self, row: dict[str, Any], duration_s: float) -> str | None:
-        """Process an epoch's results and weights; return what ends training now, if anything."""
+        """Process an epoch's results and weights; return the reason to end training, or None."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         if self.recorder is not None:
             self.recorder.end_epoch(self.weights)
@@ -379,11 +378,13 @@ class TrainingRun:
                 first, rates = self.n_steps, self.draw_rates(len(batches))
                 noted = Noted()
                 how = self.schedule, self.crop_rng, None if self.recorder is None else noted
-                taken = [autograd.take(data, own, first + i, *how) for i, own in enumerate(batches)]
+                of_batches = [
+                    autograd.take(data, rows, first + i, *how) for i, rows in enumerate(batches)
+                ]
                 if self.recorder is not None:
-                    of_steps = torch.stack(taken).double().cpu().numpy()
-                    self.recorder.note_outputs(data, batches, rates, of_steps, noted)
-                steps += taken
+                    totals = torch.stack(of_batches).double().cpu().numpy()
+                    self.recorder.note_outputs(data, batches, rates, totals, noted)
+                steps += of_batches
         self.module.eval()
         # Read once per epoch, because each read from a GPU waits for all its work.
         loss, n_right, norm = torch.stack(steps).double().sum(dim=0).tolist()
@@ -420,15 +421,15 @@ class TrainingRun:
 class Training:
     """Runs that train together, epoch by epoch, until each has ended.
 
-    Only the native engine trains several side by side. In this class each is validated with its own
-    module.
+    Only the native engine trains several runs side by side. In this class each run is validated
+    with its own module.
     """
 
     def __init__(self, runs: Sequence[TrainingRun]) -> None:
         self.runs = list(runs)
         self.native: NativeEpochs | None = None
         for run in self.runs:
-            # It will be overwritten.
+            # copied, because its windows are overwritten in each epoch
             if run.refresh is not None and isinstance(run.train, TrainingData):
                 run.train = replace(run.train, X=run.train.X.clone())
         modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
@@ -526,10 +527,10 @@ class Training:
                 batches = [of_run for _, of_run in of_runs]
                 now = [run.draw_rates(len(b)) for run, b in zip(self.runs, batches, strict=True)]
                 steps = self.native.take_steps(batches, now, crop_rngs, margins=margins)
-                for model, (run, (data, own)) in enumerate(zip(self.runs, of_runs, strict=True)):
+                for model, (run, (data, rows)) in enumerate(zip(self.runs, of_runs, strict=True)):
                     rates[model] += now[model]
                     if run.recorder is not None:
-                        run.recorder.note_statistics(data, own, now[model], steps, model)
+                        run.recorder.note_statistics(data, rows, now[model], steps, model)
                 taken.append(steps)
         for run in shown:
             run.weights.write_module()

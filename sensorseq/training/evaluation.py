@@ -30,9 +30,9 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
-    """Return a function of outputs (N, K) and classes (N,) that gives one loss per window.
+    """Return a function of outputs (N, K) and classes (N,) that returns one loss per window.
 
-    The losses are those of `sensorseq.ops.reference.window_losses`. A callable takes
+    `sensorseq.ops.reference.window_losses` defines the named losses. A callable gets
     ``(outputs, targets)`` and returns (N,), or the batch's mean as a scalar.
     """
     if callable(loss):
@@ -46,8 +46,8 @@ def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> fl
     if loss == "cross_entropy":
         return 1.0
     guess = torch.zeros(1, n_classes, dtype=torch.float64)
-    own = make_loss(loss, label_smoothing)(guess, torch.zeros(1, dtype=torch.int64))
-    return math.log(n_classes) / float(own)
+    loss_of_guess = make_loss(loss, label_smoothing)(guess, torch.zeros(1, dtype=torch.int64))
+    return math.log(n_classes) / float(loss_of_guess)
 
 
 def _checked(loss: Callable[..., Any]) -> LossFunction:
@@ -114,8 +114,8 @@ def evaluate_models(
     with closing(data.blocks()) as blocks:
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
-                is_all_there = len(rows) == len(block) and block.X.device == device
-                batch = block if is_all_there else block.take(rows, device)
+                is_whole = len(rows) == len(block) and block.X.device == device
+                batch = block if is_whole else block.take(rows, device)
                 outputs = forward(batch)
                 if keep is not None:
                     keep(outputs)
@@ -136,7 +136,7 @@ def judge(
     losses = losses_of(flat, target)
     hits = (flat.argmax(dim=1) == target).view(len(outputs), -1)
     of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
-    # Model by model, because a model's sum must not depend on how many there are.
+    # Model by model, because a model's sum must not depend on the number of models.
     means, sums = [], []
     for loss, hit, n in zip(of_models, hits.unbind(), n_windows, strict=True):
         means.append((loss if loss.ndim == 0 or len(loss) == n else loss[:n]).mean())
@@ -206,8 +206,8 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# Of each module its network for the kernel, and the state of the weights it was made of.
-_MADE: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
+# The network for the kernel of each module, with the state of the weights it was made from.
+_NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class ModuleNetwork:
 
     @property
     def n_inputs(self) -> int:
-        """The inputs of a step."""
+        """The number of inputs of a step."""
         return self.module.input_size
 
     @property
@@ -228,7 +228,7 @@ class ModuleNetwork:
         return self.module.num_classes
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return the outputs (n, n_outputs), computed on the device, which the module moves to."""
+        """Return the outputs (n, n_outputs); the module is moved to the device first."""
         module, weight = self.module, self.module.linear.weight
         device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
         if weight.device != device:
@@ -238,13 +238,17 @@ class ModuleNetwork:
 
 def modules_of(model: TrainedModel) -> list[LSTMLinear]:
     """Return the modules of a model's networks."""
-    return [one.module for one in model.networks if isinstance(one, ModuleNetwork)]
+    networks = [network for network in model.networks if isinstance(network, ModuleNetwork)]
+    return [network.module for network in networks]
 
 
 def network_outputs(
     module: nn.Module, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """Return the outputs (n, n_outputs) of a module in evaluation mode, where it is."""
+    """Return the outputs (n, n_outputs) of a module in evaluation mode, on its device.
+
+    On the CPU, an `LSTMLinear` is evaluated by the kernel without torch.
+    """
     if module.training:
         module.eval()
     if isinstance(module, LSTMLinear) and module.linear.weight.is_cpu:
@@ -260,7 +264,7 @@ def network_outputs(
 
 
 def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
-    """Return the logits of all windows of a part, which are scaled."""
+    """Return the logits of all windows of a part; its windows are scaled already."""
     return np.concatenate(
         [
             model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
@@ -270,17 +274,17 @@ def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArra
 
 
 def _network_of(module: LSTMLinear) -> LstmNetwork:
-    """Return the module's network, made again only when a weight has changed."""
-    # the tensors themselves, so that the memory of none is taken by another
-    held = (*module.parameters(), *module.buffers())
-    state = [(tensor, tensor._version) for tensor in held]
-    kept = _MADE.get(module)
-    if kept is not None and all(
-        old is new and version == seen
-        for (old, seen), (new, version) in zip(kept[0], state, strict=True)
+    """Return the module's network for the kernel, rebuilt only if a weight has changed."""
+    # the state holds the tensors themselves, so that their ids are not used by others
+    tensors = (*module.parameters(), *module.buffers())
+    state = [(tensor, tensor._version) for tensor in tensors]
+    cached = _NETWORKS.get(module)
+    if cached is not None and all(
+        old is new and version == old_version
+        for (old, old_version), (new, version) in zip(cached[0], state, strict=True)
     ):
-        return kept[1]
+        return cached[1]
     arrays = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
-    made = LstmNetwork(arrays, {name: getattr(module, name) for name in ARCHITECTURE})
-    _MADE[module] = state, made
-    return made
+    network = LstmNetwork(arrays, {name: getattr(module, name) for name in ARCHITECTURE})
+    _NETWORKS[module] = state, network
+    return network

@@ -1,4 +1,4 @@
-"""Check that the X of a fit is what it seems to be, with its weights; open a prepared file."""
+"""Check the shape, channels and weights of a fit's windows, and open a prepared file."""
 
 import os
 from typing import Any
@@ -22,17 +22,17 @@ from sensorseq.windows import WindowSet
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
 _SMOOTHER = 0.7  # ratio of the roughness along time to that across channels
-_CHANNELS_PER_STEP = 8  # unusual enough to ask even where both axes are equally smooth
-_LOOKED_AT = 200  # windows
+_CHANNELS_PER_STEP = 8  # an error from this ratio on, even if both axes are equally smooth
+_EXAMINED = 200  # windows whose smoothness is measured
 
 
 def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
-    """Raise if a 3-D array looks like (n, c, t); warn if it may be.
+    """Raise if a 3-D array looks like (n, c, t); warn if it may have this order.
 
-    It may be with few steps of many channels, unless its values are smoother along the steps. It
-    looks so if they are smoother along the last axis, or that is much longer, or with one step of
-    several channels. Such windows are accepted with `lengths`, as a list, or as a WindowSet,
-    because these define the time axis.
+    It may have this order with few steps and many channels, unless its values are smoother along
+    the steps. It looks like it if the values are smoother along the last axis, if that axis is much
+    longer, or with one step of several channels. Such windows are accepted with `lengths`, as a
+    list, or as a WindowSet, because these define the time axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
@@ -40,7 +40,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     if not (t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS)):
         return
     if t > 1:
-        values = as_array(X)[:_LOOKED_AT].astype(np.float64)
+        values = as_array(X)[:_EXAMINED].astype(np.float64)
         as_read, swapped = _roughness(values, 1), _roughness(values, 2)
         if as_read < _SMOOTHER * swapped:
             return
@@ -48,20 +48,20 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
             warn_caller(
                 f"{name} has shape {(n, t, c)}, read as {n} windows of {_count(t, 'step')} and"
                 f" {_count(c, 'channel')}. If it is channel-first, (n, c, t), give"
-                f" {name}.transpose(0, 2, 1); if not, lengths=np.full({n}, {t}) says so."
+                f" {name}.transpose(0, 2, 1); otherwise confirm it with lengths=np.full({n}, {t})."
             )
             return
     raise InputError(
         f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
         f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
         f" {_count(c, 'step')} and {_count(t, 'channel')}."
-        f" For the second give {name}.transpose(0, 2, 1). For the first confirm it with"
+        f" For the latter give {name}.transpose(0, 2, 1). Confirm the former with"
         f" lengths=np.full({n}, {t})."
     )
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return how much neighbors along an axis differ, relative to any two values: 1 for noise."""
+    """Return the difference of neighbors along an axis, relative to any two values: 1 for noise."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -104,9 +104,9 @@ SHARE = 0.25  # fraction of the columns in which rows are that close to the next
 def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     """Raise if the rows of X (n, t) look like samples of recordings, not like windows.
 
-    In a table of samples, each row is closer to the previous one, column by column, than others
-    with the same label are. That also holds for overlapping windows, but in these the next column
-    is even closer.
+    In a table of samples, each row is closer to the previous one, column by column, than to other
+    rows with the same label. The same is true of overlapping windows, but there the next column is
+    even closer.
     """
     n, n_columns = X.shape
     goes_on = target[1:] == target[:-1]
@@ -140,7 +140,7 @@ SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are re
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:
-    """Raise if a window lacks a channel; its class could be told by that."""
+    """Raise if a window lacks a channel, which could give away its class."""
     lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])

@@ -1,4 +1,4 @@
-"""The labels of a fit: checked, read as class indices, and weighted; and the seed of a fit."""
+"""The labels of a fit: checked, converted to class indices, and weighted; and its seed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ def read_labels(
     *,
     classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return a label per window, and the given classes or those of one-hot columns."""
+    """Return a label for each window; for one-hot columns without `classes`, also the classes."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     if np.ma.is_masked(y):
         n_masked = int(np.ma.getmaskarray(y).sum())
         raise InputError(
             f"{name} is masked for {n_masked} of {len(y)} windows. Leave these out: with keep ="
-            f" ~np.ma.getmaskarray({name}), give X[keep], {name}[keep], and so on with groups and"
+            f" ~np.ma.getmaskarray({name}), give X[keep], {name}[keep], and likewise groups and"
             " lengths."
         )
     try:
@@ -58,8 +58,8 @@ def read_labels(
     checked = check_per_window(labels, n_windows, name, owner)
     assert checked is not None
     check_labels(checked, name)
-    if checked.dtype == object and all(isinstance(one, int | float) for one in checked.tolist()):
-        checked = np.array(checked.tolist())  # what is left of numbers beside None
+    if checked.dtype == object and all(isinstance(k, int | float) for k in checked.tolist()):
+        checked = np.array(checked.tolist())  # numbers from a column that once contained None
     if classes is None and checked.dtype.kind != "f":
         _check_number_of_classes(len(set(checked.tolist())), n_windows, name)
     try:
@@ -81,15 +81,18 @@ def read_known_labels(
     name: str,
     owner: str,
     classes: NDArray[Any],
-    what: str = "is not in the y of fit",
+    problem: str = "is not in the y of fit",
 ) -> NDArray[np.int64]:
-    """Return the class indices of labels, which must all be among the fit's `classes`."""
+    """Return the class indices of labels, which must all be among the fit's `classes`.
+
+    `problem` describes a label that is not, in the message of the error.
+    """
     labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
     unknown = ~np.isin(labels, classes)
     if unknown.any():
         row = int(np.flatnonzero(unknown)[0])
         raise InputError(
-            f"{name}[{row}] is {labels.tolist()[row]!r}, which {what}; known classes:"
+            f"{name}[{row}] is {labels.tolist()[row]!r}, which {problem}; known classes:"
             f" {classes.tolist()}."
         )
     return np.searchsorted(classes, labels)
@@ -126,13 +129,13 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
         if _is_no_label(label):
             n, keep = sum(map(_is_no_label, values)), f"pandas.notna({name})"
             if isinstance(label, str):
-                keep = f"[bool(one.strip()) for one in {name}]"
+                keep = f"[bool(label.strip()) for label in {name}]"
             elif not is_missing(label):
                 keep = f"np.isfinite({name})"
             raise InputError(
                 f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
-                f" Leave these windows out: with keep = {keep}, give X[keep], {name}[keep], and so"
-                " on with groups and lengths."
+                f" Leave these windows out: with keep = {keep}, give X[keep], {name}[keep], and"
+                " likewise groups and lengths."
             )
     kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
     if len(kinds) > 1:
@@ -187,42 +190,42 @@ def _class_weights(
     if isinstance(class_weight, str):
         return weights_of_counts(np.bincount(class_index, minlength=len(classes)), class_weight)
     weights = np.ones(len(classes))
-    known = classes.tolist()
+    names = classes.tolist()
     for label, factor in class_weight.items():
-        if label not in known:
+        if label not in names:
             raise ArgumentError(
                 f"class_weight has a factor for {label!r}, which is not a class."
-                f"{nearest_label(label, known)}"
-                f" The classes of y are {known}."
+                f"{nearest_label(label, names)}"
+                f" The classes of y are {names}."
             )
-        weights[known.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)
+        weights[names.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)
     return weights
 
 
-def nearest_label(label: Any, known: Iterable[Any]) -> str:
-    """Return a question about the most similar known label; empty if there is none."""
-    by_text = {str(name).lower(): name for name in known}
+def nearest_label(label: Any, names: Iterable[Any]) -> str:
+    """Ask whether the most similar of the names is meant; empty if none is similar."""
+    by_text = {str(name).lower(): name for name in names}
     nearest = nearest_known(label, by_text)
     return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
 
 
 @dataclass
 class ClassTarget:
-    """Labels as class indices; `classes` are those of the fit that is continued, or None."""
+    """Labels as class indices; `classes` come from the fit that is continued, or are None."""
 
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
 
     @property
-    def known(self) -> NDArray[Any]:
-        """The classes, once they are learned."""
+    def learned(self) -> NDArray[Any]:
+        """The classes, after `learn`."""
         assert self.classes is not None
         return self.classes
 
     @property
     def n_outputs(self) -> int:
-        """A logit for each class."""
-        return len(self.known)
+        """The number of logits: one for each class."""
+        return len(self.learned)
 
     def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
         """Learn the classes; return the class indices of the windows that take part."""
@@ -243,13 +246,13 @@ class ClassTarget:
 
     def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
         """Return the class indices of other labels."""
-        return read_known_labels(y, n_windows, name, owner, self.known)
+        return read_known_labels(y, n_windows, name, owner, self.learned)
 
     def weigh(
         self, target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
         """Return the product of window and class weights."""
-        return window_weights(target, self.known, self.class_weight, weight)
+        return window_weights(target, self.learned, self.class_weight, weight)
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
         """Return the facts about the targets of both parts that the report needs."""

@@ -233,7 +233,7 @@ def summarize_epochs(
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # skip the empty steps of models that have fewer; in plain Python, because there are few
+        # without the empty steps of models that have fewer; in plain Python, because steps are few
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
@@ -321,8 +321,8 @@ class NativeEpochs:
             starts = torch.zeros_like(rows)
             for model, drawn in enumerate(zip(self._crops, batches, crop_rngs, strict=True)):
                 crops, of_model, rng = drawn
-                own = crops.draw(of_model, rng)
-                starts[model, : len(own)] = torch.from_numpy(own)
+                starts_of_model = crops.draw(of_model, rng)
+                starts[model, : len(starts_of_model)] = torch.from_numpy(starts_of_model)
         rates = torch.zeros((len(batches), offsets.shape[1] - 1), dtype=torch.float64)
         for of_model, own_rates in zip(rates, learning_rates, strict=True):
             of_model[: len(own_rates)] = torch.tensor(own_rates, dtype=torch.float64)
@@ -343,7 +343,7 @@ class NativeEpochs:
             weights.move(self.trainer, place)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the first model, except that of its module."""
+        """Return the state of the first model, without its module."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},

@@ -163,7 +163,7 @@ def read_network(
     """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
     Raises `ValueError` or `RuntimeError` if names, shapes or types of the arrays do not fit. Memory
-    is only allocated for the arrays, whatever sizes the architecture claims.
+    is only allocated for the arrays, whatever sizes the architecture states.
     """
     weights = {
         name: torch.tensor(array)

@@ -89,7 +89,7 @@ class Recorder:
         *,
         is_alone: bool,
     ) -> None:
-        """Choose what to record of a run that is about to start, alone or with other runs."""
+        """Choose the measurements for a run that is about to start, alone or with other runs."""
         self._keeps_snapshots &= is_alone
         self._losses_of = losses_of
         self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
@@ -220,7 +220,7 @@ class Recorder:
             here, n_before = weights.join(), len(done.n_steps)
             if self._average is None:
                 self._average = here.clone()
-            else:  # so that the first epochs have no extra weight
+            else:  # a larger share at first, so that the first epoch gets no extra weight
                 share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
                 self._average.lerp_(here, share)
         epoch.n_steps = [sum(len(part) for part in epoch.steps)]
@@ -258,9 +258,9 @@ class Recorder:
         return arrays
 
     def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
-        """Return the record of a run that has ended after `n_epochs`.
+        """Return the record of a run that ended after `n_epochs`.
 
-        None if an interrupt left the last epoch incomplete.
+        The result is None if an interrupt left the last epoch incomplete.
         """
         n_steps = self._done.n_steps[:n_epochs]  # an incomplete epoch may have been recorded, too
         if len(n_steps) < n_epochs:
@@ -325,12 +325,12 @@ def without_recording() -> Iterator[None]:
 def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]:
     """Return each window's logit of its own class minus the largest other one, (n,)."""
     every = np.arange(len(outputs))
-    own, others = outputs[every, target], outputs.copy()
+    of_class, of_others = outputs[every, target], outputs.copy()
     if outputs.shape[1] == 1:
-        return np.zeros_like(own)
-    others[every, target] = -np.inf
+        return np.zeros_like(of_class)
+    of_others[every, target] = -np.inf
     with np.errstate(invalid="ignore"):  # non-finite outputs give NaN, which is intended
-        return np.asarray(own - others.max(axis=1))
+        return np.asarray(of_class - of_others.max(axis=1))
 
 
 class _Followed:
@@ -352,7 +352,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store the values of some windows at their positions; the last of repeated ones stays."""
+        """Store the values of some windows at their positions; of repeated ones, the last."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -410,8 +410,8 @@ class FallingRates(Schedule):
 class Start:
     """A snapshot to start a run from, with the windows in another order.
 
-    Weights, optimizer and schedule come from the `snapshot` of an earlier run; `config` and
-    `steps_per_epoch` are that run's. The rate falls to nearly zero over `n_epochs`.
+    Weights, optimizer and schedule come from the `snapshot` of an earlier run, which had `config`
+    and `steps_per_epoch`. The rate falls to nearly zero over `n_epochs`.
     """
 
     snapshot: Snapshot
@@ -433,7 +433,7 @@ class Start:
 
     def load_optimizer(self, optimizer: Optimizer, average: WeightAverage | None) -> None:
         """Load the optimizer's state into a run with autograd."""
-        state = copy.deepcopy(self.snapshot.state)  # because torch does not copy the tensors
+        state = copy.deepcopy(self.snapshot.state)  # because torch would not copy the tensors
         load_exactly(optimizer, state["optimizer"])
         if average is not None:
             average.load_state_dict(state["average"])

@@ -1,8 +1,8 @@
-"""Train many runs at once, with the same results as when each trains alone.
+"""Train many runs at once, with the same results as if each were trained alone.
 
 Runs of one kind of network become the models of one `EpochTrainer`: an epoch of all of them is one
-native call, and so is their validation on the same windows. Each run handles its epochs (order,
-rates, best weights, early stopping) itself, see `engine.TrainingRun`.
+native call, as is their validation on the same windows. Each run handles its epochs (order, rates,
+best weights, early stopping) itself, see `engine.TrainingRun`.
 """
 
 import math
@@ -43,7 +43,7 @@ def train_side_by_side(
 ) -> list[Any]:
     """Train every job's module in place, many at a time; return results in order of the jobs.
 
-    Each gets the bits that `train_network` gives it alone: weights, history, best epoch.
+    Weights, history and best epoch of each are bit for bit those of `train_network` alone.
     `duration_s` is an equal share of the time that an epoch took for all its runs. Jobs that the
     native engine does not support are trained one after another.
 
@@ -156,7 +156,7 @@ def _kind(run: TrainingRun) -> Hashable:
 
 
 def _evaluated_with(run: TrainingRun, data: TrainingData) -> Hashable:
-    """Return a key shared by models evaluated together: their windows, or that they are stacked."""
+    """Return a key shared by models evaluated together: on the same windows, or stacked ones."""
     is_small = len(data) <= EVALUATION_BATCH and data.X.nbytes <= STACKED_BYTES
     kind = data.X.shape[1:] if is_small and data.lengths is None else data.identity
     return kind, run.config.label_smoothing

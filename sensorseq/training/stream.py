@@ -72,7 +72,7 @@ def read_ahead(
             abandoned.set()
 
 
-HELD = 4  # a part of up to 1/4 of the buffer is read once and held in memory
+HELD = 4  # a part of up to 1/4 of the buffer is read once and kept in memory
 _SHARE = (3, 8)  # most of the buffer for each of the two halves of a larger part
 _HALF_BYTES = 24 * 1024**2  # enough: fits with 24 and with 96 MB took equally long
 _BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
@@ -138,7 +138,7 @@ class StreamedSampler(BatchSampler):
 
 
 class StreamedData:
-    """Like `TrainingData`, but windows are read again in every epoch instead of held in memory.
+    """Like `TrainingData`, but windows are read again in every epoch instead of kept in memory.
 
     The buffer has two halves: one in use, and one being read.
     """
@@ -188,7 +188,7 @@ class StreamedData:
         """Return an empty part with the shapes and types of the first buffer."""
         shape = 0, self._n_timesteps, self._windows.X.shape[2]
         empty = torch.empty(shape, dtype=self._form.torch_dtype)
-        return self._known(empty, torch.arange(0)).to(self._device)
+        return self._with_targets(empty, torch.arange(0)).to(self._device)
 
     def refresh(self, change: Change) -> None:
         """Apply these changes to the windows of `passes` from now on."""
@@ -252,7 +252,7 @@ class StreamedData:
                 self._form.scale_into(
                     X, reader, rows, training=training, change=change, check=check
                 )
-                return finish(self._known(torch.from_numpy(X), torch.from_numpy(rows)))
+                return finish(self._with_targets(torch.from_numpy(X), torch.from_numpy(rows)))
 
             with closing(read_ahead(load, jobs)) as loaded:
                 for item in loaded:
@@ -262,7 +262,7 @@ class StreamedData:
                         else (item[0].to(self._device), item[1])
                     )
 
-    def _known(self, X: Tensor, rows: Tensor) -> TrainingData:
+    def _with_targets(self, X: Tensor, rows: Tensor) -> TrainingData:
         weight = self.weight
         lengths = None if self.lengths is None else self.lengths[rows]
         X, lengths = apply_patch(self._patch, X, lengths)

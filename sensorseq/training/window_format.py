@@ -18,7 +18,7 @@ from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.windows import WindowReader, Windows, crop_starts
 from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, scaler_of
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows, make_augmentation
-from sensorseq.training.prepared_windows import fit_told_scaler
+from sensorseq.training.prepared_windows import fit_requested_scaler
 from sensorseq.windows import WindowSet
 
 Change = Callable[[Windows, NDArray[np.int64]], Windows]
@@ -66,7 +66,7 @@ class WindowFormat:
     ) -> Scaler | None:
         """Fit the scaler to training windows that were given as `source`."""
         crop = partial(self.cropped, training=True)
-        return fit_told_scaler(source, lambda: map(crop, windows.pieces()), kind)
+        return fit_requested_scaler(source, lambda: map(crop, windows.pieces()), kind)
 
     def scale_into(
         self,
@@ -90,7 +90,7 @@ class WindowFormat:
             check()
             scaled = None
             if in_one_pass:
-                with suppress(SignalError):  # the other way raises a better message
+                with suppress(SignalError):  # the slower code below raises a better message
                     X = reader.unchecked(some)
                     scaled = scaler.transform_to_float32(X, windows.lengths[some])
             if scaled is None:
@@ -110,7 +110,7 @@ def crop_tensor(
     max_timesteps: int,
     rng: np.random.Generator | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Crop each window at random, or at its center without `rng`, on the device of `X`."""
+    """Crop each window at random, or to its center without `rng`, on the device of `X`."""
     n_windows, n_timesteps = X.shape[:2]
     if n_timesteps <= max_timesteps:
         return X, lengths
@@ -126,12 +126,13 @@ def crop_tensor(
 
 
 AUTO = "auto"
-# With patch="auto": the fewest samples of a window that are described in frames, the fewest samples
-# of a frame, and the part of a window that is a frame. Chosen on development folds.
+# With patch="auto": the fewest samples of a window that is divided into frames, the fewest samples
+# of a frame, and the number of frame lengths in a window. Chosen on development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
-# An input varies by at least this part of its largest value, or it would be rounding, enlarged.
+# The least spread of an input, as a fraction of its largest value, so that scaling does not enlarge
+# rounding errors.
 LEAST_SPREAD = 1e-4
-_BLOCK = 1024  # windows described at a time
+_BLOCK = 1024  # number of windows whose statistics are computed at a time
 
 
 def check_patch(patch: int | str | None) -> None:
@@ -161,9 +162,9 @@ def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> P
             some = slice(first, first + _BLOCK)
             steps, valid = apply_patch(patch, X[some], None if lengths is None else lengths[some])
             moments.add(steps.cpu().numpy(), None if valid is None else valid.cpu().numpy())
-    found = moments.statistics()
-    scaler = scaler_of(found, "standard")
-    scale = np.maximum(scaler.channel_scale, LEAST_SPREAD * found.largest)
+    statistics = moments.statistics()
+    scaler = scaler_of(statistics, "standard")
+    scale = np.maximum(scaler.channel_scale, LEAST_SPREAD * statistics.largest)
     return patch._replace(scaler=replace(scaler, channel_scale=scale))
 
 
@@ -173,17 +174,17 @@ def apply_patch(
     """Return the steps of windows and their lengths as `Patch.apply` does."""
     if patch is None:
         return X, lengths
-    own = None if lengths is None else lengths.cpu().numpy()
-    steps, of_steps = patch.apply(X.cpu().numpy(), own)
-    found = None if of_steps is None else torch.from_numpy(of_steps).to(X.device)
-    return torch.from_numpy(steps).to(X.device), found
+    of_samples = None if lengths is None else lengths.cpu().numpy()
+    steps, of_steps = patch.apply(X.cpu().numpy(), of_samples)
+    lengths = None if of_steps is None else torch.from_numpy(of_steps).to(X.device)
+    return torch.from_numpy(steps).to(X.device), lengths
 
 
 # Random changes in each epoch
 
 
 def check_augment(augment: Any) -> Augmentation | None:
-    """Return the augmentation for an estimator's `augment`; None for none."""
+    """Return the augmentation for an estimator's `augment`, or None if it changes nothing."""
     if isinstance(augment, str) and augment == "standard":
         augment = Augmentation.standard()
     elif isinstance(augment, Mapping):
@@ -206,9 +207,9 @@ def epoch_changes(
     Windows are augmented in their original units before scaling, because a sensor's gain acts on
     its readings. Jitter and offset are fractions of `channel_sd`.
     """
-    # separate from the streams that the engine spawns from the same seed
-    own = np.random.SeedSequence([*seed.generate_state(4), 1])
-    augment_seed = int(own.generate_state(1)[0])
+    # independent of the streams that the engine spawns from the same seed
+    sequence = np.random.SeedSequence([*seed.generate_state(4), 1])
+    augment_seed = int(sequence.generate_state(1)[0])
 
     def of_epoch(epoch: int) -> Change:
         def augment(windows: Windows, rows: NDArray[np.int64]) -> Windows:

@@ -67,7 +67,7 @@ def test_a_stored_split_is_kept_and_its_test_windows_are_left_out():
 def test_windows_given_apart_are_the_validation_part_and_all_others_train():
     data = read(X[:16], Y[:16], X_val=X[16:], y_val=Y[16:])
     assert len(data.train.target) == 16
-    assert data.validation is data.given
+    assert data.validation is data.given_validation
     assert data.validation.rows is None
     with pytest.raises(InputError, match="y_val is given without X_val; give both or neither"):
         read(X, Y, y_val=Y)
