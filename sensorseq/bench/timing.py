@@ -429,7 +429,7 @@ def format_short(result: dict[str, Any]) -> str:
             "",
             "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
             "brackets show the 10th and 90th percentiles. peak, sgemm: sensorseq's share of the",
-            "multiply-add peak and of what torch's product of two matrices reaches.",
+            "multiply-add peak and of the speed of torch's product of two matrices.",
             "train_epoch is the engine fit uses; its time includes the optimizer's step.",
         )
     )

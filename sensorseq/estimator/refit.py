@@ -345,7 +345,7 @@ def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 
 
 class Refitted(NamedTuple):
-    """The result of a refit: the features, and networks that replace those of the fit.
+    """The result of a refit: the features, and networks that replace the fit's networks.
 
     `held_out` are rows of the held-out part, and their outputs from models that have not seen them.
     If `modules` is empty, the fit's networks stay; `histories` belong to additional networks.

@@ -1,8 +1,8 @@
 """The LSTM computed by torch, which uses cuDNN on a GPU.
 
-It runs calls that no kernel supports. The arguments and results are those of
+It runs calls that no kernel supports. The arguments and results are the same as in
 `sensorseq.ops.reference`. Features that torch lacks are added: several models run in a loop, and
-different lengths, including 0, as packed sequences; a recurrent mask is left to the reference.
+different lengths, including 0, as packed sequences; the reference handles recurrent masks.
 """
 
 import warnings

@@ -175,7 +175,7 @@ class TrainingData:
         self.X.copy_(torch.from_numpy(windows))
 
     def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
-        """Return the sampler of batches; arguments are those of `BatchSampler`.
+        """Return the sampler of batches, with the arguments of `BatchSampler`.
 
         Parameters
         ----------

@@ -195,11 +195,11 @@ class StreamedData:
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
-        """Return the sampler of batches; arguments are those of `BatchSampler`."""
+        """Return the sampler of batches, with the arguments of `BatchSampler`."""
         samples = self._windows.X
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows
-        # Whole chunks, which are read and checked as a whole; few if the buffer is small.
+        # Blocks consist of whole chunks, the units of reading; of few if the buffer is small.
         most = max(1, _BLOCK_BYTES // (chunk * stored_bytes))
         n_chunks = min(most, max(1, self.buffer_windows // (_BLOCKS * chunk)))
         return StreamedSampler(
@@ -312,9 +312,9 @@ def make_renewal(
     data: TrainingData | StreamedData,
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Any] | None:
-    """Return a function that changes the training windows in each epoch; None if none does.
+    """Return a function that changes the training windows in each epoch; None without augmentation.
 
-    `data` has the scaled `windows`; `seed` is that of the run.
+    `data` has the scaled `windows`; `seed` is the seed of the run.
     """
     augmentation = check_augment(form.augment)
     if augmentation is None:

@@ -1,4 +1,4 @@
-"""The protocol against cuDNN, run on the CPU against torch: what it compares, times and says."""
+"""The comparison with cuDNN, run on the CPU against torch: results, times and messages."""
 
 import functools
 import json
@@ -70,7 +70,7 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
         return right(problem, kind)
 
     monkeypatch.setattr(Problem, "ours", wrong)
-    # of lengths drawn anew all may be one, and a window of one step has no recurrence to get wrong
+    # lengths drawn again may all be one, and a window of one step has no recurrence to test
     seeded = functools.partial(Problem, seed=3)
     monkeypatch.setattr(benchmark_cuda, "Problem", seeded)
     monkeypatch.setattr(benchmark_cuda, "alternate", None)

@@ -1,4 +1,4 @@
-"""`sensorseq doctor --self` passes here, and says of each broken part that it is broken."""
+"""`sensorseq doctor --self` passes here, and reports each broken part."""
 
 import json
 import platform

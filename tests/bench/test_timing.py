@@ -19,7 +19,7 @@ from sensorseq.ops import reference
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still but for what a side adds to it."""
+    """A clock that advances only by the time that a side adds."""
     now = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     return now
@@ -60,14 +60,14 @@ def test_the_ratio_and_its_spread_are_of_the_pairs():
     theirs = np.linspace(1.0, 3.0, 21)
     row = summarize(theirs, np.ones(21))
     assert (row["ratio_p10"], row["ratio"], row["ratio_p90"]) == pytest.approx((1.2, 2.0, 2.8))
-    assert summarize(theirs, theirs)["ratio_p90"] == 1.0  # drift that hits both is none
+    assert summarize(theirs, theirs)["ratio_p90"] == 1.0  # common drift cancels
 
 
 def test_the_peak_itself_reaches_the_peak(monkeypatch):
     count = torch.ops.sensorseq.multiply_add_flops
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # two would wait for each other on a busy machine
-    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # as others would
+    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # as other values would
 
     def side(n):
         count(n * 30_000)

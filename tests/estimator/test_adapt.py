@@ -55,7 +55,7 @@ def log_loss(model, X, y):
 
 
 def test_labels_that_the_model_expects_keep_it(model):
-    """Labels drawn from its own probabilities hold no information: a change is the exception."""
+    """Labels drawn from the model's probabilities carry no information: changes are exceptions."""
     X, _ = robot(60, 1)
     before = model.predict_proba(X)
     n_kept = 0
@@ -114,7 +114,7 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
-    """What was solved among windows is what the changed weights predict."""
+    """The changed weights predict the logits that the dual solution gives."""
     few = adapting.read_few(model.model_, *robot(12, 1, shifted=True), None, None)
     changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))
@@ -174,7 +174,7 @@ def test_a_class_with_one_group_is_not_left_out(groups):
 
 def test_what_cannot_be_checked_is_not_changed(model):
     X, y = robot(30, 1, shifted=True)
-    for given in ((X[:3], y[:3]), (X, y, y)):  # one window, or one group, of each class
+    for given in ((X[:3], y[:3]), (X, y, y)):  # one window or one group of each class
         adapted = model.adapt(*given)
         assert not adapted.adaptation_.head
         assert "needs two groups of each class" in adapted.adaptation_.reason

@@ -1,4 +1,4 @@
-"""Bad input that either estimator may meet: one clear error, or a warning, before any training."""
+"""Bad input to either estimator: one clear error, or a warning, before any training."""
 
 import warnings
 
@@ -245,7 +245,7 @@ def said_code(error, before, after):
     [
         (np.where(IS_MARKED, -1, CLASS), -1),
         (np.where(IS_MARKED, -1.0, CLASS), -1.0),
-        (CLASS - 1, -1),  # may be left, straight and right
+        (CLASS - 1, -1),  # may mean left, straight and right
         (np.where(IS_MARKED, "-1", CLASS.astype(str)), "-1"),
         (np.where(IS_MARKED, "-1", np.array(["ice", "mud", "sand"])[CLASS]), "-1"),
         (np.where(IS_MARKED, "nan", np.array(["Ice", "Mud", "Sand"])[CLASS]), "nan"),

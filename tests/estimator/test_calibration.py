@@ -89,7 +89,7 @@ def test_the_spread_is_that_of_probabilities_over_new_draws(n):
 
 
 def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
-    """Recordings of twelve windows, each drawn with a temperature of its own."""
+    """Recordings of twelve windows, each drawn with its own temperature."""
     groups = np.repeat(np.arange(12), 12)
     fixed, _ = draw(2000, 2.0, seed=10**6)
     by_group, by_window, temperatures = [], [], []

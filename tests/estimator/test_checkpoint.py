@@ -1,4 +1,4 @@
-"""checkpoint: the network as a model file during the fit, and what continues from it."""
+"""checkpoint: the network as a model file during the fit, and fits that continue from it."""
 
 import warnings
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_it_is_the_lstm_alone_and_predicts(path):
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
     probabilities = kept.predict_proba(WAVES)
     assert load(path).predict_proba(WAVES).tobytes() == probabilities.tobytes()
-    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first
+    kept.fit(WAVES, Y, groups=GROUPS)  # again, with the same arguments
     assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 

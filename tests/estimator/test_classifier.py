@@ -431,7 +431,7 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "nats" not in " ".join(report.explanation[:-1])
     assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
     in_nats = {name for name, figure in report.statistics.items() if figure.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # of the answers, not of a loss
+    assert in_nats <= {"val_prediction_entropy"}  # of the accuracy, not of a loss
     alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
     report = alone.fit(X, Y).fluctuation_
     assert report.verdict == "too_short_to_tell"
@@ -492,7 +492,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
     classifier = small(warm_start=warm_start).fit(X, Y)
     before, state = pickle.dumps(classifier), set(vars(classifier))
     expected = classifier.predict_proba(X)
-    if error is None:  # interrupted while the results are judged
+    if error is None:  # interrupted while the report is made
         error = KeyboardInterrupt
 
         def interrupted(*_):
@@ -587,7 +587,7 @@ def test_it_is_the_end_of_a_pipeline_and_the_subject_of_a_search():
 
 
 def test_a_second_interrupt_ends_a_search(monkeypatch):
-    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # of a busy machine
+    monkeypatch.setattr(engine, "INTERRUPTED_TWICE_S", 60.0)  # on a busy machine
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
         cross_validate(small(callbacks=[InterruptAfter(1)]), X, Y, cv=3)
 

@@ -1,4 +1,4 @@
-"""An ensemble is its members: each trained as it would be alone, their outputs averaged."""
+"""An ensemble averages its members, each of which is trained as if alone."""
 
 import pickle
 from dataclasses import replace
@@ -23,7 +23,7 @@ def small(**arguments):
 
 
 def told(estimator):
-    """Return what the report says, but for the time each epoch took."""
+    """Return the text of the report without the durations of the epochs."""
     report = estimator.fluctuation_.to_dict()
     report["history"].pop("duration_s", None)
     return report
@@ -73,7 +73,7 @@ def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
 
 
 def members_of(ensemble):
-    """Each member as an estimator of its own."""
+    """Each member as a separate estimator."""
     for network in ensemble.model_.networks:
         alone = pickle.loads(pickle.dumps(ensemble))
         alone.model_ = replace(alone.model_, networks=[network])

@@ -1,4 +1,4 @@
-"""The first two steps of a fit read, check and split what it is given."""
+"""The first two steps of a fit read, check and split its windows."""
 
 from dataclasses import replace
 

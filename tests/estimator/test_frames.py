@@ -205,7 +205,7 @@ def test_columns_are_the_channels_that_augmentation_names():
 
 
 class Columns:
-    """What polars has of a frame: `columns`, `shape`, access by names and as an array."""
+    """The interface of a polars frame: `columns`, `shape`, access by names and as an array."""
 
     def __init__(self, frame):
         self.frame, self.columns, self.shape = frame, frame.columns.tolist(), frame.shape

@@ -102,7 +102,7 @@ def test_what_does_not_fit_the_network_is_named(arguments, message):
         SensorLSTMClassifier.from_torch(*torch_pair(), **arguments)
 
 
-# Keras, by layers of the same looks and a recurrence written down from Keras' documentation
+# Keras: layers with the same interface, and a recurrence from Keras' documentation
 
 
 class Layer:
@@ -167,7 +167,7 @@ def keras_states(weights, x):
 
 
 def keras_outputs(model, x):
-    """What the model gives, layer by layer."""
+    """The model's outputs, layer by layer."""
     values = x
     for layer in model.layers:
         kind, config, weights = type(layer).__name__, layer.get_config(), layer.get_weights()

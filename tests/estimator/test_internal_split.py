@@ -1,4 +1,4 @@
-"""What `fit` holds out by itself: whole groups, classes in their shares, nothing lost."""
+"""The validation part that `fit` draws: whole groups, classes in proportion, no window lost."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sensorseq.estimator import classifier
 
 
 def parts_of(estimator, y, **arguments):
-    """Rows that `fit` trains on and validates on; every window holds its own row."""
+    """Rows that `fit` trains on and validates on; every window contains its row number."""
     X = np.ones((len(y), 4, 1)) * np.arange(len(y))[:, None, None]
     given = estimator.set_params(scale=None, hidden_size=2, random_state=0)
     first = given._prepare_fit(X, y, **arguments)[0]

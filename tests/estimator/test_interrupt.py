@@ -17,14 +17,14 @@ ENDLESS = 1_000_000  # epochs: only the interrupt can end it
 
 
 def interrupt_in_epoch(epoch, command):
-    """Run a command, press Ctrl-C once when it says it is in that epoch; return what it says."""
+    """Run a command, press Ctrl-C once when it reports that epoch, and return its output."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # a shell that runs tests in the background has them ignore Ctrl-C, and so would the child
+        # a shell that runs tests in the background makes them and the child ignore Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
@@ -46,7 +46,7 @@ def interrupt_in_epoch(epoch, command):
 
 @pytest.fixture
 def python_takes_interrupts():
-    """A shell that runs tests in the background lets them ignore Ctrl-C."""
+    """A shell that runs tests in the background makes them ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

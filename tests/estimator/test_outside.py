@@ -1,4 +1,4 @@
-"""Windows outside the training: what is inside stays inside, and what is planted is named."""
+"""Windows outside the training: ordinary windows stay inside, and planted faults are named."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
 
 
 def make_windows(n, seed, n_steps=40):
-    """Noisy sines of three channels, of other sizes; speed stands still in every third window."""
+    """Noisy sines of three channels of different size; speed is constant in every third window."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_steps)[None, :, None]
     X = np.sin(t * rng.uniform(0.1, 1, (n, 1, 3)) + rng.uniform(0, 6, (n, 1, 3)))
@@ -51,7 +51,7 @@ def changed(c, values):
 
 
 def ramps(x):
-    """Lines of the usual size: no noise, so that the upper bands are empty."""
+    """Straight lines of the usual size without noise, so that the upper bands are empty."""
     return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
 
 
@@ -99,7 +99,7 @@ def test_what_is_planted_is_found_and_named(model, c, values, reason, words):
 
 
 def test_a_channel_that_once_stood_still_is_stuck_where_the_others_move():
-    """Its spread was zero before, but not next to others that vary so."""
+    """Its spread was zero before, but never beside other channels that vary this much."""
     rng = np.random.default_rng(0)
     size = np.where(np.arange(80) < 40, 0.0, 1.0)[:, None, None]
     windows = rng.normal(size=(80, 40, 2)) * size
@@ -244,7 +244,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     monkeypatch.setattr(windows_module, "PIECE_BYTES", 7 * 4 * X[0].size)
     stored.fit(tmp_path / "w.h5")
     low, of_pieces = (one.low[1] + np.log10(one.scale) for one in map(ranges_of, (held, stored)))
-    moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece
+    moving = [0, 2]  # the spread of channel 1 depends on the scale of a piece
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
 

@@ -123,7 +123,7 @@ ROADS = {
 
 @pytest.mark.filterwarnings("ignore")
 def test_windows_take_few_stops_to_the_native_call_on_all_roads_together(path, monkeypatch):
-    """Whatever is given: the stops of all kinds of input, which share most of them."""
+    """The stops of all kinds of input together; they share most of them."""
     every = {}
     for road, (classifier, given, y, keywords) in ROADS.items():
         if road == "streamed file":

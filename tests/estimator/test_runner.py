@@ -1,4 +1,4 @@
-"""A fit is run again bit for bit, as a whole and from its snapshots, and changed in one thing."""
+"""A fit is rerun bit for bit, as a whole and from snapshots, and with single changes."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_an_unchanged_rerun_is_the_run(options):
     _, report, runner = fit(**options)
     record = report.record
     (whole,) = runner.run([Rerun("whole", N_EPOCHS)])
-    if options.get("lr_schedule") != "plateau":  # whose patience is not that of so short a run
+    if options.get("lr_schedule") != "plateau":  # a patience too long for so short a run
         assert np.array_equal(whole.fixed_loss, record.fixed_loss)
 
 

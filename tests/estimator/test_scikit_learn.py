@@ -48,14 +48,14 @@ X = X + 0.05 * RNG.normal(size=X.shape)
 GROUPS = np.repeat([f"robot_{i}" for i in range(16)], 3)
 LENGTHS = np.arange(N) % 6 + 11
 LISTED = [window[:length] for window, length in zip(X, LENGTHS, strict=True)]
-ROW_OF = {window[0, 0]: row for row, window in enumerate(X)}  # a window is known by its first value
+ROW_OF = {window[0, 0]: row for row, window in enumerate(X)}  # the first value identifies a window
 SETTINGS = {"hidden_size": 3, "max_epochs": 2, "device": "cpu", "random_state": 0}
 GRID = {"hidden_size": [2, 3]}
 ONE = {"hidden_size": [2]}
 
 
 class Spy:
-    """Notes what arrived at which method, and that every window came with its own."""
+    """Records the arguments of each method, and checks that every window has its own values."""
 
     calls: ClassVar[list] = []
 
@@ -107,7 +107,7 @@ def classifier(**arguments):
 
 
 def arrived(method):
-    """What came with every call of a method."""
+    """The arguments of every call of a method."""
     found = {came for name, came in Spy.calls if name == method}
     assert found, f"{method} was never called"
     assert len(found) == 1, f"{method} was called with {found}"
@@ -237,7 +237,7 @@ def test_sample_weights_are_routed_when_they_are_asked_for(routing):
         cross_validate(classifier(), X, Y, cv=2, params=params)
 
 
-# What several make together is what they make alone.
+# Several estimators together give the same results as alone.
 
 
 def test_soft_voting_is_the_mean_probability_and_hard_voting_the_majority():
@@ -260,7 +260,7 @@ def test_calibration_of_a_fitted_classifier_leaves_it_as_it_is():
     calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method="temperature").fit(X, Y)
     np.testing.assert_array_equal(fitted.predict_proba(X), before)
     ours, theirs = before.argmax(axis=1), calibrated.predict(X)
-    np.testing.assert_array_equal(ours, theirs)  # a temperature moves no maximum
+    np.testing.assert_array_equal(ours, theirs)  # the order of classes is unchanged
 
 
 def test_thresholds_of_two_classes_can_be_tuned():
@@ -294,7 +294,7 @@ def test_several_labels_of_each_window_have_a_classifier_each():
     assert MultiOutputClassifier(classifier()).fit(X, both).predict(X).shape == (N, 2)
 
 
-# Where scikit-learn hands no lengths on, padding is not read as signal in silence.
+# If scikit-learn passes no lengths, padding is not silently read as signal.
 
 FOLDS = {"cv": 2, "params": {"lengths": LENGTHS}}
 PADDED = np.where((np.arange(T) < LENGTHS[:, None])[:, :, None], X, 0.0)
@@ -320,7 +320,7 @@ def test_no_padding_no_warning():
     fitted.predict(PADDED, LENGTHS)
     fitted.predict(LISTED)
     fitted.predict(X)
-    classifier().fit(PADDED, Y).predict(PADDED)  # it learned with the zeros, and knows them
+    classifier().fit(PADDED, Y).predict(PADDED)  # it was trained with the zeros
 
 
 # Copies.
@@ -381,7 +381,7 @@ def test_a_pickle_names_nothing_of_torch_and_so_needs_no_gpu():
     assert not [name for name in modules if name.startswith("torch")]
     assert {name for name in modules if name.startswith("sensorseq")} == {
         "sensorseq.estimator.classifier",
-        "sensorseq.fluctuation",  # no module: the format of the report's description
+        "sensorseq.fluctuation",  # not a module: the format of the report's description
     }
 
 

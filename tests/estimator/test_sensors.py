@@ -1,4 +1,4 @@
-"""A classifier of several sensors: a model of each, and weights for each pattern of them."""
+"""A classifier of several sensors: a model of each, and weights for each pattern of sensors."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Probabilities that mean something: calibrated, abstaining where unsure, one per recording."""
+"""Meaningful probabilities: calibrated, with abstention if uncertain, one per recording."""
 
 import pickle
 
@@ -37,7 +37,7 @@ X_VAL, Y_VAL = make_windows(200, seed=2, mislabeled=0.3)
 
 @pytest.fixture(scope="module")
 def overfitted():
-    """Fits that learned wrong labels by heart: without and with calibration, of several seeds."""
+    """Fits that memorized wrong labels, without and with calibration, with several seeds."""
     settings = {"hidden_size": 16, "max_epochs": 80, "early_stopping": False, "restore_best": False}
     pairs = []
     for seed in range(5):
@@ -186,7 +186,7 @@ def test_the_chosen_threshold_keeps_its_promise_on_new_windows():
         kept.append((found.label.data != y_new)[found.answered].mean() <= 0.15)
         assert clf.abstention_.error_rate == 0.15
         assert clf.abstention_.coverage == pytest.approx(found.answered.mean(), abs=0.1)
-    assert np.mean(kept) >= 0.8  # of 20, of which 0.9 are promised: fewer by chance in 4 %
+    assert np.mean(kept) >= 0.8  # of 20, with 0.9 promised; fewer by chance in 4 % of cases
 
 
 def test_another_fit_forgets_the_threshold(abstaining):

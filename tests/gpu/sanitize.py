@@ -32,7 +32,7 @@ PRECISIONS = ("float32", "float16")  # the others run the same kernels
 
 
 def main():
-    """Run what was asked for."""
+    """Run the requested calls."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--limit", type=int, help="only the first calls")
@@ -56,17 +56,17 @@ def main():
 
 
 def first_failure(path):
-    """Return the first case that was wrong or died, None if none did or none is known."""
+    """Return the first case that was wrong or died; None if there is none, or no result."""
     if path is None or not path.exists():
         return None
     for row in json.loads(path.read_text())["rows"].get("kernels", {"rows": []})["rows"]:
-        if row["outcome"] in ("wrong", "died"):  # one that hung would hang again
+        if row["outcome"] in ("wrong", "died"):  # a case that hung would hang again
             return Case(*(row[name] for name in Case._fields))
     return None
 
 
 def calls(failed, device):
-    """Name and make what is to run: one case, or every case and the layer in every variant."""
+    """Yield names and calls: of one case, or of every case and the layer in every variant."""
     cases = [failed] if failed else make_cases((5,))
     if device == "cuda":
         yield from ((case.name, functools.partial(run_case, case)) for case in cases)
@@ -87,7 +87,7 @@ def run_case(case):
 
 def run_variant(variant, precision, head, device):
     problem, dtype = Problem(variant), dtype_of(precision)
-    # without a gradient of x, the kernels read it themselves; else torch multiplies it first
+    # without a gradient of x, the kernels read x themselves; otherwise torch multiplies it first
     changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
     with torch_precision(precision):
         problem.run(ops.lstm_linear if head else ops.lstm, device, dtype, head, **changes)

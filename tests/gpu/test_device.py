@@ -1,4 +1,4 @@
-"""What only a GPU has: graphs, streams, several devices, sizes beyond 2^31."""
+"""Properties of GPUs alone: graphs, streams, several devices, sizes beyond 2^31."""
 
 import pytest
 import torch
@@ -76,7 +76,7 @@ def test_a_step_never_waits_for_the_device(gpu, n_channels):
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
 def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
     problems = [Problem(Variant(hidden_size, lengths="mixed"), seed) for seed in range(4)]
-    # as below, where x has no gradient: with one, torch multiplies it, and other bits are right
+    # as below, x has no gradient; with one, torch multiplies x, and the bits may differ
     plain = [p.arguments(gpu, torch.float32, grad=False)["x"] for p in problems]
     wanted = [
         p.run(ops.lstm_linear, gpu, torch.float32, x=x)
@@ -173,7 +173,7 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
 
 
 def test_more_than_2_to_the_31_saved_values(gpu):
-    needs_memory(40)  # twice what is saved: the gates' gradients have a place of their own
+    needs_memory(40)  # twice the saved state, because the gates' gradients are stored separately
     n_windows, n_timesteps, hidden_size = 8192, 350, 256
     assert n_windows // 8 * n_timesteps * 4 * 12 * hidden_size > 2**32
     torch.manual_seed(5)

@@ -1,4 +1,4 @@
-"""The checks of layer_laws see what is wrong: each breaks on a layer with one fault."""
+"""The checks of layer_laws detect faults: each fails on a layer with one fault."""
 
 import functools
 import itertools

@@ -16,8 +16,8 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
-HIDDEN_SIZES = (5, 50, 100, 223, 256)  # of larger layers, which torch runs, no bits are promised
-# On the CPU, whose kernels have tests of their own, a few, so that the checks are run everywhere.
+HIDDEN_SIZES = (5, 50, 100, 223, 256)  # larger layers, which torch runs, promise no equal bits
+# Only a few on the CPU, whose kernels have their own tests, so that the checks run everywhere.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
     for index, variant in enumerate(VARIANTS)
@@ -163,11 +163,11 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
     lstm, linear = module.to_torch()
     x = torch.randn(3, n_timesteps, 1)
     with torch.no_grad(), torch_precision("float32"):
-        # on the CPU: cuDNN takes no more than 65535 steps
+        # on the CPU, because cuDNN accepts at most 65535 steps
         theirs = linear(lstm(x)[0].double().mean(1).float())
         states = lstm.double()(x.double())[0]
         exact = linear.double()(states.mean(1))
-        # a sum of so many terms in float32, one after the other, has an error of its own
+        # a sequential sum of so many terms in float32 has a notable error itself
         summed = np.add.accumulate(states.float().numpy(), axis=1)[:, -1] / np.float32(n_timesteps)
         in_sequence = linear(torch.from_numpy(summed).double())
         ours = module.to(device)(x.to(device))
@@ -183,14 +183,14 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
 
 
 def last_hidden(lstm, x):
-    """What torch's LSTM ends with; on some processors oneDNN has none in bfloat16."""
+    """The final states of torch's LSTM; on some processors oneDNN has none in bfloat16."""
     try:
         return lstm(x)[1][0][-1]
     except RuntimeError as error:
         if "primitive" not in str(error):
             raise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of flags that are set along with it
+        warnings.simplefilter("ignore")  # flags that are set together with it
         with torch.backends.mkldnn.flags(enabled=False):
             return lstm(x)[1][0][-1]
 

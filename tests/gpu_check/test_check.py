@@ -1,6 +1,6 @@
-"""The verdict on a GPU: who asks for it, where it is kept, what it lets serve.
+"""The verdict on a GPU: which calls need it, where it is stored, which kernels it allows.
 
-The GPU is made up.
+The GPU is simulated.
 """
 
 import json
@@ -30,7 +30,7 @@ NO_GPU = {"built": True, "devices": [], "runtime": 13000}
 
 @pytest.fixture
 def switch(monkeypatch):
-    """Choose which kernels may serve; None leaves it to the default."""
+    """Choose which kernels may be used; None means the default."""
 
     def choose(mode):
         if mode is None:
@@ -44,7 +44,7 @@ def switch(monkeypatch):
 
 @pytest.fixture
 def hopper(switch, monkeypatch, tmp_path):
-    """A machine with a GPU that the kernels are for; what it is can be changed."""
+    """A machine with a GPU that supports the kernels; its properties can be changed."""
     machine = SimpleNamespace(
         name="NVIDIA H100", multi_processor_count=132, total_memory=80 << 30, capability=(9, 0)
     )
@@ -76,7 +76,7 @@ def values(tmp_path_factory):
 
 @pytest.fixture
 def worker(values, monkeypatch):
-    """Choose what the worker does."""
+    """Choose the behavior of the worker."""
 
     def choose(mischief="none"):
         command = (sys.executable, str(FAKE), str(values), mischief, "fp16x3-64-5")
@@ -115,7 +115,7 @@ def test_forced_every_kernel_serves_and_a_warning_says_so(hopper, switch):
     switch("1")
     with pytest.warns(UserWarning, match="without a check"):
         assert who().served_by == "native"
-    assert who().served_by == "native"  # and once is enough
+    assert who().served_by == "native"  # without a second warning
     switch("yes")
     with pytest.raises(ArgumentError, match="SENSORSEQ_CUDA_KERNELS='yes'"):
         who()
@@ -126,7 +126,7 @@ def test_a_kernel_serves_once_it_has_passed(hopper, worker):
     check_before_fit("auto")
     assert who().served_by == "native"
     assert who(dtype=torch.float16).served_by == "native"
-    assert who(hidden_size=65).reason == NOT_PASSED  # of which there was no case here
+    assert who(hidden_size=65).reason == NOT_PASSED  # no case tested this size here
 
 
 @pytest.mark.parametrize("mischief", ["dies", "other bits", "prints garbage and dies"])
@@ -137,7 +137,7 @@ def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, m
     assert len(said) == 1
     assert (who().served_by, who().reason) == ("framework", NOT_PASSED)
     assert who(dtype=torch.float16).served_by == "native"
-    check_before_fit("cuda:1")  # the verdict stands, without a word
+    check_before_fit("cuda:1")  # the verdict is kept, and there is no second warning
 
 
 def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, monkeypatch):

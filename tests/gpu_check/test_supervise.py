@@ -1,4 +1,4 @@
-"""What becomes of workers that do right, wrong, nothing, or die; the worker here is a stand-in."""
+"""Supervision of workers that give right or wrong results, hang or die; here they are stand-ins."""
 
 import re
 import sys
@@ -68,7 +68,7 @@ LONG = [case._replace(n_timesteps=6) for case in CASES]
 
 @pytest.fixture(scope="module")
 def results(values):
-    """What each mischief leads to; most of the time is spent in waiting, so all wait at once."""
+    """The results of each mischief; all run at once, because most of the time is spent waiting."""
     for case in LONG:
         name = f"{case.precision}-{case.padded_hidden}"
         (values / f"{name}-6.npz").write_bytes((values / f"{name}-5.npz").read_bytes())
@@ -94,7 +94,7 @@ def test_a_kernel_that_hung_is_not_called_again(results):
     assert found[CASES[1]][0] == "hung"
     assert found[LONG[1]] == ("not run", "its kernel hung")
     assert {found[case][0] for case in (CASES[0], CASES[2])} == {"passed"}
-    assert {found[case][0] for case in (LONG[0], LONG[2])} <= {"passed", "wrong"}  # but it ran
+    assert {found[case][0] for case in (LONG[0], LONG[2])} <= {"passed", "wrong"}  # although it ran
 
 
 @pytest.mark.parametrize("mischief", ["hangs", "never ready"])
@@ -116,7 +116,7 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
     cases = make_cases()
     assert {case.kernel for case in cases} == ALL_KERNELS
     order = [(case.n_timesteps, case.padded_hidden, case.precision) for case in cases]
-    assert order == sorted(order)  # fp16 takes fewer CTAs than fp16x3
+    assert order == sorted(order)  # fp16 needs fewer CTAs than fp16x3
     sizes = {(case.padded_hidden, case.hidden_size) for case in cases}
     assert {(256, 253), (256, 256), (64, 61), (64, 64)} <= sizes
 

@@ -1,4 +1,4 @@
-"""accelerate changes who computes a model, and nothing else about it."""
+"""accelerate changes the code that computes a model, and nothing else."""
 
 import copy
 import io
@@ -15,7 +15,7 @@ from sensorseq.nn import LSTM, FoundLSTM, accelerate, find_lstms
 
 
 class Tagger(nn.Module):
-    """What models in the wild look like: an LSTM over packed sequences, one more beside it."""
+    """A model as users write it: an LSTM over packed sequences, and another one beside it."""
 
     def __init__(self):
         super().__init__()
@@ -112,7 +112,7 @@ def test_pruned_weights_stay_pruned():
     assert find_lstms(ours) == [("", *NATIVE)]
     x = torch.randn(4, 2, 3)
     torch.testing.assert_close(ours(x)[0], theirs(x)[0])
-    with torch.no_grad():  # the mask is applied anew in each call
+    with torch.no_grad():  # the mask is applied again in each call
         ours.weight_hh_l0_orig.mul_(2)
         theirs.weight_hh_l0_orig.mul_(2)
     torch.testing.assert_close(ours(x)[0], theirs(x)[0])

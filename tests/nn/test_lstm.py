@@ -1,4 +1,4 @@
-"""LSTM is torch.nn.LSTM with another engine."""
+"""LSTM is torch.nn.LSTM on other kernels."""
 
 from unittest import mock
 
@@ -38,7 +38,7 @@ def run(module, layout, tensors, seed=0):
 
 
 def natively(module, *arguments, **options):
-    """`run`, and torch's own implementation is not called."""
+    """Like `run`, with an error if torch's own implementation is called."""
     with mock.patch.object(nn.LSTM, "forward", side_effect=AssertionError("fell back to torch")):
         return run(module, *arguments, **options)
 
@@ -172,7 +172,7 @@ def test_an_empty_batch_is_what_torch_makes_of_it():
 
 
 def hidden_or_error(module, x):
-    """What a module says; on some processors oneDNN has no LSTM in bfloat16, nor torch then."""
+    """Return the outputs, or the error: on some processors torch has no LSTM in bfloat16."""
     try:
         return module(x)[0]
     except RuntimeError as error:
@@ -232,7 +232,7 @@ def test_second_derivatives_agree_with_finite_differences():
     assert torch.autograd.gradgradcheck(lambda x: ours(x)[0], [x], fast_mode=True)
 
 
-# dynamo asks for the .grad of inner tensors, and hides the warning itself
+# dynamo reads the .grad of inner tensors, and suppresses the warning itself
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_it_compiles_as_torchs_does_and_without_a_break_where_dynamo_allows():

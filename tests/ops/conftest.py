@@ -4,6 +4,6 @@ from isas import EACH_ISA, using_isa
 
 @pytest.fixture(params=EACH_ISA)
 def isa(request):
-    """Each instruction set in turn, which is the one that is used."""
+    """Use each instruction set in turn."""
     with using_isa(request.param):
         yield request.param

@@ -1,4 +1,4 @@
-"""Who serves what: the choice as a table, what it reads from torch, and that it can be traced."""
+"""The choice of the code for a call: as a table, with torch's settings, and under tracing."""
 
 import re
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_the_limits_are_those_of_the_kernels():
     header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
-        return  # the kernels themselves have the last word where there are some
+        return  # the kernels themselves decide if there are any
     for precision in PRECISIONS:
         for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
@@ -114,7 +114,7 @@ def test_the_limits_are_those_of_the_kernels():
 
 @pytest.fixture
 def torch_settings():
-    """torch's settings of float32 precision, to be changed by a test."""
+    """torch's settings of float32 precision, for a test to change."""
     backends = torch.backends
     before = backends.fp32_precision, backends.cudnn.fp32_precision
     assert before == ("none", "none")
@@ -128,13 +128,13 @@ def torch_settings():
 @pytest.mark.parametrize("allowed", [True, False])
 def test_tf32_is_read_whichever_way_it_was_set(torch_settings, allowed):
     torch_settings.cudnn.allow_tf32 = not allowed
-    torch_settings.cudnn.allow_tf32 = allowed  # the older way
+    torch_settings.cudnn.allow_tf32 = allowed  # the older setting
     assert choice.allows_tf32() == allowed
     torch_settings.cudnn.allow_tf32 = not allowed
-    torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer
+    torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer setting
     assert choice.allows_tf32() == allowed
     with pytest.raises(RuntimeError, match="mix of the legacy and new"):
-        _ = torch_settings.cudnn.allow_tf32  # what reading must not go through
+        _ = torch_settings.cudnn.allow_tf32  # reading must not use this one
     torch_settings.cudnn.rnn.fp32_precision = "none"  # inherits
     torch_settings.cudnn.fp32_precision = "tf32" if allowed else "ieee"
     assert choice.allows_tf32() == allowed
@@ -316,7 +316,7 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
             dual = torch.autograd.forward_ad.make_dual(at, tangent)
             with pytest.raises(ArgumentError, match=r"jvp.*reference"):
                 function(dual)
-            function(at)  # without a derivative, nothing is in the way
+            function(at)  # without a derivative, there is no error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch

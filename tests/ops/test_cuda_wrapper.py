@@ -1,6 +1,6 @@
-"""What stands around the CUDA kernels in Python, on kernels that keep their contract on the CPU.
+"""The Python code around the CUDA kernels, with CPU kernels that keep the same contract.
 
-The stand-ins take the arguments that csrc/lstm_linear_cuda.h describes and nothing else, compute by
+The stand-ins accept only the arguments that csrc/lstm_linear_cuda.h describes, compute by
 the reference, and write over the saved state as the kernels do.
 """
 
@@ -24,7 +24,7 @@ FRESH = 1.0
 
 
 class StandIns:
-    """The four ops on the CPU as they are on a GPU; counts the calls."""
+    """The four ops on the CPU, with the behavior of a GPU; counts the calls."""
 
     def __init__(self):
         self.calls = []
@@ -71,7 +71,7 @@ class StandIns:
             grad = by_leaf.get(id(leaf))
             if index == 0 and not needs_grad_x:
                 grad = torch.empty(0)
-            elif is_projected and index in (2, 4):  # weight_ih and bias: not the kernel's
+            elif is_projected and index in (2, 4):  # weight_ih and bias: torch computes these
                 grad = torch.full_like(leaf, torch.nan)
             elif leaf is not None and grad is None:
                 grad = torch.zeros_like(leaf)
@@ -88,7 +88,7 @@ class StandIns:
         *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
-        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out, which it need not know
+        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out: the kernel does not need it
         of_call = (pooling,), grads, saved, needs_grad_x, low_precision
         return self.backward(reference.lstm_linear, inputs, *of_call)
 
@@ -129,7 +129,7 @@ def kernels(monkeypatch):
 
 
 def _with_default(name, function):
-    """torch leaves out a last argument that has its default."""
+    """torch omits a last argument that has its default value."""
     n_arguments = len(getattr(torch.ops.sensorseq, name).default._schema.arguments)
     return lambda *given: function(*given, *(False,) * (n_arguments - len(given)))
 
@@ -165,7 +165,7 @@ def call_of(op, arguments):
 
 
 def assert_same_results_and_gradients(function, exact, arguments, *, rtol=1e-4):
-    """Two functions of the same arguments, the second in float64."""
+    """Two functions with the same arguments, the second in float64."""
     sides = []
     for call, dtype in ((function, None), (exact, torch.float64)):
         leaves = {

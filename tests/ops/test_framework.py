@@ -1,4 +1,4 @@
-"""torch's own LSTM behind our arguments gives what the reference gives."""
+"""torch's own LSTM, called with our arguments, gives the results of the reference."""
 
 import importlib
 
@@ -127,7 +127,7 @@ def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16(monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, of itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, by itself
 def test_with_lengths_it_can_be_compiled_with_graph_breaks():
     sizes = {"M": 1, "D": 2, "T": 3, "shared_x": False, "states": True, "seed": 1}
     tensors, lengths = problem([3, 0, 2], **sizes)

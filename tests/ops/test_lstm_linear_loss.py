@@ -15,7 +15,7 @@ from sensorseq import ops
 from sensorseq.errors import ArgumentError
 from sensorseq.ops import reference
 
-TILE = 6  # windows that go through time together
+TILE = 6  # windows that are computed together
 K = 4
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
 DIFFERENTIABLE = ("x", *WEIGHTS, "h_0", "c_0")
@@ -39,7 +39,7 @@ def draw_arguments(
     mask=False,
     seed=0,
 ):
-    """Random arguments in double precision; what models may share is shared or not."""
+    """Random arguments in double precision; models may share some of them."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -67,7 +67,7 @@ def draw_arguments(
 
 
 def leaves_of(arguments, dtype):
-    """Cast to a precision; what can be differentiated asks for its gradient."""
+    """Cast to a precision; differentiable tensors require a gradient."""
     return {
         name: value.detach().to(dtype, copy=True).requires_grad_(name in DIFFERENTIABLE)
         if isinstance(value, torch.Tensor) and value.is_floating_point()
@@ -95,7 +95,7 @@ def torch_losses(logits, class_index, loss, smoothing):
 
 
 def plain(arguments, loss, smoothing, dtype=torch.float64, lstm_linear=reference.lstm_linear):
-    """Mean losses, logits and the leaves by forward pass, loss and nothing fused."""
+    """Mean losses, logits and the leaves from separate, unfused forward pass and loss."""
     a = leaves_of(arguments, dtype)
     class_index, weight = a.pop("class_index"), a.pop("sample_weight")
     logits, _, _ = lstm_linear(**a)
@@ -225,7 +225,7 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa):
     assert_same_bits(run(arguments), run(dirty))
 
 
-# What autograd does with gradients that are ready
+# Autograd with gradients that were computed in advance
 
 
 def test_the_gradient_of_a_multiple_is_the_multiple_of_the_gradient():

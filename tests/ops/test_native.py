@@ -1,4 +1,4 @@
-"""The native ops against the reference, and the laws they promise, on every instruction set."""
+"""The native ops against the reference, and their laws, on every instruction set."""
 
 import time
 
@@ -19,7 +19,7 @@ from sensorseq.ops import _extension, reference
 LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
 # around the lanes of every instruction set, in float and in double
 HIDDEN_SIZES = sorted({size for v in (2, 4, 8, 16) for size in (1, v - 1, v, v + 1, 2 * v + 3)})
-TILE = 6  # windows that go through time together
+TILE = 6  # windows that are computed together
 
 
 class Problem:
@@ -224,7 +224,7 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         whole = native(problem)
         _, h, c = native(problem, x=x[:, :, :cut])
         rest = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
-        # with nothing left there is nothing to pool, by contract
+        # without valid steps the pooled vector is zero, by contract
         whole, rest = (whole[1:], rest[-2:]) if cut == n_timesteps else (whole, rest)
         assert_same_bits(whole, rest)
 
@@ -298,7 +298,7 @@ def test_of_equal_maxima_the_earliest_step_gets_the_gradient(isa, kernel, n_dire
     x = torch.ones(1, 2, 6, 2, dtype=torch.float64, requires_grad=True)
     weight_ih, bias = (torch.randn(1, D, 4 * H, 2) / 2).double(), torch.zeros(1, D, 4 * H).double()
     weight_ih[:, :, H : 2 * H] = 0
-    bias[..., H : 2 * H] = -200  # nothing is remembered, and so every step has the same h
+    bias[..., H : 2 * H] = -200  # no state is kept, so every step has the same h
     weight_out = torch.randn(1, 3, ops.pooled_size(pooling, H, D), dtype=torch.float64)
     if pooling == "meanmax":
         weight_out[..., : D * H] = 0  # the mean's share goes to every step
@@ -359,7 +359,7 @@ def test_the_multiply_adds_of_the_peak_are_done_and_counted(isa):
     assert (count(0), count(7), count(7, 3)) == (0, 7 * turn, 21 * turn)
     started = time.perf_counter()
     flops = count(1_000_000)
-    # no core does 2 TFLOP/s in float32: a loop left out by the compiler would be above
+    # no core reaches 2 TFLOP/s in float32; a loop removed by the compiler would exceed it
     assert flops / (time.perf_counter() - started) < 2e12
     with pytest.raises(RuntimeError, match="repeats is -1"):
         count(-1)

@@ -1,4 +1,4 @@
-"""The reference is tied to torch.nn.LSTM and torch.nn.Linear, in float64."""
+"""The reference equals torch.nn.LSTM and torch.nn.Linear, in float64."""
 
 import pytest
 import torch
@@ -130,5 +130,5 @@ def test_lengths_may_lie_on_another_device_than_the_input(pooling):
     module = LSTMLinear(2, 3, 4, pooling=pooling, head_norm="layer", device="meta")
     x, lengths = torch.zeros(5, 6, 2, device="meta"), torch.tensor([6, 0, 3, 1, 6])
     assert module(x, lengths).shape == (5, 4)
-    module.norm, module.head_norm = None, "none"  # through the op that is fused
+    module.norm, module.head_norm = None, "none"  # through the fused op
     assert module(x, lengths).shape == (5, 4)

@@ -1,4 +1,4 @@
-"""Subnormal numbers: zero in float32, kept in float64, and the caller's thread left as it was."""
+"""Subnormal numbers: zero in float32, kept in float64; the caller's thread is unchanged."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
 @pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])
 def _threads(request):
     with torch_threads(request.param):
-        modes()  # a thread keeps the mode of the one that starts it: start all of them now
+        modes()  # a thread inherits the mode of the thread that starts it: start all of them now
         yield
 
 
@@ -37,7 +37,7 @@ def flushes(request, _threads):
 
 
 def modes():
-    """What numpy gets from subnormal numbers in both precisions, and each of torch's threads."""
+    """The results of numpy and of each of torch's threads from subnormal numbers."""
     return (
         float(np.float64(1e-310) * np.float64(1.0)),
         float(np.float32(1e-40) * np.float32(1.0)),
@@ -46,7 +46,7 @@ def modes():
 
 
 def make_problem(dtype, n_timesteps=200, n_windows=13, hidden_size=9, n_channels=2, seed=0):
-    """torch's first weights: after some 150 steps the gradients are below the normal numbers."""
+    """torch's initial weights: after some 150 steps the gradients are subnormal."""
     torch.manual_seed(seed)
     lstm = nn.LSTM(n_channels, hidden_size, batch_first=True, dtype=dtype)
     linear = nn.Linear(hidden_size, 3, dtype=dtype)
@@ -66,7 +66,7 @@ def torchs_gradients(lstm, linear, x, y):
 
 
 def everything(dtype):
-    """All that the operators and the epoch engine return on a problem with vanishing gradients."""
+    """All results of the operators and the epoch engine on a problem with vanishing gradients."""
     lstm, linear, x, y = make_problem(dtype)
     module = LSTMLinear.from_torch(lstm, linear)
     found = [module(x), *gradients(module, list(module.parameters()), x, y)]
@@ -162,7 +162,7 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
 
 
 def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa):
-    # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of what is allowed on average, and
+    # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of the allowed error on average, and
     # 1 is at least 5 standard deviations away for each of them
     pairs = []
     for seed in range(16):

@@ -1,4 +1,4 @@
-"""Threads of the native core: the same bits however many, for several callers, and after a fork."""
+"""Threads of the native core: the same bits for any number, for several callers, after a fork."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def _same_number_afterwards():
 
 @pytest.fixture
 def work():
-    """A function without chance in it: what the operators and the epoch engine return."""
+    """A deterministic function with results of the operators and the epoch engine."""
     return make_work()
 
 
@@ -145,7 +145,7 @@ def test_an_error_in_a_call_leaves_the_threads_usable(work):
 
 
 def run(program):
-    """Return what a Python program prints; it must end by itself, with exit code 0."""
+    """Return the output of a Python program, which must end by itself with exit code 0."""
     folders = [str(Path(__file__).parent), *(folder for folder in sys.path if folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Laws of the epoch engine. That its steps are torch's is tests/training/test_native_engine.py."""
+"""Laws of the epoch engine; tests/training/test_native_engine.py compares it with torch."""
 
 import math
 from itertools import pairwise
@@ -59,7 +59,7 @@ def make_data(dtype=torch.float32):
 
 
 def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **changes):
-    """Some of three models that differ in everything they may differ in."""
+    """Some of three models that differ in every property that may differ."""
     models = list(models)
     data = make_data(dtype)
     options = {
@@ -75,7 +75,7 @@ def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **change
 
 
 def make_batches(n_steps=7, seed=0):
-    """An order of its own for each model, and unequal batches."""
+    """Another order for each model, and unequal batches."""
     rng = np.random.default_rng(seed)
     return [[rng.integers(0, N, rng.integers(2, 14)) for _ in range(n_steps)] for _ in range(M)]
 
@@ -176,7 +176,7 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
         trainer.run(torch.arange(400) % N, torch.arange(0, 401, 2), 0.1)
     assert sum(sizes) == 400
     assert all(size == 1 or size * step_s <= 0.5 for size in sizes)
-    # nor are there more calls than that needs, after the first that find out
+    # nor are there more calls than needed, after the first ones, which measure the speed
     assert step_s > 1 or len(sizes) <= 6 + 400 * step_s / 0.2
 
 
@@ -223,7 +223,7 @@ def test_one_order_and_one_weighting_serve_every_model():
     assert_same_bits(shared, own)
 
 
-# What is recorded
+# Recorded statistics
 
 
 def module_of(network, parameters):
@@ -414,12 +414,12 @@ def test_the_op_passes_torchs_own_check():
     torch.library.opcheck(torch.ops.sensorseq.train_epoch.default, seen.calls["train_epoch"][0])
 
 
-# The way to a GPU, without one
+# The code for a GPU, without one
 
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Let the CPU's engine stand for the GPU's: its calls, and how often they were waited for."""
+    """Replace the GPU's engine by the CPU's; record its calls, and how often they were awaited."""
     calls, waits = [], []
     op = torch.ops.sensorseq.train_epoch
 
@@ -475,7 +475,7 @@ def test_a_gpu_draws_masks_only_with_dropout_and_asks_for_seeds_then(as_gpu):
 
 @pytest.fixture
 def choose(monkeypatch):
-    """Decide who serves a call."""
+    """Set the choice of the code for a call."""
 
     def decide(**choice):
         monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: SimpleNamespace(**choice))

@@ -11,7 +11,7 @@ from sensorseq.windows import WindowSet
 
 
 def make_windows(n, seed, *, confounded=False):
-    """Two surfaces that differ in ripple; `confounded`: each recorded with a sensor of its own."""
+    """Two surfaces that differ in ripple; `confounded`: each was recorded with its own sensor."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     phase = rng.uniform(0, 2 * np.pi, (n, 1))

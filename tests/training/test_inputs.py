@@ -29,7 +29,7 @@ def test_what_lies_beyond_the_lengths_is_not_looked_at():
     X[1, 3:] = np.inf
     read = windows_of(X, [2, 3])
     assert np.isfinite(read.X).all()
-    assert np.isnan(X[0, 2:]).all()  # the caller's array is left as it was
+    assert np.isnan(X[0, 2:]).all()  # the caller's array is unchanged
 
 
 @pytest.mark.parametrize("kind", ["list of lists", "torch", "float16", "int", "read-only"])
@@ -99,7 +99,7 @@ def test_the_first_value_that_is_not_finite_is_named():
 
 
 def smooth(shape, axis):
-    """Return noise that is summed up along an axis."""
+    """Return the cumulative sum of noise along an axis."""
     return np.random.default_rng(0).normal(size=shape).cumsum(axis=axis)
 
 

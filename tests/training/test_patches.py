@@ -149,7 +149,7 @@ def test_a_window_that_ends_within_a_frame_is_that_of_its_own_samples():
     for n_samples in (1, 4, 8, 9, 10, 13, 66, 67):
         whole = clf.predict_proba(X, lengths=np.full(len(X), n_samples))
         changed = X.copy()
-        changed[:, n_samples:] = 7.0  # what comes later has no part in it
+        changed[:, n_samples:] = 7.0  # later samples have no influence
         later = clf.predict_proba(changed, lengths=np.full(len(X), n_samples))
         np.testing.assert_array_equal(whole, later)
         alone = np.concatenate([clf.predict_proba(X[i : i + 1, :n_samples]) for i in range(len(X))])
@@ -216,7 +216,7 @@ def test_no_windows_have_no_steps(lengths):
 
 
 def test_windows_that_change_in_each_epoch_become_patches_too():
-    # with nothing to change them, as if they did not
+    # without augmentation, as if windows did not change
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
@@ -247,14 +247,14 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # with the scale that its weights were learned for
+    assert clf.fit(2 * X, Y).patch_ is first  # with the scaling that its weights were learned for
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
     clf = plain_classifier(
         patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
     ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses other data than those of the fit
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # rejects data other than those of the fit
     assert report.probes is not None
 
 

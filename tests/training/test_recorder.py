@@ -1,4 +1,4 @@
-"""What a recorder notes is what happened, by both engines alike, and it changes nothing."""
+"""A recorder records the run correctly with both engines, and does not change it."""
 
 import copy
 import math
@@ -105,7 +105,7 @@ COMPARED = (
 def assert_close(ours, theirs, name):
     dtype = np.asarray(ours).dtype
     assert dtype == np.asarray(theirs).dtype
-    # in half precision a rounding may fall on either side
+    # in half precision a value may be rounded up or down
     rtol, atol = (1e-3, 1e-6) if dtype == np.float16 else (1e-9, 1e-12)
     np.testing.assert_allclose(theirs, ours, rtol=rtol, atol=atol, err_msg=name)
 
@@ -153,7 +153,7 @@ def reference_outputs(module, data):
 
 
 class KeepOutputs:
-    """Note by other means what a record should hold after each epoch."""
+    """Compute the expected contents of a record after each epoch by other means."""
 
     def __init__(self, data):
         self.data, self.outputs, self.weights = data, [], []
@@ -197,7 +197,7 @@ def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
 
 
 def test_the_statistics_of_a_step_are_those_of_its_windows():
-    """A full batch without dropout: the first step is that of the first weights."""
+    """A full batch without dropout: the first step evaluates the initial weights."""
     record = record_of(batch_size=None, weight=True, label_smoothing=0.1)
     given = make_data(N_TRAIN, 1, torch.float64, weight=True)
     torch.manual_seed(0)
@@ -288,7 +288,7 @@ def same(one, other):
 
 
 class OfTorch(torch.nn.Module):
-    """A network of torch's own parts, whose masks come from torch's generator."""
+    """A network of torch's own layers, whose masks come from torch's generator."""
 
     def __init__(self):
         super().__init__()

@@ -22,7 +22,7 @@ def told(windows, **scale):
 
 @pytest.fixture(scope="module")
 def windows():
-    """Two classes that differ in frequency; each recording has an offset and a gain of its own."""
+    """Two classes that differ in frequency; each recording has its own offset and gain."""
     rng = np.random.default_rng(0)
     recording = np.repeat(np.arange(N_RECORDINGS), 6)
     t = np.arange(30)
@@ -101,6 +101,6 @@ def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows,
     for classifier, X in ((whole, train.X), (cropped, train.X[:, :10])):
         np.testing.assert_array_equal(classifier.scaler_.channel_scale, fit_scaler(X).channel_scale)
     rated = rated_scaler([20.0, 2.0], 2)
-    write_windows(path, given, scaler=rated.to_dict())  # it was not learned from any step
+    write_windows(path, given, scaler=rated.to_dict())  # the scaler was not fitted to any step
     cropped = small(scale="physical", max_timesteps=10).fit(path)
     np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])

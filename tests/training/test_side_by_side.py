@@ -1,4 +1,4 @@
-"""Runs side by side get the bits that each gets alone."""
+"""Runs side by side have the same bits as alone."""
 
 from dataclasses import replace
 
@@ -266,7 +266,7 @@ def test_windows_that_runs_share_are_stored_once():
 
 
 class Interrupter:
-    """Presses Ctrl-C, as it were, at the end of an epoch."""
+    """Simulates Ctrl-C at the end of an epoch."""
 
     def __init__(self, at):
         self.at, self.ended = at, 0
@@ -335,7 +335,7 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
     class Failing:
-        """Raise in one hook, from the third call on; count the ends."""
+        """Raises in one hook, from the third call on; counts the calls of `on_fit_end`."""
 
         n_calls = n_ended = 0
 
