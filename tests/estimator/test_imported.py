@@ -92,7 +92,7 @@ def test_the_imported_weights_are_copies():
         ({"classes": ["a", "b"]}, "but the network has 4 outputs"),
         ({"classes": ["a", "b", "b", "c"]}, "one distinct label per output"),
         ({"hidden_size": 9}, "hidden_size=9 cannot be set here: the network determines it"),
-        ({"scale": "standard"}, "scale='standard' cannot be set here: there is no data"),
+        ({"scale": "standard"}, "scale='standard' cannot be set here: there are no data"),
         ({"pooling": "meanmax"}, "linear expects 5 features, but pooling='meanmax'"),
         ({"pooling": "first"}, "pooling='first' is not known"),
     ],
