@@ -35,8 +35,8 @@ def taking(clock, seconds, calls, name):
 
 def test_one_computation_is_timed_however_often_it_is_repeated(clock):
     calls = []
-    one, other = taking(clock, 1e-4, calls, "one"), taking(clock, 3.0, calls, "other")
-    times = alternate(one, other, rounds=4, budget_s=100.0)
+    fast, slow = taking(clock, 1e-4, calls, "one"), taking(clock, 3.0, calls, "other")
+    times = alternate(fast, slow, rounds=4, budget_s=100.0)
     np.testing.assert_allclose(times, [[1e-4] * 4, [3.0] * 4])
     row = summarize(times[1], times[0])
     assert row["ratio"] == pytest.approx(3e4)

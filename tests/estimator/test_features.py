@@ -170,14 +170,14 @@ def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
 
 @pytest.mark.trains
 def test_the_seed_determines_every_bit_with_any_number_of_threads():
-    found = []
+    errors = []
     for n_threads in (1, 2, 1):
         with torch_threads(n_threads):
             clf = small().fit(X, Y, groups=GROUPS)
-            found.append((clf.decision_function(NEW), clf.features_, weights(clf)))
-    for other in found[1:]:
-        np.testing.assert_array_equal(other[0], found[0][0])
-        assert other[1:] == found[0][1:]
+            errors.append((clf.decision_function(NEW), clf.features_, weights(clf)))
+    for other in errors[1:]:
+        np.testing.assert_array_equal(other[0], errors[0][0])
+        assert other[1:] == errors[0][1:]
 
 
 @pytest.mark.trains
@@ -339,8 +339,8 @@ def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(refit_jobs):
     windows = np.concatenate([windows, windows[:2] + 9])
     groups = np.append(groups, [99, 99])
     part = np.where(np.isin(groups, [99, 0, 1, 2]), "validation", "train")
-    given = WindowSet(X=windows, y=rare, groups=groups, split=part)
-    clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(given)
+    prepared = WindowSet(X=windows, y=rare, groups=groups, split=part)
+    clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(prepared)
     assert clf.features_.n_folds == N_FOLDS - 1
     *of_folds, of_all = [len(job.train) for job in refit_jobs]
     assert len(of_folds) == N_FOLDS - 1
@@ -401,9 +401,9 @@ def test_a_refit_uses_all_windows_for_as_many_steps(refit_jobs):
 def test_the_networks_of_the_folds_are_kept_together(refit_jobs):
     clf = small(features="auto").fit(X, Y, groups=GROUPS)
     assert clf.refitted_
-    first, *others = clf.modules_
+    first, *further = clf.modules_
     assert weights(first) == weights(small(features=None, refit=None).fit(X, Y, groups=GROUPS))
-    assert others == [job.module for job in refit_jobs]
+    assert further == [job.module for job in refit_jobs]
     assert len(clf.histories_) == N_FOLDS
     left_out = [len(X) - len(job.train) for job in refit_jobs]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is left out once
@@ -431,14 +431,14 @@ def test_few_groups_leave_too_few_folds_so_one_network_learns_from_all():
 
 @pytest.mark.usefixtures("lstm_is_used")
 def test_without_a_refit_the_held_out_fit_is_kept():
-    one = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
+    single = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
     other = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
     again = small(features="auto", refit="all").fit(X, Y, groups=GROUPS)
-    assert weights(one) == weights(other) != weights(again)
-    first, *rest = (without_time(clf.history_) for clf in (one, other, again))
-    assert rest == [first, first]
-    assert [c.refitted_ for c in (one, other, again)] == [False, False, True]
-    assert one.held_out_predictions(48) is None
+    assert weights(single) == weights(other) != weights(again)
+    first, *further = (without_time(clf.history_) for clf in (single, other, again))
+    assert further == [first, first]
+    assert [c.refitted_ for c in (single, other, again)] == [False, False, True]
+    assert single.held_out_predictions(48) is None
     rows, probability = again.held_out_predictions(48)
     assert probability.shape == (len(rows), 2)
 
@@ -611,8 +611,8 @@ def test_a_function_sees_scaled_windows_and_their_lengths():
     assert [tried.name for tried in clf.features_.candidates] == ["lstm", "function_0", "together"]
     assert sorted(calls[-1][1]) == sorted(lengths)
     clf.predict(X, lengths)
-    windows, given = calls[-1]
-    np.testing.assert_array_equal(given, lengths)
+    windows, given_lengths = calls[-1]
+    np.testing.assert_array_equal(given_lengths, lengths)
     scaled = clf.scaler_.transform(X)
     for row, n_steps in enumerate(lengths):
         np.testing.assert_allclose(windows[row, :n_steps], scaled[row, :n_steps], atol=1e-6)
@@ -786,10 +786,10 @@ def test_the_lstm_joins_where_it_lowers_the_log_loss(knows_more):
     target = rows % 3
     truth = 4.0 * np.eye(3)[target]
     scores = truth + 3 * rng.normal(size=(300, 3))
-    own = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
+    outputs = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
     block = ProbabilityBlock("boosting", None, None, 3)
     fitted = FittedFeatures(target, np.ones(300), rows, [block], [scores], 3)
-    head = fitted.join(own)
+    head = fitted.join(outputs)
     assert bool(head.lstm_weight) is knows_more
     assert head.choice.names == ("boosting",)
     alone, together = head.choice.candidates[1].log_loss, head.choice.candidates[-1].log_loss
@@ -841,9 +841,9 @@ def test_a_sample_drawn_before_reading_gives_the_bits_of_one_drawn_after(
     fits = [few_are_drawn(windows), small(features="rocket", refit=None)]
     fits[1].fit(train, X_val=validation, y_val=validation.y)
     monkeypatch.setattr(refit, "MOST_WINDOWS", 1000)  # the sample is drawn from windows in memory
-    given = [few_are_drawn(windows), small(features="rocket", refit=None)]
-    given[1].fit(train, X_val=validation, y_val=validation.y)
-    for one, other in zip(fits, given, strict=True):
+    estimators = [few_are_drawn(windows), small(features="rocket", refit=None)]
+    estimators[1].fit(train, X_val=validation, y_val=validation.y)
+    for one, other in zip(fits, estimators, strict=True):
         assert one.features_ == other.features_
         np.testing.assert_array_equal(one.predict_proba(windows), other.predict_proba(windows))
         assert one.features_.n_windows < len(validation)
@@ -857,11 +857,11 @@ def test_windows_in_their_file_have_the_features_of_those_in_memory(
     here = few_are_drawn(tmp_path / "windows.h5").features_
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
     clf = few_are_drawn(tmp_path / "windows.h5")
-    known = {one.name: one.log_loss for one in here.candidates if one.weight is not None}
-    found = {one.name: one.log_loss for one in clf.features_.candidates if one.weight is not None}
-    assert set(found) == {"lstm", "rocket", "summary", "boosting"}
+    expected = {one.name: one.log_loss for one in here.candidates if one.weight is not None}
+    actual = {one.name: one.log_loss for one in clf.features_.candidates if one.weight is not None}
+    assert set(actual) == {"lstm", "rocket", "summary", "boosting"}
     for name in ("rocket", "summary", "boosting"):  # the LSTM saw its batches in another order
-        assert found[name] == pytest.approx(known[name], rel=1e-5)
+        assert actual[name] == pytest.approx(expected[name], rel=1e-5)
     assert clf.features_.names
     assert clf.score(windows.part("validation")) > 0.8
     automatic = small().fit(tmp_path / "windows.h5")

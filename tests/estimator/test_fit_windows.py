@@ -24,8 +24,8 @@ CONFIG = TrainingConfig(2, early_stopping=False)
 
 def read(*args, fraction=0.25, seed=0, config=CONFIG, **given):
     parameters = SensorLSTMClassifier(validation_fraction=fraction, random_state=0).get_params()
-    own = {"config": config, "split_seed": np.random.SeedSequence(seed)}
-    arguments = replace(check_arguments(parameters), **own)
+    fields = {"config": config, "split_seed": np.random.SeedSequence(seed)}
+    arguments = replace(check_arguments(parameters), **fields)
     return hold_out(arguments, read_windows(arguments, *args, **given))
 
 

@@ -33,15 +33,15 @@ def hear_end(runs):
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
     """Return, for each engine, the file after each epoch of a run that was never killed."""
-    found = {}
+    files = {}
     for engine in ("native", "autograd"):
         copies = tmp_path_factory.mktemp(engine)
         path = str(tmp_path_factory.mktemp("whole") / "run")
         runs.begin(checkpoint=path, engine=engine, copies=str(copies))
         assert hear_end(runs) == (list(range(1, MAX_EPOCHS + 1)), 0)
-        found[engine] = contents(copies)
-        assert sorted(found[engine]) == list(range(1, MAX_EPOCHS + 1))
-    return found
+        files[engine] = contents(copies)
+        assert sorted(files[engine]) == list(range(1, MAX_EPOCHS + 1))
+    return files
 
 
 @pytest.mark.long

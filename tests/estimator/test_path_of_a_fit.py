@@ -128,8 +128,8 @@ def test_windows_take_few_stops_to_the_native_call_on_all_roads_together(path, m
     for road, (classifier, given, y, keywords) in ROADS.items():
         if road == "streamed file":
             monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", "40000")
-        own = path if given is None else given
-        stops = trace(partial(classifier.fit, own, y, **keywords), LAST)
+        windows = path if given is None else given
+        stops = trace(partial(classifier.fit, windows, y, **keywords), LAST)
         assert any(function == LAST for _, function in stops), road
         every |= dict.fromkeys(stops)
     assert len(every) <= MOST_STOPS, every

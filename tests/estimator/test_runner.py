@@ -104,11 +104,11 @@ def test_reruns_from_one_state_see_the_windows_in_one_order():
 
 def test_the_rate_of_a_decaying_rerun_falls_to_nearly_nothing():
     _, report, runner = fit(lr_schedule="cosine", batch_size=16, max_epochs=10)
-    own, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
+    rates, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
     start = 2
     first = report.record.snapshots[start].step
     (rerun,) = runner.run([Rerun("decays", 4, start=start)])
-    share = rerun.record.steps["learning_rate"] / own[first : first + 4 * per_epoch]
+    share = rerun.record.steps["learning_rate"] / rates[first : first + 4 * per_epoch]
     done = np.arange(4 * per_epoch) / (4 * per_epoch)
     assert share == pytest.approx(0.01 + 0.99 * (0.5 + 0.5 * np.cos(np.pi * done)))
 

@@ -57,9 +57,9 @@ def test_a_model_is_frozen_and_predicts_without_its_estimator(tmp_path):
     fitted.save(tmp_path / "m")
     again = load(tmp_path / "m")
     for field in fields(TrainedModel):
-        own, read = getattr(model, field.name), getattr(again, field.name)
-        if isinstance(own, str | int | float | bool | dict | None):
-            assert own == read, field.name
+        value, read = getattr(model, field.name), getattr(again, field.name)
+        if isinstance(value, str | int | float | bool | dict | None):
+            assert value == read, field.name
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
     with pytest.raises(InputError, match="is a path"):
         again.predict(tmp_path / "w.h5")

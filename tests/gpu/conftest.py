@@ -38,14 +38,16 @@ def pytest_collection_modifyitems(config, items):
 
 def padded_hidden(item):
     """The hidden size of the kernel that a test concerns; 0 for none or several."""
-    given = parameters(item)
-    hidden_size = given.get("hidden_size") or getattr(given.get("variant"), "hidden_size", 0)
+    arguments = parameters(item)
+    hidden_size = arguments.get("hidden_size") or getattr(
+        arguments.get("variant"), "hidden_size", 0
+    )
     return hidden_size and min(size for size in WIDEST if size >= hidden_size)
 
 
 def is_on_cpu(item):
-    given = parameters(item)
-    return "cpu" in (given.get("device"), given.get("place", [None])[0])
+    arguments = parameters(item)
+    return "cpu" in (arguments.get("device"), arguments.get("place", [None])[0])
 
 
 def parameters(item):

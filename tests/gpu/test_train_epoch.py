@@ -70,14 +70,14 @@ def test_a_model_has_the_same_bits_alone_and_beside_others_and_twice(device, hid
     network = NetworkLayout(C, hidden_size, K, bidirectional=hidden_size < 100, pooling="meanmax")
     batches = make_batches()
     together, again = (make_trainer(device, network) for _ in range(2))
-    told = run(together, batches)
-    assert_same_bits(run(again, batches).values, told.values)
+    statistics = run(together, batches)
+    assert_same_bits(run(again, batches).values, statistics.values)
     assert_same_bits(state_of(again), state_of(together))
     for model in range(M):
         alone = make_trainer(device, network, [model])
-        own = run(alone, batches[model : model + 1])
+        of_model = run(alone, batches[model : model + 1])
         assert_same_bits(state_of(alone), [t[model : model + 1] for t in state_of(together)])
-        assert_same_bits(own.values, told.values[model : model + 1])
+        assert_same_bits(of_model.values, statistics.values[model : model + 1])
 
 
 def test_how_steps_are_cut_into_calls_changes_no_bit(monkeypatch, device):
@@ -99,7 +99,7 @@ def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, poo
     changes = {"optimizer": optimizer, "loss": loss}
     ours = make_trainer(device, network, **changes)
     theirs = make_trainer("cpu", network, dtype=torch.float64, **changes)
-    told, expected = run(ours, make_batches()), run(theirs, make_batches())
+    statistics, expected = run(ours, make_batches()), run(theirs, make_batches())
     assert ours.step_count.tolist() == theirs.step_count.tolist() == [6, 7, 7]
     first = make_trainer("cpu", network, dtype=torch.float64).parameters
     for name in ("parameters", "average"):
@@ -107,9 +107,11 @@ def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, poo
         error = getattr(ours, name).cpu() - wanted
         assert error.norm() < 1e-4 * (wanted - first).norm()
     for name in ("loss", "loss_variance", "accuracy", "grad_norm"):
-        torch.testing.assert_close(told[name], expected[name], rtol=1e-3, atol=1e-5, equal_nan=True)
+        torch.testing.assert_close(
+            statistics[name], expected[name], rtol=1e-3, atol=1e-5, equal_nan=True
+        )
     torch.testing.assert_close(
-        told.margins.double(), expected.margins, rtol=1e-3, atol=1e-4, equal_nan=True
+        statistics.margins.double(), expected.margins, rtol=1e-3, atol=1e-4, equal_nan=True
     )
 
 

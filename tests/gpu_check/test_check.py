@@ -132,9 +132,9 @@ def test_a_kernel_serves_once_it_has_passed(hopper, worker):
 @pytest.mark.parametrize("mischief", ["dies", "other bits", "prints garbage and dies"])
 def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, mischief):
     worker(mischief)
-    with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=61 T=5") as said:
+    with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=61 T=5") as caught:
         check_before_fit("cuda:1")
-    assert len(said) == 1
+    assert len(caught) == 1
     assert (who().served_by, who().reason) == ("framework", NOT_PASSED)
     assert who(dtype=torch.float16).served_by == "native"
     check_before_fit("cuda:1")  # the verdict is kept, and there is no second warning
@@ -142,8 +142,8 @@ def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, m
 
 def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, monkeypatch):
     check_before_fit("cuda")
-    known = cuda_kernels.verdict_file(0)
-    assert json.loads(known.read_text())["passed"]
+    first = cuda_kernels.verdict_file(0)
+    assert json.loads(first.read_text())["passed"]
     for change in (
         {"name": "NVIDIA H100 MIG 3g.40gb"},
         {"multi_processor_count": 60},
@@ -152,7 +152,7 @@ def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, mon
     ):
         before = {name: getattr(hopper, name) for name in change}
         vars(hopper).update(change)
-        assert cuda_kernels.verdict_file(0) != known
+        assert cuda_kernels.verdict_file(0) != first
         assert cuda_kernels.read_verdict(0) is None
         vars(hopper).update(before)
     monkeypatch.setattr(cuda_kernels, "_library_digest", lambda: "another build")
@@ -248,9 +248,9 @@ def test_doctor_says_what_passed_and_what_serves(hopper, worker, switch):
     worker("dies")
     switch("auto")
     code, out, _ = said("doctor", "--gpu", "--json")
-    told = json.loads(out)
-    assert (code, told["passed"]) == (1, False)
-    assert [row["outcome"] for row in told["checks"]] == ["passed", "died"]
+    answer = json.loads(out)
+    assert (code, answer["passed"]) == (1, False)
+    assert [row["outcome"] for row in answer["checks"]] == ["passed", "died"]
     assert "--gpu checks the CUDA kernels" in refused(2, "doctor", "--gpu", "--self")
 
 

@@ -22,16 +22,18 @@ FAKE = Path(__file__).with_name("fake_worker.py")
 def values(tmp_path_factory):
     folder = tmp_path_factory.mktemp("values")
     for case in CASES:
-        found = {name: value.astype(np.float32) for name, value in expected(case).items()}
-        np.savez(folder / f"{case.precision}-{case.padded_hidden}-{case.n_timesteps}.npz", **found)
+        results = {name: value.astype(np.float32) for name, value in expected(case).items()}
+        np.savez(
+            folder / f"{case.precision}-{case.padded_hidden}-{case.n_timesteps}.npz", **results
+        )
         if case == CASES[1]:
             gates = "gradient gates"
-            changed = found[gates].copy()
+            changed = results[gates].copy()
             changed.flat[0] += 0.1
-            np.savez(folder / "wrong.npz", **found | {gates: changed})
+            np.savez(folder / "wrong.npz", **results | {gates: changed})
             changed.flat[0] = np.nan
-            np.savez(folder / "nan.npz", **found | {gates: changed})
-            np.savez(folder / "shape.npz", **found | {gates: changed[..., :1]})
+            np.savez(folder / "nan.npz", **results | {gates: changed})
+            np.savez(folder / "shape.npz", **results | {gates: changed[..., :1]})
     return folder
 
 
@@ -90,11 +92,14 @@ def test_what_goes_wrong_is_named_and_the_next_kernel_is_tried(results, mischief
 
 def test_a_kernel_that_hung_is_not_called_again(results):
     of_cases = results["hangs, and long cases follow"]
-    found = {r.case: (r.outcome, r.detail) for r in of_cases}
-    assert found[CASES[1]][0] == "hung"
-    assert found[LONG[1]] == ("not run", "its kernel hung")
-    assert {found[case][0] for case in (CASES[0], CASES[2])} == {"passed"}
-    assert {found[case][0] for case in (LONG[0], LONG[2])} <= {"passed", "wrong"}  # although it ran
+    outcomes = {r.case: (r.outcome, r.detail) for r in of_cases}
+    assert outcomes[CASES[1]][0] == "hung"
+    assert outcomes[LONG[1]] == ("not run", "its kernel hung")
+    assert {outcomes[case][0] for case in (CASES[0], CASES[2])} == {"passed"}
+    assert {outcomes[case][0] for case in (LONG[0], LONG[2])} <= {
+        "passed",
+        "wrong",
+    }  # although it ran
 
 
 @pytest.mark.parametrize("mischief", ["hangs", "never ready"])
@@ -128,9 +133,9 @@ def test_float32_passes_and_a_small_fault_anywhere_does_not(case):
     for name, value in exact.items():
         faulty = value.copy()
         faulty.flat[-1] += 0.1 * np.linalg.norm(value)
-        is_right, said = judge(case, {**exact, name: faulty}, exact)
+        is_right, detail = judge(case, {**exact, name: faulty}, exact)
         assert not is_right
-        assert name in said
+        assert name in detail
     missing = dict(exact)
     del missing["output hidden"]
     assert not judge(case, missing, exact)[0]

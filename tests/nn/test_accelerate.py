@@ -160,7 +160,7 @@ def test_what_stays_with_torch_is_said_with_its_path_and_reason(make, reason):
     with pytest.warns(UserWarning, match=rf"1 of 2 LSTMs: 1\.odd \(.*{reason}.*\)\.") as caught:
         accelerate(model)
     assert caught[0].filename == __file__
-    assert [found.served_by for found in find_lstms(model)] == ["sensorseq", "torch"]
+    assert [lstm.served_by for lstm in find_lstms(model)] == ["sensorseq", "torch"]
     assert type(model[0]) is LSTM
     assert type(model[1]["odd"]) is kind
 

@@ -105,8 +105,8 @@ def test_single_precision_is_as_exact_as_torchs(packed):
         tensors = [torch.randn(30, 5, 3), *torch.randn(2, 4, 5, 20).unbind()]
         expected = run(exact.double(), layout, [t.double() for t in tensors])
         theirs = run(exact.float(), layout, tensors)
-        own = natively(ours.float(), layout, tensors)
-        triples.append(list(zip(own, theirs, expected, strict=True)))
+        results = natively(ours.float(), layout, tensors)
+        triples.append(list(zip(results, theirs, expected, strict=True)))
     for of_one_tensor in zip(*triples, strict=True):
         assert_within_budget(of_one_tensor)
 
@@ -210,9 +210,9 @@ def test_what_no_kernel_serves_is_torchs_to_the_bit():
 def test_a_functional_call_uses_the_weights_it_is_given():
     ours, theirs = twins(3, 6)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
-    others = {name: 2 * p.detach() for name, p in theirs.named_parameters()}
-    expected, _ = torch.func.functional_call(theirs, others, (x,))
-    torch.testing.assert_close(torch.func.functional_call(ours, others, (x,))[0], expected)
+    doubled = {name: 2 * p.detach() for name, p in theirs.named_parameters()}
+    expected, _ = torch.func.functional_call(theirs, doubled, (x,))
+    torch.testing.assert_close(torch.func.functional_call(ours, doubled, (x,))[0], expected)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own use

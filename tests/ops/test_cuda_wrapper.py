@@ -98,11 +98,11 @@ def _gradients(function, tensors, options, grads):
     pairs = zip(tensors, is_real, strict=True)
     leaves = [t.detach().requires_grad_() if real else t for t, real in pairs]
     outputs = function(*leaves, *options)
-    given = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
-    of, weights = map(list, zip(*given, strict=True))
+    used_outputs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+    of, weights = map(list, zip(*used_outputs, strict=True))
     wanted = [t for t in leaves if t is not None and t.is_floating_point()]
-    found = torch.autograd.grad(of, wanted, weights, allow_unused=True)
-    return leaves, {id(t): g for t, g in zip(wanted, found, strict=True)}
+    gradients = torch.autograd.grad(of, wanted, weights, allow_unused=True)
+    return leaves, {id(t): g for t, g in zip(wanted, gradients, strict=True)}
 
 
 HOPPER = {"capability": (9, 0), "is_built": True, "verified": ALL_KERNELS}
@@ -350,7 +350,7 @@ def test_the_drop_in_class_runs_on_them_and_returns_what_torch_returns(kernels, 
     for a, b in zip(*results, strict=True):
         assert a.dtype == dtype
         assert (a.double() - b).norm() / b.norm() < 4 * torch.finfo(dtype).eps
-    assert [found.served_by for found in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
+    assert [lstm.served_by for lstm in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
 
 
 def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):

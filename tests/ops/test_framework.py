@@ -65,7 +65,7 @@ def test_results_and_gradients_are_those_of_the_reference(
     call = tensors, on_device, pooling
     ours, theirs = (run(module, *call, head=head) for module in (framework, reference))
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
-    assert not any(one.isnan().any() for one in ours)
+    assert not any(tensor.isnan().any() for tensor in ours)
 
 
 @pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
@@ -107,8 +107,8 @@ def test_half_precision_on_the_cpu_is_served_with_its_own_error(dtype, lengths):
     *halves, h_0, c_0 = (t.to(dtype) for t in tensors)
     states = {"lengths": on_device, "h_0": h_0, "c_0": c_0}
     results = ops.lstm_linear(*halves, pooling="meanmax", **states)
-    x, *others = (t.double() for t in (*halves, h_0, c_0))
-    exact = reference.lstm_linear(x, on_device, *others, pooling="meanmax")
+    x, *weights_and_bias = (t.double() for t in (*halves, h_0, c_0))
+    exact = reference.lstm_linear(x, on_device, *weights_and_bias, pooling="meanmax")
     for ours, theirs in zip(results, exact, strict=True):
         assert ours.dtype == dtype
         error = (ours.double() - theirs).norm() / theirs.norm()

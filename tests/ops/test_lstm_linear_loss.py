@@ -46,19 +46,19 @@ def draw_arguments(
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     M, N, T, C, H, D = n_models, n_windows, n_timesteps, n_channels, hidden_size, n_directions
-    own = 1 if shared else M
+    n_shared = 1 if shared else M
     width = ops.pooled_size(pooling, H, D)
     state = (M, N, D, H)
     return {
-        "x": draw(own, N, T, C),
-        "class_index": torch.randint(0, K, (own, N), generator=generator),
+        "x": draw(n_shared, N, T, C),
+        "class_index": torch.randint(0, K, (n_shared, N), generator=generator),
         "weight_ih": draw(M, D, 4 * H, C) / 2,
         "weight_hh": draw(M, D, 4 * H, H) / 2 / H**0.5,
         "bias": draw(M, D, 4 * H) / 2,
         "weight_out": draw(M, K, width) / width**0.5,
         "bias_out": draw(M, K),
         "lengths": torch.randint(0, T + 1, (N,), generator=generator) if lengths else None,
-        "sample_weight": draw(own, N).abs() if weighted else None,
+        "sample_weight": draw(n_shared, N).abs() if weighted else None,
         "h_0": draw(*state) if states else None,
         "c_0": draw(*state) if states else None,
         "recurrent_mask": (draw(*state) > -0.5).double() / 0.7 if mask else None,
@@ -173,10 +173,10 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, p
 def test_everything_has_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
     arguments = draw_arguments(n_windows, 50, 33, **SEVERAL, lengths=True)
     with torch_threads(1):
-        one = run(arguments)
+        first = run(arguments)
     with torch_threads(3):
         several = run(arguments)
-    assert_same_bits(one, several)
+    assert_same_bits(first, several)
 
 
 @pytest.mark.parametrize("loss", ops.LOSSES)

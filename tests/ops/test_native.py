@@ -105,8 +105,8 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones():
 
 def test_an_instruction_set_of_another_processor_is_not_an_unknown_one():
     elsewhere = next(name for name in LANES if name not in ISAS)
-    said = r"this processor lacks\. Known: .*baseline"
-    with using_isa(elsewhere), pytest.raises(RuntimeError, match=said):
+    sentence = r"this processor lacks\. Known: .*baseline"
+    with using_isa(elsewhere), pytest.raises(RuntimeError, match=sentence):
         _extension.cpu_isa()
 
 
@@ -223,10 +223,10 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         x = problem.cast(torch.float32)[0]
         whole = native(problem)
         _, h, c = native(problem, x=x[:, :, :cut])
-        rest = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
+        second = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
         # without valid steps the pooled vector is zero, by contract
-        whole, rest = (whole[1:], rest[-2:]) if cut == n_timesteps else (whole, rest)
-        assert_same_bits(whole, rest)
+        whole, second = (whole[1:], second[-2:]) if cut == n_timesteps else (whole, second)
+        assert_same_bits(whole, second)
 
 
 @given(n_windows=st.integers(1, 14), **EDGES)
@@ -243,10 +243,10 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
 def test_gradients_have_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
     problem = Problem(n_windows, 50, 3, 33, n_directions=2, pooling="meanmax", lengths="mixed")
     with torch_threads(1):
-        one = problem.run(torch.float32, "native")
+        single = problem.run(torch.float32, "native")
     with torch_threads(3):
         several = problem.run(torch.float32, "native")
-    assert_same_bits(one, several)
+    assert_same_bits(single, several)
 
 
 def test_training_and_inference_have_the_same_bits(isa):
@@ -258,8 +258,8 @@ def test_training_and_inference_have_the_same_bits(isa):
 def test_inference_keeps_no_state():
     problem = Problem(3, 50, 1, 16)
     x, *weights, _, _ = problem.cast(torch.float32)
-    rest = None, None, None, "last", False
-    assert torch.ops.sensorseq.lstm_linear(x, None, *weights[:5], *rest)[-1].numel() == 0
+    options = None, None, None, "last", False
+    assert torch.ops.sensorseq.lstm_linear(x, None, *weights[:5], *options)[-1].numel() == 0
 
 
 def test_a_nan_in_the_input_reaches_its_own_row_and_no_other():

@@ -69,18 +69,18 @@ def everything(dtype):
     """All results of the operators and the epoch engine on a problem with vanishing gradients."""
     lstm, linear, x, y = make_problem(dtype)
     module = LSTMLinear.from_torch(lstm, linear)
-    found = [module(x), *gradients(module, list(module.parameters()), x, y)]
+    results = [module(x), *gradients(module, list(module.parameters()), x, y)]
     leaf = x.clone().requires_grad_()
     loss = module.loss(leaf, y)
-    found += [loss, *torch.autograd.grad(loss, [leaf, *module.parameters()])]
+    results += [loss, *torch.autograd.grad(loss, [leaf, *module.parameters()])]
     with torch.no_grad():
-        found += [module.loss(x, y), module.stream(n_windows=len(x))(x)]
+        results += [module.loss(x, y), module.stream(n_windows=len(x))(x)]
     weights = [w[None, None] for w in (lstm.weight_ih_l0, lstm.weight_hh_l0)]
     bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0)[None, None]
     hidden, h_n, c_n = ops.lstm(leaf[None], *weights, bias)
-    found += [hidden, h_n, c_n, *torch.autograd.grad(h_n.sum(), leaf)]
+    results += [hidden, h_n, c_n, *torch.autograd.grad(h_n.sum(), leaf)]
     trainer = take_steps(module, x, y)
-    return [t.detach().clone() for t in (*found, trainer.parameters, trainer.state)]
+    return [t.detach().clone() for t in (*results, trainer.parameters, trainer.state)]
 
 
 def take_steps(module, x, y):

@@ -105,11 +105,14 @@ def test_a_model_has_the_same_bits_alone_and_beside_others(isa, n_threads, dtype
         statistics = run(together, batches, margins=True)
     for model in range(M):
         alone = make_trainer([model], dtype=dtype)
-        own = run(alone, batches[model : model + 1], margins=True)
+        of_model = run(alone, batches[model : model + 1], margins=True)
         assert_same_bits(alone, together, slice(model, model + 1))
-        beside = [statistics.values[[model]], statistics.margins[[model], : own.margins.shape[1]]]
-        found = [own.values, own.margins]
-        torch.testing.assert_close(found, beside, rtol=0, atol=0, equal_nan=True)
+        beside = [
+            statistics.values[[model]],
+            statistics.margins[[model], : of_model.margins.shape[1]],
+        ]
+        results = [of_model.values, of_model.margins]
+        torch.testing.assert_close(results, beside, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_thread_count_changes_no_bit():
@@ -217,10 +220,10 @@ def test_each_model_may_have_data_and_rates_of_its_own():
 def test_one_order_and_one_weighting_serve_every_model():
     batches = make_batches()[:1]
     weight = torch.rand(N)
-    shared, own = make_trainer(weight=weight), make_trainer(weight=weight.repeat(M, 1))
+    shared, repeated = make_trainer(weight=weight), make_trainer(weight=weight.repeat(M, 1))
     run(shared, batches)
-    run(own, batches * M)
-    assert_same_bits(shared, own)
+    run(repeated, batches * M)
+    assert_same_bits(shared, repeated)
 
 
 # Recorded statistics
@@ -250,10 +253,10 @@ def test_the_statistics_are_those_of_the_step():
     logits = module(x, lengths)
     losses = torch.nn.functional.cross_entropy(logits, class_index, reduction="none") * weight
     losses.mean().backward()
-    others = logits.detach().clone()
+    of_others = logits.detach().clone()
     each = torch.arange(len(rows))
-    others[each, class_index] = -math.inf
-    margins = logits.detach()[each, class_index] - others.amax(1)
+    of_others[each, class_index] = -math.inf
+    margins = logits.detach()[each, class_index] - of_others.amax(1)
     torch.testing.assert_close(statistics.margins[0], margins)
     expected = {
         "loss": losses.mean(),
@@ -276,9 +279,9 @@ def test_an_unknown_column_names_the_nearest():
 
 def test_masks_come_from_splitmix64():
     # outputs of the authors' reference implementation from the state 1234567
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
     state = 1234567
-    for wanted in known:
+    for wanted in published:
         state = (state + 0x9E3779B97F4A7C15) % 2**64
         assert train_epoch.mix(np.array([state], dtype=np.uint64)) == wanted
 

@@ -49,7 +49,10 @@ def drives():
         recording_ids=surfaces,
         channels=tuple(TRACE_UNITS),
     )
-    return [(one.values[np.isfinite(one.values).all(axis=1)], one.label) for one in made]
+    return [
+        (recording.values[np.isfinite(recording.values).all(axis=1)], recording.label)
+        for recording in made
+    ]
 
 
 @pytest.fixture(scope="module")

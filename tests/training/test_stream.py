@@ -79,21 +79,23 @@ def path(tmp_path):
 @pytest.fixture
 def streamed_orders(monkeypatch):
     """Visit windows in memory in the order of streamed ones."""
-    told = []
+    calls = []
     make_streamed = StreamedData.make_sampler
 
     def remember(self, *arguments, **options):
         sampler = make_streamed(self, *arguments, **options)
-        told.append(sampler)
+        calls.append(sampler)
         return sampler
 
     def in_that_order(self, *arguments, **options):
-        where = {name: getattr(told[-1], name) for name in ("places", "buffer_windows")}
-        return StreamedSampler(*arguments, **options, **where, block_windows=told[-1].block_windows)
+        where = {name: getattr(calls[-1], name) for name in ("places", "buffer_windows")}
+        return StreamedSampler(
+            *arguments, **options, **where, block_windows=calls[-1].block_windows
+        )
 
     monkeypatch.setattr(StreamedData, "make_sampler", remember)
     monkeypatch.setattr(TrainingData, "make_sampler", in_that_order)
-    return told
+    return calls
 
 
 def fit_both_ways(path, **arguments):
@@ -147,13 +149,13 @@ def test_scaling_is_the_same_stored_or_learned_from_the_stream(stored, tmp_path,
     configuration = {"scale": {"kind": "min_max"}, "split": {"by": "recording"}}
     windows = make_windows(configuration=configuration)
     scaler = fit_scaler(windows.part("train").X, None, "min_max")
-    known = {"scaler": scaler.to_dict()} if stored else {}
-    path = write(tmp_path / "windows.h5", windows, **known)
+    extra = {"scaler": scaler.to_dict()} if stored else {}
+    path = write(tmp_path / "windows.h5", windows, **extra)
     streamed, held = fit_both_ways(path, scale="min_max")
     assert outcome(streamed) == outcome(held)
     with buffer_of(SMALL):
-        found = streamed.predict_proba(path)
-    np.testing.assert_array_equal(found, held.predict_proba(path))
+        predicted = streamed.predict_proba(path)
+    np.testing.assert_array_equal(predicted, held.predict_proba(path))
 
 
 def test_copies_of_balanced_windows_are_augmented_in_the_stream(tmp_path, streamed_orders):
