@@ -26,7 +26,7 @@ import torch
 from sensorseq.errors import EnvironmentProblemError, OutputError, warn_caller
 from sensorseq.io.atomic import locking, make_folder
 from sensorseq.ops import _extension, cuda_kernels
-from sensorseq.ops.kernel_cases import Case, Values, expected, judge, make_cases
+from sensorseq.ops.kernel_cases import Case, Values, compare_results, expected, make_cases
 
 __all__ = [
     "Case",
@@ -145,7 +145,7 @@ def _compare(case: Case, file: Any) -> tuple[bool, str]:
             values: Values = {name: read[name].astype(np.float64) for name in read.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         return False, f"its results cannot be read: {error}"
-    return judge(case, values, expected(case))
+    return compare_results(case, values, expected(case))
 
 
 class _Worker:

@@ -48,9 +48,9 @@ from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.saving import (
     Contents,
-    describe,
     imported,
     load_file,
+    model_contents,
     packed,
     read_fitted,
     unpacked,
@@ -1188,7 +1188,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _stored(self) -> Contents:
         """Return the contents of this estimator's model file."""
-        arrays, description = describe(
+        arrays, description = model_contents(
             self.model_,
             self.get_params(deep=False),
             self.histories_,

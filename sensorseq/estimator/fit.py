@@ -31,10 +31,10 @@ from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.config import count_epochs
 from sensorseq.training.engine import TrainingJob, steps_of_epoch
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
-from sensorseq.training.network import continue_network, make_network
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.stream import make_renewal
+from sensorseq.training.streamed_data import make_renewal
+from sensorseq.training.torch_network import continue_network, make_network
 
 
 @dataclass(frozen=True)

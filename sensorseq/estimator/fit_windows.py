@@ -53,7 +53,7 @@ from sensorseq.training.prepared_windows import (
     warn_of_another_scale,
     without_test,
 )
-from sensorseq.training.stream import StreamedData, make_data
+from sensorseq.training.streamed_data import StreamedData, make_data
 from sensorseq.training.window_format import AUTO, WindowFormat, check_patch, fit_patch, make_patch
 from sensorseq.windows import WindowSet, rows_of
 

@@ -37,10 +37,16 @@ from sensorseq.training.batches import center_windows, valid_lengths
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.evaluation import ModuleNetwork
-from sensorseq.training.network import make_network
 from sensorseq.training.recorder import rerun_config
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.stream import HELD, StreamedData, make_data, make_renewal, window_bytes
+from sensorseq.training.streamed_data import (
+    HELD,
+    StreamedData,
+    make_data,
+    make_renewal,
+    window_bytes,
+)
+from sensorseq.training.torch_network import make_network
 from sensorseq.training.window_format import WindowFormat
 
 N_FOLDS = 3

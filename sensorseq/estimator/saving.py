@@ -37,15 +37,15 @@ from sensorseq.training import EngineChoice
 from sensorseq.training.callbacks import Callback
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import ModuleNetwork, modules_of
-from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_plain
+from sensorseq.training.torch_network import ARCHITECTURE, network_arrays, read_network
 
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
 
 
-def describe(
+def model_contents(
     model: TrainedModel,
     parameters: Mapping[str, Any],
     histories: Sequence[History],
@@ -139,7 +139,7 @@ class Checkpoint(Callback):
             self._best = value
         assert isinstance(module, LSTMLinear)
         network = ModuleNetwork(module, self._parameters["device"])
-        arrays, description = describe(
+        arrays, description = model_contents(
             replace(self._model, networks=[network]),
             self._parameters,
             [history],

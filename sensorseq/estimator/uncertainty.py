@@ -50,7 +50,7 @@ def learn_probabilities(
         logits, groups = outputs_of(model, samples), held_out.groups
         class_index, rows = held_out.target, held_out.rows
     if parameters["calibrate"]:
-        model = replace(model, temperature=calibrated(logits, class_index, groups))
+        model = replace(model, temperature=fit_calibration(logits, class_index, groups))
     shares = learn_shares(parameters, softmax(logits / model.temperature))
     return replace(model, shares=shares), None if rows is None else (rows, logits)
 
@@ -83,7 +83,7 @@ def learn_shares(
     return np.asarray(shares / shares.sum())
 
 
-def calibrated(
+def fit_calibration(
     logits: NDArray[np.float64], class_index: NDArray[np.int64], groups: NDArray[Any] | None
 ) -> float:
     """Return the temperature for windows left out; warn if they determine it poorly."""

@@ -238,7 +238,7 @@ def _poison(device: torch.device) -> None:
     del tensors
 
 
-def judge(case: Case, results: Values, exact: Values) -> tuple[bool, str]:
+def compare_results(case: Case, results: Values, exact: Values) -> tuple[bool, str]:
     """Return whether all results are within their tolerances, and describe the worst one."""
     if results.keys() != exact.keys():
         return False, "not all results were computed"

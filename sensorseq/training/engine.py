@@ -39,7 +39,7 @@ from sensorseq.training.randomness import (
 )
 from sensorseq.training.recorder import Recorder, Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C within this time also interrupts the caller of fit
 

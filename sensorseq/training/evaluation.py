@@ -22,9 +22,9 @@ from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.network import LstmNetwork
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.config import LOSSES
-from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.parameters import resolve_device
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
+from sensorseq.training.torch_network import ARCHITECTURE
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -120,12 +120,14 @@ def evaluate_models(
                 if keep is not None:
                     keep(outputs)
                 target = batch.target.expand(len(outputs), -1)
-                totals = totals + judge(outputs, target, [len(batch)] * len(outputs), losses_of)
+                totals = totals + sum_scores(
+                    outputs, target, [len(batch)] * len(outputs), losses_of
+                )
     return [(mean_loss, accuracy) for mean_loss, accuracy in (totals / len(data)).tolist()]
 
 
 @torch.no_grad()
-def judge(
+def sum_scores(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
     """Return the sums of loss and hits over each model's first `n_windows`, (M, 2), float64.

@@ -28,7 +28,7 @@ from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import optimizer_options
 from sensorseq.training.stopping import ModuleWeights
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 
 def gap_of(

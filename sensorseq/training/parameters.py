@@ -21,7 +21,7 @@ from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import ENGINES, TrainingConfig
 from sensorseq.training.labels import check_class_weight
-from sensorseq.training.network import check_scheme
+from sensorseq.training.torch_network import check_scheme
 from sensorseq.training.window_format import check_augment
 
 _NAME = re.compile(r"cpu|cuda(:\d+)?")

@@ -23,7 +23,7 @@ from sensorseq.training.config import TrainingConfig
 from sensorseq.training.evaluation import LossFunction, evaluate
 from sensorseq.training.optim import Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # fixed windows: one in 20, within these limits
 AVERAGE_DECAY = 0.9

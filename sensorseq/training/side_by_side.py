@@ -23,12 +23,12 @@ from sensorseq.training.evaluation import (
     LossFunction,
     evaluate_models,
     forward_models,
-    judge,
     name_weights,
+    sum_scores,
 )
 from sensorseq.training.native import RandomCrops, layout_of
 from sensorseq.training.randomness import isolated_torch_rng
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 SHARED_BYTES = 1024**3  # most bytes of windows stored for one group
 # Most bytes of validation windows that are copied for each model in a call.
@@ -312,7 +312,7 @@ class _Evaluation:
             return scores, batches
         x, target = self._stacked
         outputs = self._forward(x, None)
-        sums = judge(outputs, target, self._n_windows, self._losses_of)
+        sums = sum_scores(outputs, target, self._n_windows, self._losses_of)
         means = sums / torch.tensor(self._n_windows)[:, None]
         return [(loss, score) for loss, score in means.tolist()], [outputs]
 

@@ -29,7 +29,7 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.training import train_network
-from sensorseq.training.network import make_network
+from sensorseq.training.torch_network import make_network
 
 RNG = np.random.default_rng(0)
 Y = np.arange(48) % 2

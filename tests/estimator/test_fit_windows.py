@@ -12,7 +12,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows
 from sensorseq.training import TrainingConfig
 from sensorseq.training.labels import ClassTarget
-from sensorseq.training.stream import make_data, make_renewal
+from sensorseq.training.streamed_data import make_data, make_renewal
 from sensorseq.training.window_format import WindowFormat
 
 N = 24

@@ -12,7 +12,7 @@ import pytest
 
 from sensorseq.gpu_check import Case, check_kernels, make_cases
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
-from sensorseq.ops.kernel_cases import expected, judge
+from sensorseq.ops.kernel_cases import compare_results, expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5), Case("fp16", 128, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -129,13 +129,13 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_float32_passes_and_a_small_fault_anywhere_does_not(case):
     exact = expected(case)
-    assert judge(case, exact, exact)[0]
+    assert compare_results(case, exact, exact)[0]
     for name, value in exact.items():
         faulty = value.copy()
         faulty.flat[-1] += 0.1 * np.linalg.norm(value)
-        is_right, detail = judge(case, {**exact, name: faulty}, exact)
+        is_right, detail = compare_results(case, {**exact, name: faulty}, exact)
         assert not is_right
         assert name in detail
     missing = dict(exact)
     del missing["output hidden"]
-    assert not judge(case, missing, exact)[0]
+    assert not compare_results(case, missing, exact)[0]

@@ -23,7 +23,7 @@ from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.stream import StreamedData, StreamedSampler, read_ahead
+from sensorseq.training.streamed_data import StreamedData, StreamedSampler, read_ahead
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
