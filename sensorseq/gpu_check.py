@@ -73,7 +73,7 @@ def check_kernels(
     Parameters
     ----------
     cases : sequence of Case
-        Such as `make_cases` returns.
+        For example from `make_cases`.
     repeats : int
         How often each case runs; all runs must give the same bits.
     limit_s, silence_s : float
@@ -81,7 +81,7 @@ def check_kernels(
     device : str
         As torch names it.
     command : sequence of str, optional
-        The worker's command line; by default `sensorseq.ops.kernel_cases` in this Python.
+        The worker's command line; by default `sensorseq.ops.kernel_cases` with this Python.
     """
     end = time.monotonic() + limit_s
     left = list(cases)
@@ -139,7 +139,7 @@ def _follow(
 
 
 def _compare(case: Case, file: Any) -> tuple[bool, str]:
-    """Judge the results in a file."""
+    """Compare the results in a file with the expected ones."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
             values: Values = {name: read[name].astype(np.float64) for name in read.files}

@@ -42,7 +42,8 @@ class Trained:
     """A model, and how its networks were trained.
 
     `results` and `histories` have one entry for each network. `choice` and `held_out` (rows of the
-    validation part, and their outputs before any refit) are None if the fit continues another.
+    validation part, and their outputs before any refit) are None if the fit continues an earlier
+    one.
     `left_out` are rows of X and their logits from models that were not fitted on them. If the first
     epoch diverged, `model` is the model before the training.
     """

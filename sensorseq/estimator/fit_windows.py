@@ -179,7 +179,7 @@ def check_arguments(
             " refit='all' or refit=None, which keep n_models networks."
         )
     device, engine = parameters["device"], parameters["engine"]
-    # the native engine only runs on the CPU, so "auto" follows it
+    # device="auto" means the CPU if the native engine is requested
     wanted = "cpu" if (device, engine) == ("auto", "native") else device
     if check_device(wanted) != "cpu":
         check_before_fit(wanted)

@@ -298,7 +298,7 @@ def seen_windows(
 
 
 def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] | None:
-    """Return weights that balance classes with few recordings; None where none are needed."""
+    """Return weights that balance classes with few recordings; None if none are needed."""
     parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     if len(groups) < len(parts) or train.weight is not None:

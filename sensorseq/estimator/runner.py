@@ -324,7 +324,9 @@ class FitRunner(TrialRunner):
     def _prepared(self, rerun: Rerun) -> TrainingJob:
         """Prepare a fit from initial weights with the changes of a rerun."""
         if not self.origin.is_whole:
-            raise ArgumentError("a fit that continued another has no initial weights to restart.")
+            raise ArgumentError(
+                "a fit that continued another has no initial weights to rerun from."
+            )
         parameters = {**self._fit.parameters, **rerun.change}
         parameters |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         if parameters["lr_schedule"] != "one_cycle":

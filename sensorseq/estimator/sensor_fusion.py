@@ -1,4 +1,4 @@
-"""SensorFusionClassifier: several sensors, each with a classifier of its own."""
+"""SensorFusionClassifier: several sensors, each with its own classifier."""
 
 import copy
 import os

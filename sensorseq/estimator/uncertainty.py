@@ -27,7 +27,7 @@ from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.windows import WindowSet
 
 _FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # windows to learn the shares of the classes from
-_SMALLEST_LOG = -6.0  # of a probability, so that no class has a share near zero
+_SMALLEST_LOG = -6.0  # smallest log-probability, so that no class has a share near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Rows of the X given to `fit`, and their logits from models that were not fitted on them."""

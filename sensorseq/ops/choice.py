@@ -18,7 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
-FLOAT32_HIDDEN = 128  # up to here cuDNN's recurrent products are in float32 even in TF32
+FLOAT32_HIDDEN = 128  # up to here cuDNN's recurrent products are in float32 even if TF32 is allowed
 
 
 class Choice(NamedTuple):
@@ -158,7 +158,7 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
-    # Text, because torch.compile of torch 2.11 holds only plain values constant.
+    # Text, because torch.compile of torch 2.11 treats only plain values as constants.
     version, is_built = _capability_text(gpu.index), _is_built()
     capability = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}

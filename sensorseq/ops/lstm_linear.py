@@ -188,7 +188,7 @@ def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
 
 
 def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
-    """Make the arguments contiguous, and convert those that autocast made half precision back."""
+    """Make the arguments contiguous; on a CPU, convert autocast's half precision to float32."""
     arguments: list[Any] = [x, *others]
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         arguments = [a.float() if a is not None and a.dtype in HALVES else a for a in arguments]

@@ -22,8 +22,8 @@ class BatchSampler:
     """Draws the batches of each epoch; `class_index` (N,) has the class of each window.
 
     ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total, equally from each
-    class: windows of a large class take turns, those of a small one are repeated. ``"sqrt"`` draws
-    in proportion to the square root of each class's size.
+    class: windows of a large class take turns, windows of a small one are repeated. ``"sqrt"``
+    draws in proportion to the square root of each class's size.
 
     A last batch of fewer than `minimum_size` windows is always merged into the previous one,
     because batch normalization needs two windows; a single batch is always kept.
@@ -70,7 +70,7 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Shares differ by at most one; the classes that get one more are drawn, too.
+        # Shares differ by at most one; the classes that get one more are also drawn at random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares

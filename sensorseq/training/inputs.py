@@ -30,9 +30,9 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     """Raise if a 3-D array looks like (n, c, t); warn if it may have this order.
 
     It may have this order with few steps and many channels, unless its values are smoother along
-    the steps. It looks like it if the values are smoother along the last axis, if that axis is much
-    longer, or with one step of several channels. Such windows are accepted with `lengths`, as a
-    list, or as a WindowSet, because these define the time axis.
+    the steps. It looks like (n, c, t) if the values are smoother along the last axis, if that axis
+    is much longer, or with one step of several channels. Such windows are accepted with `lengths`,
+    as a list, or as a WindowSet, because these define the time axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return

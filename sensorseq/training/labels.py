@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_kn
 from sensorseq.prediction.windows import as_array, check_per_window, is_missing
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 
-_FEW_CLASSES = 10  # up to this many classes may have one window each, as in a first try
+_FEW_CLASSES = 10  # so few classes may have one window each, for a first try
 
 
 def read_labels(

@@ -97,7 +97,7 @@ def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
 
 
 def layout_of(module: LSTMLinear) -> NetworkLayout:
-    """Return the sizes of `module`."""
+    """Return the layout of the parameters of `module`."""
     return NetworkLayout(
         module.input_size,
         module.hidden_size,

@@ -188,8 +188,8 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict without changing the dtypes of its tensors.
 
-    torch would cast values that an optimizer keeps in another dtype (`mu_product` of NAdam) to that
-    of the parameter, and continue in another precision.
+    torch would cast values that an optimizer keeps in another dtype (`mu_product` of NAdam) to the
+    dtype of the parameter, and continue in another precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

@@ -1,4 +1,4 @@
-"""Windows that were prepared: read from a file, augmented and scaled as configured, described.
+"""Prepared windows: read from a file, augmented and scaled as configured, and described.
 
 A model keeps the description of its windows, so that raw recordings can be prepared in the same way
 and recordings that it was trained on are recognized.

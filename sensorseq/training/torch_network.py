@@ -1,4 +1,4 @@
-"""The network of a fit: new, continued, or rebuilt from the arrays of a model file."""
+"""The torch module of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
