@@ -101,15 +101,15 @@ _SMALLER = (
 def _of_model(name: str) -> Any:
     """Return a property with a field of `model_`."""
 
-    def change(self: "SensorLSTMClassifier", value: Any) -> None:
+    def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
 
-    def value(self: "SensorLSTMClassifier") -> Any:
+    def get_field(self: "SensorLSTMClassifier") -> Any:
         if not hasattr(self, "model_"):
             raise AttributeError(f"{type(self).__name__} has no {name}_ before fit.")
         return getattr(self.model_, name)
 
-    return property(value, change)
+    return property(get_field, set_field)
 
 
 class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -159,7 +159,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
         ``"cosine"`` decays to a hundredth at the last epoch of the run, which `max_epochs` and
         `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
-        improved for a quarter of `patience`.
+        improved for a quarter of `patience`; ``"one_cycle"`` rises for 30 % of the steps, then
+        falls to nearly zero.
     warmup_epochs : int or float, default=0.05
         Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
         steps of the run: 0.05 of 1000 steps are 50, and at least one. ``"one_cycle"`` has its own
@@ -220,7 +221,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Divide the logits by `temperature_`, fitted on the validation windows after training, so
         that about 80 % of the windows with probability 0.8 are classified correctly. `predict` is
-        unchanged. Early stopping uses the same windows, so some overconfidence may remain with it;
+        unchanged. With early stopping, which uses the same windows, some overconfidence may remain;
         measure it on other windows with `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
@@ -260,19 +261,20 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         of threads, except for the last digits of the contribution of `features`, which LAPACK and
         scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
-        Models on features whose logits are added to the LSTM's. Linear layers, fitted by ridge
-        regression in closed form: on random convolutions (``"rocket"``, see
-        `sensorseq.features.RandomConvolutions`), on competing kernels (``"hydra"``, see
-        `sensorseq.features.CompetingKernels`), on summary statistics divided into ranges
-        (``"summary"``, see `sensorseq.features.SummarySteps`), or on the result of a function
-        ``(windows, lengths) -> array of shape (n, f)`` of scaled windows. Gradient boosting: on
+        Models on features, whose logits are added to those of the LSTM. Linear layers, fitted by
+        ridge regression in closed form, use random convolutions (``"rocket"``, see
+        `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
+        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
+        (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
+        ``(windows, lengths) -> array of shape (n, f)`` of scaled windows. Gradient boosting uses
         summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The factors
         of the sum minimize the log-loss on windows left out in whole groups. ``"auto"`` tries the
-        four named models and keeps those that lower this log-loss, and the LSTM only if it does,
-        too; `features_` lists the choice and the reasons. With `refit`, or with nothing held out,
-        windows are left out in three folds, for which the network is trained two or three more
-        times; otherwise the validation part is used. None uses the LSTM alone, as does ``"auto"``
-        for streamed windows.
+        four named models and keeps those that lower this log-loss; it may also leave out the LSTM.
+        `features_` has the choice and the reasons. With `refit`, or with nothing held out, windows
+        are left out in three folds, for which the network is trained two or three more times;
+        otherwise the validation part is used. None uses the LSTM alone. For windows that stay in
+        their file, features are fitted to a sample of them, and there are none with ``"auto"`` if
+        nothing is held out.
     refit : "auto", "all" or None, default="auto"
         How the model also learns from the held-out windows, once the curve, the report and the
         probabilities have been computed. ``"auto"``, for up to 20,000 windows and without

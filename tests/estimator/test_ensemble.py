@@ -22,7 +22,7 @@ def small(**arguments):
     return SensorLSTMClassifier(**{**PLAIN, **settings, "random_state": 0, **arguments})
 
 
-def told(estimator):
+def report_text(estimator):
     """Return the text of the report without the durations of the epochs."""
     report = estimator.fluctuation_.to_dict()
     report["history"].pop("duration_s", None)
@@ -56,7 +56,7 @@ def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(se
     assert without_time(three.history_) == without_time(single.history_)
     assert three.best_epoch_ == single.best_epoch_
     assert three.engine_ == single.engine_
-    assert told(three) == told(single)
+    assert report_text(three) == report_text(single)
 
 
 @pytest.mark.usefixtures("lstm_is_used")

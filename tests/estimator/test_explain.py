@@ -144,7 +144,7 @@ def test_occlusion_is_what_the_probability_loses(with_features):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"method": "shap"}, "method='shap' is not known"),
         ({"label": "sideways"}, "'sideways' is not a class"),
@@ -152,6 +152,6 @@ def test_occlusion_is_what_the_probability_loses(with_features):
         ({"n_regions": 0}, "n_regions"),
     ],
 )
-def test_mistakes_are_said(model, arguments, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_mistakes_are_said(model, arguments, message):
+    with pytest.raises(ArgumentError, match=message):
         model.explain(planted()[0][:3], **arguments)

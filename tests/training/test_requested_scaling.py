@@ -15,7 +15,7 @@ small = partial(small_classifier, hidden_size=6, max_epochs=6, learning_rate=0.0
 N_RECORDINGS = 8
 
 
-def told(windows, **scale):
+def configured(windows, **scale):
     """The windows with a configuration, as a pipeline writes it."""
     return replace(windows, provenance={"configuration": {"scale": scale}})
 
@@ -46,7 +46,7 @@ def without_groups(windows):
 
 
 def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
-    prepared = told(without_groups(windows), kind="robust")
+    prepared = configured(without_groups(windows), kind="robust")
     with pytest.warns(UserWarning, match="prepared with scale='robust'"):
         assert isinstance(small().fit(prepared).scaler_, Scaler)
     assert small(scale=None).fit(prepared).scaler_ is None
@@ -54,7 +54,9 @@ def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(wind
 
 
 def test_physical_windows_bring_their_rated_values(windows):
-    prepared = told(without_groups(windows), kind="physical", rated={"gyro": 2.0, "current": 20.0})
+    prepared = configured(
+        without_groups(windows), kind="physical", rated={"gyro": 2.0, "current": 20.0}
+    )
     classifier = small(scale="physical", max_timesteps=20).fit(prepared)
     np.testing.assert_array_equal(classifier.scaler_.channel_scale, [20.0, 2.0])
     np.testing.assert_array_equal(classifier.scaler_.channel_center, [0.0, 0.0])
@@ -75,10 +77,10 @@ def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scal
     prepared = without_groups(windows)
     train = prepared.part("train")
     if scale == "physical":
-        prepared = told(prepared, kind=scale, rated={"current": 20.0, "gyro": 2.0})
+        prepared = configured(prepared, kind=scale, rated={"current": 20.0, "gyro": 2.0})
         stored = rated_scaler({"current": 20.0, "gyro": 2.0}, 2, prepared.channels)
     else:
-        prepared = told(prepared, kind=scale)
+        prepared = configured(prepared, kind=scale)
         stored = fit_scaler(train.X, train.lengths, scale)
     path = tmp_path / "windows.h5"
     write_windows(path, prepared, scaler=stored.to_dict())

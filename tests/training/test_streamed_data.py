@@ -398,9 +398,9 @@ def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, path, sma
         make(batch_size=batch_size).fit(path)
 
 
-@pytest.mark.parametrize("said", ["1 GB", "0", "-5", "1e9"])
-def test_a_buffer_that_is_no_number_is_refused(said, path):
-    with buffer_of(said), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
+@pytest.mark.parametrize("variable", ["1 GB", "0", "-5", "1e9"])
+def test_a_buffer_that_is_no_number_is_refused(variable, path):
+    with buffer_of(variable), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
         make().fit(path)
 
 
