@@ -16,7 +16,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.history import History, TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.autograd import AutogradSteps, Noted
+from sensorseq.training.autograd import AutogradSteps, StepOutputs
 from sensorseq.training.batches import TrainingData, batch_edges, minimum_batch
 from sensorseq.training.callbacks import CallbackList
 from sensorseq.training.config import (
@@ -376,14 +376,14 @@ class TrainingRun:
         with closing(self.train.passes(self.batches)) as passes:
             for data, batches in passes:
                 first, rates = self.n_steps, self.draw_rates(len(batches))
-                noted = Noted()
-                how = self.schedule, self.crop_rng, None if self.recorder is None else noted
+                step_outputs = StepOutputs()
+                how = self.schedule, self.crop_rng, None if self.recorder is None else step_outputs
                 of_batches = [
                     autograd.take(data, rows, first + i, *how) for i, rows in enumerate(batches)
                 ]
                 if self.recorder is not None:
                     totals = torch.stack(of_batches).double().cpu().numpy()
-                    self.recorder.note_outputs(data, batches, rates, totals, noted)
+                    self.recorder.note_outputs(data, batches, rates, totals, step_outputs)
                 steps += of_batches
         self.module.eval()
         # Read once per epoch, because each read from a GPU waits for all its work.

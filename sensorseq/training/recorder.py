@@ -149,12 +149,12 @@ class Recorder:
         batches: Sequence[NDArray[np.int64]],
         rates: Sequence[float],
         totals: NDArray[np.float64],
-        noted: Sequence[tuple[Tensor, Tensor]],
+        step_outputs: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
         """Record steps taken by autograd.
 
         `totals` (S, 3): loss and hits of each step, summed over its windows, and its gradient
-        norm. `noted` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
+        norm. `step_outputs` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -162,7 +162,7 @@ class Recorder:
         values[:, column("grad_norm")] = totals[:, 2]
         values[:, column("loss")] = totals[:, 0] / sizes
         values[:, column("accuracy")] = totals[:, 1] / sizes
-        losses, outputs = zip(*noted, strict=True)
+        losses, outputs = zip(*step_outputs, strict=True)
         if all(of_step.ndim for of_step in losses):
             each = torch.cat(losses).double().cpu().numpy()
             values[:, column("loss_variance")] = _variances(each, sizes)
