@@ -36,11 +36,11 @@ from sensorseq.bench.timing import (
     HEADER,
     KINDS,
     N_CLASSES,
-    Case,
     Shape,
+    TimedPair,
     environment,
     format_row,
-    make_case,
+    make_pair,
     measure,
 )
 from sensorseq.nn import LSTMLinear
@@ -99,17 +99,17 @@ def cases():
     """Yield (name, shape, function that makes the case) for every row of the table."""
     for kind in KINDS:
         for shape in SHAPES:
-            yield kind, shape, lambda kind=kind, shape=shape: make_case(kind, shape)
+            yield kind, shape, lambda kind=kind, shape=shape: make_pair(kind, shape)
     for kind in KINDS[1:]:
         for shape in VARLEN_SHAPES:
             yield (
                 f"varlen {kind}",
                 shape,
-                lambda kind=kind, shape=shape: make_case(kind, shape, uniform_lengths=True),
+                lambda kind=kind, shape=shape: make_pair(kind, shape, uniform_lengths=True),
             )
     yield "one step", ONE_STEP, lambda: one_step_case(stepping_stream)
     yield "one step, module", ONE_STEP, lambda: one_step_case(stepping_module)
-    yield "long sequence", LONG, lambda: make_case("inference", LONG)
+    yield "long sequence", LONG, lambda: make_pair("inference", LONG)
 
 
 def kept_rows(threads, rounds):
@@ -119,7 +119,7 @@ def kept_rows(threads, rounds):
     for kind in KINDS[1:]:
         for shape in VANISHING:
             row = {"what": KEPT + kind, "threads": threads, "shape": list(shape)}
-            row |= measure(make_case(kind, shape), rounds=rounds)
+            row |= measure(make_pair(kind, shape), rounds=rounds)
             rows.append(row)
             print(format_row(row), flush=True)
     return rows
@@ -170,7 +170,7 @@ def one_step_case(stepping):
 
     ours = stepping(module, x)
     torch.testing.assert_close(ours(50), theirs(50), rtol=1e-4, atol=1e-5)
-    return Case(theirs, ours, 8.0 * hidden_size * (hidden_size + n_channels))
+    return TimedPair(theirs, ours, 8.0 * hidden_size * (hidden_size + n_channels))
 
 
 def print_mean(what, rows):

@@ -35,7 +35,7 @@ from torch import nn
 from sensorseq import SensorLSTMClassifier
 from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 SHAPE, N_CLASSES = (98, 100, 1), 6
 EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # by batch size; 98 is the full batch
@@ -216,7 +216,7 @@ def check_learning(peers):
 def train_models(seeds, batch, hidden_size):
     """Train models of these seeds side by side, one epoch per call; return digests of weights."""
     X, y = make_windows()
-    network = Network(1, hidden_size, N_CLASSES)
+    network = NetworkLayout(1, hidden_size, N_CLASSES)
     first, orders = [], []
     for seed in seeds:
         torch.manual_seed(seed)

@@ -23,7 +23,7 @@ FIT = """
 import json, resource, sys, time
 import sensorseq.estimator.classifier
 from sensorseq import SensorLSTMClassifier
-from sensorseq.training.preparation import read_prepared
+from sensorseq.training.prepared_windows import read_prepared
 def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 imported, began = peak_mb(), time.perf_counter()

@@ -34,9 +34,9 @@ def serve(library: str, threads: int, shape: str) -> None:
     load = torch.ops.load_library
     torch.ops.load_library = lambda _: load(library)  # before sensorseq loads its own
     torch.set_num_threads(threads)
-    from sensorseq.bench.timing import Shape, make_case
+    from sensorseq.bench.timing import Shape, make_pair
 
-    steps = [make_case(kind, Shape(*map(int, shape.split("x")))).ours for kind in KINDS]
+    steps = [make_pair(kind, Shape(*map(int, shape.split("x")))).ours for kind in KINDS]
     for line in sys.stdin:
         kind, n_steps = map(int, line.split())
         begin, cpu = time.perf_counter(), time.process_time()

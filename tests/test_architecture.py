@@ -44,7 +44,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "training/",
         "diagnosis/trials.py",
         "diagnosis/probe.py",
-        "gpu_check/",
+        "gpu_check.py",
         "inspection/short_trainings.py",
         "inspection/training_check.py",
         "estimator/",

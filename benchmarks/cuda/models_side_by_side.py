@@ -15,7 +15,7 @@ from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import allowing_tf32
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 N_CLASSES = 6
 LEARNING_RATE = 1e-3
@@ -32,7 +32,7 @@ class Fits:
         y = generator.integers(0, N_CLASSES, n_windows)
         self.x = torch.from_numpy(x + 0.5 * y[:, None, None].astype(np.float32)).to(device)
         self.y = torch.from_numpy(y).to(device)
-        self.network = Network(1, hidden_size, N_CLASSES)
+        self.network = NetworkLayout(1, hidden_size, N_CLASSES)
         self.first = torch.stack(
             [
                 self.network.flatten(dict(LSTMLinear(1, hidden_size, N_CLASSES).named_parameters()))

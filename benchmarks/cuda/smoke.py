@@ -16,8 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.results_file import keep_measurement
 
 from sensorseq.bench.cuda import environment
-from sensorseq.gpu_check import check_kernels, format_result, make_cases
-from sensorseq.gpu_check.check import keep_results, kernels_passed
+from sensorseq.gpu_check import (
+    check_kernels,
+    format_result,
+    keep_results,
+    kernels_passed,
+    make_cases,
+)
 
 
 def main():

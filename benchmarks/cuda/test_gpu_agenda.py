@@ -46,18 +46,18 @@ ABSENT = 'raise ModuleNotFoundError("No module named {name!r}", name={name!r})'
 # Returns the values of float64, except for one kernel that never ends and one with wrong digits.
 WORKER = """
 import sys, time
-from sensorseq.gpu_check import cases, worker
+from sensorseq.ops import kernel_cases
 
 def compute(case, device):
     if case.kernel == ("fp16x3", 64):
         time.sleep(1000)
-    found = cases.expected(case)
+    found = kernel_cases.expected(case)
     if case.kernel == ("fp16", 128):
         found = {**found, "gradient gates": found["gradient gates"] * 1.1}
     return found
 
-worker.compute = compute
-sys.exit(worker.main())
+kernel_cases.compute = compute
+sys.exit(kernel_cases.main())
 """
 
 

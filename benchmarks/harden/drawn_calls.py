@@ -181,7 +181,7 @@ def training(rng, n_spoiled):
     n, t, c, h, k = (rng.choice(s) for s in ((4, 17), (2, 9), (1, 3), (1, 4), (2, 3)))
     pooling, norm = rng.choice(("last", "meanmax")), rng.choice(("none", "batch", "layer"))
     is_bidirectional, n_models = rng.random() < 0.3, rng.choice((1, 2))
-    network = epochs.Network(c, h, k, rng.choice((1, 2)), is_bidirectional, pooling, norm)
+    network = epochs.NetworkLayout(c, h, k, rng.choice((1, 2)), is_bidirectional, pooling, norm)
     dtype = rng.choice((torch.float32, torch.float64))
     drops = dict.fromkeys(("dropout", "recurrent_dropout"), rng.choice((0.0, 0.3)))
     clipped = {rng.choice(("max_grad_norm", "max_grad_value")): rng.choice((0.1, float("inf")))}

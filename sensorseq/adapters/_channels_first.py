@@ -22,7 +22,7 @@ def to_windows(X: Any) -> dict[str, Any]:
 
 
 class ClassifierAdapter:
-    """The methods that the adapters of both libraries share, as a mixin before their base class."""
+    """Mixin with the methods that the adapters of both libraries share."""
 
     estimator: Any
 
@@ -39,7 +39,7 @@ class ClassifierAdapter:
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Return arguments that keep the libraries' own checks small and quick."""
+        """Return arguments with which the libraries' own checks are quick."""
         quick: dict[str, Any] = {
             "hidden_size": 4,
             "max_epochs": 2,

@@ -55,9 +55,9 @@ def current_gpu() -> torch.device:
     """
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
-    why = "finds none" if torch.version.cuda else "is built without CUDA"
+    reason = "finds none" if torch.version.cuda else "is built without CUDA"
     raise EnvironmentProblemError(
-        f"a comparison with cuDNN needs an NVIDIA GPU, but torch {torch.__version__} {why}. To"
+        f"a comparison with cuDNN needs an NVIDIA GPU, but torch {torch.__version__} {reason}. To"
         " compare on the CPU, use `sensorseq bench --against torch`."
     )
 
@@ -76,18 +76,18 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
     return "" if choice.served_by == "native" else str(choice.reason)
 
 
-def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
+def relative_errors(results: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
     """Return the relative L2 errors of the logits and, if present, of all gradients together."""
-    groups = [(list(found[:1]), list(exact[:1]))]
+    groups = [(list(results[:1]), list(exact[:1]))]
     if len(exact) > 1:
         # padded channels have no counterpart in the exact gradients
-        cut = [f[:, : e.shape[1]] if f.dim() == 2 else f for f, e in zip(found, exact, strict=True)]
+        cut = [
+            r[:, : e.shape[1]] if r.dim() == 2 else r for r, e in zip(results, exact, strict=True)
+        ]
         groups.append((cut[1:], list(exact[1:])))
     errors = []
-    for some, wanted in groups:
-        a, b = (
-            torch.cat([t.detach().double().reshape(-1) for t in side]) for side in (some, wanted)
-        )
+    for group in groups:
+        a, b = (torch.cat([t.detach().double().reshape(-1) for t in side]) for side in group)
         errors.append(float((a - b).norm() / b.norm()))
     return errors
 
@@ -147,15 +147,15 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Compare the results of both sides, then time them in each mode; return one row per mode.
 
-    `ratio` is above 1 if ours is faster. If torch runs the shape itself, it is 1, with a `reason`
-    and without timings; if one side cannot run in this mode, it is None, with a `reason`.
+    `ratio` is above 1 if ours is faster. If torch runs the shape itself, `ratio` is 1, with a
+    `reason` and without timings; if one side cannot run in a mode, it is None, with a `reason`.
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
     reason = why_framework(device, shape, chosen)
     if reason:
-        handed = {**same, "served_by": "framework", "reason": reason, "ratio": 1.0}
-        return [{**handed, "mode": mode} for mode in modes]
+        untimed = {**same, "served_by": "framework", "reason": reason, "ratio": 1.0}
+        return [{**untimed, "mode": mode} for mode in modes]
     rows: list[dict[str, Any]] = []
     with allowing_tf32(chosen.allows_tf32):
         problem = Problem(shape, chosen, device, uniform_lengths=kind.startswith("varlen"))
@@ -182,9 +182,9 @@ def measure(
 
 
 def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
-    found, wanted = replay(), problem.ours(kind)()
+    replayed, eager = replay(), problem.ours(kind)()
     synchronize(problem.device)
-    if not all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)):
+    if not all(torch.equal(a, b) for a, b in zip(replayed, eager, strict=True)):
         raise EnvironmentProblemError(
             f"the {kind} step for {problem.shape} gives different bits in a CUDA graph than outside"
             f" it (seed {problem.seed}). Please report this with the output of `sensorseq info`."
@@ -210,26 +210,26 @@ def environment() -> dict[str, Any]:
 def _driver_version() -> str | None:
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        said = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None
-    return said.strip().split("\n")[0] or None
+    return done.stdout.strip().split("\n")[0] or None
 
 
 def run_short(*, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
     """Measure a few shapes against cuDNN on the current GPU in about half a minute."""
     device = current_gpu()
-    wanted = [
+    measurements = [
         (kind, precision, shape)
         for kind in KINDS[:3]
         for precision in ("fp32", "fp16")
         for shape in SHORT
     ]
     rows: list[dict[str, Any]] = []
-    for done, (kind, precision, shape) in enumerate(wanted):
+    for done, (kind, precision, shape) in enumerate(measurements):
         rows += measure(kind, shape, precision, device, budget_s=0.5)
         if progress is not None:
-            progress(done + 1, len(wanted))
+            progress(done + 1, len(measurements))
     return {"environment": environment(), "rows": rows}
 
 
@@ -241,8 +241,8 @@ def format_row(row: dict[str, Any]) -> str:
     name = f"{row['what']}, {row['precision']}, {row['mode']}"
     start = f"{name:44}  {Shape(*row['shape'])!s:14}"
     if "ours_ms" not in row:
-        said = "1 (framework)" if row["served_by"] == "framework" else "not timed"
-        return f"{start}  {said}: {row['reason']}"
+        outcome = "1 (framework)" if row["served_by"] == "framework" else "not timed"
+        return f"{start}  {outcome}: {row['reason']}"
     spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
     return f"{start}  {row['theirs_ms']:8.4f}  {row['ours_ms']:8.4f}  {row['ratio']:5.2f}x {spread}"
 

@@ -1,4 +1,4 @@
-"""`sensorseq doctor --self`: check that this installation computes what it should."""
+"""`sensorseq doctor --self`: check that this installation computes correctly."""
 
 import functools
 import platform
@@ -20,7 +20,7 @@ _FORWARD, _GRADIENT, _SIGNAL, _PRODUCT = 1e-5, 1e-4, 1e-12, 1e-5
 
 
 def check_installation() -> list[CheckResult]:
-    """Run every check; one that raises has failed, and the others still run."""
+    """Run every check; a check that raises has failed, and the others still run."""
     return [_run(name, check) for name, check in CHECKS.items()]
 
 
@@ -45,8 +45,9 @@ def _check_library() -> str:
 
     isas, cpuinfo = _extension.cpu_isas(), Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text("ascii", "replace").split()) if cpuinfo.exists() else set()
-    known = _NEEDED.get(platform.machine(), {})  # an emulator shows the flags of its host
-    best = next((name for name, needed in known.items() if needed <= flags), isas[0])
+    # only this machine's instruction sets, because an emulator shows the flags of its host
+    flags_of = _NEEDED.get(platform.machine(), {})
+    best = next((name for name, needed in flags_of.items() if needed <= flags), isas[0])
     _require(best in isas, f"the processor has {best}, but the core offers only {', '.join(isas)}")
     cuda = _extension.cuda_facts()
     built = f"CUDA for {cuda['arch']}" if cuda["built"] else "no CUDA"
@@ -56,7 +57,7 @@ def _check_library() -> str:
 
 
 def _check_products() -> str:
-    """Compare the products of numpy's and scipy's BLAS, which they choose for the processor."""
+    """Check the products of numpy's and scipy's BLAS, whose code depends on the processor."""
     from scipy.linalg import get_blas_funcs
 
     a = np.random.default_rng(0).standard_normal((200, 64))
@@ -92,13 +93,13 @@ def _check_lstm() -> str:
         "weight_out": (1, n_classes, 4 * hidden),
         "bias_out": (1, n_classes),
     }
-    given: dict[str, Any] = {
+    drawn: dict[str, Any] = {
         name: 0.3 * torch.randn(shape, generator=draw) for name, shape in shapes.items()
     }
     options: dict[str, Any] = {"pooling": "meanmax"}
     options["lengths"] = torch.randint(1, n_timesteps + 1, (n_windows,), generator=draw)
-    ours: dict[str, Any] = {name: value.clone().requires_grad_() for name, value in given.items()}
-    exact = {name: value.double().requires_grad_() for name, value in given.items()}
+    ours: dict[str, Any] = {name: value.clone().requires_grad_() for name, value in drawn.items()}
+    exact = {name: value.double().requires_grad_() for name, value in drawn.items()}
     logits, expected = lstm_linear(**ours, **options)[0], reference.lstm_linear(**exact, **options)
     forward = _relative(logits.detach().numpy(), expected[0].detach().numpy())
     logits.square().sum().backward()
@@ -112,8 +113,8 @@ def _check_lstm() -> str:
     return words
 
 
-def _relative(found: Any, exact: Any) -> float:
-    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+def _relative(result: Any, exact: Any) -> float:
+    return float(np.linalg.norm(result - exact) / np.linalg.norm(exact))
 
 
 def _check_signal() -> str:
@@ -126,13 +127,13 @@ def _check_signal() -> str:
         "".join(f"{a!r},{b!r}\n" for a, b in x.tolist()).encode(), 0, [True, True]
     )
     _require(read is not None and np.array_equal(read, x.T), "numbers are not read exactly")
-    held = np.concatenate([np.repeat(x[:1], 4, 0), x, np.repeat(x[-1:], 4, 0)])
+    padded = np.concatenate([np.repeat(x[:1], 4, 0), x, np.repeat(x[-1:], 4, 0)])
     windows = [x[max(0, t - 4) : t + 1].mean(0) for t in range(len(x))]
     fir, moving = _signal.PolyphaseFilter(taps, 1, 3, 2, "hold"), _signal.MovingWindow("mean", 5, 2)
     moments = _signal.Moments(2)
     moments.add(x[None])
     pairs = {
-        "filter": (fir.push_last(x), [np.convolve(c, taps, "valid")[::3] for c in held.T]),
+        "filter": (fir.push_last(x), [np.convolve(c, taps, "valid")[::3] for c in padded.T]),
         "moving mean": (np.concatenate([moving.push(x), moving.flush()]), np.transpose(windows)),
         "mean": (moments.summarize()[1], x.mean(0)),
     }

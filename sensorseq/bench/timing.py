@@ -23,12 +23,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import _extension
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 N_CLASSES = 8
 # LSTMLinear.loss computes cross entropy inside the operator
 KINDS = ("inference", "training, autograd", "training, loss()", "training, train_epoch")
-_PEAK_TURNS = 20_000  # take about a millisecond
+_PEAK_TURNS = 20_000  # about a millisecond
 _PAUSE_S = 0.02
 _SGEMM_SIZE = 512
 # Relative to the largest value; float32 stays well below this over 1000 timesteps.
@@ -60,7 +60,7 @@ SHORT = (
 
 
 @dataclass(frozen=True)
-class Case:
+class TimedPair:
     """Two functions that compute the same result n times, and the flops of one LSTM pass."""
 
     theirs: Side
@@ -68,7 +68,7 @@ class Case:
     flops: float
 
 
-def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case:
+def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> TimedPair:
     """Make one comparison and check that both sides agree.
 
     In training, torch runs forward, cross entropy and backward, without an optimizer step. Our side
@@ -86,26 +86,26 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
     with torch.no_grad():
         _check_close(problem.our_logits(), problem.their_logits(), "logits", shape)
     if kind == "inference":
-        return Case(
+        return TimedPair(
             repeated(problem.their_logits, grad=False),
             repeated(problem.our_logits, grad=False),
             flops,
         )
     theirs = problem.theirs("training")
     if kind == "training, train_epoch":
-        found, ours = _epoch_gradient(problem), _epoch_steps(problem)
+        gradient, ours = _epoch_gradient(problem), _epoch_steps(problem)
     else:
         step = problem.fused_step() if kind == "training, loss()" else problem.ours("training")
-        found, ours = _gradient(step), repeated(step)
-    _check_close(found, _gradient(theirs), "gradients", shape)
-    return Case(repeated(theirs), ours, 3 * flops)
+        gradient, ours = _gradient(step), repeated(step)
+    _check_close(gradient, _gradient(theirs), "gradients", shape)
+    return TimedPair(repeated(theirs), ours, 3 * flops)
 
 
 @dataclass(frozen=True)
 class Precision:
     """The precision of both sides and the tolerated error.
 
-    `allows_tf32` says whether torch may use TF32 in RNNs, which is its default. cuDNN's input is
+    `allows_tf32` allows torch to use TF32 in RNNs, which is its default. cuDNN's input is
     zero-padded to `n_padded` channels if its fastest kernels need that. `tolerance` is the largest
     relative L2 error allowed, against IEEE float32 with the same weights.
     """
@@ -153,17 +153,17 @@ class Problem:
 
     def their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
         """Return torch's LSTM and linear layer in a dtype; weights of padded channels are zero."""
-        own, linear = copy.deepcopy(self._rounded)
-        n_channels = max(own.input_size, n_padded)
+        rounded, linear = copy.deepcopy(self._rounded)
+        n_channels = max(rounded.input_size, n_padded)
         lstm = nn.LSTM(
-            n_channels, own.hidden_size, batch_first=True, device=self.device, dtype=dtype
+            n_channels, rounded.hidden_size, batch_first=True, device=self.device, dtype=dtype
         )
         with torch.no_grad():
             for name, parameter in lstm.named_parameters():
-                given = getattr(own, name)
-                if parameter.shape != given.shape:
-                    given = pad(given, (0, parameter.shape[1] - given.shape[1]))
-                parameter.copy_(given)
+                value = getattr(rounded, name)
+                if parameter.shape != value.shape:
+                    value = pad(value, (0, parameter.shape[1] - value.shape[1]))
+                parameter.copy_(value)
         return lstm, linear.to(dtype)
 
     def their_logits(self) -> Tensor:
@@ -206,15 +206,15 @@ class Problem:
                 return [logits()]
 
         def train() -> list[Tensor]:
-            found = logits()
-            loss = cross_entropy(found.float(), self.y)
-            return [found.detach(), *torch.autograd.grad(loss, parameters)]
+            outputs = logits()
+            loss = cross_entropy(outputs.float(), self.y)
+            return [outputs.detach(), *torch.autograd.grad(loss, parameters)]
 
         return infer if kind.endswith("inference") else train
 
 
 def _trainer(problem: Problem) -> EpochTrainer:
-    network = Network(problem.shape.n_channels, problem.shape.hidden_size, N_CLASSES)
+    network = NetworkLayout(problem.shape.n_channels, problem.shape.hidden_size, N_CLASSES)
     parameters = network.flatten(dict(problem.module.named_parameters()))[None]
     return EpochTrainer(
         network,
@@ -268,11 +268,11 @@ def repeated(call: Callable[[], Any], device: torch.device = _CPU, *, grad: bool
     return repeat
 
 
-def _check_close(found: Tensor, wanted: Tensor, what: str, shape: Shape) -> None:
-    error = (found - wanted).abs().max() / wanted.abs().max()
+def _check_close(ours: Tensor, theirs: Tensor, name: str, shape: Shape) -> None:
+    error = (ours - theirs).abs().max() / theirs.abs().max()
     if not error <= _TOLERANCE:
         raise EnvironmentProblemError(
-            f"the {what} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
+            f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
             " timing them is meaningless. Please report this with the output of `sensorseq info`."
         )
 
@@ -331,8 +331,8 @@ def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[st
     }
 
 
-def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
-    """Time a case and, in the same rounds, two limits of the processor.
+def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
+    """Time both functions and, in the same rounds, two limits of the processor.
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
     float32 matrices, the practical limit for a product that reads memory. Returns the entries of
@@ -343,8 +343,8 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
     factor = torch.ones(_SGEMM_SIZE, _SGEMM_SIZE)
     product = torch.empty_like(factor)
     theirs, ours, peak, sgemm = alternate(
-        case.theirs,
-        case.ours,
+        pair.theirs,
+        pair.ours,
         lambda n: multiply_add(n * _PEAK_TURNS, threads),
         repeated(lambda: torch.mm(factor, factor, out=product), grad=False),
         rounds=rounds,
@@ -355,7 +355,7 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
     for limit, (flops, times) in limits.items():
         row[f"{limit}_gflops"] = 1e-9 * flops / float(np.median(times))
     for name in ("theirs", "ours"):
-        row[f"{name}_gflops"] = 1e-6 * case.flops / row[f"{name}_ms"]
+        row[f"{name}_gflops"] = 1e-6 * pair.flops / row[f"{name}_ms"]
         for limit in limits:
             row[f"{name}_of_{limit}"] = row[f"{name}_gflops"] / row[f"{limit}_gflops"]
     return row
@@ -385,17 +385,17 @@ def run_short(
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
     """Measure a few shapes in well under 30 s; `progress` is called with done and total rows."""
-    wanted = [(kind, shape) for kind in KINDS for shape in SHORT]
+    pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()
     threads = before if threads is None else threads
     torch.set_num_threads(threads)
     try:
-        for kind, shape in wanted:
-            row = measure(make_case(kind, shape), rounds=rounds)
+        for kind, shape in pairs:
+            row = measure(make_pair(kind, shape), rounds=rounds)
             rows.append({"what": kind, "threads": threads, "shape": list(shape), **row})
             if progress is not None:
-                progress(len(rows), len(wanted))
+                progress(len(rows), len(pairs))
     finally:
         torch.set_num_threads(before)
     return {"environment": environment(), "threads": threads, "rows": rows}
@@ -429,7 +429,7 @@ def format_short(result: dict[str, Any]) -> str:
             "",
             "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
             "brackets show the 10th and 90th percentiles. peak, sgemm: sensorseq's share of the",
-            "multiply-add peak and of what torch's product of two matrices reaches.",
+            "multiply-add peak and of the speed of torch's product of two matrices.",
             "train_epoch is the engine fit uses; its time includes the optimizer's step.",
         )
     )

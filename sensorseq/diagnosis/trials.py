@@ -30,8 +30,8 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult
-from sensorseq.training.inference import network_outputs
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.evaluation import network_outputs
+from sensorseq.training.streamed_data import StreamedData
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,10 @@
 """The estimators: predict classes from windows of sensor signals."""
 
+import os
+from collections.abc import Callable
+
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.load import AnyClassifier, load_estimator
+from sensorseq.estimator.saving import load_file
 from sensorseq.estimator.sensor_fusion import SensorFusionClassifier
 from sensorseq.prediction.decisions import Decisions, RecordingDecision
 from sensorseq.prediction.stream import DecisionStream, StreamDecision
@@ -16,3 +19,19 @@ __all__ = [
     "StreamDecision",
     "load_estimator",
 ]
+
+AnyClassifier = SensorLSTMClassifier | SensorFusionClassifier
+
+
+def load_estimator(path: str | os.PathLike[str], *, device: str | None = None) -> AnyClassifier:
+    """Load the fitted estimator of one sensor or of several that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    device : str, optional
+        Overrides the saved `device`.
+    """
+    single: Callable[..., AnyClassifier] = SensorLSTMClassifier._restored
+    return load_file(path, device, single, SensorFusionClassifier._restored)

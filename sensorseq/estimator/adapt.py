@@ -1,4 +1,4 @@
-"""Adapt a trained classifier to another robot, from a few labeled windows of it."""
+"""Adapt a trained classifier to another robot with a few labeled windows of it."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -21,17 +21,17 @@ from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
-from sensorseq.training.data import check_channels_have_numbers
-from sensorseq.training.inference import modules_of, network_outputs
+from sensorseq.training.evaluation import modules_of, network_outputs
+from sensorseq.training.inputs import check_channels_have_numbers
 from sensorseq.training.labels import read_known_labels
-from sensorseq.training.preparation import describe_preparation
+from sensorseq.training.prepared_windows import describe_preparation
 from sensorseq.windows import WindowSet
 
-MOST_WINDOWS = 2_000  # solving for the linear layer costs n^3
+MOST_WINDOWS = 2_000  # the time to solve for the linear layer grows with n^3
 # Chosen on the development robots of benchmarks/bench_adapt.py.
 SHARES = (0.25, 0.5, 0.75, 1.0)
 STRENGTH = 0.3
-# In nats; below this the scaling is kept, as the linear layer corrects smaller shifts.
+# In nats; with less gain the scaling is kept, because the linear layer corrects smaller shifts.
 _LEAST_GAIN = 0.5
 _LEARNED_SCALES = ("standard", "robust", "min_max", "max_abs")
 _FOLDS = 5
@@ -39,12 +39,13 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Adaptation:
-    """A summary of what `SensorLSTMClassifier.adapt` changed.
+    """A summary of the changes by `SensorLSTMClassifier.adapt`.
 
-    `source` is the SHA-256 of the old model's file, or None if it cannot be saved. `scaling_share`
-    is how far the scaling moved from the model's (0) to that of the new windows (1), and `head` is
-    True if the linear layer changed. The log-losses are means over the new windows in nats;
-    `log_loss_after` is optimistic, because the model has learned from these windows.
+    `source` is the SHA-256 of the old model's file, or None if the model cannot be saved.
+    `scaling_share` is how far the scaling moved from the model's scaling (0) to the scaling of the
+    new windows (1), and `head` is True if the linear layer changed. The log-losses are means over
+    the new windows in nats; `log_loss_after` is optimistic, because the model has learned from
+    these windows.
     """
 
     source: str | None
@@ -84,9 +85,10 @@ def adapt(
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(model, few)
     if isinstance(X, WindowSet):
-        here, known = describe_preparation(X), model.preparation or describe_preparation(X)
-        seen = {**known["recordings"], **here["recordings"]}
-        model = replace(model, preparation={**known, "recordings": seen})
+        here = describe_preparation(X)
+        earlier = model.preparation or here
+        seen = {**earlier["recordings"], **here["recordings"]}
+        model = replace(model, preparation={**earlier, "recordings": seen})
     return model, Adaptation(
         source,
         len(few),
@@ -106,14 +108,14 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
             X = X.take(np.flatnonzero(X.split != "test"))
         y = X.y if y is None else y
         if groups is None:  # if the robot is one group, recordings are the groups
-            is_one = X.groups is None or len(np.unique(X.groups)) == 1
-            groups = X.recording_id if is_one else X.groups
+            is_one_group = X.groups is None or len(np.unique(X.groups)) == 1
+            groups = X.recording_id if is_one_group else X.groups
     windows = model.read(X, lengths)
     n = len(windows)
     if n > MOST_WINDOWS:
         raise InputError(
-            f"X has {n} windows; adapt is for at most {MOST_WINDOWS}. Train on these windows and"
-            " the old ones together with fit."
+            f"X has {n} windows; adapt accepts at most {MOST_WINDOWS}. Use fit to train on these"
+            " windows and the old ones together."
         )
     windows = windows.held()
     check_channels_have_numbers(windows, "X")
@@ -131,9 +133,9 @@ def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
 
 
 def refuse_apart(y: Any, groups: Any) -> None:
-    """Raise if labels or groups are given apart from windows with a split."""
+    """Raise if labels or groups are given separately from windows with a split."""
     if y is not None or groups is not None:
-        raise InputError("X has a split; give y and groups in the WindowSet, not apart.")
+        raise InputError("X has a split; give y and groups in the WindowSet, not separately.")
 
 
 def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -141,8 +143,8 @@ def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> ND
 
 
 def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: float) -> bool:
-    """Test whether the log-loss falls by more than `least` and a standard error over classes."""
-    means = np.array([gain[class_index == one].mean() for one in np.unique(class_index)])
+    """Test whether the log-loss falls by more than `least` and its standard error over classes."""
+    means = np.array([gain[class_index == k].mean() for k in np.unique(class_index)])
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
     return bool(means.mean() > max(least, error))
 
@@ -150,14 +152,14 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
 def move_scaling(
     model: TrainedModel, few: Windows, cropped: Windows, before: NDArray[np.float64]
 ) -> tuple[TrainedModel, float]:
-    """Return the model with the best scaling, and how far it moved (0 if that gains too little)."""
+    """Return the model with the best scaling, and how far it moved (0 if the gain is too small)."""
     old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return model, 0.0
     new = fit_scaler(cropped.X, cropped.lengths, old.kind)
     varies = np.ones(old.n_channels, bool)
     varies[list({*old.constant_channels, *new.constant_channels})] = False
-    found = []
+    tried = []
     for share in SHARES:
         part = np.where(varies, share, 0.0)
         scaler = replace(
@@ -165,8 +167,8 @@ def move_scaling(
             channel_center=old.channel_center + part * (new.channel_center - old.channel_center),
             channel_scale=old.channel_scale * (new.channel_scale / old.channel_scale) ** part,
         )
-        found.append((scaler, share, losses(replace(model, scaler=scaler), few)))
-    scaler, share, loss = min(found, key=lambda tried: float(tried[2].mean()))
+        tried.append((scaler, share, losses(replace(model, scaler=scaler), few)))
+    scaler, share, loss = min(tried, key=lambda trial: float(trial[2].mean()))
     moved = _falls(before - loss, few.target, _LEAST_GAIN)
     return (replace(model, scaler=scaler), share) if moved else (model, 0.0)
 
@@ -174,8 +176,8 @@ def move_scaling(
 def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
     """Change the linear layer in place if that lowers the log-loss in cross-validation."""
     folds = split_few(few)
-    if not folds:  # without cross-validation, a change has cost up to 15 points unnoticed
-        return False, "was kept (a change needs two groups of each class to check it)"
+    if not folds:  # unchecked changes have cost up to 15 percentage points of accuracy
+        return False, "was kept (checking a change needs two groups of each class)"
     parts = list(linear_parts(model, few))
     if not parts:
         return False, "was kept (boosted trees decide alone, which a few windows do not change)"
@@ -188,7 +190,7 @@ def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
 
 
 def split_few(few: Windows) -> list[Fold]:
-    """Return folds of whole groups, each with every class; none if there are too few."""
+    """Return folds of whole groups, each with every class; empty if there are too few groups."""
     groups = np.arange(len(few.target)) if few.groups is None else few.groups
     of_class = np.unique(np.stack([few.target, groups]), axis=1)[0]
     n_folds = min(_FOLDS, int(np.unique(of_class, return_counts=True)[1].min()))
@@ -200,7 +202,7 @@ def split_few(few: Windows) -> list[Fold]:
     return [pair for pair in pairs if all(map(len, pair))]
 
 
-# Features, and the function that adds to the layer's weights.
+# The features of a linear layer, and the function that adds to its weights.
 _Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]
 
 
@@ -251,20 +253,22 @@ class LinearPart:
         is_class = np.eye(n_classes)[class_index[rows]]
 
         def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            own = flat.reshape(-1, n_classes)
-            logs = log_softmax(logits + basis @ own, axis=1)
-            slope = basis.T @ (np.exp(logs) - is_class) + STRENGTH * own
-            return float(STRENGTH / 2 * (own**2).sum() - (is_class * logs).sum()), slope.ravel()
+            weights = flat.reshape(-1, n_classes)
+            logs = log_softmax(logits + basis @ weights, axis=1)
+            slope = basis.T @ (np.exp(logs) - is_class) + STRENGTH * weights
+            value = float(STRENGTH / 2 * (weights**2).sum() - (is_class * logs).sum())
+            return value, slope.ravel()
 
-        found = minimize(loss, np.zeros(basis.shape[1] * n_classes), jac=True, method="L-BFGS-B")
-        dual: NDArray[np.float64] = (vectors[:, used] / root) @ found.x.reshape(-1, n_classes)
+        start = np.zeros(basis.shape[1] * n_classes)
+        minimum = minimize(loss, start, jac=True, method="L-BFGS-B")
+        dual: NDArray[np.float64] = (vectors[:, used] / root) @ minimum.x.reshape(-1, n_classes)
         return dual
 
 
 def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
-    """Yield the layer on features or, without one, the linear layers of all networks.
+    """Yield the linear layers on features or, without any, the linear layers of all networks.
 
-    Yields nothing if the networks have no weight either.
+    Yield nothing if there are neither, because the networks have the weight 0.
     """
     scaled, lengths = model.scaled(few)
     head = model.head
@@ -297,7 +301,7 @@ def _add(
 
 
 def copy_model(model: TrainedModel) -> TrainedModel:
-    """Return a copy whose layers may be changed, without results for this model's probabilities."""
+    """Return a copy whose layers may be changed, without class shares and abstention."""
     networks = [copy.deepcopy(network) for network in model.networks]
     head = model.head
     if head is not None:

@@ -43,22 +43,22 @@ from sensorseq.estimator.fit_windows import (
     read_windows,
     scale_windows,
 )
-from sensorseq.estimator.probabilities import (
-    accuracy_of,
-    find_abstention,
-    out_of_fold_of,
-)
 from sensorseq.estimator.refit import plan_refit
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.runner import FitOrigin, copied
 from sensorseq.estimator.saving import (
     Contents,
-    describe,
     imported,
     load_file,
+    model_contents,
     packed,
     read_fitted,
     unpacked,
+)
+from sensorseq.estimator.uncertainty import (
+    accuracy_of,
+    find_abstention,
+    out_of_fold_of,
 )
 from sensorseq.export.c_source import CExport, COptions, render_c, write_texts
 from sensorseq.export.to_onnx import write_onnx
@@ -83,9 +83,9 @@ from sensorseq.prediction.stream import DecisionStream
 from sensorseq.prediction.windows import Windows, is_table
 from sensorseq.sequence import Timeline
 from sensorseq.training import EngineChoice
-from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.inference import ModuleNetwork, modules_of
+from sensorseq.training.evaluation import ModuleNetwork, modules_of
+from sensorseq.training.inputs import open_windows
 from sensorseq.training.parameters import check_parameters
 from sensorseq.windows import WindowSet
 
@@ -101,15 +101,15 @@ _SMALLER = (
 def _of_model(name: str) -> Any:
     """Return a property with a field of `model_`."""
 
-    def change(self: "SensorLSTMClassifier", value: Any) -> None:
+    def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
 
-    def value(self: "SensorLSTMClassifier") -> Any:
+    def get_field(self: "SensorLSTMClassifier") -> Any:
         if not hasattr(self, "model_"):
             raise AttributeError(f"{type(self).__name__} has no {name}_ before fit.")
         return getattr(self.model_, name)
 
-    return property(value, change)
+    return property(get_field, set_field)
 
 
 class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -126,9 +126,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How the hidden states of the valid steps are reduced to one vector.
     dropout : float, default=0.3
-        Probability of dropping an input of every layer after the first, and of the head.
+        Probability of dropping each input of the head and of every layer after the first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates, one mask per window.
+        Probability of dropping a hidden unit where it enters the gates, with one mask per window.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
@@ -139,7 +139,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     forget_bias : float, default=1.0
         Initial bias of the forget gate; the other biases start at zero.
     loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
-        A callable gets ``(logits, class_index)`` and returns one value for each window.
+        Loss of each window. A callable gets ``(logits, class_index)`` and returns one value for
+        each window.
     label_smoothing : float, default=0.0
         Share of the target that is spread evenly over the classes, in training and in `val_loss`.
     class_weight : None, "balanced", "effective_number" or dict, default=None
@@ -147,40 +148,42 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         part; ``"effective_number"`` reduces large classes less, see
         `sensorseq.preprocessing.windows.class_weights`. It does not affect `val_loss`.
     optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
-        torch's optimizer with that name; lion is that of `sensorseq.training.optim.Lion`.
+        torch's optimizer of that name, except ``"lion"``: see `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
         Highest learning rate; see `lr_schedule`.
     momentum : float, default=0.9
-        Only for ``optimizer="sgd"``.
+        Momentum of ``optimizer="sgd"``; the other optimizers ignore it.
     optimizer_params : dict, optional
-        Further arguments under torch's names: eps, betas, amsgrad, alpha, centered, nesterov,
-        dampening; momentum for rmsprop.
+        Further arguments of the optimizer under torch's names: eps, betas, amsgrad, alpha,
+        centered, nesterov, dampening; for rmsprop, momentum.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
         ``"cosine"`` decays to a hundredth at the last epoch of the run, which `max_epochs` and
         `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
-        improved for a quarter of `patience`.
+        improved for a quarter of `patience`; ``"one_cycle"`` rises for 30 % of the steps, then
+        falls to nearly zero.
     warmup_epochs : int or float, default=0.05
         Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
         steps of the run: 0.05 of 1000 steps are 50, and at least one. ``"one_cycle"`` has its own
-        warm-up: it does not use a share, and refuses a number of epochs.
+        warm-up: it ignores a share and rejects a number of epochs.
     ema_decay : float, optional
-        Decay of an exponential moving average of the weights, which is then validated and kept.
+        Decay of an exponential moving average of the weights. If given, the averaged weights are
+        validated and kept.
     batch_size : int or None, default=32
         Windows per step; None uses all windows in each step.
     sampler : {"shuffle", "balanced", "sqrt"}, default="shuffle"
         ``"balanced"`` draws each class equally often, ``"sqrt"`` in proportion to the square root
         of its number of windows.
     max_epochs : int or "auto", default="auto"
-        Maximum number of epochs. ``"auto"`` takes enough epochs for 400 optimizer steps on the
-        training part, but at least 24 and at most 200.
+        Maximum number of epochs. ``"auto"`` chooses enough for 400 optimizer steps on the training
+        part, but at least 24 and at most 200.
     max_steps : int, optional
         Bound on the optimizer steps: the run has ``ceil(max_steps / steps per epoch)`` epochs if
         that is less than `max_epochs`. It ends with the epoch in which `max_steps` is reached, and
         the schedule of the learning rate ends with it.
     max_grad_norm : float or None, default=1.0
-        Bound for gradient clipping; None turns clipping off.
+        Bound for gradient clipping, see `clip_by`; None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
-        Whether to bound the global norm or each element.
+        Whether `max_grad_norm` bounds the global norm of the gradient or each of its elements.
     weight_decay : float, default=1e-3
         As in torch: decoupled in adamw and lion, an L2 penalty in the others. It acts on every
         parameter.
@@ -189,26 +192,27 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
+        Which steps of a longer window to keep; ``"random"`` draws a new crop in each epoch and
+        predicts on the centre.
     augment : None, "standard", dict or Augmentation, default=None
         Randomly change every training window in each epoch. A dict gives the fields of
-        `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` name channels of a
-        WindowSet or a prepared file, or give their numbers. Features are fitted to the windows and
-        to one changed copy of each.
+        `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` refer to channels by
+        number or, for a WindowSet or a prepared file, by name. Features are fitted to the windows
+        and to one changed copy of each.
     early_stopping : bool, default=False
         Stop when `monitor` has not improved by more than `tol` for `patience` epochs. By default
-        the whole schedule is trained: a validation part of few recordings often picks an epoch
-        from before the learning rate has fallen.
+        the schedule is completed, because a validation part of few recordings often favors an
+        epoch from before the learning rate has fallen.
     validation_fraction : float, default=0.2
         Share held out for validation in whole groups, with or without early stopping; 0 holds out
-        nothing. Not used with `X_val` or a WindowSet that has a split.
+        nothing. Ignored with `X_val` or a WindowSet that has a split.
     patience, tol : int, default=20, and float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
         The column of the history that decides which epoch is best.
     restore_best : bool, optional
-        Keep the weights of the best epoch. If False, or without validation windows, keep those of
-        the last epoch. None is the value of `early_stopping`.
+        Keep the weights of the best epoch. If False, or without validation windows, keep the
+        weights of the last epoch. None means the value of `early_stopping`.
     scale : str or None, default="standard"
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
         ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
@@ -217,76 +221,80 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Divide the logits by `temperature_`, fitted on the validation windows after training, so
         that about 80 % of the windows with probability 0.8 are classified correctly. `predict` is
-        unchanged. Early stopping has used the same windows, so some overconfidence may remain;
+        unchanged. With early stopping, which uses the same windows, some overconfidence may remain;
         measure it on other windows with `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
         support this network there (see ``sensorseq info``) and `engine` is not ``"native"``;
-        otherwise it uses the CPU. Only CUDA kernels are used that pass a check on this very GPU,
-        which the first `fit` makes (at most a minute); none with the environment variable
-        ``SENSORSEQ_CUDA_KERNELS=0``.
+        otherwise it uses the CPU. A CUDA kernel is used only after it has passed a check on this
+        GPU, which the first `fit` runs (at most a minute). The environment variable
+        ``SENSORSEQ_CUDA_KERNELS=0`` turns all of them off.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     engine : {"auto", "native", "autograd"}, default="auto"
-        What runs the optimizer steps: whole epochs in one native call, or autograd step by step.
-        ``"auto"`` uses the native engine where it supports the training, see `engine_`; on a GPU it
-        supports float32 with one layer, up to 16 channels and no `head_norm`. Both give the same
-        training up to rounding.
+        How the optimizer steps are run: whole epochs in one native call, or step by step with
+        autograd. ``"auto"`` uses the native engine where it supports the training, see `engine_`;
+        on a GPU it supports float32 with one layer, up to 16 channels and no `head_norm`. Both
+        engines give the same training up to rounding.
     n_models : int, default=1
-        Number of networks in an ensemble. Each has its own initial weights, order and dropout on
-        the same split, and probabilities are their mean. They train side by side if the native
+        Number of networks in an ensemble, whose probabilities are averaged. Each has its own
+        initial weights, order and dropout on the same split. They train side by side if the native
         engine supports them and the windows fit in memory; otherwise one after another. The first
         member is bit for bit the result of ``n_models=1``. Callbacks are called for every member.
     warm_start : bool, default=False
         Continue from the weights and the scaling of the last fit, or of a loaded model, with a new
-        optimizer. The linear layer's part for `features` stays as it was.
+        optimizer. The models on `features` are kept unchanged.
     checkpoint : str or path, optional
-        A model file, which gets the network after each epoch that improves `monitor`, or after
-        each epoch if nothing is held out: the LSTM alone, in an ensemble the first one, without
-        `features`, `refit` and `calibrate`. It is replaced as a whole, so a killed process leaves
-        the last complete one, which `load` reads. Continue from it with `warm_start`.
+        Model file to which the network is written after each epoch that improves `monitor`, or
+        after each epoch if nothing is held out: only the LSTM (of an ensemble, the first one),
+        without `features`, `refit` and `calibrate`. The file is replaced as a whole, so a killed
+        process leaves the last complete one, which `load` reads. Continue from it with
+        `warm_start`.
     callbacks : list, optional
         Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
         `sensorseq.training.Callback`.
     verbose : int, default=0
-        1 shows progress on stderr; 2 writes a line for every epoch if there is no terminal.
+        1 shows progress on stderr; 2 writes a line for every epoch unless stderr is a terminal.
     random_state : int, RandomState or None, default=None
         Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
         the same result on one machine; with the native engine (see `engine_`) also with any number
-        of threads, but for the last digits of what `features` add, which LAPACK and scikit-learn
-        compute.
+        of threads, except for the last digits of the contribution of `features`, which LAPACK and
+        scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
-        What joins the LSTM: a linear layer on random convolutions (``"rocket"``, see
-        `sensorseq.features.RandomConvolutions`), one on kernels that compete (``"hydra"``, see
-        `sensorseq.features.CompetingKernels`), one on steps of summary statistics (``"summary"``,
-        see `sensorseq.features.SummarySteps`), one on what a function ``(windows, lengths) -> array
-        of shape (n, f)`` makes of scaled windows; or gradient boosting on summary statistics
-        (``"boosting"``, see `sensorseq.features.SummaryFeatures`). Linear layers come from ridge
-        regression, in closed form. All are joined to the LSTM by factors with the lowest log-loss
-        on windows left out, in whole groups. ``"auto"`` tries the four that have a name and keeps
-        those that lower it, as it does the LSTM; `features_` says which and why. With `refit`, or
-        nothing held out, windows are left out in three folds, which trains the network two or three
-        more times; otherwise the validation part serves. None is the LSTM alone. Streamed windows
-        have none with ``"auto"``.
+        Models on features, whose logits are added to those of the LSTM. Linear layers, fitted by
+        ridge regression in closed form, use random convolutions (``"rocket"``, see
+        `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
+        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
+        (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
+        ``(windows, lengths) -> array of shape (n, f)`` of scaled windows. Gradient boosting uses
+        summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The factors
+        of the sum minimize the log-loss on windows left out in whole groups. ``"auto"`` tries the
+        four named models and keeps those that lower this log-loss; it may also leave out the LSTM.
+        `features_` has the choice and the reasons. With `refit`, or with nothing held out, windows
+        are left out in three folds, for which the network is trained two or three more times;
+        otherwise the validation part is used. None uses the LSTM alone. For windows that stay in
+        their file, features are fitted to a sample of them, and there are none with ``"auto"`` if
+        nothing is held out.
     refit : "auto", "all" or None, default="auto"
-        How the model learns from the held-out windows too, when the curve, the report and the
-        probabilities are known. ``"auto"``, for up to 20,000 windows and unless `warm_start` is on:
-        the networks of the three folds are kept, which together have learned from all windows;
-        prediction takes the mean of their probabilities. Where there are no such folds, and with
-        ``"all"``, one network is trained on all windows for as many steps. None keeps the network
+        How the model also learns from the held-out windows, once the curve, the report and the
+        probabilities have been computed. ``"auto"``, for up to 20,000 windows and without
+        `warm_start`, keeps the networks of the three folds, which together have been trained on all
+        windows; prediction averages their probabilities. Without such folds, and with ``"all"``,
+        one network is trained on all windows for the same number of steps. None keeps the network
         of the training part. `X_val` is never trained on.
     patch : "auto", int or None, default="auto"
-        Samples of a frame. The network reads a window in frames that overlap by half, and of each
-        frame and channel the mean, the variance, the minimum, the maximum and the power in up to
-        six bands of the spectrum. Long windows are then faster, and mostly classified better.
-        ``"auto"`` takes a twentieth of a window, and at least 8 samples; of windows with fewer than
-        28 samples each is a step. None gives the network every sample. `features` are computed from
+        Samples per frame. The network reads a window in frames that overlap by half, and for each
+        frame and channel gets the mean, the variance, the minimum, the maximum and the power in up
+        to six bands of the spectrum. Long windows are then faster and usually classified better.
+        ``"auto"`` uses a twentieth of a window, but at least 8 samples, and no frames for windows
+        of fewer than 28 samples. None gives the network every sample. `features` are computed from
         samples in any case.
     missing : {"error", "expected", "outside"}, default="error"
-        What to do with NaN. error: refuse it. expected: draw a straight line between the numbers
-        around it, and replace a channel without a number by its mean in training; `fit` needs
-        numbers in all channels. outside: in prediction, also take channels for missing that
-        `outside` calls constant or finds with values or a spread out of range. Set it before `fit`.
+        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly, and
+        replaces a channel without a number by its mean in training; `fit` needs numbers in all
+        channels. ``"outside"`` does the same, and in prediction also treats a channel as missing if
+        `outside` reports it as constant, or its values or spread as out of range. Set it before
+        `fit`.
 
     Attributes
     ----------
@@ -303,35 +311,37 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     best_epoch_, best_score_ : int and float
         The epoch whose weights are kept, counted from 1, and its monitored value.
     history_, histories_ : History and list of History
-        One row per epoch. In an ensemble `history_` and the other values of a run are those of the
-        first member, and `histories_` has one history for each.
+        One row per epoch. In an ensemble, `history_` and the other values of a run belong to the
+        first member, and `histories_` has one history for each member.
     fluctuation_ : FluctuationReport
-        Whether the curve fluctuates, why not, or how much. Its thresholds for a loss assume
-        cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
+        Whether and how much the curve fluctuates, and the reasons for this verdict. Its thresholds
+        for a loss assume cross-entropy in nats; any other `loss` is only checked for values that
+        are not finite.
     features_ : FeatureChoice
-        The features that the linear layer uses, the log-loss and accuracy of each kind alone and
-        of all together on windows left out, and why they were chosen. Print it to read it.
+        The chosen features, the reasons, and the log-loss and accuracy of each kind alone and of
+        all together on windows left out. Print it to read it.
     refitted_ : bool
-        Whether the model learned from the held-out windows too, see `refit`.
+        Whether the model also learned from the held-out windows, see `refit`.
     patch_ : Patch or None
-        How samples become the inputs of the networks, see `patch`; None if each is a step.
+        How samples become the inputs of the networks, see `patch`; None if each sample is a step.
     scaler_ : Scaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
-        The network, in evaluation mode, of several the first one; and those of all members of an
-        ensemble, or of all folds. Its inputs are scaled windows as `patch_` makes steps of them:
-        ``patch_.apply(windows, lengths)``. Without features its outputs are the logits before
-        division by `temperature_`.
+        The first network, and the networks of all members of an ensemble or of all folds, in
+        evaluation mode. Their inputs are scaled windows, divided into frames if there is a
+        `patch_`: ``patch_.apply(windows, lengths)``. Without features their outputs are the logits
+        before division by `temperature_`.
     temperature_ : float
-        The logits are divided by it; 1 unless ``calibrate=True``.
+        Divisor of the logits; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention` with the figures it is based on. Windows whose highest
         probability is below the threshold get no label.
     adaptation_ : Adaptation or None
-        What `adapt` changed, and from which model; None if this is not an adapted copy.
+        The changes that `adapt` made, and the model it started from; None if this is not an adapted
+        copy.
     preparation_ : dict or None
         How the windows were prepared and which recordings were used for training, if X was a
-        WindowSet or a prepared file; see `sensorseq.training.preparation`.
+        WindowSet or a prepared file; see `sensorseq.training.prepared_windows`.
     engine_ : EngineChoice
         The engine that was used, and why.
 
@@ -346,10 +356,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     epoch, `DivergedError` is raised, whose `fluctuation` is the report. A fit that raises leaves
     the estimator as it was, unless a callback raised after an epoch.
 
-    Ctrl-C after the first epoch ends the training, not the program: the weights of the last whole
-    epoch, with early stopping of the best, are kept and a warning is issued. A search or
-    cross-validation continues with its next fit; a second Ctrl-C within two seconds ends it too.
-    Members of an ensemble that had not started are dropped.
+    Ctrl-C after the first epoch ends the training, not the program: the weights of the last
+    complete epoch (with early stopping, of the best epoch) are kept and a warning is issued. A
+    search or cross-validation continues with its next fit; a second Ctrl-C within two seconds ends
+    it, too. Members of an ensemble that have not started are dropped.
 
     Examples
     --------
@@ -466,14 +476,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
-            Windows; (n, t) means one channel, and a path means a prepared file. The list may have
-            DataFrames: text names of the columns of the first are the channels, and all others,
-            also in predictions, are read by name in their order. If a WindowSet or a file has a
-            split, ``"train"`` is used for training, ``"validation"`` for validation, and ``"test"``
-            is not used. A WindowSet holds unscaled, unbalanced windows whatever the pipeline's
-            settings; the `scale` and `sampler` of this estimator apply to them. A prepared file
-            contains its scaler, used if it matches `scale`, and the indices of its balanced
-            training windows. Several sensors are for `SensorFusionClassifier`.
+            Windows; (n, t) means one channel, and a path means a prepared file. The list may
+            contain DataFrames: if the columns of the first one have text names, these are the
+            channels, and columns of the others, also in predictions, are read by name. If a
+            WindowSet or a file has a split, ``"train"`` is used for training, ``"validation"`` for
+            validation, and ``"test"`` is not used. The windows of a WindowSet are neither scaled
+            nor balanced, whatever the pipeline's settings; the `scale` and `sampler` of this
+            estimator apply to them. A prepared file contains its scaler, used if it matches
+            `scale`, and the indices of its balanced training windows. For windows of several
+            sensors use `SensorFusionClassifier`.
         y : array of shape (n,) or (n, k), optional
             Labels, or exactly one-hot columns. Not needed if a WindowSet has labels; a file
             contains its own.
@@ -492,15 +503,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the data cannot be used; the message names the first window, step and channel. Also
-            if rows of (n, t) seem to be samples of several channels, each with the label of its
-            recording.
+            If the data cannot be used; the message names the first window, step and channel at
+            fault. Also if the rows of (n, t) seem to be samples of several channels, each with the
+            label of its recording.
         SplitError
             If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError
             If an argument has an invalid value, or leaves nothing to validate on.
         OutputError
-            If `checkpoint` names a file that cannot be written.
+            If the file `checkpoint` cannot be written.
         DivergedError
             If the loss is not finite in the first epoch.
         OutOfMemoryError
@@ -513,10 +524,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             groups and each window continues the one before it.
         UserWarning
             If a label probably marks windows without a label, as -1 does in scikit-learn, if
-            windows are not padded behind their `lengths`, or if few steps of many channels may be
-            channel-first.
+            windows are not padded behind their `lengths`, or if an array of few steps and many
+            channels may be channel-first.
         """
-        given = {
+        options = {
             "sample_weight": sample_weight,
             "groups": groups,
             "lengths": lengths,
@@ -525,15 +536,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
-        self._fit(X, y, given)
+        self._fit(X, y, options)
         return self
 
-    def _fit(self, X: Any, y: Any, given: Mapping[str, Any]) -> Trained:
-        """Fit, and return all that was learned."""
+    def _fit(self, X: Any, y: Any, options: Mapping[str, Any]) -> Trained:
+        """Fit, and return the trained model with its histories."""
         started = time.perf_counter()
         with within_memory(_SMALLER), show_progress(self.verbose) as progress:
             arguments = check_arguments(self.get_params(deep=False), self._earlier())
-            data = read_windows(arguments, X, y, **given)
+            data = read_windows(arguments, X, y, **options)
             data = hold_out(arguments, data)
             scaled = scale_windows(arguments, data)
             trained = train_model(arguments, scaled, progress)
@@ -562,24 +573,24 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self._held_out, self.adaptation_ = trained.held_out, None
 
     def _set_model(self, model: TrainedModel) -> None:
-        """Store a model, and what scikit-learn asks of it."""
+        """Store a model, and the attributes that scikit-learn expects."""
         self.model_ = model
         self.n_features_in_ = model.flat_timesteps or model.n_channels
         self.__dict__.pop("feature_names_in_", None)
         if model.feature_names is not None:
             self.feature_names_in_ = np.array(model.feature_names, dtype=object)
 
-    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> list[TrainingJob]:
+    def _prepare_fit(self, X: Any, y: Any = None, **options: Any) -> list[TrainingJob]:
         """Do everything that `fit` does before training."""
         arguments = check_arguments(self.get_params(deep=False), self._earlier())
-        scaled = read_and_scale(arguments, X, y, **given)
+        scaled = read_and_scale(arguments, X, y, **options)
         jobs = make_jobs(arguments, scaled)
         if arguments.earlier is None:  # raises for invalid combinations
             plan_refit(arguments.parameters, scaled, jobs, arguments.entropy)
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Tell a bug from a hard problem with short trainings whose outcome is known in advance.
+        """Distinguish a bug from a hard problem by short trainings with predictable outcomes.
 
         The estimator need not be fitted and is not changed. Print the result to read it; see
         `sensorseq.doctor.check_training`.
@@ -631,7 +642,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def module_(self) -> LSTMLinear:
-        """The network, of several the first one."""
+        """The network; of several, the first one."""
         return self.modules_[0]
 
     @property
@@ -646,7 +657,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report; its first use compares the network with what the data allow."""
+        """The report; its first use compares the network with other models of the same windows."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -658,7 +669,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # Predictions
 
     def _open(self, X: Any, name: str = "X") -> Any:
-        """Open a prepared file, and check a table by its names; anything else is returned."""
+        """Open a prepared file, or check the column names of a table; return other X as it is."""
         check_is_fitted(self)
         X = open_windows(X, self.scale, name)
         if not is_table(X):
@@ -674,8 +685,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X : as in `fit`
             Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
-            those of DataFrames, or the channels of a WindowSet or file.
+            predicted, in their order. Columns of DataFrames may be in any order if `fit` had names,
+            from DataFrames or from the channels of a WindowSet or file.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
         """
@@ -710,7 +721,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         logits = self.model_.logits(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
-    # scikit-learn's `score` takes neither lengths nor a WindowSet
+    # scikit-learn's `score` accepts neither lengths nor a WindowSet
     def score(
         self,
         X: Any,
@@ -742,7 +753,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X, lengths : as in `predict`
         threshold : float, optional
-            Lowest probability to answer with. By default the one chosen by `fit_abstention`.
+            Lowest probability of an answer; by default the one chosen by `fit_abstention`.
 
         Returns
         -------
@@ -773,7 +784,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         This is the lowest threshold for which the windows show that at most `error_rate` of the
         answers are wrong, treating whole groups as the samples; see
-        `sensorseq.training.probabilities.choose_threshold`. With probability `confidence` the bound
+        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence` the bound
         holds on new recordings of the same kind. It does not cover other recordings, such as a new
         surface or robot. `save` also stores the result, `abstention_` and `abstain_threshold_`.
 
@@ -820,12 +831,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> DecisionStream:
-        """Return a stream that classifies samples as they arrive, prepared like in training.
+        """Return a stream that classifies samples as they arrive, prepared as in training.
 
-        Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
+        Its decisions equal those of `sensorseq predict` on the whole recording, bit for bit, if the
         samples are complete and evenly spaced at `sample_rate_hz`. The sensor's clock may drift
-        and its stamps jitter by less than half a period. Missing samples are bridged by a straight
-        line, up to `max_gap_s`; after a longer gap windows start again.
+        and its stamps jitter by less than half a period. Missing samples are interpolated linearly,
+        up to `max_gap_s`; after a longer gap new windows begin.
 
         Parameters
         ----------
@@ -835,13 +846,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Longest gap to bridge; by default as in training: ten periods, unless set there.
         max_delay_s : float, default=0
             How long to wait for samples that arrive out of order, by their stamps. All decisions
-            come later by this time. Samples that are later still are ignored and counted.
+            are delayed by this time. Samples that arrive even later are ignored and counted.
         smooth : {"none", "filter", "lag"}, default="none"
-            filter: a decision also rests on the windows before. lag: it waits for the next `lag`
-            windows, too; `latency_s` of the stream says how long, and its classes are those of
-            `timeline` with the same lag, bit for bit. Across a gap the class may have changed.
+            ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` also waits for the
+            next `lag` windows, by `latency_s` of the stream, and gives the classes of `timeline`
+            with the same lag, bit for bit. Across a gap the class may have changed.
         lag : int, default=3
-            Windows to wait for, for ``"lag"``.
+            Windows to wait for with ``smooth="lag"``.
         mean_dwell_s, transitions
             As in `timeline`.
 
@@ -853,7 +864,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the model does not know how its windows were prepared, or its preparation needs
+            If the model has no record of how its windows were prepared, or the preparation needs
             whole recordings.
         """
         check_is_fitted(self)
@@ -882,32 +893,35 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Timeline:
         """Return the class over time: segments of one class instead of single windows.
 
-        A robot stays in a class for a while, so the windows before and after a window also say
-        something about it. A hidden Markov model over the windows of each recording uses them.
+        A robot stays in a class for a while, so the windows before and after a window are evidence
+        for its class, too. A hidden Markov model over the windows of each recording uses them.
 
         Parameters
         ----------
         X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
-            Recordings are cut into windows as those of the training were.
+            Recordings are cut into windows as in training.
         recording_id : array of shape (n_windows,), optional
-            The recording of each window; by default that of the WindowSet, or one for all.
+            The recording of each window. A WindowSet has its own; an array is one recording by
+            default.
         start_s : array of shape (n_windows,), optional
             Start of each window in seconds; a WindowSet has its own.
         lengths : as in `predict`
         window_s : float, optional
             Length of the windows in seconds, if X is an array. By default the hop between them.
         smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-            Which windows count: none but itself; those before; those and `lag` later ones; all
-            (viterbi: for the likeliest sequence, marginals: for each window by itself).
+            Windows that determine the class of a window: the window itself (none), also the earlier
+            ones (filter), also `lag` later ones (lag), or all, for the likeliest sequence (viterbi)
+            or the likeliest class of each window (marginals).
         lag : int, default=3
-            Windows to wait for, for ``"lag"``.
+            Number of later windows for ``smooth="lag"``.
         mean_dwell_s : float or array of shape (n_classes,), optional
-            How long a class lasts on average. By default as in the training recordings, where some
-            have several classes; otherwise 60 s, or 5 windows if that is longer. A value that is
-            wrong by a factor of 4 changes little.
+            How long a class lasts on average. By default as in the training recordings if some of
+            them have several classes; otherwise 60 s, or 5 windows if that is longer. A value that
+            is wrong by a factor of 4 changes little.
         transitions : array of shape (n_classes, n_classes), optional
-            How often each class (row) is followed by each other (column); 0 where it cannot be. By
-            default as in the training recordings, too; otherwise all equally often.
+            How often each class (row) is followed by each other class (column); 0 if never. By
+            default as in the training recordings if some of them have several classes; otherwise
+            all are equally frequent.
 
         Returns
         -------
@@ -917,7 +931,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the times of the windows are not known.
+            If the times of the windows are unknown.
         ArgumentError
             If a dwell time is shorter than a window, or `transitions` have another shape.
 
@@ -954,9 +968,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         recording_id : array of shape (n_windows,), optional
             The recording of each window. A WindowSet has its own.
         how : {"mean", "vote"}, default="mean"
-            ``"mean"`` takes the class with the highest mean probability, where uncertain windows
-            count less. ``"vote"`` takes the majority vote of the windows, which a few confident
-            errors cannot change; a tie goes to the higher mean probability.
+            ``"mean"`` returns the class with the highest mean probability, in which uncertain
+            windows count less. ``"vote"`` returns the majority vote of the windows, which a few
+            confident errors cannot change; a tie goes to the higher mean probability.
 
         Returns
         -------
@@ -967,7 +981,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self.model_.predict_recordings(X, recording_id, lengths, how=how)
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike any that the model was trained on, such as those in another unit.
+        """Find windows unlike any that the model was trained on, such as windows in another unit.
 
         Parameters
         ----------
@@ -981,15 +995,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the model was imported, so that it has no ranges.
+            If the model has no ranges because it was imported.
 
         Notes
         -----
         `fit` keeps the extremes of its windows, without the test part; `adapt` and a warm start
-        widen them. A window is outside if it exceeds the values by half of their range; the
-        standard deviation by a factor of 10, or relative to other channels of 3; or the share of
-        one of eight bands of the spectrum by a factor of 10. docs/validation.md states what this
-        finds, and what it does not.
+        widen them. A window is outside if it exceeds the values by half of their range, the
+        standard deviation by a factor of 10 (relative to the other channels, by a factor of 3), or
+        the share of one of eight bands of the spectrum by a factor of 10. docs/validation.md
+        lists faults that this finds, and faults that it misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -999,8 +1013,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         """Return rows and class probabilities of held-out windows, from before any refit.
 
-        The rows are places in the validation part. None if there was no refit, the estimator was
-        loaded from a file, or the validation part had another number of windows.
+        The rows are positions in the validation part. The result is None if there was no refit, the
+        estimator was loaded from a file, or the validation part had another number of windows.
 
         Parameters
         ----------
@@ -1020,9 +1034,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return cross-validated class probabilities of training windows, and their rows.
 
         Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features; only the few weights of the sum were fitted on the same windows. The rows
-        refer to X as given to `fit`, at most 6,000, see `features`. None if the fit weighted no
-        features, used `X_val`, or the estimator was loaded from a file.
+        the features; only the few factors of the sum were fitted on the same windows. The rows, at
+        most 6,000, are positions in the X given to `fit`, see `features`. The result is None if the
+        fit weighted no features or used `X_val`, or if the estimator was loaded from a file.
         """
         return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
 
@@ -1040,9 +1054,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
         line from zeros: the mean of each channel in training for ``scale="standard"``, or, with
         `patch`, the mean of each of a frame's statistics, which count equally for all its samples.
-        Their sum is the difference of that logarithm between the two. ``"occlusion"`` replaces one
-        region of one channel by zero after scaling, and takes what the logarithm loses; it works
-        with features and trees, and its sum means nothing.
+        Their sum is the difference of that logarithm between the two ends of the line.
+        ``"occlusion"`` sets one region of one channel to zero after scaling and measures the
+        decrease of the logarithm; it works with features and trees, but its sum has no meaning.
 
         Parameters
         ----------
@@ -1050,7 +1064,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         label : label or array of shape (n_windows,), optional
             Class to explain; the predicted one by default.
         method : {"auto", "gradients", "occlusion"}, default="auto"
-            auto: gradients for the network alone, occlusion where features are used.
+            ``"auto"`` uses gradients for the network alone, and occlusion if there are features.
         n_regions : int, default=10
             Equal stretches of time.
 
@@ -1062,9 +1076,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         ArgumentError
-            If an argument is not known, or gradients are asked of a model with features.
+            If an argument is invalid, or gradients are requested for a model with features.
         InputError
-            If the windows cannot be used, or are a file larger than memory.
+            If the windows cannot be used, or X is a file larger than memory.
 
         References
         ----------
@@ -1084,7 +1098,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def _in_memory(self, X: Any, lengths: ArrayLike | None) -> Windows:
-        """Read windows that `explain` can hold in memory."""
+        """Read windows into memory for `explain`."""
         X = self._open(X)
         windows = self.model_.read(X, lengths)
         if windows.are_stored and windows.X.nbytes > buffer_bytes():
@@ -1102,13 +1116,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Return a copy adapted to another robot, from a few labeled windows of it.
+        """Return a copy adapted to another robot with a few labeled windows of it.
 
-        The scaling moves toward that of the new windows if that lowers their log-loss by 0.5 nats.
-        The linear layer, on the features or else on the LSTM's states, is fitted to them with an L2
-        penalty toward the old weights, if that lowers the log-loss of whole groups left out. To
-        check this, each class needs two groups; without groups, two windows. Both times the
-        log-loss has to fall by a standard error over classes; otherwise all stays as it was.
+        The scaling moves toward the scaling of the new windows if that lowers their log-loss by 0.5
+        nats. The linear layer, on the features or else on the LSTM's states, is fitted to them with
+        an L2 penalty toward the old weights, if that lowers the log-loss of groups left out; this
+        check needs two groups of each class, or two windows if there are no groups. Either change
+        must also lower the log-loss by more than its standard error over the classes; otherwise it
+        is not made.
 
         Parameters
         ----------
@@ -1143,7 +1158,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Plot the curves of the last fit with matplotlib, the kept epoch and sampling error.
+        """Plot the curves of the last fit, the kept epoch and the sampling error with matplotlib.
 
         Parameters
         ----------
@@ -1184,8 +1199,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         write_model(path, *self._stored())
 
     def _stored(self) -> Contents:
-        """Return the contents of a model file."""
-        arrays, description = describe(
+        """Return the contents of this estimator's model file."""
+        arrays, description = model_contents(
             self.model_,
             self.get_params(deep=False),
             self.histories_,
@@ -1214,7 +1229,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ModelFileError
             If the file is truncated, damaged, from another program or from a newer version.
         """
-        loaded: Self = load_file(path, device, one=cls._restored)
+        loaded: Self = load_file(path, device, single=cls._restored)
         return loaded
 
     @classmethod
@@ -1284,7 +1299,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lstm : torch.nn.LSTM
             With biases and without projection.
         linear : torch.nn.Linear
-            Gives the logits. A single logit is that of the second class against the first.
+            Computes the logits. A single logit is for the second class against the first.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
             The pooling between the two.
         classes : array-like of shape (n_classes,), optional
@@ -1307,8 +1322,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a fitted estimator with the weights of a Keras model.
 
-        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
-        layer that is of another kind or computes something else.
+        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names any
+        layer of an unsupported kind or configuration.
 
         Parameters
         ----------
@@ -1354,9 +1369,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> None:
         """Write an ONNX model that computes `predict_proba`.
 
-        The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
-        networks, `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or
-        later. Windows have to be prepared as in training; see `steps`. Metadata say how, and have
+        The graph accepts windows as given to `fit`, and contains cropping, scaling, all networks,
+        `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or later.
+        Windows must be prepared as in training; see `steps`. The metadata contain the preparation,
         classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
         ``onnx``.
 
@@ -1366,15 +1381,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
             Number of steps of every window, which lets onnxruntime prepare more in advance. By
-            default the graph takes windows of any number of steps.
+            default the graph accepts windows of any number of steps.
         lengths : bool, optional
             Whether the graph has the input ``lengths`` (n,), int64, the valid steps of each window,
-            1 to t. By default it has it if windows of the fit differed in length.
+            1 to t. By default it has this input if the windows of the fit differed in length.
         steps : bool, default=False
-            Let the graph take windows of samples before the steps of the preparation, at the
-            model's rate, and contain these steps. Products, power, differences of channels, signed
-            channels and magnitudes can be exported. Steps that depend on earlier samples, such as
-            filters, are refused by name.
+            Include the steps of the preparation, so that the graph accepts windows of samples
+            before these steps, at the model's rate. Products, power, differences of channels,
+            signed channels and magnitudes can be exported. An error names any step that depends on
+            earlier samples, such as a filter.
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
             output, ``probabilities`` (n, n_classes), is float32.
@@ -1382,8 +1397,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the model has something that the graph cannot compute: ``normalize="recording"``,
-            ``scale="quantile"``, a function of your own as `features`.
+            If the graph cannot compute part of the model: ``normalize="recording"``,
+            ``scale="quantile"``, or your own function as `features`.
         EnvironmentProblemError
             If the library onnx is missing.
         """
@@ -1411,18 +1426,18 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         ``sensorseq_push(&state, sample, probabilities)`` takes one raw sample and returns 1 when a
         window is complete. Resampling, causal steps, scaling, networks, features and
-        `temperature_` are inside. The probabilities of a window are those of `predict_proba` within
-        1e-5 for float32 weights.
+        `temperature_` are included. With float32 weights, the probabilities of a window equal those
+        of `predict_proba` within 1e-5.
 
         Parameters
         ----------
         folder : str or path
             Where ``sensorseq_model.h`` and ``sensorseq_model.c`` are written; made if missing.
         n_timesteps : int, optional
-            Samples of a window. Those of training by default; needed after `from_torch`.
+            Samples of a window; by default as in training, required after `from_torch`.
         hop : int, optional
-            Samples from the start of a window to that of the next, at the rate of the windows. By
-            default that of the preparation; without one, windows do not overlap.
+            Samples from the start of a window to the start of the next, at the rate of the windows.
+            By default as in the preparation; without a preparation, windows do not overlap.
         sample_rate_hz : float, optional
             Rate of the samples pushed, in Hz, if the C code is to resample them. By default they
             already have the rate to which training resampled.
@@ -1433,14 +1448,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Type of the weights. int8 has one scale for each row and a quarter of the size;
             activations stay float32.
         check : WindowSet or path of a prepared file, optional
-            Labelled windows to compute the accuracy with these weights, which the header then
-            states: their validation part, or all without a split.
+            Labelled windows for the accuracy with these weights, which is written into the header:
+            their validation part, or all windows if there is no split.
         prefix : str, default="sensorseq"
             First part of all names in C and of the file names.
         smooth : {"none", "filter", "lag"}, default="none"
-            Also write ``sensorseq_smooth(&smoother, probabilities, smoothed)``, which smooths over
-            time what ``sensorseq_push`` gives, as `stream` does, within 1e-5. Its state takes
-            ``8 * (lag + 1)`` bytes for each class.
+            Also write ``sensorseq_smooth(&smoother, probabilities, smoothed)``, which smooths the
+            probabilities from ``sensorseq_push`` over time as `stream` does, within 1e-5. Its state
+            needs ``8 * (lag + 1)`` bytes for each class.
         lag, mean_dwell_s, transitions
             As in `stream`.
 
@@ -1452,8 +1467,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If part of the model cannot be written in C: a function of your own as features,
-            ``normalize="recording"``, a step with ``phase="zero"``.
+            If part of the model cannot be written in C: your own function as features,
+            ``normalize="recording"``, or a step with ``phase="zero"``.
         ArgumentError
             If an argument does not fit the model.
         """
@@ -1474,7 +1489,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # scikit-learn
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments; of a fitted estimator, only `device` has an effect before the next `fit`.
+        """Set arguments; after `fit`, only `device` has an effect before the next `fit`.
 
         Parameters
         ----------
@@ -1515,8 +1530,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(state)
         if {"module_", "plain_module_"} & set(state):
             raise InputError(
-                "this pickle is from a version that cannot be read any more. Load it there, and"
-                " write the model with `save`, whose files all versions read."
+                "this pickle was written by a version that is no longer supported. Load it with"
+                " that version and write the model with `save`; all versions read such files."
             )
         if "model_" in state:
             report, facts = state["_judged"]

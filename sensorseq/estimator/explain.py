@@ -15,16 +15,16 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
-from sensorseq.training.inference import modules_of
-from sensorseq.training.patches import apply_patch
+from sensorseq.training.evaluation import modules_of
+from sensorseq.training.window_format import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
-# intervals of the path from zeros to a window, and gradients in each: 32 on a smooth path
+# Intervals of the path from zeros to a window, and gradients in each: 32 in all on a smooth path.
 _INTERVALS, _NODES = 8, 4
 # Tolerated difference, in nats, between integrated gradients and the true change in one interval.
 _EXACT = 1e-3 / _INTERVALS
 _NARROWEST = 1e-5  # shorter intervals are not halved again
-_WINDOWS = 256  # windows differentiated at a time
+_WINDOWS = 256  # number of windows differentiated at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +34,13 @@ class Explanation:
     Attributes
     ----------
     label : ndarray of shape (n,)
-        The class that is explained.
+        The explained class of each window.
     probability : ndarray of shape (n,)
-        Its probability.
+        The probability of that class.
     contributions : ndarray of shape (n, R, C)
         How much a channel in a region raises the logarithm of that probability, in nats.
     edges : ndarray of shape (R + 1,)
-        First timestep of each region, and the end of the last.
+        First timestep of each region, and the end of the last region.
     method : str
         ``"gradients"`` or ``"occlusion"``.
     """
@@ -84,20 +84,21 @@ class Explanation:
 
 @dataclass(frozen=True)
 class SensorPart:
-    """The model of one sensor within that of several, whose other sensors stay as they are.
+    """The model of one of several sensors, with the contribution of the others as a constant.
 
-    The logits are those of `model` times `weight` (n,), plus the `rest` (n, K).
+    The logits of the sensors together are the logits of `model` times `weight` (n,), plus
+    `other_sensors` (n, K).
     """
 
     model: TrainedModel
     weight: NDArray[np.float64]
-    rest: NDArray[np.float64]
+    other_sensors: NDArray[np.float64]
     patch: Patch | None = None
     head: bool = True  # has no gradient
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return the logits of all sensors, of all windows at once."""
-        return self.weight[:, None] * self.model.outputs(X, lengths) + self.rest
+        """Return the logits of the sensors together, for windows X of this sensor."""
+        return self.weight[:, None] * self.model.outputs(X, lengths) + self.other_sensors
 
 
 def explain(
@@ -132,21 +133,21 @@ def explain(
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else target_of(classes, label, len(whole))
     if method == "gradients":
-        patch, own = model.patch, None if valid is None else torch.from_numpy(valid)
-        steps = apply_patch(patch, torch.from_numpy(scaled), own)
+        patch, lengths = model.patch, None if valid is None else torch.from_numpy(valid)
+        steps = apply_patch(patch, torch.from_numpy(scaled), lengths)
         assert isinstance(model, TrainedModel)
         network = Differentiable(modules_of(model), temperature)
-        found = integrated_gradients(network, *steps, target)
+        by_step = integrated_gradients(network, *steps, target)
         if patch is not None:
-            found = patch.by_sample(found, valid, scaled.shape[1])
-        contributions = np.add.reduceat(found, edges[:-1], axis=1)
+            by_step = patch.by_sample(by_step, valid, scaled.shape[1])
+        contributions = np.add.reduceat(by_step, edges[:-1], axis=1)
     else:
         contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
     return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges, method)
 
 
 class Differentiable(NamedTuple):
-    """The networks of an ensemble without features, as torch differentiates them."""
+    """The networks of an ensemble without features, in a form that torch can differentiate."""
 
     modules: Sequence[LSTMLinear]
     temperature: float
@@ -158,7 +159,7 @@ class Differentiable(NamedTuple):
         members = [module(*moved).double() for module in self.modules]
         outputs = members[0]
         if len(members) > 1:
-            logs = torch.stack([torch.log_softmax(one, 1) for one in members])
+            logs = torch.stack([torch.log_softmax(logits, 1) for logits in members])
             outputs = torch.logsumexp(logs, 0)
         return torch.log_softmax(outputs / self.temperature, 1).to(x.device)
 
@@ -170,7 +171,7 @@ def integrated_gradients(
     target: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Return the contribution of each step's inputs (n, n_steps, n_inputs); see `explain`."""
-    found = np.zeros(tuple(scaled.shape))
+    contributions = np.zeros(tuple(scaled.shape))
     rows = np.repeat(np.arange(len(scaled)), _INTERVALS)
     starts = np.tile(np.arange(_INTERVALS) / _INTERVALS, len(scaled))
     width = 1 / _INTERVALS
@@ -181,11 +182,11 @@ def integrated_gradients(
             parts, change = _integrate(model, scaled, valid, target, some, begin, width)
             off = np.abs(parts.sum(axis=(1, 2)) - change)
             good = is_done[at : at + _WINDOWS] = (off < _EXACT) | (width < _NARROWEST)
-            np.add.at(found, some[good], parts[good])
-        width /= 2  # an interval in which the network switches is halved
+            np.add.at(contributions, some[good], parts[good])
+        width /= 2  # an interval in which the gradient changes too much is halved
         starts = np.concatenate([starts[~is_done], starts[~is_done] + width])
         rows = np.tile(rows[~is_done], 2)
-    return found
+    return contributions
 
 
 def _integrate(
@@ -199,14 +200,14 @@ def _integrate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Integrate gradients over one interval for each row; also return the true change."""
     x = scaled[rows]
-    own = None if valid is None else valid[rows]
-    wanted = torch.from_numpy(target[rows])
+    lengths = None if valid is None else valid[rows]
+    class_index = torch.from_numpy(target[rows])
 
     def value(places: NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor]:
         point = x * torch.from_numpy(places).to(x.dtype)[:, None, None]
         point.requires_grad_(True)
-        logs = model.log_probability(point, own)
-        return logs[torch.arange(len(x)), wanted], point
+        logs = model.log_probability(point, lengths)
+        return logs[torch.arange(len(x)), class_index], point
 
     total = torch.zeros_like(x, dtype=torch.float64)
     for node, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
@@ -235,14 +236,14 @@ def _occlude(
 
 
 def target_of(classes: NDArray[Any], label: ArrayLike, n: int) -> NDArray[np.int64]:
-    """Return the class index to explain of each of `n` windows."""
+    """Return the index of the class to explain for each of `n` windows."""
     labels = np.asarray(label)
-    wanted = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
-    known = classes.tolist()
-    strange = [name for name in wanted.tolist() if name not in known]
-    if wanted.shape != (n,) or strange:
+    labels = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
+    names = classes.tolist()
+    unknown = [name for name in labels.tolist() if name not in names]
+    if labels.shape != (n,) or unknown:
         raise ArgumentError(
-            f"label must be one of the classes ({', '.join(map(str, known))}), for all windows or"
-            f" for each of {n}" + (f"; {strange[0]!r} is none." if strange else ".")
+            f"label must be one of the classes ({', '.join(map(str, names))}), for all windows or"
+            f" for each of {n}" + (f"; {unknown[0]!r} is not a class." if unknown else ".")
         )
-    return np.array([known.index(name) for name in wanted.tolist()], np.int64)
+    return np.array([names.index(name) for name in labels.tolist()], np.int64)

@@ -1,4 +1,4 @@
-"""FeatureHead: the linear layer on features, and the weight of the LSTM's logits."""
+"""Fit a FeatureHead: linear layers and trees on features, and the weight of the LSTM's logits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureC
 
 MANY_WINDOWS = 4_000  # above this, fewer random convolutions, because their products cost n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
-# Most statistics that boosting and steps use, selected as the best ones. On development folds with
-# derived channels, more were slower and no better.
+# The number of best statistics that boosting and steps use. On development folds with derived
+# channels, more statistics were slower and no better.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 # The ridge penalty if folds are cut in time. With one recording of each class, in 12 draws of
 # BorealTC's motors and of the simulated surfaces, this penalty with equal weights classified 43.5
-# and 73.7 % of the other recordings correctly; those chosen on such folds, 39.9 and 72.6 %.
+# and 73.7 % of the other recordings correctly; penalties chosen on such folds, 39.9 and 72.6 %.
 _STRENGTH_IN_TIME = 1e-3
 # smallest weight of the LSTM: it keeps the order of classes if nothing predicts them
 _SMALLEST_WEIGHT = 1e-3
@@ -95,8 +95,8 @@ class HeadData:
         """Return the windows at `rows`; `learn_rows` are adjusted."""
         lengths = None if self.lengths is None else self.lengths[rows]
         learn = np.flatnonzero(np.isin(rows, self.learn_rows))
-        own = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
-        return HeadData(*own, self.n_classes, learn)
+        taken = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
+        return HeadData(*taken, self.n_classes, learn)
 
     def join(self, other: "HeadData") -> "HeadData":
         """Return the windows of both; `learn_rows` stay."""
@@ -104,7 +104,7 @@ class HeadData:
         if self.lengths is not None and other.lengths is not None:
             lengths = np.concatenate([self.lengths, other.lengths])
         X, class_index, weight = (
-            np.concatenate([getattr(one, name) for one in (self, other)])
+            np.concatenate([getattr(part, name) for part in (self, other)])
             for name in ("X", "class_index", "weight")
         )
         return HeadData(X, lengths, class_index, weight, self.n_classes, self.learn_rows)
@@ -115,8 +115,8 @@ class FittedFeatures:
     """Fitted kinds of features, with their cross-validated scores.
 
     `scores` are (n, K) for each kind, NaN for a window in no test fold; `rows` are the indices of
-    the n windows among all that were given. Folds cut `in_time` cannot determine weights: then
-    linear layers, if there are any, decide alone with equal weights.
+    the n windows among all windows. Folds cut `in_time` cannot determine weights; then linear
+    layers, if there are any, decide alone with equal weights.
     """
 
     class_index: NDArray[np.int64]
@@ -130,7 +130,7 @@ class FittedFeatures:
     def take(self, places: NDArray[np.int64]) -> "FittedFeatures":
         """Return the same features with the scores of some of the n windows."""
         truth = self.class_index[places], self.weight[places], self.rows[places]
-        scores = [one[places] for one in self.scores]
+        scores = [of_kind[places] for of_kind in self.scores]
         return FittedFeatures(*truth, self.blocks, scores, self.n_folds, self.in_time)
 
     def join(self, lstm_logits: NDArray[np.float64]) -> FeatureHead:
@@ -162,15 +162,15 @@ class FittedFeatures:
 
     def _tested(self, lstm_logits: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which windows have scores from every model."""
-        known = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
-        return np.asarray(np.all(known, axis=0))
+        has_scores = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
+        return np.asarray(np.all(has_scores, axis=0))
 
     def weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the weights of the LSTM and of each kind, and the log-loss of the weighted sum."""
         tested = self._tested(lstm_logits)
         class_index, weight = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
-        are_linear = np.array([False, *(isinstance(one, LinearBlock) for one in self.blocks)])
+        are_linear = np.array([False, *(isinstance(block, LinearBlock) for block in self.blocks)])
         if self.in_time and are_linear.any():
             factor, log_loss = fit_stack(stacked[are_linear].sum(0)[None], class_index, weight)
             return factor * are_linear, log_loss
@@ -178,10 +178,10 @@ class FittedFeatures:
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
         """Score one model alone."""
-        own = np.isfinite(scores).all(axis=1)
-        truth = self.class_index[own], self.weight[own]
-        _, log_loss = fit_stack(scores[None, own], *truth)
-        return Candidate(name, log_loss, _accuracy(scores[own], *truth), factor)
+        tested = np.isfinite(scores).all(axis=1)
+        truth = self.class_index[tested], self.weight[tested]
+        _, log_loss = fit_stack(scores[None, tested], *truth)
+        return Candidate(name, log_loss, _accuracy(scores[tested], *truth), factor)
 
 
 def fit_features(
@@ -192,9 +192,9 @@ def fit_features(
     seed: np.random.SeedSequence,
     in_time: bool,
 ) -> FittedFeatures:
-    """Fit the linear layer on features by ridge regression, on `rows` and for each fold.
+    """Fit models on features, linear layers by ridge regression, on `rows` and for each fold.
 
-    The `folds` are (fit rows, test rows); `in_time` says that they are cut in time.
+    The `folds` are (fit rows, test rows), cut in time if `in_time` is true.
     """
     drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:
@@ -207,7 +207,7 @@ def fit_features(
     def loss(scores: NDArray[np.float64]) -> float:
         return fit_stack(scores[None, tested], class_index, weight)[1]
 
-    found: list[Block] = []
+    blocks: list[Block] = []
     scores = []
     strengths = (_STRENGTH_IN_TIME,) if in_time else STRENGTHS
     for number, kind in enumerate(_as_list(features)):
@@ -216,10 +216,10 @@ def fit_features(
         else:
             name = kind if isinstance(kind, str) else f"function_{number}"
             block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss, strengths)
-        found.append(block)
+        blocks.append(block)
         scores.append(out_of_fold)
     truth = data.class_index, data.weight
-    return FittedFeatures(*truth, drawn, found, scores, len(folds), in_time)
+    return FittedFeatures(*truth, drawn, blocks, scores, len(folds), in_time)
 
 
 def _fit_linear(
@@ -233,11 +233,11 @@ def _fit_linear(
     strengths: Sequence[float],
 ) -> tuple[Block, NDArray[np.float64]]:
     """Fit ridge regression on features; return it with its cross-validated scores."""
-    how = learn_features(kind, data, seed)
+    features = learn_features(kind, data, seed)
     columns = None
-    if isinstance(how, SummarySteps):
-        how, columns = _choose_steps(how, data, folds, rows)
-    values = describe(how, data.X, data.lengths)
+    if isinstance(features, SummarySteps):
+        features, columns = _choose_steps(features, data, folds, rows)
+    values = describe(features, data.X, data.lengths)
     center, scale = _standard(values[rows], is_plain=kind == "summary")
     target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
     values -= center  # in place, because it may take gigabytes
@@ -245,35 +245,36 @@ def _fit_linear(
     fitted = fit_ridge(values, target, data.weight, folds, rows, loss, columns, strengths)
     weight = scale[:, None] * fitted.weight
     bias = fitted.bias - center @ weight
-    if isinstance(how, SummarySteps) and columns is not None:
-        n_thresholds = how.n_steps - 1
-        how = how.take(columns[-1][::n_thresholds] // n_thresholds)
+    if isinstance(features, SummarySteps) and columns is not None:
+        n_thresholds = features.n_steps - 1
+        features = features.take(columns[-1][::n_thresholds] // n_thresholds)
         weight = weight[columns[-1]]
-    return LinearBlock(name, how, weight.astype(np.float32), bias), fitted.out_of_fold
+    return LinearBlock(name, features, weight.astype(np.float32), bias), fitted.out_of_fold
 
 
 def _choose_steps(
-    how: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
+    steps: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
     """Select statistics for each fit; return the steps of all selected ones and each fit's columns.
 
-    The fits are those of the folds, followed by that of `rows`; each selects on its own windows.
+    There is a fit for each fold, then one on `rows`; each selects statistics on its own windows.
     The columns are None if every fit uses all.
     """
-    n_thresholds = how.n_steps - 1
-    if how.n_features_ <= STEPPED_STATISTICS * n_thresholds:
-        return how, None
+    n_thresholds = steps.n_steps - 1
+    if steps.n_features_ <= STEPPED_STATISTICS * n_thresholds:
+        return steps, None
     statistics = SummaryFeatures().fit(data.X, data.lengths).transform(data.X, data.lengths)
     chosen = [
         important_statistics(
-            statistics[own], data.class_index[own], data.weight[own], STEPPED_STATISTICS
+            statistics[of_fit], data.class_index[of_fit], data.weight[of_fit], STEPPED_STATISTICS
         )
-        for own in (*(fit_rows for fit_rows, _ in folds), rows)
+        for of_fit in (*(fit_rows for fit_rows, _ in folds), rows)
     ]
     of_any = np.unique(np.concatenate(chosen))
-    places = [np.searchsorted(of_any, own) for own in chosen]
-    steps = np.arange(n_thresholds)
-    return how.take(of_any), [np.ravel(own[:, None] * n_thresholds + steps) for own in places]
+    places = [np.searchsorted(of_any, of_fit) for of_fit in chosen]
+    thresholds = np.arange(n_thresholds)
+    columns = [np.ravel(place[:, None] * n_thresholds + thresholds) for place in places]
+    return steps.take(of_any), columns
 
 
 def _fit_trees(
@@ -283,16 +284,17 @@ def _fit_trees(
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
-    def grown(own: NDArray[np.int64]) -> BoostedTrees:
-        values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
+    def grow(fit_rows: NDArray[np.int64]) -> BoostedTrees:
+        values, weight = statistics[fit_rows], data.weight[fit_rows]
+        class_index = data.class_index[fit_rows]
         columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
         return grow_trees(values, columns, class_index, weight)
 
     out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
     for fit_rows, test_rows in folds:
-        own = statistics[test_rows]
-        out_of_fold[test_rows] = log_probabilities(grown(fit_rows), own, data.n_classes)
-    return ProbabilityBlock(BOOSTING, summary, grown(rows), data.n_classes), out_of_fold
+        tested = statistics[test_rows]
+        out_of_fold[test_rows] = log_probabilities(grow(fit_rows), tested, data.n_classes)
+    return ProbabilityBlock(BOOSTING, summary, grow(rows), data.n_classes), out_of_fold
 
 
 def draw_windows(
@@ -307,8 +309,8 @@ def draw_windows(
     order = rng.permutation(len(class_index))
     learned = order[np.isin(order, learn_rows)]
     first = learned[np.unique(class_index[learned], return_index=True)[1]]
-    rest = order[~np.isin(order, first)]
-    return np.sort(np.concatenate([first, rest])[:most])
+    further = order[~np.isin(order, first)]
+    return np.sort(np.concatenate([first, further])[:most])
 
 
 def _thinned(
@@ -316,8 +318,8 @@ def _thinned(
 ) -> tuple[HeadData, list[Fold], NDArray[np.int64]]:
     """Restrict data, folds and rows to the drawn windows."""
 
-    def kept(of: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.flatnonzero(np.isin(drawn, of))
+    def kept(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(np.isin(drawn, rows))
 
     return data.take(drawn), [(kept(fit), kept(test)) for fit, test in folds], kept(rows)
 
@@ -325,19 +327,19 @@ def _thinned(
 def learn_features(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Described:
     """Return features learned from windows that are not held out."""
     if callable(kind):
-        own: Described = kind
-        return own
+        function: Described = kind
+        return function
     rows = data.learn_rows
     lengths = None if data.lengths is None else data.lengths[rows]
     if kind == "summary":
         return SummarySteps().fit(data.X[rows], lengths)
-    own_seed, n_threads = int(seed.generate_state(1)[0]), torch.get_num_threads()
+    random_state, n_threads = int(seed.generate_state(1)[0]), torch.get_num_threads()
     if kind == "hydra":
-        return CompetingKernels(own_seed, n_threads, pad=True).fit(data.X[rows], lengths)
+        return CompetingKernels(random_state, n_threads, pad=True).fit(data.X[rows], lengths)
     many = len(data.X) > MANY_WINDOWS
     n_features = ROCKET_FEATURES_OF_MANY if many else ROCKET_FEATURES
     convolutions = RandomConvolutions(
-        n_features, random_state=own_seed, n_threads=n_threads, pad=True
+        n_features, random_state=random_state, n_threads=n_threads, pad=True
     )
     return convolutions.fit(data.X[rows], lengths)
 
@@ -365,7 +367,7 @@ def _accuracy(
 def _describe_choice(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
     """Describe the choice among the models tried: the LSTM comes first, all together last."""
     alone, together = tried[0], tried[-1]
-    used = tuple(each.name for each in tried[1:] if each.weight)
+    used = tuple(candidate.name for candidate in tried[1:] if candidate.weight)
     reason = (
         f"log-loss of {n_windows} windows left out in {n_folds} fold(s): LSTM alone"
         f" {alone.log_loss:.3f}, with {' and '.join(used)} {together.log_loss:.3f}"

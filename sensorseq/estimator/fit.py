@@ -1,4 +1,4 @@
-"""The last steps of a fit: train the networks and what joins them, and judge the training."""
+"""The last steps of a fit: train the networks and the models on features; judge the training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +11,7 @@ from sensorseq.checks import check_integer
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.rival_models import Compared
 from sensorseq.errors import DivergedError
-from sensorseq.estimator.checkpoint import Checkpoint
 from sensorseq.estimator.fit_windows import FitArguments, ScaledFit
-from sensorseq.estimator.probabilities import LeftOut, learn_probabilities
 from sensorseq.estimator.refit import Refit, lstms_of, plan_refit, run_refit
 from sensorseq.estimator.report import (
     check_parts,
@@ -22,6 +20,8 @@ from sensorseq.estimator.report import (
     statement_of_parts,
     warn_of_the_end,
 )
+from sensorseq.estimator.saving import Checkpoint
+from sensorseq.estimator.uncertainty import LeftOut, learn_probabilities
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice
@@ -30,11 +30,11 @@ from sensorseq.training import TrainingConfig, TrainingResult
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.config import count_epochs
 from sensorseq.training.engine import TrainingJob, steps_of_epoch
-from sensorseq.training.inference import ModuleNetwork, modules_of
-from sensorseq.training.network import continue_network, make_network
+from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.stream import make_renewal
+from sensorseq.training.streamed_data import make_renewal
+from sensorseq.training.torch_network import continue_network, make_network
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class Trained:
     """A model, and how its networks were trained.
 
     `results` and `histories` have one entry for each network. `choice` and `held_out` (rows of the
-    validation part, and their outputs before any refit) are None if the fit continues another.
-    `left_out` are rows of X and their logits by models that were not fitted on them. If the first
-    epoch diverged, `model` is the one before the training.
+    validation part, and their outputs before any refit) are None if the fit continues an earlier
+    one.
+    `left_out` are rows of X and their logits from models that were not fitted on them. If the first
+    epoch diverged, `model` is the model before the training.
     """
 
     results: Sequence[TrainingResult]
@@ -69,7 +70,7 @@ class Judged(NamedTuple):
 
 
 def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
-    """Make the networks of a fit, one for each member of an ensemble, ready to be trained."""
+    """Make a job for the network of each member of an ensemble."""
     parameters, data = arguments.parameters, scaled.data
     samples = scaled.samples[0]
     jobs: list[TrainingJob] = []
@@ -105,10 +106,10 @@ def resolved_config(
 
 
 def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress) -> Trained:
-    """Train the networks, weigh features, and learn from the held-out windows, too."""
+    """Train the networks, weight features, and also learn from the held-out windows."""
     jobs, parameters = make_jobs(arguments, scaled), arguments.parameters
-    watching: tuple[Any, ...] = tuple(progress.callbacks)
-    jobs = [replace(job, callbacks=(*watching, *job.callbacks)) for job in jobs]
+    of_progress: tuple[Any, ...] = tuple(progress.callbacks)
+    jobs = [replace(job, callbacks=(*of_progress, *job.callbacks)) for job in jobs]
     if parameters["checkpoint"] is not None:
         checkpoint = Checkpoint(parameters, scaled.model, jobs[0], facts_of(scaled))
         # before other callbacks, which may change the weights
@@ -132,7 +133,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     if isinstance(plan, Refit):
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, model = done.choice, replace(model, head=done.head)
-    # by the networks that have not seen the held-out windows
+    # from the networks that have not seen the held-out windows
     model, left_out = learn_probabilities(parameters, model, scaled, plan)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
@@ -146,7 +147,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
 
 
 def show_progress(verbose: Any) -> NoProgress:
-    """Return the display of a fit's progress, as a context."""
+    """Return the display of a fit's progress, a context manager."""
     if not isinstance(verbose, bool):
         check_integer("verbose", verbose, 0)
     if not verbose:
@@ -187,8 +188,8 @@ def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judge
     """Make the report of a fit, with findings about its windows."""
     held_out, result, model = scaled.data.validation, trained.results[0], scaled.model
     data = scaled.data
-    found = check_parts(*scaled.held())
-    facts = {**facts_of(scaled), "data_facts": (*scaled.findings, *found)}
+    findings = (*scaled.findings, *check_parts(*scaled.held()))
+    facts = {**facts_of(scaled), "data_facts": findings}
     record = result.record
     if record is not None and held_out is not None and held_out.groups is not None:
         record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
@@ -205,8 +206,7 @@ def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judge
     if choice is None and model.head is not None:
         choice = model.head.choice
     if choice is not None and choice.candidates:
-        said = statement_of_parts(choice)
-        report = replace(report, statements=(*report.statements, said))
+        report = replace(report, statements=(*report.statements, statement_of_parts(choice)))
     compared = (
         parts_to_compare(data.train, data.validation) if parameters["features"] is None else None
     )

@@ -16,7 +16,7 @@ from sensorseq.checks import check_groups, check_sample_weight, check_unlabeled
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.estimator.feature_head import check_features
 from sensorseq.estimator.report import check_class_shares, warn_of_label_channels
-from sensorseq.gpu_check.check import check_before_fit
+from sensorseq.gpu_check import check_before_fit
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.prediction.fusion import refuse_sensors
@@ -34,17 +34,16 @@ from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.batches import valid_lengths
-from sensorseq.training.data import (
+from sensorseq.training.inputs import (
     SETS,
-    WindowFormat,
+    check_axis_order,
     check_channels_have_numbers,
     open_windows,
+    refuse_rows,
 )
-from sensorseq.training.inputs import check_axis_order
-from sensorseq.training.labels import draw_entropy
+from sensorseq.training.labels import ClassTarget, draw_entropy
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
-from sensorseq.training.patches import AUTO, check_patch, fit_patch, make_patch
-from sensorseq.training.preparation import (
+from sensorseq.training.prepared_windows import (
     check_parts,
     describe_preparation,
     read_training_file,
@@ -52,9 +51,8 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
     without_test,
 )
-from sensorseq.training.rows import refuse_rows
-from sensorseq.training.stream import StreamedData, make_data
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.streamed_data import StreamedData, make_data
+from sensorseq.training.window_format import AUTO, WindowFormat, check_patch, fit_patch, make_patch
 from sensorseq.windows import WindowSet, rows_of
 
 REFITS = ("auto", "all")
@@ -65,8 +63,8 @@ _MOST_STORED = 4096  # most windows of a prepared file used to learn ranges
 class FitArguments:
     """The checked arguments of a fit; `earlier` is the model that it continues.
 
-    All seeds come from the `entropy`; they are independent, so that an extra draw of one affects no
-    other. `member_seeds` are those of each network's initial weights and training.
+    All seeds are derived from `entropy` and independent: an extra draw from one affects no other.
+    `member_seeds` has a seed of the initial weights and a seed of the training for each network.
     """
 
     parameters: Mapping[str, Any]
@@ -82,17 +80,17 @@ class FitArguments:
 class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
 
-    `windows` are those of X, and `train` and `validation` their parts; validation windows given
-    separately are `given`, too. `split` is the part of each window, if X has one. `source` and
-    `source_val` are the objects given as X and X_val, or None for an array. `target` has the
-    classes, and `column_names` are those of a 2-D table.
+    `windows` are all windows of X, `train` and `validation` their parts; validation windows that
+    were given separately are in `given_validation`, too. `split` is the part of each window, if X
+    has a split. `source` and `source_val` are the objects given as X and X_val, or None for an
+    array. `target` has the classes, and `column_names` are the names in a 2-D table.
     """
 
     windows: Windows
     train: Windows
     target: ClassTarget
     validation: Windows | None = None
-    given: Windows | None = None
+    given_validation: Windows | None = None
     split: NDArray[Any] | None = None
     source: WindowSet | None = None
     source_val: WindowSet | None = None
@@ -103,18 +101,19 @@ class FitData:
     @property
     def is_drawn(self) -> bool:
         """Whether `hold_out` draws the validation windows, from windows in memory."""
-        return self.split is None and self.given is None and not self.windows.are_stored
+        return self.split is None and self.given_validation is None and not self.windows.are_stored
 
-    def preparation(self, known: Preparation | None, *, continues: bool) -> Preparation | None:
-        """Describe the preparation of the windows; `known` is that of earlier windows."""
-        sets = [one for one in (self.source, self.source_val) if one is not None]
-        here = known if continues else None
+    def preparation(self, earlier: Preparation | None, *, continues: bool) -> Preparation | None:
+        """Describe the preparation of the windows; `earlier` describes earlier windows."""
+        sets = [source for source in (self.source, self.source_val) if source is not None]
+        here = earlier if continues else None
         if sets and (continues or self.source is not None):
             here = describe_preparation(*sets, with_dwell=not continues)
-            if continues and known is not None:  # recordings of further windows also count as seen
+            if continues and earlier is not None:
                 for windows in sets:
-                    check_same_preparation(known, windows)
-                here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
+                    check_same_preparation(earlier, windows)
+                # recordings of further windows also count as seen
+                here = {**earlier, "recordings": {**earlier["recordings"], **here["recordings"]}}
         if self.source_val is not None:
             check_same_preparation(here, self.source_val, "X_val")
         return here
@@ -124,8 +123,8 @@ class FitData:
 class ScaledFit:
     """The windows of a fit, scaled, and the model so far, which has no networks.
 
-    `train` and `validation` are as the networks take them, `samples` the same before samples were
-    joined to steps. All may be streamed. `findings` are about the windows.
+    `train` and `validation` are the inputs of the networks, `samples` the same windows before their
+    samples were joined to steps. All may be streamed. `findings` are about the windows.
     """
 
     data: FitData
@@ -137,7 +136,7 @@ class ScaledFit:
     findings: tuple[Finding, ...]
 
     def held(self) -> tuple[Windows | None, Windows | None]:
-        """Return the scaled samples of both parts as windows, with names; None where streamed."""
+        """Return the scaled samples of both parts as windows, with names; None if streamed."""
         train, validation = (
             replace(
                 part,
@@ -160,7 +159,7 @@ def check_arguments(
 ) -> FitArguments:
     """Check all arguments of an estimator before doing any work.
 
-    `earlier` is continued; `entropy` is that of a fit to run again.
+    `earlier` is a model to continue; `entropy` is the entropy of a fit to run again.
     """
     check_refit(parameters["features"], parameters["refit"], parameters["warm_start"])
     config = check_parameters(parameters)
@@ -178,7 +177,7 @@ def check_arguments(
             " refit='all' or refit=None, which keep n_models networks."
         )
     device, engine = parameters["device"], parameters["engine"]
-    # the native engine only runs on the CPU, so "auto" follows it
+    # device="auto" means the CPU if the native engine is requested
     wanted = "cpu" if (device, engine) == ("auto", "native") else device
     if check_device(wanted) != "cpu":
         check_before_fit(wanted)
@@ -187,9 +186,9 @@ def check_arguments(
     return FitArguments(parameters, config, resolved, entropy, split_seed, member_seeds, earlier)
 
 
-def read_and_scale(arguments: FitArguments, X: Any, y: Any, **given: Any) -> ScaledFit:
+def read_and_scale(arguments: FitArguments, X: Any, y: Any, **options: Any) -> ScaledFit:
     """Return the windows of a fit before training: read, held out and scaled."""
-    data = hold_out(arguments, read_windows(arguments, X, y, **given))
+    data = hold_out(arguments, read_windows(arguments, X, y, **options))
     return scale_windows(arguments, data)
 
 
@@ -209,30 +208,31 @@ def read_windows(
     groups_val: Any = None,
     lengths_val: Any = None,
 ) -> FitData:
-    """Read and check the windows and labels of `fit`, which takes the same arguments."""
+    """Read and check the windows and labels of `fit`, whose arguments these are."""
     earlier, parameters, names = arguments.earlier, arguments.parameters, None
     if is_table(X):
-        named, is_new = BaseEstimator(), earlier is None
+        # scikit-learn checks column names against those of an estimator
+        checker, is_new = BaseEstimator(), earlier is None
         if earlier is not None and earlier.flat_timesteps is not None:
-            named.n_features_in_ = earlier.flat_timesteps
+            checker.n_features_in_ = earlier.flat_timesteps
             if earlier.feature_names is not None:
-                named.feature_names_in_ = np.array(earlier.feature_names, dtype=object)
-        if is_new or hasattr(named, "n_features_in_"):
-            validate_data(named, X, reset=is_new, skip_check_array=True)
-        names = getattr(named, "feature_names_in_", None)
+                checker.feature_names_in_ = np.array(earlier.feature_names, dtype=object)
+        if is_new or hasattr(checker, "n_features_in_"):
+            validate_data(checker, X, reset=is_new, skip_check_array=True)
+        names = getattr(checker, "feature_names_in_", None)
         X = read_table(X, "X")
     if is_table(X_val):
         X_val = read_table(X_val, "X_val")
     scale, missing = parameters["scale"], parameters["missing"]
-    known = None if earlier is None else earlier.shape
+    earlier_shape = None if earlier is None else earlier.shape
     classes = None if earlier is None else earlier.classes
     target = ClassTarget(classes, parameters["class_weight"])
     refuse_sensors(X)
-    own = {"y": y, "sample_weight": sample_weight, "groups": groups}
+    per_window = {"y": y, "sample_weight": sample_weight, "groups": groups}
     scaler: Scaler | None = None
     is_file = isinstance(X, str | os.PathLike)
     if isinstance(X, SETS):
-        X, scaler = _open_training(X, scale, own)
+        X, scaler = _open_training(X, scale, per_window)
     if isinstance(X_val, SETS):
         X_val = open_windows(X_val, scale, "X_val")
     source = X if isinstance(X, WindowSet) else None
@@ -240,9 +240,9 @@ def read_windows(
     y = source.y if y is None and source is not None else y
     if y is None:
         raise InputError("fit requires y to be passed, but the target y is None.")
-    windows = windows_of(X, lengths, known=known, missing=missing)
+    windows = windows_of(X, lengths, known=earlier_shape, missing=missing)
     check_channels_have_numbers(windows, "X")
-    if known is None and not windows.is_flat:
+    if earlier is None and not windows.is_flat:
         check_axis_order(X, lengths)
     n_windows = len(windows)
     stored = None if source is None else source.split
@@ -252,11 +252,11 @@ def read_windows(
     if stored is not None:
         takes_part &= stored != "test"
     class_index = target.learn(y, n_windows, takes_part)
-    if known is None:
-        check_unlabeled(target.known[class_index], "y", labels_way_out=is_file)
+    if earlier is None:
+        check_unlabeled(target.learned[class_index], "y", labels_way_out=is_file)
     rows = np.flatnonzero(takes_part)
     starts = None if groups is None else _starts_of(source, groups, windows)
-    shape, had_lengths = known or _shape_of(windows, source), not windows.are_full
+    shape, had_lengths = earlier_shape or _shape_of(windows, source), not windows.are_full
     # names of a million recordings take more memory than the features do
     facts = {"weight": weight, "groups": groups, "starts": starts, "recording_id": None}
     windows = replace(windows, **facts, rows=np.arange(n_windows))
@@ -265,14 +265,13 @@ def read_windows(
         stored = None if stored is None else stored[rows]
     windows = replace(windows, target=class_index)
     if windows.is_flat and not had_lengths:
-        # rows may be samples instead of windows
         refuse_rows(windows.X[:, :, 0], windows.target)
     of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-    given = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
+    separate = _read_validation(X_val, of_val, windows.groups, target, shape, missing)
     sources = source, source_val, scaler
     column_names = None if names is None else [str(name) for name in names]
     return FitData(
-        windows, windows, target, given, given, stored, *sources, had_lengths, column_names
+        windows, windows, target, separate, separate, stored, *sources, had_lengths, column_names
     )
 
 
@@ -289,10 +288,12 @@ def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
         raise InputError(f"{name} is not numbers ({error}).") from error
 
 
-def _open_training(X: Any, scale: str | None, own: dict[str, Any]) -> tuple[Any, Scaler | None]:
+def _open_training(
+    X: Any, scale: str | None, per_window: dict[str, Any]
+) -> tuple[Any, Scaler | None]:
     scaler: Scaler | None = None
     if isinstance(X, str | os.PathLike):
-        for name, value in own.items():
+        for name, value in per_window.items():
             if value is not None:
                 raise InputError(f"the file {X} contains its own {name}; leave {name}=None.")
         X, scaler = read_training_file(X)
@@ -320,7 +321,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _starts_of(
     source: WindowSet | None, groups: NDArray[Any], windows: Windows
 ) -> NDArray[np.float64]:
-    """Return the windows' starts in window lengths; their order stands in for unknown times."""
+    """Return the windows' starts in window lengths, or their order if the times are unknown."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
         length_s = windows.n_timesteps / source.sample_rate_hz
@@ -333,7 +334,7 @@ def _starts_of(
 
 
 def _shape_of(windows: Windows, source: WindowSet | None) -> WindowShape:
-    """Return the facts that further windows are compared with."""
+    """Return the shape that further windows must have."""
     channels = windows.channels
     if channels is None and source is not None:
         channels = list(source.channels)
@@ -343,24 +344,24 @@ def _shape_of(windows: Windows, source: WindowSet | None) -> WindowShape:
 
 def _read_validation(
     X: Any,
-    own: dict[str, Any],
+    per_window: dict[str, Any],
     train_groups: NDArray[Any] | None,
     target: ClassTarget,
-    known: WindowShape,
+    shape: WindowShape,
     missing: str,
 ) -> Windows | None:
     if X is None:
-        for name, value in own.items():
+        for name, value in per_window.items():
             if value is not None:
                 raise InputError(f"{name} is given without X_val; give both or neither.")
         return None
-    y, groups = own["y_val"], own["groups_val"]
+    y, groups = per_window["y_val"], per_window["groups_val"]
     if isinstance(X, WindowSet):
         y = X.y if y is None else y
         groups = X.groups if groups is None else groups
     if y is None:
         raise InputError("X_val is given without y_val.")
-    windows = windows_of(X, own["lengths_val"], "X_val", known, missing=missing)
+    windows = windows_of(X, per_window["lengths_val"], "X_val", shape, missing=missing)
     check_channels_have_numbers(windows, "X_val")
     class_index = target.read(y, len(windows), "y_val", "X_val")
     groups = check_groups("groups_val", groups, len(windows), "X_val")
@@ -378,15 +379,15 @@ def _read_validation(
 
 
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
-    """Return the windows in a training and a validation part: stored, given or drawn."""
-    of_train, held_out = _split(arguments, data)
-    validation = data.given if held_out is None else data.windows.take(held_out)
+    """Return the data with a training and a validation part: stored, given or drawn."""
+    train_rows, held_out = _split(arguments, data)
+    validation = data.given_validation if held_out is None else data.windows.take(held_out)
     if arguments.parameters["calibrate"] and validation is None:
         raise ArgumentError(
             "calibrate=True needs validation windows, but there are none. Set"
             " validation_fraction=0.2, give X_val, or set calibrate=False."
         )
-    train = data.windows if of_train is None else data.windows.take(of_train)
+    train = data.windows if train_rows is None else data.windows.take(train_rows)
     return replace(data, train=train, validation=validation)
 
 
@@ -396,7 +397,7 @@ def _split(
     """Return training rows (None: all) and validation rows, stored or drawn."""
     windows, stored, config = data.windows, data.split, arguments.config
     fraction = arguments.parameters["validation_fraction"]
-    if data.given is not None:
+    if data.given_validation is not None:
         if stored is not None and (stored == "validation").any():
             raise InputError(
                 "X already has a validation part, so X_val cannot be given as well; omit X_val,"
@@ -424,8 +425,8 @@ def _hold_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw training and validation rows, stratified by class.
 
-    Whole groups are held out, or the end of each group if no group can be, or only windows of one
-    class.
+    Whole groups are held out. If no group can be held out, or only groups of one class, the end of
+    each group is held out instead.
     """
     groups, starts, target = windows.groups, windows.starts, windows.target
     n_classes = len(np.unique(target))
@@ -452,7 +453,7 @@ def _hold_out(
     warn_caller(
         "too few groups can be held out for validation without removing a class from training,"
         " so the end of each group is held out. The validation accuracy and features_ are then"
-        " for later times of the same groups: expect less of other recordings.",
+        " for later times of the same groups: expect lower accuracy on other recordings.",
         LeakWarning,
     )
     return train, held_out
@@ -461,17 +462,17 @@ def _hold_out(
 def _refuse_early_stopping(
     n_windows: int, has_split: bool, fraction: float, config: TrainingConfig
 ) -> None:
-    ways = "give X_val, or set early_stopping=False."
+    remedies = "give X_val, or set early_stopping=False."
     if has_split:
         raise ArgumentError(
             f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
             f" only {n_windows} training windows (validation_fraction is not used with a"
-            f" split). Split X into train and validation, {ways}"
+            f" split). Split X into train and validation, {remedies}"
         )
     raise ArgumentError(
         f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
         f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
-        f" a second one. Record more, {ways}"
+        f" a second window. Record more, {remedies}"
     )
 
 
@@ -479,24 +480,24 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
     """Find samples shared by training and validation windows, and warn about them."""
     if not data.is_drawn or data.validation is None:
         return ()
-    findings = [check_overlap(data.train, data.validation)]
+    results = [check_overlap(data.train, data.validation)]
     if data.windows.groups is None:
-        findings.append(check_continuity(data.windows))
-    found = tuple(finding for finding in findings if finding is not None)
-    for finding in found:
+        results.append(check_continuity(data.windows))
+    findings = tuple(finding for finding in results if finding is not None)
+    for finding in findings:
         warn_caller(str(finding), LeakWarning)
-    return found
+    return findings
 
 
 # 3. Scale
 
 
 def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
-    """Learn from the training part how windows become inputs of the networks; return these."""
+    """Return the inputs of the networks, with a scaling learned from the training part."""
     earlier, parameters = arguments.earlier, arguments.parameters
-    how = {name: parameters[name] for name in PREDICTION_ARGUMENTS}
-    model = _begun(data, how) if earlier is None else _continued(earlier, data, how)
-    found = find_shared_samples(data)
+    kept = {name: parameters[name] for name in PREDICTION_ARGUMENTS}
+    model = _new_model(data, kept) if earlier is None else _continued(earlier, data, kept)
+    findings = find_shared_samples(data)
     form = WindowFormat.of(model, parameters["augment"])
     if earlier is None:  # otherwise keep the scaling with which the weights were learned
         form = replace(form, scaler=fit_scaling(form, data, parameters["scale"]))
@@ -510,19 +511,19 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
     if data.validation is not None:
         shown = make_data(data.validation, form, data.target, training=False)
         validation = shown if patch is None else shown.patched(patch)
-    found += check_class_shares(data.train, data.validation, model.classes.tolist())
+    findings += check_class_shares(data.train, data.validation, model.classes.tolist())
     if earlier is None:
         warn_of_label_channels(data.windows, data.train, model.channels)
     model = replace(model, scaler=form.scaler, patch=patch, ranges=ranges)
-    return ScaledFit(data, model, form, train, validation, (samples, shown), found)
+    return ScaledFit(data, model, form, train, validation, (samples, shown), findings)
 
 
-def _begun(data: FitData, how: Mapping[str, Any]) -> TrainedModel:
-    """Return a model that has learned the shape of windows alone."""
+def _new_model(data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
+    """Return a model that has only learned the classes and the shape of windows."""
     windows = data.windows
     n_timesteps, n_channels = windows.X.shape[1:]
     return TrainedModel(
-        data.target.known,
+        data.target.learned,
         n_channels,
         networks=(),
         flat_timesteps=n_timesteps if windows.is_flat else None,
@@ -530,12 +531,12 @@ def _begun(data: FitData, how: Mapping[str, Any]) -> TrainedModel:
         n_timesteps=n_timesteps,
         had_lengths=data.had_lengths,
         preparation=data.preparation(None, continues=False),
-        **how,
+        **arguments,
     )
 
 
-def _continued(earlier: TrainedModel, data: FitData, how: Mapping[str, Any]) -> TrainedModel:
-    """Return the model of an earlier fit that goes on with further windows."""
+def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
+    """Return the model of an earlier fit, to be trained on further windows."""
     return replace(
         earlier,
         had_lengths=earlier.had_lengths or data.had_lengths,
@@ -543,15 +544,15 @@ def _continued(earlier: TrainedModel, data: FitData, how: Mapping[str, Any]) -> 
         temperature=1.0,
         shares=None,
         abstention=None,  # it was chosen for other probabilities
-        **how,
+        **arguments,
     )
 
 
 def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler | None:
     """Learn the scaling from the training part only, so that nothing leaks into the score."""
-    # The scaler of a prepared file was fitted on its training windows before balancing.
-    as_learned = form.max_timesteps is None or scale == PHYSICAL
-    if data.scaler is not None and data.scaler.kind == scale and as_learned:
+    # The scaler of a prepared file was fitted on its whole training windows, before balancing.
+    is_valid = form.max_timesteps is None or scale == PHYSICAL
+    if data.scaler is not None and data.scaler.kind == scale and is_valid:
         return data.scaler
     warn_of_another_scale(data.source, scale)
     return form.fit_scaler(data.train, data.source, scale)
@@ -562,11 +563,11 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
     ranges = None if earlier is None else earlier.ranges
     if earlier is not None and ranges is None:
         return None
-    for windows in (data.windows, data.given):
+    for windows in (data.windows, data.given_validation):
         if windows is None:
             continue
         pieces = None
-        if windows.are_stored:  # a sample of which each piece covers the whole file
+        if windows.are_stored:  # read a sample in pieces, each spread over the whole file
             rows = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_STORED)).astype(
                 np.int64
             )
@@ -579,7 +580,7 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
 
 
 def choose_patch(arguments: FitArguments, samples: TrainingData | StreamedData) -> Patch | None:
-    """Choose how many samples form one step of the network, and scale it; None for one."""
+    """Return the patch that makes steps of several samples; None if each sample is a step."""
     patch, config = arguments.parameters["patch"], arguments.config
     if config.crop == "random" and config.max_timesteps is not None:
         if patch not in (None, AUTO, 1):
@@ -602,6 +603,6 @@ def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
         raise ArgumentError(f"refit={refit!r} is not 'auto', 'all' or None.")
     if refit == "all" and warm_start:
         raise ArgumentError(
-            "refit='all' starts again from first weights, which warm_start=True is there to avoid;"
-            " use refit=None."
+            "refit='all' starts again from initial weights, but warm_start=True continues from"
+            " trained ones; use refit=None."
         )

@@ -1,7 +1,7 @@
 """After the fit on the training part: weight features on folds, and learn from all windows.
 
 The held-out part provides the curve, the report and the probabilities. The final model then learns
-from every window: it uses the networks of the folds, or one trained on all windows.
+from every window: it has the networks of the folds, or one network trained on all windows.
 """
 
 import copy
@@ -35,13 +35,19 @@ from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import center_windows, valid_lengths
 from sensorseq.training.callbacks import NoProgress
-from sensorseq.training.data import WindowFormat
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
-from sensorseq.training.inference import ModuleNetwork
-from sensorseq.training.network import make_network
-from sensorseq.training.replay import rerun_config
+from sensorseq.training.evaluation import ModuleNetwork
+from sensorseq.training.recorder import rerun_config
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.stream import HELD, StreamedData, make_data, make_renewal, window_bytes
+from sensorseq.training.streamed_data import (
+    HELD,
+    StreamedData,
+    make_data,
+    make_renewal,
+    window_bytes,
+)
+from sensorseq.training.torch_network import make_network
+from sensorseq.training.window_format import WindowFormat
 
 N_FOLDS = 3
 FEW_WINDOWS = 20_000  # largest number of windows for which refit="auto" trains again on all of them
@@ -57,8 +63,8 @@ class Refit:
     them, and `part` is then None. If there is a held-out part, it is the first fold. With
     `refits`, the final model learns from all windows: with `keeps_folds` it averages the networks
     of the folds, otherwise it is one network trained on all windows. With `augment`, `changed`
-    gives the windows of `data` as an epoch changes them. Where no further network is trained, all
-    of this is about a sample of the windows, on which features are fitted: it may be read from a
+    returns the windows of `data` as an epoch changes them. If no further network is trained, all
+    fields describe the sample of windows on which features are fitted, which may be read from a
     file that does not fit in memory.
     """
 
@@ -106,12 +112,12 @@ class Refit:
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
-        """Return how many networks are trained after those of the training part."""
+        """Return how many networks are trained after the fit on the training part."""
         n_refits = n_models if self.refits and not self.keeps_folds else 0
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
-        """Fit the features, which need no network; the weights come later."""
+        """Fit the features, which need no network; they are weighted later."""
         if self.features is None:
             return None
         progress.say("features")
@@ -131,7 +137,7 @@ class Refit:
             return None
 
     def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
-        own = self.seen.learn_rows if rows is None else rows
+        fit_rows = self.seen.learn_rows if rows is None else rows
         seen, n = self.seen, len(self.seen.X)
         if self.changed is not None:  # features learn from a changed copy of each window, too
             copies = center_windows(
@@ -145,9 +151,9 @@ class Refit:
             def twice(rows: NDArray[np.int64]) -> NDArray[np.int64]:
                 return np.concatenate([rows, n + rows[rows < len(X)]])
 
-            folds, own = [(twice(fit), test) for fit, test in folds], twice(own)
+            folds, fit_rows = [(twice(fit), test) for fit, test in folds], twice(fit_rows)
         seed, in_time = self.seed(_FEATURES), self.shares_groups
-        fitted = fit_features(self.features, seen, folds, own, seed, in_time)
+        fitted = fit_features(self.features, seen, folds, fit_rows, seed, in_time)
         return fitted.take(np.flatnonzero(fitted.rows < n))
 
     def fold_logits(
@@ -166,20 +172,20 @@ class Refit:
 def plan_refit(
     parameters: Mapping[str, Any], scaled: ScaledFit, jobs: Sequence[TrainingJob], entropy: int
 ) -> Refit | FeatureChoice:
-    """Plan what follows the fit on the training part, or return why nothing does.
+    """Plan the steps after the fit on the training part; a FeatureChoice if there are none.
 
     `jobs` train the networks of that part; `entropy` seeds the random streams of the fit.
     """
     fit_data, form, config = scaled.data, scaled.format, jobs[0].config
     train, validation = fit_data.train, fit_data.validation
     features, refit = parameters["features"], parameters["refit"]
-    in_file = train.are_stored or any(isinstance(one, StreamedData) for one in scaled.samples)
-    is_given = fit_data.given is not None
+    in_file = train.are_stored or any(isinstance(part, StreamedData) for part in scaled.samples)
+    is_given = fit_data.given_validation is not None
     has_more = validation is not None and not is_given
     n_windows = len(train) + (len(validation) if has_more and validation else 0)
     # a warm start would validate on windows that a refit was trained on
-    serves = n_windows <= FEW_WINDOWS and not (parameters["warm_start"] or in_file)
-    refits = has_more and (refit == "all" or (refit == "auto" and serves))
+    allows_auto = n_windows <= FEW_WINDOWS and not (parameters["warm_start"] or in_file)
+    refits = has_more and (refit == "all" or (refit == "auto" and allows_auto))
     if in_file and refits:
         raise ArgumentError(
             "refit='all' is not possible: the windows stay in their file. Use refit='auto' or None."
@@ -193,7 +199,7 @@ def plan_refit(
         return FeatureChoice(reason=why)
     share, is_sample = _shares(train, validation), False
     if validation is not None and not refits:
-        # nothing more is trained but features, and these on no more windows than that
+        # only features are fitted, for which a sample of the windows is enough
         most = MOST_WINDOWS
         if in_file:
             n_bytes = window_bytes(train, form, training=True)
@@ -206,49 +212,50 @@ def plan_refit(
             validation = validation.take(drawn[~of_train] - len(train))
             train = train.take(drawn[of_train])
     data: Any = scaled.samples[0]
-    given: Any = None
+    apart: Any = None  # validation windows that were given separately
     part, given_groups = None, None
     if is_given:
         assert validation is not None
-        given, given_groups = scaled.samples[1], validation.groups
+        apart, given_groups = scaled.samples[1], validation.groups
         if is_sample:
             data = make_data(train, form, fit_data.target, training=True)
-            given = make_data(validation, form, fit_data.target, training=False)
+            apart = make_data(validation, form, fit_data.target, training=False)
     else:
         windows = fit_data.windows
-        own: list[Any] = [one.rows for one in (train, validation) if one is not None]
-        part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
+        rows: list[Any] = [half.rows for half in (train, validation) if half is not None]
+        part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(rows)))
         if validation is not None:
             data = make_data(part, form, fit_data.target, training=True)
     assert isinstance(data, TrainingData)
-    assert not isinstance(given, StreamedData)
+    assert not isinstance(apart, StreamedData)
     n_train = len(train)
-    seen = seen_windows(data, given, share, config, n_train)
+    seen = seen_windows(data, apart, share, config, n_train)
     plan = Refit(
         *(part, data, seen, config, n_train, [], features, refits, entropy),
         given_groups=given_groups,
     )
     if features is None:
         return plan
-    own_part, changed = train if part is None else part, None
+    windows_of_data, changed = train if part is None else part, None
     if form.augment is not None:
-        changed = make_renewal(own_part, replace(form, patch=None), data, plan.seed(_COPIES))
+        without_patch = replace(form, patch=None)
+        changed = make_renewal(windows_of_data, without_patch, data, plan.seed(_COPIES))
     try_functions(features, seen)
     several = refits or validation is None
-    folds = make_folds(seen, own_part, n_train, entropy, several=several)
+    folds = make_folds(seen, windows_of_data, n_train, entropy, several=several)
     if not folds:
         why = "there are too few windows or groups to leave some out"
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
         return replace(plan, features=None) if refits else FeatureChoice(reason=why)
-    # together they have seen all windows, and their mean is more accurate than one network
+    # together these networks have seen all windows, and their mean is more accurate than one
     is_covered = len(folds) == N_FOLDS and len(jobs) == 1
     keeps_folds = refits and refit == "auto" and is_covered
     return replace(plan, folds=folds, keeps_folds=keeps_folds, changed=changed)
 
 
 def _draw_sample(train: Windows, validation: Windows, most: int, entropy: int) -> NDArray[np.int64]:
-    """Draw up to `most` of the windows of both parts, by their places in the two together."""
+    """Draw up to `most` windows of both parts; return their positions in the two joined."""
     seed = np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))
     target = np.concatenate([train.target, validation.target])
     return draw_windows(target, np.arange(len(train)), most, np.random.default_rng(seed))
@@ -256,25 +263,25 @@ def _draw_sample(train: Windows, validation: Windows, most: int, entropy: int) -
 
 def seen_windows(
     data: TrainingData,
-    given: TrainingData | None,
+    apart: TrainingData | None,
     share: NDArray[np.float64] | None,
     config: TrainingConfig,
     n_train: int,
 ) -> HeadData:
-    """Return all windows as prediction sees them, with separately given ones at the end.
+    """Return all windows as prediction sees them, with the separate ones `apart` at the end.
 
     `share` is each window's weight that balances classes with few recordings, or None.
     """
     parts = [center_windows(data, config)]
-    if given is not None:
-        parts.append(given)
+    if apart is not None:
+        parts.append(apart)
     n_steps = max(part.X.shape[1] for part in parts)
-    X = [part.X.cpu().numpy() for part in parts]
-    X = [
-        one
-        if one.shape[1] == n_steps
-        else np.pad(one, ((0, 0), (0, n_steps - one.shape[1]), (0, 0)))
-        for one in X
+    arrays = [part.X.cpu().numpy() for part in parts]
+    padded = [
+        array
+        if array.shape[1] == n_steps
+        else np.pad(array, ((0, 0), (0, n_steps - array.shape[1]), (0, 0)))
+        for array in arrays
     ]
     lengths = None
     if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
@@ -285,18 +292,18 @@ def seen_windows(
         weight[: len(data.weight)] = data.weight.cpu().numpy()
     if share is not None:
         weight *= share
-    learn = np.arange(n_train)
-    own = np.concatenate(X), lengths, target, weight
-    return HeadData(*own, config.n_outputs, learn)
+    learn_rows = np.arange(n_train)
+    X = np.concatenate(padded)
+    return HeadData(X, lengths, target, weight, config.n_outputs, learn_rows)
 
 
 def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] | None:
-    """Return weights that balance classes with few recordings; None where none are needed."""
-    parts = [one for one in (train, validation) if one is not None]
-    groups = [one.groups for one in parts if one.groups is not None]
+    """Return weights that balance classes with few recordings; None if none are needed."""
+    parts = [part for part in (train, validation) if part is not None]
+    groups = [part.groups for part in parts if part.groups is not None]
     if len(groups) < len(parts) or train.weight is not None:
         return None
-    target = np.concatenate([one.target for one in parts])
+    target = np.concatenate([part.target for part in parts])
     return weights_of_few_recordings(np.concatenate(groups), target)
 
 
@@ -305,7 +312,7 @@ def make_folds(
 ) -> list[Fold]:
     """Return folds: first the held-out part, then parts of the training part.
 
-    If the held-out part is the end of groups, or no group can be left out, they are cut in time.
+    If the held-out part is the end of groups, or no group can be left out, groups are cut in time.
     """
     n_windows, everything = len(seen.X), np.arange(len(seen.X))
     first: list[Fold] = []
@@ -313,15 +320,15 @@ def make_folds(
     if len(held_out):
         first.append((np.arange(n_train), held_out))
     if not several:
-        return _that_learn_all(seen, first)
+        return _with_all_classes(seen, first)
     n_more, target = N_FOLDS - len(first), seen.class_index[:n_train]
     groups, starts = part.groups, part.starts
-    own = None if groups is None else groups[:n_train]
+    train_groups = None if groups is None else groups[:n_train]
     of_groups = [
         (np.setdiff1d(everything, tested), tested)
-        for _, tested in split_folds(target, own, n_more, entropy)
+        for _, tested in split_folds(target, train_groups, n_more, entropy)
     ]
-    folds = _that_learn_all(seen, [*first, *of_groups])
+    folds = _with_all_classes(seen, [*first, *of_groups])
     if groups is None or starts is None:
         return folds
     if folds and not np.intersect1d(groups[:n_train], groups[n_train:]).size:
@@ -331,10 +338,10 @@ def make_folds(
         is_tested = np.isin(np.arange(len(groups)), tested)
         near = is_tested | near_in_time(groups, starts, is_tested, 2.0)
         in_time.append((np.flatnonzero(~near), tested))
-    return _that_learn_all(seen, [*first, *in_time])
+    return _with_all_classes(seen, [*first, *in_time])
 
 
-def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
+def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
     """Return the folds whose fit rows include every class."""
     return [
         (fit, test)
@@ -344,10 +351,10 @@ def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 
 
 class Refitted(NamedTuple):
-    """The result of a refit: the features, and networks that replace those of the fit.
+    """The result of a refit: the features, and networks that replace the fit's networks.
 
     `held_out` are rows of the held-out part, and their outputs from models that have not seen them.
-    If `modules` is empty, the fit's networks stay; `histories` are those of additional networks.
+    If `modules` is empty, the fit's networks stay; `histories` belong to additional networks.
     """
 
     head: FeatureHead | None
@@ -369,11 +376,11 @@ def run_refit(
 ) -> Refitted:
     """Weight the `fitted` features, and train on the folds and on all windows.
 
-    `model` has the networks that `jobs` trained, and `results` say how that ended.
+    `model` has the networks that `jobs` trained, with these `results`.
     """
     trained = lstms_of(jobs)
     tested = trained[:1] if plan.has_held_out else []
-    has_ended = not {each.ended_by for each in results} & {
+    has_ended = not {result.ended_by for result in results} & {
         "interrupted",
         "diverged",
         "callback_failed",
@@ -389,7 +396,7 @@ def run_refit(
         if not has_ended:
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
-                " network of the training part is kept: it has not seen the held-out windows."
+                " network of the training part is kept, which has not seen the held-out windows."
             )
             fold_jobs, refit_jobs = [], []
     if not has_ended:
@@ -402,14 +409,14 @@ def run_refit(
         choice, is_without = head.choice, has_ended and not head.lstm_weight
     elif plan.features is not None:
         choice = FeatureChoice(reason="training was interrupted or diverged")
-    kept, others = lstms_of(refit_jobs), None
+    kept, fold_histories = lstms_of(refit_jobs), None
     if is_without and plan.refits:
-        # their weight is 0: all that counts has seen all windows
+        # the networks have the weight 0, and the features have learned from all windows
         kept = trained[: len(results)]
     elif plan.keeps_folds and fold_jobs:
-        kept, others = [trained[0], *fold_modules], histories
+        kept, fold_histories = [trained[0], *fold_modules], histories
     held_out = _held_out_outputs(plan, head, model) if kept else None
-    return Refitted(head, choice, kept, others, held_out)
+    return Refitted(head, choice, kept, fold_histories, held_out)
 
 
 def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
@@ -421,10 +428,10 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
     """Weight the features against the networks of the folds, by their logits."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        said = "; they are of the same groups as the others, so all figures are high"
+        caveat = "; they belong to the same groups as the others, so all figures are high"
         if head.linear_blocks:
-            said += ", and linear layers count equally"
-        head.choice = replace(head.choice, reason=head.choice.reason + said)
+            caveat += ", and linear layers count equally"
+        head.choice = replace(head.choice, reason=head.choice.reason + caveat)
     if plan.part is not None and plan.part.rows is not None:
         head.given_rows = plan.part.rows[head.out_of_fold_rows]
     return head
@@ -468,7 +475,7 @@ def _make_jobs(
     jobs: Sequence[TrainingJob],
     first: TrainingResult,
 ) -> tuple[list[TrainingJob], list[TrainingJob]]:
-    """Return the jobs for the remaining folds, and those for all windows."""
+    """Return the jobs for the remaining folds, and the jobs for all windows."""
     n_epochs = first.best_epoch if jobs[0].config.restore_best else len(first.history)
 
     def made(rows: NDArray[np.int64] | None, seed: np.random.SeedSequence) -> TrainingJob:

@@ -28,7 +28,7 @@ from sensorseq.estimator.fit_windows import (
     check_arguments,
     read_and_scale,
 )
-from sensorseq.estimator.probabilities import out_of_fold_of
+from sensorseq.estimator.uncertainty import out_of_fold_of
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.patches import Patch, count_steps
@@ -36,16 +36,14 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.training import TrainingData
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.config import LOSSES
-from sensorseq.training.data import open_windows
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import make_loss, nats_per_unit
-from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start, rerun_config
+from sensorseq.training.evaluation import evaluate, make_loss, nats_per_unit
+from sensorseq.training.inputs import open_windows
+from sensorseq.training.recorder import Recorder, Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.windows import WindowSet
 
-# Arguments of a rerun, which shows and stores nothing.
+# Arguments of every rerun, so that it neither shows nor stores anything.
 _PLAIN = {
     "callbacks": None,
     "checkpoint": None,
@@ -56,11 +54,11 @@ _PLAIN = {
     "features": None,
     "refit": None,
 }
-# If one of these changes, the windows or their weights are computed again.
+# If one of these arguments changes, the windows or their weights are computed again.
 _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_weight", "dtype"))
-STEP_WINDOWS = 0.6  # the fixed cost of a step, in windows; measured with 2 to 128 hidden units
+STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
-FEATURES_TRAININGS = 4  # trainings needed: one on all windows, and four on three quarters of them
+FEATURES_TRAININGS = 4  # cost of features in trainings: one on all windows, and the folds
 SAME_LOSS = 1e-3  # relative tolerance; rounding changes the loss far less, other data far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
 
@@ -101,18 +99,18 @@ class FitOrigin:
         )
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
-        """Return the runner that repeats the fit on its data; raise for other data."""
+        """Return a runner that repeats the fit on its data; raise if these are other data."""
         parameters = {**self.estimator.get_params(deep=False), **_PLAIN}
         if callable(parameters["loss"]):
             raise ArgumentError(
-                "probe cannot rerun a fit with a loss of your own: a function may count its calls"
-                " or draw numbers, so that no rerun could be compared with the fit; fit with"
-                f" loss={' or '.join(map(repr, LOSSES))} to probe it."
+                "probe cannot rerun a fit with your own loss function: a function may count its"
+                " calls or draw random numbers, and then no rerun is comparable with the fit; fit"
+                f" with loss={' or '.join(map(repr, LOSSES))} to use probe."
             )
         if not len(record.fixed_rows):
             raise ArgumentError(
                 "probe needs the loss of fixed training windows, which is not measured while"
-                " windows are streamed from their file. Fit on windows that are held."
+                " windows are streamed from their file. Fit on windows in memory."
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fit has already warned
@@ -142,19 +140,20 @@ class FitRunner(TrialRunner):
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
         train, shown = scaled.train, scaled.validation
-        windows, others = scaled.held()
+        windows, shown_windows = scaled.held()
         if windows is None or not isinstance(train, TrainingData):
             raise ArgumentError("probe cannot rerun a fit on windows that are streamed.")
         parts = train, shown if isinstance(shown, TrainingData) else None
         kept = origin.module, origin.kept_epoch
-        super().__init__(record, *kept, parts, (windows, others), windows.classes.tolist())
+        held = windows, shown_windows
+        super().__init__(record, *kept, parts, held, windows.classes.tolist())
         self.origin = origin
         self._fit, self._scaled, self._data = fit, scaled, data
         self._jobs = make_jobs(fit, scaled)
         self.out_of_fold = origin.out_of_fold
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
         self.defaults = type(origin.estimator)().get_params(deep=False)
-        if origin.is_whole:  # after a warm start the scaling may be that of the first fit
+        if origin.is_whole:  # after a warm start the scaling may come from the first fit
             self._check_data(train, self._jobs[0].validation)
         if not record.is_in_nats:
             scale = self._nats_per_unit({})
@@ -176,9 +175,9 @@ class FitRunner(TrialRunner):
             config = self._jobs[0].config
             fixed = self.fixed_windows(train, config)
             losses_of = make_loss(config.loss, config.label_smoothing)
-            got, _ = evaluate(self.kept_module(), fixed, losses_of)
-            noted = record.fixed_loss[epoch - 1]
-            differs = not np.isclose(got, noted, rtol=SAME_LOSS, atol=0.0, equal_nan=True)
+            loss, _ = evaluate(self.kept_module(), fixed, losses_of)
+            recorded = record.fixed_loss[epoch - 1]
+            differs = not np.isclose(loss, recorded, rtol=SAME_LOSS, atol=0.0, equal_nan=True)
         outputs = self.val_outputs()
         if not differs and epoch and outputs is not None and len(record.val_predicted) >= epoch:
             predicted = outputs[record.val_rows].argmax(axis=1)
@@ -187,7 +186,7 @@ class FitRunner(TrialRunner):
         if differs:
             raise ArgumentError(
                 "these are not the data of the fit: the kept weights give another loss on them, or"
-                " windows or labels differ. Give X, y and keywords as they were given to fit."
+                " windows or labels differ. Give the same X, y and keywords as to fit."
             )
 
     def cost_of(self, rerun: Rerun) -> float:
@@ -195,21 +194,21 @@ class FitRunner(TrialRunner):
         if rerun.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train)
-        own, arguments = self.arguments, {**self.arguments, **rerun.change}
+        of_fit, arguments = self.arguments, {**self.arguments, **rerun.change}
 
         def of_step(arguments: Mapping[str, Any]) -> float:
             return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_train, n_train)
 
-        work = self._work(arguments) / self._work(own)
+        work = self._work(arguments) / self._work(of_fit)
         n_trainings = FEATURES_TRAININGS if "features" in rerun.change else 1
-        return rerun.n_epochs * n_trainings * work * of_step(arguments) / of_step(own)
+        return rerun.n_epochs * n_trainings * work * of_step(arguments) / of_step(of_fit)
 
     def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
         arguments = {**self.arguments, **change}
         return nats_per_unit(arguments["loss"], self.n_classes, arguments["label_smoothing"])
 
     def _work(self, arguments: Mapping[str, Any]) -> float:
-        """Estimate the multiplications of an epoch: those of all windows, and a constant part."""
+        """Estimate the multiplications of an epoch: for all windows, plus a constant."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         _, n_steps, n_inputs = self._train.X.shape
@@ -224,7 +223,7 @@ class FitRunner(TrialRunner):
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, side by side if the engine can; a failure is stored in the result."""
+        """Run reruns, side by side if possible; a failure is stored in the result."""
         if any("features" in rerun.change for rerun in reruns):
             if is_over is not None and is_over():
                 return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]
@@ -232,38 +231,38 @@ class FitRunner(TrialRunner):
         callbacks = () if is_over is None else (Deadline(is_over),)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = [replace(self._make_job(rerun), callbacks=callbacks) for rerun in reruns]
-            results = train_side_by_side(made, return_errors=True)
+            jobs = [replace(self._make_job(rerun), callbacks=callbacks) for rerun in reruns]
+            results = train_side_by_side(jobs, return_errors=True)
         if any(
             result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
         ):
             raise KeyboardInterrupt
-        found = []
-        for rerun, job, result in zip(reruns, made, results, strict=True):
+        rerun_results = []
+        for rerun, job, result in zip(reruns, jobs, results, strict=True):
             error = result if isinstance(result, Exception) else result.error
             if error is not None:
-                found.append(failed_rerun(rerun, error))
+                rerun_results.append(failed_rerun(rerun, error))
                 continue
             unit = self._nats_per_unit(rerun.change)
-            found.append(self.read(rerun, job.module, job.validation, result, unit))
-        return found
+            rerun_results.append(self.read(rerun, job.module, job.validation, result, unit))
+        return rerun_results
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
         """Fit the estimator on the training windows only; folds of them weight the features."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self.validation is not None
-        X, y, given = self._windows_of(self.train)
-        X_val, _, given_val = self._windows_of(self.validation)
+        X, y, per_window = self._windows_of(self.train)
+        X_val, _, of_val = self._windows_of(self.validation)
         X_val = open_windows(X_val, self.arguments["scale"], "X_val")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 fit = check_arguments({**self.arguments, **change}, entropy=self.origin.entropy)
-                scaled = read_and_scale(fit, X, y, **given)
+                scaled = read_and_scale(fit, X, y, **per_window)
                 trained = train_model(fit, scaled, NoProgress())
                 refuse_diverged(fit, trained)
-                outputs = trained.model.logits(X_val, given_val.get("lengths"))
+                outputs = trained.model.logits(X_val, of_val.get("lengths"))
             except SensorseqError as error:
                 return failed_rerun(rerun, error)
         if judge(fit, scaled, trained).report.verdict == "diverged":
@@ -276,19 +275,19 @@ class FitRunner(TrialRunner):
         return RerunResult(rerun, loss, val_outputs=outputs)
 
     def _windows_of(self, part: Windows) -> tuple[Any, Any, dict[str, Any]]:
-        """Return X, y and keywords of a part, in the form that `fit` takes."""
+        """Return X, y and keywords of a part, in the form that `fit` accepts."""
         X, y, keywords = self._data
-        of_windows = ("groups", "lengths", "sample_weight")
+        names = ("groups", "lengths", "sample_weight")
         if part.rows is None:  # validation windows that were given separately
-            given = {name: keywords.get(f"{name}_val") for name in of_windows[:2]}
-            return keywords["X_val"], keywords.get("y_val"), given
-        given = {
+            per_window = {name: keywords.get(f"{name}_val") for name in names[:2]}
+            return keywords["X_val"], keywords.get("y_val"), per_window
+        per_window = {
             name: None if keywords.get(name) is None else np.asarray(keywords[name])[part.rows]
-            for name in of_windows
+            for name in names
         }
         if isinstance(X, WindowSet):
-            return replace(X.take(part.rows), split=None), None, given
-        return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), given
+            return replace(X.take(part.rows), split=None), None, per_window
+        return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), per_window
 
     def _make_job(self, rerun: Rerun) -> TrainingJob:
         first, start = self._jobs[0], None
@@ -296,11 +295,12 @@ class FitRunner(TrialRunner):
         if rerun.start is None:
             job = self._prepared(rerun)
             module, train, config = job.module, job.train, job.config
-            own, refresh, validation = seed, job.refresh, job.validation
-            seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
+            refresh, validation = job.refresh, job.validation
+            # a copy, because the seed of the fit has already spawned others
+            seed = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
         else:
             if rerun.change:
-                raise ArgumentError("a rerun from a snapshot changes nothing but the rate.")
+                raise ArgumentError("a rerun from a snapshot can only change the rate.")
             snapshot, config = self.record.snapshots[rerun.start], first.config
             start = Start(snapshot, config, self.steps_per_epoch, rerun.n_epochs)
             seed = np.random.SeedSequence([self.origin.entropy, rerun.start, 1])
@@ -325,7 +325,9 @@ class FitRunner(TrialRunner):
     def _prepared(self, rerun: Rerun) -> TrainingJob:
         """Prepare a fit from initial weights with the changes of a rerun."""
         if not self.origin.is_whole:
-            raise ArgumentError("a fit that continued another has no first weights to go back to.")
+            raise ArgumentError(
+                "a fit that continued another has no initial weights to rerun from."
+            )
         parameters = {**self._fit.parameters, **rerun.change}
         parameters |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         if parameters["lr_schedule"] != "one_cycle":
@@ -341,7 +343,7 @@ class FitRunner(TrialRunner):
 
 
 def copied(estimator: BaseEstimator) -> BaseEstimator:
-    """Return an unfitted estimator with the same arguments; mutable ones are copied."""
+    """Return an unfitted estimator with the same arguments; mutable values are copied."""
     arguments = {
         name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value
         for name, value in estimator.get_params(deep=False).items()

@@ -1,6 +1,7 @@
-"""A fitted classifier as a model file or a pickle, and the networks of other libraries."""
+"""A classifier as a model file, during and after its fit, or a pickle; imported networks."""
 
 import importlib
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,21 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 
-from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
+from sensorseq.errors import (
+    ArgumentError,
+    ModelFileError,
+    OutputError,
+    check_choice,
+    refusing,
+    warn_caller,
+    writing,
+)
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.history import History
-from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field
+from sensorseq.io.atomic import locking
+from sensorseq.io.model_file import SAVE_AGAIN, TakeField, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.model import TrainedModel, read_trained
 from sensorseq.prediction.network import check_array_names
@@ -23,16 +34,18 @@ from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
-from sensorseq.training.inference import ModuleNetwork, modules_of
-from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
+from sensorseq.training.callbacks import Callback
+from sensorseq.training.engine import TrainingJob
+from sensorseq.training.evaluation import ModuleNetwork, modules_of
 from sensorseq.training.parameters import check_device, check_plain
+from sensorseq.training.torch_network import ARCHITECTURE, network_arrays, read_network
 
 Loaded = TypeVar("Loaded")
 Contents = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """The arrays and the description of a model file."""
 
 
-def describe(
+def model_contents(
     model: TrainedModel,
     parameters: Mapping[str, Any],
     histories: Sequence[History],
@@ -46,10 +59,10 @@ def describe(
 ) -> Contents:
     """Return the contents of a model file, without a report, which takes long to make.
 
-    `facts` are those of the report.
+    `facts` are the facts behind the report.
     """
     modules = modules_of(model)
-    # the estimator's may have been changed since the fit
+    # the model's arguments, because the estimator's may have been changed since the fit
     arguments = plain_arguments({**parameters, **model.prediction_arguments})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
@@ -73,7 +86,7 @@ def describe(
 
 
 def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments as a model file holds them; raise if it cannot."""
+    """Return an estimator's arguments in the form of a model file; raise if one has none."""
     arguments = dict(parameters)
     if isinstance(arguments["augment"], Augmentation):
         arguments["augment"] = arguments["augment"].to_dict()
@@ -91,18 +104,70 @@ def architecture_of(module: LSTMLinear) -> dict[str, Any]:
     }
 
 
+class Checkpoint(Callback):
+    """Writes the network to a model file after each epoch that improves `monitor`.
+
+    Without that column, because nothing is held out, it writes after each epoch. The file contains
+    the LSTM alone, with everything that prediction needs, and is replaced as a whole. If it cannot
+    be written during the training, for example on a full disk, there is a single warning, and the
+    training continues.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        model: TrainedModel,
+        job: TrainingJob,
+        facts: Mapping[str, Any],
+    ) -> None:
+        path = parameters["checkpoint"]
+        with writing(path), locking(path):  # fail before the training
+            pass
+        self._path, self._monitor, self._best = path, job.config.monitor, math.inf
+        self._has_warned, self._engine = False, job.choose_engine()
+        self._parameters, self._facts = {**parameters, "callbacks": None}, facts
+        self._model = replace(model, head=None)  # without the features of an earlier fit
+        check_plain(self._parameters)
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> None:
+        """Write the network if no earlier epoch was as good."""
+        score = float(history[-1].get(self._monitor, math.nan))
+        if self._monitor in history[-1]:
+            value = score if self._monitor.endswith("loss") else -score
+            if not value < self._best:  # also true of a loss that is not finite
+                return
+            self._best = value
+        assert isinstance(module, LSTMLinear)
+        network = ModuleNetwork(module, self._parameters["device"])
+        arrays, description = model_contents(
+            replace(self._model, networks=[network]),
+            self._parameters,
+            [history],
+            best_epoch=len(history),
+            best_score=score,
+            engine=self._engine,
+            facts=self._facts,
+        )
+        try:
+            write_model(self._path, arrays, {**description, "alone": "from a checkpoint"})
+        except OutputError as problem:
+            if not self._has_warned:
+                warn_caller(f"checkpoint {problem} Training continues.")
+            self._has_warned = True
+
+
 def load_file(
     path: str | os.PathLike[str],
     device: str | None,
-    one: Callable[..., Loaded] | None = None,
-    several: Callable[..., Loaded] | None = None,
+    single: Callable[..., Loaded] | None = None,
+    fusion: Callable[..., Loaded] | None = None,
 ) -> Loaded:
-    """Return the estimator in a file, which `one` or `several` restores from its contents."""
+    """Return the estimator in a file; `single` or `fusion` makes it from the file's contents."""
     if device is not None:
         check_device(device)
     arrays, description = read_model(path)
     is_fused = "fusion" in description
-    restored = several if is_fused else one
+    restored = fusion if is_fused else single
     with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
         if restored is None:
             kind = "several sensors; use SensorFusion" if is_fused else "one sensor; use SensorLSTM"
@@ -145,14 +210,14 @@ def restore(
     return replace(model, networks=networks)
 
 
-# Pickles hold plain values in place of this package's types, and no tensor of a GPU.
+# Pickles contain plain values instead of this package's types, and no tensors on a GPU.
 
 
 def packed(model: TrainedModel) -> dict[str, Any]:
-    """Return a model as plain values, but for features that are functions."""
+    """Return a model as plain values, except for features that are functions."""
     head, modules = model.head, modules_of(model)
-    own = head if head is not None and not head.is_plain else None
-    whole = model if own is None else replace(model, head=None)
+    custom_head = head if head is not None and not head.is_plain else None
+    whole = model if custom_head is None else replace(model, head=None)
     # copied, because a warm start would change an array in place through its tensor
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
     return {
@@ -164,15 +229,15 @@ def packed(model: TrainedModel) -> dict[str, Any]:
         },
         "n_networks": len(modules),
         "device": getattr(model.networks[0], "device", "auto"),
-        "head": own,
+        "head": custom_head,
     }
 
 
-def unpacked(held: Mapping[str, Any]) -> TrainedModel:
-    """Undo `packed`."""
-    take = partial(take_field, held["description"], path="the pickle")
-    model = restore(held["arrays"], take, held["n_networks"], held["device"])
-    return model if held["head"] is None else replace(model, head=held["head"])
+def unpacked(values: Mapping[str, Any]) -> TrainedModel:
+    """Return the model of the values from `packed`."""
+    take = partial(take_field, values["description"], path="the pickle")
+    model = restore(values["arrays"], take, values["n_networks"], values["device"])
+    return model if values["head"] is None else replace(model, head=values["head"])
 
 
 # Networks of other libraries
@@ -184,14 +249,14 @@ def imported(
     """Return the arguments of an estimator, and a model that predicts with an imported network."""
     for name in (*ARCHITECTURE, "dtype", "scale"):
         if arguments.get(name) is not None:
-            why = (
-                "there is no data to fit it on" if name == "scale" else "the network determines it"
+            reason = (
+                "there are no data to fit it on" if name == "scale" else "the network determines it"
             )
-            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
+            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {reason}.")
     if module.linear.weight.dtype not in (torch.float32, torch.float64):
         module = module.float()
-    described = architecture_of(module)
-    own = {**described["architecture"], "dtype": described["dtype"]}
+    description = architecture_of(module)
+    of_network = {**description["architecture"], "dtype": description["dtype"]}
     if activation == "sigmoid" and module.num_classes > 1:
         raise ArgumentError(
             f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
@@ -213,10 +278,10 @@ def imported(
         [ModuleNetwork(module.eval(), arguments.get("device", "auto"))],
         max_timesteps=arguments.get("max_timesteps"),
         crop=arguments.get("crop", "head"),
-        dtype=own["dtype"],
+        dtype=of_network["dtype"],
         missing=arguments.get("missing", "error"),
     )
-    return {**arguments, **own, "scale": None}, model
+    return {**arguments, **of_network, "scale": None}, model
 
 
 def split_single_logit(module: LSTMLinear) -> None:

@@ -1,4 +1,4 @@
-"""SensorFusionClassifier: several sensors, each with a classifier of its own."""
+"""SensorFusionClassifier: several sensors, each with its own classifier."""
 
 import copy
 import os
@@ -24,13 +24,13 @@ from sensorseq.errors import (
 from sensorseq.estimator.adapt import refuse_apart
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.explain import METHODS, Explanation, SensorPart, explain, target_of
-from sensorseq.estimator.probabilities import (
+from sensorseq.estimator.saving import load_file, plain_arguments
+from sensorseq.estimator.uncertainty import (
     LeftOut,
     accuracy_of,
     find_abstention,
     learn_shares,
 )
-from sensorseq.estimator.saving import load_file, plain_arguments
 from sensorseq.export.c_source import CExport, COptions, render_sensors, write_texts
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.features.stack import fit_stack
@@ -54,24 +54,25 @@ from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
 
-_MOST_WEIGHED = 6  # sensors; of more, only one alone, all, and all but one are weighed
+# Up to this many sensors, all patterns are weighed; beyond it, single ones, all, and all but one.
+_MOST_WEIGHED = 6
 
 
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
-    """Classify windows of several sensors, each at its own rate, with a classifier for each.
+    """Classify windows of several sensors, each with its own rate and its own classifier.
 
     The logits of the sensors are added with weights that are fitted to windows left out of their
-    fits, for each pattern of sensors that a window may have.
+    fits, for each combination of sensors that a window may have.
 
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        The classifier that is cloned for each sensor; by default one with its defaults. With
+        The classifier that is cloned for each sensor; by default one with default arguments. With
         ``missing="expected"``, windows that lack a sensor are predicted from the others, and the
-        model of a sensor is trained on the windows where all its channels have numbers. With
+        model of a sensor is trained on the windows in which all its channels have numbers. With
         ``missing="outside"``, a sensor with a channel out of range, or with most of its channels
-        constant, counts only where no other one is there; docs/preprocessing/several_sensors.md
-        states what that brings.
+        constant, is used only if there is no other one; docs/preprocessing/several_sensors.md
+        has measurements of the effect.
 
     Attributes
     ----------
@@ -82,8 +83,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     features_ : FeatureChoice
-        Log-loss and accuracy of each sensor alone and of all together on windows left out of their
-        fits, and their weights. Print it to read it.
+        The weights of the sensors, and the log-loss and accuracy of each sensor alone and of all
+        together on windows left out of their fits. Print it to read it.
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention`.
 
@@ -94,8 +95,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     >>> t, y = np.arange(40), np.array(["fast", "slow"] * 30)
     >>> imu = np.stack([np.sin(t * (0.3 if i % 2 else 0.9) + i) for i in range(60)])[:, :, None]
     >>> X = {"imu": imu, "motor": imu[:, ::4]}
-    >>> one = SensorLSTMClassifier(hidden_size=8, max_epochs=10, random_state=0)
-    >>> SensorFusionClassifier(one).fit(X, y).score(X, y) > 0.9
+    >>> quick = SensorLSTMClassifier(hidden_size=8, max_epochs=10, random_state=0)
+    >>> SensorFusionClassifier(quick).fit(X, y).score(X, y) > 0.9
     True
     """
 
@@ -116,21 +117,21 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Train a classifier of each sensor, and fit the weights of their sum.
+        """Train a classifier for each sensor, and fit the weights of their sum.
 
         Parameters
         ----------
         X : mapping of str to array of shape (n, t, c), SensorWindows, or path
-            Windows of each sensor; row i of each is the same stretch of time. An all-NaN row: the
-            sensor has no data there. A path means a prepared file of several sensors. A split is
-            used as by `SensorLSTMClassifier`.
+            Windows of each sensor; row i of each is the same stretch of time. A row of NaN means
+            that the sensor has no data there. A path means a prepared file of several sensors. A
+            split is used as in `SensorLSTMClassifier`.
         y, sample_weight, groups : optional
-            As of `SensorLSTMClassifier.fit`.
+            As in `SensorLSTMClassifier.fit`.
 
         Raises
         ------
         InputError
-            If X is of one sensor, or windows lack a sensor and `missing` is ``"error"``.
+            If X has only one sensor, or windows lack a sensor and `missing` is ``"error"``.
         ArgumentError
             If the estimator has `warm_start` or a `checkpoint`.
         """
@@ -138,14 +139,14 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         _check_estimator(estimator)
         X = _open(X)
         labels = y if y is None else read_labels(y, len(as_sensor_windows(X)), "y")[0]
-        for name, own in () if isinstance(X, SensorWindows) else X.items():
-            if len(np.shape(own)) == 3:
-                check_axis_order(own, None, f"X[{name!r}]")
+        for name, of_sensor in () if isinstance(X, SensorWindows) else X.items():
+            if len(np.shape(of_sensor)) == 3:
+                check_axis_order(of_sensor, None, f"X[{name!r}]")
         windows = as_sensor_windows(X, labels, groups)
         if windows.y is None:
             raise InputError("fit requires y to be passed, but the target y is None.")
-        given = check_sample_weight(sample_weight, len(windows))
-        weight = np.ones(len(windows)) if given is None else given
+        checked = check_sample_weight(sample_weight, len(windows))
+        weight = np.ones(len(windows)) if checked is None else checked
         if windows.split is not None:
             rows = np.flatnonzero(windows.split != "test")
             windows, weight = windows.take(rows), weight[rows]
@@ -159,13 +160,13 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         windows = _with_common_split(windows, estimator.validation_fraction, int(seed))
         models: dict[str, SensorLSTMClassifier] = {}
         left_out: dict[str, LeftOut | None] = {}
-        for name, own, rows in windows.by_sensor():
-            _check_classes(name, own.y, windows.y)
-            one = clone(estimator).set_params(random_state=int(seed))
-            own_weight = None if given is None else weight[rows]
+        for name, of_sensor, rows in windows.by_sensor():
+            _check_classes(name, of_sensor.y, windows.y)
+            model = clone(estimator).set_params(random_state=int(seed))
+            options = {"sample_weight": None if checked is None else weight[rows]}
             with noting(f"in the windows of sensor {name!r}"):
-                left_out[name] = one._fit(own, None, {"sample_weight": own_weight}).left_out
-            models[name] = one
+                left_out[name] = model._fit(of_sensor, None, options).left_out
+            models[name] = model
         lacking = [name for name in windows if name not in models]
         if lacking:
             raise InputError(f"sensor {lacking[0]!r} has no window in the training part.")
@@ -186,21 +187,21 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         logits, present = _logits_of(left_out, windows, len(classes))
         weights = _weigh(logits, present, class_index, weight)
         fusion = Fusion(tuple(windows), weights, estimator.missing)
-        is_known = present.any(axis=1)
-        joined = fusion.join(logits, np.where(present, COMPLETE, EMPTY))[is_known]
+        has_sensor = present.any(axis=1)
+        joined = fusion.join(logits, np.where(present, COMPLETE, EMPTY))[has_sensor]
         shares = learn_shares(estimator.get_params(deep=False), softmax(joined))
         self.features_ = _describe(fusion, logits, present, class_index, weight)
         self._set_sensors(models, FusedModel(classes, {}, fusion, shares=shares))
 
     def _set_sensors(self, models: dict[str, SensorLSTMClassifier], fused: FusedModel) -> None:
-        """Store the classifiers of the sensors, and the model that joins theirs."""
+        """Store the classifiers of the sensors, and the model that joins them."""
         self.sensors_, self._fused = models, replace(fused, models={})
 
     @property
     def model_(self) -> FusedModel:
         """Everything that predictions need."""
         check_is_fitted(self)
-        models = {name: one.model_ for name, one in self.sensors_.items()}
+        models = {name: classifier.model_ for name, classifier in self.sensors_.items()}
         return replace(self._fused, models=models)
 
     @property
@@ -223,7 +224,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     # Predictions
 
     def _open(self, X: Any) -> Any:
-        """Open a prepared file of several sensors; anything else is returned."""
+        """Open a prepared file of several sensors; return any other X as it is."""
         check_is_fitted(self)
         return _open(X) if isinstance(X, str | os.PathLike) else X
 
@@ -233,7 +234,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : as in `fit`
-            Windows of the sensors of `fit`; of some of them, unless `missing` is ``"error"``.
+            Windows of the sensors of `fit`; some may be missing unless `missing` is ``"error"``.
         """
         X = self._open(X)
         return self.model_.predict(X)
@@ -265,7 +266,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         ----------
         X : as in `predict`
         threshold : float, optional
-            Lowest probability to answer with. By default the one chosen by `fit_abstention`.
+            Lowest probability of an answer; by default the one chosen by `fit_abstention`.
         """
         X = self._open(X)
         return self.model_.predict_or_abstain(X, threshold=threshold)
@@ -286,7 +287,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X, y : as in `fit`
             Windows not used in `fit`.
         error_rate, confidence, groups
-            As of `SensorLSTMClassifier.fit_abstention`.
+            As in `SensorLSTMClassifier.fit_abstention`.
         """
         how = {"error_rate": error_rate, "confidence": confidence}
         X = self._open(X)
@@ -303,7 +304,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         ----------
         X : as in `predict`
         recording_id, how
-            As of `SensorLSTMClassifier.predict_recordings`.
+            As in `SensorLSTMClassifier.predict_recordings`.
         """
         X = self._open(X)
         return self.model_.predict_recordings(X, recording_id, how=how)
@@ -325,9 +326,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : as in `predict`, or mapping of str to list of Recording
-            Recordings of each sensor, whose ids state which belong together.
+            Recordings of each sensor; those with the same id belong together.
         recording_id, start_s, window_s, smooth, lag, mean_dwell_s, transitions
-            As of `SensorLSTMClassifier.timeline`.
+            As in `SensorLSTMClassifier.timeline`.
         """
         X = self._open(X)
         return self.model_.timeline(
@@ -349,18 +350,18 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         max_delay_s: float = 0.0,
         max_wait_s: float | None = None,
     ) -> SensorStream:
-        """Return a stream that classifies samples as they arrive, prepared like in training.
+        """Return a stream that classifies samples as they arrive, prepared as in training.
 
         Parameters
         ----------
         sample_rate_hz : mapping of str to float, optional
             Rate of each sensor in Hz; by default the rates to which recordings were resampled.
         max_gap_s, max_delay_s
-            As of `SensorLSTMClassifier.stream`.
+            As in `SensorLSTMClassifier.stream`.
         max_wait_s : float, optional
-            Where sensors may be missing: how far the others may be ahead of one, in seconds, before
-            it counts as missing. By default the time between windows; samples must come in shorter
-            chunks.
+            If sensors may be missing: how far the others may be ahead of a sensor, in seconds,
+            before it counts as missing. By default the time between windows; samples must come in
+            shorter chunks.
 
         Returns
         -------
@@ -373,7 +374,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         )
 
     def outside(self, X: Any) -> OutsideWindows:
-        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`.
+        """Find windows unlike any of the fit; see `SensorLSTMClassifier.outside`.
 
         Parameters
         ----------
@@ -390,20 +391,20 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         method: str = "auto",
         n_regions: int = 10,
     ) -> dict[str, Explanation]:
-        """Explain what each sensor adds to the decisions of all, in the windows that have it.
+        """Explain the contribution of each sensor to the decisions, in the windows that have it.
 
         Parameters
         ----------
         X : as in `predict`
         label, n_regions
-            As of `SensorLSTMClassifier.explain`.
+            As in `SensorLSTMClassifier.explain`.
         method : {"auto", "occlusion"}, default="auto"
-            Both are occlusion.
+            Both mean occlusion.
         """
         check_choice("method", method, METHODS)
         if method == "gradients":
             raise ArgumentError(
-                "method='gradients' explains a model of one sensor; use method='occlusion'."
+                "method='gradients' requires a model of one sensor; use method='occlusion'."
             )
         X, model = self._open(X), self.model_
         windows, _ = model.fusion.read(X)
@@ -413,16 +414,16 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         target = joined.argmax(axis=1)
         if label is not None:
             target = target_of(model.classes, label, len(windows))
-        found = {}
-        for name, own, rows in windows.by_sensor():
-            at, one = model.fusion.sensors.index(name), model.models[name]
+        explanations = {}
+        for name, of_sensor, rows in windows.by_sensor():
+            at, own = model.fusion.sensors.index(name), model.models[name]
             weight = weights[rows, at]
-            rest = joined[rows] - weight[:, None] * logits[at, rows]
-            part = SensorPart(one, weight, rest)
-            scaled = one.scaled(one.without_failed(one.read(own))[0])
-            how = {"label": one.classes[target[rows]], "method": method, "n_regions": n_regions}
-            found[name] = explain(part, scaled, model.temperature, model.classes, **how)
-        return found
+            other_sensors = joined[rows] - weight[:, None] * logits[at, rows]
+            part = SensorPart(own, weight, other_sensors)
+            scaled = own.scaled(own.without_failed(own.read(of_sensor))[0])
+            how = {"label": own.classes[target[rows]], "method": method, "n_regions": n_regions}
+            explanations[name] = explain(part, scaled, model.temperature, model.classes, **how)
+        return explanations
 
     def adapt(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
         """Return a copy whose sensors are adapted; see `SensorLSTMClassifier.adapt`.
@@ -430,25 +431,25 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X, y, groups
-            As of `SensorLSTMClassifier.adapt`, but of several sensors.
+            As in `SensorLSTMClassifier.adapt`, but for several sensors.
 
         Returns
         -------
         SensorFusionClassifier
             Each of its `sensors_` has an `adaptation_`.
         """
-        given = self._open(X)
-        if are_sensors(given):
-            if getattr(given, "split", None) is not None:
+        X = self._open(X)
+        if are_sensors(X):
+            if getattr(X, "split", None) is not None:
                 refuse_apart(y, groups)
-            given = as_sensor_windows(given, y, groups)
-        windows = self.model_.fusion.read(given)[0]
+            X = as_sensor_windows(X, y, groups)
+        windows = self.model_.fusion.read(X)[0]
         if self.model_.missing != "error":
             windows = _without_lost(windows)
         adapted, models = copy.copy(self), dict(self.sensors_)
-        for name, own, _ in windows.by_sensor():
+        for name, of_sensor, _ in windows.by_sensor():
             with noting(f"in the windows of sensor {name!r}"):
-                models[name] = models[name].adapt(own)
+                models[name] = models[name].adapt(of_sensor)
         adapted._set_sensors(models, replace(self.model_, abstention=None))
         return adapted
 
@@ -470,9 +471,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         arrays: dict[str, NDArray[Any]] = {}
         of_sensors = []
         for at, model in enumerate(self.sensors_.values()):
-            own, described = model._stored()
-            arrays |= {f"sensor.{at}.{name}": array for name, array in own.items()}
-            of_sensors.append(described)
+            of_sensor, description = model._stored()
+            arrays |= {f"sensor.{at}.{name}": array for name, array in of_sensor.items()}
+            of_sensors.append(description)
         estimator = SensorLSTMClassifier() if self.estimator is None else self.estimator
         return arrays, {
             "parameters": plain_arguments(estimator.get_params(deep=False)),
@@ -493,7 +494,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         device : str, optional
             Overrides the saved `device`.
         """
-        loaded: Self = load_file(path, device, several=cls._restored)
+        loaded: Self = load_file(path, device, fusion=cls._restored)
         return loaded
 
     @classmethod
@@ -512,12 +513,11 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         check_parameters(estimator.get_params(deep=False))
         if device is not None:
             estimator.device = device
-        made = cls(estimator)
-        made.features_ = FeatureChoice.from_dict(take("features", dict))
-        made._set_sensors(
-            models, read_fused(take, {name: one.model_ for name, one in models.items()})
-        )
-        return made
+        fusion = cls(estimator)
+        fusion.features_ = FeatureChoice.from_dict(take("features", dict))
+        trained = {name: classifier.model_ for name, classifier in models.items()}
+        fusion._set_sensors(models, read_fused(take, trained))
+        return fusion
 
     def to_onnx(
         self,
@@ -530,19 +530,19 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """Write an ONNX model that computes `predict_proba`.
 
         The graph has an input ``X_<sensor>`` for each sensor, and with `lengths` an input
-        ``lengths_<sensor>``; a window with NaN in it lacks that sensor. Windows without any, or
-        without one that the model cannot do without, get probabilities of NaN. The metadata
-        ``sensors`` describe the input of each. The graph ignores `missing`: gaps stay.
+        ``lengths_<sensor>``; a window with NaN in it lacks that sensor. Windows without any sensor,
+        or without a sensor that the model requires, get probabilities of NaN. The metadata
+        ``sensors`` describe the input of each sensor. The graph ignores `missing`: gaps stay.
 
         Parameters
         ----------
         path, lengths, steps, dtype
-            As of `SensorLSTMClassifier.to_onnx`.
+            As in `SensorLSTMClassifier.to_onnx`.
 
         Raises
         ------
         InputError
-            If the model has something that the graph cannot compute, or more than ten sensors.
+            If the graph cannot compute part of the model, or it has more than ten sensors.
         """
         check_is_fitted(self)
         options: dict[str, Any] = {"n_timesteps": None, "lengths": lengths, "dtype": dtype}
@@ -559,15 +559,14 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     ) -> CExport:
         """Write the classifier as C99, without malloc.
 
-        Each sensor has a header and a source of its own, with functions such as
-        ``sensorseq_imu_push``, and ``sensorseq_join(of_imu, of_motor, probabilities)`` in
-        ``sensorseq_model.h`` joins their probabilities of the same stretch of time; NULL stands for
-        a sensor that is missing.
+        Each sensor has its own header and source, with functions such as ``sensorseq_imu_push``.
+        ``sensorseq_join(of_imu, of_motor, probabilities)`` in ``sensorseq_model.h`` joins their
+        probabilities for the same stretch of time; NULL stands for a missing sensor.
 
         Parameters
         ----------
         folder, units, weights, check, prefix
-            As of `SensorLSTMClassifier.to_c`.
+            As in `SensorLSTMClassifier.to_c`.
 
         Raises
         ------
@@ -580,7 +579,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             weights=weights,
             check=None if check is None else self._open(check),
             prefix=prefix,
-            is_refitted=any(one.refitted_ for one in self.sensors_.values()),
+            is_refitted=any(classifier.refitted_ for classifier in self.sensors_.values()),
         )
         return write_texts(folder, *render_sensors(self.model_, options))
 
@@ -612,26 +611,28 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
         if getattr(estimator, name) != harmless:
             raise ArgumentError(
                 f"{name}={getattr(estimator, name)!r} works for one sensor at a time; fit a"
-                " classifier of each, or leave it out."
+                f" classifier for each, or set {name}={harmless!r}."
             )
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
     """Mark a sensor as missing where a channel is all NaN, which could give away the class."""
     sets = dict(windows.sensors)
-    for name, own in windows.sensors.items():
-        is_valid = np.arange(own.n_timesteps) < np.asarray(own.lengths)[:, None]
-        is_known = ~np.isnan(own.X) & is_valid[:, :, None]
-        has_all = np.asarray(np.all(np.any(is_known, axis=1), axis=1))
+    for name, of_sensor in windows.sensors.items():
+        is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
+        is_number = ~np.isnan(of_sensor.X) & is_valid[:, :, None]
+        has_all = np.asarray(np.all(np.any(is_number, axis=1), axis=1))
         if not has_all.all():
-            sets[name] = replace(own, X=np.where(has_all[:, None, None], own.X, np.nan))
+            X = np.where(has_all[:, None, None], of_sensor.X, np.nan)
+            sets[name] = replace(of_sensor, X=X)
     return SensorWindows(sets)
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
-    """Hold out the same windows of all sensors; if none is missing, equal seeds do so.
+    """Hold out the same windows of all sensors; without missing ones, equal seeds do so anyway.
 
-    Only groups with windows of all sensors are held out, so that each has every class in training.
+    Only groups with windows of all sensors are held out, so that each sensor keeps every class in
+    training.
     """
     rows = np.flatnonzero(windows.present.all(axis=1))
     if windows.split is not None or len(rows) in (0, len(windows)) or not fraction:
@@ -646,8 +647,8 @@ def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> Se
     return windows.with_split(np.where(is_held_out, "validation", "train"))
 
 
-def _check_classes(name: str, own: Any, every: Any) -> None:
-    lost = np.setdiff1d(np.asarray(every), np.asarray(own))
+def _check_classes(name: str, labels: Any, all_labels: Any) -> None:
+    lost = np.setdiff1d(np.asarray(all_labels), np.asarray(labels))
     if lost.size:
         raise InputError(
             f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record some, or leave"
@@ -658,39 +659,43 @@ def _check_classes(name: str, own: Any, every: Any) -> None:
 def _logits_of(
     left_out: Mapping[str, LeftOut | None], windows: SensorWindows, n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return logits (n_sensors, n, K) by models not fitted on the window, and where they exist."""
+    """Return logits (n_sensors, n, K) from models not fitted on the window, and where they exist.
+
+    The second array, (n, n_sensors), is True for each window and sensor that has logits.
+    """
     logits = np.zeros((len(left_out), len(windows), n_classes))
-    known = np.zeros((len(windows), len(left_out)), bool)
+    present = np.zeros((len(windows), len(left_out)), bool)
     for at, (name, _, rows) in enumerate(windows.by_sensor()):
-        found = left_out[name]
-        if found is None:
-            way = "set validation_fraction above 0"
+        of_sensor = left_out[name]
+        if of_sensor is None:
+            remedy = "set validation_fraction above 0"
             if windows.split is not None:
-                way = "split the windows into train, validation and test"
+                remedy = "split the windows into train, validation and test"
             raise InputError(
-                f"no window of sensor {name!r} was left out, so sensors cannot be weighed; {way}."
+                f"no window of sensor {name!r} was left out, so sensors cannot be weighed;"
+                f" {remedy}."
             )
-        own, outputs = found
-        logits[at, rows[own]] = outputs
-        known[rows[own], at] = True
-    return logits, known
+        places, outputs = of_sensor
+        logits[at, rows[places]] = outputs
+        present[rows[places], at] = True
+    return logits, present
 
 
 def _weigh(
     logits: NDArray[np.float64],
-    known: NDArray[np.bool_],
+    present: NDArray[np.bool_],
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the weights for each pattern of sensors that enough windows have."""
-    n = known.shape[1]
+    """Return weights for each single sensor, and for each pattern of sensors that a window has."""
+    n = present.shape[1]
     weights = {}
     for bits in product((False, True), repeat=n):
         pattern = np.array(bits)
         size = int(pattern.sum())
         if not size or (n > _MOST_WEIGHED and size not in (1, n - 1, n)):
             continue
-        rows = known[:, pattern].all(axis=1) & (weight > 0)
+        rows = present[:, pattern].all(axis=1) & (weight > 0)
         row = np.zeros(n)
         if rows.any():
             row[pattern], _ = fit_stack(logits[pattern][:, rows], class_index[rows], weight[rows])
@@ -705,13 +710,13 @@ def _weigh(
 def _describe(
     fusion: Fusion,
     logits: NDArray[np.float64],
-    known: NDArray[np.bool_],
+    present: NDArray[np.bool_],
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> FeatureChoice:
-    """Describe how good each sensor and their sum are, on left-out windows that have all."""
+    """Score each sensor and their sum on left-out windows that have all sensors."""
     n = len(fusion.sensors)
-    rows = known.all(axis=1) & (weight > 0)
+    rows = present.all(axis=1) & (weight > 0)
     if not rows.any():
         return FeatureChoice(reason="no left-out window has all sensors")
     whole = fusion.weights_of(np.ones(n, bool))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_integer, check_per_window
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.training.inputs import nearest_label
+from sensorseq.training.labels import nearest_label
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95

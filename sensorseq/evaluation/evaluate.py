@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import AnyClassifier, SensorFusionClassifier, SensorLSTMClassifier
-from sensorseq.estimator.probabilities import seen_by
+from sensorseq.estimator.uncertainty import seen_by
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
@@ -23,7 +23,7 @@ from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
-from sensorseq.training.preparation import augment_as_told
+from sensorseq.training.prepared_windows import augment_as_configured
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # tolerance for a quotient of seconds to count as a whole number
@@ -408,7 +408,7 @@ def evaluate_folds(
         rows = _balanced(train, seed)
         train = train.take(rows)
         if isinstance(train, WindowSet):
-            train = augment_as_told(train, rows, seed)
+            train = augment_as_configured(train, rows, seed)
         test = tested.take(test_rows).with_split(None)
         say(f"fold {number} of {n_folds}: training on {len(train)} windows")
         fitted = clone(model).fit(train)

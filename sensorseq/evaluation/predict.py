@@ -44,7 +44,7 @@ from sensorseq.windows import WindowSet
 if TYPE_CHECKING:  # without torch
     from markupsafe import Markup
 
-    from sensorseq.estimator.load import AnyClassifier
+    from sensorseq.estimator import AnyClassifier
 
 _SLOW = 0.9  # fraction of the model's rate; slower recordings lack frequencies seen in training
 _MOST_CHANNELS = 8  # channels that a page draws

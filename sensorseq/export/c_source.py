@@ -46,7 +46,7 @@ from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
-from sensorseq.training.inference import ModuleNetwork
+from sensorseq.training.evaluation import ModuleNetwork
 from sensorseq.training.labels import read_labels
 from sensorseq.windows import WindowSet
 

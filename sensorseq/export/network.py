@@ -12,8 +12,8 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import parameter_suffix
 from sensorseq.prediction.model import Network, TrainedModel
 from sensorseq.prediction.network import LstmNetwork, array_prefix
-from sensorseq.training.inference import ModuleNetwork
-from sensorseq.training.network import read_network
+from sensorseq.training.evaluation import ModuleNetwork
+from sensorseq.training.torch_network import read_network
 
 _GATES = (0, 3, 1, 2)  # positions of ONNX's gates i, o, f, c in our order i, f, g, o
 

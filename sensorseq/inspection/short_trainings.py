@@ -25,7 +25,7 @@ from sensorseq.preprocessing.scale.scaler import PHYSICAL
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.inference import network_outputs
+from sensorseq.training.evaluation import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
 # Arguments with effects outside the check, or by which it would depend on more than its windows.

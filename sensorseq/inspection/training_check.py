@@ -39,8 +39,8 @@ from sensorseq.inspection.short_trainings import (
 )
 from sensorseq.inspection.window_checks import check_label_channels, check_shares, constant_channels
 from sensorseq.prediction.windows import Windows
-from sensorseq.training.augment import check_augment
-from sensorseq.training.preparation import read_training_file
+from sensorseq.training.prepared_windows import read_training_file
+from sensorseq.training.window_format import check_augment
 
 _MOST_WINDOWS = 160  # most windows used for training
 _MOST_TIMESTEPS = 128

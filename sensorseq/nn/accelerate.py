@@ -12,14 +12,14 @@ from sensorseq.nn.lstm import LSTM
 
 
 class FoundLSTM(NamedTuple):
-    """An LSTM in a model, which code computes it, and why.
+    """An LSTM in a model, the library that computes it, and the reason.
 
     Attributes
     ----------
     path, served_by, reason : str
-        The path is as in `named_modules()`, empty for the model itself. It is computed by
-        ``"sensorseq"`` or ``"torch"``. The reason says why torch computes it; for sensorseq, it
-        has the precision and the device.
+        The path is as in `named_modules()`, empty for the model itself. ``"sensorseq"`` or
+        ``"torch"`` computes the LSTM. The reason explains why torch computes it; for sensorseq, it
+        states the precision and the device.
     """
 
     path: str
@@ -30,14 +30,14 @@ class FoundLSTM(NamedTuple):
 def accelerate(module: nn.Module) -> nn.Module:
     """Switch every `torch.nn.LSTM` in a model to the native kernels, in place.
 
-    Each LSTM remains the same object with its parameters, hooks and state dict, and becomes a
+    Each LSTM remains the same object with the same parameters, hooks and state dict, but becomes a
     `sensorseq.nn.LSTM`, a subclass of `torch.nn.LSTM` with the same results. Optimizers and other
     references to it keep working.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Any model, or an LSTM. It is returned, too.
+        Any model, or an LSTM. It is also returned.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def accelerate(module: nn.Module) -> nn.Module:
     See Also
     --------
     find_lstms : Lists the LSTMs, before or after.
-    sensorseq.nn.LSTM : Lists what is left to torch.
+    sensorseq.nn.LSTM : Lists the cases that torch computes.
 
     Notes
     -----
@@ -62,8 +62,8 @@ def accelerate(module: nn.Module) -> nn.Module:
     A pickled model refers to our class and loads only where sensorseq is installed; a state dict
     loads anywhere.
 
-    The kernels are made for sequences, especially packed ones. A wide layer (hundreds of units)
-    that is called one step at a time is better left to torch, because each call rearranges the
+    The kernels are designed for sequences, especially packed ones. A wide layer (hundreds of units)
+    that is called one step at a time is faster in torch, because each call here rearranges the
     weights.
     """
     if not isinstance(module, nn.Module):
@@ -71,39 +71,41 @@ def accelerate(module: nn.Module) -> nn.Module:
     for child in module.modules():
         if _obstacle(child) is None:
             child.__class__ = LSTM
-    found = find_lstms(module)
-    left = [
+    lstms = find_lstms(module)
+    in_torch = [
         f"{lstm.path or 'the module'} ({lstm.reason})"
-        for lstm in found
+        for lstm in lstms
         if lstm.served_by == "torch"
     ]
-    if left:
+    if in_torch:
         warnings.warn(
-            f"torch still computes {len(left)} of {len(found)} LSTMs: {'; '.join(left)}.",
+            f"torch still computes {len(in_torch)} of {len(lstms)} LSTMs: {'; '.join(in_torch)}.",
             stacklevel=2,
         )
-    if not found:
+    if not lstms:
         warnings.warn(f"{type(module).__name__} contains no torch.nn.LSTM.", stacklevel=2)
     return module
 
 
 def find_lstms(module: nn.Module) -> list[FoundLSTM]:
-    """List the LSTMs in a model, which code computes each, and why.
+    """List the LSTMs in a model, the library that computes each, and the reason.
 
     Parameters
     ----------
     module : torch.nn.Module
         Any model, accelerated or not. An LSTM that is used in two places is listed twice.
     """
-    found: list[FoundLSTM] = []
+    lstms: list[FoundLSTM] = []
     opaque: list[str] = []
     for path, child in module.named_modules():
         if not _is_lstm(child) or any(path.startswith(prefix) for prefix in opaque):
             continue
         if not isinstance(child, nn.LSTM):
-            opaque.append(f"{path}." if path else "")  # its submodules are LSTMs by name, too
-        found.append(FoundLSTM(path, *_served_by(child)))
-    return found
+            opaque.append(
+                f"{path}." if path else ""
+            )  # its submodules have LSTM in their names, too
+        lstms.append(FoundLSTM(path, *_served_by(child)))
+    return lstms
 
 
 def _is_lstm(module: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from sensorseq.ops.train_epoch import parameter_suffix
 _ONLY_IN_TRAINING = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianNoise")
 _POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}
 _HEAD_ACTIVATIONS = ("linear", "softmax", "sigmoid")
-_SERVED = (
+_SUPPORTED = (
     "LSTM, Bidirectional(LSTM), Dropout, GlobalAveragePooling1D, GlobalMaxPooling1D, and one Dense"
     " at the end"
 )
@@ -49,16 +49,16 @@ def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
     """Return a module in evaluation mode with the weights of a Keras model, and its activation.
 
     The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
-    Layers may differ in size: smaller ones are padded with units that stay zero. The outputs are
-    those of the dense layer before the activation: ``"linear"``, ``"softmax"`` or ``"sigmoid"``.
-    Raises an ArgumentError that names a layer of another kind.
+    Layers may differ in size: smaller ones are padded with units that stay zero. The module returns
+    the output of the dense layer before the activation, which is ``"linear"``, ``"softmax"`` or
+    ``"sigmoid"``. Raises an ArgumentError that names any layer of another kind.
     """
     parts = Parts()
     for layer in _layers(keras_model):
         _read_layer(layer, parts)
     if not parts.stack or parts.head is None:
-        what = "LSTM layer" if not parts.stack else "Dense layer at its end"
-        raise ArgumentError(f"the Keras model has no {what}; supported layers: {_SERVED}.")
+        missing = "LSTM layer" if not parts.stack else "Dense layer at its end"
+        raise ArgumentError(f"the Keras model has no {missing}; supported layers: {_SUPPORTED}.")
     return assemble(parts), parts.activation
 
 
@@ -82,13 +82,14 @@ def _read_layer(layer: Any, parts: Parts) -> None:
     if parts.head is not None:
         activation = {"Softmax": "softmax", "Activation": config.get("activation")}.get(kind)
         if activation not in _HEAD_ACTIVATIONS or parts.activation != "linear":
-            raise _not_served(layer, f"comes after the Dense layer; supported layers: {_SERVED}")
+            problem = f"comes after the Dense layer; supported layers: {_SUPPORTED}"
+            raise _unsupported(layer, problem)
         parts.activation = activation
     elif kind in ("LSTM", "Bidirectional"):
         _read_lstm(layer, config, parts)
     elif kind in _POOLINGS and parts.stack:
         if not parts.returns_sequences or parts.pooling is not None:
-            raise _not_served(
+            raise _unsupported(
                 layer,
                 "has no sequence to pool over: set return_sequences=True in the layer before it",
             )
@@ -96,18 +97,19 @@ def _read_layer(layer: Any, parts: Parts) -> None:
         parts.pooling = _POOLINGS[kind]
     elif kind == "Dense":
         if parts.stack and parts.returns_sequences and parts.pooling is None:
-            raise _not_served(
+            raise _unsupported(
                 layer,
-                "gives an output for each step; set return_sequences=False in the layer before it",
+                "returns an output for each step; set return_sequences=False in the layer before"
+                " it",
             )
         if config.get("activation") not in _HEAD_ACTIVATIONS:
-            raise _not_served(layer, f"has activation={config.get('activation')!r}")
+            raise _unsupported(layer, f"has activation={config.get('activation')!r}")
         kernel, *bias = _weights(layer)
         parts.head = kernel, bias[0] if bias else np.zeros(kernel.shape[1], kernel.dtype)
         parts.activation = config["activation"]
     else:
         hint = "; give lengths= to predict instead" if kind == "Masking" else ""
-        raise _not_served(layer, f"is not supported{hint}. Supported layers: {_SERVED}")
+        raise _unsupported(layer, f"is not supported{hint}. Supported layers: {_SUPPORTED}")
 
 
 def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
@@ -116,14 +118,14 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
         _refuse(layer, config, merge_mode="concat")
         wrapped = [config["layer"], config.get("backward_layer") or config["layer"]]
         if any(part["class_name"] != "LSTM" for part in wrapped):
-            raise _not_served(layer, f"wraps a {wrapped[0]['class_name']}; only LSTM is supported")
+            raise _unsupported(layer, f"wraps a {wrapped[0]['class_name']}; only LSTM is supported")
         inner = [part["config"] for part in wrapped]
     if not parts.returns_sequences or parts.pooling is not None:
-        raise _not_served(layer, "gets no sequence: the layer before it gives a single vector")
-    for own in inner:
+        raise _unsupported(layer, "gets no sequence: the layer before it returns a single vector")
+    for direction in inner:
         _refuse(
             layer,
-            own,
+            direction,
             activation="tanh",
             recurrent_activation="sigmoid",
             stateful=False,
@@ -139,14 +141,15 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
         no_bias = np.zeros(kernel.shape[1], kernel.dtype)
         directions.append(Direction(kernel, recurrent, bias[0] if bias else no_bias))
     if parts.stack and len(parts.stack[0]) != len(directions):
-        raise _not_served(
+        raise _unsupported(
             layer, "mixes unidirectional and bidirectional layers; all must be of one kind"
         )
     before = sum(part.n_units for part in parts.stack[-1]) if parts.stack else None
     if before is not None and directions[0].kernel.shape[0] != before:
-        raise _not_served(
+        raise _unsupported(
             layer,
-            f"reads {directions[0].kernel.shape[0]} values, but the layer before it gives {before}",
+            f"reads {directions[0].kernel.shape[0]} values, but the layer before it returns"
+            f" {before}",
         )
     parts.stack.append(directions)
     parts.returns_sequences = bool(inner[0].get("return_sequences", False))
@@ -155,19 +158,19 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
 def _weights(layer: Any) -> list[NDArray[Any]]:
     weights = [np.asarray(array) for array in layer.get_weights()]
     if not weights:
-        raise _not_served(layer, "has no weights yet; build the model, or call it once")
+        raise _unsupported(layer, "has no weights yet; build the model, or call it once")
     return weights
 
 
-def _refuse(layer: Any, config: dict[str, Any], **served: Any) -> None:
-    for name, value in served.items():
+def _refuse(layer: Any, config: dict[str, Any], **supported: Any) -> None:
+    for name, value in supported.items():
         if config.get(name, value) != value:
-            raise _not_served(layer, f"has {name}={config[name]!r}; only {value!r} is supported")
+            raise _unsupported(layer, f"has {name}={config[name]!r}; only {value!r} is supported")
 
 
-def _not_served(layer: Any, what: str) -> ArgumentError:
+def _unsupported(layer: Any, problem: str) -> ArgumentError:
     name = getattr(layer, "name", "?")
-    return ArgumentError(f"layer {name!r} ({type(layer).__name__}) of the Keras model {what}.")
+    return ArgumentError(f"layer {name!r} ({type(layer).__name__}) of the Keras model {problem}.")
 
 
 def assemble(parts: Parts) -> LSTMLinear:
@@ -194,8 +197,8 @@ def assemble(parts: Parts) -> LSTMLinear:
             end = parameter_suffix(depth, direction)
             _fill(state[f"lstm.weight_ih{end}"], rows, columns, part.kernel.T)
             _fill(state[f"lstm.weight_hh{end}"], rows, np.arange(part.n_units), part.recurrent.T)
-            own_bias = torch.from_numpy(part.bias)
-            state[f"lstm.bias_ih{end}"][rows] = own_bias.to(module.linear.bias.dtype)
+            lstm_bias = torch.from_numpy(part.bias)
+            state[f"lstm.bias_ih{end}"][rows] = lstm_bias.to(module.linear.bias.dtype)
         columns = _places(layer[0].n_units, hidden_size, n_directions)
     if parts.pooling == "meanmax":
         columns = np.concatenate([columns, columns + n_directions * hidden_size])

@@ -20,25 +20,26 @@ class LSTM(nn.LSTM):
     Parameters
     ----------
     *args, **kwargs
-        As for `torch.nn.LSTM`: input_size, hidden_size, num_layers, bias, batch_first, dropout,
+        As in `torch.nn.LSTM`: input_size, hidden_size, num_layers, bias, batch_first, dropout,
         bidirectional, device, dtype. There is no kernel for `proj_size`, so it must be 0.
 
     Notes
     -----
     With the same seed, dropout drops the same units as in `torch.nn.LSTM`.
 
-    torch itself computes what no kernel supports (see `sensorseq.ops.lstm`): other devices, dtypes
-    and sizes, autocast on the CPU, `torch.func` transforms, forward-mode derivatives, tracing and
-    export. Invalid arguments are also passed to torch, so its own errors are raised.
+    torch itself computes all calls that no kernel supports (see `sensorseq.ops.lstm`): other
+    devices, dtypes and sizes, autocast on the CPU, `torch.func` transforms, forward-mode
+    derivatives, tracing and export. Invalid arguments are also passed to torch, so that its own
+    errors are raised.
 
-    `torch.jit.script` restores `torch.nn.LSTM`, also in the model passed to it.
+    `torch.jit.script` restores `torch.nn.LSTM`, including in the model passed to it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.proj_size:
             raise ArgumentError(
-                f"proj_size={self.proj_size} is not supported, only 0; use torch.nn.LSTM for it."
+                f"proj_size={self.proj_size} is not supported, only 0; use torch.nn.LSTM instead."
             )
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -58,7 +59,7 @@ class LSTM(nn.LSTM):
         states = () if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
         weights = self.all_weights
         if not (
-            self._kernel_serves([x, *states, *(part for cell in weights for part in cell)])
+            self._has_kernel([x, *states, *(part for cell in weights for part in cell)])
             and self._fits(x, input.batch_sizes if packed else None, states)
         ):
             return super().forward(input, hx)
@@ -78,7 +79,7 @@ class LSTM(nn.LSTM):
         return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
-        """Test whether the shapes are the usual ones; others are left to torch."""
+        """Test whether the shapes are valid and not empty; torch handles all others."""
         if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
             return False
         n_windows: tuple[int, ...] = ()
@@ -144,7 +145,7 @@ class LSTM(nn.LSTM):
         weight = self.all_weights[0][0]
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 
-    def _kernel_serves(self, tensors: list[Any]) -> bool:
+    def _has_kernel(self, tensors: list[Any]) -> bool:
         """Test whether a kernel supports these arguments and every option that is set."""
         if torch._C._get_tracing_state() or torch.compiler.is_exporting():
             return False  # a traced module must run without sensorseq

@@ -33,7 +33,7 @@ from sensorseq.ops.train_epoch import (
 _MOST_LAYERS = 1000  # layers are created one by one, which takes time
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
-"""A function for dropout: takes values, probability and site, and returns the values left."""
+"""A function for dropout: it takes values, probability and site, and returns the values left."""
 
 
 class _LSTMParameters(nn.Module):
@@ -85,12 +85,12 @@ class LSTMLinear(nn.Module):
         How the hidden states of the valid steps are reduced to one vector. ``"last"`` is the usual
         torch idiom: the final state of each direction. ``"meanmax"`` concatenates mean and maximum.
     dropout : float, default=0.0
-        Probability of dropping an input of the head, and of every layer after the first, in
+        Probability of dropping each input of the head and of every layer after the first, in
         training.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates, one mask per sequence
-        (Gal and Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural
-        Networks, 2016), in training.
+        Probability of dropping a hidden unit where it enters the gates, in training, with one mask
+        per sequence (Gal and Ghahramani, A Theoretically Grounded Application of Dropout in
+        Recurrent Neural Networks, 2016).
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
     device, dtype : optional
@@ -137,7 +137,7 @@ class LSTMLinear(nn.Module):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.head_norm = head_norm
-        # draws dropout masks in training from values, probability and site; None means torch does
+        # applies dropout in training; None means torch's own dropout
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -169,7 +169,7 @@ class LSTMLinear(nn.Module):
         state: tuple[Tensor, Tensor] | None = None,
         return_state: bool = False,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Compute the logits (N, K), with `return_state` the pair ``(logits, (h_n, c_n))``.
+        """Compute the logits (N, K); with `return_state`, the pair ``(logits, (h_n, c_n))``.
 
         Parameters
         ----------
@@ -225,8 +225,8 @@ class LSTMLinear(nn.Module):
 
         The top layer, the head and the loss run forward and backward in one pass, so the gradients
         are ready together with the loss, and ``backward()`` only scales them. If no gradient is
-        required, this is a forward pass. With a head norm, or with dropout in training, `forward`
-        runs first and the loss after it.
+        required, this is a forward pass. With a head norm, or with dropout in training, the loss is
+        computed separately after `forward`.
 
         Parameters
         ----------
@@ -302,13 +302,13 @@ class LSTMLinear(nn.Module):
             )
 
     def _head_is_fused(self) -> bool:
-        """Whether nothing but pooling is between the top layer and the head."""
+        """Whether there is only pooling between the top layer and the head."""
         return self.norm is None and not (self.training and self.dropout > 0.0)
 
     def _below_top(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
-        """Run all layers but the top one; return its inputs and the other layers' final states."""
+        """Run the layers below the top; return the top layer's inputs and their final states."""
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
         inputs: list[dict[str, Any]] = [
@@ -346,10 +346,10 @@ class LSTMLinear(nn.Module):
     ) -> tuple[list[Tensor | None], list[Tensor | None]]:
         if state is None:
             return [None] * self.num_layers, [None] * self.num_layers
-        wanted = (self.num_layers * self._n_directions, n_windows, self.hidden_size)
+        expected = (self.num_layers * self._n_directions, n_windows, self.hidden_size)
         for name, part in zip(("h_0", "c_0"), state, strict=True):
-            if tuple(part.shape) != wanted:
-                raise InputError(f"{name} has shape {tuple(part.shape)}; expected {wanted}.")
+            if tuple(part.shape) != expected:
+                raise InputError(f"{name} has shape {tuple(part.shape)}; expected {expected}.")
         h_0, c_0 = (
             part.reshape(self.num_layers, self._n_directions, n_windows, self.hidden_size)
             .transpose(1, 2)
@@ -385,7 +385,7 @@ class LSTMLinear(nn.Module):
         linear : torch.nn.Linear
             With a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two. An ArgumentError says what does not match.
+            The pooling between the two. An ArgumentError names anything that does not match.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -400,7 +400,7 @@ class LSTMLinear(nn.Module):
         width = pooled_size(pooling, lstm.hidden_size, 2 if lstm.bidirectional else 1)
         if linear.in_features != width:
             raise ArgumentError(
-                f"linear takes {linear.in_features} features, but pooling={pooling!r} over this"
+                f"linear expects {linear.in_features} features, but pooling={pooling!r} over this"
                 f" lstm gives {width}."
             )
         module = cls(
@@ -421,7 +421,7 @@ class LSTMLinear(nn.Module):
     def to_torch(self) -> tuple[nn.LSTM, nn.Linear]:
         """Return a `torch.nn.LSTM` (batch first) and a `torch.nn.Linear` with these weights.
 
-        They support neither a head norm nor recurrent dropout; a module with one raises an
+        They support neither a head norm nor recurrent dropout; a module with either raises an
         ArgumentError.
         """
         if self.norm is not None or self.recurrent_dropout:
@@ -465,15 +465,15 @@ def _to_torch_layout(states: list[Tensor]) -> Tensor:
 class Stream:
     """Compute the logits of sequences that arrive piece by piece, at low cost per piece.
 
-    After each piece, the logits are those of the module in evaluation mode on all steps since the
-    last reset: bit for bit with pooling ``"last"``, to rounding with the others. A stream copies
+    After each piece, the logits equal those of the module in evaluation mode on all steps since the
+    last reset: bit for bit with pooling ``"last"``, up to rounding with the others. A stream copies
     the weights; later changes to the module do not affect it.
 
     Parameters
     ----------
     module : LSTMLinear
-        In float32 or float64 on the CPU, not bidirectional: reading backwards needs the end first.
-        Any other is an ArgumentError.
+        In float32 or float64 on the CPU, and not bidirectional, because reading backwards starts at
+        the end. Any other module raises an ArgumentError.
     n_windows : int, default=1
         Number of sequences that advance together, N; also an attribute.
 
@@ -578,7 +578,7 @@ class Stream:
         if not isinstance(x, Tensor):
             raise InputError(f"x must be a torch.Tensor, not a {type(x).__name__}.")
         if x.dtype != dtype or x.device.type != "cpu":
-            raise InputError(f"x is {x.dtype} on {x.device}; this stream takes {dtype} on cpu.")
+            raise InputError(f"x is {x.dtype} on {x.device}; this stream needs {dtype} on cpu.")
         n, size = self.n_windows, self._input_size
         shape = tuple(x.shape)
         if x.dim() == 3 and shape[1] == 0:
@@ -608,14 +608,14 @@ class Stream:
 
     @state.setter
     def state(self, state: tuple[Tensor, Tensor]) -> None:
-        wanted = (len(self._h), *self._h[0].shape)
+        expected = (len(self._h), *self._h[0].shape)
         for name, part in zip(("h", "c"), state, strict=True):
-            if tuple(part.shape) != wanted:
-                raise InputError(f"{name} has shape {tuple(part.shape)}; expected {wanted}.")
+            if tuple(part.shape) != expected:
+                raise InputError(f"{name} has shape {tuple(part.shape)}; expected {expected}.")
         self.reset()
         with torch.no_grad():
-            for own, part in zip((self._h, self._c), state, strict=True):
-                for layer, values in zip(own, part, strict=True):
+            for layers, part in zip((self._h, self._c), state, strict=True):
+                for layer, values in zip(layers, part, strict=True):
                     layer.copy_(values)
 
     def reset(self, rows: Any = None) -> None:

@@ -18,7 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
-FLOAT32_HIDDEN = 128  # up to here cuDNN's recurrent products are in float32 even in TF32
+FLOAT32_HIDDEN = 128  # up to here cuDNN's recurrent products are in float32 even if TF32 is allowed
 
 
 class Choice(NamedTuple):
@@ -28,8 +28,8 @@ class Choice(NamedTuple):
     """``"native"``: the kernels of this package; ``"framework"``: torch's own LSTM, which is cuDNN
     on a GPU; ``"reference"``: a loop over the steps in plain torch."""
     precision: str
-    """Of the products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels, else the name
-    of a dtype."""
+    """The precision of products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels,
+    otherwise the name of a dtype."""
     is_projected: bool
     """Whether torch multiplies the input by its weights, and the kernel gets the result."""
     reason: str
@@ -61,7 +61,7 @@ def choose(
     On a GPU, float32 is computed in fp16x3, with every factor split into two halves, at the
     accuracy of float32. Above 128 units, if torch allows TF32 for RNNs, as it does by default, it
     is computed in fp16: both round a factor to 11 significant bits. Up to 128 units cuDNN
-    multiplies the recurrent weights in float32 whatever torch allows, so fp16 could be less exact
+    multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16 could be less exact
     than torch. The input itself is always multiplied in float32. In both precisions, recurrent
     weights beyond 4094 and initial or masked states beyond 255 are out of range, and their model
     or row becomes NaN.
@@ -158,7 +158,7 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
-    # Text, because torch.compile of torch 2.11 holds only plain values constant.
+    # Text, because torch.compile of torch 2.11 treats only plain values as constants.
     version, is_built = _capability_text(gpu.index), _is_built()
     capability = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
@@ -186,7 +186,7 @@ def _constant_when_traced(function: _Function) -> _Function:
     """Make tracing treat the result of a function as a constant.
 
     Like `torch.compiler.assume_constant_result`, but without loading torch's compiler, which takes
-    seconds. It suits values that are fixed or set only once.
+    seconds. Only for values that are fixed or set once.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -196,9 +196,9 @@ def _constant_when_traced(function: _Function) -> _Function:
 def allows_tf32() -> bool:
     """Return whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN reads them.
 
-    The value is the same however it was set: by ``torch.backends.cudnn.rnn.fp32_precision``, a
-    setting that it inherits from, or the older ``torch.backends.cudnn.allow_tf32``. The older one
-    is not read, because that raises once the newer one has been set.
+    ``torch.backends.cudnn.rnn.fp32_precision`` also reflects the settings that it inherits from and
+    the older ``torch.backends.cudnn.allow_tf32``. The older one is not read here, because reading
+    it raises an error once the newer one has been set.
     """
     rnn: Any = torch.backends.cudnn.rnn
     return bool(rnn.fp32_precision == "tf32")
@@ -243,7 +243,7 @@ class Served(NamedTuple):
 
     device: str
     dtype: str
-    """Of the caller, ``"half"`` for float16, bfloat16 and autocast."""
+    """The caller's dtype: ``"half"`` for float16, bfloat16 and autocast."""
     hidden_size: str
     """Such as ``"any"``, ``"to 128"`` or ``"over 256"``."""
     served_by: str
@@ -255,7 +255,7 @@ class Served(NamedTuple):
 def served() -> list[Served]:
     """List which code computes layers without a mask on this machine, with torch's settings.
 
-    Each row is a range of hidden sizes with the same answer.
+    Each row is a range of hidden sizes with the same choice.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     rows: list[Served] = []

@@ -1,6 +1,6 @@
 """The CUDA kernels of this package, and which of them may be used on this GPU.
 
-A kernel is used once it has passed a check on the user's own GPU (`sensorseq.gpu_check`). The
+A kernel is used only after it has passed a check on the user's own GPU (`sensorseq.gpu_check`). The
 verdict is stored in the user's cache folder, in one file for each library, GPU and driver.
 """
 
@@ -19,7 +19,7 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.ops import _extension
 
 Kernel = tuple[str, int]
-"""The precision of a kernel, and the largest hidden size that it serves."""
+"""The precision of a kernel, and the largest hidden size that it supports."""
 
 PRECISIONS = ("fp16x3", "fp16")
 PADDED_HIDDEN = (64, 128, 256)  # PaddedHidden() in csrc/cuda/layout.h
@@ -35,7 +35,7 @@ NOT_PASSED = "its kernel failed the check"
 
 
 class Permission(NamedTuple):
-    """The kernels that may be used, and why no others may."""
+    """The kernels that may be used, and the reason why the others may not."""
 
     verified: frozenset[Kernel]
     unverified: str
@@ -65,15 +65,15 @@ def _permission(index: int | None, mode: str) -> Permission:
         return Permission(frozenset(), gap)
     if mode == FORCED:
         warn_caller(
-            f"{SWITCH}={FORCED}: the CUDA kernels serve without a check that they compute the right"
-            f" numbers on this GPU. Use {SWITCH}={AUTO}, which checks them first."
+            f"{SWITCH}={FORCED}: the CUDA kernels are used without a check of their results on this"
+            f" GPU. Use {SWITCH}={AUTO}, which checks them first."
         )
         return Permission(ALL_KERNELS, "")
     return read_verdict(index) or Permission(frozenset(), NOT_CHECKED)
 
 
 def forget_permissions() -> None:
-    """Have `permission` look again: the verdict of a GPU has changed."""
+    """Clear the cache of `permission`, because the verdict on a GPU has changed."""
     _permission.cache_clear()
 
 
@@ -85,8 +85,8 @@ def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
         return "torch sees no GPU"
     if capability == CAPABILITY:
         return ""
-    here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
-    return f"needs capability {there}, not {here}"
+    here, needed = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
+    return f"needs capability {needed}, not {here}"
 
 
 def driver_gap() -> str:
@@ -98,8 +98,8 @@ def driver_gap() -> str:
         return "this machine has no NVIDIA driver"
     if facts["driver"] < facts["runtime"]:
         versions = (facts[name] for name in ("driver", "runtime"))
-        here, wanted = (f"{number // 1000}.{number % 1000 // 10}" for number in versions)
-        return f"the driver supports CUDA {here}, not {wanted}"
+        here, needed = (f"{number // 1000}.{number % 1000 // 10}" for number in versions)
+        return f"the driver supports CUDA {here}, not {needed}"
     return "the driver shows no GPU"
 
 
@@ -129,15 +129,15 @@ def _driver_version() -> str:
 def read_verdict(index: int | None) -> Permission | None:
     """Read the verdict on this GPU; None if there is no valid one."""
     try:
-        kept: Any = json.loads(verdict_file(index).read_text("utf-8"))
-        passed = frozenset((str(precision), int(size)) for precision, size in kept["passed"])
+        verdict: Any = json.loads(verdict_file(index).read_text("utf-8"))
+        passed = frozenset((str(precision), int(size)) for precision, size in verdict["passed"])
     except (OSError, RuntimeError, ValueError, TypeError, KeyError):
         return None
     return Permission(passed & ALL_KERNELS, NOT_PASSED)
 
 
 def keep_verdict(file: Path, passed: frozenset[Kernel], failed: dict[str, str]) -> None:
-    """Write the verdict of a check, which applies from now on."""
-    kept = {"passed": sorted(passed), "failed": failed}
-    write_whole(file, json.dumps(kept, indent=1).encode(), force=True)
+    """Write the verdict of a check and apply it from now on."""
+    verdict = {"passed": sorted(passed), "failed": failed}
+    write_whole(file, json.dumps(verdict, indent=1).encode(), force=True)
     forget_permissions()

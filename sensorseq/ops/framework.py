@@ -1,8 +1,8 @@
 """The LSTM computed by torch, which uses cuDNN on a GPU.
 
-It runs calls that no kernel supports. The arguments and results are those of
+It runs calls that no kernel supports. The arguments and results are the same as in
 `sensorseq.ops.reference`. Features that torch lacks are added: several models run in a loop, and
-different lengths, including 0, as packed sequences; a recurrent mask is left to the reference.
+different lengths, including 0, as packed sequences; the reference handles recurrent masks.
 """
 
 import warnings
@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sensorseq.ops import reference
 
-# torch warns that weights are not in one block, so that cuDNN copies them; only nn.LSTM could
-# arrange that.
+# torch warns that the weights are not in one block of memory, so that cuDNN copies them; only
+# nn.LSTM could put them into one.
 warnings.filterwarnings("ignore", message="RNN module weights are not part", module=__name__)
 
 

@@ -1,8 +1,8 @@
 """Gradients of a registered op, with a fast path for plain eager mode.
 
-`torch.library.register_autograd` serves tracing, transforms and modes, but in eager mode it takes
-0.1 ms a call, several times as long as a small step of the kernel. An `autograd.Function` with the
-same two functions does not.
+`torch.library.register_autograd` supports tracing, transforms and modes, but in eager mode it takes
+0.1 ms per call, several times as long as a small step of the kernel. An `autograd.Function` with
+the same two functions avoids this.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ def differentiable(
 
 
 def _is_eager(arguments: tuple[Any, ...]) -> bool:
-    """Test that no tracer, transform, mode or tensor subclass needs to see the op."""
+    """Test that no tracer, transform, mode or tensor subclass must intercept the op."""
     if torch.compiler.is_compiling():
         return False
     tensors = [a for a in arguments if isinstance(a, Tensor)]
@@ -65,23 +65,22 @@ def second_derivatives(
 ) -> list[Tensor | None]:
     """Return differentiable gradients of `run` with respect to each of `tensors`.
 
-    Curvature and gradient penalties are rare and small, so there is no kernel for them: `run` is
-    the reference implementation.
-
-    `grads` are those of the outputs of `run`, None if nothing depends on an output.
+    `run` is the reference implementation: curvature and gradient penalties are rare and small, so
+    there is no kernel for them. `grads` has the gradient of each output of `run`, None if nothing
+    depends on that output.
     """
     # views, so that a tensor passed as two arguments gets a gradient for each
     inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
     outputs = run(*inputs)
     paired = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
-    wanted = [t for t in inputs if t is not None and t.requires_grad]
-    found = iter(
+    needing_grad = [t for t in inputs if t is not None and t.requires_grad]
+    gradients = iter(
         torch.autograd.grad(
             [output for output, _ in paired],
-            wanted,
+            needing_grad,
             [grad for _, grad in paired],
             create_graph=True,
             allow_unused=True,
         )
     )
-    return [next(found) if t is not None and t.requires_grad else None for t in inputs]
+    return [next(gradients) if t is not None and t.requires_grad else None for t in inputs]

@@ -22,7 +22,7 @@ POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
 _SAVED_VALUES = 6  # values saved per unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # kPadding of Padded() in csrc/gates.h
-# counted by SavedFloats() in csrc/lstm_linear_cuda.h, too
+# also counted by SavedFloats() in csrc/lstm_linear_cuda.h
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 
@@ -95,11 +95,11 @@ def lstm(
     LSTM computes everything else, with the same results. `sensorseq.ops.choice.choose` decides, and
     ``sensorseq info`` lists the choices. With the kernels on a GPU:
 
-    - float32 has the error of float32 or, above 128 units where torch's settings allow TF32 in RNNs
-      (they do unless ``torch.backends.cudnn.rnn.fp32_precision`` or
-      ``torch.backends.cudnn.allow_tf32`` is set), that of TF32. Half precisions are computed in
-      float16 with float32 sums. Recurrent weights beyond 4094 and initial states beyond 255 are out
-      of range and give NaN.
+    - float32 has the error of float32 or, above 128 units if torch's settings allow TF32 in RNNs,
+      the error of TF32. They allow it unless ``torch.backends.cudnn.rnn.fp32_precision`` or
+      ``torch.backends.cudnn.allow_tf32`` is set. Half precisions are computed in float16 with
+      float32 sums. Recurrent weights beyond 4094 and initial states beyond 255 are out of range and
+      give NaN.
     - Calls do not wait for the device, except for `lengths` where torch's LSTM is used.
     - Under autocast all results are float32, as on the CPU.
     """
@@ -123,7 +123,7 @@ def lstm_linear(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool over its valid steps and apply a linear head, in one kernel.
 
-    It raises errors as `lstm` does, and an ArgumentError if `pooling` is unknown.
+    It raises the errors of `lstm`, and an ArgumentError if `pooling` is unknown.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
 
 
 def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
-    """Make the arguments contiguous, and those that autocast made half precision float32."""
+    """Make the arguments contiguous; on a CPU, convert autocast's half precision to float32."""
     arguments: list[Any] = [x, *others]
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         arguments = [a.float() if a is not None and a.dtype in HALVES else a for a in arguments]
@@ -357,17 +357,17 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
         return (None,) * len(arguments) + no_options
     if torch.is_grad_enabled():  # with create_graph, because a kernel's results have no graph
         run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
-        found = second_derivatives(lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads)
-        return (*found, *no_options)
-    backward, given = torch.ops.sensorseq.lstm_backward.default, arguments
+        results = second_derivatives(lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads)
+        return (*results, *no_options)
+    backward, inputs = torch.ops.sensorseq.lstm_backward.default, arguments
     if ctx.pooling:
         backward, bias_out = torch.ops.sensorseq.lstm_linear_backward.default, arguments[6]
-        given = (*arguments[:6], *arguments[7:])
+        inputs = (*arguments[:6], *arguments[7:])
         if grads[0] is None:
             grads[0] = bias_out.new_zeros((*saved[0].shape[:2], bias_out.shape[1]))
     needs_grad_x = ctx.needs_input_grad[0]
-    found = backward(*grads, *given, *saved, *ctx.pooling, needs_grad_x, ctx.low_precision)
-    of_x, *others = by_input(found, arguments[0], *arguments[-3:-1], needs_grad_x=needs_grad_x)
+    results = backward(*grads, *inputs, *saved, *ctx.pooling, needs_grad_x, ctx.low_precision)
+    of_x, *others = by_input(results, arguments[0], *arguments[-3:-1], needs_grad_x=needs_grad_x)
     return (of_x, None, *others, None, *no_options)
 
 
@@ -379,7 +379,7 @@ def by_input(
     *,
     needs_grad_x: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Return a kernel's gradients of x, weights and states in the form that autograd takes.
+    """Return a kernel's gradients of x, weights and states in the form that autograd expects.
 
     The kernel returns empty tensors for unwanted gradients, and a gradient of x for each model,
     even if the models share it.

@@ -66,8 +66,8 @@ def lstm_linear_loss(
     """Run `lstm_linear` and compute the mean loss over windows, with its gradients.
 
     If a gradient is required, it is computed in the same pass; autograd's backward pass only scales
-    it and may run more than once. Otherwise this is a forward pass. Errors are those of
-    `lstm_linear` and `check_loss`; a wrong class is a RuntimeError.
+    it and may run more than once. Otherwise this is a forward pass. It raises the errors of
+    `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of range.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def lstm_linear_loss(
     mean_loss : Tensor of shape (M,)
         ``sum(sample_weight * loss) / N`` of each model.
     logits : Tensor of shape (M, N, K)
-        Not differentiable: gradients flow through `mean_loss` alone.
+        Not differentiable: gradients flow only through `mean_loss`.
     """
     check_choice("pooling", pooling, POOLINGS)
     check_loss(loss, label_smoothing)
@@ -139,7 +139,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     _, *others = output
     _, *grads = others
     if not needs_grad:
-        raise ArgumentError("lstm_linear_loss needs needs_grad=True where an input requires grad.")
+        raise ArgumentError("lstm_linear_loss needs needs_grad=True if an input requires grad.")
     ctx.save_for_backward(*tensors, *grads)
     ctx.mark_non_differentiable(*others)
     ctx.set_materialize_grads(False)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FOCAL_GAMMA = 2.0  # recommended by the paper cited below
+FOCAL_GAMMA = 2.0  # recommended by the paper that `window_losses` cites
 
 
 def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
     """Compute the input's contribution to the gates for all steps, (M, N, T, D * 4H).
 
-    The gates of one unit are adjacent. `lstm` takes the result as `x` if `weight_ih` has no
+    The gates of one unit are adjacent. `lstm` accepts the result as `x` if `weight_ih` has no
     channels, (M, D, 4H, 0), and then does not add the bias again.
     """
     n_models, n_directions, n_gates, n_channels = weight_ih.shape

@@ -2,15 +2,15 @@
 
 ``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, (1, 1, 4H, C), (1, 1,
 4H, H) and (1, 1, 4H), as the instruction set in use reads them. The uint8 tensor it returns belongs
-to that instruction set and this version; the other ops reject any other.
+to that instruction set and this version; the other ops reject any other tensor.
 
-``lstm_linear_stream(x, packed, weight_out, bias_out, h, c)`` takes x (N, T, C), for one step also
-(N, C) or (C,), returns the logits (N, K) after its last step, from weight_out (K, H) and bias_out
+``lstm_linear_stream(x, packed, weight_out, bias_out, h, c)`` accepts x (N, T, C), or (N, C) or (C,)
+for one step. It returns the logits (N, K) after the last step, from weight_out (K, H) and bias_out
 (K,), and writes the final state into h and c (N, H). ``lstm_stream(x, packed, h, c)`` returns the
 hidden sequence (N, T, H) instead.
 
-They are for inference: the results have no graph. They are raw ops without a Python wrapper,
-because a call of one step takes only a few microseconds.
+These ops are for inference: the results have no graph. They have no Python wrapper, because a call
+of one step takes only a few microseconds.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Whole ranges of optimizer steps in one native call, for one model or several side by side.
 
-`EpochTrainer` keeps data, parameters and optimizer state in place. It computes the same as torch's
+`EpochTrainer` updates parameters and optimizer state in place. It computes the same as torch's
 modules and optimizers of the same names, see csrc/train_epoch.h.
 """
 
@@ -30,7 +30,7 @@ HEAD_NORMS = ("none", "batch", "layer")
 """Normalizations of the pooled vector."""
 MAX_LAYERS = 8
 
-_CALL_S = 0.25  # target duration of a native call, so that none takes half a second
+_CALL_S = 0.25  # target duration of a native call, so that Ctrl-C takes effect within half a second
 _TILE, _SLOTS = 6, 8  # kTileRows and kMaxSlots in csrc/cpu/dispatch.h
 _ALIGNMENT = 64
 
@@ -113,11 +113,11 @@ def lstm_shapes(
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkLayout:
     """Sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
 
-    The order, the names and the two biases are those of `sensorseq.nn.LSTMLinear`, so that
-    ``torch.nn.utils.parameters_to_vector(module.parameters())`` is the buffer.
+    The order and the names are the same as in `sensorseq.nn.LSTMLinear`, also for the two biases,
+    so that ``torch.nn.utils.parameters_to_vector(module.parameters())`` is the buffer.
     """
 
     input_size: int
@@ -183,10 +183,10 @@ class Network:
 class StepStatistics:
     """Statistics of the S steps of one call on R rows.
 
-    `values` (M, S, len(STATISTIC_COLUMNS)), float64, are those of `enum Statistic` in
-    csrc/train_epoch.h; NaN for a step without windows. `n_windows` (M or 1, S) counts the windows
-    of each step. `margins` (M, R) are the logit of each row's class minus the largest other one,
-    before its step.
+    `values` (M, S, len(STATISTIC_COLUMNS)), float64, has the columns of `enum Statistic` in
+    csrc/train_epoch.h; they are NaN for a step without windows. `n_windows` (M or 1, S) counts the
+    windows of each step. `margins` (M, R) are the logit of each row's class minus the largest other
+    one, before its step.
     """
 
     values: Tensor
@@ -210,7 +210,7 @@ class StepStatistics:
 
 
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
-    """Lay out the batches of all models for `EpochTrainer.run`; return rows and offsets.
+    """Arrange the batches of all models for `EpochTrainer.run`; return rows and offsets.
 
     A model with fewer steps than others has empty last steps. Step s of model m trains on ``rows[m,
     offsets[m, s] : offsets[m, s + 1]]``.
@@ -237,12 +237,12 @@ def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
 class EpochTrainer:
     """Trains M models on data in memory, a range of steps per call.
 
-    The initial `parameters` (M, Q), see `Network`, are copied. The windows `x` (N, T, C), or (M, N,
-    T, C) if each model has its own, are not copied if contiguous. If `parameters` are on a GPU,
-    CUDA kernels run the steps, see `sensorseq.ops.choice.training_gap`; the other inputs may be on
-    the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are those of `dropout_mask`.
-    With `average` an exponential moving average of the parameters is kept, with `hyper`'s
-    `ema_decay`. `n_timesteps` are the steps to train on when `run` crops.
+    The initial `parameters` (M, Q) are copied; `network` is their layout. The windows `x` are (N,
+    T, C), or (M, N, T, C) if each model has its own, and are not copied if contiguous. If
+    `parameters` are on a GPU, CUDA kernels run the steps, see `sensorseq.ops.choice.training_gap`;
+    the other inputs may be on the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are
+    for `dropout_mask`. With `average`, an exponential moving average of the parameters is kept,
+    with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if `run` crops.
 
     The optimizer's `state` is (M, rows, Q). sgd: the momentum buffer. adam, adamw: exp_avg,
     exp_avg_sq, max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg. `running` (M, 2,
@@ -255,7 +255,7 @@ class EpochTrainer:
 
     def __init__(
         self,
-        network: Network,
+        network: NetworkLayout,
         parameters: Tensor,
         x: Tensor,
         class_index: Tensor,
@@ -345,9 +345,9 @@ class EpochTrainer:
 
         An empty step does nothing. `learning_rate` may vary by step, (S,) or (M, S). `crop_starts`
         are the first timesteps of each window's crop to `n_timesteps`. After each native call,
-        `on_call` gets the number of steps done so far; the calls are short, so that Ctrl-C ends the
-        run between two steps. An invalid shape, row, class or length raises a RuntimeError before
-        anything is changed.
+        `on_call` gets the number of steps taken so far; the calls are short, so that Ctrl-C ends
+        the run between two steps. An invalid shape, row, class or length raises a RuntimeError
+        before anything is changed.
         """
         rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
@@ -367,7 +367,7 @@ class EpochTrainer:
         if is_on_gpu:
             low_precision = self._prepare_gpu(rows, offsets, starts, max_batch)
             if not self._has_dropout():
-                seeds = None  # then no masks are drawn
+                seeds = None  # no masks are drawn
         lanes = 1 if is_on_gpu else n_lanes(self.n_models, torch.get_num_threads(), max_batch)
         batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
         recorded = statistics, of_rows
@@ -381,7 +381,7 @@ class EpochTrainer:
             started = time.perf_counter()
             torch.ops.sensorseq.train_epoch(*arguments, taken, size, lanes, low_precision)
             if is_on_gpu:
-                # So that timing, progress and Ctrl-C follow the actual steps.
+                # Wait, so that timing, progress and Ctrl-C follow the actual steps.
                 torch.cuda.synchronize(device)
             elapsed = max(time.perf_counter() - started, 1e-6)
             self._window_s = elapsed / max(1, int(done[taken + size] - done[taken]))
@@ -433,7 +433,7 @@ class EpochTrainer:
         places = torch.as_tensor(list(models), dtype=torch.int64)
         if not len(places) or not ((places >= 0) & (places < self.n_models)).all():
             raise ArgumentError(
-                f"models={list(models)} must be some of the places 0 to {self.n_models - 1}."
+                f"models={list(models)} must be one or more indices from 0 to {self.n_models - 1}."
             )
 
         of_models = ("hyper", "parameters", "state", "step_count", "average", "running", "_seeds")
@@ -451,7 +451,7 @@ class EpochTrainer:
     def _prepare_gpu(
         self, rows: Tensor, offsets: Tensor, crop_starts: Tensor | None, max_batch: int
     ) -> bool:
-        """Check what the GPU would detect too late; return whether it computes in fp16."""
+        """Check the indices before a GPU reads them; return whether it computes in fp16."""
         if self._seeds is None and self._has_dropout():
             raise RuntimeError(
                 "sensorseq: seeds is missing; dropout and recurrent_dropout need it."
@@ -471,7 +471,7 @@ class EpochTrainer:
         choice = choose_here(self._device, dtype, hidden_size=self.network.hidden_size)
         if choice.served_by != "native":
             raise EnvironmentProblemError(
-                f"no CUDA kernel can take these steps: {choice.reason}. Train on the CPU, or with"
+                f"no CUDA kernel can run these steps: {choice.reason}. Train on the CPU, or with"
                 " engine='autograd'."
             )
         return choice.precision == "fp16"
@@ -529,9 +529,9 @@ def dropout_mask(
 ) -> NDArray[np.float64]:
     """Return the factors of dropout: 0 or ``1 / (1 - probability)``.
 
-    The same numbers as csrc/counter_random.h: element i, in row-major order, is output i of
+    The numbers equal those of csrc/counter_random.h: element i, in row-major order, is output i of
     SplitMix64 (Steele, Lea, Flood, *Fast Splittable Pseudorandom Number Generators*, 2014) started
-    at ``mix(mix(mix(seed) + step) + site)``, with `step_count` from before the step.
+    at ``mix(mix(mix(seed) + step) + site)``, where `step` counts the steps before this one.
     """
     start = np.array([seed & (2**64 - 1)], dtype=np.uint64)
     start = mix(mix(mix(start) + np.uint64(step)) + np.uint64(site))

@@ -12,13 +12,13 @@ from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.batches import Rows, TrainingData
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.inputs import crop_tensor
-from sensorseq.training.losses import LossFunction
+from sensorseq.training.evaluation import LossFunction
 from sensorseq.training.optim import Schedule, clip_gradients, l1_penalty, make_optimizer
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stopping import WeightAverage
+from sensorseq.training.window_format import crop_tensor
 
-Noted = list[tuple[Tensor, Tensor]]
+StepOutputs = list[tuple[Tensor, Tensor]]
 """Losses, (n,) or (), and outputs (n, K) of the windows of each step."""
 
 
@@ -58,11 +58,11 @@ class AutogradSteps:
         step: int,
         schedule: Schedule,
         crop_rng: np.random.Generator,
-        noted: Noted | None = None,
+        step_outputs: StepOutputs | None = None,
     ) -> Tensor:
         """Run step number `step`; return its summed loss and score, and its gradient norm.
 
-        The losses and outputs of its windows are appended to `noted`.
+        The losses and outputs of its windows are appended to `step_outputs`.
         """
         config = self._config
         batch = data.take(torch.from_numpy(rows), self._device)
@@ -74,7 +74,7 @@ class AutogradSteps:
         if self._masks is not None:
             self._masks.step = step
         self.optimizer.zero_grad(set_to_none=True)
-        loss, score = self._backward(batch, noted)
+        loss, score = self._backward(batch, step_outputs)
         norm = clip_gradients(self._parameters, config.max_grad_norm, config.clip_by)
         try:
             self.optimizer.step()
@@ -88,15 +88,17 @@ class AutogradSteps:
             self.average.update()
         return torch.stack([loss.detach() * len(rows), score.to(loss.dtype), norm])
 
-    def _backward(self, batch: TrainingData, noted: Noted | None) -> tuple[Tensor, Tensor]:
+    def _backward(
+        self, batch: TrainingData, step_outputs: StepOutputs | None
+    ) -> tuple[Tensor, Tensor]:
         """Compute a batch's gradients; return its mean loss and summed score."""
         l1 = self._config.l1
         outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)
         # divide by windows, not by weights, so that batches stay unbiased
         loss = losses.mean()
-        if noted is not None:
-            noted.append((losses.detach(), outputs.detach()))
+        if step_outputs is not None:
+            step_outputs.append((losses.detach(), outputs.detach()))
         penalized = loss + l1 * l1_penalty(self._module) if l1 else loss
         penalized.backward()
         return loss, (outputs.argmax(dim=1) == batch.target).sum()

@@ -13,18 +13,17 @@ from sensorseq.errors import ArgumentError
 from sensorseq.prediction.patches import Patch
 from sensorseq.preprocessing.windows.balance import draw_in_rounds
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.inputs import crop_tensor
-from sensorseq.training.patches import apply_patch
+from sensorseq.training.window_format import apply_patch, crop_tensor
 
 Rows = NDArray[np.int64]
 
 
 class BatchSampler:
-    """Draws the batches of each epoch from windows with these classes, (N,).
+    """Draws the batches of each epoch; `class_index` (N,) has the class of each window.
 
     ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total, equally from each
-    class: windows of a large class take turns, those of a small one are repeated. ``"sqrt"`` draws
-    in proportion to the square root of each class's size.
+    class: windows of a large class take turns, windows of a small one are repeated. ``"sqrt"``
+    draws in proportion to the square root of each class's size.
 
     A last batch of fewer than `minimum_size` windows is always merged into the previous one,
     because batch normalization needs two windows; a single batch is always kept.
@@ -71,7 +70,7 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Shares differ by at most one; the classes that get one more are drawn, too.
+        # Shares differ by at most one; the classes that get one more are also drawn at random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares
@@ -125,7 +124,7 @@ class TrainingData:
     X : Tensor of shape (N, T, C)
         Float, finite everywhere; padding holds zeros.
     lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window, 1 to T; None when every window has T.
+        Valid steps of each window, 1 to T; None if every window has T.
     target : Tensor of shape (N,), int64
         Class, 0 to K - 1.
     weight : Tensor of shape (N,), or None
@@ -176,7 +175,7 @@ class TrainingData:
         self.X.copy_(torch.from_numpy(windows))
 
     def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
-        """Return the sampler of batches; arguments are those of `BatchSampler`.
+        """Return the sampler of batches, with the arguments of `BatchSampler`.
 
         Parameters
         ----------
@@ -215,7 +214,7 @@ class TrainingData:
         Parameters
         ----------
         X, lengths, target, weight : ndarray
-            As the fields; `lengths` are always given.
+            As the fields, but `lengths` must not be None.
         dtype : torch.dtype, default=torch.float32
             Precision of windows and weights.
         """
@@ -232,7 +231,7 @@ class TrainingData:
         Parameters
         ----------
         device : torch.device
-            Where to.
+            The target device.
         """
         if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
             return self
@@ -245,9 +244,9 @@ class TrainingData:
         Parameters
         ----------
         rows : Tensor of int64
-            Which windows.
+            Indices of the windows.
         device : torch.device
-            Where to.
+            The target device.
         """
         rows = rows.to(self.X.device)
         taken = (None if part is None else part[rows].to(device) for part in vars(self).values())

@@ -120,7 +120,7 @@ class CallbackList:
         return len(self._callbacks)
 
     def notify(self, hook: str, *arguments: Any) -> bool:
-        """Call a hook of every callback that has it; return True if one asks to end training.
+        """Call a hook of every callback that has it; return True if one returns True.
 
         A callback that raises also ends training, but the others are still called.
         """

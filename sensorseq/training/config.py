@@ -1,4 +1,4 @@
-"""TrainingConfig: validated training settings; the choice of the engine."""
+"""TrainingConfig: the validated settings of a training; the choice of the engine."""
 
 import math
 import numbers
@@ -91,7 +91,7 @@ class TrainingConfig:
     n_outputs : int
         Outputs of the head, K: the classes.
     loss : str or callable
-        See `sensorseq.training.losses.make_loss`.
+        See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
         In [0, 1).
     optimizer, learning_rate, momentum, optimizer_params, weight_decay, l1
@@ -106,8 +106,8 @@ class TrainingConfig:
     max_epochs, max_steps
         Bounds on the run; see `count_epochs`.
     max_grad_norm : float or None
-        Bound of the gradient before the optimizer sees it: on its global norm for
-        ``clip_by="norm"``, on each of its elements for ``clip_by="value"``. None: no clipping.
+        Bound on the gradient before each step: on its global norm for ``clip_by="norm"``, on each
+        of its elements for ``clip_by="value"``. None: no clipping.
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
@@ -223,9 +223,9 @@ class TrainingConfig:
             raise ArgumentError(
                 f"optimizer_params={params!r} must be a dictionary with torch's names, or None."
             )
-        own = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
+        arguments = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
         names = OPTIMIZERS[self.optimizer].options
-        for key, argument in own.items():
+        for key, argument in arguments.items():
             if key in params and key not in names:
                 raise ArgumentError(
                     f"optimizer_params contains {key!r}; use the estimator's argument {argument}="

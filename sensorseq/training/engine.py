@@ -16,7 +16,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.history import History, TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.autograd import AutogradSteps, Noted
+from sensorseq.training.autograd import AutogradSteps, StepOutputs
 from sensorseq.training.batches import TrainingData, batch_edges, minimum_batch
 from sensorseq.training.callbacks import CallbackList
 from sensorseq.training.config import (
@@ -26,9 +26,8 @@ from sensorseq.training.config import (
     choose_engine,
     count_epochs,
 )
-from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import make_loss
-from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
+from sensorseq.training.evaluation import evaluate, make_loss
+from sensorseq.training.native import NativeEpochs, gap_of, summarize_epochs
 from sensorseq.training.optim import (
     Schedule,
     optimizer_options,
@@ -38,10 +37,9 @@ from sensorseq.training.randomness import (
     integer_seed,
     isolated_torch_rng,
 )
-from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start
+from sensorseq.training.recorder import Recorder, Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C within this time also interrupts the caller of fit
 
@@ -55,8 +53,8 @@ class TrainingResult:
     history : History
         One row for each finished epoch, and for the one in which training diverged.
     best_epoch : int
-        The epoch whose weights the module holds, counted from 1; 0 if training diverged in the
-        first epoch.
+        The epoch whose weights the module has, counted from 1; 0 if training diverged in the first
+        epoch.
     best_score : float
         The monitored value of that epoch.
     ended_by : str
@@ -67,7 +65,7 @@ class TrainingResult:
     record : TrainingRecord or None
         The record of the run, if a recorder was given.
     error : Exception or None
-        What a callback raised, with a note of the weights that are kept.
+        The error of a callback, with a note about the weights that are kept.
     """
 
     history: History = field(default_factory=History)
@@ -104,8 +102,7 @@ def train_network(
     Parameters
     ----------
     module : torch.nn.Module
-        ``module(X, lengths)`` gives logits (N, K). Training runs on
-        its device.
+        ``module(X, lengths)`` returns logits (N, K). Training runs on its device.
     train : TrainingData or StreamedData
         Scaled windows; `weight` has mean one.
     validation : TrainingData, StreamedData or None
@@ -117,10 +114,10 @@ def train_network(
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
-        What runs the steps; ``"auto"`` uses the native engine where it supports the training.
+        How the steps are run; ``"auto"`` uses the native engine where it supports the training.
     refresh : callable, optional
-        Gives the training windows (N, T, C) of an epoch, counted from 1, in place of those of
-        `train`; of `StreamedData` a function that changes them as they are read.
+        Returns the training windows (N, T, C) of an epoch, counted from 1, which replace the
+        windows of `train`; for `StreamedData`, a function that changes windows as they are read.
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
@@ -129,7 +126,7 @@ def train_network(
     Returns
     -------
     TrainingResult
-        The module holds the weights of its `best_epoch`, and is in evaluation mode.
+        The module has the weights of its `best_epoch`, and is in evaluation mode.
 
     Raises
     ------
@@ -139,8 +136,8 @@ def train_network(
         If interrupted before the end of the first epoch, or within two seconds of an interrupt of
         another run in this process. Otherwise the result reports the interrupt.
     Exception
-        What a callback raised, with a note that names it. The module holds the best weights, and
-        `TrainingJob.run` returns the result with the error in it.
+        The error of a callback, with a note that names the callback. The module has the best
+        weights, and `TrainingJob.run` returns the result with the error in it.
     """
     job = TrainingJob(
         module,
@@ -332,7 +329,7 @@ class TrainingRun:
         self.module.eval()
 
     def end_epoch(self, row: dict[str, Any], duration_s: float) -> str | None:
-        """Process an epoch's results and weights; return what ends training now, if anything."""
+        """Process an epoch's results and weights; return the reason to end training, or None."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         if self.recorder is not None:
             self.recorder.end_epoch(self.weights)
@@ -379,13 +376,15 @@ class TrainingRun:
         with closing(self.train.passes(self.batches)) as passes:
             for data, batches in passes:
                 first, rates = self.n_steps, self.draw_rates(len(batches))
-                noted = Noted()
-                how = self.schedule, self.crop_rng, None if self.recorder is None else noted
-                taken = [autograd.take(data, own, first + i, *how) for i, own in enumerate(batches)]
+                step_outputs = StepOutputs()
+                how = self.schedule, self.crop_rng, None if self.recorder is None else step_outputs
+                of_batches = [
+                    autograd.take(data, rows, first + i, *how) for i, rows in enumerate(batches)
+                ]
                 if self.recorder is not None:
-                    of_steps = torch.stack(taken).double().cpu().numpy()
-                    self.recorder.note_outputs(data, batches, rates, of_steps, noted)
-                steps += taken
+                    totals = torch.stack(of_batches).double().cpu().numpy()
+                    self.recorder.note_outputs(data, batches, rates, totals, step_outputs)
+                steps += of_batches
         self.module.eval()
         # Read once per epoch, because each read from a GPU waits for all its work.
         loss, n_right, norm = torch.stack(steps).double().sum(dim=0).tolist()
@@ -422,15 +421,15 @@ class TrainingRun:
 class Training:
     """Runs that train together, epoch by epoch, until each has ended.
 
-    Only the native engine trains several side by side. In this class each is validated with its own
-    module.
+    Only the native engine trains several runs side by side. In this class each run is validated
+    with its own module.
     """
 
     def __init__(self, runs: Sequence[TrainingRun]) -> None:
         self.runs = list(runs)
         self.native: NativeEpochs | None = None
         for run in self.runs:
-            # It will be overwritten.
+            # copied, because its windows are overwritten in each epoch
             if run.refresh is not None and isinstance(run.train, TrainingData):
                 run.train = replace(run.train, X=run.train.X.clone())
         modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
@@ -528,14 +527,14 @@ class Training:
                 batches = [of_run for _, of_run in of_runs]
                 now = [run.draw_rates(len(b)) for run, b in zip(self.runs, batches, strict=True)]
                 steps = self.native.take_steps(batches, now, crop_rngs, margins=margins)
-                for model, (run, (data, own)) in enumerate(zip(self.runs, of_runs, strict=True)):
+                for model, (run, (data, rows)) in enumerate(zip(self.runs, of_runs, strict=True)):
                     rates[model] += now[model]
                     if run.recorder is not None:
-                        run.recorder.note_statistics(data, own, now[model], steps, model)
+                        run.recorder.note_statistics(data, rows, now[model], steps, model)
                 taken.append(steps)
         for run in shown:
             run.weights.write_module()
-        return summarize_epochs(join_steps(taken), rates)
+        return summarize_epochs(StepStatistics.concatenate(taken), rates)
 
     def validate(self, rows: Sequence[dict[str, float]]) -> None:
         """Add the columns of the validation part."""

@@ -1,19 +1,70 @@
-"""Forward passes of trained networks: mean loss, score and outputs."""
+"""Evaluate networks: the loss of each window, the mean loss and accuracy of a part, the outputs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.nn import LSTMLinear
 from sensorseq.ops import lstm, lstm_linear, reference
-from sensorseq.ops.train_epoch import Network
+from sensorseq.ops.train_epoch import NetworkLayout
+from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.network import LstmNetwork
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
-from sensorseq.training.losses import LossFunction
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.config import LOSSES
+from sensorseq.training.parameters import resolve_device
+from sensorseq.training.streamed_data import StreamedData
+from sensorseq.training.torch_network import ARCHITECTURE
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
+    """Return a function of outputs (N, K) and classes (N,) that returns one loss per window.
+
+    `sensorseq.ops.reference.window_losses` defines the named losses. A callable gets
+    ``(outputs, targets)`` and returns (N,), or the batch's mean as a scalar.
+    """
+    if callable(loss):
+        return _checked(loss)
+    check_choice("loss", loss, LOSSES)
+    return partial(reference.window_losses, loss=loss, label_smoothing=label_smoothing)
+
+
+def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
+    """Return the factor that scales a loss so that guessing costs ln K nats."""
+    if loss == "cross_entropy":
+        return 1.0
+    guess = torch.zeros(1, n_classes, dtype=torch.float64)
+    loss_of_guess = make_loss(loss, label_smoothing)(guess, torch.zeros(1, dtype=torch.int64))
+    return math.log(n_classes) / float(loss_of_guess)
+
+
+def _checked(loss: Callable[..., Any]) -> LossFunction:
+    def per_window(outputs: Tensor, target: Tensor) -> Tensor:
+        value = loss(outputs, target)
+        if not isinstance(value, Tensor) or value.shape not in ((), (len(target),)):
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ArgumentError(
+                f"loss returned {shape} for {len(target)} windows; a callable loss must return a"
+                f" tensor of shape ({len(target)},), or the batch's mean as a scalar."
+            )
+        return value
+
+    return per_window
+
+
+# Mean loss and accuracy
 
 
 @torch.no_grad()
@@ -32,7 +83,7 @@ def evaluate(
     data : TrainingData or StreamedData
         The windows.
     losses_of : callable
-        The loss of each window, see `sensorseq.training.losses.make_loss`.
+        The loss of each window, see `make_loss`.
     keep
         As in `evaluate_models`.
     """
@@ -63,18 +114,20 @@ def evaluate_models(
     with closing(data.blocks()) as blocks:
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
-                is_all_there = len(rows) == len(block) and block.X.device == device
-                batch = block if is_all_there else block.take(rows, device)
+                is_whole = len(rows) == len(block) and block.X.device == device
+                batch = block if is_whole else block.take(rows, device)
                 outputs = forward(batch)
                 if keep is not None:
                     keep(outputs)
                 target = batch.target.expand(len(outputs), -1)
-                totals = totals + judge(outputs, target, [len(batch)] * len(outputs), losses_of)
+                totals = totals + sum_scores(
+                    outputs, target, [len(batch)] * len(outputs), losses_of
+                )
     return [(mean_loss, accuracy) for mean_loss, accuracy in (totals / len(data)).tolist()]
 
 
 @torch.no_grad()
-def judge(
+def sum_scores(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
     """Return the sums of loss and hits over each model's first `n_windows`, (M, 2), float64.
@@ -85,7 +138,7 @@ def judge(
     losses = losses_of(flat, target)
     hits = (flat.argmax(dim=1) == target).view(len(outputs), -1)
     of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
-    # Model by model, because a model's sum must not depend on how many there are.
+    # Model by model, because a model's sum must not depend on the number of models.
     means, sums = [], []
     for loss, hit, n in zip(of_models, hits.unbind(), n_windows, strict=True):
         means.append((loss if loss.ndim == 0 or len(loss) == n else loss[:n]).mean())
@@ -96,7 +149,7 @@ def judge(
     ).cpu()
 
 
-def name_weights(network: Network, weights: Tensor) -> dict[str, Tensor]:
+def name_weights(network: NetworkLayout, weights: Tensor) -> dict[str, Tensor]:
     """Return named views of the weights (M, Q) of M networks, each with M as its first axis."""
     shapes = network.parameter_shapes()
     columns = weights.split([math.prod(shape) for shape in shapes.values()], dim=1)
@@ -108,7 +161,7 @@ def name_weights(network: Network, weights: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def forward_models(
-    network: Network,
+    network: NetworkLayout,
     weights: Mapping[str, Tensor],
     running: Tensor | None,
     x: Tensor,
@@ -150,3 +203,90 @@ def forward_models(
         head = weights["linear.weight"][model], weights["linear.bias"][model]
         outputs.append(functional.linear(normed, *head))
     return torch.stack(outputs)
+
+
+# Outputs of trained networks, for arrays
+
+
+# The network for the kernel of each module, with the state of the weights it was made from.
+_NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class ModuleNetwork:
+    """A module as a model's network; `device` is the estimator's argument."""
+
+    module: LSTMLinear
+    device: str
+
+    @property
+    def n_inputs(self) -> int:
+        """The number of inputs of a step."""
+        return self.module.input_size
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs."""
+        return self.module.num_classes
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the outputs (n, n_outputs); the module is moved to the device first."""
+        module, weight = self.module, self.module.linear.weight
+        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
+        if weight.device != device:
+            module.to(device)
+        return network_outputs(module, X, lengths)
+
+
+def modules_of(model: TrainedModel) -> list[LSTMLinear]:
+    """Return the modules of a model's networks."""
+    networks = [network for network in model.networks if isinstance(network, ModuleNetwork)]
+    return [network.module for network in networks]
+
+
+def network_outputs(
+    module: nn.Module, X: NDArray[Any], lengths: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """Return the outputs (n, n_outputs) of a module in evaluation mode, on its device.
+
+    On the CPU, an `LSTMLinear` is evaluated by the kernel without torch.
+    """
+    if module.training:
+        module.eval()
+    if isinstance(module, LSTMLinear) and module.linear.weight.is_cpu:
+        return _network_of(module).outputs(X, lengths, torch.get_num_threads())
+    like = next(module.parameters())
+    blocks = []
+    with torch.inference_mode():
+        for start in range(0, len(X), EVALUATION_BATCH):
+            rows = slice(start, start + EVALUATION_BATCH)
+            valid = None if lengths is None else torch.from_numpy(lengths[rows]).to(like.device)
+            blocks.append(module(torch.from_numpy(X[rows]).to(like), valid).cpu())
+    return np.asarray(torch.cat(blocks).numpy(), np.float64)
+
+
+def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
+    """Return the logits of all windows of a part; its windows are scaled already."""
+    return np.concatenate(
+        [
+            model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
+            for block in data.blocks()
+        ]
+    )
+
+
+def _network_of(module: LSTMLinear) -> LstmNetwork:
+    """Return the module's network for the kernel, rebuilt only if a weight has changed."""
+    # the state holds the tensors themselves, so that their ids are not used by others
+    tensors = (*module.parameters(), *module.buffers())
+    state = [(tensor, tensor._version) for tensor in tensors]
+    cached = _NETWORKS.get(module)
+    if cached is not None and all(
+        old is new and version == old_version
+        for (old, old_version), (new, version) in zip(cached[0], state, strict=True)
+    ):
+        return cached[1]
+    arrays = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+    network = LstmNetwork(arrays, {name: getattr(module, name) for name in ARCHITECTURE})
+    _NETWORKS[module] = state, network
+    return network

@@ -1,46 +1,37 @@
-"""Check y, groups and weights, and the order of the axes of X."""
+"""Check the shape, channels and weights of a fit's windows, and open a prepared file."""
 
-from collections.abc import Iterable, Mapping
+import os
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sensorseq.checks import check_real, is_missing_label
-from sensorseq.errors import (
-    ArgumentError,
-    InputError,
-    SplitError,
-    check_choice,
-    nearest_known,
-    warn_caller,
-)
+from sensorseq.errors import InputError, warn_caller
+from sensorseq.prediction.fusion import refuse_sensors
 from sensorseq.prediction.windows import (
+    Windows,
     as_array,
-    crop_starts,
     is_list_of_sequences,
     shape_of,
 )
-from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
-from sensorseq.windows import PARTS, WindowSet
+from sensorseq.training.prepared_windows import read_prepared, refuse_scaled
+from sensorseq.windows import WindowSet
 
 # A window with so few steps and so many channels is probably (n, c, t) given for (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
 _SMOOTHER = 0.7  # ratio of the roughness along time to that across channels
-_CHANNELS_PER_STEP = 8  # unusual enough to ask even where both axes are equally smooth
-_LOOKED_AT = 200  # windows
+_CHANNELS_PER_STEP = 8  # an error from this ratio on, even if both axes are equally smooth
+_EXAMINED = 200  # windows whose smoothness is measured
 
 
 def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
-    """Raise if a 3-D array looks like (n, c, t); warn if it may be.
+    """Raise if a 3-D array looks like (n, c, t); warn if it may have this order.
 
-    It may be with few steps of many channels, unless its values are smoother along the steps. It
-    looks so if they are smoother along the last axis, or that is much longer, or with one step of
-    several channels. Such windows are accepted with `lengths`, as a list, or as a WindowSet,
-    because these define the time axis.
+    It may have this order with few steps and many channels, unless its values are smoother along
+    the steps. It looks like (n, c, t) if the values are smoother along the last axis, if that axis
+    is much longer, or with one step of several channels. Such windows are accepted with `lengths`,
+    as a list, or as a WindowSet, because these define the time axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
@@ -48,7 +39,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     if not (t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS)):
         return
     if t > 1:
-        values = as_array(X)[:_LOOKED_AT].astype(np.float64)
+        values = as_array(X)[:_EXAMINED].astype(np.float64)
         as_read, swapped = _roughness(values, 1), _roughness(values, 2)
         if as_read < _SMOOTHER * swapped:
             return
@@ -56,163 +47,94 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
             warn_caller(
                 f"{name} has shape {(n, t, c)}, read as {n} windows of {_count(t, 'step')} and"
                 f" {_count(c, 'channel')}. If it is channel-first, (n, c, t), give"
-                f" {name}.transpose(0, 2, 1); if not, lengths=np.full({n}, {t}) says so."
+                f" {name}.transpose(0, 2, 1); otherwise confirm it with lengths=np.full({n}, {t})."
             )
             return
     raise InputError(
         f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
         f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
         f" {_count(c, 'step')} and {_count(t, 'channel')}."
-        f" For the second give {name}.transpose(0, 2, 1). For the first confirm it with"
+        f" For the latter give {name}.transpose(0, 2, 1). Confirm the former with"
         f" lengths=np.full({n}, {t})."
     )
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return how much neighbors along an axis differ, relative to any two values: 1 for noise."""
+    """Return the difference of neighbors along an axis, relative to any two values: 1 for noise."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.sqrt(np.nanmean(step**2) / np.nanmean(spread**2) / 2))
 
 
-def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
-    """Return the class index of each row of a one-hot array of shape (n, k)."""
-    values = y.astype(np.float64) if y.dtype.kind in "biuf" else np.full(y.shape, np.nan)
-    is_one = values == 1.0
-    wrong = ~((is_one | (values == 0.0)).all(axis=1) & (is_one.sum(axis=1) == 1))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"{name} has shape {y.shape}, which is read as one-hot, but row {row} is"
-            f" {y[row].tolist()}, not a single 1 among zeros ({int(wrong.sum())} such rows). Give"
-            f" one label per window, for example {name}.argmax(axis=1)."
-        )
-    return np.asarray(is_one.argmax(axis=1), np.int64)
-
-
-def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the labels; a missing or infinite one raises an error with its row."""
-    values = y.tolist()
-    for row, label in enumerate(values):
-        if _is_no_label(label):
-            n, keep = sum(map(_is_no_label, values)), f"pandas.notna({name})"
-            if isinstance(label, str):
-                keep = f"[bool(one.strip()) for one in {name}]"
-            elif not is_missing_label(label):
-                keep = f"np.isfinite({name})"
-            raise InputError(
-                f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
-                f" Leave these windows out: with keep = {keep}, give X[keep], {name}[keep], and so"
-                " on with groups and lengths."
-            )
-    kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
-    if len(kinds) > 1:
-        row = next(
-            i for i, v in enumerate(values) if isinstance(v, str) != isinstance(values[0], str)
-        )
-        raise InputError(
-            f"{name} mixes text and numbers: {name}[0] is {values[0]!r}, {name}[{row}] is"
-            f" {values[row]!r}; labels must all have one type."
-        )
-    return y
-
-
-def _is_no_label(label: Any) -> bool:
-    """Test whether a label is missing, blank or infinite."""
-    if isinstance(label, str):
-        return not label.strip()
-    return is_missing_label(label) or label in (float("inf"), float("-inf"))
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def crop_tensor(
-    X: Tensor,
-    lengths: Tensor | None,
-    max_timesteps: int,
-    rng: np.random.Generator | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Crop each window at random, or at its center without `rng`, on the device of `X`."""
-    n_windows, n_timesteps = X.shape[:2]
-    if n_timesteps <= max_timesteps:
-        return X, lengths
-    valid = np.full(n_windows, n_timesteps) if lengths is None else lengths.cpu().numpy()
-    starts = crop_starts(valid, max_timesteps, "random", rng)
-    steps = torch.from_numpy(starts).to(X.device)[:, None]
-    steps = steps + torch.arange(max_timesteps, device=X.device)
-    cropped = torch.take_along_dim(X, steps[:, :, None], dim=1)
-    return cropped, None if lengths is None else lengths.clamp(max=max_timesteps)
+# The limits were chosen on the motors of BorealTC and half of the other sets in
+# docs/input_files.md.
+MOST_COLUMNS = 31  # with more columns, rows are more likely windows or their spectra
+LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
+LEAST_RUN = 20  # mean number of consecutive rows with the same label
+NEAR = 0.7  # as a fraction of the distance to another row of the run, and to the next column
+SHARE = 0.25  # fraction of the columns in which rows are that close to the next row
 
 
-def check_class_weight(class_weight: Any) -> None:
-    """Raise unless `class_weight` is None, one of the kinds of `class_weights`, or a mapping."""
-    if isinstance(class_weight, str):
-        check_choice("class_weight", class_weight, KINDS)
-    elif not (class_weight is None or isinstance(class_weight, Mapping)):
-        raise ArgumentError(
-            f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
-            " dictionary of labels and factors."
-        )
+def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
+    """Raise if the rows of X (n, t) look like samples of recordings, not like windows.
 
-
-def window_weights(
-    class_index: NDArray[np.int64],
-    classes: NDArray[Any],
-    class_weight: str | Mapping[Any, float] | None,
-    sample_weight: NDArray[np.float64] | None,
-) -> NDArray[np.float64] | None:
-    """Return each window's factor in the loss, with a mean of one; None without weights."""
-    if class_weight is None and sample_weight is None:
-        return None
-    weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
-    if class_weight is not None:
-        weight *= _class_weights(class_index, classes, class_weight)[class_index]
-    if not weight.any():
-        raise InputError("class_weight and sample_weight give every window a weight of zero.")
-    return np.asarray(weight / weight.mean())
-
-
-def nearest_label(label: Any, known: Iterable[Any]) -> str:
-    """Return a question about the most similar known label; empty if there is none."""
-    by_text = {str(name).lower(): name for name in known}
-    nearest = nearest_known(label, by_text)
-    return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
-
-
-def _class_weights(
-    class_index: NDArray[np.int64], classes: NDArray[Any], class_weight: str | Mapping[Any, float]
-) -> NDArray[np.float64]:
-    if isinstance(class_weight, str):
-        return weights_of_counts(np.bincount(class_index, minlength=len(classes)), class_weight)
-    weights = np.ones(len(classes))
-    known = classes.tolist()
-    for label, factor in class_weight.items():
-        if label not in known:
-            raise ArgumentError(
-                f"class_weight has a factor for {label!r}, which is not a class."
-                f"{nearest_label(label, known)}"
-                f" The classes of y are {known}."
-            )
-        weights[known.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)
-    return weights
-
-
-def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
-    """Raise a `SplitError` if a stored split puts windows of one group into several parts."""
-    if groups is None:
+    In a table of samples, each row is closer to the previous one, column by column, than to other
+    rows with the same label. The same is true of overlapping windows, but there the next column is
+    even closer.
+    """
+    n, n_columns = X.shape
+    goes_on = target[1:] == target[:-1]
+    n_runs = n - int(goes_on.sum())
+    if n_columns > MOST_COLUMNS or n < max(LEAST_ROWS, LEAST_RUN * n_runs):
         return
-    parts_of: dict[Any, set[str]] = {}
-    for group, part in zip(groups.tolist(), split.tolist(), strict=True):
-        parts_of.setdefault(group, set()).add(part)
-    torn = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
-    if torn:
-        group, parts = next(iter(torn.items()))
-        listed = " and ".join(part for part in PARTS if part in parts)
-        raise SplitError(
-            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
-            " would be inflated. Split by group, see"
-            " sensorseq.preprocessing.split.split_by_group."
+    X = np.asarray(X, np.float64)
+    spread = X.std(axis=0)
+    moves = spread > 0
+    Z = (X - X.mean(axis=0)) / np.where(moves, spread, 1)
+    run = np.concatenate([[0], np.cumsum(~goes_on)])
+    # Shuffled within each run.
+    mixed = Z[np.lexsort((np.random.default_rng(0).permutation(n), run))]
+    onward, at_random = (np.abs(np.diff(rows, axis=0))[goes_on].mean(axis=0) for rows in (Z, mixed))
+    sideways = np.abs(np.diff(Z, axis=1)).mean(axis=0)
+    beside = np.minimum(np.append(np.inf, sideways), np.append(sideways, np.inf))
+    continues = moves & (onward < NEAR * at_random) & (onward < NEAR * beside)
+    if continues.mean() < SHARE:
+        return
+    raise InputError(
+        f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
+        f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
+        f" continues the one before it, and a label stays for {n // n_runs} rows on average. Cut"
+        " windows: make a Recording.evenly_sampled of each recording, and fit on"
+        " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
+        f" of shape {(n, n_columns, 1)}."
+    )
+
+
+SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are read
+
+
+def check_channels_have_numbers(windows: Windows, name: str) -> None:
+    """Raise if a window lacks a channel, which could give away its class."""
+    lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
+    if lost.any():
+        row, channel = map(int, np.argwhere(lost)[0])
+        raise InputError(
+            f"{name} has no number in channel {channel} of window {row}"
+            f" ({int(lost.any(axis=1).sum())} such windows); gaps within a channel are bridged,"
+            " but such windows are not trained on. Leave them out."
         )
+
+
+def open_windows(X: Any, scale: str | None, name: str) -> Any:
+    """Open a prepared file; raise for a WindowSet that is already scaled."""
+    if isinstance(X, str | os.PathLike):
+        X = read_prepared(X)
+    refuse_sensors(X)
+    if isinstance(X, WindowSet):
+        refuse_scaled(X, scale, name)
+    return X

@@ -17,7 +17,7 @@ from sensorseq.ops.train_epoch import (
     HYPER_COLUMNS,
     MAX_LAYERS,
     EpochTrainer,
-    Network,
+    NetworkLayout,
     StepStatistics,
     make_hyper,
     pack_batches,
@@ -28,7 +28,7 @@ from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import optimizer_options
 from sensorseq.training.stopping import ModuleWeights
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 
 def gap_of(
@@ -96,9 +96,9 @@ def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
     return make_hyper(1, **columns)
 
 
-def network_of(module: LSTMLinear) -> Network:
-    """Return the sizes of `module`."""
-    return Network(
+def layout_of(module: LSTMLinear) -> NetworkLayout:
+    """Return the layout of the parameters of `module`."""
+    return NetworkLayout(
         module.input_size,
         module.hidden_size,
         module.num_classes,
@@ -117,7 +117,7 @@ def make_trainer(
     n_timesteps: int,
 ) -> EpochTrainer:
     """Return a trainer for modules of one kind; `data` may have weights for each model."""
-    network, config = network_of(modules[0]), configs[0]
+    network, config = layout_of(modules[0]), configs[0]
     assert not callable(config.loss)
     weights = [network.flatten(dict(module.named_parameters())) for module in modules]
     return EpochTrainer(
@@ -233,7 +233,7 @@ def summarize_epochs(
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # skip the empty steps of models that have fewer; in plain Python, because there are few
+        # without the empty steps of models that have fewer; in plain Python, because steps are few
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
@@ -321,8 +321,8 @@ class NativeEpochs:
             starts = torch.zeros_like(rows)
             for model, drawn in enumerate(zip(self._crops, batches, crop_rngs, strict=True)):
                 crops, of_model, rng = drawn
-                own = crops.draw(of_model, rng)
-                starts[model, : len(own)] = torch.from_numpy(own)
+                starts_of_model = crops.draw(of_model, rng)
+                starts[model, : len(starts_of_model)] = torch.from_numpy(starts_of_model)
         rates = torch.zeros((len(batches), offsets.shape[1] - 1), dtype=torch.float64)
         for of_model, own_rates in zip(rates, learning_rates, strict=True):
             of_model[: len(own_rates)] = torch.tensor(own_rates, dtype=torch.float64)
@@ -343,7 +343,7 @@ class NativeEpochs:
             weights.move(self.trainer, place)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the first model, except that of its module."""
+        """Return the state of the first model, without its module."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
@@ -358,13 +358,3 @@ class NativeEpochs:
         hyper = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
         needed = OPTIMIZERS[self.trainer.optimizer].state.values()
         return [row for row, name in enumerate(needed) if not name or hyper[name] != 0.0]
-
-
-def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:
-    """Join the statistics of several calls, without margins."""
-    if len(taken) == 1:
-        return taken[0]
-    return StepStatistics(
-        torch.cat([part.values for part in taken], dim=1),
-        torch.cat([part.n_windows for part in taken], dim=1),
-    )

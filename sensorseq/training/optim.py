@@ -21,7 +21,7 @@ ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
 
 class Lion(Optimizer):
-    """Steps of one size, by the sign of a moving average; weight decay is decoupled.
+    """Optimizer whose steps have one size, by the sign of an average; decoupled weight decay.
 
     X. Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, https://arxiv.org/abs/2302.06675.
     """
@@ -66,7 +66,7 @@ _CLASSES: dict[str, type[Optimizer]] = {
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
     """Create a torch optimizer by name.
 
-    `momentum` applies to sgd; rmsprop, which has none by default in torch, takes it from
+    `momentum` applies to sgd; rmsprop, which has no momentum by default in torch, reads it from
     `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw and lion,
     added to the gradient in the others.
     """
@@ -92,10 +92,10 @@ def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
         return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
     # without creating one, because the first one imports torch's compiler, which takes seconds
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
-    own = {"weight_decay": config.weight_decay}
+    of_config = {"weight_decay": config.weight_decay}
     if OPTIMIZERS[config.optimizer].takes_momentum:
-        own["momentum"] = config.momentum
-    return {name: parameter.default for name, parameter in parameters.items()} | own
+        of_config["momentum"] = config.momentum
+    return {name: parameter.default for name, parameter in parameters.items()} | of_config
 
 
 class Stateful:
@@ -156,7 +156,7 @@ class Schedule(Stateful):
         return peak * self._plateau_scale
 
     def end_epoch(self, *, improved: bool) -> None:
-        """Tell the schedule whether the monitored value improved in this epoch."""
+        """Update the schedule after an epoch, in which the monitored value improved or not."""
         self._n_stale = 0 if improved else self._n_stale + 1
         if self._config.lr_schedule == "plateau" and self._n_stale >= self._plateau_patience:
             self._plateau_scale *= PLATEAU_FACTOR
@@ -188,13 +188,13 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict without changing the dtypes of its tensors.
 
-    torch would cast values that an optimizer keeps in another dtype (`mu_product` of NAdam) to that
-    of the parameter, and continue in another precision.
+    torch would cast values that an optimizer keeps in another dtype (`mu_product` of NAdam) to the
+    dtype of the parameter, and continue in another precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]
     for number, parameter in enumerate(parameters):
-        held = optimizer.state[parameter] if number in state["state"] else {}
+        loaded = optimizer.state[parameter] if number in state["state"] else {}
         for name, value in state["state"].get(number, {}).items():
-            if isinstance(value, Tensor) and held[name].dtype != value.dtype:
-                held[name] = value.to(held[name].device)
+            if isinstance(value, Tensor) and loaded[name].dtype != value.dtype:
+                loaded[name] = value.to(loaded[name].device)

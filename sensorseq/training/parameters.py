@@ -18,11 +18,11 @@ from sensorseq.ops.choice import choose_here
 from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.windows import DTYPES
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
-from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import ENGINES, TrainingConfig
-from sensorseq.training.inputs import check_class_weight
-from sensorseq.training.network import check_scheme
+from sensorseq.training.labels import check_class_weight
+from sensorseq.training.torch_network import check_scheme
+from sensorseq.training.window_format import check_augment
 
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
@@ -97,18 +97,18 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
         )
     check_flag("calibrate", p["calibrate"])
     check_choice("missing", p["missing"], MISSING)
-    own = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
-    if own["restore_best"] is None:
-        own["restore_best"] = own["early_stopping"]
-    return TrainingConfig(n_outputs=2, **own)
+    settings = {field.name: p[field.name] for field in fields(TrainingConfig) if field.name in p}
+    if settings["restore_best"] is None:
+        settings["restore_best"] = settings["early_stopping"]
+    return TrainingConfig(n_outputs=2, **settings)
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:
-    """Raise an `InputError` if an argument is a function or object, which files cannot hold."""
+    """Raise an `InputError` if an argument is a function or object, which cannot be saved."""
     for name, value in parameters.items():
         is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
         members = value if isinstance(value, list | tuple) else [value]
-        if is_object or any(callable(one) or hasattr(one, "get_params") for one in members):
+        if is_object or any(callable(part) or hasattr(part, "get_params") for part in members):
             raise InputError(
                 f"{name}={value!r} cannot be saved, because loading it would execute code."
                 f" Set {name} to a plain value with set_params before save(), or pickle the"

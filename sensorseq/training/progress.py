@@ -24,12 +24,12 @@ _RECENT = 10  # number of epochs whose median duration predicts the rest
 
 
 class ProgressReport(NoProgress, Callback):
-    """Show what a fit does, and the time left for the rest of it, on stderr.
+    """Show the progress of a fit and the remaining time, on stderr.
 
     It is a callback for all networks of the fit. A terminal shows one bar above a line of figures,
     a notebook one line that is updated, anything else a log of about twenty lines, or with
-    `every_epoch` one line per epoch. The time left covers all epochs of all networks; early
-    stopping may end sooner.
+    `every_epoch` one line per epoch. The remaining time covers all epochs of all networks; early
+    stopping may end the fit sooner.
     """
 
     def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
@@ -67,7 +67,7 @@ class ProgressReport(NoProgress, Callback):
         """Advance the bar, update the line, or write another line."""
         row = history[-1]
         epoch = int(row["epoch"])
-        network = next(known for known in self._networks if known.module is module)
+        network = next(network for network in self._networks if network.module is module)
         self._figures = "  ".join(_figures(row))
         before = self._done
         network.done = epoch
@@ -77,7 +77,7 @@ class ProgressReport(NoProgress, Callback):
         self._show(f"{self._name(network)}epoch {epoch}/{network.n_epochs}", self._left(), is_due)
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """Remove epochs from the total that early stopping has saved."""
+        """Subtract the epochs that early stopping saved from the total."""
         for network in self._networks:
             if network.module is module:
                 network.n_epochs, network.has_ended = network.done, True
@@ -106,15 +106,15 @@ class ProgressReport(NoProgress, Callback):
     def _total(self) -> int:
         """The total number of epochs; networks that have not started count like the last one."""
         n_others = max(0, self._n_networks - len(self._networks))
-        known = sum(network.n_epochs for network in self._networks)
-        return known + n_others * self._networks[-1].n_epochs
+        n_started = sum(network.n_epochs for network in self._networks)
+        return n_started + n_others * self._networks[-1].n_epochs
 
     def _name(self, network: "_Network") -> str:
         """Return the names of the networks in training; empty if there is only one."""
         n_networks = max(self._n_networks, len(self._networks))
         if n_networks == 1:
             return ""
-        training = [n for n, known in enumerate(self._networks, 1) if not known.has_ended]
+        training = [n for n, other in enumerate(self._networks, 1) if not other.has_ended]
         if len(training) > 1:
             return f"networks {training[0]}-{training[-1]}/{n_networks}  "
         return f"network {self._networks.index(network) + 1}/{n_networks}  "
@@ -210,7 +210,7 @@ def _loss(value: float) -> str:
 
 
 def _notebook_display() -> Any:
-    """Return IPython's `display` if this runs in a notebook's kernel; else None."""
+    """Return IPython's `display` in the kernel of a notebook; otherwise None."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or getattr(shell, "kernel", None) is None:

@@ -36,7 +36,7 @@ def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators for a block, then restore their state."""
     cuda_devices = [device.index or 0] if device.type == "cuda" else []
     with _lock, torch.random.fork_rng(devices=cuda_devices):
-        # Torch.manual_seed takes 0.5 ms, because it seeds every kind of device.
+        # torch.manual_seed takes 0.5 ms, because it seeds every kind of device
         if device.type == "cpu":
             torch.default_generator.manual_seed(seed)
         else:
@@ -57,7 +57,7 @@ def single_thread() -> Iterator[None]:
 
 @contextmanager
 def deterministic_algorithms(device: torch.device) -> Iterator[None]:
-    """Restrict torch to deterministic CUDA kernels in a block; CPU kernels always are."""
+    """Restrict torch to deterministic CUDA kernels in a block; CPU kernels need no restriction."""
     if device.type != "cuda":
         yield
         return

@@ -1,4 +1,4 @@
-"""Recorder: fill a TrainingRecord during training, without changing a bit of its results."""
+"""Record a run without changing a bit of its results, and start again from one of its snapshots."""
 
 import copy
 import math
@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sensorseq.history import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
-from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
+from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, EpochTrainer, StepStatistics
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.evaluation import evaluate
-from sensorseq.training.losses import LossFunction
-from sensorseq.training.stopping import ModuleWeights, float_parts
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.evaluation import LossFunction, evaluate
+from sensorseq.training.optim import Schedule, cosine_between, load_exactly
+from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
+from sensorseq.training.streamed_data import StreamedData
 
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # fixed windows: one in 20, within these limits
 AVERAGE_DECAY = 0.9
@@ -88,7 +89,7 @@ class Recorder:
         *,
         is_alone: bool,
     ) -> None:
-        """Choose what to record of a run that is about to start, alone or with other runs."""
+        """Choose the measurements for a run that is about to start, alone or with other runs."""
         self._keeps_snapshots &= is_alone
         self._losses_of = losses_of
         self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
@@ -148,12 +149,12 @@ class Recorder:
         batches: Sequence[NDArray[np.int64]],
         rates: Sequence[float],
         totals: NDArray[np.float64],
-        noted: Sequence[tuple[Tensor, Tensor]],
+        step_outputs: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
         """Record steps taken by autograd.
 
         `totals` (S, 3): loss and hits of each step, summed over its windows, and its gradient
-        norm. `noted` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
+        norm. `step_outputs` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -161,7 +162,7 @@ class Recorder:
         values[:, column("grad_norm")] = totals[:, 2]
         values[:, column("loss")] = totals[:, 0] / sizes
         values[:, column("accuracy")] = totals[:, 1] / sizes
-        losses, outputs = zip(*noted, strict=True)
+        losses, outputs = zip(*step_outputs, strict=True)
         if all(of_step.ndim for of_step in losses):
             each = torch.cat(losses).double().cpu().numpy()
             values[:, column("loss_variance")] = _variances(each, sizes)
@@ -219,7 +220,7 @@ class Recorder:
             here, n_before = weights.join(), len(done.n_steps)
             if self._average is None:
                 self._average = here.clone()
-            else:  # so that the first epochs have no extra weight
+            else:  # a larger share at first, so that the first epoch gets no extra weight
                 share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
                 self._average.lerp_(here, share)
         epoch.n_steps = [sum(len(part) for part in epoch.steps)]
@@ -257,9 +258,9 @@ class Recorder:
         return arrays
 
     def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
-        """Return the record of a run that has ended after `n_epochs`.
+        """Return the record of a run that ended after `n_epochs`.
 
-        None if an interrupt left the last epoch incomplete.
+        The result is None if an interrupt left the last epoch incomplete.
         """
         n_steps = self._done.n_steps[:n_epochs]  # an incomplete epoch may have been recorded, too
         if len(n_steps) < n_epochs:
@@ -324,12 +325,12 @@ def without_recording() -> Iterator[None]:
 def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]:
     """Return each window's logit of its own class minus the largest other one, (n,)."""
     every = np.arange(len(outputs))
-    own, others = outputs[every, target], outputs.copy()
+    of_class, of_others = outputs[every, target], outputs.copy()
     if outputs.shape[1] == 1:
-        return np.zeros_like(own)
-    others[every, target] = -np.inf
+        return np.zeros_like(of_class)
+    of_others[every, target] = -np.inf
     with np.errstate(invalid="ignore"):  # non-finite outputs give NaN, which is intended
-        return np.asarray(own - others.max(axis=1))
+        return np.asarray(of_class - of_others.max(axis=1))
 
 
 class _Followed:
@@ -351,7 +352,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store the values of some windows at their positions; the last of repeated ones stays."""
+        """Store the values of some windows at their positions; of repeated ones, the last."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -383,3 +384,79 @@ def _copied(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return type(state)(_copied(value) for value in state)
     return state
+
+
+# Start a run from a snapshot
+
+DECAY_END = 0.01  # fraction of the rate at the end of the decay
+
+
+class FallingRates(Schedule):
+    """The rates of a run from a snapshot on, multiplied by a half cosine that falls to 1 %."""
+
+    def __init__(
+        self, config: TrainingConfig, steps_per_epoch: int, first_step: int, n_steps: int
+    ) -> None:
+        super().__init__(config, steps_per_epoch)
+        self._first_step, self._n_falling = first_step, n_steps
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of step `step` in the run's count."""
+        done = min(1.0, (step - self._first_step) / self._n_falling)
+        return cosine_between(1.0, DECAY_END, done) * super().learning_rate(step)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A snapshot to start a run from, with the windows in another order.
+
+    Weights, optimizer and schedule come from the `snapshot` of an earlier run, which had `config`
+    and `steps_per_epoch`. The rate falls to nearly zero over `n_epochs`.
+    """
+
+    snapshot: Snapshot
+    config: TrainingConfig
+    steps_per_epoch: int
+    n_epochs: int
+
+    def load_module(self, module: nn.Module) -> None:
+        """Load the weights into a module before a trainer takes them over."""
+        module.load_state_dict(self.snapshot.state["module"])
+
+    def make_schedule(self, n_batches: int) -> Schedule:
+        """Return the schedule of a run with this number of batches per epoch."""
+        first_step = self.snapshot.step
+        n_falling = self.n_epochs * n_batches
+        schedule = FallingRates(self.config, self.steps_per_epoch, first_step, n_falling)
+        schedule.load_state_dict(self.snapshot.state["schedule"])
+        return schedule
+
+    def load_optimizer(self, optimizer: Optimizer, average: WeightAverage | None) -> None:
+        """Load the optimizer's state into a run with autograd."""
+        state = copy.deepcopy(self.snapshot.state)  # because torch would not copy the tensors
+        load_exactly(optimizer, state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+
+    @torch.no_grad()
+    def load_model(self, trainer: EpochTrainer, model: int) -> None:
+        """Load the optimizer's state into a model of a native trainer."""
+        native = self.snapshot.state["native"]
+        for row, values in native["optimizer"].items():
+            trainer.state[model, row].copy_(values)
+        trainer.step_count[model] = native["step_count"].reshape(-1)[0]
+        if trainer.average is not None:
+            trainer.parameters[model].copy_(native["parameters"][0])
+            trainer.average[model].copy_(native["average"][0])
+
+
+def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
+    """Return a configuration for `n_epochs` that keeps the last weights."""
+    return replace(
+        config,
+        **changes,
+        max_epochs=n_epochs,
+        max_steps=None,
+        early_stopping=False,
+        restore_best=False,
+    )

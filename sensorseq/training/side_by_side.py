@@ -1,8 +1,8 @@
-"""Train many runs at once, with the same results as when each trains alone.
+"""Train many runs at once, with the same results as if each were trained alone.
 
 Runs of one kind of network become the models of one `EpochTrainer`: an epoch of all of them is one
-native call, and so is their validation on the same windows. Each run handles its epochs (order,
-rates, best weights, early stopping) itself, see `engine.TrainingRun`.
+native call, as is their validation on the same windows. Each run handles its epochs (order, rates,
+best weights, early stopping) itself, see `engine.TrainingRun`.
 """
 
 import math
@@ -19,11 +19,16 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.engine import Training, TrainingJob, TrainingResult, TrainingRun
-from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
-from sensorseq.training.losses import LossFunction
-from sensorseq.training.native import RandomCrops, network_of
+from sensorseq.training.evaluation import (
+    LossFunction,
+    evaluate_models,
+    forward_models,
+    name_weights,
+    sum_scores,
+)
+from sensorseq.training.native import RandomCrops, layout_of
 from sensorseq.training.randomness import isolated_torch_rng
-from sensorseq.training.stream import StreamedData
+from sensorseq.training.streamed_data import StreamedData
 
 SHARED_BYTES = 1024**3  # most bytes of windows stored for one group
 # Most bytes of validation windows that are copied for each model in a call.
@@ -38,7 +43,7 @@ def train_side_by_side(
 ) -> list[Any]:
     """Train every job's module in place, many at a time; return results in order of the jobs.
 
-    Each gets the bits that `train_network` gives it alone: weights, history, best epoch.
+    Weights, history and best epoch of each are bit for bit those of `train_network` alone.
     `duration_s` is an equal share of the time that an epoch took for all its runs. Jobs that the
     native engine does not support are trained one after another.
 
@@ -137,7 +142,7 @@ def _kind(run: TrainingRun) -> Hashable:
     train, config = _windows(run), run.config
     crops = RandomCrops(config, train)
     return (
-        network_of(_network(run)),
+        layout_of(_network(run)),
         config.loss,
         config.optimizer,
         config.ema_decay is None,
@@ -151,7 +156,7 @@ def _kind(run: TrainingRun) -> Hashable:
 
 
 def _evaluated_with(run: TrainingRun, data: TrainingData) -> Hashable:
-    """Return a key shared by models evaluated together: their windows, or that they are stacked."""
+    """Return a key shared by models evaluated together: on the same windows, or stacked ones."""
     is_small = len(data) <= EVALUATION_BATCH and data.X.nbytes <= STACKED_BYTES
     kind = data.X.shape[1:] if is_small and data.lengths is None else data.identity
     return kind, run.config.label_smoothing
@@ -307,7 +312,7 @@ class _Evaluation:
             return scores, batches
         x, target = self._stacked
         outputs = self._forward(x, None)
-        sums = judge(outputs, target, self._n_windows, self._losses_of)
+        sums = sum_scores(outputs, target, self._n_windows, self._losses_of)
         means = sums / torch.tensor(self._n_windows)[:, None]
         return [(loss, score) for loss, score in means.tolist()], [outputs]
 

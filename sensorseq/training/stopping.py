@@ -14,7 +14,7 @@ class WeightAverage:
     """Averages the weights of a module over its training steps.
 
     ``average = d * average + (1 - d) * weights`` after each step, with ``d = min(decay, (1 + step)
-    / (10 + step))``, so that the random start is soon forgotten. Buffers are not averaged.
+    / (10 + step))``, so that the initial weights soon lose influence. Buffers are not averaged.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -71,7 +71,7 @@ class ModuleWeights:
         return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
     def read_module(self) -> None:
-        """Take over the weights in the module."""
+        """Load the weights of the module."""
 
     def write_module(self) -> None:
         """Copy the weights into the module."""

@@ -1,4 +1,4 @@
-"""The protocol against cuDNN, run on the CPU against torch: what it compares, times and says."""
+"""The comparison with cuDNN, run on the CPU against torch: results, times and messages."""
 
 import functools
 import json
@@ -31,17 +31,17 @@ def test_both_sides_are_as_exact_as_the_precision_says(kind, precision):
     problem = Problem(
         TINY, PRECISIONS[precision], CPU, uniform_lengths=kind.startswith("varlen"), seed=1
     )
-    found = compare(problem, kind)
-    for errors in found.values():
+    measured = compare(problem, kind)
+    for errors in measured.values():
         assert len(errors) == (1 if kind.endswith("inference") else 2)
         assert max(errors) < PRECISIONS[precision].tolerance
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_in_half_precision_the_rounding_is_seen_and_in_single_not(precision):
-    found = compare(Problem(TINY, PRECISIONS[precision], CPU, seed=2), "training")
-    smallest = min(min(errors) for errors in found.values())
-    largest = max(max(errors) for errors in found.values())
+    measured = compare(Problem(TINY, PRECISIONS[precision], CPU, seed=2), "training")
+    smallest = min(min(errors) for errors in measured.values())
+    largest = max(max(errors) for errors in measured.values())
     assert (largest < 1e-5) if precision == "fp32" else (smallest > 1e-5)
 
 
@@ -70,7 +70,7 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
         return right(problem, kind)
 
     monkeypatch.setattr(Problem, "ours", wrong)
-    # of lengths drawn anew all may be one, and a window of one step has no recurrence to get wrong
+    # lengths drawn again may all be one, and a window of one step has no recurrence to test
     seeded = functools.partial(Problem, seed=3)
     monkeypatch.setattr(benchmark_cuda, "Problem", seeded)
     monkeypatch.setattr(benchmark_cuda, "alternate", None)
@@ -133,10 +133,10 @@ def test_without_a_gpu_bench_says_what_it_needs():
 def test_bench_against_cudnn_says_its_rows(monkeypatch):
     monkeypatch.setattr(benchmark_cuda, "current_gpu", lambda: CPU)
     monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))
-    found = answer("bench", "--against", "cudnn")
-    assert {row["mode"] for row in found["rows"]} == {"eager", "graph"}
-    assert "cudnn" in found["environment"]
-    text = benchmark_cuda.format_short(found)
+    result = answer("bench", "--against", "cudnn")
+    assert {row["mode"] for row in result["rows"]} == {"eager", "graph"}
+    assert "cudnn" in result["environment"]
+    text = benchmark_cuda.format_short(result)
     assert "varlen training, fp16, graph" in text
     assert max(map(len, text.splitlines()[-3:])) <= 90
 

@@ -43,9 +43,9 @@ def test_an_installation_that_works_passes_on_one_line_each(monkeypatch):
 def test_a_failure_exits_with_1_and_the_other_checks_still_run(no_training, monkeypatch):
     monkeypatch.setattr(_signal, "read_numbers", lambda *_: None)
     code, out, _ = said("doctor", "--self", "--json")
-    found = json.loads(out)
-    assert (code, found["passed"]) == (1, False)
-    statuses = {check["name"]: check["status"] for check in found["checks"]}
+    answer = json.loads(out)
+    assert (code, answer["passed"]) == (1, False)
+    statuses = {check["name"]: check["status"] for check in answer["checks"]}
     assert statuses == {**dict.fromkeys(WITHOUT_TRAINING, "passed"), "preprocessing": "failed"}
 
 

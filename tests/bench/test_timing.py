@@ -12,14 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sensorseq import cli
 from sensorseq.bench import timing
-from sensorseq.bench.timing import KINDS, Case, Shape, alternate, make_case, measure, summarize
+from sensorseq.bench.timing import KINDS, Shape, TimedPair, alternate, make_pair, measure, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops import reference
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still but for what a side adds to it."""
+    """A clock that advances only by the time that a side adds."""
     now = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     return now
@@ -35,8 +35,8 @@ def taking(clock, seconds, calls, name):
 
 def test_one_computation_is_timed_however_often_it_is_repeated(clock):
     calls = []
-    one, other = taking(clock, 1e-4, calls, "one"), taking(clock, 3.0, calls, "other")
-    times = alternate(one, other, rounds=4, budget_s=100.0)
+    fast, slow = taking(clock, 1e-4, calls, "one"), taking(clock, 3.0, calls, "other")
+    times = alternate(fast, slow, rounds=4, budget_s=100.0)
     np.testing.assert_allclose(times, [[1e-4] * 4, [3.0] * 4])
     row = summarize(times[1], times[0])
     assert row["ratio"] == pytest.approx(3e4)
@@ -60,20 +60,20 @@ def test_the_ratio_and_its_spread_are_of_the_pairs():
     theirs = np.linspace(1.0, 3.0, 21)
     row = summarize(theirs, np.ones(21))
     assert (row["ratio_p10"], row["ratio"], row["ratio_p90"]) == pytest.approx((1.2, 2.0, 2.8))
-    assert summarize(theirs, theirs)["ratio_p90"] == 1.0  # drift that hits both is none
+    assert summarize(theirs, theirs)["ratio_p90"] == 1.0  # common drift cancels
 
 
 def test_the_peak_itself_reaches_the_peak(monkeypatch):
     count = torch.ops.sensorseq.multiply_add_flops
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # two would wait for each other on a busy machine
-    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # as others would
+    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # as other values would
 
     def side(n):
         count(n * 30_000)
 
     try:
-        row = measure(Case(side, side, count(30_000)), rounds=9)
+        row = measure(TimedPair(side, side, count(30_000)), rounds=9)
     finally:
         torch.set_num_threads(before)
     assert 0.4 < row["ours_of_peak"] < 2.5
@@ -89,15 +89,15 @@ def test_flops_are_those_of_the_products():
     x = torch.randn(1, n_windows, n_timesteps, n_channels)
     with FlopCounterMode(display=False) as counter:
         reference.lstm(x, None, *weights, torch.zeros(1, 1, 4 * hidden_size))
-    assert make_case("inference", shape).flops == counter.get_total_flops()
+    assert make_pair("inference", shape).flops == counter.get_total_flops()
     for kind in KINDS[1:]:
-        assert make_case(kind, shape).flops == 3 * counter.get_total_flops()
+        assert make_pair(kind, shape).flops == 3 * counter.get_total_flops()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_lengths_only_valid_steps_count(kind):
     full, varlen = (
-        make_case(kind, Shape(64, 50, 1, 4), uniform_lengths=lengths) for lengths in (False, True)
+        make_pair(kind, Shape(64, 50, 1, 4), uniform_lengths=lengths) for lengths in (False, True)
     )
     assert 0.4 < varlen.flops / full.flops < 0.65
     for case in (full, varlen):
@@ -117,7 +117,7 @@ def test_sides_that_disagree_are_not_timed(kind, monkeypatch):
 
     monkeypatch.setattr(timing.LSTMLinear, "from_torch", wrong)
     with pytest.raises(EnvironmentProblemError, match="the logits for 2x5x1x4 differ from torch's"):
-        make_case(kind, Shape(2, 5, 1, 4))
+        make_pair(kind, Shape(2, 5, 1, 4))
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
@@ -130,7 +130,7 @@ def test_gradients_that_disagree_are_not_timed(kind, monkeypatch):
 
     monkeypatch.setattr(timing.Problem, "theirs", wrong)
     with pytest.raises(EnvironmentProblemError, match="the gradients for 2x5x1x4 differ"):
-        make_case(kind, Shape(2, 5, 1, 4))
+        make_pair(kind, Shape(2, 5, 1, 4))
 
 
 @pytest.mark.benchmarks

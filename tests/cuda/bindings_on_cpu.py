@@ -9,7 +9,7 @@ import torch
 
 from sensorseq import ops
 from sensorseq.ops import reference
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 torch.ops.load_library(sys.argv[1])
 gpu = torch.ops.gpu_on_cpu
@@ -191,7 +191,7 @@ def check_training():
         """Take steps by an op; return what it wrote."""
         seen = []
         trainer = EpochTrainer(
-            Network(C, H, K, pooling="mean", **options.pop("network", {})),
+            NetworkLayout(C, H, K, pooling="mean", **options.pop("network", {})),
             0.3 * torch.randn(M, options.pop("size"), generator=torch.Generator().manual_seed(1)),
             torch.randn(N, T, C, generator=torch.Generator().manual_seed(2)),
             torch.arange(N) % K,
@@ -222,7 +222,7 @@ def check_training():
         state = (trainer.parameters, trainer.state, trainer.average, trainer.step_count)
         return (*state, told.values, told.margins)
 
-    size = Network(C, H, K, pooling="mean").n_parameters
+    size = NetworkLayout(C, H, K, pooling="mean").n_parameters
     on_cpu = torch.ops.sensorseq.train_epoch
     for low_precision in (False, True):
         ours = trained(gpu.train_epoch, low_precision, size=size)
@@ -238,7 +238,7 @@ def check_training():
             return str(error)
         raise AssertionError("no error")
 
-    two = Network(C, H, K, num_layers=2, pooling="mean").n_parameters
+    two = NetworkLayout(C, H, K, num_layers=2, pooling="mean").n_parameters
     told = sentence(size=two, network={"num_layers": 2})
     assert "no CUDA kernel of this build serves the shape" in told, told
     told = sentence(changes=[(0, torch.zeros(1, N, T, C, dtype=torch.float64))])

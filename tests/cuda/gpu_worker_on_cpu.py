@@ -10,10 +10,10 @@ import torch
 torch.ops.load_library(sys.argv[1])
 torch.set_num_threads(1)
 
-from sensorseq.gpu_check import worker  # noqa: E402
+from sensorseq.ops import kernel_cases  # noqa: E402
 
 gpu, ours = torch.ops.gpu_on_cpu, torch.ops.sensorseq
-compute, low_precision, n_calls = worker.compute, False, 0
+compute, low_precision, n_calls = kernel_cases.compute, False, 0
 
 
 def computed(case, device):
@@ -33,5 +33,5 @@ def train_epoch(*arguments):
 for name in ("lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"):
     setattr(ours, name, getattr(gpu, name))
 ours.train_epoch = train_epoch
-worker.compute = computed
-sys.exit(worker.main())
+kernel_cases.compute = computed
+sys.exit(kernel_cases.main())

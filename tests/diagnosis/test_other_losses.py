@@ -11,7 +11,7 @@ from sensorseq.diagnosis.page import make_page
 from sensorseq.diagnosis.probe import probe_runner
 from sensorseq.diagnosis.trials import Rerun
 from sensorseq.errors import ArgumentError
-from sensorseq.training.losses import nats_per_unit
+from sensorseq.training.evaluation import nats_per_unit
 
 pytestmark = pytest.mark.usefixtures("few_features")
 N_CLASSES = 4
@@ -115,6 +115,6 @@ def test_a_function_cannot_be_probed_and_one_sentence_says_why():
     with pytest.raises(ArgumentError) as caught:
         report.probe(X, Y, verbose=0)
     said = str(caught.value)
-    assert "a loss of your own" in said
+    assert "your own loss function" in said
     assert "'cross_entropy' or 'focal' or 'mse'" in said
     assert said.count(". ") == 0

@@ -30,4 +30,4 @@ def test_a_bad_fit_is_repaired_by_its_code(in_tmp_path, capsys):
     assert "learning_rate is 1e-09, usually 0.001 to 0.01." in printed
     assert "FLUCTUATION REPORT" in printed
     assert Path("report.html").exists()
-    assert known["better"].score(X, y) > clf.score(X, y) + 0.3
+    assert names["better"].score(X, y) > clf.score(X, y) + 0.3

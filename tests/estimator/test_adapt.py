@@ -55,7 +55,7 @@ def log_loss(model, X, y):
 
 
 def test_labels_that_the_model_expects_keep_it(model):
-    """Labels drawn from its own probabilities hold no information: a change is the exception."""
+    """Labels drawn from the model's probabilities carry no information: changes are exceptions."""
     X, _ = robot(60, 1)
     before = model.predict_proba(X)
     n_kept = 0
@@ -72,18 +72,18 @@ def test_labels_that_the_model_expects_keep_it(model):
 
 
 def test_windows_of_another_robot_are_learned_from(model):
-    few, others = robot(30, 1, shifted=True), robot(150, 2, shifted=True)
+    few, test = robot(30, 1, shifted=True), robot(150, 2, shifted=True)
     adapted = model.adapt(*few)
     assert adapted.adaptation_.head
-    assert log_loss(adapted, *others) < log_loss(model, *others) - 0.05
-    assert adapted.score(*others) >= model.score(*others)
+    assert log_loss(adapted, *test) < log_loss(model, *test) - 0.05
+    assert adapted.score(*test) >= model.score(*test)
 
 
 def test_another_gain_and_offset_move_the_scaling(with_features):
-    few, others = robot(15, 1, gain=4.0, offset=30.0), robot(150, 2, gain=4.0, offset=30.0)
+    few, test = robot(15, 1, gain=4.0, offset=30.0), robot(150, 2, gain=4.0, offset=30.0)
     adapted = with_features.adapt(*few)
     assert adapted.adaptation_.scaling_share == 1.0
-    assert adapted.score(*others) > max(0.8, with_features.score(*others) + 0.2)
+    assert adapted.score(*test) > max(0.8, with_features.score(*test) + 0.2)
 
 
 def test_the_model_itself_stays_as_it_is(model):
@@ -114,7 +114,7 @@ def test_the_layer_has_the_lowest_penalized_loss(with_features):
 
 
 def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
-    """What was solved among windows is what the changed weights predict."""
+    """The changed weights predict the logits that the dual solution gives."""
     few = adapting.read_few(model.model_, *robot(12, 1, shifted=True), None, None)
     changed = adapting.copy_model(model.model_)
     parts = list(adapting.linear_parts(changed, few))
@@ -174,17 +174,17 @@ def test_a_class_with_one_group_is_not_left_out(groups):
 
 def test_what_cannot_be_checked_is_not_changed(model):
     X, y = robot(30, 1, shifted=True)
-    for given in ((X[:3], y[:3]), (X, y, y)):  # one window, or one group, of each class
-        adapted = model.adapt(*given)
+    for arguments in ((X[:3], y[:3]), (X, y, y)):  # one window or one group of each class
+        adapted = model.adapt(*arguments)
         assert not adapted.adaptation_.head
         assert "needs two groups of each class" in adapted.adaptation_.reason
 
 
 def test_one_window_of_each_class_suffices_for_the_scaling(with_features):
-    few, others = robot(3, 1, gain=4.0, offset=30.0), robot(150, 2, gain=4.0, offset=30.0)
+    few, test = robot(3, 1, gain=4.0, offset=30.0), robot(150, 2, gain=4.0, offset=30.0)
     adapted = with_features.adapt(*few)
     assert adapted.adaptation_.scaling_share > 0
-    assert adapted.score(*others) > with_features.score(*others) + 0.2
+    assert adapted.score(*test) > with_features.score(*test) + 0.2
 
 
 def test_a_saved_or_pickled_model_equals_the_one_in_memory(model, tmp_path):
@@ -222,7 +222,7 @@ def test_padding_is_not_read(plain):
     filled = X.copy()
     filled[np.arange(T) >= lengths[:, None]] = 1e6
     adapted = [plain.adapt(part, y, lengths=lengths) for part in (X, filled)]
-    np.testing.assert_array_equal(*(one.predict_proba(X) for one in adapted))
+    np.testing.assert_array_equal(*(clf.predict_proba(X) for clf in adapted))
 
 
 def window_set(n, seed, split=None, **changes):
@@ -270,8 +270,8 @@ def test_the_command_writes_what_adapt_returns(of_recordings, tmp_path, capsys):
     model, new = tmp_path / "m.safetensors", tmp_path / "new.safetensors"
     of_recordings.save(model)
     write_windows(tmp_path / "few.h5", few)
-    given = [str(model), "--windows", str(tmp_path / "few.h5"), "-o", str(new)]
-    assert cli.run(["adapt", *given]) == 0
+    arguments = [str(model), "--windows", str(tmp_path / "few.h5"), "-o", str(new)]
+    assert cli.run(["adapt", *arguments]) == 0
     out = capsys.readouterr().out
     adapted, written = of_recordings.adapt(few), SensorLSTMClassifier.load(new)
     np.testing.assert_array_equal(written.predict_proba(few.X), adapted.predict_proba(few.X))
@@ -290,9 +290,9 @@ def test_the_command_names_the_file_with_unknown_labels(of_recordings, tmp_path,
     model, few = tmp_path / "m.safetensors", tmp_path / "few.h5"
     of_recordings.save(model)
     write_windows(few, window_set(30, 1, y=np.resize(["gravel", "mud"], 30)))
-    given = [str(model), "--windows", str(few), "-o", str(tmp_path / "new.safetensors")]
-    assert cli.run(["adapt", *given]) == 3
-    said = capsys.readouterr().err
-    assert "'mud'" in said
-    assert str(few) in said
+    arguments = [str(model), "--windows", str(few), "-o", str(tmp_path / "new.safetensors")]
+    assert cli.run(["adapt", *arguments]) == 3
+    err = capsys.readouterr().err
+    assert "'mud'" in err
+    assert str(few) in err
     assert not (tmp_path / "new.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Bad input that either estimator may meet: one clear error, or a warning, before any training."""
+"""Bad input to either estimator: one clear error, or a warning, before any training."""
 
 import warnings
 
@@ -245,7 +245,7 @@ def said_code(error, before, after):
     [
         (np.where(IS_MARKED, -1, CLASS), -1),
         (np.where(IS_MARKED, -1.0, CLASS), -1.0),
-        (CLASS - 1, -1),  # may be left, straight and right
+        (CLASS - 1, -1),  # may mean left, straight and right
         (np.where(IS_MARKED, "-1", CLASS.astype(str)), "-1"),
         (np.where(IS_MARKED, "-1", np.array(["ice", "mud", "sand"])[CLASS]), "-1"),
         (np.where(IS_MARKED, "nan", np.array(["Ice", "Mud", "Sand"])[CLASS]), "nan"),
@@ -254,13 +254,13 @@ def said_code(error, before, after):
     ],
 )
 def test_a_mark_of_windows_without_a_label_is_named_with_ways_out(y, mark):
-    said = rf"y is {mark!r} for \d+ of 90 windows, beside .* learned like any class"
-    with pytest.warns(UserWarning, match=said) as told:
+    sentence = rf"y is {mark!r} for \d+ of 90 windows, beside .* learned like any class"
+    with pytest.warns(UserWarning, match=sentence) as caught:
         fit_marked(MARKED, y)
-    own = {"np": np, "y": y}
-    weight = eval(said_code(told[0].message, "sample_weight=", ". If it is"), own)
+    names = {"np": np, "y": y}
+    weight = eval(said_code(caught[0].message, "sample_weight=", ". If it is"), names)
     assert mark not in fit_marked(MARKED, y, sample_weight=weight).classes_.tolist()
-    named = eval(said_code(told[0].message, "another name: ", ".END").removesuffix("."), own)
+    named = eval(said_code(caught[0].message, "another name: ", ".END").removesuffix("."), names)
     classes = fit_marked(MARKED, named).classes_.tolist()
     assert len(classes) == len(np.unique(y))
     assert mark not in classes
@@ -306,8 +306,8 @@ def test_classes_that_look_like_a_mark_are_fine(y):
     ],
 )
 def test_windows_without_a_label_are_named_with_a_way_out(y, row):
-    said = rf"(y\[0\]|y) is ({row}).*23 of 90 windows"
-    with pytest.raises(InputError, match=said) as caught:
+    sentence = rf"(y\[0\]|y) is ({row}).*23 of 90 windows"
+    with pytest.raises(InputError, match=sentence) as caught:
         fit_marked(MARKED, y)
     keep = eval(said_code(caught.value, "keep = ", ", give"), {"np": np, "pandas": pd, "y": y})
     assert len(fit_marked(MARKED[keep], y[keep]).classes_) == 3

@@ -62,8 +62,10 @@ def test_it_ends_as_the_model_that_keeps_the_best_epoch(path, tmp_path, argument
     assert without_time(fitted.history_) == without_time(plain.history_)
     plain.save(tmp_path / "model")
     of_others = ("module_1.", "known.")
-    own = {k: v for k, v in arrays_of(tmp_path / "model").items() if not k.startswith(of_others)}
-    assert arrays_of(path) == own
+    of_network = {
+        k: v for k, v in arrays_of(tmp_path / "model").items() if not k.startswith(of_others)
+    }
+    assert arrays_of(path) == of_network
     kept = SensorLSTMClassifier.load(path)
     assert (kept.best_epoch_, kept.best_score_) == (plain.best_epoch_, plain.best_score_)
     assert kept.engine_ == plain.engine_
@@ -109,7 +111,7 @@ def test_it_is_the_lstm_alone_and_predicts(path):
     assert kept.fluctuation_.n_epochs == kept.best_epoch_
     probabilities = kept.predict_proba(WAVES)
     assert load(path).predict_proba(WAVES).tobytes() == probabilities.tobytes()
-    kept.fit(WAVES, Y, groups=GROUPS)  # again, with all arguments of the first
+    kept.fit(WAVES, Y, groups=GROUPS)  # again, with the same arguments
     assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 
@@ -122,8 +124,8 @@ def test_an_earlier_fit_leaves_nothing_in_it(path):
     used.set_params(features=None, refit=None, calibrate=False, checkpoint=path)
     used.fit(X, Y, groups=GROUPS)
     again = read_model(path)[1]
-    for one in (first, again):
-        one["history"] = without_time(one["history"])
+    for clf in (first, again):
+        clf["history"] = without_time(clf["history"])
     assert again == first
 
 

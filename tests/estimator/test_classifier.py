@@ -197,13 +197,13 @@ def test_fits_in_threads_do_not_disturb_each_other():
     alone = small(dropout=0.3).fit(X, Y)
     before = torch.get_rng_state()
     fitted = [small(dropout=0.3) for _ in range(4)]
-    threads = [threading.Thread(target=one.fit, args=(X, Y)) for one in fitted]
+    threads = [threading.Thread(target=clf.fit, args=(X, Y)) for clf in fitted]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for one in fitted:
-        assert_same_fit(alone, one)
+    for clf in fitted:
+        assert_same_fit(alone, clf)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -288,8 +288,8 @@ def test_groups_are_never_on_both_sides(monkeypatch):
 
     def rows_of(part, windows):
         flat = windows.X.reshape(len(groups), -1)
-        own = part.X.reshape(len(part), -1)
-        return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
+        flattened = part.X.reshape(len(part), -1)
+        return [int(np.flatnonzero((flat == row).all(1))[0]) for row in flattened]
 
     hold_out = sensorseq.estimator.classifier.hold_out
 
@@ -431,7 +431,7 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "nats" not in " ".join(report.explanation[:-1])
     assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
     in_nats = {name for name, figure in report.statistics.items() if figure.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # of the answers, not of a loss
+    assert in_nats <= {"val_prediction_entropy"}  # of the accuracy, not of a loss
     alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
     report = alone.fit(X, Y).fluctuation_
     assert report.verdict == "too_short_to_tell"
@@ -447,18 +447,18 @@ def test_an_interrupt_leaves_a_classifier_that_can_be_used():
 
 
 def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere():
-    told = []
+    calls = []
 
     class Watch:
         def on_fit_begin(self, module, config):
-            told.append(config.max_epochs)
+            calls.append(config.max_epochs)
 
     def auto(batch_size, **arguments):
         settings = {"hidden_size": 2, "batch_size": batch_size, "early_stopping": False}
         return small(**{**settings, "max_epochs": "auto", "callbacks": [Watch()], **arguments})
 
     fitted = auto(6).fit(X, Y)  # 8 batches of the 48 windows that train
-    assert (fitted.n_iter_, told) == (50, [50])
+    assert (fitted.n_iter_, calls) == (50, [50])
     assert fitted.get_params()["max_epochs"] == "auto"
     same = auto(6, max_epochs=50).fit(X, Y)
     assert without_time(same.history_) == without_time(fitted.history_)
@@ -492,7 +492,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
     classifier = small(warm_start=warm_start).fit(X, Y)
     before, state = pickle.dumps(classifier), set(vars(classifier))
     expected = classifier.predict_proba(X)
-    if error is None:  # interrupted while the results are judged
+    if error is None:  # interrupted while the report is made
         error = KeyboardInterrupt
 
         def interrupted(*_):
@@ -526,9 +526,9 @@ def test_history_can_be_drawn(tmp_path):
 def test_the_engine_says_why_it_ran():
     assert small().fit(X, Y).engine_.name == "native"
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (requested)"
-    own = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
-    assert own.name == "autograd"
-    assert "the loss is a callable" in own.reason
+    engine = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
+    assert engine.name == "autograd"
+    assert "the loss is a callable" in engine.reason
     with pytest.raises(ArgumentError, match=r"engine='native' .* the loss"):
         small(loss=torch.nn.functional.cross_entropy, engine="native").fit(X, Y)
 

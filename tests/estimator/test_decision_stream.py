@@ -73,56 +73,56 @@ def stream_in(stream, given, sizes=(13,), stamped=True):
 
 def assert_same(model, decisions, given):
     probability, start_s = offline(model, given)
-    np.testing.assert_array_equal([one.probabilities for one in decisions], probability)
-    np.testing.assert_allclose([one.start_s for one in decisions], start_s, atol=1e-9)
+    np.testing.assert_array_equal([decision.probabilities for decision in decisions], probability)
+    np.testing.assert_allclose([decision.start_s for decision in decisions], start_s, atol=1e-9)
     labels = model.classes_[probability.argmax(axis=1)].tolist()
-    assert [one.label for one in decisions] == labels
+    assert [decision.label for decision in decisions] == labels
 
 
 @settings(max_examples=2)
 @given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4))
 def test_decisions_are_those_of_the_whole_recording(model, sizes):
-    given = recording("new", "rough", n=417, seed=9)
-    assert_same(model, stream_in(model.stream(50.0), given, sizes), given)
+    log = recording("new", "rough", n=417, seed=9)
+    assert_same(model, stream_in(model.stream(50.0), log, sizes), log)
 
 
 def test_pieces_between_gaps_are_those_of_the_whole_recording(model):
     t = np.arange(900) / 50.0 + np.where(np.arange(900) >= 420, 3.0, 0.0)
-    given = recording("new", "calm", seed=3, t=t)
+    log = recording("new", "calm", seed=3, t=t)
     stream = model.stream(50.0)
-    assert_same(model, stream_in(stream, given), given)
+    assert_same(model, stream_in(stream, log), log)
     assert stream.counts["n_gaps"] == 1
 
 
 @pytest.mark.parametrize("rate", [20.0, 50.0])
 def test_stamps_since_1970_give_the_decisions_of_stamps_from_0(rate):
     model = fitted(sample_rate_hz=rate, hop_s=0.5)
-    given = recording("new", "rough", n=417, seed=9)
-    since_1970 = replace(given, timestamps_s=1_709_283_600.123 + given.timestamps_s)
+    log = recording("new", "rough", n=417, seed=9)
+    since_1970 = replace(log, timestamps_s=1_709_283_600.123 + log.timestamps_s)
     assert_same(model, stream_in(model.stream(50.0), since_1970), since_1970)
-    assert_same(model, stream_in(model.stream(50.0), given), given)
-    for one, other in zip(offline(model, since_1970), offline(model, given), strict=True):
+    assert_same(model, stream_in(model.stream(50.0), log), log)
+    for one, other in zip(offline(model, since_1970), offline(model, log), strict=True):
         np.testing.assert_allclose(one - one[0], other - other[0], rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(offline(model, since_1970)[0], offline(model, given)[0])
+    np.testing.assert_array_equal(offline(model, since_1970)[0], offline(model, log)[0])
 
 
 @pytest.mark.parametrize(("rate", "named"), [(100.0, "100 Hz"), (54.0, "54 Hz"), (25.0, "25 Hz")])
 @pytest.mark.parametrize("start_s", [0.0, 1_709_283_600.0])
 def test_stamps_of_another_rate_are_refused_before_many_decisions(rate, named, start_s):
-    """Samples of 100 Hz read as 50 Hz would be movements of half the speed."""
+    """Samples at 100 Hz read as 50 Hz would be movements at half the speed."""
     model = shared()
-    given = recording("new", "rough", n=900, seed=9, t=start_s + np.arange(900) / rate)
+    log = recording("new", "rough", n=900, seed=9, t=start_s + np.arange(900) / rate)
     message = f"time stamps have {named}, which does not fit 50 Hz.*sample_rate_hz"
     with pytest.raises(SignalError, match=message):
-        stream_in(model.stream(), given)
-    assert stream_in(model.stream(rate), given)
+        stream_in(model.stream(), log)
+    assert stream_in(model.stream(rate), log)
 
 
 def test_lost_samples_and_a_clock_that_drifts_are_no_other_rate():
     model, t = shared(), np.arange(900) / 50.0
     kept = np.random.default_rng(0).random(900) > 0.2
-    for own in (t[kept], t * 1.02, t * 0.98):
-        assert stream_in(model.stream(), recording("new", "rough", seed=9, t=own))
+    for stamps in (t[kept], t * 1.02, t * 0.98):
+        assert stream_in(model.stream(), recording("new", "rough", seed=9, t=stamps))
 
 
 @pytest.mark.parametrize(
@@ -132,56 +132,60 @@ def test_lost_samples_and_a_clock_that_drifts_are_no_other_rate():
 def test_smoothed_decisions_are_those_of_the_timeline(smooth, variant):
     model = shared(variant)
     t = np.arange(600) / 50.0 + np.where(np.arange(600) >= 320, 4.0, 0.0)
-    given = recording("new", "rough", seed=6, t=t)
+    log = recording("new", "rough", seed=6, t=t)
     how = {"smooth": smooth, "lag": 2, "mean_dwell_s": 6.0}
     stream, bare = model.stream(50.0, **how), model.stream(50.0)
-    decisions, expected = stream_in(stream, given), model.timeline(given, **how)
-    np.testing.assert_array_equal([one.probabilities for one in decisions], expected.probabilities)
-    assert [one.label for one in decisions] == expected.labels.tolist()
-    np.testing.assert_allclose([one.start_s for one in decisions], expected.start_s, atol=1e-9)
-    assert stream.counts["n_decisions"] == len(decisions) == len(stream_in(bare, given))
+    decisions, expected = stream_in(stream, log), model.timeline(log, **how)
+    np.testing.assert_array_equal(
+        [decision.probabilities for decision in decisions], expected.probabilities
+    )
+    assert [decision.label for decision in decisions] == expected.labels.tolist()
+    np.testing.assert_allclose(
+        [decision.start_s for decision in decisions], expected.start_s, atol=1e-9
+    )
+    assert stream.counts["n_decisions"] == len(decisions) == len(stream_in(bare, log))
     hop_s = model.preparation_["configuration"]["window"]["hop_s"]
     later = 2 * hop_s if smooth == "lag" else 0.0
     assert stream.latency_s == pytest.approx(bare.latency_s + later)
 
 
 def test_a_decision_is_due_no_later_than_its_latency(model):
-    given = recording("new", "rough", seed=4)
+    log = recording("new", "rough", seed=4)
     stream = model.stream(50.0)
-    due = [one for row in range(300) for one in stream.push(given.values[row : row + 1])]
+    due = [decision for row in range(300) for decision in stream.push(log.values[row : row + 1])]
     period = 1 / stream._window_rate
     assert due
-    assert max(one.delay_s for one in due) <= stream.latency_s + period + 1e-9
+    assert max(decision.delay_s for decision in due) <= stream.latency_s + period + 1e-9
 
 
 def test_a_stream_begins_again_after_flush():
     model = shared()
-    stream, given = model.stream(), recording("new", "calm", seed=5)
-    first = stream_in(stream, given, stamped=False)
-    assert stream_in(stream, given, stamped=False) == first
+    stream, log = model.stream(), recording("new", "calm", seed=5)
+    first = stream_in(stream, log, stamped=False)
+    assert stream_in(stream, log, stamped=False) == first
     assert stream.counts["n_decisions"] == 2 * len(first)
     assert stream.flush() == []
 
 
 def test_short_pieces_are_padded_where_training_padded_them():
     model = fitted(short="pad")
-    given = recording("new", "calm", n=30)
-    assert_same(model, stream_in(model.stream(), given), given)
-    assert stream_in(shared().stream(), given) == []
+    log = recording("new", "calm", n=30)
+    assert_same(model, stream_in(model.stream(), log), log)
+    assert stream_in(shared().stream(), log) == []
 
 
 def test_a_decision_says_whether_it_reaches_the_threshold():
     model = fitted()
-    given = recording("new", "calm", seed=6)
+    log = recording("new", "calm", seed=6)
     stream = model.stream()
-    assert {one.answered for one in stream_in(stream, given)} == {None}
-    probability, _ = offline(model, given)
+    assert {decision.answered for decision in stream_in(stream, log)} == {None}
+    probability, _ = offline(model, log)
     threshold = float(np.median(probability.max(axis=1)))
     model.abstention_ = Abstention(threshold, *[0.0] * (len(Abstention._fields) - 1))
     stream = model.stream()
-    answered = [one.answered for one in stream_in(stream, given)]
+    answered = [decision.answered for decision in stream_in(stream, log)]
     assert answered == (probability.max(axis=1) >= threshold).tolist()
-    plain = stream_in(stream, given)[0].to_dict(stream.classes)
+    plain = stream_in(stream, log)[0].to_dict(stream.classes)
     assert list(plain["probabilities"]) == ["calm", "rough"]
 
 

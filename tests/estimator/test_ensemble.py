@@ -1,4 +1,4 @@
-"""An ensemble is its members: each trained as it would be alone, their outputs averaged."""
+"""An ensemble averages its members, each of which is trained as if alone."""
 
 import pickle
 from dataclasses import replace
@@ -22,8 +22,8 @@ def small(**arguments):
     return SensorLSTMClassifier(**{**PLAIN, **settings, "random_state": 0, **arguments})
 
 
-def told(estimator):
-    """Return what the report says, but for the time each epoch took."""
+def report_text(estimator):
+    """Return the text of the report without the durations of the epochs."""
     report = estimator.fluctuation_.to_dict()
     report["history"].pop("duration_s", None)
     return report
@@ -41,39 +41,39 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(settings):
-    one = small(**settings).fit(X, Y)
+    single = small(**settings).fit(X, Y)
     three = small(**settings, n_models=3).fit(X, Y)
     two = small(**settings, n_models=2).fit(X, Y)
-    for fewer in (one, two):
-        for own, wanted in zip(fewer.modules_, three.modules_, strict=False):
-            assert weights(own) == weights(wanted)
-        for own, wanted in zip(fewer.histories_, three.histories_, strict=False):
-            assert without_time(own) == without_time(wanted)
-    assert [len(found.modules_) for found in (one, two, three)] == [1, 2, 3]
+    for fewer in (single, two):
+        for module, wanted in zip(fewer.modules_, three.modules_, strict=False):
+            assert weights(module) == weights(wanted)
+        for history, wanted in zip(fewer.histories_, three.histories_, strict=False):
+            assert without_time(history) == without_time(wanted)
+    assert [len(clf.modules_) for clf in (single, two, three)] == [1, 2, 3]
     assert len({str(weights(module)) for module in three.modules_}) == 3
     assert three.history_ is three.histories_[0]
     assert three.module_ is three.modules_[0]
-    assert without_time(three.history_) == without_time(one.history_)
-    assert three.best_epoch_ == one.best_epoch_
-    assert three.engine_ == one.engine_
-    assert told(three) == told(one)
+    assert without_time(three.history_) == without_time(single.history_)
+    assert three.best_epoch_ == single.best_epoch_
+    assert three.engine_ == single.engine_
+    assert report_text(three) == report_text(single)
 
 
 @pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
     whole = {"features": "auto", "refit": "all", "early_stopping": False}
-    one, two = (small(**whole, n_models=n).fit(X, Y) for n in (1, 2))
-    assert weights(one) == weights(two.modules_[0])
-    assert weights(one) != weights(small(early_stopping=False).fit(X, Y))
-    assert one.features_ == two.features_
-    for found in reloaded(two, tmp_path):
-        assert found.features_ == two.features_
-        np.testing.assert_array_equal(found.predict_proba(X), two.predict_proba(X))
+    single, two = (small(**whole, n_models=n).fit(X, Y) for n in (1, 2))
+    assert weights(single) == weights(two.modules_[0])
+    assert weights(single) != weights(small(early_stopping=False).fit(X, Y))
+    assert single.features_ == two.features_
+    for loaded in reloaded(two, tmp_path):
+        assert loaded.features_ == two.features_
+        np.testing.assert_array_equal(loaded.predict_proba(X), two.predict_proba(X))
 
 
 def members_of(ensemble):
-    """Each member as an estimator of its own."""
+    """Each member as a separate estimator."""
     for network in ensemble.model_.networks:
         alone = pickle.loads(pickle.dumps(ensemble))
         alone.model_ = replace(alone.model_, networks=[network])
@@ -109,12 +109,12 @@ def test_every_member_stops_by_itself():
 
 def test_a_file_and_a_pickle_hold_every_member(tmp_path):
     ensemble = small(n_models=3, head_norm="batch").fit(X, Y)
-    for found in reloaded(ensemble, tmp_path):
-        assert found.get_params() == ensemble.get_params()
-        np.testing.assert_array_equal(found.predict(X), ensemble.predict(X))
-        assert found.histories_ == ensemble.histories_
-        for own, wanted in zip(found.modules_, ensemble.modules_, strict=True):
-            assert weights(own) == weights(wanted)
+    for loaded in reloaded(ensemble, tmp_path):
+        assert loaded.get_params() == ensemble.get_params()
+        np.testing.assert_array_equal(loaded.predict(X), ensemble.predict(X))
+        assert loaded.histories_ == ensemble.histories_
+        for module, wanted in zip(loaded.modules_, ensemble.modules_, strict=True):
+            assert weights(module) == weights(wanted)
 
 
 def test_a_file_with_a_member_too_few_is_refused(tmp_path):
@@ -180,6 +180,6 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_pat
 
 def test_a_file_is_described_with_its_members_and_what_they_predict(tmp_path):
     small(n_models=2, max_epochs=1).fit(X, Y).save(tmp_path / "model")
-    said = format_file(describe_file(tmp_path / "model"))
-    assert "classes: 0, 1, 2" in said
-    assert "2 networks, each: 1 LSTM layer(s) of 6 units" in said
+    text = format_file(describe_file(tmp_path / "model"))
+    assert "classes: 0, 1, 2" in text
+    assert "2 networks, each: 1 LSTM layer(s) of 6 units" in text

@@ -39,20 +39,20 @@ def with_features():
 def test_the_planted_place_has_the_largest_share(model, method):
     X, y = planted(1)
     bumps = y != "flat"
-    found = model.explain(X[bumps], method=method, n_regions=5)
-    assert found.contributions.shape == (bumps.sum(), 5, C)
-    np.testing.assert_array_equal(found.edges, [0, 8, 16, 24, 32, 40])
-    mean = found.shares.mean(axis=0)
+    explanation = model.explain(X[bumps], method=method, n_regions=5)
+    assert explanation.contributions.shape == (bumps.sum(), 5, C)
+    np.testing.assert_array_equal(explanation.edges, [0, 8, 16, 24, 32, 40])
+    mean = explanation.shares.mean(axis=0)
     assert np.unravel_index(mean.argmax(), mean.shape) == (2, 1)
     assert mean[2, 1] > 0.4
-    np.testing.assert_allclose(found.shares.sum(axis=(1, 2)), 1)
+    np.testing.assert_allclose(explanation.shares.sum(axis=(1, 2)), 1)
 
 
 def test_features_are_explained_by_occlusion(with_features):
     X, y = planted(1)
-    found = with_features.explain(X[y != "flat"], n_regions=5)
-    assert found.method == "occlusion"
-    mean = found.shares.mean(axis=0)
+    explanation = with_features.explain(X[y != "flat"], n_regions=5)
+    assert explanation.method == "occlusion"
+    mean = explanation.shares.mean(axis=0)
     assert np.unravel_index(mean.argmax(), mean.shape) == (2, 1)
     with pytest.raises(ArgumentError, match='use method="occlusion"'):
         with_features.explain(X, method="gradients")
@@ -77,15 +77,17 @@ def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, patch):
     settings["patch"] = patch
     model = plain_classifier(**{**settings, **arguments}).fit(X, y, lengths=lengths)
     model.model_ = replace(model.model_, temperature=1.7)
-    found = model.explain(X[:7], lengths[:7], label="up")
+    explanation = model.explain(X[:7], lengths[:7], label="up")
     at = model.classes_.tolist().index("up")
     steps, of_steps = model.model_.steps(np.zeros_like(X[:7]), lengths[:7])
     outputs = np.stack([net.outputs(0 * steps, of_steps) for net in model.model_.networks])
     average = log_softmax(logsumexp(log_softmax(outputs, 2), 0) / model.temperature_, 1)
     logs = [np.log(model.predict_proba(X[:7], lengths[:7])[:, at]), average[:, at]]
-    np.testing.assert_allclose(found.contributions.sum(axis=(1, 2)), logs[0] - logs[1], atol=1e-3)
-    np.testing.assert_allclose(found.probability, np.exp(logs[0]))
-    assert found.label.tolist() == ["up"] * 7
+    np.testing.assert_allclose(
+        explanation.contributions.sum(axis=(1, 2)), logs[0] - logs[1], atol=1e-3
+    )
+    np.testing.assert_allclose(explanation.probability, np.exp(logs[0]))
+    assert explanation.label.tolist() == ["up"] * 7
 
 
 def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
@@ -128,24 +130,28 @@ def test_other_weights_give_other_shares(model):
 
 def test_occlusion_is_what_the_probability_loses(with_features):
     X, _ = planted(3)
-    found = with_features.explain(X[:5], n_regions=4)
+    explanation = with_features.explain(X[:5], n_regions=4)
     hidden = X[:5].copy()
     hidden[:, 10:20, 2] = with_features.scaler_.channel_center[2]
     outputs = outputs_of(with_features, X[:5]), outputs_of(with_features, hidden)
-    whole, without = (log_softmax(one / with_features.temperature_, axis=1) for one in outputs)
+    whole, without = (
+        log_softmax(logits / with_features.temperature_, axis=1) for logits in outputs
+    )
     rows, at = np.arange(5), whole.argmax(axis=1)
-    np.testing.assert_allclose(found.contributions[:, 1, 2], (whole - without)[rows, at], atol=1e-4)
+    np.testing.assert_allclose(
+        explanation.contributions[:, 1, 2], (whole - without)[rows, at], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"method": "shap"}, "method='shap' is not known"),
-        ({"label": "sideways"}, "'sideways' is none"),
+        ({"label": "sideways"}, "'sideways' is not a class"),
         ({"label": ["up"]}, "for each of 3"),
         ({"n_regions": 0}, "n_regions"),
     ],
 )
-def test_mistakes_are_said(model, arguments, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_mistakes_are_said(model, arguments, message):
+    with pytest.raises(ArgumentError, match=message):
         model.explain(planted()[0][:3], **arguments)

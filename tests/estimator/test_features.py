@@ -1,4 +1,4 @@
-"""features= and refit= through the classifier: what is seen, what is left out, what is kept."""
+"""features= and refit= of the classifier: windows seen and left out, and stored features."""
 
 import json
 import pickle
@@ -29,7 +29,7 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.training import train_network
-from sensorseq.training.network import make_network
+from sensorseq.training.torch_network import make_network
 
 RNG = np.random.default_rng(0)
 Y = np.arange(48) % 2
@@ -40,7 +40,7 @@ NEW = RNG.normal(size=(9, 16, 2)).astype(np.float32) + 0.6
 
 @pytest.fixture(autouse=True)
 def set_limits(monkeypatch):
-    """Few convolutions; a test may change other limits of what features take."""
+    """Few convolutions; a test may change other limits of the features."""
 
     def set_to(**limits):
         for name, value in limits.items():
@@ -52,7 +52,7 @@ def set_limits(monkeypatch):
 
 @pytest.fixture
 def refit_jobs(monkeypatch):
-    """The trainings that follow the one on the training part, noted as they begin."""
+    """The trainings after the one on the training part, recorded as they begin."""
     jobs, train_jobs = [], refit.train_jobs
     monkeypatch.setattr(refit, "train_jobs", lambda given: jobs.extend(given) or train_jobs(given))
     return jobs
@@ -89,7 +89,7 @@ def averages(windows, lengths):
     return windows.mean(axis=1)
 
 
-# What is kept and stored
+# Stored features
 
 
 @pytest.mark.trains
@@ -119,7 +119,7 @@ def test_a_file_and_a_pickle_predict_the_same_bits(arguments, tmp_path):
 @pytest.mark.trains
 @pytest.mark.parametrize("refit", [None, "auto"])
 def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statistics, set_limits):
-    """Each fit chooses from its own windows; the model holds only what it chose."""
+    """Each fit chooses from its own windows; the model stores only the chosen statistics."""
     set_limits(STEPPED_STATISTICS=36)
     small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
     assert not chosen_statistics  # so few statistics are all used
@@ -157,7 +157,7 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
 
 @pytest.mark.trains
 def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
-    """What another rounding of the scaled windows changes, at most, is what float32 loses."""
+    """Another rounding of the scaled windows changes results by at most float32's precision."""
     rng = np.random.default_rng(2)
     y = np.arange(264) % 2
     windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
@@ -170,14 +170,14 @@ def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
 
 @pytest.mark.trains
 def test_the_seed_determines_every_bit_with_any_number_of_threads():
-    found = []
+    errors = []
     for n_threads in (1, 2, 1):
         with torch_threads(n_threads):
             clf = small().fit(X, Y, groups=GROUPS)
-            found.append((clf.decision_function(NEW), clf.features_, weights(clf)))
-    for other in found[1:]:
-        np.testing.assert_array_equal(other[0], found[0][0])
-        assert other[1:] == found[0][1:]
+            errors.append((clf.decision_function(NEW), clf.features_, weights(clf)))
+    for other in errors[1:]:
+        np.testing.assert_array_equal(other[0], errors[0][0])
+        assert other[1:] == errors[0][1:]
 
 
 @pytest.mark.trains
@@ -193,7 +193,7 @@ def test_a_window_is_predicted_alike_in_any_batch():
 
 
 def test_the_logits_are_the_sum_of_their_parts():
-    """Of the LSTM's logits, the linear layer on features, and factors: written out."""
+    """The LSTM's logits, the linear layer on features, and the factors, written out."""
     clf = small(features=["summary", averages], refit=None).fit(X, Y, groups=GROUPS)
     head = head_of(clf)
     scaled = clf.scaler_.transform(NEW)
@@ -240,7 +240,7 @@ def test_auto_keeps_what_lowers_the_loss():
 @pytest.mark.trains
 @pytest.mark.parametrize("good", ["rocket", "summary"])
 def test_the_kind_that_helps_is_chosen(good, monkeypatch):
-    """The other kind is made useless: it describes noise."""
+    """The other kind is useless here: it describes noise."""
     useless = "summary" if good == "rocket" else "rocket"
     learn = feature_head.learn_features
 
@@ -264,7 +264,7 @@ def test_the_kind_that_helps_is_chosen(good, monkeypatch):
 
 
 def test_nothing_useful_keeps_the_order_of_the_lstm():
-    """Every model is wrong on what was left out: no weight is above 0; predict still answers."""
+    """Every model is wrong on windows left out: no weight is above 0; predict still works."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]
@@ -277,7 +277,7 @@ def test_nothing_useful_keeps_the_order_of_the_lstm():
     np.testing.assert_allclose(clf.predict_proba(windows), 1 / 3, atol=0.02)
 
 
-# What is left out
+# Windows left out
 
 
 @pytest.mark.trains
@@ -333,14 +333,14 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
 
 @pytest.mark.trains
 def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(refit_jobs):
-    """The held-out fold is then not used; the further ones must not take its place."""
+    """The held-out fold is then not used, and no other fold must replace it."""
     windows, y, groups = copies()
     rare = np.append(y, [2, 2])
     windows = np.concatenate([windows, windows[:2] + 9])
     groups = np.append(groups, [99, 99])
     part = np.where(np.isin(groups, [99, 0, 1, 2]), "validation", "train")
-    given = WindowSet(X=windows, y=rare, groups=groups, split=part)
-    clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(given)
+    prepared = WindowSet(X=windows, y=rare, groups=groups, split=part)
+    clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(prepared)
     assert clf.features_.n_folds == N_FOLDS - 1
     *of_folds, of_all = [len(job.train) for job in refit_jobs]
     assert len(of_folds) == N_FOLDS - 1
@@ -401,9 +401,9 @@ def test_a_refit_uses_all_windows_for_as_many_steps(refit_jobs):
 def test_the_networks_of_the_folds_are_kept_together(refit_jobs):
     clf = small(features="auto").fit(X, Y, groups=GROUPS)
     assert clf.refitted_
-    first, *others = clf.modules_
+    first, *further = clf.modules_
     assert weights(first) == weights(small(features=None, refit=None).fit(X, Y, groups=GROUPS))
-    assert others == [job.module for job in refit_jobs]
+    assert further == [job.module for job in refit_jobs]
     assert len(clf.histories_) == N_FOLDS
     left_out = [len(X) - len(job.train) for job in refit_jobs]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is held out once
@@ -431,14 +431,14 @@ def test_few_groups_leave_too_few_folds_so_one_network_learns_from_all():
 
 @pytest.mark.usefixtures("lstm_is_used")
 def test_without_a_refit_the_held_out_fit_is_kept():
-    one = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
+    single = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
     other = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
     again = small(features="auto", refit="all").fit(X, Y, groups=GROUPS)
-    assert weights(one) == weights(other) != weights(again)
-    first, *rest = (without_time(clf.history_) for clf in (one, other, again))
-    assert rest == [first, first]
-    assert [c.refitted_ for c in (one, other, again)] == [False, False, True]
-    assert one.held_out_predictions(48) is None
+    assert weights(single) == weights(other) != weights(again)
+    first, *further = (without_time(clf.history_) for clf in (single, other, again))
+    assert further == [first, first]
+    assert [c.refitted_ for c in (single, other, again)] == [False, False, True]
+    assert single.held_out_predictions(48) is None
     rows, probability = again.held_out_predictions(48)
     assert probability.shape == (len(rows), 2)
 
@@ -560,8 +560,8 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
 
 
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
-    """The accuracy of stored logits against the labels of their rows is the reported one."""
-    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # in no order of the training part's
+    """The accuracy of stored logits against the labels of their rows is as reported."""
+    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
     for most in (10**6, 20):
         set_limits(MOST_WINDOWS=most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=y_val)
@@ -611,8 +611,8 @@ def test_a_function_sees_scaled_windows_and_their_lengths():
     assert [tried.name for tried in clf.features_.candidates] == ["lstm", "function_0", "together"]
     assert sorted(calls[-1][1]) == sorted(lengths)
     clf.predict(X, lengths)
-    windows, given = calls[-1]
-    np.testing.assert_array_equal(given, lengths)
+    windows, given_lengths = calls[-1]
+    np.testing.assert_array_equal(given_lengths, lengths)
     scaled = clf.scaler_.transform(X)
     for row, n_steps in enumerate(lengths):
         np.testing.assert_allclose(windows[row, :n_steps], scaled[row, :n_steps], atol=1e-6)
@@ -746,7 +746,7 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 @pytest.mark.trains
 @pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
 def test_features_learn_from_windows_changed_by_augment_too(lengths):
-    """The class is how far a level is from zero; that its sign may change only the mirror shows."""
+    """The class is the distance of a level from zero; only the mirror shows that signs vary."""
     y = np.arange(60) % 2
     windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
 
@@ -786,10 +786,10 @@ def test_the_lstm_joins_where_it_lowers_the_log_loss(knows_more):
     target = rows % 3
     truth = 4.0 * np.eye(3)[target]
     scores = truth + 3 * rng.normal(size=(300, 3))
-    own = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
+    outputs = truth + 3 * rng.normal(size=(300, 3)) if knows_more else -scores
     block = ProbabilityBlock("boosting", None, None, 3)
     fitted = FittedFeatures(target, np.ones(300), rows, [block], [scores], 3)
-    head = fitted.join(own)
+    head = fitted.join(outputs)
     assert bool(head.lstm_weight) is knows_more
     assert head.choice.names == ("boosting",)
     alone, together = head.choice.candidates[1].log_loss, head.choice.candidates[-1].log_loss
@@ -798,7 +798,7 @@ def test_the_lstm_joins_where_it_lowers_the_log_loss(knows_more):
 
 @pytest.mark.trains
 def test_with_one_recording_of_each_class_linear_layers_count_equally():
-    """Stretches of the same recordings cannot tell which of them knows another recording."""
+    """Stretches of the same recordings do not show which model generalizes to another recording."""
     rng = np.random.default_rng(0)
     groups, y = np.arange(40) // 20, np.repeat(["a", "b"], 20)
     windows = rng.normal(size=(40, 16, 2)) + 0.5 * groups[:, None, None]
@@ -841,9 +841,9 @@ def test_a_sample_drawn_before_reading_gives_the_bits_of_one_drawn_after(
     fits = [few_are_drawn(windows), small(features="rocket", refit=None)]
     fits[1].fit(train, X_val=validation, y_val=validation.y)
     monkeypatch.setattr(refit, "MOST_WINDOWS", 1000)  # the sample is drawn from windows in memory
-    given = [few_are_drawn(windows), small(features="rocket", refit=None)]
-    given[1].fit(train, X_val=validation, y_val=validation.y)
-    for one, other in zip(fits, given, strict=True):
+    estimators = [few_are_drawn(windows), small(features="rocket", refit=None)]
+    estimators[1].fit(train, X_val=validation, y_val=validation.y)
+    for one, other in zip(fits, estimators, strict=True):
         assert one.features_ == other.features_
         np.testing.assert_array_equal(one.predict_proba(windows), other.predict_proba(windows))
         assert one.features_.n_windows < len(validation)
@@ -857,11 +857,11 @@ def test_windows_in_their_file_have_the_features_of_those_in_memory(
     here = few_are_drawn(tmp_path / "windows.h5").features_
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
     clf = few_are_drawn(tmp_path / "windows.h5")
-    known = {one.name: one.log_loss for one in here.candidates if one.weight is not None}
-    found = {one.name: one.log_loss for one in clf.features_.candidates if one.weight is not None}
-    assert set(found) == {"lstm", "rocket", "summary", "boosting"}
-    for name in ("rocket", "summary", "boosting"):  # the LSTM met its batches in another order
-        assert found[name] == pytest.approx(known[name], rel=1e-5)
+    expected = {one.name: one.log_loss for one in here.candidates if one.weight is not None}
+    actual = {one.name: one.log_loss for one in clf.features_.candidates if one.weight is not None}
+    assert set(actual) == {"lstm", "rocket", "summary", "boosting"}
+    for name in ("rocket", "summary", "boosting"):  # the LSTM saw its batches in another order
+        assert actual[name] == pytest.approx(expected[name], rel=1e-5)
     assert clf.features_.names
     assert clf.score(windows.part("validation")) > 0.8
     automatic = small().fit(tmp_path / "windows.h5")

@@ -1,4 +1,4 @@
-"""The first two steps of a fit read, check and split what it is given."""
+"""The first two steps of a fit read, check and split its windows."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows
 from sensorseq.training import TrainingConfig
-from sensorseq.training.data import WindowFormat
-from sensorseq.training.stream import make_data, make_renewal
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.labels import ClassTarget
+from sensorseq.training.streamed_data import make_data, make_renewal
+from sensorseq.training.window_format import WindowFormat
 
 N = 24
 X = np.arange(N * 5 * 2, dtype=np.float64).reshape(N, 5, 2)
@@ -24,8 +24,8 @@ CONFIG = TrainingConfig(2, early_stopping=False)
 
 def read(*args, fraction=0.25, seed=0, config=CONFIG, **given):
     parameters = SensorLSTMClassifier(validation_fraction=fraction, random_state=0).get_params()
-    own = {"config": config, "split_seed": np.random.SeedSequence(seed)}
-    arguments = replace(check_arguments(parameters), **own)
+    fields = {"config": config, "split_seed": np.random.SeedSequence(seed)}
+    arguments = replace(check_arguments(parameters), **fields)
     return hold_out(arguments, read_windows(arguments, *args, **given))
 
 
@@ -67,7 +67,7 @@ def test_a_stored_split_is_kept_and_its_test_windows_are_left_out():
 def test_windows_given_apart_are_the_validation_part_and_all_others_train():
     data = read(X[:16], Y[:16], X_val=X[16:], y_val=Y[16:])
     assert len(data.train.target) == 16
-    assert data.validation is data.given
+    assert data.validation is data.given_validation
     assert data.validation.rows is None
     with pytest.raises(InputError, match="y_val is given without X_val; give both or neither"):
         read(X, Y, y_val=Y)

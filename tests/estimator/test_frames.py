@@ -49,16 +49,16 @@ def of_arrays():
 @given(st.permutations(range(4)), st.integers(0, 9))
 def test_any_order_of_columns_is_that_of_the_first_frame(order, seed):
     X = np.random.default_rng(seed).normal(size=(3, 5, 4))
-    first, *others = frames(X, list("abcd"))
-    read = windows_of([first, *(other.iloc[:, list(order)] for other in others)])
+    first, *further = frames(X, list("abcd"))
+    read = windows_of([first, *(other.iloc[:, list(order)] for other in further)])
     np.testing.assert_array_equal(read.X, X)
     assert read.channels == list("abcd")
 
 
 def test_a_fit_on_frames_is_the_fit_on_their_arrays(fitted, of_arrays):
-    first, *others = frames()
+    first, *further = frames()
     assert weights(fitted) == weights(of_arrays)
-    assert weights(classifier().fit([first, *shuffled(others)], Y)) == weights(of_arrays)
+    assert weights(classifier().fit([first, *shuffled(further)], Y)) == weights(of_arrays)
     assert fitted.feature_names_in_.tolist() == NAMES
     assert fitted.n_features_in_ == 3
     assert not hasattr(of_arrays, "feature_names_in_")
@@ -71,9 +71,9 @@ def test_columns_in_another_order_predict_the_same_bits(fitted, of_arrays):
 
 
 def test_columns_outside_the_training_are_named(fitted):
-    found = fitted.outside(shuffled(frame * [1, 1, 1000] for frame in frames()))
-    assert found.channels == tuple(NAMES)
-    assert "channel 'gyro' varies" in str(found)
+    result = fitted.outside(shuffled(frame * [1, 1, 1000] for frame in frames()))
+    assert result.channels == tuple(NAMES)
+    assert "channel 'gyro' varies" in str(result)
 
 
 def test_a_model_of_arrays_takes_frames_in_their_order(of_arrays):
@@ -200,7 +200,7 @@ def test_a_window_set_in_another_order_than_the_frames_is_refused(fitted):
 
 def test_columns_are_the_channels_that_augmentation_names():
     how = {"mirror": ["gyro"]}, {"mirror": [2]}
-    named, numbered = (classifier(augment=one).fit(frames(), Y) for one in how)
+    named, numbered = (classifier(augment=augment).fit(frames(), Y) for augment in how)
     assert weights(named) == weights(numbered) != weights(classifier().fit(frames(), Y))
 
 
@@ -218,8 +218,8 @@ class Columns:
 
 
 def test_frames_of_another_library_are_read_alike(fitted):
-    others = [Columns(frame) for frame in shuffled(frames())]
-    np.testing.assert_array_equal(fitted.predict_proba(others), fitted.predict_proba(ARRAYS))
+    polars_like = [Columns(frame) for frame in shuffled(frames())]
+    np.testing.assert_array_equal(fitted.predict_proba(polars_like), fitted.predict_proba(ARRAYS))
 
 
 def test_a_stream_takes_frames_by_name():

@@ -92,8 +92,8 @@ def test_the_imported_weights_are_copies():
         ({"classes": ["a", "b"]}, "but the network has 4 outputs"),
         ({"classes": ["a", "b", "b", "c"]}, "one distinct label per output"),
         ({"hidden_size": 9}, "hidden_size=9 cannot be set here: the network determines it"),
-        ({"scale": "standard"}, "scale='standard' cannot be set here: there is no data"),
-        ({"pooling": "meanmax"}, "linear takes 5 features, but pooling='meanmax'"),
+        ({"scale": "standard"}, "scale='standard' cannot be set here: there are no data"),
+        ({"pooling": "meanmax"}, "linear expects 5 features, but pooling='meanmax'"),
         ({"pooling": "first"}, "pooling='first' is not known"),
     ],
 )
@@ -102,7 +102,7 @@ def test_what_does_not_fit_the_network_is_named(arguments, message):
         SensorLSTMClassifier.from_torch(*torch_pair(), **arguments)
 
 
-# Keras, by layers of the same looks and a recurrence written down from Keras' documentation
+# Keras: layers with the same interface, and a recurrence from Keras' documentation
 
 
 class Layer:
@@ -167,7 +167,7 @@ def keras_states(weights, x):
 
 
 def keras_outputs(model, x):
-    """What the model gives, layer by layer."""
+    """The model's outputs, layer by layer."""
     values = x
     for layer in model.layers:
         kind, config, weights = type(layer).__name__, layer.get_config(), layer.get_weights()
@@ -278,7 +278,7 @@ REFUSED = {
     ),
     "output for each step": (
         Model(keras_lstm("lstm", 3, 5, returns=True), dense(5, 2)),
-        "gives an output for each step",
+        "returns an output for each step",
     ),
     "two dense layers": (
         Model(last(), dense(5, 4, "linear", "hidden"), dense(4, 2)),

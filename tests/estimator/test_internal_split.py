@@ -1,4 +1,4 @@
-"""What `fit` holds out by itself: whole groups, classes in their shares, nothing lost."""
+"""The validation part that `fit` draws: whole groups, classes in proportion, no window lost."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ from sensorseq.estimator import classifier
 
 
 def parts_of(estimator, y, **arguments):
-    """Rows that `fit` trains on and validates on; every window holds its own row."""
+    """Rows that `fit` trains on and validates on; every window contains its row number."""
     X = np.ones((len(y), 4, 1)) * np.arange(len(y))[:, None, None]
-    given = estimator.set_params(scale=None, hidden_size=2, random_state=0)
-    first = given._prepare_fit(X, y, **arguments)[0]
+    configured = estimator.set_params(scale=None, hidden_size=2, random_state=0)
+    first = configured._prepare_fit(X, y, **arguments)[0]
     return [part.X[:, 0, 0].numpy().astype(int) for part in (first.train, first.validation)]
 
 
@@ -63,14 +63,14 @@ def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypa
     recording = np.repeat([0, 1, 2], [40, 30, 20])
     order = np.concatenate([np.arange(40), np.arange(30), np.arange(20)])
     X = np.ones((90, 10, 1)) * np.arange(90)[:, None, None]
-    y, told = recording, {"groups": recording}
+    y, options = recording, {"groups": recording}
     if hop_s is not None:  # windows of one second
-        own = {"start_s": hop_s * order, "sample_rate_hz": 10.0, "channels": ("current",)}
-        X = WindowSet(X, y=y, recording_id=recording, **own)
-        y, told = None, {}
+        fields = {"start_s": hop_s * order, "sample_rate_hz": 10.0, "channels": ("current",)}
+        X = WindowSet(X, y=y, recording_id=recording, **fields)
+        y, options = None, {}
     clf = plain_classifier(scale=None, hidden_size=2, refit="auto", features="summary")
-    with pytest.warns(LeakWarning, match="expect less of other recordings"):
-        clf._prepare_fit(X, y, **told)
+    with pytest.warns(LeakWarning, match="expect lower accuracy on other recordings"):
+        clf._prepare_fit(X, y, **options)
     (plan,) = plans
     folds = plan.folds
     assert len(folds) == 3
@@ -78,15 +78,15 @@ def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypa
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(rows)))
     apart = 2.0 / (hop_s or 1.0)  # a window, and its length between the parts
     for fit, test in folds:
-        for one in range(3):
-            mine = [order[part[recording[part] == one]] for part in (rows[fit], rows[test])]
+        for k in range(3):
+            mine = [order[part[recording[part] == k]] for part in (rows[fit], rows[test])]
             assert np.abs(np.subtract.outer(*mine)).min() >= apart - 1e-9
     held_out = rows[folds[0][1]]
     assert np.bincount(recording[held_out]).tolist() == [8, 6, 4]
     assert (order[held_out] >= 0.8 * np.array([40, 30, 20])[recording[held_out]]).all()
     with pytest.warns(LeakWarning):
-        clf.set_params(max_epochs=1, early_stopping=False).fit(X, y, **told)
-    assert "of the same groups" in clf.features_.reason
+        clf.set_params(max_epochs=1, early_stopping=False).fit(X, y, **options)
+    assert "to the same groups" in clf.features_.reason
 
 
 @pytest.mark.filterwarnings("ignore:class .* of y has one window")
@@ -108,8 +108,8 @@ def test_without_groups_each_class_gives_its_share_and_keeps_a_window(counts, fr
 
 def test_own_validation_windows_take_the_place_of_held_out_ones():
     y = np.arange(20) % 2
-    given = {"X_val": np.full((3, 4, 1), 99.0), "y_val": [0, 1, 1]}
-    train, validation = parts_of(plain_classifier(), y, **given)
+    apart = {"X_val": np.full((3, 4, 1), 99.0), "y_val": [0, 1, 1]}
+    train, validation = parts_of(plain_classifier(), y, **apart)
     assert list(train) == list(range(20))
     assert list(validation) == [99] * 3
 

@@ -17,31 +17,31 @@ ENDLESS = 1_000_000  # epochs: only the interrupt can end it
 
 
 def interrupt_in_epoch(epoch, command):
-    """Run a command, press Ctrl-C once when it says it is in that epoch; return what it says."""
+    """Run a command, press Ctrl-C once when it reports that epoch, and return its output."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # a shell that runs tests in the background has them ignore Ctrl-C, and so would the child
+        # a shell that runs tests in the background makes them and the child ignore Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        said = []
+        lines = []
         for line in process.stderr:
-            said.append(line)
+            lines.append(line)
             if f"epoch {epoch}/" in line:
                 break
         else:
-            pytest.fail(f"it ended by itself: {''.join(said)}")
+            pytest.fail(f"it ended by itself: {''.join(lines)}")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        output, rest = process.communicate(timeout=300)
+        output, err = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
-    return process.returncode, output, rest
+    return process.returncode, output, err
 
 
 @pytest.fixture
@@ -72,14 +72,14 @@ def test_a_program_goes_on_with_the_best_weights(settings, capsys, python_takes_
         if len(history) == 3:
             begun.set()
 
-    given = {
+    quick = {
         "hidden_size": 4,
         "max_epochs": ENDLESS,
         "patience": ENDLESS,
         "verbose": 2,
         "random_state": 0,
     }
-    clf = SensorLSTMClassifier(**{**settings, **given}, callbacks=[AfterEpoch(note)])
+    clf = SensorLSTMClassifier(**{**settings, **quick}, callbacks=[AfterEpoch(note)])
     thread = threading.Thread(target=press)
     thread.start()
     with pytest.warns(UserWarning, match="interrupted") as caught:
@@ -89,8 +89,12 @@ def test_a_program_goes_on_with_the_best_weights(settings, capsys, python_takes_
     assert 1 <= clf.best_epoch_ <= clf.n_iter_
     assert clf.best_score_ == np.min(clf.history_["val_loss"])
     assert clf.predict(X).shape == (60,)
-    said = f"training was interrupted after epoch {clf.n_iter_} of {ENDLESS}; the weights of epoch"
-    assert any(f"{said} {clf.best_epoch_} are kept" in str(one.message) for one in caught)
+    message = (
+        f"training was interrupted after epoch {clf.n_iter_} of {ENDLESS}; the weights of epoch"
+    )
+    assert any(
+        f"{message} {clf.best_epoch_} are kept" in str(warning.message) for warning in caught
+    )
     messages = capsys.readouterr().err
     shown = (clf.n_iter_, clf.n_iter_ - 1)  # the interrupt may come before the bar advances
     assert any(f"{n} epochs of 1 network" in messages for n in shown)
@@ -114,8 +118,8 @@ def prepared(tmp_path):
 def test_the_command_writes_the_model_with_the_best_weights(prepared, tmp_path):
     model = tmp_path / "model.safetensors"
     endless = ("--max-epochs", str(ENDLESS), "--patience", str(ENDLESS))
-    given = {"hidden_size": 4, "verbose": 2, "early_stopping": "true", "features": "none"}
-    settings = [part for name in given for part in ("--set", f"{name}={given[name]}")]
+    quick = {"hidden_size": 4, "verbose": 2, "early_stopping": "true", "features": "none"}
+    settings = [part for name in quick for part in ("--set", f"{name}={quick[name]}")]
     command = [sys.executable, "-m", "sensorseq.cli", "train", prepared, "-o", model, *endless]
     code, output, messages = interrupt_in_epoch(3, [*map(str, command), *settings])
     assert code == 0, messages

@@ -21,7 +21,7 @@ def runs():
 
 
 def hear_end(runs):
-    """Wait for the end of a run; return the epochs it told of since, and its exit code."""
+    """Wait for the end of a run; return the epochs it reported since, and its exit code."""
     epochs = []
     while True:
         word, number = runs.line().split()
@@ -32,16 +32,16 @@ def hear_end(runs):
 
 @pytest.fixture(scope="module")
 def whole(runs, tmp_path_factory):
-    """Return, for each engine, what each epoch of a run that was never killed left."""
-    found = {}
+    """Return, for each engine, the file after each epoch of a run that was never killed."""
+    files = {}
     for engine in ("native", "autograd"):
         copies = tmp_path_factory.mktemp(engine)
         path = str(tmp_path_factory.mktemp("whole") / "run")
         runs.begin(checkpoint=path, engine=engine, copies=str(copies))
         assert hear_end(runs) == (list(range(1, MAX_EPOCHS + 1)), 0)
-        found[engine] = contents(copies)
-        assert sorted(found[engine]) == list(range(1, MAX_EPOCHS + 1))
-    return found
+        files[engine] = contents(copies)
+        assert sorted(files[engine]) == list(range(1, MAX_EPOCHS + 1))
+    return files
 
 
 @pytest.mark.long
@@ -62,7 +62,7 @@ def test_a_fit_killed_at_a_random_moment_leaves_its_last_epoch(runs, engine, who
     assert code == -signal.SIGKILL  # it was alive
     last = max([until, *later])
     n_epochs, arrays = content(path)
-    assert last <= n_epochs <= last + 1  # it tells of an epoch once it is written
+    assert last <= n_epochs <= last + 1  # it reports an epoch after writing it
     assert arrays == whole[engine][n_epochs]
     runs.begin(checkpoint=str(path), engine=engine)
     assert hear_end(runs)[1] == 0

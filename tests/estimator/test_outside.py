@@ -1,4 +1,4 @@
-"""Windows outside the training: what is inside stays inside, and what is planted is named."""
+"""Windows outside the training: ordinary windows stay inside, and planted faults are named."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
 
 
 def make_windows(n, seed, n_steps=40):
-    """Noisy sines of three channels, of other sizes; speed stands still in every third window."""
+    """Noisy sines of three channels of different size; speed is constant in every third window."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_steps)[None, :, None]
     X = np.sin(t * rng.uniform(0.1, 1, (n, 1, 3)) + rng.uniform(0, 6, (n, 1, 3)))
@@ -51,7 +51,7 @@ def changed(c, values):
 
 
 def ramps(x):
-    """Lines of the usual size: no noise, so that the upper bands are empty."""
+    """Straight lines of the usual size without noise, so that the upper bands are empty."""
     return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
 
 
@@ -91,32 +91,34 @@ def test_new_windows_of_the_same_kind_are_inside(model):
     ],
 )
 def test_what_is_planted_is_found_and_named(model, c, values, reason, words):
-    found = model.outside(changed(c, values))
-    np.testing.assert_array_equal(np.flatnonzero(found.mask), np.arange(10, 30))
-    assert set(found.reasons[10:30, c]) == {reason}
-    assert str(found).startswith("20 of 60 windows lie outside what the model was trained on: ")
-    assert words in str(found)
+    result = model.outside(changed(c, values))
+    np.testing.assert_array_equal(np.flatnonzero(result.mask), np.arange(10, 30))
+    assert set(result.reasons[10:30, c]) == {reason}
+    assert str(result).startswith("20 of 60 windows lie outside what the model was trained on: ")
+    assert words in str(result)
 
 
 def test_a_channel_that_once_stood_still_is_stuck_where_the_others_move():
-    """Its spread was zero before, but not next to others that vary so."""
+    """Its spread was zero before, but never beside other channels that vary this much."""
     rng = np.random.default_rng(0)
     size = np.where(np.arange(80) < 40, 0.0, 1.0)[:, None, None]
     windows = rng.normal(size=(80, 40, 2)) * size
     ranges = TrainedRanges.learn(windows, full(windows))
     stuck = windows[40:].copy()
     stuck[:, :, 1] = 0.0
-    found = ranges.compare(stuck, full(stuck), ("a", "b"))
-    assert found.mask.all()
-    assert set(found.reasons.ravel()) == {"share"}
-    assert "is constant while others vary" in str(found)
+    result = ranges.compare(stuck, full(stuck), ("a", "b"))
+    assert result.mask.all()
+    assert set(result.reasons.ravel()) == {"share"}
+    assert "is constant while others vary" in str(result)
 
 
 def test_a_window_alone_is_judged_as_among_others(model):
     windows = changed(0, lambda x: 40 * x)
     together = model.outside(windows)
     alone = [model.outside(windows[i : i + 1]) for i in range(len(windows))]
-    np.testing.assert_array_equal(np.concatenate([one.reasons for one in alone]), together.reasons)
+    np.testing.assert_array_equal(
+        np.concatenate([part.reasons for part in alone]), together.reasons
+    )
     order = np.random.default_rng(0).permutation(len(windows))
     np.testing.assert_array_equal(model.outside(windows[order]).mask, together.mask[order])
 
@@ -128,11 +130,11 @@ def test_what_lies_past_lengths_changes_nothing(model, seed):
     padded = changed(0, lambda x: 1000 * x)
     expected = model.outside(padded, lengths)
     padded[np.arange(40) >= lengths[:, None]] = 1e9
-    found = model.outside(padded, lengths)
-    np.testing.assert_array_equal(found.reasons, expected.reasons)
-    np.testing.assert_array_equal(found.ratio, expected.ratio)
+    result = model.outside(padded, lengths)
+    np.testing.assert_array_equal(result.reasons, expected.reasons)
+    np.testing.assert_array_equal(result.ratio, expected.ratio)
     cut = [model.outside(padded[i : i + 1, :n]).mask[0] for i, n in enumerate(lengths)]
-    np.testing.assert_array_equal(found.mask, cut)
+    np.testing.assert_array_equal(result.mask, cut)
 
 
 def test_a_channel_constant_in_training_may_not_change():
@@ -140,20 +142,20 @@ def test_a_channel_constant_in_training_may_not_change():
     windows[:, :, 2] = np.float32(0.1)
     ranges = TrainedRanges.learn(windows, full(windows))
     assert not ranges.compare(windows, full(windows), NAMES).n_outside
-    found = ranges.compare(X, full(X), NAMES)
-    assert found.mask.all()
-    assert set(found.reasons[:, 2]) == {"values"}
-    assert np.isnan(found.ratio[:, 2]).all()
+    result = ranges.compare(X, full(X), NAMES)
+    assert result.mask.all()
+    assert set(result.reasons[:, 2]) == {"values"}
+    assert np.isnan(result.ratio[:, 2]).all()
 
 
 def test_saved_and_pickled_models_say_the_same(model, tmp_path):
     windows = changed(0, lambda x: 1000 * x)
     expected = model.outside(windows)
     for again in reloaded(model, tmp_path):
-        found = again.outside(windows)
-        assert str(found) == str(expected)
-        np.testing.assert_array_equal(found.reasons, expected.reasons)
-        np.testing.assert_array_equal(found.ratio, expected.ratio)
+        result = again.outside(windows)
+        assert str(result) == str(expected)
+        np.testing.assert_array_equal(result.reasons, expected.reasons)
+        np.testing.assert_array_equal(result.ratio, expected.ratio)
 
 
 def test_a_model_file_without_ranges_loads_and_says_what_it_lacks(model, tmp_path):
@@ -197,9 +199,9 @@ def test_damaged_ranges_are_refused(model, tmp_path, name, damage):
 def test_a_table_of_one_channel_has_its_ranges():
     clf = plain_classifier(**FAST).fit(X[:, :, 0], Y)
     assert not clf.outside(NEW[:, :, 0]).n_outside
-    found = clf.outside(1000 * NEW[:, :, 0])
-    assert found.mask.all()
-    assert "channel 'channel_0' varies" in str(found)
+    result = clf.outside(1000 * NEW[:, :, 0])
+    assert result.mask.all()
+    assert "channel 'channel_0' varies" in str(result)
 
 
 def test_more_windows_widen_the_ranges():
@@ -225,8 +227,8 @@ def test_windows_given_for_validation_count_and_the_test_part_does_not():
     tested = plain_classifier(**FAST, early_stopping=False)
     tested.fit(WindowSet(windows, y=Y, split=split))
     assert tested.outside(windows[60:]).mask.all()
-    given = plain_classifier(**FAST).fit(X[:60], Y[:60], X_val=1000 * X[60:], y_val=Y[60:])
-    assert not given.outside(windows).n_outside
+    with_X_val = plain_classifier(**FAST).fit(X[:60], Y[:60], X_val=1000 * X[60:], y_val=Y[60:])
+    assert not with_X_val.outside(windows).n_outside
 
 
 def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, monkeypatch):
@@ -239,12 +241,14 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     stored.set_params(batch_size=8).fit(tmp_path / "w.h5")
     for name, array in ranges_of(held).arrays().items():
         np.testing.assert_allclose(ranges_of(stored).arrays()[name], array, rtol=1e-5, atol=1e-6)
-    found = stored.outside(tmp_path / "w.h5")
-    np.testing.assert_array_equal(found.reasons, expected.reasons)
+    result = stored.outside(tmp_path / "w.h5")
+    np.testing.assert_array_equal(result.reasons, expected.reasons)
     monkeypatch.setattr(windows_module, "PIECE_BYTES", 7 * 4 * X[0].size)
     stored.fit(tmp_path / "w.h5")
-    low, of_pieces = (one.low[1] + np.log10(one.scale) for one in map(ranges_of, (held, stored)))
-    moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece
+    low, of_pieces = (
+        ranges.low[1] + np.log10(ranges.scale) for ranges in map(ranges_of, (held, stored))
+    )
+    moving = [0, 2]  # the spread of channel 1 depends on the scale of a piece
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
 

@@ -1,4 +1,4 @@
-"""What a fit hands its report: the record of the run, and a report that outlives its process."""
+"""The record of a fit's run, and a report that is still complete in another process."""
 
 import json
 import pickle
@@ -78,12 +78,12 @@ def test_a_warm_start_has_the_record_of_its_own_fit():
     again = classifier.fit(X, Y).fluctuation_.record
     assert again is not first
     assert again.n_epochs == 5
-    # it begins where the other's kept weights ended
+    # it begins with the weights that the other kept
     assert again.fixed_loss[0] < first.fixed_loss[0]
 
 
 class TestReport:
-    """A report with something in it that no history tells."""
+    """A report with information that is in no history."""
 
     @pytest.fixture
     def fitted(self):

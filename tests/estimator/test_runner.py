@@ -1,4 +1,4 @@
-"""A fit is run again bit for bit, as a whole and from its snapshots, and changed in one thing."""
+"""A fit is rerun bit for bit, as a whole and from snapshots, and with single changes."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_an_unchanged_rerun_is_the_run(options):
     _, report, runner = fit(**options)
     record = report.record
     (whole,) = runner.run([Rerun("whole", N_EPOCHS)])
-    if options.get("lr_schedule") != "plateau":  # whose patience is not that of so short a run
+    if options.get("lr_schedule") != "plateau":  # a patience too long for so short a run
         assert np.array_equal(whole.fixed_loss, record.fixed_loss)
 
 
@@ -104,11 +104,11 @@ def test_reruns_from_one_state_see_the_windows_in_one_order():
 
 def test_the_rate_of_a_decaying_rerun_falls_to_nearly_nothing():
     _, report, runner = fit(lr_schedule="cosine", batch_size=16, max_epochs=10)
-    own, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
+    rates, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
     start = 2
     first = report.record.snapshots[start].step
     (rerun,) = runner.run([Rerun("decays", 4, start=start)])
-    share = rerun.record.steps["learning_rate"] / own[first : first + 4 * per_epoch]
+    share = rerun.record.steps["learning_rate"] / rates[first : first + 4 * per_epoch]
     done = np.arange(4 * per_epoch) / (4 * per_epoch)
     assert share == pytest.approx(0.01 + 0.99 * (0.5 + 0.5 * np.cos(np.pi * done)))
 
@@ -179,7 +179,7 @@ def test_a_member_of_an_ensemble_is_run_again():
 
 def test_what_cannot_be_run_again():
     _, _, runner = fit()
-    with pytest.raises(ArgumentError, match="nothing but the rate"):
+    with pytest.raises(ArgumentError, match="can only change the rate"):
         runner.run([Rerun("smaller", 2, start=1, change={"batch_size": 3})])
     X, y = make_data()
     settings = {"hidden_size": 4, "max_epochs": 2, "early_stopping": False, "random_state": 0}

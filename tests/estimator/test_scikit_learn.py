@@ -55,7 +55,7 @@ ONE = {"hidden_size": [2]}
 
 
 class Spy:
-    """Notes what arrived at which method, and that every window came with its own."""
+    """Records the arguments of each method, and checks that every window has its own values."""
 
     calls: ClassVar[list] = []
 
@@ -107,11 +107,11 @@ def classifier(**arguments):
 
 
 def arrived(method):
-    """What came with every call of a method."""
-    found = {came for name, came in Spy.calls if name == method}
-    assert found, f"{method} was never called"
-    assert len(found) == 1, f"{method} was called with {found}"
-    return set(found.pop())
+    """The arguments of every call of a method."""
+    arguments = {came for name, came in Spy.calls if name == method}
+    assert arguments, f"{method} was never called"
+    assert len(arguments) == 1, f"{method} was called with {arguments}"
+    return set(arguments.pop())
 
 
 def pair(make):
@@ -203,8 +203,8 @@ def test_a_pipeline_passes_lengths_to_every_prediction(routing):
         Spy.calls.clear()
         values = getattr(pipeline, method)(X, lengths=LENGTHS)
         assert arrived(method) == {"lengths"}
-        own = getattr(pipeline[-1], method)(X, LENGTHS)
-        np.testing.assert_array_equal(values, own)
+        direct = getattr(pipeline[-1], method)(X, LENGTHS)
+        np.testing.assert_array_equal(values, direct)
 
 
 def test_a_search_scores_with_lengths_and_its_best_predicts_with_them(routing):
@@ -216,15 +216,15 @@ def test_a_search_scores_with_lengths_and_its_best_predicts_with_them(routing):
 
 
 def test_a_search_is_that_of_lists_bit_for_bit(routing):
-    found = [
+    results = [
         GridSearchCV(classifier(), ONE, cv=GroupKFold(2), error_score="raise").fit(
             windows, Y, groups=GROUPS, **extra
         )
         for windows, extra in ((X, {"lengths": LENGTHS}), (LISTED, {}))
     ]
     for name in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_array_equal(*(search.cv_results_[name] for search in found))
-    np.testing.assert_array_equal(*(search.predict_proba(LISTED) for search in found))
+        np.testing.assert_array_equal(*(search.cv_results_[name] for search in results))
+    np.testing.assert_array_equal(*(search.predict_proba(LISTED) for search in results))
 
 
 def test_sample_weights_are_routed_when_they_are_asked_for(routing):
@@ -237,17 +237,17 @@ def test_sample_weights_are_routed_when_they_are_asked_for(routing):
         cross_validate(classifier(), X, Y, cv=2, params=params)
 
 
-# What several make together is what they make alone.
+# Several estimators together give the same results as alone.
 
 
 def test_soft_voting_is_the_mean_probability_and_hard_voting_the_majority():
     named = [(str(seed), classifier(random_state=seed)) for seed in range(3)]
     alone = [clone(one).fit(LISTED, Y) for _, one in named]
     soft = VotingClassifier(named, voting="soft").fit(LISTED, Y)
-    expected = np.mean([one.predict_proba(LISTED) for one in alone], axis=0)
+    expected = np.mean([clf.predict_proba(LISTED) for clf in alone], axis=0)
     np.testing.assert_allclose(soft.predict_proba(LISTED), expected, rtol=1e-12)
     hard = VotingClassifier(named).fit(LISTED, Y)
-    votes = np.stack([one.predict(LISTED) for one in alone])
+    votes = np.stack([clf.predict(LISTED) for clf in alone])
     counts = np.stack([(votes == label).sum(axis=0) for label in range(3)])
     np.testing.assert_array_equal(hard.predict(LISTED), counts.argmax(axis=0))
 
@@ -260,7 +260,7 @@ def test_calibration_of_a_fitted_classifier_leaves_it_as_it_is():
     calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method="temperature").fit(X, Y)
     np.testing.assert_array_equal(fitted.predict_proba(X), before)
     ours, theirs = before.argmax(axis=1), calibrated.predict(X)
-    np.testing.assert_array_equal(ours, theirs)  # a temperature moves no maximum
+    np.testing.assert_array_equal(ours, theirs)  # the order of classes is unchanged
 
 
 def test_thresholds_of_two_classes_can_be_tuned():
@@ -381,7 +381,7 @@ def test_a_pickle_names_nothing_of_torch_and_so_needs_no_gpu():
     assert not [name for name in modules if name.startswith("torch")]
     assert {name for name in modules if name.startswith("sensorseq")} == {
         "sensorseq.estimator.classifier",
-        "sensorseq.fluctuation",  # no module: the format of the report's description
+        "sensorseq.fluctuation",  # not a module: the format of the report's description
     }
 
 
@@ -409,8 +409,8 @@ def test_a_pickle_of_before_is_refused_with_a_way_out():
 def test_fits_in_other_processes_are_the_same_bits():
     tasks = [plain(random_state=seed) for seed in range(2)]
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
-        there = joblib.Parallel()(joblib.delayed(one.fit)(X, Y) for one in tasks)
-    for ours, theirs in zip([clone(one).fit(X, Y) for one in tasks], there, strict=True):
+        there = joblib.Parallel()(joblib.delayed(task.fit)(X, Y) for task in tasks)
+    for ours, theirs in zip([clone(task).fit(X, Y) for task in tasks], there, strict=True):
         np.testing.assert_array_equal(ours.predict_proba(X), theirs.predict_proba(X))
 
 

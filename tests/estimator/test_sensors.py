@@ -1,4 +1,4 @@
-"""A classifier of several sensors: a model of each, and weights for each pattern of them."""
+"""A classifier of several sensors: a model of each, and weights for each pattern of sensors."""
 
 import copy
 import json
@@ -62,8 +62,10 @@ def test_sensors_that_know_a_bit_each_know_the_class_together():
     alone = [model.score(without(X, name), y) for name in LENGTHS]
     assert max(alone) < 0.7 < 0.9 < model.score(X, y)
     choice = model.features_
-    assert [one.name for one in choice.candidates] == ["fast", "slow", "together"]
-    assert choice.candidates[2].accuracy > max(one.accuracy for one in choice.candidates[:2])
+    assert [candidate.name for candidate in choice.candidates] == ["fast", "slow", "together"]
+    assert choice.candidates[2].accuracy > max(
+        candidate.accuracy for candidate in choice.candidates[:2]
+    )
 
 
 def test_windows_of_a_sensor_with_swapped_axes_are_named():
@@ -86,8 +88,8 @@ def test_windows_are_predicted_independently_of_what_others_lack(fitted):
     mixed = without(without(X, "slow", slice(0, 40, 3)), "fast", slice(1, 40, 3))
     whole = fitted.predict_proba(mixed)
     for row in range(12):
-        one = {name: own[row : row + 1] for name, own in mixed.items()}
-        np.testing.assert_allclose(fitted.predict_proba(one), whole[row : row + 1], atol=1e-6)
+        window = {name: own[row : row + 1] for name, own in mixed.items()}
+        np.testing.assert_allclose(fitted.predict_proba(window), whole[row : row + 1], atol=1e-6)
     np.testing.assert_allclose(whole.sum(axis=1), 1)
 
 
@@ -136,23 +138,25 @@ def test_a_changed_description_is_refused(fitted, tmp_path, place, value):
 
 def test_outside_names_sensor_and_channel(fitted):
     X, _, _ = windows(seed=6)
-    found = fitted.outside({**X, "slow": 1000 * X["slow"]})
-    assert found.channels == ("fast: channel_0", "fast: channel_1", "slow: channel_0")
-    assert found.mask.all()
+    result = fitted.outside({**X, "slow": 1000 * X["slow"]})
+    assert result.channels == ("fast: channel_0", "fast: channel_1", "slow: channel_0")
+    assert result.mask.all()
     assert not fitted.outside(X).mask.any()
 
 
 def test_an_explanation_says_which_sensor_knows(fitted):
     X, _, _ = windows(24, seed=7)
-    found = fitted.explain(without(X, "slow", [4]), label="d", n_regions=2)
-    assert found["fast"].contributions.shape == (24, 2, 2)
-    assert found["slow"].contributions.shape == (23, 2, 1)
+    explanations = fitted.explain(without(X, "slow", [4]), label="d", n_regions=2)
+    assert explanations["fast"].contributions.shape == (24, 2, 2)
+    assert explanations["slow"].contributions.shape == (23, 2, 1)
     hidden = {**X, "fast": X["fast"].copy()}
     hidden["fast"][:, :30, 1] = fitted.sensors_["fast"].scaler_.channel_center[1]
-    logs = [np.log(fitted.predict_proba(given)[:, 3]) for given in (X, hidden)]
-    others = np.arange(24) != 4
+    logs = [np.log(fitted.predict_proba(windows)[:, 3]) for windows in (X, hidden)]
+    are_others = np.arange(24) != 4
     np.testing.assert_allclose(
-        found["fast"].contributions[others, 0, 1], (logs[0] - logs[1])[others], atol=1e-4
+        explanations["fast"].contributions[are_others, 0, 1],
+        (logs[0] - logs[1])[are_others],
+        atol=1e-4,
     )
 
 
@@ -179,8 +183,8 @@ def test_windows_in_which_a_channel_has_no_number_are_not_trained_on():
     both = {name: np.concatenate([own, own], axis=2) for name, own in lost.items()}
     partly = {name: np.concatenate([X[name], lost[name]], axis=2) for name in X}
     first, second = (
-        fused_classifier(**SETTINGS, missing="expected").fit(one, y, groups=groups)
-        for one in (both, partly)
+        fused_classifier(**SETTINGS, missing="expected").fit(windows, y, groups=groups)
+        for windows in (both, partly)
     )
     np.testing.assert_array_equal(first.predict_proba(both), second.predict_proba(both))
     assert second.score(partly, y) >= whole.score(lost, y) - 0.05
@@ -195,14 +199,14 @@ def test_a_pattern_that_the_fit_never_saw_is_the_mean_of_its_sensors():
 def test_windows_with_a_split_are_trained_without_the_test_part():
     X, y, _ = windows()
     split = np.repeat(["train", "validation", "test"], 32)
-    given = as_sensor_windows(X, y).with_split(split)
-    changed = {name: own.X.copy() for name, own in given.sensors.items()}
-    for own in changed.values():
-        own[split == "test"] = 7.0
+    prepared = as_sensor_windows(X, y).with_split(split)
+    changed = {name: own.X.copy() for name, own in prepared.sensors.items()}
+    for of_sensor in changed.values():
+        of_sensor[split == "test"] = 7.0
     other = as_sensor_windows(changed, y).with_split(split)
-    first, second = (fused_classifier(**SETTINGS).fit(one) for one in (given, other))
+    first, second = (fused_classifier(**SETTINGS).fit(one) for one in (prepared, other))
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
-    assert isinstance(given.part("test"), SensorWindows)
+    assert isinstance(prepared.part("test"), SensorWindows)
 
 
 def test_a_search_of_scikit_learn_cuts_the_windows_of_every_sensor():
@@ -249,9 +253,9 @@ def test_mistakes_in_a_fit_are_said():
 def test_a_threshold_is_chosen_on_the_labels_and_groups_of_the_windows(complete):
     X, y, groups = windows(400, seed=2)
     clf, apart = copy.copy(complete), copy.copy(complete)
-    given = {"error_rate": 0.4, "confidence": 0.6}
-    clf.fit_abstention(as_sensor_windows(X, y, groups), **given)
-    apart.fit_abstention(X, y, groups=groups, **given)
+    options = {"error_rate": 0.4, "confidence": 0.6}
+    clf.fit_abstention(as_sensor_windows(X, y, groups), **options)
+    apart.fit_abstention(X, y, groups=groups, **options)
     assert clf.abstention_ == apart.abstention_
     assert clf.abstention_.n_groups == 12
     assert clf.abstain_threshold_ == clf.abstention_.threshold
@@ -260,15 +264,15 @@ def test_a_threshold_is_chosen_on_the_labels_and_groups_of_the_windows(complete)
 
 def test_a_classifier_of_one_sensor_names_that_of_several(complete, tmp_path):
     X, y, groups = windows()
-    one = plain_classifier(**SETTINGS)
+    single = plain_classifier(**SETTINGS)
     with pytest.raises(InputError, match="SensorFusionClassifier"):
-        one.fit(X, y)
-    one.fit(X["fast"], y, groups=groups)
-    for method in (one.predict, one.score, one.outside, one.explain):
+        single.fit(X, y)
+    single.fit(X["fast"], y, groups=groups)
+    for method in (single.predict, single.score, single.outside, single.explain):
         with pytest.raises(InputError, match="SensorFusionClassifier"):
             method(X)
     complete.save(tmp_path / "both")
-    one.save(tmp_path / "one")
+    single.save(tmp_path / "one")
     with pytest.raises(ModelFileError, match=r"use SensorFusionClassifier\.load"):
         SensorLSTMClassifier.load(tmp_path / "both")
     with pytest.raises(ModelFileError, match=r"use SensorLSTMClassifier\.load"):

@@ -1,4 +1,4 @@
-"""The five steps of a fit give alone what `fit` gives, and a model holds all of it."""
+"""The five steps of a fit, run one by one, give the results of `fit`, all in one model."""
 
 from dataclasses import FrozenInstanceError, fields
 
@@ -43,7 +43,7 @@ def test_the_steps_taken_by_hand_give_the_fit(more, monkeypatch):
     fitted = small_classifier(**more).fit(X, Y, groups=GROUPS)
     np.testing.assert_array_equal(trained.model.predict_proba(X), fitted.predict_proba(X))
     assert judged.report.to_dict() == fitted._judged.report.to_dict()
-    assert not hasattr(clf, "model_")  # the steps take its arguments alone
+    assert not hasattr(clf, "model_")  # the steps only need its arguments
 
 
 def test_a_model_is_frozen_and_predicts_without_its_estimator(tmp_path):
@@ -57,9 +57,9 @@ def test_a_model_is_frozen_and_predicts_without_its_estimator(tmp_path):
     fitted.save(tmp_path / "m")
     again = load(tmp_path / "m")
     for field in fields(TrainedModel):
-        own, read = getattr(model, field.name), getattr(again, field.name)
-        if isinstance(own, str | int | float | bool | dict | None):
-            assert own == read, field.name
+        value, read = getattr(model, field.name), getattr(again, field.name)
+        if isinstance(value, str | int | float | bool | dict | None):
+            assert value == read, field.name
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
     with pytest.raises(InputError, match="is a path"):
         again.predict(tmp_path / "w.h5")

@@ -1,4 +1,4 @@
-"""Every device these tests take: the CPU everywhere, and the GPU where there is one."""
+"""The devices of these tests: the CPU everywhere, and the GPU if there is one."""
 
 import os
 import warnings
@@ -8,7 +8,7 @@ import torch
 
 if (
     torch.cuda.is_available()
-):  # the kernels are tested, whatever a check has found, unless it is set
+):  # unless the variable is set, the kernels are tested even if their check failed
     os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "1")
 
 from layer_laws import PRECISIONS
@@ -16,7 +16,7 @@ from layer_laws import PRECISIONS
 from sensorseq.ops.cuda_kernels import PADDED_HIDDEN
 
 NO_GPU = "needs a GPU: torch sees none here"
-WIDEST = (*PADDED_HIDDEN, 512)  # of the kernels, and one beyond, which torch serves
+WIDEST = (*PADDED_HIDDEN, 512)  # the sizes of the kernels, and a larger one, which torch computes
 
 
 def pytest_addoption(parser):
@@ -37,15 +37,17 @@ def pytest_collection_modifyitems(config, items):
 
 
 def padded_hidden(item):
-    """The hidden size of the kernel that a test is of; 0 if it is of none or several."""
-    given = parameters(item)
-    hidden_size = given.get("hidden_size") or getattr(given.get("variant"), "hidden_size", 0)
+    """The hidden size of the kernel that a test concerns; 0 for none or several."""
+    arguments = parameters(item)
+    hidden_size = arguments.get("hidden_size") or getattr(
+        arguments.get("variant"), "hidden_size", 0
+    )
     return hidden_size and min(size for size in WIDEST if size >= hidden_size)
 
 
 def is_on_cpu(item):
-    given = parameters(item)
-    return "cpu" in (given.get("device"), given.get("place", [None])[0])
+    arguments = parameters(item)
+    return "cpu" in (arguments.get("device"), arguments.get("place", [None])[0])
 
 
 def parameters(item):
@@ -54,7 +56,7 @@ def parameters(item):
 
 @pytest.fixture(autouse=True)
 def _expected_warnings():
-    """Ignore what a user is told once, and what cuDNN says of weights in several tensors."""
+    """Ignore warnings that are given once, and cuDNN's warning about weights in several tensors."""
     for message in ("SENSORSEQ_CUDA_KERNELS=1", "RNN module weights are not part of"):
         warnings.filterwarnings("ignore", message)
 
@@ -68,7 +70,7 @@ def device(request):
 
 @pytest.fixture(params=[("cpu", "float32"), *(("cuda", name) for name in PRECISIONS)], ids=":".join)
 def place(request):
-    """A device and a precision that it has kernels for."""
+    """A device, and a precision for which it has kernels."""
     device, _ = request.param
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip(NO_GPU)
@@ -80,5 +82,5 @@ def gpu():
     if not torch.cuda.is_available():
         pytest.skip(NO_GPU)
     yield "cuda"
-    torch.cuda.synchronize()  # what went wrong in a kernel fails the test that queued it
+    torch.cuda.synchronize()  # an error in a kernel must fail the test that queued it
     torch.cuda.empty_cache()

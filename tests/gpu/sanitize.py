@@ -25,14 +25,14 @@ from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E40
 
 from sensorseq import ops  # noqa: E402
 from sensorseq.gpu_check import Case, make_cases  # noqa: E402
-from sensorseq.gpu_check.cases import compute  # noqa: E402
 from sensorseq.ops.cuda_kernels import MAX_HIDDEN_SIZE  # noqa: E402
+from sensorseq.ops.kernel_cases import compute  # noqa: E402
 
 PRECISIONS = ("float32", "float16")  # the others run the same kernels
 
 
 def main():
-    """Run what was asked for."""
+    """Run the requested calls."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--limit", type=int, help="only the first calls")
@@ -56,7 +56,7 @@ def main():
 
 
 def first_failure(path):
-    """Return the first case that was wrong or died, None if none did or none is known."""
+    """Return the first case that was wrong or died; None if there is none, or no result."""
     if path is None or not path.exists():
         return None
     for row in json.loads(path.read_text())["rows"].get("kernels", {"rows": []})["rows"]:
@@ -87,7 +87,7 @@ def run_case(case):
 
 def run_variant(variant, precision, head, device):
     problem, dtype = Problem(variant), dtype_of(precision)
-    # without a gradient of x, the kernels read it themselves; else torch multiplies it first
+    # without a gradient of x, the kernels read x themselves; otherwise torch multiplies it first
     changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
     with torch_precision(precision):
         problem.run(ops.lstm_linear if head else ops.lstm, device, dtype, head, **changes)

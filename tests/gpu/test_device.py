@@ -1,4 +1,4 @@
-"""What only a GPU has: graphs, streams, several devices, sizes beyond 2^31."""
+"""Properties of GPUs alone: graphs, streams, several devices, sizes beyond 2^31."""
 
 import pytest
 import torch
@@ -76,7 +76,7 @@ def test_a_step_never_waits_for_the_device(gpu, n_channels):
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
 def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
     problems = [Problem(Variant(hidden_size, lengths="mixed"), seed) for seed in range(4)]
-    # as below, where x has no gradient: with one, torch multiplies it, and other bits are right
+    # as below, x has no gradient; with one, torch multiplies x, and the bits may differ
     plain = [p.arguments(gpu, torch.float32, grad=False)["x"] for p in problems]
     wanted = [
         p.run(ops.lstm_linear, gpu, torch.float32, x=x)
@@ -88,7 +88,7 @@ def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
     torch.cuda.synchronize()
     streams = [torch.cuda.Stream() for _ in problems]
     for _ in range(3):
-        found = []
+        results = []
         for arguments, grad, x, stream in zip(given, grads, late, streams, strict=True):
             with torch.cuda.stream(stream):
                 x.fill_(torch.nan)
@@ -97,11 +97,11 @@ def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
                 logits, h_n, c_n = ops.lstm_linear(**{**arguments, "x": x}, pooling="last")
                 weights = [arguments["weight_hh"], arguments["weight_out"]]
                 of_weights = torch.autograd.grad(logits, weights, grad)
-                found.append([logits.detach(), h_n.detach(), c_n.detach(), of_weights[1]])
+                results.append([logits.detach(), h_n.detach(), c_n.detach(), of_weights[1]])
                 assert of_weights[0].shape == weights[0].shape
         for stream in streams:
             stream.synchronize()
-        for one, other in zip(found, wanted, strict=True):
+        for one, other in zip(results, wanted, strict=True):
             names = ("logits", "h_n", "c_n", "grad_weight_out")
             assert_same_bits(one, [other[name] for name in names])
 
@@ -114,21 +114,21 @@ def test_the_current_device_stays_and_the_inputs_device_computes(gpu):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs for the rest")
     other = f"cuda:{1 - before}"
-    found = infer(problem, other, torch.float32)
+    results = infer(problem, other, torch.float32)
     assert torch.cuda.current_device() == before
-    assert found[0].device == torch.device(other)
-    assert_same_bits([f.cpu() for f in found], [w.cpu() for w in wanted])
+    assert results[0].device == torch.device(other)
+    assert_same_bits([f.cpu() for f in results], [w.cpu() for w in wanted])
 
 
 def test_a_length_out_of_range_makes_its_row_nan_and_no_other(gpu):
     problem = Problem(Variant(64, lengths="mixed", pooling="mean"))
     clean = infer(problem, gpu, torch.float32)[0]
     problem.lengths[[3, 11]] = torch.tensor([-1, problem.variant.n_timesteps + 1])
-    found = infer(problem, gpu, torch.float32)[0]
+    logits = infer(problem, gpu, torch.float32)[0]
     wrong = torch.zeros(problem.variant.n_windows, dtype=torch.bool)
     wrong[[3, 11]] = True
-    assert found[:, wrong].isnan().all()
-    assert torch.equal(found[:, ~wrong], clean[:, ~wrong])
+    assert logits[:, wrong].isnan().all()
+    assert torch.equal(logits[:, ~wrong], clean[:, ~wrong])
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
@@ -137,11 +137,11 @@ def test_a_huge_weight_gives_nan_or_what_is_right_and_spoils_no_other_model(gpu,
     with torch_precision(precision):
         clean = infer(problem, gpu, torch.float32)[0]
         problem.leaves["weight_hh"][1, 0, 5, 7] = 1e30
-        found = infer(problem, gpu, torch.float32)[0]
+        logits = infer(problem, gpu, torch.float32)[0]
     wanted = infer(problem, "cpu", torch.float64)[0]
-    assert torch.equal(found[[0, 2]], clean[[0, 2]])
-    error = (found[1].cpu().double() - wanted[1]).norm() / wanted[1].norm()
-    assert found[1].isnan().any() or error < 1e-2
+    assert torch.equal(logits[[0, 2]], clean[[0, 2]])
+    error = (logits[1].cpu().double() - wanted[1]).norm() / wanted[1].norm()
+    assert logits[1].isnan().any() or error < 1e-2
 
 
 def test_more_than_2_to_the_31_inputs(gpu):
@@ -151,9 +151,9 @@ def test_more_than_2_to_the_31_inputs(gpu):
     module = LSTMLinear(n_channels, 32, 3).to(gpu).eval()
     x = torch.randn(n_windows, n_timesteps, n_channels, device=gpu)
     with torch.no_grad():
-        found = module(x)
+        outputs = module(x)
         for rows in (slice(0, 8), slice(n_windows // 2, n_windows // 2 + 8), slice(-8, None)):
-            assert torch.equal(found[rows], module(x[rows]))
+            assert torch.equal(outputs[rows], module(x[rows]))
 
 
 def test_more_than_2_to_the_31_hidden_states(gpu):
@@ -161,8 +161,8 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
     n_windows, n_timesteps, hidden_size = 8200, 1025, 256
     assert n_windows * n_timesteps * hidden_size > 2**31
     problem = Problem(Variant(hidden_size, 1, n_windows=8, n_timesteps=n_timesteps))
-    given = problem.arguments(gpu, torch.float32, grad=False)
-    weights = {name: given[name] for name in ("weight_ih", "weight_hh", "bias")}
+    arguments = problem.arguments(gpu, torch.float32, grad=False)
+    weights = {name: arguments[name] for name in ("weight_ih", "weight_hh", "bias")}
     x = torch.randn(1, n_windows, n_timesteps, 1, device=gpu)
     with torch.no_grad():
         hidden, h_n, _ = ops.lstm(x, **weights)
@@ -173,7 +173,7 @@ def test_more_than_2_to_the_31_hidden_states(gpu):
 
 
 def test_more_than_2_to_the_31_saved_values(gpu):
-    needs_memory(40)  # twice what is saved: the gates' gradients have a place of their own
+    needs_memory(40)  # twice the saved state, because the gates' gradients are stored separately
     n_windows, n_timesteps, hidden_size = 8192, 350, 256
     assert n_windows // 8 * n_timesteps * 4 * 12 * hidden_size > 2**32
     torch.manual_seed(5)

@@ -14,10 +14,10 @@ from torch import nn
 from sensorseq import ops
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
-HIDDEN_SIZES = (5, 50, 100, 223, 256)  # of larger layers, which torch runs, no bits are promised
-# On the CPU, whose kernels have tests of their own, a few, so that the checks are run everywhere.
+HIDDEN_SIZES = (5, 50, 100, 223, 256)  # larger layers, which torch runs, promise no equal bits
+# Only a few on the CPU, whose kernels have their own tests, so that the checks run everywhere.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
     for index, variant in enumerate(VARIANTS)
@@ -97,11 +97,11 @@ def test_empty_and_small_batches_are_the_references(device, n_windows, n_timeste
     variant = Variant(32, 3, 2, 2, "mean", None, True, False, n_windows, n_timesteps)
     problem = layer_laws.Problem(variant)
     with torch_precision("float32"):
-        found = layer_laws.infer(problem, device, torch.float32)
+        results = layer_laws.infer(problem, device, torch.float32)
         wanted = reference.lstm_linear(
             **problem.arguments("cpu", torch.float64, grad=False), pooling="mean"
         )
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(results, wanted, strict=True):
         torch.testing.assert_close(a.cpu().double(), b, rtol=1e-4, atol=1e-5)
 
 
@@ -118,9 +118,9 @@ def test_the_module_is_itself_in_double(device, bidirectional, head_norm):
     wanted.backward()
     module = module.to(device)
     with torch_precision("float32"):
-        found = module.loss(x.to(device), y.to(device), lengths.to(device))
-        found.backward()
-    torch.testing.assert_close(found.detach().cpu().double(), wanted.detach(), rtol=1e-5, atol=1e-6)
+        loss = module.loss(x.to(device), y.to(device), lengths.to(device))
+        loss.backward()
+    torch.testing.assert_close(loss.detach().cpu().double(), wanted.detach(), rtol=1e-5, atol=1e-6)
     for (name, ours), exact in zip(module.named_parameters(), double.parameters(), strict=True):
         error = (ours.grad.cpu().double() - exact.grad).norm() / exact.grad.norm()
         assert error < 1e-4, name
@@ -128,9 +128,9 @@ def test_the_module_is_itself_in_double(device, bidirectional, head_norm):
 
 def test_a_second_backward_pass_gives_the_same_gradients(device):
     problem = layer_laws.Problem(Variant(32, 3, 1, 1, "mean", "mixed"))
-    given = problem.arguments(device, torch.float32)
-    logits, _, _ = ops.lstm_linear(**given, pooling="mean")
-    leaves = [given[name] for name in problem.leaves]
+    arguments = problem.arguments(device, torch.float32)
+    logits, _, _ = ops.lstm_linear(**arguments, pooling="mean")
+    leaves = [arguments[name] for name in problem.leaves]
     first, second = (
         torch.autograd.grad(logits.square().sum(), leaves, retain_graph=True) for _ in range(2)
     )
@@ -141,17 +141,17 @@ def test_second_derivatives_are_the_references(device):
     problem = layer_laws.Problem(Variant(5, 2, 1, 1, "mean", "mixed", n_windows=3, n_timesteps=4))
 
     def penalty(function, place, dtype):
-        given = problem.arguments(place, dtype)
-        logits, _, _ = function(**given, pooling="mean")
-        leaves = [given[name] for name in problem.leaves]
+        arguments = problem.arguments(place, dtype)
+        logits, _, _ = function(**arguments, pooling="mean")
+        leaves = [arguments[name] for name in problem.leaves]
         grads = torch.autograd.grad(logits.square().sum(), leaves, create_graph=True)
         sum(grad.square().sum() for grad in grads).backward()
         return [leaf.grad.cpu().double() for leaf in leaves]
 
     with torch_precision("float32"):
-        found = penalty(ops.lstm_linear, device, torch.float32)
+        results = penalty(ops.lstm_linear, device, torch.float32)
     wanted = penalty(reference.lstm_linear, "cpu", torch.float64)
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(results, wanted, strict=True):
         assert (a - b).norm() <= 1e-4 * b.norm()
 
 
@@ -163,11 +163,11 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
     lstm, linear = module.to_torch()
     x = torch.randn(3, n_timesteps, 1)
     with torch.no_grad(), torch_precision("float32"):
-        # on the CPU: cuDNN takes no more than 65535 steps
+        # on the CPU, because cuDNN accepts at most 65535 steps
         theirs = linear(lstm(x)[0].double().mean(1).float())
         states = lstm.double()(x.double())[0]
         exact = linear.double()(states.mean(1))
-        # a sum of so many terms in float32, one after the other, has an error of its own
+        # a sequential sum of so many terms in float32 has a notable error itself
         summed = np.add.accumulate(states.float().numpy(), axis=1)[:, -1] / np.float32(n_timesteps)
         in_sequence = linear(torch.from_numpy(summed).double())
         ours = module.to(device)(x.to(device))
@@ -183,14 +183,14 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
 
 
 def last_hidden(lstm, x):
-    """What torch's LSTM ends with; on some processors oneDNN has none in bfloat16."""
+    """The final states of torch's LSTM; on some processors oneDNN has none in bfloat16."""
     try:
         return lstm(x)[1][0][-1]
     except RuntimeError as error:
         if "primitive" not in str(error):
             raise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of flags that are set along with it
+        warnings.simplefilter("ignore")  # flags that are set together with it
         with torch.backends.mkldnn.flags(enabled=False):
             return lstm(x)[1][0][-1]
 
@@ -228,16 +228,16 @@ def test_compiled_it_has_the_bits_of_eager(device, backend):
     wanted = module(x, lengths)
     wanted_grads = torch.autograd.grad(wanted.sum(), list(module.parameters()))
     compiled = torch.compile(module, fullgraph=True, backend=backend)
-    found = compiled(x, lengths)
-    grads = torch.autograd.grad(found.sum(), list(module.parameters()))
-    layer_laws.assert_same_bits([found.detach()], [wanted.detach()])
+    outputs = compiled(x, lengths)
+    grads = torch.autograd.grad(outputs.sum(), list(module.parameters()))
+    layer_laws.assert_same_bits([outputs.detach()], [wanted.detach()])
     layer_laws.assert_same_bits(grads, wanted_grads)
     torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_an_epoch_of_several_models_is_that_of_torch(device, optimizer):
-    network = Network(3, 16, 4, pooling="mean")
+    network = NetworkLayout(3, 16, 4, pooling="mean")
     torch.manual_seed(4)
     modules = [LSTMLinear(3, 16, 4, pooling="mean") for _ in range(3)]
     first = torch.stack([network.flatten(dict(m.named_parameters())) for m in modules])

@@ -1,11 +1,11 @@
-"""Whole training steps on the CPU and on the GPU: their laws, and that they are the CPU's."""
+"""Whole training steps on the CPU and on the GPU: their laws, and agreement with the CPU."""
 
 import numpy as np
 import pytest
 import torch
 from layer_laws import torch_precision
 
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 N, T, C, K, M = 40, 9, 3, 4, 3
 OPTIONS = {
@@ -46,7 +46,7 @@ def make_trainer(device, network, models=range(M), dtype=torch.float32, **change
 
 
 def make_batches(n_steps=7):
-    """An order of its own for each model, and unequal batches, one of them empty."""
+    """Another order for each model, and unequal batches, one of them empty."""
     rng = np.random.default_rng(0)
     sizes = [[20, 9, 0, 1, 13, 8, 17], [5, 20, 8, 3, 2, 12, 1], [9] * 7]
     return [[rng.integers(0, N, size) for size in of_model[:n_steps]] for of_model in sizes]
@@ -67,23 +67,23 @@ def assert_same_bits(ours, theirs):
 
 @pytest.mark.parametrize("hidden_size", [5, 64, 130, 256])
 def test_a_model_has_the_same_bits_alone_and_beside_others_and_twice(device, hidden_size):
-    network = Network(C, hidden_size, K, bidirectional=hidden_size < 100, pooling="meanmax")
+    network = NetworkLayout(C, hidden_size, K, bidirectional=hidden_size < 100, pooling="meanmax")
     batches = make_batches()
     together, again = (make_trainer(device, network) for _ in range(2))
-    told = run(together, batches)
-    assert_same_bits(run(again, batches).values, told.values)
+    statistics = run(together, batches)
+    assert_same_bits(run(again, batches).values, statistics.values)
     assert_same_bits(state_of(again), state_of(together))
     for model in range(M):
         alone = make_trainer(device, network, [model])
-        own = run(alone, batches[model : model + 1])
+        of_model = run(alone, batches[model : model + 1])
         assert_same_bits(state_of(alone), [t[model : model + 1] for t in state_of(together)])
-        assert_same_bits(own.values, told.values[model : model + 1])
+        assert_same_bits(of_model.values, statistics.values[model : model + 1])
 
 
 def test_how_steps_are_cut_into_calls_changes_no_bit(monkeypatch, device):
-    network = Network(C, 32, K, bidirectional=True, pooling="mean")
+    network = NetworkLayout(C, 32, K, bidirectional=True, pooling="mean")
     trainers = []
-    for call_s in (10.0, 0.0):  # few calls with graphs, and one call for each step
+    for call_s in (10.0, 0.0):  # few calls with graphs, then one call for each step
         monkeypatch.setattr("sensorseq.ops.train_epoch._CALL_S", call_s)
         trainers.append(make_trainer(device, network))
         for _ in range(3):
@@ -95,11 +95,11 @@ def test_how_steps_are_cut_into_calls_changes_no_bit(monkeypatch, device):
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
 def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, pooling):
-    network = Network(C, 20, K, bidirectional=True, pooling=pooling)
+    network = NetworkLayout(C, 20, K, bidirectional=True, pooling=pooling)
     changes = {"optimizer": optimizer, "loss": loss}
     ours = make_trainer(device, network, **changes)
     theirs = make_trainer("cpu", network, dtype=torch.float64, **changes)
-    told, expected = run(ours, make_batches()), run(theirs, make_batches())
+    statistics, expected = run(ours, make_batches()), run(theirs, make_batches())
     assert ours.step_count.tolist() == theirs.step_count.tolist() == [6, 7, 7]
     first = make_trainer("cpu", network, dtype=torch.float64).parameters
     for name in ("parameters", "average"):
@@ -107,9 +107,11 @@ def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, poo
         error = getattr(ours, name).cpu() - wanted
         assert error.norm() < 1e-4 * (wanted - first).norm()
     for name in ("loss", "loss_variance", "accuracy", "grad_norm"):
-        torch.testing.assert_close(told[name], expected[name], rtol=1e-3, atol=1e-5, equal_nan=True)
+        torch.testing.assert_close(
+            statistics[name], expected[name], rtol=1e-3, atol=1e-5, equal_nan=True
+        )
     torch.testing.assert_close(
-        told.margins.double(), expected.margins, rtol=1e-3, atol=1e-4, equal_nan=True
+        statistics.margins.double(), expected.margins, rtol=1e-3, atol=1e-4, equal_nan=True
     )
 
 

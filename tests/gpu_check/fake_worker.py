@@ -1,6 +1,6 @@
-"""Stands in for sensorseq.gpu_check.worker: gives the values left in a folder, or does mischief.
+"""Stands in for sensorseq.ops.kernel_cases: returns values from a folder, or misbehaves.
 
-fake_worker.py VALUES MISCHIEF CASE: at the case of that name, it does what MISCHIEF says.
+fake_worker.py VALUES MISCHIEF CASE: at the case of that name, it misbehaves as MISCHIEF requests.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def say(**fields):
-    print(f"\n{json.dumps(fields)}", flush=True)  # whatever a library left on this line
+    print(f"\n{json.dumps(fields)}", flush=True)  # a library may have used this line
 
 
 def garbage():

@@ -1,6 +1,6 @@
-"""The verdict on a GPU: who asks for it, where it is kept, what it lets serve.
+"""The verdict on a GPU: which calls need it, where it is stored, which kernels it allows.
 
-The GPU is made up.
+The GPU is simulated.
 """
 
 import json
@@ -13,14 +13,14 @@ import pytest
 import torch
 from commands import refused, said, succeed
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorLSTMClassifier, gpu_check
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.estimator import fit_windows
-from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
-from sensorseq.gpu_check.cases import expected
+from sensorseq.gpu_check import Case, check_before_fit, check_gpu
 from sensorseq.io.atomic import locking
 from sensorseq.ops import _extension, choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
+from sensorseq.ops.kernel_cases import expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -30,7 +30,7 @@ NO_GPU = {"built": True, "devices": [], "runtime": 13000}
 
 @pytest.fixture
 def switch(monkeypatch):
-    """Choose which kernels may serve; None leaves it to the default."""
+    """Choose which kernels may be used; None means the default."""
 
     def choose(mode):
         if mode is None:
@@ -44,7 +44,7 @@ def switch(monkeypatch):
 
 @pytest.fixture
 def hopper(switch, monkeypatch, tmp_path):
-    """A machine with a GPU that the kernels are for; what it is can be changed."""
+    """A machine with a GPU that supports the kernels; its properties can be changed."""
     machine = SimpleNamespace(
         name="NVIDIA H100", multi_processor_count=132, total_memory=80 << 30, capability=(9, 0)
     )
@@ -56,7 +56,7 @@ def hopper(switch, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: machine.capability)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: machine)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(check, "make_cases", lambda: CASES)
+    monkeypatch.setattr(gpu_check, "make_cases", lambda: CASES)
     cuda_kernels.forget_permissions()
     with choice.allowing_tf32(False):
         yield machine
@@ -80,7 +80,7 @@ def worker(values, monkeypatch):
 
     def choose(mischief="none"):
         command = (sys.executable, str(FAKE), str(values), mischief, "fp16x3-64-5")
-        monkeypatch.setattr(supervise, "WORKER", command)
+        monkeypatch.setattr(gpu_check, "WORKER", command)
 
     choose()
     return choose
@@ -115,7 +115,7 @@ def test_forced_every_kernel_serves_and_a_warning_says_so(hopper, switch):
     switch("1")
     with pytest.warns(UserWarning, match="without a check"):
         assert who().served_by == "native"
-    assert who().served_by == "native"  # and once is enough
+    assert who().served_by == "native"  # without a second warning
     switch("yes")
     with pytest.raises(ArgumentError, match="SENSORSEQ_CUDA_KERNELS='yes'"):
         who()
@@ -126,24 +126,24 @@ def test_a_kernel_serves_once_it_has_passed(hopper, worker):
     check_before_fit("auto")
     assert who().served_by == "native"
     assert who(dtype=torch.float16).served_by == "native"
-    assert who(hidden_size=65).reason == NOT_PASSED  # of which there was no case here
+    assert who(hidden_size=65).reason == NOT_PASSED  # no case tested this size here
 
 
 @pytest.mark.parametrize("mischief", ["dies", "other bits", "prints garbage and dies"])
 def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, mischief):
     worker(mischief)
-    with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=61 T=5") as said:
+    with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=61 T=5") as caught:
         check_before_fit("cuda:1")
-    assert len(said) == 1
+    assert len(caught) == 1
     assert (who().served_by, who().reason) == ("framework", NOT_PASSED)
     assert who(dtype=torch.float16).served_by == "native"
-    check_before_fit("cuda:1")  # the verdict stands, without a word
+    check_before_fit("cuda:1")  # the verdict is kept, and there is no second warning
 
 
 def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, monkeypatch):
     check_before_fit("cuda")
-    known = cuda_kernels.verdict_file(0)
-    assert json.loads(known.read_text())["passed"]
+    first = cuda_kernels.verdict_file(0)
+    assert json.loads(first.read_text())["passed"]
     for change in (
         {"name": "NVIDIA H100 MIG 3g.40gb"},
         {"multi_processor_count": 60},
@@ -152,7 +152,7 @@ def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, mon
     ):
         before = {name: getattr(hopper, name) for name in change}
         vars(hopper).update(change)
-        assert cuda_kernels.verdict_file(0) != known
+        assert cuda_kernels.verdict_file(0) != first
         assert cuda_kernels.read_verdict(0) is None
         vars(hopper).update(before)
     monkeypatch.setattr(cuda_kernels, "_library_digest", lambda: "another build")
@@ -176,7 +176,7 @@ def test_a_verdict_lets_no_kernel_serve_that_there_is_not(hopper):
 
 def test_a_cache_folder_that_is_a_file_is_no_error(hopper, worker, tmp_path):
     (tmp_path / "cache").write_text("")
-    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM is used"):
         check_before_fit("cuda")
     assert who().served_by == "framework"
 
@@ -184,7 +184,7 @@ def test_a_cache_folder_that_is_a_file_is_no_error(hopper, worker, tmp_path):
 def test_a_user_without_a_home_is_no_error(hopper, worker, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: Path("~nobody-at-all").expanduser())
-    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM is used"):
         check_before_fit("cuda")
     assert who().served_by == "framework"
 
@@ -193,7 +193,7 @@ def test_while_another_process_checks_torch_serves(hopper, worker):
     file = cuda_kernels.verdict_file(0)
     file.parent.mkdir(parents=True)
     with locking(file, run=True):
-        with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+        with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM is used"):
             check_before_fit("cuda")
         assert who().served_by == "framework"
 
@@ -222,7 +222,7 @@ def test_a_machine_that_cannot_run_them_leaves_the_work_to_torch(
 
 
 def test_an_operator_starts_no_check(hopper, monkeypatch):
-    monkeypatch.setattr(supervise, "WORKER", ("/nowhere",))
+    monkeypatch.setattr(gpu_check, "WORKER", ("/nowhere",))
     who()
     choice.served()
     assert not cuda_kernels.verdict_file(0).parent.exists()
@@ -248,9 +248,9 @@ def test_doctor_says_what_passed_and_what_serves(hopper, worker, switch):
     worker("dies")
     switch("auto")
     code, out, _ = said("doctor", "--gpu", "--json")
-    told = json.loads(out)
-    assert (code, told["passed"]) == (1, False)
-    assert [row["outcome"] for row in told["checks"]] == ["passed", "died"]
+    answer = json.loads(out)
+    assert (code, answer["passed"]) == (1, False)
+    assert [row["outcome"] for row in answer["checks"]] == ["passed", "died"]
     assert "--gpu checks the CUDA kernels" in refused(2, "doctor", "--gpu", "--self")
 
 

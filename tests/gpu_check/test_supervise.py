@@ -1,4 +1,4 @@
-"""What becomes of workers that do right, wrong, nothing, or die; the worker here is a stand-in."""
+"""Supervision of workers that give right or wrong results, hang or die; here they are stand-ins."""
 
 import re
 import sys
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sensorseq.gpu_check import Case, check_kernels, make_cases
-from sensorseq.gpu_check.cases import expected, judge
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
+from sensorseq.ops.kernel_cases import compare_results, expected
 
 CASES = [Case("fp16", 64, 5), Case("fp16x3", 64, 5), Case("fp16", 128, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -22,16 +22,18 @@ FAKE = Path(__file__).with_name("fake_worker.py")
 def values(tmp_path_factory):
     folder = tmp_path_factory.mktemp("values")
     for case in CASES:
-        found = {name: value.astype(np.float32) for name, value in expected(case).items()}
-        np.savez(folder / f"{case.precision}-{case.padded_hidden}-{case.n_timesteps}.npz", **found)
+        results = {name: value.astype(np.float32) for name, value in expected(case).items()}
+        np.savez(
+            folder / f"{case.precision}-{case.padded_hidden}-{case.n_timesteps}.npz", **results
+        )
         if case == CASES[1]:
             gates = "gradient gates"
-            changed = found[gates].copy()
+            changed = results[gates].copy()
             changed.flat[0] += 0.1
-            np.savez(folder / "wrong.npz", **found | {gates: changed})
+            np.savez(folder / "wrong.npz", **results | {gates: changed})
             changed.flat[0] = np.nan
-            np.savez(folder / "nan.npz", **found | {gates: changed})
-            np.savez(folder / "shape.npz", **found | {gates: changed[..., :1]})
+            np.savez(folder / "nan.npz", **results | {gates: changed})
+            np.savez(folder / "shape.npz", **results | {gates: changed[..., :1]})
     return folder
 
 
@@ -68,7 +70,7 @@ LONG = [case._replace(n_timesteps=6) for case in CASES]
 
 @pytest.fixture(scope="module")
 def results(values):
-    """What each mischief leads to; most of the time is spent in waiting, so all wait at once."""
+    """The results of each mischief; all run at once, because most of the time is spent waiting."""
     for case in LONG:
         name = f"{case.precision}-{case.padded_hidden}"
         (values / f"{name}-6.npz").write_bytes((values / f"{name}-5.npz").read_bytes())
@@ -90,11 +92,14 @@ def test_what_goes_wrong_is_named_and_the_next_kernel_is_tried(results, mischief
 
 def test_a_kernel_that_hung_is_not_called_again(results):
     of_cases = results["hangs, and long cases follow"]
-    found = {r.case: (r.outcome, r.detail) for r in of_cases}
-    assert found[CASES[1]][0] == "hung"
-    assert found[LONG[1]] == ("not run", "its kernel hung")
-    assert {found[case][0] for case in (CASES[0], CASES[2])} == {"passed"}
-    assert {found[case][0] for case in (LONG[0], LONG[2])} <= {"passed", "wrong"}  # but it ran
+    outcomes = {r.case: (r.outcome, r.detail) for r in of_cases}
+    assert outcomes[CASES[1]][0] == "hung"
+    assert outcomes[LONG[1]] == ("not run", "its kernel hung")
+    assert {outcomes[case][0] for case in (CASES[0], CASES[2])} == {"passed"}
+    assert {outcomes[case][0] for case in (LONG[0], LONG[2])} <= {
+        "passed",
+        "wrong",
+    }  # although it ran
 
 
 @pytest.mark.parametrize("mischief", ["hangs", "never ready"])
@@ -116,7 +121,7 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
     cases = make_cases()
     assert {case.kernel for case in cases} == ALL_KERNELS
     order = [(case.n_timesteps, case.padded_hidden, case.precision) for case in cases]
-    assert order == sorted(order)  # fp16 takes fewer CTAs than fp16x3
+    assert order == sorted(order)  # fp16 needs fewer CTAs than fp16x3
     sizes = {(case.padded_hidden, case.hidden_size) for case in cases}
     assert {(256, 253), (256, 256), (64, 61), (64, 64)} <= sizes
 
@@ -124,13 +129,13 @@ def test_every_kernel_has_a_case_and_short_and_narrow_ones_come_first():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_float32_passes_and_a_small_fault_anywhere_does_not(case):
     exact = expected(case)
-    assert judge(case, exact, exact)[0]
+    assert compare_results(case, exact, exact)[0]
     for name, value in exact.items():
         faulty = value.copy()
         faulty.flat[-1] += 0.1 * np.linalg.norm(value)
-        is_right, said = judge(case, {**exact, name: faulty}, exact)
+        is_right, detail = compare_results(case, {**exact, name: faulty}, exact)
         assert not is_right
-        assert name in said
+        assert name in detail
     missing = dict(exact)
     del missing["output hidden"]
-    assert not judge(case, missing, exact)[0]
+    assert not compare_results(case, missing, exact)[0]

@@ -1,4 +1,4 @@
-"""accelerate changes who computes a model, and nothing else about it."""
+"""accelerate changes the code that computes a model, and nothing else."""
 
 import copy
 import io
@@ -15,7 +15,7 @@ from sensorseq.nn import LSTM, FoundLSTM, accelerate, find_lstms
 
 
 class Tagger(nn.Module):
-    """What models in the wild look like: an LSTM over packed sequences, one more beside it."""
+    """A model as users write it: an LSTM over packed sequences, and another one beside it."""
 
     def __init__(self):
         super().__init__()
@@ -160,7 +160,7 @@ def test_what_stays_with_torch_is_said_with_its_path_and_reason(make, reason):
     with pytest.warns(UserWarning, match=rf"1 of 2 LSTMs: 1\.odd \(.*{reason}.*\)\.") as caught:
         accelerate(model)
     assert caught[0].filename == __file__
-    assert [found.served_by for found in find_lstms(model)] == ["sensorseq", "torch"]
+    assert [lstm.served_by for lstm in find_lstms(model)] == ["sensorseq", "torch"]
     assert type(model[0]) is LSTM
     assert type(model[1]["odd"]) is kind
 

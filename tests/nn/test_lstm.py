@@ -1,4 +1,4 @@
-"""LSTM is torch.nn.LSTM with another engine."""
+"""LSTM is torch.nn.LSTM on other kernels."""
 
 from unittest import mock
 
@@ -38,7 +38,7 @@ def run(module, layout, tensors, seed=0):
 
 
 def natively(module, *arguments, **options):
-    """`run`, and torch's own implementation is not called."""
+    """Like `run`, with an error if torch's own implementation is called."""
     with mock.patch.object(nn.LSTM, "forward", side_effect=AssertionError("fell back to torch")):
         return run(module, *arguments, **options)
 
@@ -105,8 +105,8 @@ def test_single_precision_is_as_exact_as_torchs(packed):
         tensors = [torch.randn(30, 5, 3), *torch.randn(2, 4, 5, 20).unbind()]
         expected = run(exact.double(), layout, [t.double() for t in tensors])
         theirs = run(exact.float(), layout, tensors)
-        own = natively(ours.float(), layout, tensors)
-        triples.append(list(zip(own, theirs, expected, strict=True)))
+        results = natively(ours.float(), layout, tensors)
+        triples.append(list(zip(results, theirs, expected, strict=True)))
     for of_one_tensor in zip(*triples, strict=True):
         assert_within_budget(of_one_tensor)
 
@@ -172,7 +172,7 @@ def test_an_empty_batch_is_what_torch_makes_of_it():
 
 
 def hidden_or_error(module, x):
-    """What a module says; on some processors oneDNN has no LSTM in bfloat16, nor torch then."""
+    """Return the outputs, or the error: on some processors torch has no LSTM in bfloat16."""
     try:
         return module(x)[0]
     except RuntimeError as error:
@@ -210,9 +210,9 @@ def test_what_no_kernel_serves_is_torchs_to_the_bit():
 def test_a_functional_call_uses_the_weights_it_is_given():
     ours, theirs = twins(3, 6)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
-    others = {name: 2 * p.detach() for name, p in theirs.named_parameters()}
-    expected, _ = torch.func.functional_call(theirs, others, (x,))
-    torch.testing.assert_close(torch.func.functional_call(ours, others, (x,))[0], expected)
+    doubled = {name: 2 * p.detach() for name, p in theirs.named_parameters()}
+    expected, _ = torch.func.functional_call(theirs, doubled, (x,))
+    torch.testing.assert_close(torch.func.functional_call(ours, doubled, (x,))[0], expected)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own use
@@ -232,7 +232,7 @@ def test_second_derivatives_agree_with_finite_differences():
     assert torch.autograd.gradgradcheck(lambda x: ours(x)[0], [x], fast_mode=True)
 
 
-# dynamo asks for the .grad of inner tensors, and hides the warning itself
+# dynamo reads the .grad of inner tensors, and suppresses the warning itself
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_it_compiles_as_torchs_does_and_without_a_break_where_dynamo_allows():

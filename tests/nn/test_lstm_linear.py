@@ -176,14 +176,14 @@ def test_a_wrong_input_shape_is_named():
 
 
 def test_what_torch_has_and_we_do_not_is_refused():
-    for lstm, linear, said in (
+    for lstm, linear, message in (
         (nn.LSTM(2, 4, proj_size=2), nn.Linear(2, 3), "proj_size"),
         (nn.LSTM(2, 4, bias=False), nn.Linear(4, 3), "bias"),
         (nn.LSTM(2, 4), nn.Linear(8, 3), "8 features"),
         (nn.GRU(2, 4), nn.Linear(4, 3), r"lstm is of type GRU; give a torch\.nn\.LSTM"),
         (nn.LSTM(2, 4), 3, r"linear is of type int; give a torch\.nn\.Linear"),
     ):
-        with pytest.raises(ArgumentError, match=said):
+        with pytest.raises(ArgumentError, match=message):
             LSTMLinear.from_torch(lstm, linear)
     with pytest.raises(ArgumentError, match="head_norm"):
         LSTMLinear(2, 4, 3, head_norm="layer").to_torch()

@@ -1,4 +1,4 @@
-"""A stream, whatever the pieces, says what the module says of the whole."""
+"""A stream gives the module's results for the whole sequence, for any division into pieces."""
 
 import copy
 import pickle
@@ -99,7 +99,7 @@ def test_the_state_is_the_modules_and_one_can_go_on_from_it(num_layers):
     for ours, theirs in zip(stream.state, expected, strict=True):
         assert torch.equal(ours, theirs)
     for part in stream.state:
-        part.fill_(torch.nan)  # copies: the stream's own is not touched
+        part.fill_(torch.nan)  # copies: the stream's own state is unchanged
     other = module.stream(3)
     other(y)
     other.state = stream.state
@@ -253,4 +253,4 @@ def test_a_stream_needs_no_more_memory_after_many_steps():
         return int(Path("/proc/self/statm").read_text().split()[1])
 
     before = pages_after(1000)
-    assert pages_after(10_000) - before < 100  # of 4096 bytes: 40 a call
+    assert pages_after(10_000) - before < 100  # of 4096 bytes: 40 per call

@@ -1,4 +1,4 @@
-"""Who serves what: the choice as a table, what it reads from torch, and that it can be traced."""
+"""The choice of the code for a call: as a table, with torch's settings, and under tracing."""
 
 import re
 from pathlib import Path
@@ -64,9 +64,9 @@ TF32 = {**HOPPER, "allows_tf32": True}
     ],
 )
 def test_a_call_is_served_by(device_type, dtype, hidden_size, machine, served_by, precision):
-    found = choose(device_type, dtype, hidden_size=hidden_size, **machine)
-    assert found[:2] == (served_by, precision)
-    assert not found.is_projected
+    chosen = choose(device_type, dtype, hidden_size=hidden_size, **machine)
+    assert chosen[:2] == (served_by, precision)
+    assert not chosen.is_projected
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_limits_are_those_of_the_kernels():
     header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
-        return  # the kernels themselves have the last word where there are some
+        return  # the kernels themselves decide if there are any
     for precision in PRECISIONS:
         for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
@@ -114,7 +114,7 @@ def test_the_limits_are_those_of_the_kernels():
 
 @pytest.fixture
 def torch_settings():
-    """torch's settings of float32 precision, to be changed by a test."""
+    """torch's settings of float32 precision, for a test to change."""
     backends = torch.backends
     before = backends.fp32_precision, backends.cudnn.fp32_precision
     assert before == ("none", "none")
@@ -128,13 +128,13 @@ def torch_settings():
 @pytest.mark.parametrize("allowed", [True, False])
 def test_tf32_is_read_whichever_way_it_was_set(torch_settings, allowed):
     torch_settings.cudnn.allow_tf32 = not allowed
-    torch_settings.cudnn.allow_tf32 = allowed  # the older way
+    torch_settings.cudnn.allow_tf32 = allowed  # the older setting
     assert choice.allows_tf32() == allowed
     torch_settings.cudnn.allow_tf32 = not allowed
-    torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer
+    torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer setting
     assert choice.allows_tf32() == allowed
     with pytest.raises(RuntimeError, match="mix of the legacy and new"):
-        _ = torch_settings.cudnn.allow_tf32  # what reading must not go through
+        _ = torch_settings.cudnn.allow_tf32  # reading must not use this one
     torch_settings.cudnn.rnn.fp32_precision = "none"  # inherits
     torch_settings.cudnn.fp32_precision = "tf32" if allowed else "ieee"
     assert choice.allows_tf32() == allowed
@@ -176,9 +176,9 @@ def test_what_is_listed_is_what_is_chosen(hopper, monkeypatch, tf32):
             rows_of = (row for row in rows if row.dtype == name)
             of_size = [row for row in rows_of if _covers(row.hidden_size, hidden_size)]
             assert len(of_size) == 1, (hidden_size, name)
-            found = choice.choose_here(torch.device("cuda"), dtype, hidden_size=hidden_size)
-            assert of_size[0].served_by == found.served_by
-            assert of_size[0].precision in (found.precision, "half")
+            chosen = choice.choose_here(torch.device("cuda"), dtype, hidden_size=hidden_size)
+            assert of_size[0].served_by == chosen.served_by
+            assert of_size[0].precision in (chosen.precision, "half")
 
 
 def _covers(sizes, hidden_size):
@@ -232,9 +232,9 @@ def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
     x, _, weight_ih = (None if a is None else a.meta["val"] for a in call.args[:3])
     assert (x.shape[3], weight_ih.shape[3]) == (x_width, C if x_width == C else 0)
     names = [argument.name for argument in call.target._schema.arguments]
-    given = dict(zip(names, call.args, strict=False)) | call.kwargs
-    assert not given["save_state"]
-    assert given.get("low_precision", False) == low_precision
+    arguments = dict(zip(names, call.args, strict=False)) | call.kwargs
+    assert not arguments["save_state"]
+    assert arguments.get("low_precision", False) == low_precision
 
 
 @pytest.mark.parametrize(("H", "padded"), [(1, 64), (64, 64), (65, 128), (129, 256), (256, 256)])
@@ -255,9 +255,9 @@ def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
 def test_a_projection_of_another_width_is_refused_while_tracing():
     with FakeTensorMode():
         x, w_ih, w_hh, bias, *_ = drawn(8, 2 * 4 * 8 - 1)
-        no_weights, rest = w_ih.new_empty((1, 2, 32, 0)), (None, None, None, False)
+        no_weights, no_states = w_ih.new_empty((1, 2, 32, 0)), (None, None, None, False)
         with pytest.raises(RuntimeError, match="all gates"):
-            torch.ops.sensorseq.lstm(x, None, no_weights, w_hh, bias, *rest)
+            torch.ops.sensorseq.lstm(x, None, no_weights, w_hh, bias, *no_states)
 
 
 @pytest.mark.parametrize("key", ["AutocastCPU", "AutocastCUDA"])
@@ -268,8 +268,8 @@ def test_the_raw_ops_know_autocast_on_both_devices(op, key):
 
 def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper):
     def precision(x, hidden_size):
-        found = choice.choose_here(torch.device("cuda"), x.dtype, hidden_size=hidden_size)
-        return x + len(found.reason)
+        chosen = choice.choose_here(torch.device("cuda"), x.dtype, hidden_size=hidden_size)
+        return x + len(chosen.reason)
 
     x = torch.zeros(3)
     for dynamic in (False, True):
@@ -280,8 +280,8 @@ def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper)
 
 def test_what_this_machine_has_is_read_while_tracing_without_a_graph_break():
     def reason(x):
-        found = choice.choose_here(torch.device("cuda", 0), x.dtype, hidden_size=3)
-        return x + len(found.reason)
+        chosen = choice.choose_here(torch.device("cuda", 0), x.dtype, hidden_size=3)
+        return x + len(chosen.reason)
 
     x = torch.zeros(3)
     traced = torch.compile(reason, fullgraph=True, backend="eager")
@@ -316,7 +316,7 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
             dual = torch.autograd.forward_ad.make_dual(at, tangent)
             with pytest.raises(ArgumentError, match=r"jvp.*reference"):
                 function(dual)
-            function(at)  # without a derivative, nothing is in the way
+            function(at)  # without a derivative, there is no error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch
@@ -357,5 +357,5 @@ def test_the_reference_follows_a_forward_mode_derivative():
 )
 def test_whole_training_steps_on_a_gpu_are_served_or_the_gap_is_named(changes, gap):
     arguments = {"dtype": F32, "hidden_size": 32, "n_channels": 3, **HOPPER, **changes}
-    found = training_gap(arguments.pop("dtype"), **arguments)
-    assert found is None if gap is None else gap in found
+    computed = training_gap(arguments.pop("dtype"), **arguments)
+    assert computed is None if gap is None else gap in computed

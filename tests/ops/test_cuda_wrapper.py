@@ -1,6 +1,6 @@
-"""What stands around the CUDA kernels in Python, on kernels that keep their contract on the CPU.
+"""The Python code around the CUDA kernels, with CPU kernels that keep the same contract.
 
-The stand-ins take the arguments that csrc/lstm_linear_cuda.h describes and nothing else, compute by
+The stand-ins accept only the arguments that csrc/lstm_linear_cuda.h describes, compute by
 the reference, and write over the saved state as the kernels do.
 """
 
@@ -24,7 +24,7 @@ FRESH = 1.0
 
 
 class StandIns:
-    """The four ops on the CPU as they are on a GPU; counts the calls."""
+    """The four ops on the CPU, with the behavior of a GPU; counts the calls."""
 
     def __init__(self):
         self.calls = []
@@ -71,7 +71,7 @@ class StandIns:
             grad = by_leaf.get(id(leaf))
             if index == 0 and not needs_grad_x:
                 grad = torch.empty(0)
-            elif is_projected and index in (2, 4):  # weight_ih and bias: not the kernel's
+            elif is_projected and index in (2, 4):  # weight_ih and bias: torch computes these
                 grad = torch.full_like(leaf, torch.nan)
             elif leaf is not None and grad is None:
                 grad = torch.zeros_like(leaf)
@@ -88,7 +88,7 @@ class StandIns:
         *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
-        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out, which it need not know
+        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out: the kernel does not need it
         of_call = (pooling,), grads, saved, needs_grad_x, low_precision
         return self.backward(reference.lstm_linear, inputs, *of_call)
 
@@ -98,11 +98,11 @@ def _gradients(function, tensors, options, grads):
     pairs = zip(tensors, is_real, strict=True)
     leaves = [t.detach().requires_grad_() if real else t for t, real in pairs]
     outputs = function(*leaves, *options)
-    given = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
-    of, weights = map(list, zip(*given, strict=True))
+    used_outputs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+    of, weights = map(list, zip(*used_outputs, strict=True))
     wanted = [t for t in leaves if t is not None and t.is_floating_point()]
-    found = torch.autograd.grad(of, wanted, weights, allow_unused=True)
-    return leaves, {id(t): g for t, g in zip(wanted, found, strict=True)}
+    gradients = torch.autograd.grad(of, wanted, weights, allow_unused=True)
+    return leaves, {id(t): g for t, g in zip(wanted, gradients, strict=True)}
 
 
 HOPPER = {"capability": (9, 0), "is_built": True, "verified": ALL_KERNELS}
@@ -129,7 +129,7 @@ def kernels(monkeypatch):
 
 
 def _with_default(name, function):
-    """torch leaves out a last argument that has its default."""
+    """torch omits a last argument that has its default value."""
     n_arguments = len(getattr(torch.ops.sensorseq, name).default._schema.arguments)
     return lambda *given: function(*given, *(False,) * (n_arguments - len(given)))
 
@@ -165,7 +165,7 @@ def call_of(op, arguments):
 
 
 def assert_same_results_and_gradients(function, exact, arguments, *, rtol=1e-4):
-    """Two functions of the same arguments, the second in float64."""
+    """Two functions with the same arguments, the second in float64."""
     sides = []
     for call, dtype in ((function, None), (exact, torch.float64)):
         leaves = {
@@ -350,7 +350,7 @@ def test_the_drop_in_class_runs_on_them_and_returns_what_torch_returns(kernels, 
     for a, b in zip(*results, strict=True):
         assert a.dtype == dtype
         assert (a.double() - b).norm() / b.norm() < 4 * torch.finfo(dtype).eps
-    assert [found.served_by for found in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
+    assert [lstm.served_by for lstm in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
 
 
 def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):

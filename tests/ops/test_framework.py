@@ -1,4 +1,4 @@
-"""torch's own LSTM behind our arguments gives what the reference gives."""
+"""torch's own LSTM, called with our arguments, gives the results of the reference."""
 
 import importlib
 
@@ -65,7 +65,7 @@ def test_results_and_gradients_are_those_of_the_reference(
     call = tensors, on_device, pooling
     ours, theirs = (run(module, *call, head=head) for module in (framework, reference))
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
-    assert not any(one.isnan().any() for one in ours)
+    assert not any(tensor.isnan().any() for tensor in ours)
 
 
 @pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
@@ -107,8 +107,8 @@ def test_half_precision_on_the_cpu_is_served_with_its_own_error(dtype, lengths):
     *halves, h_0, c_0 = (t.to(dtype) for t in tensors)
     states = {"lengths": on_device, "h_0": h_0, "c_0": c_0}
     results = ops.lstm_linear(*halves, pooling="meanmax", **states)
-    x, *others = (t.double() for t in (*halves, h_0, c_0))
-    exact = reference.lstm_linear(x, on_device, *others, pooling="meanmax")
+    x, *weights_and_bias = (t.double() for t in (*halves, h_0, c_0))
+    exact = reference.lstm_linear(x, on_device, *weights_and_bias, pooling="meanmax")
     for ours, theirs in zip(results, exact, strict=True):
         assert ours.dtype == dtype
         error = (ours.double() - theirs).norm() / theirs.norm()
@@ -127,7 +127,7 @@ def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16(monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, of itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, by itself
 def test_with_lengths_it_can_be_compiled_with_graph_breaks():
     sizes = {"M": 1, "D": 2, "T": 3, "shared_x": False, "states": True, "seed": 1}
     tensors, lengths = problem([3, 0, 2], **sizes)

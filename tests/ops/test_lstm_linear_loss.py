@@ -39,26 +39,26 @@ def draw_arguments(
     mask=False,
     seed=0,
 ):
-    """Random arguments in double precision; what models may share is shared or not."""
+    """Random arguments in double precision; models may share some of them."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     M, N, T, C, H, D = n_models, n_windows, n_timesteps, n_channels, hidden_size, n_directions
-    own = 1 if shared else M
+    n_shared = 1 if shared else M
     width = ops.pooled_size(pooling, H, D)
     state = (M, N, D, H)
     return {
-        "x": draw(own, N, T, C),
-        "class_index": torch.randint(0, K, (own, N), generator=generator),
+        "x": draw(n_shared, N, T, C),
+        "class_index": torch.randint(0, K, (n_shared, N), generator=generator),
         "weight_ih": draw(M, D, 4 * H, C) / 2,
         "weight_hh": draw(M, D, 4 * H, H) / 2 / H**0.5,
         "bias": draw(M, D, 4 * H) / 2,
         "weight_out": draw(M, K, width) / width**0.5,
         "bias_out": draw(M, K),
         "lengths": torch.randint(0, T + 1, (N,), generator=generator) if lengths else None,
-        "sample_weight": draw(own, N).abs() if weighted else None,
+        "sample_weight": draw(n_shared, N).abs() if weighted else None,
         "h_0": draw(*state) if states else None,
         "c_0": draw(*state) if states else None,
         "recurrent_mask": (draw(*state) > -0.5).double() / 0.7 if mask else None,
@@ -67,7 +67,7 @@ def draw_arguments(
 
 
 def leaves_of(arguments, dtype):
-    """Cast to a precision; what can be differentiated asks for its gradient."""
+    """Cast to a precision; differentiable tensors require a gradient."""
     return {
         name: value.detach().to(dtype, copy=True).requires_grad_(name in DIFFERENTIABLE)
         if isinstance(value, torch.Tensor) and value.is_floating_point()
@@ -95,7 +95,7 @@ def torch_losses(logits, class_index, loss, smoothing):
 
 
 def plain(arguments, loss, smoothing, dtype=torch.float64, lstm_linear=reference.lstm_linear):
-    """Mean losses, logits and the leaves by forward pass, loss and nothing fused."""
+    """Mean losses, logits and the leaves from separate, unfused forward pass and loss."""
     a = leaves_of(arguments, dtype)
     class_index, weight = a.pop("class_index"), a.pop("sample_weight")
     logits, _, _ = lstm_linear(**a)
@@ -173,10 +173,10 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, p
 def test_everything_has_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
     arguments = draw_arguments(n_windows, 50, 33, **SEVERAL, lengths=True)
     with torch_threads(1):
-        one = run(arguments)
+        first = run(arguments)
     with torch_threads(3):
         several = run(arguments)
-    assert_same_bits(one, several)
+    assert_same_bits(first, several)
 
 
 @pytest.mark.parametrize("loss", ops.LOSSES)
@@ -225,7 +225,7 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa):
     assert_same_bits(run(arguments), run(dirty))
 
 
-# What autograd does with gradients that are ready
+# Autograd with gradients that were computed in advance
 
 
 def test_the_gradient_of_a_multiple_is_the_multiple_of_the_gradient():

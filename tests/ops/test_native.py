@@ -1,4 +1,4 @@
-"""The native ops against the reference, and the laws they promise, on every instruction set."""
+"""The native ops against the reference, and their laws, on every instruction set."""
 
 import time
 
@@ -105,8 +105,8 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones():
 
 def test_an_instruction_set_of_another_processor_is_not_an_unknown_one():
     elsewhere = next(name for name in LANES if name not in ISAS)
-    said = r"this processor lacks\. Known: .*baseline"
-    with using_isa(elsewhere), pytest.raises(RuntimeError, match=said):
+    sentence = r"this processor lacks\. Known: .*baseline"
+    with using_isa(elsewhere), pytest.raises(RuntimeError, match=sentence):
         _extension.cpu_isa()
 
 
@@ -223,10 +223,10 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         x = problem.cast(torch.float32)[0]
         whole = native(problem)
         _, h, c = native(problem, x=x[:, :, :cut])
-        rest = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
-        # with nothing left there is nothing to pool, by contract
-        whole, rest = (whole[1:], rest[-2:]) if cut == n_timesteps else (whole, rest)
-        assert_same_bits(whole, rest)
+        second = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
+        # without valid steps the pooled vector is zero, by contract
+        whole, second = (whole[1:], second[-2:]) if cut == n_timesteps else (whole, second)
+        assert_same_bits(whole, second)
 
 
 @given(n_windows=st.integers(1, 14), **EDGES)
@@ -243,10 +243,10 @@ def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
 def test_gradients_have_the_same_bits_on_one_thread_and_on_several(isa, n_windows):
     problem = Problem(n_windows, 50, 3, 33, n_directions=2, pooling="meanmax", lengths="mixed")
     with torch_threads(1):
-        one = problem.run(torch.float32, "native")
+        single = problem.run(torch.float32, "native")
     with torch_threads(3):
         several = problem.run(torch.float32, "native")
-    assert_same_bits(one, several)
+    assert_same_bits(single, several)
 
 
 def test_training_and_inference_have_the_same_bits(isa):
@@ -258,8 +258,8 @@ def test_training_and_inference_have_the_same_bits(isa):
 def test_inference_keeps_no_state():
     problem = Problem(3, 50, 1, 16)
     x, *weights, _, _ = problem.cast(torch.float32)
-    rest = None, None, None, "last", False
-    assert torch.ops.sensorseq.lstm_linear(x, None, *weights[:5], *rest)[-1].numel() == 0
+    options = None, None, None, "last", False
+    assert torch.ops.sensorseq.lstm_linear(x, None, *weights[:5], *options)[-1].numel() == 0
 
 
 def test_a_nan_in_the_input_reaches_its_own_row_and_no_other():
@@ -298,7 +298,7 @@ def test_of_equal_maxima_the_earliest_step_gets_the_gradient(isa, kernel, n_dire
     x = torch.ones(1, 2, 6, 2, dtype=torch.float64, requires_grad=True)
     weight_ih, bias = (torch.randn(1, D, 4 * H, 2) / 2).double(), torch.zeros(1, D, 4 * H).double()
     weight_ih[:, :, H : 2 * H] = 0
-    bias[..., H : 2 * H] = -200  # nothing is remembered, and so every step has the same h
+    bias[..., H : 2 * H] = -200  # no state is kept, so every step has the same h
     weight_out = torch.randn(1, 3, ops.pooled_size(pooling, H, D), dtype=torch.float64)
     if pooling == "meanmax":
         weight_out[..., : D * H] = 0  # the mean's share goes to every step
@@ -359,7 +359,7 @@ def test_the_multiply_adds_of_the_peak_are_done_and_counted(isa):
     assert (count(0), count(7), count(7, 3)) == (0, 7 * turn, 21 * turn)
     started = time.perf_counter()
     flops = count(1_000_000)
-    # no core does 2 TFLOP/s in float32: a loop left out by the compiler would be above
+    # no core reaches 2 TFLOP/s in float32; a loop removed by the compiler would exceed it
     assert flops / (time.perf_counter() - started) < 2e12
     with pytest.raises(RuntimeError, match="repeats is -1"):
         count(-1)

@@ -1,4 +1,4 @@
-"""The reference is tied to torch.nn.LSTM and torch.nn.Linear, in float64."""
+"""The reference equals torch.nn.LSTM and torch.nn.Linear, in float64."""
 
 import pytest
 import torch
@@ -111,8 +111,8 @@ def test_projecting_the_input_first_changes_nothing(shared_x, n_directions, leng
     model, window, step, direction, unit, gate = 1, 2, 3, D - 1, 4, 2
     row = weight_ih[model, direction, gate * H + unit]
     expected = x[-1, window, step] @ row + bias[model, direction, gate * H + unit]
-    found = gates[model, window, step, (direction * H + unit) * 4 + gate]
-    torch.testing.assert_close(found, expected, **EXACT)
+    projected = gates[model, window, step, (direction * H + unit) * 4 + gate]
+    torch.testing.assert_close(projected, expected, **EXACT)
 
     no_channels = weight_ih.new_empty(M, D, 4 * H, 0)
     assert reference.is_projected(gates, no_channels)

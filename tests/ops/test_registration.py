@@ -1,4 +1,4 @@
-"""The ops as torch sees them: schemas, fake kernels, gradients, compile, autocast, linking."""
+"""The registration of the ops in torch: schemas, fake kernels, gradients, compile, autocast."""
 
 import subprocess
 
@@ -31,14 +31,14 @@ WITHOUT_TRACING = ("test_schema", "test_autograd_registration", "test_faketensor
 
 
 def check(op, call, requires_grad):
-    """Run torch's check of an op; of calls without gradients all but the slow tracing."""
+    """Run torch's check of an op; for calls without gradients, without the slow tracing."""
     chosen = {} if requires_grad else {"test_utils": WITHOUT_TRACING}
     torch.library.opcheck(op, call, **chosen)
 
 
 @pytest.mark.parametrize(("requires_grad", "states"), [(True, True), (False, False)])
 def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
-    # whole rows: what is saved for shorter ones has undefined parts, as torch.empty has
+    # full lengths, because the saved state of shorter rows has undefined parts, as torch.empty has
     lengths = (4, 4, 4) if states else None
     a = arguments(requires_grad=requires_grad, states=states, lengths=lengths)
     call = [a["x"], a["lengths"], *a["weights"], *a["head"]("meanmax"), *a["states"]]
@@ -242,5 +242,5 @@ def test_the_library_names_libtorch():
     dynamic = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     needed = [line for line in dynamic.splitlines() if "(NEEDED)" in line]
     assert any("[libtorch.so]" in line for line in needed), needed
-    # no Python symbols: one binary serves every interpreter
+    # no Python symbols, so that one binary works with every interpreter
     assert not any("libpython" in line or "libtorch_python" in line for line in needed), needed

@@ -1,4 +1,4 @@
-"""The ops of a stream: schemas, fake kernels, and packed weights that are not theirs."""
+"""The ops of a stream: schemas, fake kernels, and packed weights of other origin."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_packed_weights_give_the_bits_of_the_weights(isa, dtype):
 def test_what_is_not_packed_for_this_call_is_refused(isa):
     x, head, h, c = arguments()
     packed = lstm_pack(*weights())
-    # as many bytes as are expected: 16 padded units, columns of h, of x and one of the bias
+    # the expected number of bytes: 16 padded units, columns of h, x and the bias
     turned = lstm_pack(*weights(n_channels=C + 1, hidden_size=H - 1))
     assert turned.shape == packed.shape
     for other, message in (

@@ -1,4 +1,4 @@
-"""Subnormal numbers: zero in float32, kept in float64, and the caller's thread left as it was."""
+"""Subnormal numbers: zero in float32, kept in float64; the caller's thread is unchanged."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from torch import nn
 
 from sensorseq import ops
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 DTYPES = [torch.float32, torch.float64]
 SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
@@ -37,7 +37,7 @@ def flushes(request, _threads):
 
 
 def modes():
-    """What numpy gets from subnormal numbers in both precisions, and each of torch's threads."""
+    """The results of numpy and of each of torch's threads from subnormal numbers."""
     return (
         float(np.float64(1e-310) * np.float64(1.0)),
         float(np.float32(1e-40) * np.float32(1.0)),
@@ -46,7 +46,7 @@ def modes():
 
 
 def make_problem(dtype, n_timesteps=200, n_windows=13, hidden_size=9, n_channels=2, seed=0):
-    """torch's first weights: after some 150 steps the gradients are below the normal numbers."""
+    """torch's initial weights: after some 150 steps the gradients are subnormal."""
     torch.manual_seed(seed)
     lstm = nn.LSTM(n_channels, hidden_size, batch_first=True, dtype=dtype)
     linear = nn.Linear(hidden_size, 3, dtype=dtype)
@@ -66,25 +66,25 @@ def torchs_gradients(lstm, linear, x, y):
 
 
 def everything(dtype):
-    """All that the operators and the epoch engine return on a problem with vanishing gradients."""
+    """All results of the operators and the epoch engine on a problem with vanishing gradients."""
     lstm, linear, x, y = make_problem(dtype)
     module = LSTMLinear.from_torch(lstm, linear)
-    found = [module(x), *gradients(module, list(module.parameters()), x, y)]
+    results = [module(x), *gradients(module, list(module.parameters()), x, y)]
     leaf = x.clone().requires_grad_()
     loss = module.loss(leaf, y)
-    found += [loss, *torch.autograd.grad(loss, [leaf, *module.parameters()])]
+    results += [loss, *torch.autograd.grad(loss, [leaf, *module.parameters()])]
     with torch.no_grad():
-        found += [module.loss(x, y), module.stream(n_windows=len(x))(x)]
+        results += [module.loss(x, y), module.stream(n_windows=len(x))(x)]
     weights = [w[None, None] for w in (lstm.weight_ih_l0, lstm.weight_hh_l0)]
     bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0)[None, None]
     hidden, h_n, c_n = ops.lstm(leaf[None], *weights, bias)
-    found += [hidden, h_n, c_n, *torch.autograd.grad(h_n.sum(), leaf)]
+    results += [hidden, h_n, c_n, *torch.autograd.grad(h_n.sum(), leaf)]
     trainer = take_steps(module, x, y)
-    return [t.detach().clone() for t in (*found, trainer.parameters, trainer.state)]
+    return [t.detach().clone() for t in (*results, trainer.parameters, trainer.state)]
 
 
 def take_steps(module, x, y):
-    network = Network(x.shape[2], module.lstm.weight_hh_l0.shape[1], 3)
+    network = NetworkLayout(x.shape[2], module.lstm.weight_hh_l0.shape[1], 3)
     parameters = network.flatten(dict(module.named_parameters()))[None].detach()
     trainer = EpochTrainer(network, parameters, x, y, make_hyper(1), optimizer="adam")
     trainer.run(torch.arange(len(x)), torch.tensor([0, 6, len(x)]), 0.01)
@@ -162,7 +162,7 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
 
 
 def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa):
-    # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of what is allowed on average, and
+    # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of the allowed error on average, and
     # 1 is at least 5 standard deviations away for each of them
     pairs = []
     for seed in range(16):

@@ -1,4 +1,4 @@
-"""Threads of the native core: the same bits however many, for several callers, and after a fork."""
+"""Threads of the native core: the same bits for any number, for several callers, after a fork."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
 N_WINDOWS = 40  # seven tiles: enough tasks for all threads here
 TIMEOUT_S = 120
@@ -25,13 +25,13 @@ def _same_number_afterwards():
 
 @pytest.fixture
 def work():
-    """A function without chance in it: what the operators and the epoch engine return."""
+    """A deterministic function with results of the operators and the epoch engine."""
     return make_work()
 
 
 def make_work(n_windows=N_WINDOWS, hidden_size=16, *, with_autograd=True):
     torch.manual_seed(0)
-    network, module = Network(3, hidden_size, 4), LSTMLinear(3, hidden_size, 4)
+    network, module = NetworkLayout(3, hidden_size, 4), LSTMLinear(3, hidden_size, 4)
     weights = 0.1 * torch.randn(2, network.n_parameters)
     x, y = torch.randn(n_windows, 20, 3), torch.arange(n_windows) % 4
 
@@ -40,11 +40,11 @@ def make_work(n_windows=N_WINDOWS, hidden_size=16, *, with_autograd=True):
         rows = torch.arange(n_windows).repeat(2)
         trainer.run(rows, torch.tensor([0, n_windows, 2 * n_windows]), 0.01)
         with torch.no_grad():
-            found = [trainer.parameters, module(x)]
+            results = [trainer.parameters, module(x)]
         if with_autograd:
-            found += torch.autograd.grad(module.loss(x, y), list(module.parameters()))
+            results += torch.autograd.grad(module.loss(x, y), list(module.parameters()))
         with torch.no_grad():
-            return torch.cat([part.reshape(-1) for part in found])
+            return torch.cat([part.reshape(-1) for part in results])
 
     return work
 
@@ -118,11 +118,11 @@ thread.join()
 
 def test_callers_at_once_all_finish_with_the_same_bits(work):
     expected = one_thread(work)
-    found = []
+    results = []
 
     def call():
         torch.set_num_threads(3)
-        found.extend(work() for _ in range(20))
+        results.extend(work() for _ in range(20))
 
     callers = [threading.Thread(target=call, daemon=True) for _ in range(4)]
     for caller in callers:
@@ -130,8 +130,8 @@ def test_callers_at_once_all_finish_with_the_same_bits(work):
     for caller in callers:
         caller.join(TIMEOUT_S)
         assert not caller.is_alive()
-    assert len(found) == 80
-    assert all(torch.equal(one, expected) for one in found)
+    assert len(results) == 80
+    assert all(torch.equal(result, expected) for result in results)
 
 
 def test_an_error_in_a_call_leaves_the_threads_usable(work):

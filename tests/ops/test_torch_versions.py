@@ -1,4 +1,4 @@
-"""One binary serves every torch from 2.11 on: built once, it loads under the oldest and newest."""
+"""One binary works with every torch from 2.11 on: it loads under the oldest and the newest."""
 
 import subprocess
 import venv

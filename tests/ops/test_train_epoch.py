@@ -1,4 +1,4 @@
-"""Laws of the epoch engine. That its steps are torch's is tests/training/test_native_engine.py."""
+"""Laws of the epoch engine; tests/training/test_native_engine.py compares it with torch."""
 
 import math
 from itertools import pairwise
@@ -19,7 +19,7 @@ from sensorseq.ops.train_epoch import (
     HYPER_COLUMNS,
     STATISTIC_COLUMNS,
     EpochTrainer,
-    Network,
+    NetworkLayout,
     dropout_mask,
     make_hyper,
     n_lanes,
@@ -27,7 +27,9 @@ from sensorseq.ops.train_epoch import (
 )
 
 N, T, C, K, M = 31, 8, 2, 3, 3
-NETWORK = Network(C, 9, K, num_layers=2, bidirectional=True, pooling="meanmax", head_norm="batch")
+NETWORK = NetworkLayout(
+    C, 9, K, num_layers=2, bidirectional=True, pooling="meanmax", head_norm="batch"
+)
 HYPER = {
     "max_grad_norm": [0.3, 1.0, math.inf],
     "weight_decay": [0.0, 0.01, 0.1],
@@ -57,7 +59,7 @@ def make_data(dtype=torch.float32):
 
 
 def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **changes):
-    """Some of three models that differ in everything they may differ in."""
+    """Some of three models that differ in every property that may differ."""
     models = list(models)
     data = make_data(dtype)
     options = {
@@ -73,7 +75,7 @@ def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **change
 
 
 def make_batches(n_steps=7, seed=0):
-    """An order of its own for each model, and unequal batches."""
+    """Another order for each model, and unequal batches."""
     rng = np.random.default_rng(seed)
     return [[rng.integers(0, N, rng.integers(2, 14)) for _ in range(n_steps)] for _ in range(M)]
 
@@ -103,16 +105,19 @@ def test_a_model_has_the_same_bits_alone_and_beside_others(isa, n_threads, dtype
         statistics = run(together, batches, margins=True)
     for model in range(M):
         alone = make_trainer([model], dtype=dtype)
-        own = run(alone, batches[model : model + 1], margins=True)
+        of_model = run(alone, batches[model : model + 1], margins=True)
         assert_same_bits(alone, together, slice(model, model + 1))
-        beside = [statistics.values[[model]], statistics.margins[[model], : own.margins.shape[1]]]
-        found = [own.values, own.margins]
-        torch.testing.assert_close(found, beside, rtol=0, atol=0, equal_nan=True)
+        beside = [
+            statistics.values[[model]],
+            statistics.margins[[model], : of_model.margins.shape[1]],
+        ]
+        results = [of_model.values, of_model.margins]
+        torch.testing.assert_close(results, beside, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_thread_count_changes_no_bit():
     batches = [[np.arange(N), np.arange(5, N), np.arange(20)]]
-    trainers = [make_trainer([1], Network(C, 40, K)) for _ in range(2)]
+    trainers = [make_trainer([1], NetworkLayout(C, 40, K)) for _ in range(2)]
     for n_threads, trainer in zip((1, 3), trainers, strict=True):
         with torch_threads(n_threads):
             run(trainer, batches)
@@ -174,7 +179,7 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
         trainer.run(torch.arange(400) % N, torch.arange(0, 401, 2), 0.1)
     assert sum(sizes) == 400
     assert all(size == 1 or size * step_s <= 0.5 for size in sizes)
-    # nor are there more calls than that needs, after the first that find out
+    # nor are there more calls than needed, after the first ones, which measure the speed
     assert step_s > 1 or len(sizes) <= 6 + 400 * step_s / 0.2
 
 
@@ -215,13 +220,13 @@ def test_each_model_may_have_data_and_rates_of_its_own():
 def test_one_order_and_one_weighting_serve_every_model():
     batches = make_batches()[:1]
     weight = torch.rand(N)
-    shared, own = make_trainer(weight=weight), make_trainer(weight=weight.repeat(M, 1))
+    shared, repeated = make_trainer(weight=weight), make_trainer(weight=weight.repeat(M, 1))
     run(shared, batches)
-    run(own, batches * M)
-    assert_same_bits(shared, own)
+    run(repeated, batches * M)
+    assert_same_bits(shared, repeated)
 
 
-# What is recorded
+# Recorded statistics
 
 
 def module_of(network, parameters):
@@ -233,7 +238,7 @@ def module_of(network, parameters):
 
 
 def test_the_statistics_are_those_of_the_step():
-    network = Network(C, 9, K, bidirectional=True, pooling="mean")
+    network = NetworkLayout(C, 9, K, bidirectional=True, pooling="mean")
     hyper = make_hyper(1, max_grad_norm=0.1)
     trainer = make_trainer([0], network, torch.float64, hyper=hyper, seeds=None)
     before = trainer.parameters[0].clone()
@@ -248,10 +253,10 @@ def test_the_statistics_are_those_of_the_step():
     logits = module(x, lengths)
     losses = torch.nn.functional.cross_entropy(logits, class_index, reduction="none") * weight
     losses.mean().backward()
-    others = logits.detach().clone()
+    of_others = logits.detach().clone()
     each = torch.arange(len(rows))
-    others[each, class_index] = -math.inf
-    margins = logits.detach()[each, class_index] - others.amax(1)
+    of_others[each, class_index] = -math.inf
+    margins = logits.detach()[each, class_index] - of_others.amax(1)
     torch.testing.assert_close(statistics.margins[0], margins)
     expected = {
         "loss": losses.mean(),
@@ -274,9 +279,9 @@ def test_an_unknown_column_names_the_nearest():
 
 def test_masks_come_from_splitmix64():
     # outputs of the authors' reference implementation from the state 1234567
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
     state = 1234567
-    for wanted in known:
+    for wanted in published:
         state = (state + 0x9E3779B97F4A7C15) % 2**64
         assert train_epoch.mix(np.array([state], dtype=np.uint64)) == wanted
 
@@ -417,7 +422,7 @@ def test_the_op_passes_torchs_own_check():
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Let the CPU's engine stand for the GPU's: its calls, and how often they were waited for."""
+    """Replace the GPU's engine by the CPU's; record its calls, and how often they were awaited."""
     calls, waits = [], []
     op = torch.ops.sensorseq.train_epoch
 
@@ -473,7 +478,7 @@ def test_a_gpu_draws_masks_only_with_dropout_and_asks_for_seeds_then(as_gpu):
 
 @pytest.fixture
 def choose(monkeypatch):
-    """Decide who serves a call."""
+    """Set the choice of the code for a call."""
 
     def decide(**choice):
         monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: SimpleNamespace(**choice))

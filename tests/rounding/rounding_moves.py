@@ -156,7 +156,7 @@ class Nudge:
             "sensorseq.nn.lstm_linear": lambda m: after(
                 m.LSTMLinear, "reset_parameters", lambda module: self.weights(module, "lstm.")
             ),
-            "sensorseq.training.network": lambda m: after(
+            "sensorseq.training.torch_network": lambda m: after(
                 m, "initialize_weights", lambda module, *_, **__: self.weights(module, _PARTS)
             ),
             "sensorseq.training.engine": lambda m: after(m.TrainingRun, "__init__", trained),

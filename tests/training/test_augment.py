@@ -6,12 +6,12 @@ from fits import small_classifier as small
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing import Augmentation
-from sensorseq.training.augment import check_augment
+from sensorseq.training.window_format import check_augment
 from sensorseq.windows import WindowSet
 
 
 def make_windows(n, seed, *, confounded=False):
-    """Two surfaces that differ in ripple; `confounded`: each recorded with a sensor of its own."""
+    """Two surfaces that differ in ripple; `confounded`: each was recorded with its own sensor."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
@@ -88,12 +88,12 @@ def test_every_epoch_draws_anew_and_equal_seeds_draw_alike():
 
 
 def test_validation_and_the_callers_windows_stay_as_they_are():
-    given = X.astype(np.float32)
-    before = given.copy()
+    original = X.astype(np.float32)
+    before = original.copy()
     X_val, y_val = make_windows(20, 9)
     clf = small(augment={"jitter": 3.0}, scale=None, restore_best=False)
-    clf.fit(given, Y, X_val=X_val, y_val=y_val)
-    np.testing.assert_array_equal(given, before)
+    clf.fit(original, Y, X_val=X_val, y_val=y_val)
+    np.testing.assert_array_equal(original, before)
     assert clf.history_["val_accuracy"][-1] == clf.score(X_val, y_val)
 
 

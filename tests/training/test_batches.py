@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sensorseq.prediction.windows import Windows, crop_starts
 from sensorseq.training.batches import BatchSampler
-from sensorseq.training.inputs import crop_tensor
+from sensorseq.training.window_format import crop_tensor
 
 
 def draw(class_index, batch_size, sampler="shuffle", seed=0, **arguments):
@@ -39,8 +39,8 @@ def test_balanced_drawing_gives_equal_shares_and_repeats_no_window_more_than_nee
     assert shares.max() - shares.min() <= 1
     times = np.bincount(order, minlength=len(class_index))
     for k in range(len(counts)):
-        own = times[class_index == k]
-        assert own.max() - own.min() <= 1
+        times_of_class = times[class_index == k]
+        assert times_of_class.max() - times_of_class.min() <= 1
 
 
 @given(
@@ -56,8 +56,8 @@ def test_sqrt_drawing_gives_shares_by_the_root_of_the_counts(counts, seed):
     assert (np.abs(np.bincount(class_index[order], minlength=len(counts)) - exact) < 1).all()
     times = np.bincount(order, minlength=len(class_index))
     for k in range(len(counts)):
-        own = times[class_index == k]
-        assert own.max() - own.min() <= 1
+        times_of_class = times[class_index == k]
+        assert times_of_class.max() - times_of_class.min() <= 1
 
 
 def test_the_mean_shares_of_sqrt_drawing_are_exact():

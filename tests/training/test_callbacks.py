@@ -31,14 +31,14 @@ def train(callbacks=(), *, module=None, validation=VALIDATION, engine="autograd"
 
 
 def run_job(callbacks, *, module, engine="autograd", **arguments):
-    """What `train` does, with an error of a callback in the result."""
+    """Run a job like `train`, with the error of a callback in the result."""
     seed, config = np.random.SeedSequence(0), make_config(**arguments)
     job = TrainingJob(module, TRAIN, VALIDATION, config, seed, callbacks=callbacks, engine=engine)
     return job.run()
 
 
 class Recorder:
-    """Writes down every hook, and raises or ends training where it is told."""
+    """Records every hook, and raises or ends training where requested."""
 
     def __init__(self, raises=None, at=1, error=RuntimeError):
         self.seen = []

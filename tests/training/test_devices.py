@@ -31,5 +31,5 @@ def test_auto_is_a_gpu_only_where_a_kernel_serves_it(
 
     monkeypatch.setattr(parameters, "choose_here", choose_here)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    found = parameters.resolve_device("auto", hidden_size=hidden_size, dtype=dtype)
-    assert found.type == chosen
+    resolved = parameters.resolve_device("auto", hidden_size=hidden_size, dtype=dtype)
+    assert resolved.type == chosen

@@ -10,8 +10,7 @@ from training_jobs import few_windows
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, engine, train_network
-from sensorseq.training.engine import evaluate
-from sensorseq.training.losses import make_loss
+from sensorseq.training.evaluation import evaluate, make_loss
 
 TRAIN, VALIDATION = few_windows()
 CROSS_ENTROPY = make_loss("cross_entropy")
@@ -140,7 +139,7 @@ def test_without_restoring_the_weights_are_the_last_epochs():
 def test_training_stops_when_patience_has_passed_without_a_gain_beyond_tol():
     result = train(make_module(), max_epochs=50, patience=4, tol=10.0)
     assert result.ended_by == "early_stopping"
-    assert len(result.history) == 5  # the first epoch always is a gain
+    assert len(result.history) == 5  # the first epoch always counts as an improvement
 
 
 def test_without_early_stopping_every_epoch_runs():
@@ -324,7 +323,7 @@ def test_a_loss_of_the_whole_batch_trains_as_one_of_each_window_but_cannot_be_we
 
 
 def test_batch_normalization_never_sees_a_batch_of_one():
-    result = train(make_module(head_norm="batch"), batch_size=17)  # 18 windows: a rest of one
+    result = train(make_module(head_norm="batch"), batch_size=17)  # the last batch has one window
     assert len(result.history) == 5
     with pytest.raises(ArgumentError, match="head_norm='batch' needs two windows"):
         train(make_module(head_norm="batch"), batch_size=1)

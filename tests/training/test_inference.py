@@ -5,7 +5,7 @@ import torch
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.batches import EVALUATION_BATCH
-from sensorseq.training.inference import network_outputs
+from sensorseq.training.evaluation import network_outputs
 
 
 def make_module(**arguments):
@@ -45,7 +45,7 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
             : 1 + (n > EVALUATION_BATCH)
         ]
         wanted = torch.cat([module(X[b], None if lengths is None else lengths[b]) for b in blocks])
-    # to the bit, but behind a norm, where torch's linear has an order of its own
+    # equal bits, except behind a norm, where torch's linear layer sums in another order
     atol = 1e-6 if "head_norm" in arguments else 0
     torch.testing.assert_close(predict_outputs(module, X, lengths), wanted, rtol=0, atol=atol)
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import InputError
 from sensorseq.prediction.windows import is_table, windows_of
-from sensorseq.training.inputs import check_axis_order, from_one_hot
+from sensorseq.training.inputs import check_axis_order
+from sensorseq.training.labels import from_one_hot
 from sensorseq.windows import WindowSet
 
 
@@ -34,14 +35,14 @@ def test_what_lies_beyond_the_lengths_is_not_looked_at():
 @pytest.mark.parametrize("kind", ["list of lists", "torch", "float16", "int", "read-only"])
 def test_windows_of_any_number_type_read_alike(kind):
     X = np.arange(24.0).reshape(2, 4, 3)
-    given = {
+    weights = {
         "list of lists": X.tolist(),
         "torch": torch.tensor(X),
         "float16": X.astype(np.float16),
         "int": X.astype(int),
         "read-only": np.frombuffer(X.tobytes()).reshape(2, 4, 3),
     }[kind]
-    np.testing.assert_array_equal(windows_of(given).X, X)
+    np.testing.assert_array_equal(windows_of(weights).X, X)
 
 
 def test_a_ragged_nested_list_is_a_list_of_sequences():
@@ -98,7 +99,7 @@ def test_the_first_value_that_is_not_finite_is_named():
 
 
 def smooth(shape, axis):
-    """Return noise that is summed up along an axis."""
+    """Return the cumulative sum of noise along an axis."""
     return np.random.default_rng(0).normal(size=shape).cumsum(axis=axis)
 
 
@@ -121,8 +122,8 @@ def test_few_steps_of_many_channels_are_accepted(shape):
     check_axis_order(smooth(shape, 1) + 50 * level, None)
     check_axis_order(smooth((98, 6, 100), 1).cumsum(axis=1), None)
     for X in (noise, np.zeros(shape)):
-        said = rf"read as {n} windows of {t} steps and {c} channels\. .* X.transpose\(0, 2, 1\)"
-        with pytest.warns(UserWarning, match=said):
+        reading = rf"read as {n} windows of {t} steps and {c} channels\. .* X.transpose\(0, 2, 1\)"
+        with pytest.warns(UserWarning, match=reading):
             check_axis_order(X, None)
         check_axis_order(X, np.full(n, t))
 

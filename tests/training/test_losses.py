@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError
-from sensorseq.training.losses import make_loss
+from sensorseq.training.evaluation import make_loss
 
 LOGITS = torch.randn(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 TARGET = torch.arange(20) % 4

@@ -1,4 +1,4 @@
-"""The native engine takes the autograd engine's trajectory, option by option, over 18 steps."""
+"""Both engines take the same trajectory over 18 steps, option by option."""
 
 from dataclasses import replace
 
@@ -133,7 +133,7 @@ def assert_same_trajectory(network, data, **options):
             values, wanted[name], rtol=1e-9, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
         )
     moved = [(a - b).abs().max() for a, b in zip(first, ours.parameters(), strict=True)]
-    assert min(moved) > 1e-4  # a trajectory that stands still would agree with anything
+    assert min(moved) > 1e-4  # a trajectory that does not move would agree with any other
 
 
 @pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -183,7 +183,7 @@ def share_of_torchs_error(options, seed):
 @pytest.mark.parametrize("name", ["sgd with nesterov", "adamw", "rmsprop centered with momentum"])
 def test_in_single_precision_the_error_is_within_the_budget(name):
     # A rounding error in a gradient near zero may change the sign of a step: of one network our
-    # error is up to three times torch's, or a third. Of 64 networks the logarithm of that share
+    # error is up to three times torch's, or a third. Over 64 networks the logarithm of that ratio
     # has a mean within 0.01 of 0 and a standard deviation of at most 0.31: log 2 is six standard
     # errors of the mean of eight away.
     shares = [share_of_torchs_error(OPTIMIZERS[name], seed) for seed in range(8)]
@@ -192,7 +192,7 @@ def test_in_single_precision_the_error_is_within_the_budget(name):
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # not with an average: the module then holds the average, which is no starting point
+    # not with an average: the module then has the averaged weights, which are no starting point
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 

@@ -147,7 +147,7 @@ def test_optimizers_are_torchs(optimizer, params, theirs):
 
 
 def steps_of(gradients, start=0.0, **arguments):
-    """Return by how much each of the gradients moves a weight of float64."""
+    """Return the step of a float64 weight for each of the gradients."""
     weight = nn.Parameter(torch.full(gradients.shape[1:], start, dtype=torch.float64))
     optimizer = make_optimizer([weight], TrainingConfig(n_outputs=2, **arguments))
     steps = []
@@ -296,9 +296,9 @@ def test_lion_is_the_published_rule():
         optimizer_params={"betas": (beta1, beta2)},
     )
     parameter = nn.Parameter(torch.tensor([0.7], dtype=torch.float64))
-    optimizer, found = make_optimizer([parameter], config), []
+    optimizer, moves = make_optimizer([parameter], config), []
     for grad in grads:
         parameter.grad = torch.tensor([grad], dtype=torch.float64)
         optimizer.step()
-        found.append(parameter.item())
-    assert found == pytest.approx(expected, rel=1e-13)
+        moves.append(parameter.item())
+    assert moves == pytest.approx(expected, rel=1e-13)

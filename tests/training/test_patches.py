@@ -15,7 +15,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.prediction.patches import Patch, count_steps
-from sensorseq.training.patches import apply_patch, fit_patch, make_patch
+from sensorseq.training.window_format import apply_patch, fit_patch, make_patch
 
 N_TIMESTEPS, N_CHANNELS = 67, 2
 
@@ -33,11 +33,11 @@ LENGTHS = np.array([N_TIMESTEPS - 11, N_TIMESTEPS])[np.arange(len(X)) % 2]
 
 
 def fitted(patch=9, **arguments):
-    own = {"max_epochs": 2, "hidden_size": 4, "random_state": 0, "early_stopping": False}
+    defaults = {"max_epochs": 2, "hidden_size": 4, "random_state": 0, "early_stopping": False}
     given_lengths = arguments.pop("lengths", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = plain_classifier(**{**own, "patch": patch, **arguments})
+        made = plain_classifier(**{**defaults, "patch": patch, **arguments})
         return made.fit(X, Y, lengths=given_lengths)
 
 
@@ -49,30 +49,30 @@ def test_steps_are_their_definition(n, t, c, size, seed):
     rng = np.random.default_rng(seed)
     windows = rng.normal(size=(n, t, c)) * 10.0 ** rng.integers(-3, 3, c)
     lengths = rng.integers(1, t + 1, n)
-    own = torch.from_numpy(windows)
-    patch = fit_patch(Patch(size), [(own, torch.from_numpy(lengths))])
-    found, of_steps = patch.apply(windows, lengths)
-    tensors = apply_patch(patch, own, torch.from_numpy(lengths))
-    np.testing.assert_array_equal(tensors[0], found)
+    tensor = torch.from_numpy(windows)
+    patch = fit_patch(Patch(size), [(tensor, torch.from_numpy(lengths))])
+    patched, of_steps = patch.apply(windows, lengths)
+    tensors = apply_patch(patch, tensor, torch.from_numpy(lengths))
+    np.testing.assert_array_equal(tensors[0], patched)
     np.testing.assert_array_equal(tensors[1], of_steps)
     alone, _ = patch.apply(windows[:1, : lengths[0]], None)
-    np.testing.assert_array_equal(alone[0], found[0, : of_steps[0]])  # in any batch
+    np.testing.assert_array_equal(alone[0], patched[0, : of_steps[0]])  # in any batch
     hop = size // 2
     center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
-    assert found.shape == (n, count_steps(t, patch), patch.n_inputs(c))
+    assert patched.shape == (n, count_steps(t, patch), patch.n_inputs(c))
     for row in range(n):
         starts = [0, *range(hop, lengths[row] - size + hop, hop)]
         assert of_steps[row] == len(starts)
         assert starts[-1] + size >= lengths[row]  # every sample is in a frame
         assert starts[-1] < lengths[row]
-        assert (found[row, len(starts) :] == 0).all()
+        assert (patched[row, len(starts) :] == 0).all()
         for step, start in enumerate(starts):
             held = np.minimum(np.arange(start, start + size), lengths[row] - 1)
             part = windows[row, held]
             expected = [*part.mean(0), *logs(part.var(0)), *part.min(0), *part.max(0)]
             expected += list(logs(welch(part, patch.bands)).ravel())
             np.testing.assert_allclose(
-                found[row, step] * scale + center, expected, rtol=1e-9, atol=1e-9
+                patched[row, step] * scale + center, expected, rtol=1e-9, atol=1e-9
             )
 
 
@@ -88,7 +88,7 @@ def test_inputs_have_mean_0_and_deviation_1_over_valid_steps(n, t, size, cut):
     steps, n_steps = patch.apply(windows.numpy(), lengths.numpy() if cut else None)
     if n_steps is None:
         n_steps = np.full(n, steps.shape[1])
-    valid = np.concatenate([own[:k] for own, k in zip(steps, n_steps, strict=True)])
+    valid = np.concatenate([of_window[:k] for of_window, k in zip(steps, n_steps, strict=True)])
     np.testing.assert_allclose(valid.mean(0), 0, atol=1e-9)
     plain = valid * patch.scaler.channel_scale + patch.scaler.channel_center
     scale = np.maximum(plain.std(0), 1e-4 * np.abs(plain).max(0))
@@ -130,8 +130,8 @@ def test_bands_hold_every_frequency_once(size):
 
 def test_the_power_of_white_noise_is_its_variance():
     noise = np.random.default_rng(0).normal(size=(400, 250, 1)) * 3
-    found, _ = Patch(50).apply(noise, None)
-    power = np.exp(found[:, :, 5:]).mean((0, 1))  # the mean takes from the lowest band
+    patched, _ = Patch(50).apply(noise, None)
+    power = np.exp(patched[:, :, 5:]).mean((0, 1))  # the mean takes from the lowest band
     np.testing.assert_allclose(power, 9, rtol=0.03)
 
 
@@ -200,7 +200,7 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
     assert np.isfinite(explained.contributions).all()
     steps, _ = clf.model_.steps(clf.scaler_.transform(still).astype(np.float32), None)
     (network,) = clf.model_.networks
-    logs = [log_softmax(network.outputs(one, None), 1) for one in (steps, 0 * steps)]
+    logs = [log_softmax(network.outputs(inputs, None), 1) for inputs in (steps, 0 * steps)]
     rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
     expected = logs[0][rows, target] - logs[1][rows, target]
     np.testing.assert_allclose(explained.contributions.sum((1, 2)), expected, rtol=0, atol=1e-3)
@@ -210,13 +210,13 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
 def test_no_windows_have_no_steps(lengths):
     patch, nothing = fitted().patch_, X[:0]
     expected, _ = patch.apply(nothing, lengths)
-    own = None if lengths is None else torch.from_numpy(lengths)
-    found, _ = apply_patch(patch, torch.from_numpy(nothing), own)
-    assert found.shape == expected.shape == (0, 16, patch.n_inputs(N_CHANNELS))
+    tensor_lengths = None if lengths is None else torch.from_numpy(lengths)
+    patched, _ = apply_patch(patch, torch.from_numpy(nothing), tensor_lengths)
+    assert patched.shape == expected.shape == (0, 16, patch.n_inputs(N_CHANNELS))
 
 
 def test_windows_that_change_in_each_epoch_become_patches_too():
-    # with nothing to change them, as if they did not
+    # without augmentation, as if windows did not change
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
@@ -247,14 +247,14 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # with the scale that its weights were learned for
+    assert clf.fit(2 * X, Y).patch_ is first  # with the scaling that its weights were learned for
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
     clf = plain_classifier(
         patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
     ).fit(X, Y)
-    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses other data than those of the fit
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # rejects data other than those of the fit
     assert report.probes is not None
 
 
@@ -265,6 +265,6 @@ def test_samples_of_any_size_have_a_probability(tmp_path):
     for size in (1e10, 1e25, 1e37):
         large = X.copy()
         large[:, 20:24, 1] = size
-        found = clf.predict_proba(large)
-        assert np.isfinite(found).all()
-        np.testing.assert_allclose(session.run(None, {"X": large})[0], found, atol=1e-5)
+        predicted = clf.predict_proba(large)
+        assert np.isfinite(predicted).all()
+        np.testing.assert_allclose(session.run(None, {"X": large})[0], predicted, atol=1e-5)

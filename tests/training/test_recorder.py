@@ -1,4 +1,4 @@
-"""What a recorder notes is what happened, by both engines alike, and it changes nothing."""
+"""A recorder records the run correctly with both engines, and does not change it."""
 
 import copy
 import math
@@ -50,12 +50,12 @@ def train(
     chosen = {"batch_size": 8, "max_epochs": 4, "learning_rate": 0.02, **options}
     if not validation:
         chosen |= {"monitor": "loss"}
-    given = make_data(N_TRAIN, 1, dtype, lengths=lengths, weight=weight)
+    train = make_data(N_TRAIN, 1, dtype, lengths=lengths, weight=weight)
     n_val_timesteps = chosen.get("max_timesteps", N_TIMESTEPS)
     shown = make_data(N_VAL, 2, dtype, lengths=lengths, n_timesteps=n_val_timesteps)
     result = train_network(
         module,
-        given,
+        train,
         shown if validation else None,
         TrainingConfig(N_CLASSES, **chosen),
         seed=np.random.SeedSequence(7),
@@ -105,7 +105,7 @@ COMPARED = (
 def assert_close(ours, theirs, name):
     dtype = np.asarray(ours).dtype
     assert dtype == np.asarray(theirs).dtype
-    # in half precision a rounding may fall on either side
+    # in half precision a value may be rounded up or down
     rtol, atol = (1e-3, 1e-6) if dtype == np.float16 else (1e-9, 1e-12)
     np.testing.assert_allclose(theirs, ours, rtol=rtol, atol=atol, err_msg=name)
 
@@ -153,7 +153,7 @@ def reference_outputs(module, data):
 
 
 class KeepOutputs:
-    """Note by other means what a record should hold after each epoch."""
+    """Compute the expected contents of a record after each epoch by other means."""
 
     def __init__(self, data):
         self.data, self.outputs, self.weights = data, [], []
@@ -165,25 +165,25 @@ class KeepOutputs:
 
 @pytest.mark.parametrize("network", [{}, {"head_norm": "batch", "dropout": 0.4}])
 def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
-    validation, given = (make_data(n, s, torch.float64) for n, s in ((N_VAL, 2), (N_TRAIN, 1)))
-    seen, of_training = KeepOutputs(validation), KeepOutputs(given)
+    validation, training = (make_data(n, s, torch.float64) for n, s in ((N_VAL, 2), (N_TRAIN, 1)))
+    seen, of_training = KeepOutputs(validation), KeepOutputs(training)
     options = {"network": network, "callbacks": (seen, of_training), "restore_best": False}
     module, result = train(recorder=Recorder(), **options)
     record = result.record
     for epoch, logits in enumerate(seen.outputs):
         np.testing.assert_array_equal(record.val_predicted[epoch], logits.argmax(1))
-        own = logits[torch.arange(N_VAL), validation.target]
-        others = [[v for k, v in enumerate(row) if k != t] for row, t in
+        of_class = logits[torch.arange(N_VAL), validation.target]
+        of_others = [[v for k, v in enumerate(row) if k != t] for row, t in
                   zip(logits.tolist(), validation.target.tolist(), strict=True)]  # fmt: skip
-        wanted = own.numpy() - np.max(others, axis=1)
+        wanted = of_class.numpy() - np.max(of_others, axis=1)
         np.testing.assert_allclose(record.val_margin[epoch], wanted, rtol=1e-3, atol=1e-6)
     rows = torch.tensor(record.fixed_rows)
     assert len(rows) == 32
     assert len(set(rows.tolist())) == 32
     for epoch, logits in enumerate(of_training.outputs):
-        loss = functional.cross_entropy(logits[rows], given.target[rows]).item()
+        loss = functional.cross_entropy(logits[rows], training.target[rows]).item()
         assert math.isclose(record.fixed_loss[epoch], loss, rel_tol=1e-9)
-        hits = (logits[rows].argmax(1) == given.target[rows]).double().mean().item()
+        hits = (logits[rows].argmax(1) == training.target[rows]).double().mean().item()
         assert math.isclose(record.fixed_accuracy[epoch], hits)
     powers = [0.9 ** (len(seen.weights) - 1 - i) for i in range(len(seen.weights))]
     mean = {
@@ -191,33 +191,33 @@ def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
         for name in seen.weights[0]
     }
     module.load_state_dict(mean)
-    logits = reference_outputs(module, given)[rows]
-    wanted = functional.cross_entropy(logits, given.target[rows]).item()
+    logits = reference_outputs(module, training)[rows]
+    wanted = functional.cross_entropy(logits, training.target[rows]).item()
     assert math.isclose(record.averaged_loss, wanted, rel_tol=1e-9)
 
 
 def test_the_statistics_of_a_step_are_those_of_its_windows():
-    """A full batch without dropout: the first step is that of the first weights."""
+    """A full batch without dropout: the first step evaluates the initial weights."""
     record = record_of(batch_size=None, weight=True, label_smoothing=0.1)
-    given = make_data(N_TRAIN, 1, torch.float64, weight=True)
+    train = make_data(N_TRAIN, 1, torch.float64, weight=True)
     torch.manual_seed(0)
     module = LSTMLinear(2, 5, N_CLASSES, pooling="meanmax").double()
-    logits = module(given.X, given.lengths)
-    losses = functional.cross_entropy(logits, given.target, reduction="none", label_smoothing=0.1)
-    losses = losses * given.weight
+    logits = module(train.X, train.lengths)
+    losses = functional.cross_entropy(logits, train.target, reduction="none", label_smoothing=0.1)
+    losses = losses * train.weight
     losses.mean().backward()
     norm = torch.cat([p.grad.reshape(-1) for p in module.parameters()]).norm().item()
     wanted = {
         "n_windows": N_TRAIN,
         "loss": losses.mean().item(),
         "loss_variance": losses.var(unbiased=False).item(),
-        "accuracy": (logits.argmax(1) == given.target).double().mean().item(),
+        "accuracy": (logits.argmax(1) == train.target).double().mean().item(),
         "grad_norm": norm,
     }
     for name, value in wanted.items():
         assert math.isclose(record.steps[name][0], value, rel_tol=1e-9), name
-    np.testing.assert_array_equal(record.class_counts[0], np.bincount(given.target))
-    margins = margins_of(logits.detach().numpy(), given.target.numpy())
+    np.testing.assert_array_equal(record.class_counts[0], np.bincount(train.target))
+    margins = margins_of(logits.detach().numpy(), train.target.numpy())
     np.testing.assert_allclose(record.train_margin[0], margins, rtol=1e-3)
 
 
@@ -288,7 +288,7 @@ def same(one, other):
 
 
 class OfTorch(torch.nn.Module):
-    """A network of torch's own parts, whose masks come from torch's generator."""
+    """A network of torch's own layers, whose masks come from torch's generator."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Runs side by side have the records that each has alone, and the report of a fit has its own."""
+"""Runs side by side have the same records as alone, and the report of a fit has its own record."""
 
 import numpy as np
 import pytest

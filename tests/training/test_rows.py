@@ -1,4 +1,4 @@
-"""A table of samples given as windows is refused; windows and scikit-learn's tables never are."""
+"""A table of samples given as windows is rejected; windows and scikit-learn's tables never are."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from sklearn import datasets
 
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
-from sensorseq.training.rows import LEAST_ROWS, refuse_rows
+from sensorseq.training.inputs import LEAST_ROWS, refuse_rows
 
 
 def is_refused(X, y):
@@ -26,7 +26,7 @@ def is_refused(X, y):
 
 
 def table(signals):
-    """Rows and the label of each, of (values, label)."""
+    """Rows, and the label of each, from pairs of values and label."""
     return np.concatenate([x for x, _ in signals]), np.repeat(
         [label for _, label in signals], [len(x) for x, _ in signals]
     )
@@ -49,7 +49,10 @@ def drives():
         recording_ids=surfaces,
         channels=tuple(TRACE_UNITS),
     )
-    return [(one.values[np.isfinite(one.values).all(axis=1)], one.label) for one in made]
+    return [
+        (recording.values[np.isfinite(recording.values).all(axis=1)], recording.label)
+        for recording in made
+    ]
 
 
 @pytest.fixture(scope="module")

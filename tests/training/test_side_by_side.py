@@ -123,10 +123,10 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
         torch.set_num_threads(n_threads)
         try:
             jobs = [make_job(i, DATA, VALIDATION, batch_size=2 + 9 * i) for i in range(3)]
-            found = train_side_by_side(jobs)
+            trained = train_side_by_side(jobs)
         finally:
             torch.set_num_threads(before)
-        results.append(([without_time(r.history) for r in found], weights_of(jobs)))
+        results.append(([without_time(r.history) for r in trained], weights_of(jobs)))
     assert results[0] == results[1]
 
 
@@ -229,7 +229,7 @@ def test_windows_that_are_new_in_each_epoch_are_every_runs_own(n_jobs):
 
 
 def test_runs_in_portions_get_the_same_bits(monkeypatch):
-    others = make_data(3)
+    other_data = make_data(3)
     monkeypatch.setattr(side_by_side, "SHARED_BYTES", DATA.X.nbytes)
     monkeypatch.setattr(side_by_side, "STEP_PRODUCTS", 1.0)
     groups = []
@@ -240,7 +240,7 @@ def test_runs_in_portions_get_the_same_bits(monkeypatch):
         original(self, runs, **options)
 
     monkeypatch.setattr(side_by_side.SideBySide, "__init__", note)
-    jobs = [make_job(i, [DATA, others][i % 2], VALIDATION) for i in range(4)]
+    jobs = [make_job(i, [DATA, other_data][i % 2], VALIDATION) for i in range(4)]
     assert_same_as_alone(jobs)
     assert len(groups) >= 2
     together = [module for group in groups for module in group]
@@ -335,7 +335,7 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
     class Failing:
-        """Raise in one hook, from the third call on; count the ends."""
+        """Raises in one hook, from the third call on; counts the calls of `on_fit_end`."""
 
         n_calls = n_ended = 0
 

@@ -1,4 +1,4 @@
-"""Probabilities that mean something: calibrated, abstaining where unsure, one per recording."""
+"""Meaningful probabilities: calibrated, with abstention if uncertain, one per recording."""
 
 import pickle
 
@@ -9,10 +9,10 @@ from scipy.special import expit
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.estimator.uncertainty import fit_temperature
 from sensorseq.evaluation import calibration_error
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.prediction.decisions import softmax
-from sensorseq.training.probabilities import fit_temperature
 
 
 def small(**arguments):
@@ -37,13 +37,15 @@ X_VAL, Y_VAL = make_windows(200, seed=2, mislabeled=0.3)
 
 @pytest.fixture(scope="module")
 def overfitted():
-    """Fits that learned wrong labels by heart: without and with calibration, of several seeds."""
+    """Fits that memorized wrong labels, without and with calibration, with several seeds."""
     settings = {"hidden_size": 16, "max_epochs": 80, "early_stopping": False, "restore_best": False}
     pairs = []
     for seed in range(5):
         train = make_windows(100, seed=10 + seed, mislabeled=0.4)
         X_val, y_val = make_windows(150, seed=20 + seed, mislabeled=0.4)
-        pair = [small(**settings, calibrate=one, random_state=seed) for one in (False, True)]
+        pair = [
+            small(**settings, calibrate=calibrate, random_state=seed) for calibrate in (False, True)
+        ]
         pairs.append([clf.fit(*train, X_val=X_val, y_val=y_val) for clf in pair])
     return pairs
 
@@ -82,7 +84,10 @@ def test_calibration_does_not_spoil_probabilities_that_early_stopping_kept_hones
 @pytest.fixture(scope="module")
 def twins():
     """The same fit without and with calibration."""
-    return [small(calibrate=one).fit(X, Y, X_val=X_VAL, y_val=Y_VAL) for one in (False, True)]
+    return [
+        small(calibrate=calibrate).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+        for calibrate in (False, True)
+    ]
 
 
 def test_the_temperature_is_that_of_the_validation_windows_under_the_kept_weights(twins):
@@ -163,13 +168,13 @@ def test_a_file_with_an_impossible_temperature_or_threshold_is_refused(change, t
 
 def test_a_classifier_answers_exactly_where_it_is_sure_enough(abstaining):
     windows, _ = make_windows(300, seed=5)
-    found = abstaining.predict_or_abstain(windows)
+    decisions = abstaining.predict_or_abstain(windows)
     probability = abstaining.predict_proba(windows).max(axis=1)
-    np.testing.assert_array_equal(found.probability, probability)
-    np.testing.assert_array_equal(found.answered, probability >= abstaining.abstain_threshold_)
-    np.testing.assert_array_equal(found.label.mask, ~found.answered)
-    np.testing.assert_array_equal(found.label.data, abstaining.predict(windows))
-    assert found.answered.any()
+    np.testing.assert_array_equal(decisions.probability, probability)
+    np.testing.assert_array_equal(decisions.answered, probability >= abstaining.abstain_threshold_)
+    np.testing.assert_array_equal(decisions.label.mask, ~decisions.answered)
+    np.testing.assert_array_equal(decisions.label.data, abstaining.predict(windows))
+    assert decisions.answered.any()
     assert not abstaining.predict_or_abstain(windows, threshold=1.0).answered.any()
     assert abstaining.predict_or_abstain(windows, threshold=0.0).answered.all()
     no_answer = abstaining.predict_or_abstain(windows, threshold=1.0).label[0]
@@ -182,11 +187,11 @@ def test_the_chosen_threshold_keeps_its_promise_on_new_windows():
     kept = []
     for seed in range(20):
         clf.fit_abstention(*make_windows(600, seed=100 + seed, mislabeled=0.1), error_rate=0.15)
-        found = clf.predict_or_abstain(X_new)
-        kept.append((found.label.data != y_new)[found.answered].mean() <= 0.15)
+        decisions = clf.predict_or_abstain(X_new)
+        kept.append((decisions.label.data != y_new)[decisions.answered].mean() <= 0.15)
         assert clf.abstention_.error_rate == 0.15
-        assert clf.abstention_.coverage == pytest.approx(found.answered.mean(), abs=0.1)
-    assert np.mean(kept) >= 0.8  # of 20, of which 0.9 are promised: fewer by chance in 4 %
+        assert clf.abstention_.coverage == pytest.approx(decisions.answered.mean(), abs=0.1)
+    assert np.mean(kept) >= 0.8  # of 20, with 0.9 promised; fewer by chance in 4 % of cases
 
 
 def test_another_fit_forgets_the_threshold(abstaining):
@@ -203,8 +208,8 @@ def test_a_window_set_brings_labels_groups_and_recordings(twins):
     brought = WindowSet(windows, y=y, recording_id=ids)
     clf = pickle.loads(pickle.dumps(clf))
     first = clf.fit_abstention(brought, error_rate=0.2).abstention_
-    given = clf.fit_abstention(brought.X, y, groups=ids, error_rate=0.2).abstention_
-    assert first == given
+    abstention = clf.fit_abstention(brought.X, y, groups=ids, error_rate=0.2).abstention_
+    assert first == abstention
     assert first.n_groups == 60
     assert clf.predict_recordings(brought) == clf.predict_recordings(brought.X, ids)
 
@@ -229,9 +234,9 @@ def test_recordings_that_were_learned_from_choose_no_threshold():
     ],
 )
 def test_what_gives_no_threshold_is_named(arguments, message, twins):
-    given = {"y": Y, **arguments}
+    options = {"y": Y, **arguments}
     with pytest.raises(InputError, match=message):
-        twins[1].fit_abstention(X, given.pop("y"), **given)
+        twins[1].fit_abstention(X, options.pop("y"), **options)
     with pytest.raises(InputError, match=r"threshold=1\.5 must be"):
         twins[1].predict_or_abstain(X, threshold=1.5)
 
@@ -241,14 +246,14 @@ def test_a_recording_is_decided_by_mean_or_by_vote_in_order_of_appearance(twins)
     rows = clf.predict_proba(X[:60])
     ids = np.array(["b", "a", "c"])[np.arange(60) % 3]
     for how in ("mean", "vote"):
-        found = clf.predict_recordings(X[:60], ids, how=how)
-        assert [row.recording_id for row in found] == ["b", "a", "c"]
-        for row in found:
-            own = rows[ids == row.recording_id]
-            votes = np.bincount(own.argmax(axis=1), minlength=3)
+        decisions = clf.predict_recordings(X[:60], ids, how=how)
+        assert [row.recording_id for row in decisions] == ["b", "a", "c"]
+        for row in decisions:
+            own_rows = rows[ids == row.recording_id]
+            votes = np.bincount(own_rows.argmax(axis=1), minlength=3)
             index = np.flatnonzero(clf.classes_ == row.label)[0]
             assert row.n_windows == 20
-            np.testing.assert_allclose(row.probabilities, own.mean(axis=0))
+            np.testing.assert_allclose(row.probabilities, own_rows.mean(axis=0))
             assert row.probability == row.probabilities[index]
             assert row.vote_share == pytest.approx(votes[index] / 20)
             if how == "mean":

@@ -1,4 +1,4 @@
-"""The network of a fit: new, continued, or rebuilt from the arrays of a model file."""
+"""The torch module of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +163,7 @@ def read_network(
     """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
     Raises `ValueError` or `RuntimeError` if names, shapes or types of the arrays do not fit. Memory
-    is only allocated for the arrays, whatever sizes the architecture claims.
+    is only allocated for the arrays, whatever sizes the architecture states.
     """
     weights = {
         name: torch.tensor(array)

@@ -1,4 +1,4 @@
-"""A prepared file larger than the buffer is learned from as if it were in memory."""
+"""Training on a prepared file larger than the buffer is the same as in memory."""
 
 import itertools
 import os
@@ -23,7 +23,7 @@ from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.stream import StreamedData, StreamedSampler, read_ahead
+from sensorseq.training.streamed_data import StreamedData, StreamedSampler, read_ahead
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
@@ -61,7 +61,7 @@ def make(**arguments):
 
 
 def outcome(classifier):
-    """Every weight and every number of the history, to the bit."""
+    """All weights and all numbers of the history, for a bitwise comparison."""
     return weights(classifier), without_time(classifier.history_)
 
 
@@ -78,22 +78,24 @@ def path(tmp_path):
 
 @pytest.fixture
 def streamed_orders(monkeypatch):
-    """Let windows that are held be visited in the order of those that are streamed."""
-    told = []
+    """Visit windows in memory in the order of streamed ones."""
+    calls = []
     make_streamed = StreamedData.make_sampler
 
     def remember(self, *arguments, **options):
         sampler = make_streamed(self, *arguments, **options)
-        told.append(sampler)
+        calls.append(sampler)
         return sampler
 
     def in_that_order(self, *arguments, **options):
-        where = {name: getattr(told[-1], name) for name in ("places", "buffer_windows")}
-        return StreamedSampler(*arguments, **options, **where, block_windows=told[-1].block_windows)
+        where = {name: getattr(calls[-1], name) for name in ("places", "buffer_windows")}
+        return StreamedSampler(
+            *arguments, **options, **where, block_windows=calls[-1].block_windows
+        )
 
     monkeypatch.setattr(StreamedData, "make_sampler", remember)
     monkeypatch.setattr(TrainingData, "make_sampler", in_that_order)
-    return told
+    return calls
 
 
 def fit_both_ways(path, **arguments):
@@ -147,13 +149,13 @@ def test_scaling_is_the_same_stored_or_learned_from_the_stream(stored, tmp_path,
     configuration = {"scale": {"kind": "min_max"}, "split": {"by": "recording"}}
     windows = make_windows(configuration=configuration)
     scaler = fit_scaler(windows.part("train").X, None, "min_max")
-    known = {"scaler": scaler.to_dict()} if stored else {}
-    path = write(tmp_path / "windows.h5", windows, **known)
+    extra = {"scaler": scaler.to_dict()} if stored else {}
+    path = write(tmp_path / "windows.h5", windows, **extra)
     streamed, held = fit_both_ways(path, scale="min_max")
     assert outcome(streamed) == outcome(held)
     with buffer_of(SMALL):
-        found = streamed.predict_proba(path)
-    np.testing.assert_array_equal(found, held.predict_proba(path))
+        predicted = streamed.predict_proba(path)
+    np.testing.assert_array_equal(predicted, held.predict_proba(path))
 
 
 def test_copies_of_balanced_windows_are_augmented_in_the_stream(tmp_path, streamed_orders):
@@ -229,7 +231,7 @@ def test_epochs_differ_and_a_buffer_draws_from_the_whole_file():
     first, second = sampler.buffers(), sampler.buffers()
     assert not np.array_equal(first[0][0], second[0][0])
     for rows, ends in first:
-        # as from a draw without any blocks: means within four standard errors of 100 blocks
+        # as if drawn without blocks: means within four standard errors of 100 blocks
         assert abs(rows.mean() - n_windows / 2) < 4 * n_windows / np.sqrt(12 * 100)
         distinct = [len(np.unique(batch // 10)) for batch in np.split(rows, ends)]
         assert np.mean(distinct) > 17  # 20 windows of a batch come from this many blocks
@@ -240,7 +242,7 @@ def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypa
     path = write(tmp_path / "windows.h5", windows)
     classifier = make(max_timesteps=9, crop="centre").fit(windows)
     wanted = classifier.predict_proba(windows), classifier.score(windows)
-    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # all at once
+    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # all in one buffer
     with buffer_of(SMALL):
         np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
         assert classifier.score(path) == wanted[1]
@@ -256,7 +258,7 @@ def test_validation_windows_may_be_a_large_file_of_their_own(tmp_path):
     assert outcome(streamed) == outcome(held)
 
 
-# in a process of its own: what earlier tests left in the heap is in no figure
+# in another process, so that no figure includes memory of earlier tests
 PEAKS = """
 import sys
 from pathlib import Path
@@ -298,14 +300,14 @@ def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path):
     def peak(buffer):
         command = [sys.executable, "-W", "ignore", "-c", PEAKS, small, large]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **buffer}
-        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"  # what is freed is given back: mallopt(3)
+        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"  # return freed memory: mallopt(3)
         return int(subprocess.check_output(command, env=environment, text=True))
 
     small, large = path_of(1500), path_of(12000)  # 6 and 49 MB
-    # The buffer, and what else it takes. A page of a library that the system took back in between
-    # and that is read again counts, too: so the best of three.
+    # The buffer and other memory. A page of a library that the system reclaimed in between
+    # and read again counts, too; therefore the best of three.
     assert any(peak({BUFFER_VARIABLE: str(4 * 1024**2)}) < 24e6 for _ in range(3))
-    assert peak({}) > 48e6  # so the measure can tell
+    assert peak({}) > 48e6  # so the measurement can distinguish them
 
 
 def test_a_window_that_is_not_finite_ends_the_fit_naming_window_and_file(tmp_path, small_buffer):
@@ -318,7 +320,7 @@ def test_a_window_that_is_not_finite_ends_the_fit_naming_window_and_file(tmp_pat
 
 
 def test_damage_met_by_the_reading_thread_ends_the_fit(tmp_path, small_buffer, monkeypatch):
-    monkeypatch.setattr(checksums, "WHOLE_BYTES", 0)  # as of a large file
+    monkeypatch.setattr(checksums, "WHOLE_BYTES", 0)  # as if the file were large
     windows = make_windows()
     scaler = fit_scaler(windows.X).to_dict()  # so that nothing is read before training
     path = write(tmp_path / "windows.h5", windows, scaler=scaler)
@@ -396,9 +398,9 @@ def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, path, sma
         make(batch_size=batch_size).fit(path)
 
 
-@pytest.mark.parametrize("said", ["1 GB", "0", "-5", "1e9"])
-def test_a_buffer_that_is_no_number_is_refused(said, path):
-    with buffer_of(said), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
+@pytest.mark.parametrize("variable", ["1 GB", "0", "-5", "1e9"])
+def test_a_buffer_that_is_no_number_is_refused(variable, path):
+    with buffer_of(variable), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
         make().fit(path)
 
 
@@ -436,5 +438,5 @@ def test_rows_are_read_past_hdf5_with_the_same_bits_and_verified_once(tmp_path, 
             np.testing.assert_array_equal(reader.read(rows), windows.X[rows])
         np.testing.assert_array_equal(samples[5:9].rows, [5, 6, 7, 8])
     monkeypatch.setattr(checksums, "_sums", None)
-    with samples[300:].opened() as reader:  # a part of them knows what was verified
+    with samples[300:].opened() as reader:  # a part of the windows keeps the verified state
         np.testing.assert_array_equal(reader.read(np.array([7, 2])), windows.X[[307, 302]])

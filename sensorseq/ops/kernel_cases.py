@@ -1,11 +1,17 @@
-"""Test cases for CUDA kernels: inputs, expected results and tolerances.
+"""Test cases for CUDA kernels: inputs, expected results, tolerances, and the process to run them.
 
-Shape letters are those of `sensorseq.ops.reference`. Both processes draw the same random numbers.
+`sensorseq.gpu_check` starts the process, ``python -m sensorseq.ops.kernel_cases``, and compares its
+results. Both processes draw the same random numbers. For the shape letters see
+`sensorseq.ops.reference`. Only torch and numpy are needed.
 """
 
 import functools
+import json
 import math
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorseq.ops import reference
-from sensorseq.ops.choice import MAX_CHANNELS, kernel_precision
+from sensorseq.ops.choice import MAX_CHANNELS, allowing_tf32, kernel_precision
 from sensorseq.ops.cuda_kernels import PADDED_HIDDEN, PRECISIONS, Kernel
 from sensorseq.ops.lstm_linear import pooled_size
-from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 M, N, D, K = 2, 9, 2, 4
 _STEPS = 12  # training steps, enough for some calls to use a CUDA graph
-# Largest relative L2 differences from float64. Emulated kernels are ten times closer; a wrong index
-# or a lost message is off by far more.
+# Largest relative L2 differences from float64. Emulated kernels are ten times more accurate; a
+# wrong index or a lost message gives a far larger difference.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
     "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
@@ -40,7 +46,7 @@ class Case(NamedTuple):
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel that it checks."""
+        """The kernel that this case checks."""
         return self.precision, self.padded_hidden
 
     @property
@@ -60,9 +66,9 @@ class Case(NamedTuple):
 
 
 def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
-    """Return the cases of all kernels: first with few timesteps, and first those on fewer CTAs.
+    """Return the cases of all kernels, with few timesteps first, and small kernels before large.
 
-    Simpler cases come first, so that a kernel that hangs costs the others as little as possible.
+    Simpler cases come first, so that a kernel that hangs affects as few others as possible.
     """
     return [
         Case(precision, size, n_steps)
@@ -73,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling that half precision can check: no maximum, whose position may change."""
+    """Return a pooling for the case; a maximum may change its position in half precision."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
@@ -116,8 +122,8 @@ def _draw(case: Case) -> dict[str, Any]:
     }
 
 
-def _network(case: Case) -> Network:
-    return Network(case.n_channels, case.hidden_size, K, bidirectional=True, pooling="mean")
+def _network(case: Case) -> NetworkLayout:
+    return NetworkLayout(case.n_channels, case.hidden_size, K, bidirectional=True, pooling="mean")
 
 
 def compute(case: Case, device: torch.device) -> Values:
@@ -137,15 +143,15 @@ def compute(case: Case, device: torch.device) -> Values:
         *(on["of_logits"], on["of_h_n"], on["of_c_n"], on["x"], on["lengths"], *layer),
         *(on["weight_out"], *states, pooled, saved, on["pooling"], False, low),
     )
-    found = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
+    results = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
     names = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0")
-    found |= {f"gradient {name}": grad for name, grad in zip(names, grads[1:], strict=True)}
+    results |= {f"gradient {name}": grad for name, grad in zip(names, grads[1:], strict=True)}
     _poison(device)
     of_gates = on["gates"], on["lengths"], on["weight_ih"][..., :0].contiguous(), *layer[1:]
     hidden, _, _, saved = kernels.lstm(*of_gates, *states, True, low)
     grads = kernels.lstm_backward(on["of_hidden"], None, None, *of_gates, *states, saved, True, low)
-    found |= {"output hidden": hidden, "gradient gates": grads[0], "gradient recurrent": grads[2]}
-    values = {name: value.cpu().numpy() for name, value in found.items()}
+    results |= {"output hidden": hidden, "gradient gates": grads[0], "gradient recurrent": grads[2]}
+    values = {name: value.cpu().numpy() for name, value in results.items()}
     if not _trains(case):
         return values
     _poison(device)
@@ -153,13 +159,13 @@ def compute(case: Case, device: torch.device) -> Values:
 
 
 def _trains(case: Case) -> bool:
-    """Test whether training steps, which are in float32, ever take this kernel."""
+    """Test whether training steps, which are in float32, ever use this kernel."""
     allows_tf32 = case.precision == "fp16"
     return kernel_precision(torch.float32, case.hidden_size, allows_tf32) == case.precision
 
 
 def expected(case: Case) -> Values:
-    """Compute the same in float64 on the CPU, with plain torch and the native engine."""
+    """Compute the same values in float64 on the CPU, with plain torch and the native engine."""
     shared = case._replace(precision="fp16x3")  # both precisions share the cached result
     values = dict(_expected(shared if _pooling(shared) == _pooling(case) else case))
     if not _trains(case):
@@ -188,20 +194,20 @@ def _expected(case: Case) -> Values:
         [wide[name] for name in names],
         [wide[name].detach() for name in ("of_logits", "of_h_n", "of_c_n")],
     )
-    found = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
-    found |= {f"gradient {name}": grad for name, grad in zip(names, grads, strict=True)}
+    results = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
+    results |= {f"gradient {name}": grad for name, grad in zip(names, grads, strict=True)}
     hidden, _, _ = reference.lstm(
         wide["gates"], wide["lengths"], wide["weight_ih"][..., :0], *layer[1:], *states
     )
     of_gates, of_recurrent = torch.autograd.grad(
         hidden, [wide["gates"], wide["weight_hh"]], wide["of_hidden"].detach()
     )
-    found |= {
+    results |= {
         "output hidden": hidden,
         "gradient gates": of_gates,
         "gradient recurrent": of_recurrent,
     }
-    values = {name: value.detach().numpy() for name, value in found.items()}
+    values = {name: value.detach().numpy() for name, value in results.items()}
     if not _trains(case):
         return values
     return values | _train(case, drawn, torch.device("cpu"), torch.float64)
@@ -221,29 +227,71 @@ def _train(
         optimizer="sgd",
         seeds=range(M),
     )
-    told = trainer.run(*pack_batches(drawn["batches"]), 0.02)
+    statistics = trainer.run(*pack_batches(drawn["batches"]), 0.02)
     moved = trainer.parameters - first
-    return {"training steps": moved.cpu().numpy(), "training loss": told["loss"].numpy()}
+    return {"training steps": moved.cpu().numpy(), "training loss": statistics["loss"].numpy()}
 
 
 def _poison(device: torch.device) -> None:
-    """Fill free memory with NaN, so that a value a kernel fails to write is noticed."""
-    held = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
-    del held
+    """Fill free memory with NaN, so that values that a kernel fails to write are noticed."""
+    tensors = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
+    del tensors
 
 
-def judge(case: Case, found: Values, wanted: Values) -> tuple[bool, str]:
-    """Return whether all results are within their tolerances, and describe the one nearest it."""
-    if found.keys() != wanted.keys():
+def compare_results(case: Case, results: Values, exact: Values) -> tuple[bool, str]:
+    """Return whether all results are within their tolerances, and describe the worst one."""
+    if results.keys() != exact.keys():
         return False, "not all results were computed"
     worst, share = "", -1.0
-    for name, exact in wanted.items():
-        value = found[name]
-        if value.shape != exact.shape:
-            return False, f"{name} has shape {value.shape} instead of {exact.shape}"
-        error = float(np.linalg.norm(value - exact) / np.linalg.norm(exact))
+    for name, exact_value in exact.items():
+        value = results[name]
+        if value.shape != exact_value.shape:
+            return False, f"{name} has shape {value.shape} instead of {exact_value.shape}"
+        error = float(np.linalg.norm(value - exact_value) / np.linalg.norm(exact_value))
         allowed = _ALLOWED[case.precision][name.split()[0]]
-        of_this = error / allowed if math.isfinite(error) else math.inf
-        if of_this > share:
-            worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", of_this
+        own_share = error / allowed if math.isfinite(error) else math.inf
+        if own_share > share:
+            worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", own_share
     return share <= 1.0, worst
+
+
+def main() -> int:
+    """Run the cases of a job, a line of JSON on stdin; return the exit code.
+
+    The job has the cases, the number of runs of each, a folder and a device. For each case, a line
+    of JSON is printed at the start and at the end, and the results are written into the folder. The
+    first case that raises is the last, because later results cannot be trusted.
+    """
+    job = json.loads(sys.stdin.readline())
+    device, folder = torch.device(job["device"]), Path(job["folder"])
+    torch.zeros(1, device=device)
+    _print_json(ready=True)
+    for number, case in enumerate(Case(*fields) for fields in job["cases"]):
+        _print_json(begin=number)
+        started = time.monotonic()
+        try:
+            with allowing_tf32(case.precision == "fp16"):
+                values = compute(case, device)
+                same = all(
+                    _are_equal(values, compute(case, device)) for _ in range(job["runs"] - 1)
+                )
+        except RuntimeError as error:
+            _print_json(error=" ".join(str(error).split())[:500])
+            return 1
+        file = folder / f"{number}.npz"
+        np.savez(file, **dict[str, Any](values))
+        _print_json(done=number, file=str(file), same=same, seconds=time.monotonic() - started)
+    return 0
+
+
+def _are_equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
+
+
+def _print_json(**fields: Any) -> None:
+    # Start a new line, because a library may have left text on this one.
+    print(f"\n{json.dumps(fields)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

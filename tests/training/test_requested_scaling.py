@@ -15,7 +15,7 @@ small = partial(small_classifier, hidden_size=6, max_epochs=6, learning_rate=0.0
 N_RECORDINGS = 8
 
 
-def told(windows, **scale):
+def configured(windows, **scale):
     """The windows with a configuration, as a pipeline writes it."""
     return replace(windows, provenance={"configuration": {"scale": scale}})
 
@@ -46,21 +46,23 @@ def without_groups(windows):
 
 
 def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
-    given = told(without_groups(windows), kind="robust")
+    prepared = configured(without_groups(windows), kind="robust")
     with pytest.warns(UserWarning, match="prepared with scale='robust'"):
-        assert isinstance(small().fit(given).scaler_, Scaler)
-    assert small(scale=None).fit(given).scaler_ is None
-    assert small(scale="max_abs").fit(given).scaler_.kind == "max_abs"
+        assert isinstance(small().fit(prepared).scaler_, Scaler)
+    assert small(scale=None).fit(prepared).scaler_ is None
+    assert small(scale="max_abs").fit(prepared).scaler_.kind == "max_abs"
 
 
 def test_physical_windows_bring_their_rated_values(windows):
-    given = told(without_groups(windows), kind="physical", rated={"gyro": 2.0, "current": 20.0})
-    classifier = small(scale="physical", max_timesteps=20).fit(given)
+    prepared = configured(
+        without_groups(windows), kind="physical", rated={"gyro": 2.0, "current": 20.0}
+    )
+    classifier = small(scale="physical", max_timesteps=20).fit(prepared)
     np.testing.assert_array_equal(classifier.scaler_.channel_scale, [20.0, 2.0])
     np.testing.assert_array_equal(classifier.scaler_.channel_center, [0.0, 0.0])
-    scaled = given.X / np.array([20.0, 2.0], np.float32)
+    scaled = prepared.X / np.array([20.0, 2.0], np.float32)
     plain = small(scale=None, max_timesteps=20).fit(replace(without_groups(windows), X=scaled))
-    expected = classifier.predict_proba(given.X)
+    expected = classifier.predict_proba(prepared.X)
     np.testing.assert_allclose(plain.predict_proba(scaled), expected, atol=1e-5)
 
 
@@ -72,19 +74,19 @@ def test_physical_needs_windows_that_bring_rated_values(windows):
 
 @pytest.mark.parametrize("scale", ["physical", "quantile"])
 def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scale, tmp_path):
-    given = without_groups(windows)
-    train = given.part("train")
+    prepared = without_groups(windows)
+    train = prepared.part("train")
     if scale == "physical":
-        given = told(given, kind=scale, rated={"current": 20.0, "gyro": 2.0})
-        stored = rated_scaler({"current": 20.0, "gyro": 2.0}, 2, given.channels)
+        prepared = configured(prepared, kind=scale, rated={"current": 20.0, "gyro": 2.0})
+        stored = rated_scaler({"current": 20.0, "gyro": 2.0}, 2, prepared.channels)
     else:
-        given = told(given, kind=scale)
+        prepared = configured(prepared, kind=scale)
         stored = fit_scaler(train.X, train.lengths, scale)
     path = tmp_path / "windows.h5"
-    write_windows(path, given, scaler=stored.to_dict())
-    by_file, by_set = small(scale=scale).fit(path), small(scale=scale).fit(given)
-    expected = by_set.predict_proba(given)
-    np.testing.assert_array_equal(by_file.predict_proba(given), expected)
+    write_windows(path, prepared, scaler=stored.to_dict())
+    by_file, by_set = small(scale=scale).fit(path), small(scale=scale).fit(prepared)
+    expected = by_set.predict_proba(prepared)
+    np.testing.assert_array_equal(by_file.predict_proba(prepared), expected)
     by_file.save(tmp_path / "model.safetensors")
     loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.predict_proba(path), expected)
@@ -92,15 +94,15 @@ def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scal
 
 
 def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows, tmp_path):
-    given = without_groups(windows)
-    given = replace(given, X=given.X * np.linspace(1, 9, 30, dtype=np.float32)[:, None])
-    train = given.part("train")
+    prepared = without_groups(windows)
+    prepared = replace(prepared, X=prepared.X * np.linspace(1, 9, 30, dtype=np.float32)[:, None])
+    train = prepared.part("train")
     path = tmp_path / "windows.h5"
-    write_windows(path, given, scaler=fit_scaler(train.X).to_dict())
+    write_windows(path, prepared, scaler=fit_scaler(train.X).to_dict())
     whole, cropped = small().fit(path), small(max_timesteps=10).fit(path)
     for classifier, X in ((whole, train.X), (cropped, train.X[:, :10])):
         np.testing.assert_array_equal(classifier.scaler_.channel_scale, fit_scaler(X).channel_scale)
     rated = rated_scaler([20.0, 2.0], 2)
-    write_windows(path, given, scaler=rated.to_dict())  # it was not learned from any step
+    write_windows(path, prepared, scaler=rated.to_dict())  # the scaler was not fitted to any step
     cropped = small(scale="physical", max_timesteps=10).fit(path)
     np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])

@@ -3,11 +3,11 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binom
 
-from sensorseq.training.probabilities import choose_threshold, lowest_error_rate
+from sensorseq.estimator.uncertainty import choose_threshold, lowest_error_rate
 
 
 def draw(rng, n_groups, alike, n_each=12):
-    """Probabilities, and whether they were right: `alike` is how much groups differ in that."""
+    """Probabilities, and whether they were right; `alike` is how much groups differ in errors."""
     of_group = alike * rng.normal(size=(n_groups, 1))
     logit = 1.5 + 2 * rng.normal(size=(n_groups, n_each)) + of_group / 2
     is_positive = rng.random((n_groups, n_each)) < expit(logit + of_group)
@@ -99,7 +99,7 @@ def test_without_errors_it_takes_as_many_independent_windows_as_the_binomial_say
             probability, np.ones(n, bool), np.arange(n), error_rate=0.05, confidence=0.9
         )
         assert (chosen is not None) == is_enough
-        # ten copies of each window, that are one group, show no more
+        # ten copies of each window, as one group, are no further evidence
         groups = np.repeat(np.arange(n), 10)
         copied = choose_threshold(
             np.repeat(probability, 10),
@@ -117,4 +117,4 @@ def test_the_lowest_error_rate_is_one_that_can_be_had_and_the_next_lower_is_not(
     assert choose_threshold(*drawn, error_rate=lowest, confidence=0.9) is not None
     assert choose_threshold(*drawn, error_rate=lowest - 0.01, confidence=0.9) is None
     one_group = (drawn[0], drawn[1], np.zeros_like(drawn[2]))
-    assert lowest_error_rate(*one_group, 0.9) is None  # more wrong than right is no offer
+    assert lowest_error_rate(*one_group, 0.9) is None  # never above one half

@@ -1,7 +1,7 @@
-"""The record of how windows were prepared, in a WindowSet, a prepared file or a model.
+"""Prepared windows: read from a file, augmented and scaled as configured, and described.
 
-A model keeps it so that raw recordings can be prepared in the same way, and recordings that it was
-trained on are recognized.
+A model keeps the description of its windows, so that raw recordings can be prepared in the same way
+and recordings that it was trained on are recognized.
 """
 
 import os
@@ -35,7 +35,6 @@ from sensorseq.preprocessing.windows.augment import (
 )
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
-from sensorseq.training.inputs import check_stored_split
 from sensorseq.windows import PARTS, WindowSet
 
 _DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
@@ -70,15 +69,15 @@ def read_training_file(
             return windows, scaler
         if isinstance(windows.X, StoredSamples):
             return augment_stored(windows, len(train)), scaler
-        copies = augment_as_told(windows.take(np.arange(len(train))), train)
-        others = windows.take(np.arange(len(train), len(windows)))
-        return WindowSet.concatenate([copies, others]), scaler
+        augmented = augment_as_configured(windows.take(np.arange(len(train))), train)
+        validation = windows.take(np.arange(len(train), len(windows)))
+        return WindowSet.concatenate([augmented, validation]), scaler
 
 
 def read_prepared(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
-    """Return all windows of a prepared file, in which the samples of many stay.
+    """Return all windows of a prepared file; the samples of a large file stay there.
 
-    Of a file of several sensors, they are SensorWindows in memory.
+    The windows of several sensors are returned as SensorWindows in memory.
     """
     if sensors := sensors_in(path):
         return read_sensor_windows(path, sensors)
@@ -91,12 +90,12 @@ def _take(file: PreparedFile, rows: NDArray[np.int64]) -> WindowSet:
     return windows if windows.X.nbytes > buffer_bytes() else file.take(rows)
 
 
-def augment_as_told(
+def augment_as_configured(
     windows: WindowSet, rows: NDArray[np.int64], seed: int | None = None
 ) -> WindowSet:
     """Return training windows with the copies among them augmented as configured.
 
-    For `rows` see `augment_copies`; `seed` is by default that of the preparation.
+    For `rows` see `augment_copies`; `seed` is by default the seed of the preparation.
     """
     options = PreparationOptions.recorded(windows.provenance)
     if not options.augmentation:
@@ -108,25 +107,27 @@ def augment_as_told(
 def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
     """Return windows whose copies, among the first `n_train`, are augmented when read.
 
-    They equal those of `augment_as_told`, except for rounding of the deviation that scales jitter.
+    They equal those of `augment_as_configured`, except for rounding of the deviation that scales
+    jitter.
     """
     samples: Any = windows.X
     options = PreparationOptions.recorded(windows.provenance)
-    how = make_augmentation(options.augmentation or {})
-    how = how.with_indices(samples.n_channels, windows.channels)
+    augmentation = make_augmentation(options.augmentation or {})
+    augmentation = augmentation.with_indices(samples.n_channels, windows.channels)
     number = np.zeros(len(windows), np.int64)
     number[:n_train] = copy_numbers(samples.rows[:n_train])
     lengths_of = np.zeros(int(samples.rows.max()) + 1, np.int64)
     lengths_of[samples.rows] = np.asarray(windows.lengths)
     seed = options.random_state
     sd = np.zeros(samples.n_channels)
-    if how.jitter or how.offset:
+    if augmentation.jitter or augmentation.offset:
         whole = Windows(samples, np.asarray(windows.lengths))
         originals = np.flatnonzero(number[:n_train] == 0)
         sd = channel_sd(whole.pieces(whole.row_pieces(originals)))
 
     def change(X: NDArray[Any], rows: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[Any]:
-        return augment_windows(X, how, seed, lengths_of[rows], rows, copies=copies, channel_sd=sd)
+        of_rows = lengths_of[rows], rows
+        return augment_windows(X, augmentation, seed, *of_rows, copies=copies, channel_sd=sd)
 
     changed: Any = replace(samples, copy_number=number, change=change)
     return replace(windows, X=changed)
@@ -141,9 +142,9 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with blank test windows; rows stay in place, for messages."""
+    """Return the set with zeros in its test windows, so that messages still have the right rows."""
     is_test = None if windows.split is None else windows.split == "test"
-    is_stored = isinstance(windows.X, StoredSamples)  # of a file, only windows to train on are read
+    is_stored = isinstance(windows.X, StoredSamples)  # test windows of a file were not read
     if is_test is None or is_stored or not is_test.any():
         return windows
     X = windows.X.copy()
@@ -164,15 +165,15 @@ def refuse_scaled(windows: WindowSet, scale: str | None, name: str = "X") -> Non
 
 def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
     """Warn if windows were prepared for a scaling that the estimator's default replaces."""
-    told = None if windows is None else PreparationOptions.recorded(windows.provenance).scale
-    if kind == _DEFAULT_SCALE and told not in (None, _DEFAULT_SCALE):
+    configured = None if windows is None else PreparationOptions.recorded(windows.provenance).scale
+    if kind == _DEFAULT_SCALE and configured not in (None, _DEFAULT_SCALE):
         warn_caller(
-            f"the windows were prepared with scale={told!r}, but the estimator fits its own"
-            f" scale={kind!r}; set scale={told!r} to use theirs.",
+            f"the windows were prepared with scale={configured!r}, but the estimator fits its own"
+            f" scale={kind!r}; set scale={configured!r} to use theirs.",
         )
 
 
-def fit_told_scaler(
+def fit_requested_scaler(
     windows: WindowSet | None, pieces: Callable[[], Iterable[Windows]], kind: str | None
 ) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
@@ -182,8 +183,8 @@ def fit_told_scaler(
     """
     if kind is None:
         return None
-    told = PreparationOptions.recorded({} if windows is None else windows.provenance)
-    rated = told.rated if told.scale == kind else None
+    configured = PreparationOptions.recorded({} if windows is None else windows.provenance)
+    rated = configured.rated if configured.scale == kind else None
     if kind == PHYSICAL and rated is None:
         raise ArgumentError(
             f"scale={PHYSICAL!r} needs the rated value of each channel, which X does not have;"
@@ -198,29 +199,47 @@ def fit_told_scaler(
 
 
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
-    """Raise a `SplitError` if parts of a split share what it should separate.
+    """Raise a `SplitError` if a split does not separate its parts.
 
-    It should separate groups; in a split by recording, recordings; and in a split by time,
-    intervals of a recording, so that no window overlaps one of another part.
+    It must separate groups; in a split by recording, recordings; and in a split by time, intervals
+    of a recording, so that no window overlaps a window of another part.
     """
     split = np.asarray(windows.split)
     by = PreparationOptions.recorded(windows.provenance).split_by
     times = windows.recording_id, windows.start_s, windows.sample_rate_hz
-    if by != "time" or any(known is None for known in times):
+    if by != "time" or any(value is None for value in times):
         check_stored_split(split, windows.recording_id if by == "recording" else groups)
         return
     recording, start_s = check_times(*times[:2])  # type: ignore[arg-type]
     window_s = windows.n_timesteps / float(windows.sample_rate_hz or 1)
     for part in PARTS:
-        met = near_in_time(recording, start_s, split == part, window_s) & (split != part)
-        if met.any():
-            row = int(np.argmax(met))
+        overlaps = near_in_time(recording, start_s, split == part, window_s) & (split != part)
+        if overlaps.any():
+            row = int(np.argmax(overlaps))
             raise SplitError(
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
-                f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
-                " between the parts, see sensorseq.preprocessing.split.split_by_time."
+                f" ({int(overlaps.sum())} such windows), so scores would be inflated. Leave out"
+                " windows between the parts, see sensorseq.preprocessing.split.split_by_time."
             )
+
+
+def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
+    """Raise a `SplitError` if a stored split puts windows of one group into several parts."""
+    if groups is None:
+        return
+    parts_of: dict[Any, set[str]] = {}
+    for group, part in zip(groups.tolist(), split.tolist(), strict=True):
+        parts_of.setdefault(group, set()).add(part)
+    torn = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
+    if torn:
+        group, parts = next(iter(torn.items()))
+        listed = " and ".join(part for part in PARTS if part in parts)
+        raise SplitError(
+            f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
+            " would be inflated. Split by group, see"
+            " sensorseq.preprocessing.split.split_by_group."
+        )
 
 
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
@@ -228,34 +247,34 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
 
     `sets` are the training set, then the validation set if it was given separately. Test windows of
     the first do not count as seen, but `fit` uses all windows of the second. Unknown digests are
-    empty. With `with_dwell`, labels are classes, from which their durations may be learned.
+    empty. With `with_dwell`, labels are classes, and their durations are learned if possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
     for windows in sets:
-        known = recording_digests(windows)
+        digests = recording_digests(windows)
         if windows.recording_id is None:
             continue
         whole = windows is not first or windows.split is None
         rows = slice(None) if whole else np.asarray(windows.split) != "test"
         for recording_id in np.unique(windows.recording_id[rows]).tolist():
-            seen[str(recording_id)] = known.get(str(recording_id), [])
-    made = Provenance.of(first.provenance)
-    described: Preparation = {
+            seen[str(recording_id)] = digests.get(str(recording_id), [])
+    provenance = Provenance.of(first.provenance)
+    preparation: Preparation = {
         "channels": list(first.channels),
         "sample_rate_hz": first.sample_rate_hz,
         "n_timesteps": first.n_timesteps,
-        "configuration": made.configuration,
-        "scaled": made.scaled,
-        "input_channels": made.input_channels,
-        "resampled_to_hz": made.resampled_to_hz,
+        "configuration": provenance.configuration,
+        "scaled": provenance.scaled,
+        "input_channels": provenance.input_channels,
+        "resampled_to_hz": provenance.resampled_to_hz,
         "recordings": seen,
     }
-    if made.in_packets:
-        described["in_packets"] = True
+    if provenance.in_packets:
+        preparation["in_packets"] = True
     if with_dwell and (dwell := _learn_dwell(first)) is not None:
-        described["dwell"] = dwell
-    return described
+        preparation["dwell"] = dwell
+    return preparation
 
 
 def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
@@ -265,10 +284,10 @@ def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
         return None
     if np.ndim(y) != 1:
         return None
-    is_own = np.full(len(windows), True)
+    is_used = np.full(len(windows), True)
     if windows.split is not None:
-        is_own = np.asarray(windows.split) != "test"
-    classes, index = np.unique(np.asarray(y)[is_own], return_inverse=True)
-    start_s, ids = np.asarray(start)[is_own], np.asarray(recording)[is_own]
+        is_used = np.asarray(windows.split) != "test"
+    classes, index = np.unique(np.asarray(y)[is_used], return_inverse=True)
+    start_s, ids = np.asarray(start)[is_used], np.asarray(recording)[is_used]
     window_s = windows.n_timesteps / windows.sample_rate_hz
     return learn_dwell(index, classes.tolist(), start_s, window_s, ids)

@@ -19,17 +19,21 @@ from sensorseq.io.stored_windows import BUFFER_VARIABLE, buffer_bytes
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.augment import channel_sd_of
-from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
     BatchSampler,
     Rows,
     TrainingData,
 )
-from sensorseq.training.data import Change, WindowFormat
-from sensorseq.training.patches import apply_patch
-from sensorseq.training.preparation import channel_sd
-from sensorseq.training.targets import ClassTarget
+from sensorseq.training.labels import ClassTarget
+from sensorseq.training.prepared_windows import channel_sd
+from sensorseq.training.window_format import (
+    Change,
+    WindowFormat,
+    apply_patch,
+    check_augment,
+    epoch_changes,
+)
 
 Job = TypeVar("Job")
 Loaded = TypeVar("Loaded")
@@ -68,7 +72,7 @@ def read_ahead(
             abandoned.set()
 
 
-HELD = 4  # a part of up to 1/4 of the buffer is read once and held in memory
+HELD = 4  # a part of up to 1/4 of the buffer is read once and kept in memory
 _SHARE = (3, 8)  # most of the buffer for each of the two halves of a larger part
 _HALF_BYTES = 24 * 1024**2  # enough: fits with 24 and with 96 MB took equally long
 _BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
@@ -134,7 +138,7 @@ class StreamedSampler(BatchSampler):
 
 
 class StreamedData:
-    """Like `TrainingData`, but windows are read again in every epoch instead of held in memory.
+    """Like `TrainingData`, but windows are read again in every epoch instead of kept in memory.
 
     The buffer has two halves: one in use, and one being read.
     """
@@ -184,18 +188,18 @@ class StreamedData:
         """Return an empty part with the shapes and types of the first buffer."""
         shape = 0, self._n_timesteps, self._windows.X.shape[2]
         empty = torch.empty(shape, dtype=self._form.torch_dtype)
-        return self._known(empty, torch.arange(0)).to(self._device)
+        return self._with_targets(empty, torch.arange(0)).to(self._device)
 
     def refresh(self, change: Change) -> None:
         """Apply these changes to the windows of `passes` from now on."""
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
-        """Return the sampler of batches; arguments are those of `BatchSampler`."""
+        """Return the sampler of batches, with the arguments of `BatchSampler`."""
         samples = self._windows.X
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows
-        # Whole chunks, which are read and checked as a whole; few if the buffer is small.
+        # Blocks consist of whole chunks, the units of reading; of few if the buffer is small.
         most = max(1, _BLOCK_BYTES // (chunk * stored_bytes))
         n_chunks = min(most, max(1, self.buffer_windows // (_BLOCKS * chunk)))
         return StreamedSampler(
@@ -248,7 +252,7 @@ class StreamedData:
                 self._form.scale_into(
                     X, reader, rows, training=training, change=change, check=check
                 )
-                return finish(self._known(torch.from_numpy(X), torch.from_numpy(rows)))
+                return finish(self._with_targets(torch.from_numpy(X), torch.from_numpy(rows)))
 
             with closing(read_ahead(load, jobs)) as loaded:
                 for item in loaded:
@@ -258,7 +262,7 @@ class StreamedData:
                         else (item[0].to(self._device), item[1])
                     )
 
-    def _known(self, X: Tensor, rows: Tensor) -> TrainingData:
+    def _with_targets(self, X: Tensor, rows: Tensor) -> TrainingData:
         weight = self.weight
         lengths = None if self.lengths is None else self.lengths[rows]
         X, lengths = apply_patch(self._patch, X, lengths)
@@ -308,9 +312,9 @@ def make_renewal(
     data: TrainingData | StreamedData,
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Any] | None:
-    """Return a function that changes the training windows in each epoch; None if none does.
+    """Return a function that changes the training windows in each epoch; None without augmentation.
 
-    `data` has the scaled `windows`; `seed` is that of the run.
+    `data` has the scaled `windows`; `seed` is the seed of the run.
     """
     augmentation = check_augment(form.augment)
     if augmentation is None:

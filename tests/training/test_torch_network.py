@@ -3,7 +3,7 @@ import torch
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training.network import initialize_weights
+from sensorseq.training.torch_network import initialize_weights
 
 
 def initialized(weight_init="xavier", recurrent_init="orthogonal", forget_bias=1.0, seed=0):

@@ -6,8 +6,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
+from sensorseq.estimator.uncertainty import fit_temperature, probability_spread
 from sensorseq.prediction.decisions import softmax
-from sensorseq.training.probabilities import fit_temperature, probability_spread
 
 
 def draw(n, temperature, k=4, seed=0, scale=2.0):
@@ -32,14 +32,14 @@ def penalized(log_t, logits, y):
 )
 def test_the_temperature_is_the_minimum_that_another_search_finds(seed, n, k, temperature):
     logits, y = draw(n, temperature, k, seed)
-    found = fit_temperature(logits, y)
+    fitted = fit_temperature(logits, y)
     grid = np.linspace(-8, 8, 161)
     start = grid[np.argmin([penalized(t, logits, y) for t in grid])]
     other = minimize_scalar(
         penalized, args=(logits, y), bounds=(start - 0.1, start + 0.1), options={"xatol": 1e-10}
     )
-    assert np.log(found) == pytest.approx(other.x, abs=2e-4)
-    assert penalized(np.log(found), logits, y) <= other.fun + 1e-9
+    assert np.log(fitted) == pytest.approx(other.x, abs=2e-4)
+    assert penalized(np.log(fitted), logits, y) <= other.fun + 1e-9
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
@@ -74,8 +74,10 @@ def test_logits_that_say_nothing_leave_the_temperature_at_one():
 
 
 def test_few_windows_move_the_temperature_less_than_many():
-    one, many = (fit_temperature(np.tile([4.0, 0.0], (n, 1)), np.arange(n) % 2) for n in (2, 200))
-    assert 1 < one < many
+    with_two, many = (
+        fit_temperature(np.tile([4.0, 0.0], (n, 1)), np.arange(n) % 2) for n in (2, 200)
+    )
+    assert 1 < with_two < many
 
 
 @pytest.mark.parametrize("n", [40, 160])
@@ -84,8 +86,8 @@ def test_the_spread_is_that_of_probabilities_over_new_draws(n):
     fixed, _ = draw(2000, 2.0, seed=10**6)
     temperatures = [fit_temperature(*pair) for pair in draws]
     top = np.stack([softmax(fixed / t).max(axis=1) for t in temperatures])
-    said = [probability_spread(*pair, t) for pair, t in zip(draws, temperatures, strict=True)]
-    assert np.median(said) == pytest.approx(np.sqrt(top.var(axis=0).mean()), rel=0.25)
+    spreads = [probability_spread(*pair, t) for pair, t in zip(draws, temperatures, strict=True)]
+    assert np.median(spreads) == pytest.approx(np.sqrt(top.var(axis=0).mean()), rel=0.25)
 
 
 def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
@@ -94,8 +96,10 @@ def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
     fixed, _ = draw(2000, 2.0, seed=10**6)
     by_group, by_window, temperatures = [], [], []
     for seed in range(150):
-        own = np.exp(np.random.default_rng(seed).normal(scale=1.0, size=12))
-        parts = [draw(12, 2 * t, seed=1000 * seed + i, scale=2 / t) for i, t in enumerate(own)]
+        temperature_of = np.exp(np.random.default_rng(seed).normal(scale=1.0, size=12))
+        parts = [
+            draw(12, 2 * t, seed=1000 * seed + i, scale=2 / t) for i, t in enumerate(temperature_of)
+        ]
         logits, y = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
         temperatures.append(fit_temperature(logits, y))
         by_group.append(probability_spread(logits, y, temperatures[-1], groups))

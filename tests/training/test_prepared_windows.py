@@ -20,7 +20,7 @@ from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.recording import Recording
-from sensorseq.training.preparation import read_training_file
+from sensorseq.training.prepared_windows import read_training_file
 from sensorseq.windows import WindowSet
 
 small = partial(small_classifier, hidden_size=6, max_epochs=4)
@@ -244,8 +244,8 @@ def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
     scaler = pipeline.scaler_.to_dict()
     write_windows(tmp_path / "w.h5", windows, scaler=scaler, sample_indices=rows)
     read, _ = read_training_file(tmp_path / "w.h5")
-    train, rest = read.part("train"), read.part("validation")
-    np.testing.assert_array_equal(rest.X, windows.part("validation").X)
+    train, validation = read.part("train"), read.part("validation")
+    np.testing.assert_array_equal(validation.X, windows.part("validation").X)
     plain = windows.X[rows]
     is_copy = np.r_[False, rows[1:] == rows[:-1]]  # sorted: copies follow their window
     assert is_copy.any()
@@ -269,10 +269,10 @@ def test_prepared_copies_are_mirrored_by_the_names_of_their_channels(tmp_path):
         read, _ = read_training_file(tmp_path / "w.h5")
         return read.part("train").X, windows.X[pipeline.sample_indices_], pipeline.sample_indices_
 
-    found, plain, rows = prepare(mirror=["right"], swap=[("left", "right")])
+    mirrored, plain, rows = prepare(mirror=["right"], swap=[("left", "right")])
     is_copy = np.r_[False, rows[1:] == rows[:-1]]
-    is_image = (found == plain[:, :, ::-1] * np.array([1, -1], np.float32)).all(axis=(1, 2))
-    assert (is_image | (found == plain).all(axis=(1, 2))).all()
+    is_image = (mirrored == plain[:, :, ::-1] * np.array([1, -1], np.float32)).all(axis=(1, 2))
+    assert (is_image | (mirrored == plain).all(axis=(1, 2))).all()
     assert not is_image[~is_copy].any()
     assert is_image[is_copy].any()
     with pytest.raises(ArgumentError, match=r"'rihgt'.*Did you mean 'right'"):
@@ -286,8 +286,8 @@ def test_a_warm_start_remembers_what_was_learned_before_and_refuses_other_channe
 
     def windows_of(recording_id, channels):
         X = rng.normal(size=(24, 10, 2))
-        own = {"y": np.arange(24) % 2, "recording_id": [recording_id] * 24}
-        return WindowSet(X, channels=channels, **own)
+        fields = {"y": np.arange(24) % 2, "recording_id": [recording_id] * 24}
+        return WindowSet(X, channels=channels, **fields)
 
     arguments = {"warm_start": True, "max_epochs": 1, "validation_fraction": 0}
     classifier = small(**arguments, early_stopping=False).fit(windows_of("first", ("a", "b")))

@@ -1,0 +1,357 @@
+"""Learn from windows left out how certain a model is: temperature, class shares, abstention."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import betaincc
+from sklearn.metrics import accuracy_score
+
+from sensorseq.checks import check_groups, check_real, mark_of_unlabeled
+from sensorseq.errors import InputError, warn_caller
+from sensorseq.estimator.fit_windows import ScaledFit
+from sensorseq.estimator.refit import Refit
+from sensorseq.prediction.decisions import Abstention, below_highest, softmax
+from sensorseq.prediction.fused import FusedModel
+from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.loading import AnyModel
+from sensorseq.prediction.model import TrainedModel
+from sensorseq.prediction.preparation import seen_recordings
+from sensorseq.sensor_windows import SensorWindows
+from sensorseq.training.evaluation import outputs_of
+from sensorseq.training.labels import read_known_labels, read_labels
+from sensorseq.windows import WindowSet
+
+_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # windows to learn the shares of the classes from
+_SMALLEST_LOG = -6.0  # smallest log-probability, so that no class has a share near zero
+
+LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Rows of the X given to `fit`, and their logits from models that were not fitted on them."""
+
+
+def learn_probabilities(
+    parameters: Mapping[str, Any],
+    model: TrainedModel,
+    scaled: ScaledFit,
+    plan: Refit | FeatureChoice | None,
+) -> tuple[TrainedModel, LeftOut | None]:
+    """Return the model with its temperature and class shares, and the windows left out."""
+    if model.head is not None and isinstance(plan, Refit):
+        logits, class_index, groups = plan.left_out(model.head)
+        rows = model.head.given_rows
+    else:
+        held_out, samples = scaled.data.validation, scaled.samples[1]
+        if held_out is None or samples is None:
+            return model, None
+        logits, groups = outputs_of(model, samples), held_out.groups
+        class_index, rows = held_out.target, held_out.rows
+    if parameters["calibrate"]:
+        model = replace(model, temperature=fit_calibration(logits, class_index, groups))
+    shares = learn_shares(parameters, softmax(logits / model.temperature))
+    return replace(model, shares=shares), None if rows is None else (rows, logits)
+
+
+def out_of_fold_of(
+    model: TrainedModel,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Return rows of X, and their cross-validated probabilities, see `FeatureHead`."""
+    head = model.head
+    if head is None or head.given_rows is None or head.out_of_fold is None:
+        return None
+    return head.given_rows, softmax(head.out_of_fold / model.temperature)
+
+
+def learn_shares(
+    parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Return the mean of the probabilities (n, K) of windows left out.
+
+    None if they are too few, or the training balanced the classes.
+    """
+    is_balanced = parameters["class_weight"] is not None or parameters["sampler"] != "shuffle"
+    n = len(probabilities)
+    if is_balanced or n < _FEWEST_LEFT_OUT or not np.isfinite(probabilities).all():
+        return None
+    rows = np.linspace(0, n - 1, min(n, _MOST_LEFT_OUT)).round().astype(np.int64)
+    with np.errstate(divide="ignore"):
+        logs = np.maximum(np.log(probabilities[rows]), _SMALLEST_LOG).astype(np.float32)
+    shares = np.exp(logs.astype(np.float64)).mean(axis=0)
+    return np.asarray(shares / shares.sum())
+
+
+def fit_calibration(
+    logits: NDArray[np.float64], class_index: NDArray[np.int64], groups: NDArray[Any] | None
+) -> float:
+    """Return the temperature for windows left out; warn if they determine it poorly."""
+    temperature = fit_temperature(logits, class_index)
+    spread = probability_spread(logits, class_index, temperature, groups)
+    if spread > NOTABLE_SPREAD:
+        of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
+        warn_caller(
+            f"calibrate=True had only {len(logits)} validation windows{of}; with other"
+            " validation windows the probability of the predicted class would differ by about"
+            f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
+            " probabilities.",
+        )
+    return temperature
+
+
+def seen_by(model: AnyModel, windows: WindowSet | SensorWindows) -> list[str]:
+    """Return the recordings of `windows` that a model was trained on."""
+    models = model.models if isinstance(model, FusedModel) else {"": model}
+    sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
+    seen = [
+        recording
+        for sensor, of_sensor in models.items()
+        if sensor in sets
+        for recording in seen_recordings(of_sensor.preparation, sets[sensor])
+    ]
+    return list(dict.fromkeys(seen))
+
+
+def find_abstention(
+    model: AnyModel,
+    X: Any,
+    y: Any,
+    groups: ArrayLike | None,
+    lengths: ArrayLike | None,
+    *,
+    error_rate: float,
+    confidence: float,
+) -> Abstention:
+    """Choose the probability below which to abstain; see `SensorLSTMClassifier.fit_abstention`."""
+    check_real("error_rate", error_rate, 0.0, 1.0, low_open=True)
+    check_real("confidence", confidence, 0.0, 1.0, low_open=True)
+    if isinstance(X, WindowSet | SensorWindows):
+        y = X.y if y is None else y
+        groups = X.groups if groups is None else groups
+        if seen := seen_by(model, X):
+            raise InputError(
+                f"X has {len(seen)} recording(s) that were used for training or validation"
+                f" ({', '.join(seen[:3])}), where the model makes fewer errors than on new"
+                " ones. Give recordings that were not used in fit."
+            )
+    probability = model.predict_proba(X, lengths)
+    n_windows = len(probability)
+    class_index = read_known_labels(y, n_windows, "y", "X", model.classes)
+    named = check_groups("groups", groups, n_windows)
+    group_index = np.arange(n_windows)
+    if named is not None:
+        group_index = np.unique(named, return_inverse=True)[1]
+    highest, is_right = probability.max(axis=1), probability.argmax(axis=1) == class_index
+    chosen = choose_threshold(
+        highest, is_right, group_index, error_rate=error_rate, confidence=confidence
+    )
+    if chosen is None:
+        lowest = lowest_error_rate(highest, is_right, group_index, confidence)
+        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which these can show"
+        raise InputError(
+            f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
+            f" {100 * is_right.mean():.1f} % of them right, cannot show with confidence"
+            f" {confidence:g} that at most error_rate={error_rate:g} of the answers are wrong,"
+            f" not even for the most confident 30 %. Record more groups{remedy}."
+        )
+    return chosen
+
+
+def accuracy_of(
+    predicted: NDArray[Any],
+    classes: NDArray[Any],
+    X: Any,
+    y: Any = None,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Return the accuracy of predictions; see `SensorLSTMClassifier.score`."""
+    y = X.y if y is None and isinstance(X, WindowSet | SensorWindows) else y
+    labels, _ = read_labels(y, len(predicted), "y", classes=classes)
+    mark = mark_of_unlabeled({*classes.tolist(), *labels.tolist()})
+    if mark is not None and mark not in classes.tolist():
+        n = int((labels == mark).sum())
+        warn_caller(
+            f"y is {mark!r} for {n} of {len(labels)} windows, which is not a class of the model"
+            " and usually marks windows without a label; these windows count as errors. Leave"
+            f" them out: with keep = np.not_equal(y, {mark!r}), give X[keep] and y[keep]."
+        )
+    return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+
+
+# The estimates, from logits and probabilities
+
+# Weight of the prior belief that the network is calibrated. A few windows outweigh it: each adds
+# the variance of its logits, which is about 1 for an uncertain window.
+_PRIOR = 1.0
+NOTABLE_SPREAD = 0.05
+
+
+def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
+    """Return the temperature T for which ``softmax(logits / T)`` fits the classes best.
+
+    It minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
+    with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows the prior has no
+    noticeable effect. If all windows are classified correctly (cross entropy alone falls as T goes
+    to 0) or are worse than chance (it falls as T goes to infinity), the prior keeps T finite and
+    near 1. The sum is strictly convex in b, so there is one minimum and no bound is needed.
+
+    .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
+    2017.
+    """
+    z = below_highest(logits)
+    of_class = z[np.arange(len(z)), class_index]
+
+    def slope(log_b: float) -> float:
+        b = np.exp(log_b)
+        expected = (softmax(b * z) * z).sum(axis=1)
+        # multiplied by b, which keeps the root and avoids overflow
+        return float(b * (expected - of_class).sum() + _PRIOR * (b - 1))
+
+    low, high = -1.0, 1.0
+    while slope(low) > 0:
+        low *= 2
+    while slope(high) < 0:
+        high *= 2
+    return float(np.exp(-brentq(slope, low, high, xtol=1e-12, rtol=1e-12)))
+
+
+def probability_spread(
+    logits: NDArray[np.floating],
+    class_index: NDArray[np.integer],
+    temperature: float,
+    groups: NDArray[Any] | None = None,
+) -> float:
+    """Estimate the standard error of the top class's probability due to fitting T.
+
+    The result is the standard error of log T times the derivative of that probability by log T,
+    root mean square over the windows. The standard error assumes independent windows or, if that
+    gives more, is computed from the slope of the loss in each group, because windows of a recording
+    are correlated.
+    """
+    z = below_highest(logits) / temperature
+    probability = softmax(z)
+    expected = (probability * z).sum(axis=1)
+    spread_of_z = float((probability * (z - expected[:, np.newaxis]) ** 2).sum())
+    variance = spread_of_z
+    if groups is not None and len(names := np.unique(groups)) > 1:
+        slope = expected - z[np.arange(len(z)), class_index]
+        of_group = np.bincount(np.searchsorted(names, groups), slope)
+        variance = max(variance, float((of_group**2).sum()) * len(names) / (len(names) - 1))
+    information = spread_of_z + _PRIOR / temperature
+    change = probability.max(axis=1) * expected  # d p_max / d log T; the z of the top class is 0
+    return float(np.sqrt((change**2).mean() * variance) / information)
+
+
+# Candidate thresholds, as the fraction of windows that are answered.
+_COVERAGES = np.arange(6, 21) / 20
+_STARTS = (0, 6, 14)  # indices of 30, 60 and 100 % in `_COVERAGES`, see `choose_threshold`
+
+
+def choose_threshold(
+    probability: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    group_index: NDArray[np.int64],
+    *,
+    error_rate: float,
+    confidence: float,
+) -> Abstention | None:
+    """Return the lowest threshold for which the answers keep the error rate, or None.
+
+    The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
+    against the null hypothesis "more than `error_rate` of its answers are wrong", until one cannot
+    be rejected. A fixed testing order needs no correction for the number of tests [1]_. Because few
+    windows cannot reject any hypothesis, there are three starting points, at 30, 60 and 100 %,
+    which share ``1 - confidence``; each start passes its unused share on to the next (the fallback
+    procedure [2]_).
+
+    Each test is an exact binomial test with the *effective* number of windows: the number of
+    answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
+    windows of a group and rho the correlation of errors within a group, as in surveys [3]_. rho is
+    estimated from all windows and shrunk towards 1 (a group is one observation) with the weight of
+    one group that has an error; this replaces the correction of [3]_ for few groups.
+
+    .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
+    .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.
+    .. [3] E. L. Korn, B. I. Graubard, *Confidence intervals for proportions with small expected
+       number of positive counts estimated from survey data*, Survey Methodology 24, 1998.
+    """
+    thresholds = np.quantile(probability, 1 - _COVERAGES, method="lower")
+    p_values = _p_values(thresholds, probability, is_right, group_index, error_rate)
+    chosen = None
+    available = 0.0
+    for place, (threshold, p_value) in enumerate(zip(thresholds, p_values, strict=True)):
+        available += (1 - confidence) / len(_STARTS) if place in _STARTS else 0.0
+        if p_value <= available:
+            chosen = float(threshold)
+        else:
+            available = 0.0
+    if chosen is None:
+        return None
+    answered = probability >= chosen
+    return Abstention(
+        chosen,
+        error_rate,
+        confidence,
+        float(answered.mean()),
+        float(1 - is_right[answered].mean()),
+        len(probability),
+        int(group_index.max()) + 1,
+    )
+
+
+def lowest_error_rate(
+    probability: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    group_index: NDArray[np.int64],
+    confidence: float,
+) -> float | None:
+    """Return the lowest error rate, in hundredths up to 0.5, that these windows can guarantee."""
+    for percent in range(1, 51):
+        arguments = {"error_rate": percent / 100, "confidence": confidence}
+        if choose_threshold(probability, is_right, group_index, **arguments) is not None:
+            return percent / 100
+    return None
+
+
+def _p_values(
+    thresholds: NDArray[np.float64],
+    probability: NDArray[np.float64],
+    is_right: NDArray[np.bool_],
+    group_index: NDArray[np.int64],
+    error_rate: float,
+) -> NDArray[np.float64]:
+    """Return, per threshold, the probability of so few errors if the rate were `error_rate`."""
+    n_groups = int(group_index.max()) + 1
+    correlation = _error_correlation(is_right, group_index, n_groups)
+    values = np.ones(len(thresholds))
+    for place, threshold in enumerate(thresholds):
+        answered = probability >= threshold
+        sizes = np.bincount(group_index[answered], minlength=n_groups).astype(float)
+        n, n_errors = sizes.sum(), float((answered & ~is_right).sum())
+        effective_n = n / (1 + ((sizes**2).sum() / n - 1) * correlation)
+        errors = n_errors / n * effective_n
+        # P(Bin(effective_n, error_rate) <= errors), generalized to fractional counts
+        if effective_n > errors:
+            values[place] = betaincc(errors + 1, effective_n - errors, error_rate)
+    return values
+
+
+def _error_correlation(
+    is_right: NDArray[np.bool_], group_index: NDArray[np.int64], n_groups: int
+) -> float:
+    """Estimate the correlation of errors within a group (by ANOVA), shrunk toward 1."""
+    sizes = np.bincount(group_index, minlength=n_groups).astype(float)
+    n = sizes.sum()
+    if n_groups == n:
+        return 0.0
+    if n_groups < 2:
+        return 1.0
+    wrong = np.bincount(group_index, ~is_right, n_groups)
+    mean = wrong / sizes
+    between = (sizes * (mean - wrong.sum() / n) ** 2).sum() / (n_groups - 1)
+    within = (sizes * mean * (1 - mean)).sum() / (n - n_groups)
+    typical = (n - (sizes**2).sum() / n) / (n_groups - 1)
+    total = between + (typical - 1) * within
+    estimate = float(np.clip((between - within) / total, 0, 1)) if total > 0 else 1.0
+    evidence = int((wrong > 0).sum())
+    return (evidence * estimate + 1.0) / (evidence + 1)
