@@ -59,7 +59,7 @@ class Packets:
 
     @property
     def size(self) -> int:
-        """The number of rows of every packet (the first and last may have fewer); 0 if it varies."""
+        """The number of rows of every packet (first and last may have fewer); 0 if it varies."""
         counts = self.counts
         if len(counts) <= _FEWEST or counts[0] > counts[1] or counts[-1] > counts[1]:
             return 0
