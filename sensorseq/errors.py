@@ -113,11 +113,11 @@ class ConfigurationError(InputError):
 
 
 class Report(Protocol):
-    """The report of a fit, see `FluctuationReport`."""
+    """The report of a fit; see `FluctuationReport`."""
 
     @property
     def verdict(self) -> str:
-        """The judgment of the curve: fluctuating or not, or the reason against a judgment."""
+        """The verdict on the curve, or the reason why it cannot be judged."""
 
 
 class DivergedError(SensorseqError, ArithmeticError):

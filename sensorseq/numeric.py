@@ -23,7 +23,7 @@ def logsumexp(x: Floats, axis: int) -> Floats:
     return np.asarray(np.log1p(others / n_largest) + np.log(n_largest) + largest.squeeze(axis))
 
 
-# Rational approximations of S. L. Moshier's Cephes library, by falling powers.
+# Rational approximations of S. L. Moshier's Cephes library, highest powers first.
 # fmt: off
 _CENTER = (
     (-59.96335010141079, 98.00107541859997, -56.67628574690703, 13.931260938727968,

@@ -9,10 +9,10 @@ from sensorseq.io.scratch import count_where
 
 _FEWEST = 3  # timestamps needed for a rate
 _SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
-_FITTING = 0.95  # timestamps that must have the number of rows of one rate
-_GAPS = 0.1  # timestamps that may have fewer rows
-_PAIRS = 1.5  # fewer rows for each timestamp must follow an even clock ...
-_RUN, _OFF_CLOCK = 2000, 2.0  # ... within this many rows, for this many rows
+_FITTING = 0.95  # share of timestamps that need the number of rows of one rate
+_GAPS = 0.1  # share of timestamps that may have fewer rows
+_PAIRS = 1.5  # if timestamps have fewer rows on average, rows must follow an even clock
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps that fix that clock; greatest deviation, in rows
 _EVEN_ROWS = 30  # rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # greatest deviation from a multiple of a step, as a fraction of the step
@@ -48,7 +48,7 @@ class Packets:
 
     @classmethod
     def of_equal(cls, t: NDArray[np.float64]) -> "Packets":
-        """Return a packet for each distinct one of sorted timestamps."""
+        """Return one packet for each distinct timestamp; `t` is sorted."""
         starts = np.flatnonzero(np.r_[np.ones(min(1, len(t)), bool), t[1:] > t[:-1]])
         return cls(starts, t[starts], len(t))
 
@@ -59,7 +59,7 @@ class Packets:
 
     @property
     def size(self) -> int:
-        """The common number of rows, of which the first and last packet may lack some; else 0."""
+        """The number of rows of every packet (first and last may have fewer); 0 if it varies."""
         counts = self.counts
         if len(counts) <= _FEWEST or counts[0] > counts[1] or counts[-1] > counts[1]:
             return 0

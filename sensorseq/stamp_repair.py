@@ -127,7 +127,7 @@ class StampRepair:
     def advice(self, row_word: str, first: int, names: Sequence[str] = (), repair: str = "") -> str:
         """Return the obstacle as text, with rows called `row_word` and numbered from `first`.
 
-        The way out is the argument `stamps`, of the function `repair` if one is given.
+        The way out names the argument `stamps`, and the function `repair` if one is given.
         """
         several = "s" if len(self.cuts) > 1 else ""
         rows = listed([row + first for row in self.cuts], _MOST_CUTS)

@@ -14,7 +14,7 @@ Plain = Any
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
-    """Join names with commas; of more than `most`, name the first ones and count the others."""
+    """Join at most `most` names with commas, and append the number of further names."""
     every = [str(name) for name in names]
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more

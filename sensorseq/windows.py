@@ -118,7 +118,7 @@ class WindowSet:
 
     __iter__ = None  # otherwise Python and numpy would iterate it, one window at a time
 
-    # With its size, dask sends it to each worker once instead of with each fit.
+    # Because of this size, dask sends it to each worker once instead of with each fit.
     def __sizeof__(self) -> int:
         return self.X.nbytes
 

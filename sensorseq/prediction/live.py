@@ -22,7 +22,7 @@ FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # most bytes read at once
 _DATAGRAM = 1 << 16
 LONGEST_LINE = 1 << 16  # bytes; a sender without line ends would fill the memory
-_MANY_LINES = 50  # fewer are parsed one by one
+_MANY_LINES = 50  # fewer lines are parsed one by one
 _FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
 
 
@@ -388,7 +388,7 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # after the first sample, half a sample is a stranger's: counted
+            except InputError:  # after the first sample, part of one is a stranger's, and counted
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue
