@@ -311,7 +311,7 @@ PADDED = np.where((np.arange(T) < LENGTHS[:, None])[:, :, None], X, 0.0)
     ids=["cross_val_predict", "a named scorer", "CalibratedClassifierCV", "a plain call"],
 )
 def test_padding_that_would_be_read_as_signal_is_named(predict, routing):
-    with pytest.warns(UserWarning, match=r"windows end in zeros .* as a list of arrays"):
+    with pytest.warns(UserWarning, match=r"windows end with zeros .* as a list of arrays"):
         predict()
 
 

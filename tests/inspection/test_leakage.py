@@ -349,7 +349,7 @@ def test_arguments_that_do_not_fit_are_refused():
     cut = split_in_groups(windows())
     narrow = fit_scaler(cut.X[:, :, :1])
     for options, error, message in (
-        ({"split": ["train"]}, WindowError, "split has shape"),
+        ({"split": ["train"]}, WindowError, "split has 1 value, but X has 120 windows"),
         ({"split": np.full(120, "dev")}, WindowError, "'dev'"),
         ({"sample_indices": [0, 120]}, WindowError, "sample_indices contain 120"),
         ({"folds": [([0], [0.5])]}, WindowError, "test rows of fold 0"),
