@@ -145,9 +145,9 @@ rescaled: {channels:12}: $rescaled_seen, in {places:12} ({example}).
 wraps: {channels:12}: $wraps_seen, in {places:12} ({example}).
   > $wraps_advice
 empty: {channels:12}: no value in {places:12}.
-  > Choose others with --channels{or_leave_out}.
+  > Choose other channels with --channels{or_leave_out}.
 constant: {channels:12}: constant in {places:12}; the sensor may not have been connected.
-  > Choose others with --channels{or_leave_out}.
+  > Choose other channels with --channels{or_leave_out}.
 flipped: {channels:12}: opposite sign in {places:12}; the axis may be reversed.
   > Check how the sensor was mounted{or_leave_out}.
 stuck: {channels:12}: stuck at one value while other channels move, in {places:12}.
@@ -156,7 +156,7 @@ saturated: {channels:12}: clipped at the limits in {places:12}.
   > The clipped values are lost; choose a larger measuring range if you can.
 gaps: Samples of {channels:12} are missing in {places:12}.
   > Preparation cuts at gaps longer than --max-gap-s and fills shorter ones.
-outliers: {channels:12}: values more than 10 times the range away in {places:12}.
+outliers: {channels:12}: values more than 10 usual ranges from the median in {places:12}.
   > Repair them, or mark them as missing; a placeholder such as -9999 is an outlier, too.
 rates: The sample rate of {channels:12} in {places:12} differs from that of most recordings.
   > Resampling gives all recordings one rate, but cannot restore the high frequencies that the
