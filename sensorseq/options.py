@@ -5,16 +5,10 @@ commands, and a key of the configuration file. numpy is not imported here, so th
 starts quickly.
 """
 
-import inspect
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
-from inspect import Parameter
-from typing import Any, TypeVar
-
-_Result = TypeVar("_Result")
+from typing import Any
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
@@ -58,13 +52,6 @@ class Option:
     def of_files(self) -> bool:
         """True if it concerns reading recordings, and is therefore not in `PreparePipeline`."""
         return self.section == "input" and self.name != "channels"
-
-    @property
-    def command_type(self) -> Annotation:
-        """The type that the command line parses, before `read`."""
-        if self.toml is bool:
-            return bool
-        return (self.typed or self.toml) | None
 
 
 def split_names(given: Sequence[str] | None) -> list[str] | None:
@@ -289,59 +276,21 @@ class ReadOptions:
 
 
 NAMES = tuple(each.name for each in fields(ReadOptions))
-READING = ("label_column", *(name for name in NAMES if name not in LISTING))
-"""The options that say how to read a listed recording."""
 
 
-def entries_of(docstring: str | None) -> dict[str, str]:
-    """Parse a docstring's text about each parameter, keyed by the first name of its entry."""
-    known = inspect.cleandoc(docstring or "") + "\n"
-    entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
-    return {re.split(r"\W", entry)[0]: entry for entry in entries}
+def combined(options: ReadOptions | None, by_name: ReadOptions) -> ReadOptions:
+    """Return the `options` of a call, changed by those given by name.
 
-
-SAID = entries_of(ReadOptions.__doc__)
-"""The docstring's entry of each option."""
-
-
-def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
-    """Let a function of a path and `ReadOptions` also take these options as keywords.
-
-    Keywords change a copy of the `ReadOptions`. Other names raise a TypeError, so an option that a
-    reader does not support is not silently ignored.
+    A keyword with its default value, such as None, counts as not given.
     """
-    known = {each.name: each for each in fields(ReadOptions)}
-
-    def decorate(read: Callable[..., _Result]) -> Callable[..., _Result]:
-        own = inspect.signature(read).parameters
-
-        @wraps(read)
-        def call(path: Any, options: ReadOptions | None = None, **given: Any) -> _Result:
-            use = ReadOptions() if options is None else options
-            if not isinstance(use, ReadOptions):
-                raise TypeError(
-                    f"{read.__name__}() takes ReadOptions, or options by name, such as"
-                    f" time_column='time'; got {options!r}."
-                )
-            chosen = {name: given.pop(name) for name in names if name in given}
-            for name in set(given).difference(own):
-                raise TypeError(f"{read.__name__}() got an unexpected keyword argument {name!r}")
-            return read(path, replace(use, **chosen) if chosen else use, **given)
-
-        first, _, *others = own.values()
-        by_name = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
-            for name, each in known.items()
-            if name in names
-        ]
-        middle = Parameter("options", Parameter.POSITIONAL_OR_KEYWORD, default=None)
-        call.__signature__ = inspect.signature(read).replace(  # type: ignore[attr-defined]
-            parameters=[first, middle, *others, *by_name]
+    if options is None:
+        return by_name
+    if not isinstance(options, ReadOptions):
+        raise TypeError(
+            f"options={options!r} are not ReadOptions; give options by name, such as"
+            " time_column='time'."
         )
-        text = inspect.cleandoc(read.__doc__ or "")
-        more = "".join(entry for name, entry in SAID.items() if name in names)
-        entry = r"^options :.*\n(?:    .*\n)+"
-        call.__doc__ = re.sub(entry, lambda found: found[0] + more, text, flags=re.M)
-        return call
-
-    return decorate
+    given = {each.name: getattr(by_name, each.name) for each in fields(ReadOptions)}
+    defaults = {each.name: each.default for each in fields(ReadOptions)}
+    changed = {name: value for name, value in given.items() if value is not defaults[name]}
+    return replace(options, **changed)

@@ -1,18 +1,20 @@
 """The commands for recordings: inspect, prepare."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import BAD_INPUT, GATE, command, with_options
+from sensorseq.cli import preparation_options as prep
+from sensorseq.cli.app import BAD_INPUT, GATE, command, is_given
 from sensorseq.cli.output import check_output, progress, say
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
+from sensorseq.options import split_names
+from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS, read_shares
 
 
 @command(
@@ -20,7 +22,6 @@ from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
     "sensorseq inspect logs --html look.html",
     "sensorseq inspect terrain.h5 --leakage",
 )
-@with_options(OPTIONS[name] for name in READING_OPTIONS)
 def inspect(
     context: typer.Context,
     path: Annotated[
@@ -30,6 +31,27 @@ def inspect(
             help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
         ),
     ],
+    # options: READING_OPTIONS
+    files: prep.Files = None,
+    pair: prep.Pair = None,
+    time_column: prep.TimeColumn = None,
+    time_unit: prep.TimeUnit = None,
+    encoding: prep.Encoding = None,
+    delimiter: prep.Delimiter = None,
+    decimal: prep.Decimal = None,
+    no_header: prep.NoHeader = None,
+    names: prep.Names = None,
+    label_column: prep.LabelColumn = None,
+    recording_column: prep.RecordingColumn = None,
+    group_column: prep.GroupColumn = None,
+    sensor_column: prep.SensorColumn = None,
+    labels: prep.Labels = None,
+    exclude: prep.Exclude = None,
+    channels: prep.Channels = None,
+    manifest: prep.Manifest = None,
+    stamps: prep.Stamps = None,
+    sample_rate_hz: prep.SampleRateHz = None,
+    # end of options
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with a picture of each channel.")
     ] = None,
@@ -43,7 +65,6 @@ def inspect(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
-    **selected: Any,
 ) -> None:
     """Show what recordings contain, what is odd in them, and which cannot be read.
 
@@ -57,10 +78,10 @@ def inspect(
     from sensorseq.evaluation import inspect as described
 
     is_prepared = leakage or (html is not None and described.is_prepared(path))
-    if is_prepared and selected:
+    given = [OPTIONS[name].flag for name in READING_OPTIONS if is_given(context, name)]
+    if is_prepared and given:
         raise ArgumentError(
-            f"{OPTIONS[next(iter(selected))].flag} is for recordings and has no use with a prepared"
-            " file; remove it."
+            f"{given[0]} is for recordings and has no use with a prepared file; remove it."
         )
     if sensor is not None and not is_prepared:
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
@@ -75,7 +96,30 @@ def inspect(
             found, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
             found, facts = described.inspect_recordings(
-                path, **selected, read_logs=html is not None, progress=advance
+                path,
+                # options
+                files=files,
+                pair=pair,
+                time_column=time_column,
+                time_unit=time_unit,
+                encoding=encoding,
+                delimiter=delimiter,
+                decimal=decimal,
+                no_header=no_header,
+                names=split_names(names),
+                label_column=label_column,
+                recording_column=recording_column,
+                group_column=group_column,
+                sensor_column=sensor_column,
+                labels=split_names(labels),
+                exclude=split_names(exclude),
+                channels=split_names(channels),
+                manifest=manifest,
+                stamps=stamps,
+                sample_rate_hz=sample_rate_hz,
+                # end of options
+                read_logs=html is not None,
+                progress=advance,
             )
     if html is not None:
         from sensorseq.evaluation.look import make_look
@@ -104,13 +148,50 @@ def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
     "sensorseq prepare logs --config terrain.toml --balance oversample \\",
     "    -o terrain.h5",
 )
-@with_options(OPTIONS.values())
 def prepare(
     context: typer.Context,
     source: Annotated[
         str, Argument(metavar="PATH", help="Folder with one folder per class, or a manifest.")
     ],
     output: Annotated[str, Option("--output", "-o", metavar="H5", help="File to write.")],
+    # options: OPTIONS
+    files: prep.Files = None,
+    pair: prep.Pair = None,
+    time_column: prep.TimeColumn = None,
+    time_unit: prep.TimeUnit = None,
+    encoding: prep.Encoding = None,
+    delimiter: prep.Delimiter = None,
+    decimal: prep.Decimal = None,
+    no_header: prep.NoHeader = None,
+    names: prep.Names = None,
+    label_column: prep.LabelColumn = None,
+    recording_column: prep.RecordingColumn = None,
+    group_column: prep.GroupColumn = None,
+    sensor_column: prep.SensorColumn = None,
+    labels: prep.Labels = None,
+    exclude: prep.Exclude = None,
+    channels: prep.Channels = None,
+    manifest: prep.Manifest = None,
+    stamps: prep.Stamps = None,
+    sample_rate_hz: prep.SampleRateHz = None,
+    max_gap_s: prep.MaxGapS = None,
+    derive: prep.Derive = None,
+    window_s: prep.WindowS = None,
+    hop_s: prep.HopS = None,
+    label_rule: prep.LabelRule = None,
+    min_purity: prep.MinPurity = None,
+    short: prep.Short = None,
+    train_hop_s: prep.TrainHopS = None,
+    native_rates: prep.NativeRates = None,
+    slop_s: prep.SlopS = None,
+    missing: prep.Missing = None,
+    split: prep.Split = None,
+    split_by: prep.SplitBy = None,
+    random_state: prep.RandomState = None,
+    normalize: prep.Normalize = None,
+    scale: prep.Scale = None,
+    balance: prep.Balance = None,
+    # end of options
     config: Annotated[
         Path | None, Option(metavar="TOML", help="Configuration file; options here override it.")
     ] = None,
@@ -138,7 +219,6 @@ def prepare(
     ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
-    **options: Any,
 ) -> None:
     """Turn recordings into one file of windows, split by group.
 
@@ -162,7 +242,44 @@ def prepare(
         summary = make_file(
             source,
             output,
-            **options,
+            # options
+            files=files,
+            pair=pair,
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=split_names(names),
+            label_column=label_column,
+            recording_column=recording_column,
+            group_column=group_column,
+            sensor_column=sensor_column,
+            labels=split_names(labels),
+            exclude=split_names(exclude),
+            channels=split_names(channels),
+            manifest=manifest,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            max_gap_s=max_gap_s,
+            derive=derive,
+            window_s=window_s,
+            hop_s=hop_s,
+            label_rule=label_rule,
+            min_purity=min_purity,
+            short=short,
+            train_hop_s=train_hop_s,
+            native_rates=native_rates,
+            slop_s=slop_s,
+            missing=missing,
+            split=read_shares(split),
+            split_by=split_by,
+            random_state=random_state,
+            normalize=normalize,
+            scale=scale,
+            balance=balance,
+            # end of options
             config=config,
             jobs=jobs,
             engine=engine,

@@ -4,17 +4,18 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import command, with_options
+from sensorseq.cli import preparation_options as prep
+from sensorseq.cli.app import command
 from sensorseq.cli.models import load_to_predict
 from sensorseq.cli.output import check_output, progress, say, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.options import OPTIONS, READ_AS_IN_TRAINING
+from sensorseq.options import split_names
 
 
 @command(
@@ -23,12 +24,22 @@ from sensorseq.preprocessing.options import OPTIONS, READ_AS_IN_TRAINING
     "    --csv spans.csv",
     "sensorseq predict terrain.safetensors new_logs --windows --json",
 )
-@with_options(OPTIONS[name] for name in READ_AS_IN_TRAINING)
 def predict(
     model_file: opt.ModelFile,
     recordings: Annotated[
         list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
     ],
+    # options: READ_AS_IN_TRAINING
+    time_column: prep.TimeColumn = None,
+    time_unit: prep.TimeUnit = None,
+    encoding: prep.Encoding = None,
+    delimiter: prep.Delimiter = None,
+    decimal: prep.Decimal = None,
+    no_header: prep.NoHeader = None,
+    names: prep.Names = None,
+    sample_rate_hz: prep.SampleRateHz = None,
+    label_column: prep.LabelColumn = None,
+    # end of options
     every_window: Annotated[
         bool, Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
@@ -55,7 +66,6 @@ def predict(
     strict: opt.Strict = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
-    **reading: Any,
 ) -> None:
     """Classify raw recordings.
 
@@ -90,7 +100,17 @@ def predict(
             hop_s=hop_s,
             with_facts=html is not None,
             progress=advance,
-            **reading,
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=split_names(names),
+            sample_rate_hz=sample_rate_hz,
+            label_column=label_column,
+            # end of options
         )
     if table is not None:
         write_whole(table, table_of_spans(found, absolute_time=absolute_time).encode())

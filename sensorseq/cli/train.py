@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import command, with_options
+from sensorseq.cli.app import command
 from sensorseq.cli.models import (
     load_model,
     naming,
@@ -19,26 +19,22 @@ from sensorseq.cli.models import (
 )
 from sensorseq.cli.output import check_output, say, tell
 from sensorseq.errors import ArgumentError
-from sensorseq.options import Option as Setting
-
-SHORT = (
-    Setting("hidden_size", None, int, help="LSTM units."),
-    Setting("learning_rate", None, float, help="Peak learning rate."),
-    Setting("batch_size", None, int, help="Windows per step."),
-    Setting("max_epochs", None, int, help="Largest number of epochs."),
-    Setting("patience", None, int, help="Stop after this many epochs without improvement."),
-)
-"""Settings that have an option of their own besides ``--set``."""
 
 
 @command(
     "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
     "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
 )
-@with_options(SHORT)
 def train(
     windows: opt.Prepared,
     output: opt.NewModel,
+    hidden_size: Annotated[int | None, Option(help="LSTM units.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, Option(help="Windows per step.")] = None,
+    max_epochs: Annotated[int | None, Option(help="Largest number of epochs.")] = None,
+    patience: Annotated[
+        int | None, Option(help="Stop after this many epochs without improvement.")
+    ] = None,
     random_state: opt.Seed = 0,
     settings: opt.Settings = None,
     compare: Annotated[
@@ -49,7 +45,6 @@ def train(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
-    **typed: Any,
 ) -> None:
     """Train a classifier on prepared windows.
 
@@ -67,14 +62,21 @@ def train(
             "--report is about one sensor; train without it, and write the page of each with"
             " `sensorseq diagnose MODEL --sensor NAME --html PAGE`."
         )
-    if "patience" in typed:
-        typed["early_stopping"] = True
+    short = {
+        "hidden_size": hidden_size,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "patience": patience,
+        "early_stopping": None if patience is None else True,
+    }
+    typed: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
     typed |= read_settings(settings)
-    given = with_scale(typed, windows)
-    given = {"random_state": random_state, "verbose": 0 if quiet else 1, **given}
+    arguments: dict[str, Any] = {"random_state": random_state, "verbose": 0 if quiet else 1}
+    arguments |= with_scale(typed, windows)
     from sensorseq.evaluation.text import describe_fit, describe_sensors
 
-    model = SensorLSTMClassifier(**given)
+    model = SensorLSTMClassifier(**arguments)
     if sensors:
         fused = SensorFusionClassifier(model).fit(windows)
         for one in fused.sensors_.values():

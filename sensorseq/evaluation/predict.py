@@ -35,7 +35,7 @@ from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.prediction.sensor_stream import cut_sensors
 from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
@@ -131,7 +131,6 @@ class Fitted(Protocol):
         """Everything that predictions need."""
 
 
-@takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
     model: AnyModel | Fitted,
     paths: Sequence[str | os.PathLike[str]],
@@ -142,9 +141,21 @@ def predict_recordings(
     hop_s: float | None = None,
     with_facts: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
+    # options (None by default): READ_AS_IN_TRAINING
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    sample_rate_hz: float | None = None,
+    label_column: str | None = None,
+    # end of options
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
+
+    The options about files, from `time_column` on, are by default those of the training recordings.
 
     Parameters
     ----------
@@ -162,9 +173,37 @@ def predict_recordings(
         Also measure the channels, for the page of `make_drive_page`.
     progress : callable, optional
         Called with the number of recordings done and their total.
-    **options
-        Those of `READ_AS_IN_TRAINING`, see `PreparationOptions`; by default as the training windows
-        were prepared. ``sample_rate_hz`` is the rate of the rows of files without a time column.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
+        and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    sample_rate_hz : float, optional
+        The clock of files, except robot logs, in which no column is named like time stamps, if
+        `time_column` is None: their rows are this many a second, from 0 s on.
 
     Raises
     ------
@@ -175,10 +214,23 @@ def predict_recordings(
     """
     if not isinstance(model, TrainedModel | FusedModel):
         model = model.model_
-    plans, reading = plans_of(model, hop_s, **options)
+    by_name = ReadOptions(
+        # options
+        time_column=time_column,
+        time_unit=time_unit,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
+        no_header=no_header,
+        names=names,
+        sample_rate_hz=sample_rate_hz,
+        label_column=label_column,
+        # end of options
+    )
+    plans, reading = plans_of(model, hop_s, by_name)
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
-    check_form_is_used(sources, ReadOptions(**options))
+    check_form_is_used(sources, by_name)
     how = {**model.smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
     how["class_shares"] = model.class_shares
     predictions = []
@@ -209,7 +261,7 @@ def predict_recordings(
                 start_s,
                 probability,
                 seen,
-                (*_notes(windows, outside, tuple(plans), seen=seen), *_unused(recording, options)),
+                (*_notes(windows, outside, tuple(plans), seen=seen), *_unused(recording, by_name)),
                 outside,
                 source.rows is not None,
                 begins_s,
@@ -268,14 +320,15 @@ def _by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
 
 
 def plans_of(
-    model: AnyModel, hop_s: float | None = None, **options: Any
+    model: AnyModel, hop_s: float | None, by_name: ReadOptions
 ) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
     """Return how recordings are cut for each sensor, and how they are read, as in training."""
     models = _by_sensor(model)
     plans = {name: prediction_plan(one.preparation, hop_s) for name, one in models.items()}
     first, *_ = models.values()
     reading = PreparationOptions.recorded(first.preparation or {})
-    given = {name: value for name, value in options.items() if value is not None}
+    values = {name: getattr(by_name, name) for name in READ_AS_IN_TRAINING}
+    given = {name: value for name, value in values.items() if value is not None}
     if given.get("no_header") is False and "names" not in given:
         given["names"] = None  # those of training are for files without a header line
     return plans, replace(reading, **given)
@@ -391,15 +444,15 @@ def read_recording(
         with suppress(RecordingError):
             bare = replace(source, label=None, label_spans=())
             return read_source(bare, said)
-    return read_source(source, said, label_column=None)
+    return read_source(source, replace(said, label_column=None))
 
 
-def _unused(recording: Recording, options: Mapping[str, Any]) -> Iterator[str]:
+def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
     """Yield why options that were given have no use for a recording."""
-    if options.get("sample_rate_hz") is not None and "sample_rate_hz" not in clock_of(recording):
+    if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
-    if options.get("label_column") is not None and not recording.label_spans:
-        yield f"there are no labels in a column {options['label_column']!r}."
+    if by_name.label_column is not None and not recording.label_spans:
+        yield f"there are no labels in a column {by_name.label_column!r}."
 
 
 def _notes(

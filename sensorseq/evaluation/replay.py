@@ -13,6 +13,7 @@ from sensorseq.evaluation.predict import (
     read_recording,
     recordings_of_sensors,
 )
+from sensorseq.options import ReadOptions
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.live import AnySamples, Samples, SensorSamples
 from sensorseq.prediction.loading import AnyModel
@@ -25,7 +26,7 @@ def samples_of_recording(
     model: AnyModel, path: Path, time_column: str | None, speed: float
 ) -> Iterator[AnySamples]:
     """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
-    plans, reading = plans_of(model, time_column=time_column)
+    plans, reading = plans_of(model, None, ReadOptions(time_column=time_column))
     if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
         raise InputError(f"{path}: is a folder; give one recording to --replay.")
     sources = find_sources(model, path, reading)

@@ -5,18 +5,13 @@ and the provenance, and the command-line option with its help. numpy is not impo
 the command line starts quickly.
 """
 
-import inspect
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from sensorseq.errors import ArgumentError
-from sensorseq.options import CSV_FORM, SAID, Option, ReadOptions, entries_of, option_field
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+from sensorseq.options import CSV_FORM, Option, ReadOptions, option_field
 
 # Sections of the configuration file, in the order in which they are written.
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
@@ -27,7 +22,10 @@ READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", 
 CAN_BE_OFF = ("split", "normalize", "scale", "balance", "derive")
 
 
-def _shares(split: str) -> list[float] | str:
+def read_shares(split: str | None) -> list[float] | str | None:
+    """Parse the value of ``--split``: shares with commas, or none."""
+    if split is None:
+        return None
     if split.strip().lower() == "none":
         return "none"
     try:
@@ -42,14 +40,87 @@ def _shares(split: str) -> list[float] | str:
 class PreparationOptions(ReadOptions):
     """All options of `PreparePipeline`, the function `prepare` and the command `prepare`.
 
-    Those about files and channels are in `ReadOptions`.
-
     Parameters
     ----------
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        all files that can be read. Every pattern must match something.
+    pair : str, optional
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
+        and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group. A recording has one group.
+    sensor_column : str, optional
+        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
+        joint, by a word or number) of a row. The rows of each sensor become channels of their own
+        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
+    labels : sequence of str, optional
+        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
+        samples whose label in the `label_column` is another.
+    exclude : sequence of str, optional
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
+        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
+        lengths.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
+        export of Label Studio, or the name of a table of labels for each recording, such as
+        ``{recording}.txt``, as Audacity and ELAN export them.
+    stamps : {"packets", "keep", "merge"}, optional
+        What to do with time stamps that repeat or go back, or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
+        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
+        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
         Common rate of all recordings, and the clock of files without a time column. By default the
         median of the recordings' own rates (with several sensors, the rate of the fastest), which
         is stored in `provenance`.
+    salvage : bool, default=False
+        Of a damaged ``.bag``, ``.mcap`` or ``.ulg`` file, use the messages before the damage rather
+        than raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds
+        kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in files without a name that vanish with the recording. By default they are held in
+        memory.
     max_gap_s : float, optional
         Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
@@ -182,7 +253,7 @@ class PreparationOptions(ReadOptions):
         toml=list[float] | str,
         metavar="SHARES",
         help="Shares of train,validation,test; or none [default: 0.6,0.2,0.2].",
-        read=_shares,
+        read=read_shares,
         typed=str,
     )
     split_by: str = option_field(
@@ -241,11 +312,6 @@ class PreparationOptions(ReadOptions):
         return cls(**given)
 
 
-# In Python one docstring has both entries; here only the rate's entry is useful.
-_ENTRIES = SAID | entries_of(PreparationOptions.__doc__)
-_INTRODUCTION = inspect.cleandoc(PreparationOptions.__doc__ or "").partition("---\n")
-PreparationOptions.__doc__ = "".join([*_INTRODUCTION[:2], *_ENTRIES.values()])
-
 OPTIONS = {
     each.name: Option(each.name, each.default, each.type, **each.metadata)
     for each in fields(PreparationOptions)
@@ -256,49 +322,3 @@ READING_OPTIONS = (
     "sample_rate_hz",
 )
 PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.of_files)
-
-
-def takes_options(names: Iterable[str], default: Any = MISSING) -> Callable[[_Function], _Function]:
-    """Give a function that takes ``**options`` a signature with these options.
-
-    Each has its own default, unless `default` is given for all.
-    """
-
-    def decorate(function: _Function) -> _Function:
-        own = inspect.signature(function)
-        parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        for option in map(OPTIONS.__getitem__, names):
-            value = option.default if default is MISSING else default
-            parameters.append(
-                inspect.Parameter(
-                    option.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if value is MISSING else value,
-                    annotation=option.type if default is MISSING else option.type | None,
-                )
-            )
-        signature = own.replace(parameters=parameters)
-
-        @wraps(function)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{function.__qualname__}() {error}") from None
-            return function(*args, **kwargs)
-
-        checked.__signature__ = signature  # type: ignore[attr-defined]
-        return checked  # type: ignore[return-value]
-
-    return decorate
-
-
-def document_options(docstring: str | None, names: Iterable[str]) -> str | None:
-    """Return a docstring with the entries of these options instead of ``**options``."""
-    if docstring is None:
-        return None
-    wanted = set(names)
-    entries = entries_of(PreparationOptions.__doc__)
-    chosen = [entry for name, entry in entries.items() if name in wanted]
-    own = inspect.cleandoc(docstring)
-    return re.sub(r"^\*\*options\n(?:    .*\n)+", lambda _: "".join(chosen), own, flags=re.M)

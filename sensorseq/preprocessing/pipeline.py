@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_random_state
+from sensorseq.checks import RandomState, check_random_state
 from sensorseq.errors import ArgumentError, SplitError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
@@ -23,8 +23,6 @@ from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
     PreparationOptions,
-    document_options,
-    takes_options,
 )
 from sensorseq.preprocessing.plan import (
     PreparationPlan,
@@ -46,13 +44,83 @@ class PreparePipeline:
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
+    Only `window_s` is required; `random_state` may be a generator, too.
 
     Parameters
     ----------
-    **options
-        The fields of `PreparationOptions`, except those about files: ``files``, ``pair``,
-        ``time_column``, ``label_column``, ``labels``, ``exclude``, ``units``, ``manifest`` and
-        ``stamps``. Only ``window_s`` is required. ``random_state`` may be a generator, too.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
+        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
+        lengths.
+    sample_rate_hz : float, optional
+        Common rate of all recordings, and the clock of files without a time column. By default the
+        median of the recordings' own rates (with several sensors, the rate of the fastest), which
+        is stored in `provenance`.
+    max_gap_s : float, optional
+        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+    resample_engine : {"polyphase", "soxr"}, default="polyphase"
+        See `resample`; streams on the robot use the first.
+    attenuation_db : float, default=90.0
+        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
+    derive : {"auto"} or None, default=None
+        auto: choose `steps` by the names, units and rates of the first recording's channels; see
+        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
+    steps : sequence of Step or dict, optional
+        Filters and features between resampling and windows, in this order; see
+        `sensorseq.preprocessing.steps`.
+    window_s : float
+        Length of a window in seconds.
+    hop_s : float, optional
+        Seconds between window starts; `window_s` by default.
+    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
+        The label of a window if the label changes within it; see `Windower`.
+    min_purity : float, default=0.5
+        For ``"majority"``: the share of its samples that must have a window's label.
+    short : {"drop", "pad", "error"}, default="drop"
+        A recording shorter than a window is left out and counted, padded, or an error.
+    train_hop_s : float, optional
+        Seconds between the starts of training windows, if they should overlap more than validation
+        and test windows; `hop_s` by default.
+    train_phase : {"grid", "random"}, default="grid"
+        random: the grid of training windows starts at a random offset in each recording.
+    native_rates : bool, optional
+        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
+        rate, instead of resampling all to one. Windows then begin at the multiples of the hop on
+        the recording's clock, and the result is SensorWindows.
+    slop_s : float, optional
+        For `native_rates`: how many seconds the windows of two sensors may begin apart. By default
+        a tenth of the hop, or the longest period of a sensor if that is more.
+    missing : {"error", "expected"}, optional
+        For `native_rates`: what to do where a sensor is missing. error, the default: a recording
+        without it is refused, and windows without it are left out. expected: they are kept, with
+        NaN.
+    split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
+        Shares of train, validation and test. None for recordings that will only be predicted:
+        nothing is fitted.
+    split_by : {"group", "recording", "time"}, default="group"
+        The unit that is never divided. time: the beginning of each recording is train, then
+        validation, then test, with an embargo between them; test scores are then for known robots.
+    embargo_s : float, optional
+        For a split by time: seconds left out between parts. By default a window plus the lookahead
+        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
+    random_state : int, default=0
+        Decides the split, the balance and random phases; fixed, so that results are reproducible.
+    normalize : {"recording"} or None, default=None
+        recording: before windows are cut, each channel of a recording gets mean 0 and standard
+        deviation 1, by the recording's own statistics. A model then takes whole recordings only.
+    scale : str or None, default="standard"
+        standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
+    rated : mapping of str to float, optional
+        For ``"physical"``: the value of each channel that becomes 1.
+    balance : {"undersample", "oversample"} or None, default=None
+        See `ClassBalancer`.
+    max_per_recording : int or float, optional
+        Most rows that one recording may contribute to its class when balancing.
+    augmentation : mapping, optional
+        Fields of `Augmentation`: how copies made by ``balance="oversample"`` differ from their
+        window. Applied when a model is fitted to a prepared file; for arrays see `ClassBalancer`.
 
     Attributes
     ----------
@@ -74,15 +142,73 @@ class PreparePipeline:
         If an argument is invalid; raised at once, not after resampling.
     """
 
-    @takes_options(PIPELINE_OPTIONS)
-    def __init__(self, **options: Any) -> None:
-        given = {name: _plain(value) for name, value in options.items()}
-        seed = given.get("random_state", 0)
-        check_random_state(seed)
-        if not isinstance(seed, int):
-            # Draw an integer once, so that one seed determines the whole preparation.
-            seed = int(check_random_state(seed).integers(2**31))
-        self.options = use = PreparationOptions(**{**given, "random_state": int(seed)})
+    def __init__(
+        self,
+        *,
+        # options: PIPELINE_OPTIONS
+        channels: Sequence[str] | None = None,
+        sample_rate_hz: float | None = None,
+        max_gap_s: float | None = None,
+        resample_engine: str = "polyphase",
+        attenuation_db: float = 90.0,
+        derive: str | None = None,
+        steps: Sequence[Any] | None = None,
+        window_s: float,
+        hop_s: float | None = None,
+        label_rule: str = "whole",
+        min_purity: float | None = None,
+        short: str = "drop",
+        train_hop_s: float | None = None,
+        train_phase: str = "grid",
+        native_rates: bool | None = None,
+        slop_s: float | None = None,
+        missing: str | None = None,
+        split: Sequence[float] | None = (0.6, 0.2, 0.2),
+        split_by: str = "group",
+        embargo_s: float | None = None,
+        random_state: RandomState = 0,
+        normalize: str | None = None,
+        scale: str | None = "standard",
+        rated: Mapping[str, float] | None = None,
+        balance: str | None = None,
+        max_per_recording: int | float | None = None,
+        augmentation: Mapping[str, Any] | None = None,
+        # end of options
+    ) -> None:
+        random_state = _seed(random_state)
+        given = PreparationOptions(
+            # options
+            channels=channels,
+            sample_rate_hz=sample_rate_hz,
+            max_gap_s=max_gap_s,
+            resample_engine=resample_engine,
+            attenuation_db=attenuation_db,
+            derive=derive,
+            steps=steps,
+            window_s=window_s,
+            hop_s=hop_s,
+            label_rule=label_rule,
+            min_purity=min_purity,
+            short=short,
+            train_hop_s=train_hop_s,
+            train_phase=train_phase,
+            native_rates=native_rates,
+            slop_s=slop_s,
+            missing=missing,
+            split=split,
+            split_by=split_by,
+            embargo_s=embargo_s,
+            random_state=random_state,
+            normalize=normalize,
+            scale=scale,
+            rated=rated,
+            balance=balance,
+            max_per_recording=max_per_recording,
+            augmentation=augmentation,
+            # end of options
+        )
+        plain = {name: _plain(getattr(given, name)) for name in PIPELINE_OPTIONS}
+        self.options = use = replace(given, **plain)
         if use.derive is not None:
             check_choice("derive", use.derive, DERIVE)
             if use.steps:
@@ -341,9 +467,6 @@ def _with_training_anew(
     return replace(joined.take(rank), provenance=windows.provenance), parts[rank]
 
 
-PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPTIONS)
-
-
 def versions() -> dict[str, str]:
     """Return the versions that affect samples."""
     return {
@@ -373,6 +496,13 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(use.get("split"), str):
         raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
     return use
+
+
+def _seed(random_state: RandomState) -> int:
+    """Return an integer, drawn once from a generator, so that it determines the preparation."""
+    seed = number(random_state)
+    check_random_state(seed)
+    return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))
 
 
 def _plain(value: Any) -> Any:

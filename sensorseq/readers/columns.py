@@ -45,8 +45,6 @@ Columns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
 
 RATE = "sample_rate_hz"
 """The array or attribute with the rate of the others, in files without a time."""
-FILE_OPTIONS = ("time_column", "time_unit", "units", "stamps", "label_column")
-"""The options of every reader of one file."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as named by pandas
 # Whole numbers of many digits have no second form, and a float would not keep them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")

@@ -4,12 +4,12 @@ import codecs
 import csv
 import gzip
 import mmap
+import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,8 @@ from sensorseq._signal import read_numbers
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
-from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
-    FILE_OPTIONS,
     CodedLabels,
     Columns,
     Origin,
@@ -113,14 +112,27 @@ class CsvFormat(NamedTuple):
 USUAL_FORM = CsvFormat()
 
 
-@takes_read_options(*FILE_OPTIONS, *CSV_FORM, "sample_rate_hz", "scratch")
 def read_csv(
-    path: str | PathLike[str],
-    options: ReadOptions,
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
     *,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
+    # options: time_column time_unit CSV_FORM label_column units stamps sample_rate_hz scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
 ) -> Recording:
     """Read one recording from a CSV file.
 
@@ -136,6 +148,50 @@ def read_csv(
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`,
         `delimiter`, `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and
         can be given by name.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
+        and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        What to do with time stamps that repeat or go back, or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
+        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
+        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        The clock of files, except robot logs, in which no column is named like time stamps, if
+        `time_column` is None: their rows are this many a second, from 0 s on.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in files without a name that vanish with the recording. By default they are held in
+        memory.
     recording_id : str, optional
         The file's name without suffixes by default.
     group, label : str, optional
@@ -153,6 +209,25 @@ def read_csv(
     RecordingError
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=names,
+            label_column=label_column,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     return read_recording(CsvTable, path, options, Origin(recording_id, group, label))
 
 

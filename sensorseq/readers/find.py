@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.io.remote import is_url, listing
-from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
+from sensorseq.options import CSV_FORM, ReadOptions, combined
 from sensorseq.readers.annotations import (
     COLUMNS,
     PER_RECORDING,
@@ -139,12 +139,27 @@ class RecordingSource:
         return tuple(map(str, self.paths))
 
 
-@takes_read_options(*LISTING)
 def find_recordings(
     path: str | os.PathLike[str],
-    options: ReadOptions,
+    options: ReadOptions | None = None,
     *,
     ignore: str | os.PathLike[str] | None = None,
+    # options: LISTING
+    files: Sequence[str] | None = None,
+    pair: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
+    sensor_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    manifest: str | bool | None = None,
+    # end of options
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -169,6 +184,47 @@ def find_recordings(
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
         are used, and can be given by name. If a long table's recording has several classes,
         `read_source` makes label spans of them. A manifest may also be written as usual.
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        all files that can be read. Every pattern must match something.
+    pair : str, optional
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
+    encoding : str, optional
+        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
+        and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group. A recording has one group.
+    sensor_column : str, optional
+        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
+        joint, by a word or number) of a row. The rows of each sensor become channels of their own
+        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
+    labels : sequence of str, optional
+        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
+        samples whose label in the `label_column` is another.
+    exclude : sequence of str, optional
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
+        export of Label Studio, or the name of a table of labels for each recording, such as
+        ``{recording}.txt``, as Audacity and ELAN export them.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
 
@@ -185,6 +241,27 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            files=files,
+            pair=pair,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=names,
+            label_column=label_column,
+            recording_column=recording_column,
+            group_column=group_column,
+            sensor_column=sensor_column,
+            labels=labels,
+            exclude=exclude,
+            manifest=manifest,
+            # end of options
+        ),
+    )
     form = CsvFormat.of(options).check()
     if options.pair is not None and options.sensor_column is not None:
         raise ArgumentError(

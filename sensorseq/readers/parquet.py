@@ -1,9 +1,9 @@
 """Read recordings from Apache Parquet tables."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.scratch import Rows, folder_for
-from sensorseq.options import ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
-    FILE_OPTIONS,
     CodedLabels,
     Columns,
     Origin,
@@ -35,14 +34,22 @@ from sensorseq.recording import Recording, column_names
 MOST_PLACES = 512  # most numbers in a list that are channels; longer lists are images or spectra
 
 
-@takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
 def read_parquet(
-    path: str | PathLike[str],
-    options: ReadOptions,
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
     *,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
+    # options: time_column time_unit label_column units stamps sample_rate_hz scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    label_column: str | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
@@ -59,12 +66,58 @@ def read_parquet(
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz` and
         `scratch` are used, and can be given by name.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        What to do with time stamps that repeat or go back, or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
+        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
+        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        The clock of files, except robot logs, in which no column is named like time stamps, if
+        `time_column` is None: their rows are this many a second, from 0 s on.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in files without a name that vanish with the recording. By default they are held in
+        memory.
 
     Raises
     ------
     RecordingError
         If the file is missing, truncated or not Parquet, or does not hold such a table.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            label_column=label_column,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     return read_recording(open_parquet, path, options, Origin(recording_id, group, label))
 
 

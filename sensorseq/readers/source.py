@@ -12,7 +12,7 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
 from sensorseq.io.remote import fetched
-from sensorseq.options import READING, ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.annotations import on_clock
 from sensorseq.readers.arrays import ArraysTable
 from sensorseq.readers.columns import (
@@ -58,8 +58,22 @@ def at_hand(source: RecordingSource) -> Iterator[RecordingSource]:
         yield replace(source, paths=tuple(root / name for name in names), root=root, url="")
 
 
-@takes_read_options(*READING)
-def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
+def read_source(
+    source: RecordingSource,
+    options: ReadOptions | None = None,
+    *,
+    # options: READING
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    label_column: str | None = None,
+    channels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
+) -> Recording:
     """Read one listed recording.
 
     Parameters
@@ -71,7 +85,65 @@ def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
         `scratch` and `sample_rate_hz` are used, and can be given by name; how CSV files are written
         is known of the source. With several sensors, counts of repaired stamps are totals over all
         files. Robot logs and files of arrays are held in memory.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
+        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
+        lengths.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        What to do with time stamps that repeat or go back, or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
+        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
+        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        The clock of files, except robot logs, in which no column is named like time stamps, if
+        `time_column` is None: their rows are this many a second, from 0 s on.
+    salvage : bool, default=False
+        Of a damaged ``.bag``, ``.mcap`` or ``.ulg`` file, use the messages before the damage rather
+        than raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds
+        kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in files without a name that vanish with the recording. By default they are held in
+        memory.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            label_column=label_column,
+            channels=channels,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            salvage=salvage,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     with at_hand(source) as near:
         return _read(near, options)
 
@@ -149,8 +221,19 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     return recording if channels is None else recording.select(channels)
 
 
-@takes_read_options("time_column", "time_unit", "stamps", "channels", "salvage", "scratch")
-def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
+def read_source_rate(
+    source: RecordingSource,
+    options: ReadOptions | None = None,
+    *,
+    # options: time_column time_unit channels stamps salvage scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    channels: Sequence[str] | None = None,
+    stamps: str | None = None,
+    salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
+) -> float:
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
     With several sensors, the rate of the fastest; NaN for fewer than two samples. Raises the errors
@@ -163,7 +246,51 @@ def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
         `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used,
         and can be given by name. Of a robot log, whose topics have rates of their own, only those
         of the channels count.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
+        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
+        lengths.
+    stamps : {"packets", "keep", "merge"}, optional
+        What to do with time stamps that repeat or go back, or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
+        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
+        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    salvage : bool, default=False
+        Of a damaged ``.bag``, ``.mcap`` or ``.ulg`` file, use the messages before the damage rather
+        than raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds
+        kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in files without a name that vanish with the recording. By default they are held in
+        memory.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            channels=channels,
+            stamps=stamps,
+            salvage=salvage,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     with at_hand(source) as near:
         return _read_rate(near, options)
 

@@ -291,7 +291,8 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
     given = {}
 
     def fake(source, output, **arguments):
-        given.update(arguments, source=source, output=output)
+        typed = {name: value for name, value in arguments.items() if value is not None}
+        given.update(typed, source=source, output=output)
         raise RecordingError("that was all")
 
     monkeypatch.setattr(sensorseq.prepare, "prepare", fake)
