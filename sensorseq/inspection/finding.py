@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from string import Formatter, Template
 from typing import Any, NamedTuple
 
-from sensorseq.preprocessing.odd_value_words import WORDS
+from sensorseq.preprocessing.scale.odd_values import KINDS_OF_ODD_VALUES
 from sensorseq.text import listed
 
 _MOST_LISTED = 5
@@ -101,8 +101,8 @@ class Kind(NamedTuple):
 
 # Phrases shared by several kinds or with other reports, by a dollar sign and their name.
 _SAID_AGAIN = {
-    **{f"{kind}_seen": seen for kind, (seen, _) in WORDS.items()},
-    **{f"{kind}_advice": advice for kind, (_, advice) in WORDS.items()},
+    **{f"{kind}_seen": seen for kind, (seen, _) in KINDS_OF_ODD_VALUES.items()},
+    **{f"{kind}_advice": advice for kind, (_, advice) in KINDS_OF_ODD_VALUES.items()},
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups"
         " share windows: {shared:12}. If they are one recording, give them one group; if windows"

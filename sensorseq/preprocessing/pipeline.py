@@ -19,6 +19,7 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cutting import RecordingPlan, record_cut
+from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
@@ -29,7 +30,6 @@ from sensorseq.preprocessing.plan import (
 )
 from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
 from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
+from sensorseq.numeric import interpolate_cubic
 from sensorseq.packets import decimal_step_s
 from sensorseq.preprocessing.resample.polyphase import (
     ATTENUATION_DB,
@@ -20,7 +21,6 @@ from sensorseq.preprocessing.resample.polyphase import (
     change_rate_in_blocks,
     check_engine,
 )
-from sensorseq.preprocessing.resample.spline import interpolate_cubic
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 

@@ -8,10 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
-from sensorseq.preprocessing.odd_value_words import WORDS
 from sensorseq.preprocessing.scale.odd_scales import N_BANDS, UNIT_RATIO, Floats, likely_unit
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
+
+KINDS_OF_ODD_VALUES = {
+    "unsigned": (
+        "whole numbers that jump between the ends of their range",
+        "These are probably signed numbers that were stored as unsigned ones: subtract the full"
+        " range (65536 for 16 bits) from the values in its upper half.",
+    ),
+    "marks": (
+        "one value, apart from all others, comes again and again",
+        "It is probably a mark for failed reads: leave these fields empty (NaN), so that they are"
+        " read as missing.",
+    ),
+    "rescaled": (
+        "the scale changes midway, but not the shape of the signal",
+        "Probably the unit or the measuring range was changed: convert the values.",
+    ),
+    "wraps": (
+        "the values wrap around",
+        "Resampling, filters and means make values in between that were never there: replace an"
+        " angle by its sine and cosine and a counter by its steps, or choose other `channels`.",
+    ),
+}
+"""For each kind, the most important first, what is seen, and what to do."""
 
 # The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
 PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and number of pieces that are read ...
@@ -47,7 +69,7 @@ OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 class OddValues(NamedTuple):
     """What is odd in the values of one channel, with the figures of each recording, worst first."""
 
-    kind: str  # one of `WORDS`
+    kind: str  # one of `KINDS_OF_ODD_VALUES`
     channel: str
     figures: dict[int, str]  # by position of the recording
 
@@ -103,7 +125,7 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
             figures[at] = f"{figures[at]} and {text}" if at in figures else text
         if figures:
             found.append(OddValues(kind, name, figures))
-    order = list(WORDS)
+    order = list(KINDS_OF_ODD_VALUES)
     return sorted(found, key=lambda one: order.index(one.kind))
 
 
@@ -132,7 +154,7 @@ def describe_odd_values(names: Sequence[str], measured: Sequence[OddFacts]) -> l
         of_kind[one.kind].append(one)
     texts = []
     for kind, every in of_kind.items():
-        seen, advice = WORDS[kind]
+        seen, advice = KINDS_OF_ODD_VALUES[kind]
         n = len({i for one in every for i in one.figures})
         channels, example = listed([one.channel for one in every], 5), every[0].example(names)
         texts.append(f"{channels}: {seen}, in {plural(n, 'recording')} ({example}). {advice}")

@@ -1,7 +1,8 @@
-"""Scale each channel by statistics of the training windows, or by its rated value."""
+"""Scale each channel by statistics of the training windows or the recording, or by its rating."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Optional
 
 import numpy as np
@@ -17,12 +18,16 @@ from sensorseq.errors import (
     did_you_mean,
     refusing,
 )
-from sensorseq.io.scratch import evenly_drawn
+from sensorseq.io.scratch import Rows, blocks, evenly_drawn
 from sensorseq.numeric import normal_quantile, normal_share
+from sensorseq.preprocessing.steps.base import check_complete
+from sensorseq.recording import Recording
 
+NORMALIZE = ("recording",)
 DRAWN_STEPS = 200_000  # most steps of which quantiles are computed
 # Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
 _TAIL = 1e-7
+_SUMMED = 1 << 16  # samples per partial sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,3 +405,46 @@ def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray
         drawn.append(windows[at, rows - (ends - lengths)[at]].astype(np.float64))
         done = stop
     return np.concatenate(drawn) + 0.0  # without -0.0, which equals 0.0
+
+
+def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
+    """Return the pieces of a recording with mean 0 and standard deviation 1 in each channel.
+
+    The statistics are those of all pieces together. A constant channel becomes 0.
+    """
+    for piece in pieces:
+        check_complete(piece)
+    if not any(piece.n_samples for piece in pieces):
+        return pieces
+    try:
+        scaler = scaler_of(_statistics_of_pieces(pieces), "standard")
+    except SignalError as error:
+        raise SignalError(f"recording {pieces[0].recording_id!r}: {error}") from error
+    scaled = []
+    for piece in pieces:
+        rows = Rows.like(piece.values, piece.values.dtype, piece.n_channels)
+        for block in _blocks_of_pieces([piece]):
+            rows.append(scaler.transform(block[np.newaxis])[0])
+        scaled.append(replace(piece, values=rows.as_array()))
+    return scaled
+
+
+def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
+    """Return the statistics of all samples; by numpy, as the runtime lacks `ChannelMoments`."""
+    n_samples = sum(piece.n_samples for piece in pieces)
+    read = partial(_blocks_of_pieces, pieces)
+    first = next(read())[0].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # raised by `scaler_of`
+        mean = first + sum((block - first).sum(axis=0) for block in read()) / n_samples
+        squares = sum(((block - mean) ** 2).sum(axis=0) for block in read())
+    low = np.min([block.min(axis=0) for block in read()], axis=0)
+    high = np.max([block.max(axis=0) for block in read()], axis=0)
+    return ChannelStatistics(n_samples, mean, np.sqrt(squares / n_samples), low, high)
+
+
+def _blocks_of_pieces(pieces: list[Recording]) -> Iterator[NDArray[np.floating]]:
+    # of a fixed length, so that sums have the same terms for arrays in memory and on disk
+    for piece in pieces:
+        x = piece.values
+        for at, stop in blocks(len(x), x, step=_SUMMED):
+            yield x[at:stop]

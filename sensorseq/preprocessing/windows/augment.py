@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -22,12 +23,16 @@ from sensorseq.checks import (
     valid_steps,
 )
 from sensorseq.errors import ArgumentError, SignalError, check_choice
-from sensorseq.preprocessing.windows.axes import HOW_TO_NAME, find_axes
+from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _STRENGTHS = (
     *("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset"),
     "rotation_deg",
+)
+_HOW_TO_NAME_AXES = (
+    "name the axes as triples in the order x, y, z, for example"
+    " axes=[('acc.x', 'acc.y', 'acc.z'), ('gyro.x', 'gyro.y', 'gyro.z')], or give their numbers"
 )
 
 Channel = str | int
@@ -180,7 +185,7 @@ class Augmentation:
             if known is None:
                 raise ArgumentError(
                     "augmentation: rotation_deg finds the channels x, y and z by their names, but"
-                    f" the windows have no channel names; {HOW_TO_NAME}."
+                    f" the windows have no channel names; {_HOW_TO_NAME_AXES}."
                 )
             axes = list(find_axes(known))
         return replace(self, mirror=mirror, swap=swap, axes=axes)
@@ -429,3 +434,45 @@ def _check_neighbors(
                 f" {n_channels} channels need ({n_windows}, m, {n_channels})."
             )
     return before, after
+
+
+def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return the numbers of the channels x, y and z of each sensor, known by their names.
+
+    Three names belong together if they end, or begin, in x, y and z and are otherwise the same;
+    upper and lower case are one. With a fourth in w they are a quaternion, which is no vector, and
+    left out.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no triple, or two channels could be the same axis, or one channel an axis of two
+        triples.
+    """
+    named: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for at, name in enumerate(channels):
+        low = name.lower()
+        ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
+        for rest, axis in dict.fromkeys(ways):  # one way, where the name is the axis alone
+            named[rest][axis].append(at)
+    of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
+    seen: set[int] = set()
+    triples = []
+    for axes in of_axis:
+        x, y, z = (axes[axis] for axis in "xyz")
+        claimed = {*x, *y, *z}
+        if len(claimed) > 3 or claimed & seen:
+            doubtful = [channels[at] for at in sorted(claimed)]
+            raise ArgumentError(
+                f"augmentation: rotation_deg finds no clear x, y and z among {listed(doubtful)};"
+                f" {_HOW_TO_NAME_AXES}."
+            )
+        seen |= claimed
+        triples.append((x[0], y[0], z[0]))
+    if not triples:
+        raise ArgumentError(
+            "augmentation: rotation_deg needs triples of channels, but none of"
+            f" {listed(list(channels))} are three names that differ in x, y and z alone;"
+            f" {_HOW_TO_NAME_AXES}."
+        )
+    return sorted(triples)

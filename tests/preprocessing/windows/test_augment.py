@@ -19,8 +19,8 @@ from sensorseq.preprocessing.windows.augment import (
     augment_windows,
     channel_sd_of,
     copy_numbers,
+    find_axes,
 )
-from sensorseq.preprocessing.windows.axes import find_axes
 from sensorseq.windows import WindowSet
 
 KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")
