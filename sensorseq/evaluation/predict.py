@@ -176,34 +176,35 @@ def predict_recordings(
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
         `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
         ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the one that the column's name ends in
-        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
         between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
     encoding : str, optional
-        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
     decimal : {".", ","}, optional
         Decimal mark of numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
-        and so on.
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
         Column with the label of each sample, words or numbers, for recordings of one file whose
         folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
-        the next message of that topic. Or the labels of a long table or of a manifest.
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
     sample_rate_hz : float, optional
-        The clock of files, except robot logs, in which no column is named like time stamps, if
-        `time_column` is None: their rows are this many a second, from 0 s on.
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
 
     Raises
     ------

@@ -104,65 +104,66 @@ def read_recordings(
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
         `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
         ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the one that the column's name ends in
-        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
         between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
     encoding : str, optional
-        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
     decimal : {".", ","}, optional
         Decimal mark of numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
-        and so on.
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
         Column with the label of each sample, words or numbers, for recordings of one file whose
         folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
-        the next message of that topic. Or the labels of a long table or of a manifest.
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
     recording_column, group_column : str, optional
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
     sensor_column : str, optional
-        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
-        joint, by a word or number) of a row. The rows of each sensor become channels of their own
-        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
-        samples whose label in the `label_column` is another.
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all but columns that are no sensors, which
-        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
-        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
-        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
-        lengths.
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        Unit of each channel by name, for files without units, such as CSV; overrides units
         stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
-        export of Label Studio, or the name of a table of labels for each recording, such as
-        ``{recording}.txt``, as Audacity and ELAN export them.
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
     stamps : {"packets", "keep", "merge"}, optional
-        What to do with time stamps that repeat or go back, or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
-        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
-        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
-        The clock of files, except robot logs, in which no column is named like time stamps, if
-        `time_column` is None: their rows are this many a second, from 0 s on.
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
         damaged robot log, what is before the damage is used.
@@ -265,65 +266,66 @@ def read_sensors(
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
         `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
         ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the one that the column's name ends in
-        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
         between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
     encoding : str, optional
-        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
     decimal : {".", ","}, optional
         Decimal mark of numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
-        and so on.
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
         Column with the label of each sample, words or numbers, for recordings of one file whose
         folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
-        the next message of that topic. Or the labels of a long table or of a manifest.
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
     recording_column, group_column : str, optional
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
     sensor_column : str, optional
-        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
-        joint, by a word or number) of a row. The rows of each sensor become channels of their own
-        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
-        samples whose label in the `label_column` is another.
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all but columns that are no sensors, which
-        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
-        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
-        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
-        lengths.
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        Unit of each channel by name, for files without units, such as CSV; overrides units
         stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
-        export of Label Studio, or the name of a table of labels for each recording, such as
-        ``{recording}.txt``, as Audacity and ELAN export them.
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
     stamps : {"packets", "keep", "merge"}, optional
-        What to do with time stamps that repeat or go back, or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
-        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
-        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
-        The clock of files, except robot logs, in which no column is named like time stamps, if
-        `time_column` is None: their rows are this many a second, from 0 s on.
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
     on_error : {"stop", "skip"}, default="stop"
         As in `read_recordings`.
 

@@ -193,38 +193,39 @@ def find_recordings(
         end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
         the order of `files`.
     encoding : str, optional
-        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
     decimal : {".", ","}, optional
         Decimal mark of numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
-        and so on.
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
         Column with the label of each sample, words or numbers, for recordings of one file whose
         folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
-        the next message of that topic. Or the labels of a long table or of a manifest.
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
     recording_column, group_column : str, optional
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
     sensor_column : str, optional
-        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
-        joint, by a word or number) of a row. The rows of each sensor become channels of their own
-        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
-        samples whose label in the `label_column` is another.
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
-        export of Label Studio, or the name of a table of labels for each recording, such as
-        ``{recording}.txt``, as Audacity and ELAN export them.
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
 

@@ -83,41 +83,40 @@ def read_hdf5(
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
         `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
         ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the one that the column's name ends in
-        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
         between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
     label_column : str, optional
         Column with the label of each sample, words or numbers, for recordings of one file whose
         folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
-        the next message of that topic. Or the labels of a long table or of a manifest.
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all but columns that are no sensors, which
-        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
-        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
-        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
-        lengths.
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        Unit of each channel by name, for files without units, such as CSV; overrides units
         stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
-        What to do with time stamps that repeat or go back, or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
-        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
-        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
-        The clock of files, except robot logs, in which no column is named like time stamps, if
-        `time_column` is None: their rows are this many a second, from 0 s on.
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
     scratch : path-like, optional
         Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
-        disk, in files without a name that vanish with the recording. By default they are held in
-        memory.
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
 
     Raises
     ------

@@ -33,9 +33,7 @@ _REACH = 256  # knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
 MERGE_PERIODS = 0.1
-
-
-_LARGE_S = 2.0**22  # from here on floats of seconds resolve less than a nanosecond
+_LARGE_S = 2.0**22  # from here on, floats of seconds do not resolve a nanosecond
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,7 @@ def regrid(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
-    """Resample uneven samples, or those with NaN, to an even grid between gaps.
+    """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
     Timestamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
     filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
@@ -247,7 +245,7 @@ class _ChannelRuns:
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
         """Return the holes in samples first..last: number, missing samples, longest in seconds."""
         begin, end = self.n_before(first), self.n_before(last)
-        # from the sample before to the one after, because this channel may lack first and last
+        # Include one sample on each side, because this channel may lack `first` and `last`.
         begin -= int(self._rows_at(np.array([begin]))[0] > first)
         n_holes, n_missing, longest = 0, 0, 0.0
         for at, stop in blocks(end - begin, self.t):
@@ -339,10 +337,10 @@ def _regrid_piece(
         goes_down = rate < (1 - EVEN_PERIODS) * input_rate
         factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
         n_times, ratio = int(duration * factor * rate + 1e-9) + 1, Fraction(1, factor)
-        runs = [_Run(one, x[:, c], first) for c, one in enumerate(channels)]
+        runs = [_Run(channel, x[:, c], first) for c, channel in enumerate(channels)]
         even = partial(_uneven_block, runs, start_s, factor * rate)
     values = Rows.like(x, x.dtype, x.shape[1])
-    read = [t, x, *(one.valid for one in channels if one.valid is not None)]
+    read = [t, x, *(channel.valid for channel in channels if channel.valid is not None)]
     grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
     tolerance = max(SAME_RATIO, DRIFT_PERIODS / n_times)
     for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1], tolerance=tolerance):
@@ -398,8 +396,8 @@ def _even_clock(
 ) -> tuple[NDArray[np.int64], float] | None:
     """Return each timestamp's tick and the period if all fit one even clock, else None.
 
-    `usual_period` is the period of the whole recording. Timestamps written with few digits, as in
-    whole milliseconds, may be off by these; no row of such a clock is missing.
+    `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
+    milliseconds, may be off by one of the last digit; such a clock has no missing rows.
     """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
@@ -433,8 +431,8 @@ def _fit_clock(
 ) -> tuple[NDArray[np.int64], float] | None:
     """Return the ticks and the period that fits them to the timestamps, or None if some are off.
 
-    `most_off_s` is the most by which two timestamps may differ from an even clock, by default twice
-    `EVEN_PERIODS` of it.
+    `most_off_s` is the largest range of deviations from an even clock, by default twice
+    `EVEN_PERIODS` of its period.
     """
     # The sums have the same terms for any blocks.
     n = len(t)
@@ -445,11 +443,11 @@ def _fit_clock(
 
     mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
     mean = sum(float(since.sum()) for _, since in parts()) / n
-    products = [  # without BLAS, whose threads would sum in another order on another machine
+    products = [  # without BLAS, whose order of summation depends on the machine
         (float((offset * since).sum()), float((offset * offset).sum()))
         for offset, since in ((tick - mean_tick, since) for tick, since in parts())
     ]
-    period = sum(one for one, _ in products) / sum(other for _, other in products)
+    period = sum(with_time for with_time, _ in products) / sum(square for _, square in products)
     low, high = np.inf, -np.inf
     for tick, since in parts():
         residual = (tick - mean_tick) * period - (since - mean)

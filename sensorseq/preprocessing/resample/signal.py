@@ -64,7 +64,7 @@ def resample(
     ----------
     .. [1] R. Crochiere, L. Rabiner, *Multirate Digital Signal Processing*, 1983.
     .. [2] J. O. Smith, *Digital Audio Resampling*, https://ccrma.stanford.edu/~jos/resample/
-       (for ratios that are no small fraction: a table of the filter with linear interpolation).
+       (for ratios that are not a simple fraction: a filter table with linear interpolation).
     """
     values = check_signal(signal)
     check_engine(engine, attenuation_db)

@@ -93,7 +93,7 @@ N_QUANTILES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Statistics of each channel, and the map they define: (x - channel_center) / channel_scale.
+    """Statistics of each channel, and their map: (x - channel_center) / channel_scale.
 
     `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
     `channel_quantiles` (n_quantiles, n_channels), equally spaced from 0 to 1, are mapped to those
@@ -207,9 +207,9 @@ class Scaler:
         by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
         if self.kind is None:
             by = (None, None)
-        given, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
-        if given >= 0:
-            raise_not_finite(windows, given)
+        not_finite, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
+        if not_finite >= 0:
+            raise_not_finite(windows, not_finite)
         change = _from_normal if inverse else _to_normal
         valid = valid_steps(windows.shape[1], given_lengths)
         for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
@@ -306,7 +306,7 @@ RANKED = ("robust", "quantile")  # kinds that need order statistics
 
 
 def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
-    """Return the fact for the provenance if a scaler is fitted to only some of the steps."""
+    """Return the entry of the provenance if a scaler is fitted to only some of the steps."""
     if kind not in RANKED or n_steps <= DRAWN_STEPS:
         return {}
     return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}
@@ -331,10 +331,10 @@ def scaler_of(
         scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
         return _without_constants(statistics, kind, center, scale)
     levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
-    found = np.quantile(steps, np.append(levels, 0.5), axis=0)
-    scaler = _without_constants(statistics, kind, found[-1], np.ones(n_channels))
+    quantiles = np.quantile(steps, np.append(levels, 0.5), axis=0)
+    scaler = _without_constants(statistics, kind, quantiles[-1], np.ones(n_channels))
     # Rounding in the interpolation may break the order.
-    return replace(scaler, channel_quantiles=np.maximum.accumulate(found[:-1]))
+    return replace(scaler, channel_quantiles=np.maximum.accumulate(quantiles[:-1]))
 
 
 def _without_constants(
@@ -351,7 +351,7 @@ def _without_constants(
             f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
             f" {statistics.high[channel]:g}, too wide to compute a variance. Correct its unit."
         )
-    constant = statistics.is_constant | (scale == 0)  # includes spreads whose square underflows
+    constant = statistics.is_constant | (scale == 0)  # a square of the spread may underflow to 0
     if kind == "max_abs":
         scale = np.where(scale == 0, 1.0, scale)
     else:
@@ -394,8 +394,8 @@ def fit_scaler_to_blocks(
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
     """Return the valid steps, or `DRAWN_STEPS` drawn evenly if there are more."""
     drawn, done = [], 0
-    for windows, given in blocks():
-        lengths = check_lengths(windows, given)
+    for windows, given_lengths in blocks():
+        lengths = check_lengths(windows, given_lengths)
         if lengths is None:
             lengths = np.full(len(windows), windows.shape[1])
         ends = done + np.cumsum(lengths)
@@ -410,7 +410,7 @@ def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray
 def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
     """Return the pieces of a recording with mean 0 and standard deviation 1 in each channel.
 
-    The statistics are those of all pieces together. A constant channel becomes 0.
+    The statistics cover all pieces together. A constant channel becomes 0.
     """
     for piece in pieces:
         check_complete(piece)
@@ -430,7 +430,7 @@ def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
 
 
 def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
-    """Return the statistics of all samples; by numpy, as the runtime lacks `ChannelMoments`."""
+    """Return the statistics of all samples, by numpy: the runtime lacks `ChannelMoments`."""
     n_samples = sum(piece.n_samples for piece in pieces)
     read = partial(_blocks_of_pieces, pieces)
     first = next(read())[0].astype(np.float64)
@@ -443,7 +443,7 @@ def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
 
 
 def _blocks_of_pieces(pieces: list[Recording]) -> Iterator[NDArray[np.floating]]:
-    # of a fixed length, so that sums have the same terms for arrays in memory and on disk
+    # The fixed length gives sums the same terms for arrays in memory and on disk.
     for piece in pieces:
         x = piece.values
         for at, stop in blocks(len(x), x, step=_SUMMED):

@@ -64,7 +64,7 @@ class Step(Protocol):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate, by default that of the input."""
+        """Return the output rate, by default the input rate."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:

@@ -64,7 +64,7 @@ def balance_indices(
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
-        # In random order, one of each group before the second one of any.
+        # In random order, with one window of each group before the second of any group.
         group_index = np.unique(group[members], return_inverse=True)[1]
         window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
         in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
@@ -226,7 +226,7 @@ def weights_of_few_recordings(
     """Return weights (n_windows,) that balance the classes; None if there are many recordings.
 
     A recording is the windows of one class in one of the `groups`. With `FEW_RECORDINGS` or fewer
-    per class on average, their lengths say little about how common a class is.
+    per class on average, their lengths are a poor estimate of how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]
     counts = np.bincount(class_index)
@@ -242,7 +242,7 @@ def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDA
     try:
         weight = np.asarray(sample_weight, np.float64)
     except (TypeError, ValueError) as error:
-        raise WindowError(f"sample_weight does not hold numbers ({error}).") from error
+        raise WindowError(f"sample_weight does not contain numbers ({error}).") from error
     check_per_window("sample_weight", weight, n_windows)
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if wrong.size:

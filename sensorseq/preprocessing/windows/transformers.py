@@ -42,24 +42,24 @@ class Windower(RecordingTransformer):
         Seconds between window starts; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         The label of a window of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that none has two labels or unlabelled samples. The other
+        span, from its first sample on, so that none has two labels or unlabeled samples. The other
         rules cut the recording as if it had no spans and choose a label for each window. majority:
         the most frequent label, see `min_purity`. centre: the label of the middle sample. last: the
         label of the last sample, which is current when the window is complete. All rules agree for
         recordings with one label.
     min_purity : float, default=0.5
         Only for majority: share of the window's samples that must have its label, above 0 to 1.
-        Windows with less are dropped, and so are windows in which two labels have equal shares.
+        Windows with a lower share, or with equal shares of two labels, are dropped.
     short : {"drop", "pad", "error"}, default="drop"
-        What to do with a piece, or under whole a label span, that is shorter than a window. pad:
-        make one window filled up with zeros, with the number of samples in `lengths`.
+        How to handle a piece, or under whole a label span, that is shorter than a window. pad: make
+        one window filled up with zeros, with the number of samples in `lengths`.
     phase : {"grid", "random"}, default="grid"
         Start of the first window of a piece or span. grid: its first sample. random: up to a hop
-        later, as far as a window still fits, so that each training can see other cuts of the
-        signal. Use grid for validation and test, so that scores only differ by the model.
+        later, as far as a window still fits, so that each training uses other cuts of the signal.
+        Use grid for validation and test, so that scores differ only by the model.
     random_state : int, Generator, RandomState or None
-        For ``phase="random"``. The offset depends only on it, the recording's id and the start of
-        the piece, not on other recordings or their order.
+        For ``phase="random"``. The offset depends only on this seed, the recording's id and the
+        start of the piece, not on other recordings or their order.
     drop_unlabelled : bool, default=True
         False keeps windows for which the rule finds no label, with the label ``""``, for prediction
         but not for training. If no recording has a label, this has no effect, and `y` is None.
@@ -122,18 +122,18 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     strategy : {"undersample", "oversample"}, default="undersample"
-        undersample: every class gets as many windows as the rarest has, without repeats.
-        oversample: as many as the most frequent has; every window is kept, and the copies are
+        undersample: every class gets as many windows as the rarest class, without repeats.
+        oversample: as many as the most frequent class; every window is kept, and the copies are
         spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
-        Decides which windows; equal seeds give equal choices.
+        Seed of the choice; equal seeds give equal choices.
     max_per_recording : int or float, optional
         Most rows that one recording may contribute to a class, copies included: a number (int), or
         a share of the class's final rows (float above 0, up to 1.0). A recording with more windows
         loses some, even when oversampling. If a class cannot reach the target count under this
-        limit, every class is reduced to what all can reach, and a warning names that class, so
-        that equal counts and the limit always hold. Needs the recording of each window, from a
-        WindowSet or as `recording_id` in `fit_resample`.
+        limit, every class is reduced to the count that all can reach, and a warning names that
+        class, so that equal counts and the limit always hold. Needs the recording of each window,
+        from a WindowSet or as `recording_id` in `fit_resample`.
     augmentation : Augmentation, optional
         For ``"oversample"``: how to change repeated windows. The first of each stays unchanged.
         Without it, windows are repeated exactly.
@@ -220,8 +220,8 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
             recording_id=_at(given.recording_id, rows),
             max_per_recording=self.max_per_recording,
         )
-        others = np.setdiff1d(np.arange(len(given.y)), rows)
-        kept = np.sort(np.concatenate([rows[chosen], others]))
+        not_train = np.setdiff1d(np.arange(len(given.y)), rows)
+        kept = np.sort(np.concatenate([rows[chosen], not_train]))
         made = {"strategy": self.strategy, "before_split": given.is_unsplit}
         return given.resampled(self, kept, self.augmentation, rng, {"balanced": made})
 
@@ -243,10 +243,10 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        Position in the input of the window that each row is, or is a copy of; sorted.
+        Position in the input of each row's window, or of the window that it copies; sorted.
     copy_numbers_, groups_, lengths_
         As in `ClassBalancer`. A copy has the values of its window, and in a WindowSet also its
-        recording and start, so that a check for leakage recognises it.
+        recording and start, so that a check for leakage recognizes it.
     """
 
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}

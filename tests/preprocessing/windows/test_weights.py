@@ -75,7 +75,7 @@ def test_errors_say_what_is_wrong():
         (["ice", "mud"], [1, 0], r"class 'mud'.*leave the class out"),
         ([], None, "at least one"),
         ([0, 1], [1], r"sample_weight has shape \(1,\)"),
-        ([0, 1], ["a", "b"], "does not hold numbers"),
+        ([0, 1], ["a", "b"], "does not contain numbers"),
     ):
         with pytest.raises(WindowError, match=said):
             class_weights(y, sample_weight=weight)
