@@ -9,7 +9,7 @@ from typer import Argument, Option
 from sensorseq.cli import options as opt
 from sensorseq.cli import preparation_options as prep
 from sensorseq.cli.app import BAD_INPUT, GATE, command, is_given
-from sensorseq.cli.output import check_output, progress, say
+from sensorseq.cli.output import check_output, print_result, progress
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import write_whole
@@ -93,9 +93,9 @@ def inspect(
     check_output(html, path)
     with progress("reading", quiet=quiet) as advance:
         if is_prepared:
-            found, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
+            description, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
-            found, facts = described.inspect_recordings(
+            description, facts = described.inspect_recordings(
                 path,
                 # options
                 files=files,
@@ -124,10 +124,10 @@ def inspect(
     if html is not None:
         from sensorseq.evaluation.look import make_look
 
-        write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
-    text = in_options(described.format_recordings(found), context.command.params, (), ())
-    say(found, text, as_json)
-    if found["n_errors"]:
+        write_whole(html, make_look(description, facts, title=path.resolve().name).encode())
+    text = in_options(described.format_recordings(description), context.command.params, (), ())
+    print_result(description, text, as_json)
+    if description["n_errors"]:
         raise typer.Exit(BAD_INPUT)
 
 
@@ -137,7 +137,9 @@ def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
 
     report, data = inspect_leakage(path, sensor), inspect_data(path, sensor)
     shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
-    say({**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json)
+    print_result(
+        {**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json
+    )
     if report:
         raise typer.Exit(GATE)
 
@@ -291,4 +293,4 @@ def prepare(
             progress=lambda stage, done, total: advance(done, total, stage),
         )
     text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())
-    say(summary.to_dict(), text, as_json)
+    print_result(summary.to_dict(), text, as_json)

@@ -12,7 +12,7 @@ from sensorseq.cli import options as opt
 from sensorseq.cli import preparation_options as prep
 from sensorseq.cli.app import command
 from sensorseq.cli.models import load_to_predict
-from sensorseq.cli.output import check_output, progress, say, warn
+from sensorseq.cli.output import check_output, print_result, progress, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
 from sensorseq.options import split_names
@@ -91,7 +91,7 @@ def predict(
         raise ArgumentError("--absolute-time changes the table of --csv only; give --csv, too.")
     model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
-        found = predict_recordings(
+        predictions = predict_recordings(
             model,
             recordings,
             smooth=smooth,
@@ -113,23 +113,25 @@ def predict(
             # end of options
         )
     if table is not None:
-        write_whole(table, table_of_spans(found, absolute_time=absolute_time).encode())
+        write_whole(table, table_of_spans(predictions, absolute_time=absolute_time).encode())
     if label_studio is not None:
-        write_whole(label_studio, label_studio_tasks(found).encode())
+        write_whole(label_studio, label_studio_tasks(predictions).encode())
     if html is not None:
         from sensorseq.evaluation.drive_page import make_drive_page
 
-        title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
-        write_whole(html, make_drive_page(found, title=title).encode())
-    outside = [one.outside for one in found if one.outside is not None]
+        title = recordings[0].name if len(recordings) == 1 else f"{len(predictions)} recordings"
+        write_whole(html, make_drive_page(predictions, title=title).encode())
+    outside = [prediction.outside for prediction in predictions if prediction.outside is not None]
     tell_outside(join_outside(outside) if outside else None, warn, strict=strict)
     result = {
         "model": str(model_file),
         "classes": model.classes.tolist(),
-        "recordings": [prediction.to_dict() for prediction in found],
+        "recordings": [prediction.to_dict() for prediction in predictions],
     }
-    text = "\n\n".join(format_prediction(one, every_window=every_window) for one in found)
-    say(result, text, as_json)
+    text = "\n\n".join(
+        format_prediction(prediction, every_window=every_window) for prediction in predictions
+    )
+    print_result(result, text, as_json)
 
 
 @command(
@@ -188,7 +190,7 @@ def stream(
     from sensorseq.prediction.outside import tell_outside
 
     check_choice("--format", sample_format, live.FORMATS)
-    if sum(given is not None for given in (source, udp, replay)) > 1:
+    if sum(option is not None for option in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
     model = load_to_predict(model_file, strict=strict)
     decisions = live.stream_of(
@@ -212,5 +214,5 @@ def stream(
         else:
             pipe = sys.stdin if source is None else stack.enter_context(source.open("rb", 0))
             samples = live.samples_of_pipe(pipe.fileno(), parser)
-        said = (lambda _: None) if quiet else warn
-        live.classify(decisions, samples, parser, sys.stdout, said)
+        notify = (lambda _: None) if quiet else warn
+        live.classify(decisions, samples, parser, sys.stdout, notify)

@@ -18,7 +18,7 @@ from sensorseq.cli.models import (
     with_scale,
     write_page,
 )
-from sensorseq.cli.output import check_output, progress, say, tell, warn
+from sensorseq.cli.output import check_output, print_part, print_result, progress, warn
 from sensorseq.errors import ArgumentError
 
 
@@ -80,23 +80,23 @@ def train(
     model = SensorLSTMClassifier(**arguments)
     if sensors:
         fused = SensorFusionClassifier(model).fit(windows)
-        for one in fused.sensors_.values():
-            one.set_params(verbose=0)
+        for classifier in fused.sensors_.values():
+            classifier.set_params(verbose=0)
         model.set_params(verbose=0)
         fused.save(output)
-        tell(f"model written to {output}{was_there}", as_json)
-        tell("\n".join(["", *describe_sensors(fused)]), as_json)
+        print_part(f"model written to {output}{was_there}", as_json)
+        print_part("\n".join(["", *describe_sensors(fused)]), as_json)
         result = {"model": str(output), "classes": fused.classes_.tolist()}
         result["features"] = fused.features_.to_dict()
         result["sensors"] = {
-            name: one.fluctuation_.to_dict() for name, one in fused.sensors_.items()
+            name: classifier.fluctuation_.to_dict() for name, classifier in fused.sensors_.items()
         }
         if as_json:
-            say(result, "", as_json)
+            print_result(result, "", as_json)
         return
     model.fit(windows).set_params(verbose=0)
     model.save(output)
-    tell(f"model written to {output}{was_there}", as_json)
+    print_part(f"model written to {output}{was_there}", as_json)
     from sensorseq.diagnosis.words import settings_as_options, write_report
 
     def again(changes: Mapping[str, Any]) -> str:
@@ -108,7 +108,9 @@ def train(
 
     verdict = model.fluctuation_
     page = str(report) if report is not None else page_command(output)
-    tell("\n".join(["", write_report(verdict, again, page), "", *describe_fit(model)]), as_json)
+    print_part(
+        "\n".join(["", write_report(verdict, again, page), "", *describe_fit(model)]), as_json
+    )
     last = model.history_[model.best_epoch_ - 1]
     result = {
         "model": str(output),
@@ -124,11 +126,11 @@ def train(
     }
     if report is not None:
         if compare:
-            tell("comparing with baselines for the page; Ctrl-C skips it", as_json)
+            print_part("comparing with baselines for the page; Ctrl-C skips it", as_json)
         write_page(report, model, windows, "validation", compare, title=output.name, command=again)
-        tell(f"report written to {report}", as_json)
+        print_part(f"report written to {report}", as_json)
     if as_json:
-        say(result, "", as_json)
+        print_result(result, "", as_json)
 
 
 @command("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")
@@ -152,13 +154,15 @@ def adapt(
         adapted = load_model(model_file).adapt(windows)
     adapted.save(output)
     if isinstance(adapted, SensorFusionClassifier):
-        found = {name: one.adaptation_ for name, one in adapted.sensors_.items()}
-        said = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in found.items())])
-        of_sensors = {name: vars(adaptation) for name, adaptation in found.items()}
-        say({"model": str(output), "sensors": of_sensors}, said, as_json)
+        adaptations = {
+            name: classifier.adaptation_ for name, classifier in adapted.sensors_.items()
+        }
+        text = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in adaptations.items())])
+        of_sensors = {name: vars(adaptation) for name, adaptation in adaptations.items()}
+        print_result({"model": str(output), "sensors": of_sensors}, text, as_json)
         return
     result = {"model": str(output), **vars(adapted.adaptation_)}
-    say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
+    print_result(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
 
 
 @command(
@@ -206,25 +210,25 @@ def evaluate(
     if report is not None and sensors_in(windows):
         raise ArgumentError("--report is about one sensor; evaluate without it.")
     model = load_model(model_file, strict=strict)
-    given: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
-    given["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)
+    arguments: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
+    arguments["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)
     with naming(windows), progress("evaluating", quiet=quiet) as advance:
-        given["progress"] = partial(advance, 0, 0)
+        arguments["progress"] = partial(advance, 0, 0)
         read = read_one_or_several(windows)
         if folds is None:
-            comparison = evaluate_test(model, read, include_seen=include_seen, **given)
+            comparison = evaluate_test(model, read, include_seen=include_seen, **arguments)
         else:
-            comparison = evaluate_folds(model, read, folds, **given)
+            comparison = evaluate_folds(model, read, folds, **arguments)
         tell_outside(comparison.outside, warn, strict=strict)
     if report is not None:
         from sensorseq.diagnosis.words import settings_as_options
 
         usual = type(model)().get_params()
         left = {"checkpoint", "device", "verbose"}
-        own = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
+        changed = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
 
         def again(changes: Mapping[str, Any]) -> str:  # the path of the training file is not known
-            return f"sensorseq train H5 -o MODEL{settings_as_options({**own, **changes})}"
+            return f"sensorseq train H5 -o MODEL{settings_as_options({**changed, **changes})}"
 
         write_page(
             report,
@@ -238,4 +242,4 @@ def evaluate(
             scores_first=True,
         )
     result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}
-    say(result, format_comparison(comparison), as_json)
+    print_result(result, format_comparison(comparison), as_json)

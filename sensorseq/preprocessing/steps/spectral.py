@@ -26,8 +26,9 @@ class SpectralFrames(Step):
     window; a sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any
     rate and frame length. All channels are reduced to their Hann-weighted means and keep their
     names; the bins follow as ``<name>_<frequency>Hz``. Their frequencies are multiples of
-    ``1 / frame_s``, from `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz` (half the sample
-    rate). `n_bands` merges them: a band's amplitude is the root of the sum of its bins' squares.
+    ``1 / frame_s``, from `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz`
+    (half the sample rate). `n_bands` merges them: a band's amplitude is the root of the sum of its
+    bins' squares.
 
     A frame must be within 2 % of whole samples, so that the names are accurate. Frame k starts at
     sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is its center or, with phase
