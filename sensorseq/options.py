@@ -172,7 +172,7 @@ class ReadOptions:
         "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
     )
     time_unit: str | None = option_field(
-        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
+        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: detected]."
     )
     encoding: str | None = option_field(
         "input", metavar="NAME", help="Encoding of CSV files, such as latin-1."
@@ -208,7 +208,7 @@ class ReadOptions:
     sensor_column: str | None = option_field(
         "input",
         metavar="NAME",
-        help="Column with the sensor of each row, if the rows are of several sensors.",
+        help="Column with the sensor of each row, for rows of several sensors.",
     )
     labels: Sequence[str] | None = option_field(
         "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names

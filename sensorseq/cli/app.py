@@ -1,4 +1,4 @@
-"""The typer application, its exit codes, and options shared by several commands."""
+"""The typer application, its exit codes, and the registration of commands."""
 
 import importlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typer import Option
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
-"""Released when the command ends: locks of its outputs, reading without verification."""
+"""Released when the command ends: locks of its outputs, disabled checksums."""
 
 # Plain help: rich would delay it, and would format it differently in a file.
 app = typer.Typer(

@@ -31,9 +31,9 @@ def doctor(
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Tell a bug from a hard problem by short test trainings.
+    """Distinguish a bug from a hard problem by short test trainings.
 
-    The outcome of each training is known. Without a file, it uses synthetic signals. Exit code 10
+    The outcome of each training is known. Without a file, they use synthetic signals. Exit code 10
     if a check fails. With --self, checks the installation instead: the compiled kernels compared
     with float64, a small training, a saved model. With --gpu, runs every CUDA kernel on this GPU
     and compares it with float64, in at most a minute; the kernels that passed are used from then
@@ -69,7 +69,7 @@ def _check_gpu(
     from sensorseq.ops import cuda_kernels
 
     if windows is not None or settings or installation:
-        raise ArgumentError("--gpu checks the CUDA kernels; give no file, --set or --self with it.")
+        raise ArgumentError("--gpu checks the CUDA kernels; remove the file, --set and --self.")
     mode = cuda_kernels.switch()
 
     def show(result: gpu_check.Result) -> None:
@@ -98,7 +98,7 @@ def _check_installation(windows: Path | None, settings: list[str] | None, as_jso
     from sensorseq.bench import self_check
 
     if windows is not None or settings:
-        raise ArgumentError("--self checks the installation; give no file and no --set with it.")
+        raise ArgumentError("--self checks the installation; remove the file and --set.")
     results = self_check.check_installation()
     passed = all(result.status == "passed" for result in results)
     result_of_all = {"passed": passed, "checks": [result.to_dict() for result in results]}

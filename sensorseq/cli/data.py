@@ -66,13 +66,13 @@ def inspect(
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Show what recordings contain, what is odd in them, and which cannot be read.
+    """Describe recordings, their irregularities, and the errors of unreadable ones.
 
     Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
     With --html, also writes a page, readable offline: pictures of each channel, class by class.
 
     With --leakage, checks whether training, validation and test windows of a prepared file
-    overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
+    overlap. Exit code 10 if they do. Also lists faults in the data of training and
     validation: constant channels, wrong labels of identical windows, padding and others.
     """
     from sensorseq.evaluation import inspect as described
@@ -80,9 +80,7 @@ def inspect(
     is_prepared = leakage or (html is not None and described.is_prepared(path))
     given = [OPTIONS[name].flag for name in READING_OPTIONS if is_given(context, name)]
     if is_prepared and given:
-        raise ArgumentError(
-            f"{given[0]} is for recordings and has no use with a prepared file; remove it."
-        )
+        raise ArgumentError(f"{given[0]} does not apply to a prepared file; remove it.")
     if sensor is not None and not is_prepared:
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
@@ -198,16 +196,16 @@ def prepare(
         Path | None, Option(metavar="TOML", help="Configuration file; options here override it.")
     ] = None,
     jobs: Annotated[int, Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
-    engine: Annotated[str, Option(metavar="process|dask", help="What runs the jobs.")] = "process",
+    engine: Annotated[str, Option(metavar="process|dask", help="Where the jobs run.")] = "process",
     scheduler: Annotated[
         str | None, Option(metavar="ADDRESS", help="Use the workers of this dask scheduler.")
     ] = None,
     resume: Annotated[
         bool,
-        Option("--resume", help="Resume an interrupted run, or extend the file by what is new."),
+        Option("--resume", help="Resume an interrupted run, or extend the file by new recordings."),
     ] = False,
     on_error: Annotated[
-        str, Option(metavar="skip|stop", help="What to do with an unusable recording.")
+        str, Option(metavar="skip|stop", help="How to handle an unusable recording.")
     ] = "stop",
     allow_scales: Annotated[
         bool,
@@ -217,7 +215,7 @@ def prepare(
     ] = False,
     allow_constant: Annotated[
         bool,
-        Option("--allow-constant", help="Keep constant channels that give the class."),
+        Option("--allow-constant", help="Keep constant channels that give the class away."),
     ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -229,7 +227,7 @@ def prepare(
     Filters, features and all other steps are set in a configuration file, --config, or chosen by
     --derive auto.
 
-    If the file is there and nothing changed, nothing is done. --resume adds new and changed
+    If the file exists and nothing changed, nothing is done. --resume adds new and changed
     recordings to it and leaves the others in their part; without --resume, the file is replaced.
 
     Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.

@@ -41,11 +41,11 @@ def diagnose(
         Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
+            help="Column of a role: loss, val_accuracy, ...; NAME none ignores it; repeatable.",
         ),
     ] = None,
     sensor: Annotated[
-        str | None, Option(metavar="NAME", help="Of a model of several sensors, which.")
+        str | None, Option(metavar="NAME", help="The sensor, if the model has several.")
     ] = None,
     html: Annotated[Path | None, Option(metavar="HTML", help="Also write an HTML report.")] = None,
     fail_on: Annotated[

@@ -56,8 +56,8 @@ def export(
         bool | None,
         Option(
             "--lengths/--no-lengths",
-            help="ONNX: an input with the valid steps of each window [default: if those of the"
-            " training differ in length].",
+            help="ONNX: an input with the valid steps of each window [default: if training"
+            " windows differ in length].",
         ),
     ] = None,
     steps: Annotated[
@@ -96,11 +96,11 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
 
-    The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
-    features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
-    takes raw samples one by one: resampling, causal steps and trees are in it, too; --smooth
-    adds a function that smooths over time. Of several sensors, the graph has an input of each; in
-    C each has its own files, and two more join them.
+    The graph maps windows prepared as in training to probabilities; it contains scaling, networks,
+    features and trees. Exit code 10 if --check finds a difference above 1e-5. The C code accepts
+    raw samples one by one, so it also contains resampling and causal steps; --smooth adds a
+    function that smooths over time. For several sensors, the graph has one input per sensor; in C
+    each sensor has its own files, and two more join them.
     """
     options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:

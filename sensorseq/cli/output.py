@@ -23,7 +23,7 @@ def warn(message: str) -> None:
 
 
 def drop_buffer(stream: TextIO) -> None:
-    """Discard a stream's buffer, which could not be flushed at exit."""
+    """Discard a stream's buffer, because flushing it at exit would fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -52,7 +52,7 @@ def print_part(text: str, as_json: bool) -> None:
 
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal, and nothing elsewhere, so that logs stay short."""
+    """Show a progress bar, only on a terminal, so that logs stay short."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, stage="": None
         return

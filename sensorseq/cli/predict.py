@@ -58,7 +58,7 @@ def predict(
         Option("--absolute-time", help="In --csv, time stamps instead of seconds since the start."),
     ] = False,
     label_studio: Annotated[
-        Path | None, Option(metavar="JSON", help="Write the spans as predictions to import there.")
+        Path | None, Option(metavar="JSON", help="Write the spans as predictions for Label Studio.")
     ] = None,
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
@@ -69,12 +69,12 @@ def predict(
 ) -> None:
     """Classify raw recordings.
 
-    They are read as the training recordings were, unless an option here says otherwise, and go
-    through the same steps as the training windows: rate, channels, filters and features, windows,
-    scaling. Each line gives a time span and its class; with --windows, a single window.
+    They are read like the training recordings, unless an option here changes that, and go through
+    the same steps as the training windows: rate, channels, filters and features, windows, scaling.
+    Each line gives a time span and its class; with --windows, a single window.
 
-    A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
-    shows what each window says by itself.
+    A robot stays on a surface for a while, so the neighbors of a window count, too. --smooth none
+    classifies each window by itself.
     """
     from sensorseq.evaluation.predict import (
         format_prediction,
@@ -88,7 +88,7 @@ def predict(
     check_output(table, model_file, *recordings)
     check_output(label_studio, model_file, *recordings)
     if absolute_time and table is None:
-        raise ArgumentError("--absolute-time changes the table of --csv only; give --csv, too.")
+        raise ArgumentError("--absolute-time applies only to the table of --csv; give --csv, too.")
     model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
         predictions = predict_recordings(
@@ -149,7 +149,10 @@ def stream(
     ] = None,
     replay: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Replay a recording or log; of several sensors, any file."),
+        Option(
+            metavar="FILE",
+            help="Replay a recording or log; with several sensors, any of its files.",
+        ),
     ] = None,
     speed: Annotated[float, Option(min=0, help="Speed of the replay; 0: without waiting.")] = 0.0,
     sample_format: Annotated[
@@ -179,11 +182,11 @@ def stream(
 ) -> None:
     """Classify samples as they arrive: one line of JSON for each window.
 
-    Samples are lines of CSV with a header, or the model's channels in order, perhaps after the
-    time; or little-endian floats. Ctrl-C or the end of the input ends the stream; then the rest is
-    decided.
+    Samples are lines of CSV with a header, or the model's channels in order, optionally after the
+    time; or little-endian floats. Ctrl-C or the end of the input ends the stream; the remaining
+    windows are then classified.
 
-    Of several sensors, each line begins with the name of its sensor and the time, such as
+    With several sensors, each line begins with the name of its sensor and the time, such as
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.
     """
     from sensorseq.prediction import live

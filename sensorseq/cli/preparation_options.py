@@ -37,7 +37,7 @@ TimeUnit = Annotated[
     Option(
         "--time-unit",
         metavar="UNIT",
-        help="Unit of time stamps: s, ms, us, ns [default: found].",
+        help="Unit of time stamps: s, ms, us, ns [default: detected].",
     ),
 ]
 Encoding = Annotated[
@@ -108,7 +108,7 @@ SensorColumn = Annotated[
     Option(
         "--sensor-column",
         metavar="NAME",
-        help="Column with the sensor of each row, if the rows are of several sensors.",
+        help="Column with the sensor of each row, for rows of several sensors.",
     ),
 ]
 Labels = Annotated[
@@ -240,8 +240,8 @@ SlopS = Annotated[
     Option(
         "--slop-s",
         metavar="S",
-        help="With --native-rates: how far apart the windows of two sensors may begin [default:"
-        " hop-s / 10].",
+        help="With --native-rates: largest distance between window starts of two sensors"
+        " [default: hop-s / 10].",
     ),
 ]
 Missing = Annotated[

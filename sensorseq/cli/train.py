@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Train a classifier on prepared windows.
 
-    The validation part gives the curve and the report; then the model is trained on it, too. The
+    The curve and the report use the validation part; then the model is trained on it, too. The
     test part is not read.
     """
     was_there = check_output(output, windows)
@@ -60,7 +60,7 @@ def train(
     sensors = sensors_in(windows)
     if report is not None and sensors:
         raise ArgumentError(
-            "--report is about one sensor; train without it, and write the page of each with"
+            "--report is for one sensor; train without it, and write the page of each with"
             " `sensorseq diagnose MODEL --sensor NAME --html PAGE`."
         )
     short = {
@@ -137,15 +137,15 @@ def train(
 def adapt(
     model_file: opt.ModelFile,
     windows: Annotated[
-        Path, Option(metavar="H5", help="A few labelled windows of the robot, prepared.")
+        Path, Option(metavar="H5", help="Prepared file with a few labeled windows of the robot.")
     ],
     output: opt.NewModel,
     as_json: opt.Json = False,
 ) -> None:
-    """Adapt a model to another robot, from a few labeled windows of it.
+    """Adapt a model to another robot with a few labeled windows of it.
 
-    Prepare its recordings like those of training. Scaling and linear layer change if that lowers
-    the log-loss; the old training windows are not needed, and a test part is not read.
+    Prepare its recordings like the training recordings. Scaling and linear layer change if that
+    lowers the log-loss; the old training windows are not needed, and a test part is not read.
     """
     from sensorseq.estimator import SensorFusionClassifier
 
@@ -191,13 +191,13 @@ def evaluate(
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Measure a model on test recordings it has never seen.
+    """Measure a model on test recordings that it has never seen.
 
     Intervals are 95 %, from resampling whole groups of recordings. With --folds, a model with the
     same arguments is trained for each fold on the groups outside it.
 
-    Recordings with several classes are also scored over time: what --smooth adds to single windows,
-    and to a majority vote.
+    Recordings with several classes are also scored over time: --smooth is compared with single
+    windows and with a majority vote.
     """
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.comparison_text import format_comparison
@@ -208,7 +208,7 @@ def evaluate(
 
     check_output(report, windows, model_file)
     if report is not None and sensors_in(windows):
-        raise ArgumentError("--report is about one sensor; evaluate without it.")
+        raise ArgumentError("--report is for one sensor; evaluate without it.")
     model = load_model(model_file, strict=strict)
     arguments: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
     arguments["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)

@@ -33,7 +33,9 @@ from sensorseq.preprocessing.windows.cut import (
 from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_rate_of, time_covered
 from sensorseq.windows import WindowSet
 
-MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
+MOST_UPSAMPLED = (
+    95.0  # largest ratio of the new rate to the old; more suggests another unit of time
+)
 _EVEN_STEP, _MOSTLY = (
     0.25,
     0.9,
@@ -262,7 +264,7 @@ class RecordingPlan:
 
 
 def _check_channel_rates(recording: Recording) -> None:
-    """Raise if one table contains the rows of several sensors, whose rates it does not have."""
+    """Raise if a table interleaves the rows of several sensors, none of which has its rate."""
     x, t = recording.values, recording.timestamps_s
     if "sensor_rates_hz" in recording.attributes or is_finite(x):
         return

@@ -150,7 +150,7 @@ class PreparationOptions(ReadOptions):
         random: the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to one. Windows then begin at the multiples of the hop on
+        rate, instead of resampling all to one. Windows then begin at multiples of the hop on
         the recording's clock, and the result is SensorWindows.
     slop_s : float, optional
         For `native_rates`: by how many seconds the starts of two sensors' windows may differ. By
@@ -238,7 +238,7 @@ class PreparationOptions(ReadOptions):
     slop_s: float | None = option_field(
         "window",
         metavar="S",
-        help="With --native-rates: how far apart the windows of two sensors may begin"
+        help="With --native-rates: largest distance between window starts of two sensors"
         " [default: hop-s / 10].",
     )
     missing: str | None = option_field(

@@ -87,7 +87,7 @@ class PreparePipeline:
         random: the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to one. Windows then begin at the multiples of the hop on
+        rate, instead of resampling all to one. Windows then begin at multiples of the hop on
         the recording's clock, and the result is SensorWindows.
     slop_s : float, optional
         For `native_rates`: by how many seconds the starts of two sensors' windows may differ. By

@@ -24,7 +24,7 @@ _Row = tuple[float, NDArray[np.float64]]
 class EvenSamples(NamedTuple):
     """Samples (n, n_channels) on an even grid; `start_s` is set if a new piece starts here.
 
-    `drift_s` is how far the clock has run ahead of the nominal rate since the piece started.
+    `drift_s` is the lead of the clock over the nominal rate since the piece started.
     """
 
     start_s: float | None
@@ -198,7 +198,7 @@ class LiveClock:
             late_s = end_s - self._clock_s - n * period
             both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
             if both_s <= n * period / 2 and late_s <= self._most_ticks * period:
-                # The clock follows a packet by as much as it would its samples.
+                # Move the clock by as much as the single samples of the packet would.
                 follow_s = (1 - (1 - _FOLLOWED) ** n) * late_s
                 self._clock_s += float(np.clip(follow_s, -0.9 * period, 0.9 * period))
                 first_s = self._clock_s + period

@@ -24,11 +24,11 @@ from sensorseq.preprocessing.resample.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; jitter stays below
+FILLED_PERIODS = 1.75  # samples further apart have a missing one in between; jitter stays below
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
 DRIFT_PERIODS = 0.01  # tolerated drift of a simpler ratio of rates over one piece
-_ROUNDED_STEPS = 1.05  # timestamps rounded to a step spread by it around their clock
+_ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps by that step around their clock
 _REACH = 256  # knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
@@ -102,7 +102,7 @@ def regrid_pieces(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[RegriddedPiece]:
-    """Regrid like `regrid`, and report what was filled in each piece."""
+    """Regrid like `regrid`, and report the filled holes of each piece."""
     check_engine(engine, attenuation_db)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
@@ -142,8 +142,8 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps counted from the first one.
 
     Seconds since 1970 resolve a quarter of a microsecond only. If they were whole microseconds, or
-    another power of ten, before they became floats, the result is what stamps counted from the
-    first one would have been, bit for bit.
+    another power of ten, before they became floats, the result equals stamps that were counted
+    from the first one in the file, bit for bit.
     """
     if not len(stamps) or not stamps[0]:
         return stamps
@@ -394,7 +394,7 @@ def _uneven_block(
 def _even_clock(
     t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each timestamp's tick and the period if all fit one even clock, else None.
+    """Return each timestamp's tick and the period if all fit one even clock, otherwise None.
 
     `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
     milliseconds, may be off by one of the last digit; such a clock has no missing rows.

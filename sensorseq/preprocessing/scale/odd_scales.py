@@ -18,7 +18,7 @@ RATE_RATIO = 95.0  # 100 with a margin for jitter
 UNIT_RATIO = 30.0  # ratio between the spreads of two recordings of a class ...
 SAME_SHAPE = 0.6  # ... whose log10 spectra differ by less than this, root mean square ...
 SHAPE_MARGIN = 1.5  # ... or by less than this multiple of the difference among the others
-FEWEST = 3  # fewest varying recordings to compare one with
+FEWEST = 3  # fewest varying recordings that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece and number of pieces read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16

@@ -36,8 +36,8 @@ KINDS_OF_ODD_VALUES = {
 """The observation and the advice for each kind, the most important kind first."""
 
 # The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
-PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and number of pieces that are read ...
-MOST_READ = 1 << 22  # ... with so many values of all channels
+PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
+MOST_READ = 1 << 22  # ... and of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
 MARK_SPREADS = 0.5  # least distance of a mark from the nearest value, in spreads of the others ...
 MARK_GAPS = 4.0  # ... and in widest gaps between the others

@@ -24,7 +24,7 @@ from sensorseq.preprocessing.steps.base import check_complete
 from sensorseq.recording import Recording
 
 NORMALIZE = ("recording",)
-DRAWN_STEPS = 200_000  # most steps of which quantiles are computed
+DRAWN_STEPS = 200_000  # largest number of steps used for quantiles
 # Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
 _TAIL = 1e-7
 _SUMMED = 1 << 16  # samples per partial sum

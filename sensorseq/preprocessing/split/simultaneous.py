@@ -17,7 +17,7 @@ from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
-_CALENDAR_S = 946_684_800.0  # the year 2000; smaller stamps are no dates
+_CALENDAR_S = 946_684_800.0  # the year 2000; smaller stamps are not dates
 _SHARE = 0.5  # least share of the shorter recording that both cover
 _MOST_ACROSS = 0.05  # largest share of recordings that overlap another class
 _SAME_ENDS = 0.02  # share of the duration by which starts or ends of named sensors may differ

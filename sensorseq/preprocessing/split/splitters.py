@@ -30,7 +30,7 @@ from sensorseq.windows import WindowSet
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
-_KICKS = 150  # folds are more parts than those of a split, so search longer; 0.1 s for 60 groups
+_KICKS = 150  # more folds than parts of a split need a longer search; 0.1 s for 60 groups
 # Number of groups; takes a second or two, and above it single moves come within 0.1 %.
 _SWAP_UP_TO = 600
 

@@ -1,4 +1,4 @@
-"""A sequence of steps as one step, and making steps by kind from configurations and files."""
+"""Chain steps into one step, and make steps from configurations and files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields

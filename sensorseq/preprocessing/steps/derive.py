@@ -19,7 +19,7 @@ DERIVE = ("auto",)
 _IMU_RATE_HZ = 40.0  # below this rate, spectra of 0.5 s would have fewer than ten bins
 _FRAME_S = 0.5
 _MOST_BINS = 25  # most frequency bins per channel; more are merged into bands
-_WITHIN = 0.02  # how far a frame may deviate from whole samples; see SpectralFrames
+_WITHIN = 0.02  # largest relative deviation of a frame from whole samples; see SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01
 
@@ -136,7 +136,7 @@ class _Source:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The words for the location: side, front or rear, number."""
+        """The words of the location: side, front or rear, number."""
         return tuple(word for word in self.other_words if word in _POSITIONS or word.isdigit())
 
 

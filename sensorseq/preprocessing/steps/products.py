@@ -29,7 +29,7 @@ Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 class _Combined(ColumnStep):
     """A step that computes one channel from several, sample by sample, without latency.
 
-    The new channel is appended as `name`; with `keep` the others stay.
+    The new channel is appended as `name`; with `keep`, the input channels stay.
     """
 
     default_name: ClassVar[str]  # template that names the new channel

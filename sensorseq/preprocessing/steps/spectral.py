@@ -33,8 +33,8 @@ class SpectralFrames(Step):
     A frame must be within 2 % of whole samples, so that the names are accurate. Frame k starts at
     sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is its center or, with phase
     causal, its last sample. The scale "log" is the natural logarithm of amplitude + `floor` (in the
-    channel's unit), "decibel" 20 times the decimal one. At 100 Hz, frames of 0.5 s with a floor of
-    0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
+    channel's unit), "decibel" 20 times the decimal logarithm. At 100 Hz, frames of 0.5 s with a
+    floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
     """
 
     kind: ClassVar[str] = "spectral"

@@ -64,7 +64,7 @@ def product_unit(left: str, right: str) -> tuple[str, float]:
     """Return the unit of a product, and the factor that converts it to that unit.
 
     Current times voltage, torque times angular speed and force times speed are watts, with any
-    prefixes. Other units are joined by ``*``; if one is unknown, so is the result.
+    prefixes. Other units are joined by ``*``; the product with an unknown unit is unknown.
     """
     a, b = quantity_of(left), quantity_of(right)
     if a is not None and b is not None and {a.name, b.name} in _POWERS:

@@ -1,4 +1,4 @@
-"""Augment training windows with copies that differ like another run of the same robot."""
+"""Augment training windows with copies that differ like runs of the same robot."""
 
 import functools
 import numbers
@@ -374,7 +374,7 @@ def _mirror_image(
 
 @functools.lru_cache(maxsize=8)
 def _spline(n_knots: int) -> NDArray[np.float64]:
-    """Return coefficients (4, K - 1, K) of cubic splines that are 1 at one of K knots, else 0."""
+    """Return coefficients (4, K - 1, K) of cubic splines, each 1 at one of K knots, otherwise 0."""
     n_knots += 2
     coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
         np.linspace(0, 1, n_knots), np.eye(n_knots)
@@ -383,7 +383,7 @@ def _spline(n_knots: int) -> NDArray[np.float64]:
 
 
 def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
-    """Return names and numbers of channels, each only once."""
+    """Return channels as names or numbers; raise if one is repeated."""
     checked = []
     for channel in channels if isinstance(channels, list | tuple) else (None,):
         is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)

@@ -1,4 +1,4 @@
-"""Balance training windows by choosing equally many of every class, or by weights."""
+"""Balance training windows by choosing equally many windows of every class, or by weights."""
 
 import warnings
 from typing import Any

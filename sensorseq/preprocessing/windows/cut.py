@@ -134,7 +134,7 @@ def window_recordings(
     of other sensors: at the next sample, or at the first of a piece that begins up to `slop_s`
     later.
 
-    `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
+    `provenance` has ``window``: the lengths in seconds and samples and the arguments;
     ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: the parts
     that were left out, the reasons, and the numbers of samples or windows.
     """

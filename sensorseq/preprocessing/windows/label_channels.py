@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Blocks = Iterable[NDArray[np.floating]]
 
-LEAST_STEPS = 5  # windows of fewer steps are constant by chance
+LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
 MOST_SAMPLED = 256  # windows that decide which channels are checked in full
 # Share of the steps that equal the level of their window, and of those near it. A label is smeared
 # where it changes, by filters and delays; a sensor at rest is near its level, but has noise.
@@ -115,7 +115,7 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     )
     if label_channels.is_leak:
         return f"{text}: probably a copy of the label."
-    return f"{text}; but a class has only one recording, whose own value this may be."
+    return f"{text}; but a class has only one recording, so the value may be that of the recording."
 
 
 def _fewest(target: Ints, origin: Ints) -> int:

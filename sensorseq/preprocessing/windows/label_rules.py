@@ -185,7 +185,7 @@ Fate = Mapping[str, Any]
 """Plain values, for a file: ``label``; ``n_windows``, its number of windows; ``longest_s``, its
 longest recording, piece or label span; ``best_share``, its largest share of a window's samples,
 None under the rule whole; ``in_spans``, whether windows were cut inside its label spans;
-``bridging_gap_s``, a `max_gap_s` that repairs recordings which gaps cut too short, or 0."""
+``bridging_gap_s``, a `max_gap_s` that repairs recordings that gaps cut too short, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
