@@ -51,7 +51,7 @@ GROUPS = {
     "OPTIONS": OPTIONS,
 }
 FIELDS = {each.name: each for each in fields(PreparationOptions)}
-# where a function accepts more than the field holds
+# Parameters that accept more types than their field.
 TYPES = {
     ("prepare", "split"): "Sequence[float] | str | None",
     ("__init__", "random_state"): "RandomState",
@@ -80,9 +80,13 @@ def divide(docstring: str) -> tuple[str, dict[str, str], str]:
 
 READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
 _OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
-# `sample_rate_hz` is the rate after resampling in preparation, and means less to a reader
-ENTRIES = {**_OWN_ENTRIES, **READ_ENTRIES, "sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
-ENTRIES = {name: ENTRIES[name] for name in {**READ_ENTRIES, **_OWN_ENTRIES}}
+# In preparation `sample_rate_hz` is the rate after resampling, for readers only a clock of files.
+_RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
+ENTRIES = {
+    name: entry
+    for name, entry in (READ_ENTRIES | _OWN_ENTRIES | READ_ENTRIES | _RATE).items()
+    if name in FIELDS
+}
 
 
 def parameter(function: str, name: str, none_by_default: bool) -> str:
@@ -144,7 +148,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 class SourceFile:
-    """A file with blocks of options, and how it should read."""
+    """A source file with blocks of options, and its text as the tables define it."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.lines = text.splitlines()
@@ -152,7 +156,7 @@ class SourceFile:
         self.edits: list[tuple[int, int, list[str]]] = []  # first and last line, and the new lines
 
     def written(self) -> str:
-        """Return the text with every block and docstring as the table has it."""
+        """Return the text with every block and docstring written from the tables."""
         tree = ast.parse("\n".join(self.lines))
         parent = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -180,7 +184,7 @@ class SourceFile:
             self.edits.append((first, last, [indent + text for text in new]))
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name == "PreparationOptions":
-                self._document(node, list(ENTRIES), ENTRIES)
+                self._document(node, list(ENTRIES), None)
         for first, last, new in sorted(self.edits, reverse=True):
             self.lines[first:last] = new
         return "\n".join(self.lines) + "\n"
@@ -197,13 +201,16 @@ class SourceFile:
             values |= {name: f"{each.__name__}({name})" for name, each in read.items() if each}
         return [f"{name}={value}," for name, value in values.items()]
 
-    def _document(self, node: ast.AST, names: Sequence[str], replaced: Collection[str]) -> None:
-        """Write the entries of options into a docstring, instead of those of `replaced` ones."""
+    def _document(
+        self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
+    ) -> None:
+        """Replace entries of a docstring, or all if `replaced` is None, by those of options."""
         assert isinstance(node, ast.FunctionDef | ast.ClassDef)
         text, docstring = ast.get_docstring(node), node.body[0]
         if text is None or self.is_cli:
             return
         head, entries, tail = divide(text)
+        replaced = entries if replaced is None else replaced
         prepares = "window_s" in names or node.name == "PreparationOptions"
         table = ENTRIES if prepares else READ_ENTRIES
         chosen = [entry for name, entry in table.items() if name in names]
@@ -220,7 +227,13 @@ class SourceFile:
 
 
 def stale() -> dict[Path, str]:
-    """Return what should be in each file that does not have it."""
+    """Return the text of each file that differs from the tables.
+
+    Raises a ValueError if an option has no entry in the docstring of its class.
+    """
+    for name in FIELDS:
+        if not any(re.match(rf"(\w+, )*{name}\b", entry) for entry in ENTRIES.values()):
+            raise ValueError(f"{name} has no entry in the docstring of its class.")
     files = [path for path in sorted(PACKAGE.rglob("*.py")) if path != ALIASES]
     texts = {path: path.read_text("utf-8") for path in files}
     wanted = {

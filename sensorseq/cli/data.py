@@ -78,9 +78,9 @@ def inspect(
     from sensorseq.evaluation import inspect as described
 
     is_prepared = leakage or (html is not None and described.is_prepared(path))
-    given = [OPTIONS[name].flag for name in READING_OPTIONS if is_given(context, name)]
-    if is_prepared and given:
-        raise ArgumentError(f"{given[0]} does not apply to a prepared file; remove it.")
+    flags = [OPTIONS[name].flag for name in READING_OPTIONS if is_given(context, name)]
+    if is_prepared and flags:
+        raise ArgumentError(f"{flags[0]} does not apply to a prepared file; remove it.")
     if sensor is not None and not is_prepared:
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:

@@ -229,12 +229,12 @@ def _patterns(names: Sequence[tuple[str, ...]]) -> Iterator[str]:
     columns = list(zip(*rows, strict=True))
     varied = [at for at, words in enumerate(columns) if len(set(words)) > 1]
     for sensor in varied:
-        others = [at for at in varied if at != sensor]
-        if not others or min(others) < sensor < max(others):
+        of_recording = [at for at in varied if at != sensor]
+        if not of_recording or min(of_recording) < sensor < max(of_recording):
             continue
         pattern = [words[0] for words in columns]
         pattern[sensor] = "{sensor}"
-        pattern[min(others) : max(others) + 1] = ["{recording}"]
+        pattern[min(of_recording) : max(of_recording) + 1] = ["{recording}"]
         yield "".join(pattern) + ".*"
 
 

@@ -99,20 +99,20 @@ class _GroupBalancedSplitter(_Splitter):
             every part was found.
         """
         shares, where = self._parts()
-        problem = _Problem.of(X, y, groups, self.by)
-        problem.check_n_groups(len(shares), where)
-        penalty = np.full((len(shares), len(problem.classes)), 10.0)
+        sizes = _GroupSizes.of(X, y, groups, self.by)
+        sizes.check_n_groups(len(shares), where)
+        penalty = np.full((len(shares), len(sizes.classes)), 10.0)
         rng = check_random_state(self.random_state)
-        assignment = GroupAssignment(problem.counts, np.array(shares), penalty, rng)
+        assignment = GroupAssignment(sizes.counts, np.array(shares), penalty, rng)
         for part, number in self._assign(assignment):
             missing = assignment.missing(part)
             if missing.size:
                 raise SplitError(
                     "found no assignment of whole groups with class"
-                    f" {problem.classes[missing[0, 1]]!r} and every other class in {where}. Record"
+                    f" {sizes.classes[missing[0, 1]]!r} and every other class in {where}. Record"
                     " more groups with this class, or use fewer folds."
                 )
-            tested = part[problem.group_index] == number
+            tested = part[sizes.group_index] == number
             yield np.flatnonzero(~tested), np.flatnonzero(tested)
 
     @abstractmethod
@@ -317,7 +317,7 @@ class BlockedTimeSplit(_Splitter):
             yield train, np.flatnonzero(tested)
 
 
-class _Problem:
+class _GroupSizes:
     """Groups to assign, with their window counts by class."""
 
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
@@ -329,7 +329,7 @@ class _Problem:
         self.group_index: NDArray[np.int64] = np.argsort(order)[index]
 
     @classmethod
-    def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_Problem":
+    def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_GroupSizes":
         check_choice("by", by, BY)
         if isinstance(X, WindowSet):
             refuse_beside_windows(groups=groups)

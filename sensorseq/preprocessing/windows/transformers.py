@@ -207,23 +207,23 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
                 "augmentation changes repeated windows, but strategy='undersample' repeats none;"
                 " use strategy='oversample', or an Augmenter after it."
             )
-        given = _Given.of(X, y, groups, lengths, recording_id, "balanced")
-        if given.y is None:
+        inputs = _ResampleInput.of(X, y, groups, lengths, recording_id, "balanced")
+        if inputs.y is None:
             raise WindowError("balancing needs labels, but y is None.")
-        rows = given.train
+        rows = inputs.train
         rng = check_random_state(self.random_state)
         chosen = balance_indices(
-            given.y[rows],
-            _at(given.groups, rows),
+            inputs.y[rows],
+            _at(inputs.groups, rows),
             self.strategy,
             rng,
-            recording_id=_at(given.recording_id, rows),
+            recording_id=_at(inputs.recording_id, rows),
             max_per_recording=self.max_per_recording,
         )
-        not_train = np.setdiff1d(np.arange(len(given.y)), rows)
+        not_train = np.setdiff1d(np.arange(len(inputs.y)), rows)
         kept = np.sort(np.concatenate([rows[chosen], not_train]))
-        made = {"strategy": self.strategy, "before_split": given.is_unsplit}
-        return given.resampled(self, kept, self.augmentation, rng, {"balanced": made})
+        made = {"strategy": self.strategy, "before_split": inputs.is_unsplit}
+        return inputs.resampled(self, kept, self.augmentation, rng, {"balanced": made})
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
@@ -289,17 +289,17 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
         n_copies = check_integer("n_copies", self.n_copies)
-        given = _Given.of(X, y, groups, lengths, None, "augmented")
+        inputs = _ResampleInput.of(X, y, groups, lengths, None, "augmented")
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
-        times = np.ones(len(given.X), np.int64)
-        times[given.train] += n_copies
+        times = np.ones(len(inputs.X), np.int64)
+        times[inputs.train] += n_copies
         rows = np.repeat(np.arange(len(times)), times)
         rng = check_random_state(self.random_state)
-        return given.resampled(self, rows, how, rng, {})
+        return inputs.resampled(self, rows, how, rng, {})
 
 
 @dataclass(frozen=True)
-class _Given:
+class _ResampleInput:
     """The checked input of `fit_resample`, from arrays or a WindowSet."""
 
     X: Any
@@ -312,7 +312,7 @@ class _Given:
     @classmethod
     def of(
         cls, X: Any, y: Any, groups: Any, lengths: Any, recording_id: Any, to_be: str
-    ) -> "_Given":
+    ) -> "_ResampleInput":
         named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
         if isinstance(X, WindowSet):
             refuse_beside_windows(**named)
