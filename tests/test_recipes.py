@@ -1,4 +1,4 @@
-"""What CONTRIBUTING's recipes add works, and takes no more files than they say."""
+"""The recipes of CONTRIBUTING work, and change as many files as their headings state."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# file of the package: (line that is there, what is written after it), or the text of a new file
+# file of the package: (existing line, lines to add after it), or the text of a new file
 ADDED = {
     "option": {
         "preprocessing/options.py": [

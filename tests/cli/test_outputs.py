@@ -58,7 +58,7 @@ def check_pair(line, new, name):
     while not (lock.exists() and lock.stat().st_size):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.002)
-    os.kill(first.pid, signal.SIGSTOP)  # it is still there when the second comes
+    os.kill(first.pid, signal.SIGSTOP)  # it still exists when the second command starts
     second = start(line, "second")
     of_second = second.communicate()[1]
     os.kill(first.pid, signal.SIGCONT)
@@ -94,7 +94,7 @@ def error_of(line):
 
 
 def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path):
-    nothing = tmp_path / "nothing.h5"  # the output is looked at first
+    nothing = tmp_path / "nothing.h5"  # the output is checked first
     with small_disk(tmp_path / "disk") as disk, read_only(disk):
         for line in (
             ["prepare", place / "logs", "--window-s", "2", "-o", disk / "o"],

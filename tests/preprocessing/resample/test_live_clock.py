@@ -14,7 +14,7 @@ def signal(n, n_channels=2, seed=0):
 
 
 def run(clock, x, t=None, sizes=(7,)):
-    """Push in chunks, flush, and join what belongs to one piece; return (start_s, values) each."""
+    """Push in chunks, flush, and join the samples of each piece; return (start_s, values) each."""
     found, at, i = [], 0, 0
     while at < len(x):
         stop = at + sizes[i % len(sizes)]
@@ -135,7 +135,7 @@ def test_a_clock_that_is_set_back_begins_a_new_piece():
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, t)
     assert [len(values) for _, values in pieces] == [100, 190]
-    assert clock.n_late == 11  # ten to be sure, and the one that shows it
+    assert clock.n_late == 11  # ten to be certain, and the one that shows it
     np.testing.assert_array_equal(pieces[1][1], x[110:])
 
 
@@ -152,7 +152,7 @@ def test_the_chunks_do_not_matter(data):
     sizes = data.draw(st.lists(st.integers(1, 50), min_size=1, max_size=5))
     whole, chunked = (LiveClock(RATE, 2, max_delay_s=delay_s) for _ in range(2))
     expected, found = run(whole, x, t, (n,)), run(chunked, x, t, sizes)
-    if not delay_s:  # with a delay, what is late depends on when it comes
+    if not delay_s:  # with a delay, lateness depends on the time of arrival
         assert len(found) == len(expected)
         for (start_s, values), (wanted_s, wanted) in zip(found, expected, strict=True):
             assert start_s == wanted_s

@@ -1,4 +1,4 @@
-"""Each recording has mean 0 and standard deviation 1, of itself alone."""
+"""Each recording has mean 0 and standard deviation 1, by its own statistics."""
 
 from dataclasses import replace
 

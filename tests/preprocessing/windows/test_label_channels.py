@@ -68,7 +68,7 @@ def test_what_is_constant_for_another_reason_is_no_label(seed):
     assert find(y, constant(np.round(mass)), constant(RECORDING // 2 % 3)) is None  # some alike
     assert find(y, constant(np.full(N, 3.0))) is None  # a dead channel
     posture = np.where(y, 9.81, -9.81)[:, None, None] + 0.02 * noise(seed, 1)
-    assert find(y, posture) is None  # a sensor that gives the class, but is one
+    assert find(y, posture) is None  # a real sensor that gives the class
     assert find(y, np.round(posture * 64) / 64) is None
     contact = np.where(y[:, None, None] == 1, rng.integers(0, 2, (N, N_STEPS, 1)), 0)
     assert find(y, contact) is None  # a switch that bounces in one class
@@ -80,7 +80,7 @@ def test_what_is_constant_for_another_reason_is_no_label(seed):
 def test_a_label_that_is_late_or_sometimes_wrong_is_found():
     y = RECORDING % 2
     late = constant(y)
-    late[::N_EACH, :7] = 1 - late[::N_EACH, :7]  # where the class changes, and never else
+    late[::N_EACH, :7] = 1 - late[::N_EACH, :7]  # only where the class changes
     found = find(y, late)
     assert found.channels == [2]
     assert found.is_certain
@@ -102,7 +102,7 @@ def test_the_value_of_one_recording_for_each_class_is_only_suspected():
         assert found.channels == [2]
         assert not found.is_leak
     assert find(y, constant(RECORDING), recording_id=None) is None
-    # One recording of each class is for training, and the others show what the value is.
+    # One recording of each class is for training; the others show the meaning of the value.
     split = np.where(RECORDING < 2, "train", "test")
     assert find(y, constant(y), split=split).is_certain
     assert find(y, constant(RECORDING), split=split) is None

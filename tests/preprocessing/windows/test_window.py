@@ -34,7 +34,9 @@ def test_starts_follow_time_and_never_run_over(rate, hop, n_samples, length):
     assert (starts + length <= n_samples).all()
     if n_samples >= length:
         assert len(starts)
-        assert math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples  # no whole one left
+        assert (
+            math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples
+        )  # no whole window is left
     assert (np.diff(starts) > 0).all()
 
 
@@ -221,7 +223,7 @@ def test_cutting_and_scaling_take_no_memory_but_the_result():
     signal = np.random.default_rng(0).normal(size=(400_000, 3))
     scaler = fit_scaler(signal[np.newaxis])
     recording = Recording.evenly_sampled(signal, 100.0, ["a", "b", "c"], "r")
-    scaled_windows(signal[:1000], 100, 50, scaler)  # what is imported on first use does not count
+    scaled_windows(signal[:1000], 100, 50, scaler)  # imports on first use do not count
 
     def cut():
         return window_recordings([recording], 1.0, 0.5).X
