@@ -76,7 +76,7 @@ def diagnose(
                 raise ArgumentError(
                     f"{option} is for logs, and {path} is a model that stores it; remove {option}."
                 )
-        report = _of_sensor(load_model(path), sensor).fluctuation_
+        report = _model_of_sensor(load_model(path), sensor).fluctuation_
     elif sensor is not None:
         raise ArgumentError(f"--sensor is for models, and {path} is a log; remove --sensor.")
     else:
@@ -101,7 +101,7 @@ def diagnose(
         raise typer.Exit(GATE)
 
 
-def _of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassifier":
+def _model_of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassifier":
     """Return the model itself, or the model of one of its sensors."""
     from sensorseq.estimator import SensorFusionClassifier
 

@@ -99,7 +99,7 @@ def train(
     print_part(f"model written to {output}{was_there}", as_json)
     from sensorseq.diagnosis.words import settings_as_options, write_report
 
-    def again(changes: Mapping[str, Any]) -> str:
+    def rerun_command(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
         command += f" --seed {random_state}" if random_state else ""
         command += "" if compare else " --no-compare"
@@ -109,7 +109,8 @@ def train(
     verdict = model.fluctuation_
     page = str(report) if report is not None else page_command(output)
     print_part(
-        "\n".join(["", write_report(verdict, again, page), "", *describe_fit(model)]), as_json
+        "\n".join(["", write_report(verdict, rerun_command, page), "", *describe_fit(model)]),
+        as_json,
     )
     last = model.history_[model.best_epoch_ - 1]
     result = {
@@ -127,7 +128,9 @@ def train(
     if report is not None:
         if compare:
             print_part("comparing with baselines for the page; Ctrl-C skips it", as_json)
-        write_page(report, model, windows, "validation", compare, title=output.name, command=again)
+        write_page(
+            report, model, windows, "validation", compare, title=output.name, command=rerun_command
+        )
         print_part(f"report written to {report}", as_json)
     if as_json:
         print_result(result, "", as_json)
@@ -227,7 +230,8 @@ def evaluate(
         left = {"checkpoint", "device", "verbose"}
         changed = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
 
-        def again(changes: Mapping[str, Any]) -> str:  # the path of the training file is not known
+        # The path of the training file is not known.
+        def rerun_command(changes: Mapping[str, Any]) -> str:
             return f"sensorseq train H5 -o MODEL{settings_as_options({**changed, **changes})}"
 
         write_page(
@@ -238,7 +242,7 @@ def evaluate(
             False,
             title=f"{model_file.name} on {windows.name}",
             comparison=comparison,
-            command=again,
+            command=rerun_command,
             scores_first=True,
         )
     result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}

@@ -405,7 +405,7 @@ class FilePreparation:
 
     def _part(self, facts: Facts, channels: Sequence[str]) -> "RecordingPart | EarlierPart":
         if self.extended is not None and facts.recording_id in self.unread:
-            cut_anew = self.request.pipeline.plan.cuts_training_anew
+            cut_anew = self.request.pipeline.plan.cuts_training_separately
             part = self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
             return replace(part, group=self._group(facts))
         return RecordingPart(

@@ -136,16 +136,16 @@ class RecordingPlan:
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Cut recordings into windows; see `PreparePipeline.prepare`."""
-        taken = self.take(recordings)
+        taken = self.checked(recordings)
         rate, source = self.rate_of(taken)
         pieces_of = [self.pieces(recording, rate) for recording in taken]
         windows = self.windows(chain.from_iterable(pieces_of), rate, check_classes=True)
         return record_cut(windows, self.configuration, taken, pieces_of, rate, source)
 
-    def take(
+    def checked(
         self, recordings: Iterable[Recording], *, allow_scales: bool = False
     ) -> list[Recording]:
-        """Check the recordings, and select the channels that the plan names."""
+        """Check the recordings, and return them with the channels of the plan only."""
         listed = list(recordings)
         if not listed:
             raise WindowError("no recordings to prepare.")

@@ -219,12 +219,12 @@ class PreparePipeline:
         check_native_rates(use)
         self.derived_: DerivedSteps | None = None
         self.plan = PreparationPlan.of(use)
-        if self.plan.cuts_training_anew and use.split_by == "time":
+        if self.plan.cuts_training_separately and use.split_by == "time":
             raise ArgumentError(
                 'train_hop_s and train_phase cannot be combined with split_by="time": training'
                 ' windows would reach into the embargo. Use split_by="group", or remove them.'
             )
-        if self.plan.cuts_training_anew and use.split is None:
+        if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
                 " training windows, and without a split there are none; remove them."
@@ -385,7 +385,7 @@ class PreparePipeline:
     def _prepare(
         self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
     ) -> WindowSet:
-        taken = self.plan.take(recordings, allow_scales=allow_scales)
+        taken = self.plan.checked(recordings, allow_scales=allow_scales)
         names = [recording.recording_id for recording in taken]
         for text in describe_odd_values(names, [*map(measure_odd_values, taken)]):
             warn_caller(text)
@@ -404,10 +404,10 @@ class PreparePipeline:
         windows = self.plan.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in taken]
         lookahead_s = self.plan.lookahead_s(taken[0].channels, own_rates, rate)
-        anew = partial(_with_training_anew, self.plan, pieces, rate)
+        cut_training = partial(_with_separate_training, self.plan, pieces, rate)
         with noting(str(simultaneous), SplitError) if simultaneous else nullcontext():
             learned = self.plan.learn(
-                windows, lookahead_s, anew, None, group_of, allow_constant=allow_constant
+                windows, lookahead_s, cut_training, None, group_of, allow_constant=allow_constant
             )
         if subjects := learned.facts.get("split", {}).get("subjects"):
             warn_caller(subjects)
@@ -448,7 +448,7 @@ class PreparePipeline:
             self.plan = replace(self.plan, steps=make_steps(self.derived_.steps))
 
 
-def _with_training_anew(
+def _with_separate_training(
     plan: PreparationPlan,
     pieces: list[Recording],
     rate: float,

@@ -56,7 +56,7 @@ SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
-TrainingAnew = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
+CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
 """Replaces the windows of the training part by separately cut ones; also returns all parts."""
 
 
@@ -89,7 +89,7 @@ class PreparationPlan(RecordingPlan):
         return cls(cut, make_steps(options.steps), options)
 
     @property
-    def cuts_training_anew(self) -> bool:
+    def cuts_training_separately(self) -> bool:
         """True if training windows are cut separately."""
         return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
 
@@ -128,7 +128,7 @@ class PreparationPlan(RecordingPlan):
         self,
         windows: WindowSet,
         lookahead_s: float,
-        training_anew: TrainingAnew,
+        cut_training: CutTraining,
         decided: NDArray[np.str_] | None = None,
         group_of: Mapping[str, str] | None = None,
         *,
@@ -137,7 +137,7 @@ class PreparationPlan(RecordingPlan):
         """Split the windows, then fit scaler and balance to the training part.
 
         Samples in files are read recording by recording. `lookahead_s` is how far filters look
-        beyond the end of a window; the embargo must be at least this long. `training_anew` is
+        beyond the end of a window; the embargo must be at least this long. `cut_training` is
         called if the plan cuts training windows separately. `decided` has the parts that
         are fixed, and ``""`` for the others. Unless `allow_constant`, constant channels that give
         the class are refused. `group_of` maps recordings that cover the same time to a group,
@@ -159,9 +159,9 @@ class PreparationPlan(RecordingPlan):
         evenness: dict[str, Any] = describe_split(windows.y, together, split, shares)
         if self.learning.split_by != "time":  # a split by time puts each recording into all parts
             evenness |= note_subjects(windows.y, groups, recording_id, split)
-        if self.cuts_training_anew:
-            windows, split = training_anew(windows, split)
-            _check_training_anew(split, windows.y)
+        if self.cuts_training_separately:
+            windows, split = cut_training(windows, split)
+            _check_separate_training(split, windows.y)
         # Fit only on windows that are written, after others were left out.
         windows, split = windows.take(split != ""), split[split != ""]
         if not allow_constant:
@@ -313,7 +313,7 @@ def _check_learning(options: PreparationOptions) -> None:
             )
 
 
-def _check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
+def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
     """Raise if separately cut training windows lack a class, or if there are none."""
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])

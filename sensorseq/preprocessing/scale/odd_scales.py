@@ -48,7 +48,7 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
     that are constant or have too few values are left out.
     """
     x = recording.values
-    starts = _evenly(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
+    starts = _even_positions(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
     together = x[starts[:, None] + np.arange(N_SEGMENT)].astype(np.float64)
     release(x)
     figures_of = {}
@@ -61,7 +61,7 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
     return figures_of
 
 
-def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
+def _even_positions(last: int, most: int, apart: int) -> NDArray[np.int64]:
     """Return up to `most` even positions from 0 to `last`, `apart` or more from each other."""
     count = min(most, last // apart + 1) if last >= 0 else 0
     return np.linspace(0, max(last, 0), count).astype(np.int64)
@@ -70,10 +70,10 @@ def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
 def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
     """Return segments of a channel's known values, as if none were missing."""
     segments = []
-    for start in _evenly(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
+    for start in _even_positions(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
         piece = x[start : start + PIECE, at]
         finite = piece[np.isfinite(piece)]
-        first = _evenly(len(finite) - N_SEGMENT, MOST_SEGMENTS // MOST_PIECES, N_SEGMENT)
+        first = _even_positions(len(finite) - N_SEGMENT, MOST_SEGMENTS // MOST_PIECES, N_SEGMENT)
         segments.append(finite[first[:, None] + np.arange(N_SEGMENT)])
     return np.concatenate([np.empty((0, N_SEGMENT)), *segments])
 

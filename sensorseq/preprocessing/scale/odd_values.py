@@ -121,9 +121,9 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
     for (kind, name), measured_rows in rows_of.items():
         figures: dict[int, str] = {}
         for at, row in sorted(
-            _certain(kind, measured_rows), key=lambda entry: -_size(kind, entry[1])
+            _frequent_figures(kind, measured_rows), key=lambda entry: -_size(kind, entry[1])
         ):
-            text = _figures(kind, row)
+            text = _format_figures(kind, row)
             figures[at] = f"{figures[at]} and {text}" if at in figures else text
         if figures:
             odd_values.append(OddValues(kind, name, figures))
@@ -131,7 +131,7 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
     return sorted(odd_values, key=lambda odd: order.index(odd.kind))
 
 
-def _certain(
+def _frequent_figures(
     kind: str, rows: list[tuple[int, Sequence[float]]]
 ) -> list[tuple[int, Sequence[float]]]:
     """Return the rows whose figures occur often enough over all recordings."""
@@ -171,7 +171,7 @@ def _size(kind: str, row: Sequence[float]) -> float:
     return row[-1]
 
 
-def _figures(kind: str, row: Sequence[float]) -> str:
+def _format_figures(kind: str, row: Sequence[float]) -> str:
     """Return the figures of one channel of a recording as text."""
     if kind == "marks":
         value, n, _, _ = row

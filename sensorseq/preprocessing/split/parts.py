@@ -55,7 +55,7 @@ def split_by_group(
     is_open = part < 0
     held = np.zeros((len(used), len(classes)), np.int64)
     np.add.at(held, part[~is_open], counts[~is_open])
-    penalty = _weighty(np.ones((len(used), len(classes)), bool))
+    penalty = _missing_penalties(np.ones((len(used), len(classes)), bool))
     shares = shares[used] / shares[used].sum()
     assignment = GroupAssignment(counts[is_open], shares, penalty, rng, held)
     if is_open.any():
@@ -110,7 +110,7 @@ def holdout_by_group(
     n_groups = np.count_nonzero(counts, axis=0)
     required = np.stack([np.ones(len(n_groups), bool), n_groups > 1])
     assignment = GroupAssignment(
-        counts, np.array([1 - fraction, fraction]), _weighty(required), rng
+        counts, np.array([1 - fraction, fraction]), _missing_penalties(required), rng
     )
     part = assignment.search()
     if not part.any() or (assignment.missing(part)[:, 0] == 0).any():
@@ -288,7 +288,7 @@ class GroupAssignment:
             part[first], part[second] = part[second], part[first]
 
 
-def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _missing_penalties(required: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return penalties for missing classes that outweigh any imbalance, highest in train (0)."""
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)

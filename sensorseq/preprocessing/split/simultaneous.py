@@ -104,9 +104,9 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     )
     layout = next(fitting, None)
     if sets and (is_reliable or layout is not None):
-        return _named(sets, layout)
+        return _with_group_names(sets, layout)
     fits = next((layout for layout in layouts if _fits(layout, ungrouped)), None)
-    return None if fits is None else _named(fits.several, fits)
+    return None if fits is None else _with_group_names(fits.several, fits)
 
 
 def pair_of(recordings: Iterable[Covered]) -> str | None:
@@ -117,7 +117,7 @@ def pair_of(recordings: Iterable[Covered]) -> str | None:
     return next((layout.pair for layout in _layouts([*recordings])), None)
 
 
-def _named(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultaneous:
+def _with_group_names(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultaneous:
     # A group is named after one of its recordings, because no other group has that name.
     groups = {names[0]: tuple(names) for names in map(sorted, sets)}
     return Simultaneous(groups, None if layout is None else layout.pair)
@@ -249,10 +249,13 @@ def _fits(layout: _Layout, recordings: Sequence[Covered]) -> bool:
     if any(len({recording.labels for recording in files}) > 1 for files in joined):
         return False
     several = [files for files in joined if len(files) > 1]
-    if _are_sensors(layout.every_sensor) and _share(several, _SAME_ENDS) >= _MATCHING:
+    if (
+        _are_sensors(layout.every_sensor)
+        and _share_that_coincides(several, _SAME_ENDS) >= _MATCHING
+    ):
         return True
     n_of_label = Counter(files[0].labels for files in joined)
-    if min(n_of_label.values()) < 2 or _share(several, 0.0) < _MATCHING:
+    if min(n_of_label.values()) < 2 or _share_that_coincides(several, 0.0) < _MATCHING:
         return False
     spans = np.array([(files[0].start_s, files[0].end_s) for files in joined])
     tolerance_s = _PERIODS * max(recording.period_s for recording in recordings)
@@ -267,7 +270,7 @@ def _are_sensors(names: set[str]) -> bool:
     return all(any(map(_SENSORS.fullmatch, _WORDS.findall(name))) for name in names)
 
 
-def _share(several: Sequence[Sequence[Covered]], loose: float) -> float:
+def _share_that_coincides(several: Sequence[Sequence[Covered]], loose: float) -> float:
     """Return the share of recordings whose sensors begin and end together."""
     return float(np.mean([_coincide(files, loose) for files in several]))
 

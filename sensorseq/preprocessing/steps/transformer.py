@@ -127,7 +127,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not self.steps_:
             return values.copy()
         names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
-        made = np.stack(self._each(windows, names, self._rate_hz(None))[0])
+        made = np.stack(self._apply_to_each(windows, names, self._rate_hz(None))[0])
         return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
 
     def _transform_window_set(self, windows: WindowSet) -> WindowSet:
@@ -142,7 +142,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return windows
         # Without any windows, a window of zeros determines the shape of the result.
         inputs = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
-        made, last = self._each(inputs, windows.channels, rate)
+        made, last = self._apply_to_each(inputs, windows.channels, rate)
         return replace(
             windows,
             X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
@@ -157,7 +157,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ArgumentError("sample_rate_hz is not given, and the windows have none; give it.")
         return float(rate)
 
-    def _each(
+    def _apply_to_each(
         self, windows: NDArray[np.floating], names: Sequence[str], rate: float
     ) -> tuple[list[NDArray[np.floating]], Recording]:
         made, out = [], None

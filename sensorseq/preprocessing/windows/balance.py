@@ -60,7 +60,7 @@ def balance_indices(
             np.unique(recording[class_index == index], return_counts=True)[1]
             for index in range(len(classes))
         ]
-        wanted, cap = _reachable(sizes, wanted, max_per_recording, repeat, classes.tolist())
+        wanted, cap = _reachable_count(sizes, wanted, max_per_recording, repeat, classes.tolist())
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
@@ -92,7 +92,7 @@ def _check_labels(y: ArrayLike) -> NDArray[Any]:
     return labels
 
 
-def _reachable(
+def _reachable_count(
     sizes: list[NDArray[np.int64]],
     wanted: int,
     most: float,

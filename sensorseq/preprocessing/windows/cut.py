@@ -203,10 +203,10 @@ class _Grid:
         if n_samples < self.length:
             if n_samples and self.short == "error":
                 raise RecordingError(
-                    f"recording {piece.recording_id!r}: {_named(stretch, piece)} has {n_samples}"
-                    f" samples ({n_samples / self.rate:g} s), less than window_s={self.window_s:g}."
-                    " Use a shorter window_s, short='pad' to fill it up with zeros, or"
-                    " short='drop'."
+                    f"recording {piece.recording_id!r}: {_describe_stretch(stretch, piece)} has"
+                    f" {n_samples} samples ({n_samples / self.rate:g} s), less than"
+                    f" window_s={self.window_s:g}. Use a shorter window_s, short='pad' to"
+                    " fill it up with zeros, or short='drop'."
                 )
             padded = n_samples > 0 and self.short == "pad"
             window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
@@ -363,7 +363,7 @@ def _gather(piece: Recording, cut: _Cut, chosen: slice, out: NDArray[np.float32]
     )
 
 
-def _named(stretch: Stretch, piece: Recording) -> str:
+def _describe_stretch(stretch: Stretch, piece: Recording) -> str:
     start_s = piece.timestamps_s[stretch.first]
     if piece.label_spans and stretch.label is not None:
         return f"the label span of {stretch.label!r} from {start_s:.6f} s on"

@@ -84,7 +84,7 @@ def find_label_channels(
         return None  # usually decided by the sample
     level, equal, near = _levels(read(rows), steps[rows], likely, width[likely])
     finite = np.isfinite(level).all(axis=1)
-    codes, has_levels = _numbered(level[finite], width[likely])
+    codes, has_levels = _level_numbers(level[finite], width[likely])
     kept = np.flatnonzero(has_levels & (equal >= EQUAL_STEPS) & (near >= NEAR_STEPS))
     target, origin = target[rows][finite], origin[rows][finite]
     if not len(kept) or len(classes := np.unique(target)) < 2:
@@ -167,7 +167,7 @@ def _width(level: Floats) -> Floats:
     return np.asarray(high.max(axis=0) - low.min(axis=0))
 
 
-def _numbered(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
+def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
     """Return numbers for each channel's levels, and whether it has levels instead of a range."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):

@@ -214,10 +214,10 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         rng = check_random_state(self.random_state)
         chosen = balance_indices(
             inputs.y[rows],
-            _at(inputs.groups, rows),
+            _take_rows(inputs.groups, rows),
             self.strategy,
             rng,
-            recording_id=_at(inputs.recording_id, rows),
+            recording_id=_take_rows(inputs.recording_id, rows),
             max_per_recording=self.max_per_recording,
         )
         not_train = np.setdiff1d(np.arange(len(inputs.y)), rows)
@@ -351,24 +351,24 @@ class _ResampleInput:
     ) -> tuple[Any, Any]:
         """Return the windows at `rows` and their labels; repeated ones are augmented."""
         windows = self.X.X if isinstance(self.X, WindowSet) else self.X
-        lengths, values = _at(self.lengths, rows), windows[rows]
+        lengths, values = _take_rows(self.lengths, rows), windows[rows]
         if augmentation is not None:
             how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
             made = {**made, "augmented": how}
-            sd = channel_sd_of(windows[self.train], _at(self.lengths, self.train))
+            sd = channel_sd_of(windows[self.train], _take_rows(self.lengths, self.train))
             if isinstance(self.X, WindowSet):
                 augmentation = augmentation.with_indices(values.shape[2], self.X.channels)
             values = augment_repeats(values, rows, augmentation, rng, lengths, sd)
         fitted.sample_indices_ = rows
         fitted.copy_numbers_ = copy_numbers(rows)
-        fitted.groups_ = _at(self.groups, rows)
+        fitted.groups_ = _take_rows(self.groups, rows)
         fitted.lengths_ = lengths
-        labels = _at(self.y, rows)
+        labels = _take_rows(self.y, rows)
         if not isinstance(self.X, WindowSet):
             return values, labels
         provenance = {**self.X.provenance, **made}
         return replace(self.X.take(rows), X=values, provenance=provenance), labels
 
 
-def _at(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:
+def _take_rows(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:
     return None if values is None else values[rows]
