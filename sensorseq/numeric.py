@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+Doubles = NDArray[np.float64]
 
 
 def log_softmax(x: Floats, axis: int) -> Floats:
@@ -83,3 +84,68 @@ def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
         total = total / total.sum(axis=1, keepdims=True)
         total = total @ total
     return np.asarray(total / total.sum(axis=1, keepdims=True))
+
+
+def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
+    """Interpolate with a cubic spline, as scipy.interpolate.CubicSpline does.
+
+    The spline has no knot at the second and the second to last point. A value depends on nearby
+    knots only: knots more than 64 away do not change a bit of it.
+    """
+    width = np.diff(knots)
+    slope = np.diff(heights) / width
+    s = _spline_slopes(width, slope)
+    bend = (s[:-1] + s[1:] - 2 * slope) / width
+    piece = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(width) - 1)
+    past = at - knots[piece]
+    linear = heights[piece] + s[piece] * past
+    quadratic = linear + ((slope - s[:-1]) / width - bend)[piece] * (past * past)
+    return np.asarray(quadratic + (bend / width)[piece] * (past * past * past))
+
+
+def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
+    """Compute the slopes at the knots for which the second derivative does not jump."""
+    if len(width) == 1:
+        return np.repeat(slope, 2)
+    both = width[:-1] + width[1:]
+    right = 3 * (width[1:] * slope[:-1] + width[:-1] * slope[1:])
+    if len(width) == 2:  # a parabola
+        middle = right / (3 * both)
+        return np.concatenate([2 * slope[:1] - middle, middle, 2 * slope[1:] - middle])
+    ends = both[[0, -1]], width[[0, -1]], width[[1, -2]]
+    of_ends = (
+        (ends[1] + 2 * ends[0]) * ends[2] * slope[[0, -1]] + ends[1] ** 2 * slope[[1, -2]]
+    ) / ends[0]
+    # The first and last slope each occur in one other equation, so they are eliminated first.
+    diagonal = 2 * both
+    diagonal[[0, -1]] -= ends[0]
+    right[[0, -1]] -= of_ends
+    rows = np.stack([width[1:], width[:-1], right]) / diagonal
+    rows[0, 0] = rows[1, -1] = 0
+    inner = _solve_tridiagonal(rows)
+    first, last = (of_ends - ends[0] * inner[[0, -1]]) / ends[2]
+    return np.concatenate([[first], inner, [last]])
+
+
+def _solve_tridiagonal(rows: Doubles) -> Doubles:
+    """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i], given these three rows.
+
+    Cyclic reduction of all equations: each step replaces the neighbors of an unknown by unknowns
+    twice as far away and squares their factors, which add up to half, so that they vanish after six
+    steps.
+    """
+    for apart in (1, 2, 4, 8, 16, 32):
+        if apart >= rows.shape[1]:
+            break
+        (lower, upper, right), later, sooner = rows, np.s_[apart:], np.s_[:-apart]
+        both = lower[later] * upper[sooner]
+        own = np.ones(len(right))
+        own[later] -= both
+        own[sooner] -= both
+        rows = np.stack([np.zeros_like(right), np.zeros_like(right), right])
+        rows[0, later] = -lower[later] * lower[sooner]
+        rows[1, sooner] = -upper[sooner] * upper[later]
+        rows[2, later] -= lower[later] * right[sooner]
+        rows[2, sooner] -= upper[sooner] * right[later]
+        rows /= own
+    return np.asarray(rows[2])

@@ -5,25 +5,19 @@ commands, and a key of the configuration file. numpy is not imported here, so th
 starts quickly.
 """
 
-import inspect
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
-from inspect import Parameter
-from typing import Any, TypeVar
-
-_Result = TypeVar("_Result")
+from typing import Any
 
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
-"""The options that say which recordings there are; the others say how to read one."""
+"""The options that select recordings; the others define how to read one."""
 
 
 Annotation = Any
-"""A type as an annotation writes it, such as ``list[str] | None``: they have no common type."""
+"""The type of an annotation such as ``list[str] | None``; such types have no common class."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +50,15 @@ class Option:
 
     @property
     def of_files(self) -> bool:
-        """True if it concerns reading recordings, and is therefore not in `PreparePipeline`."""
+        """True if the option concerns reading recordings; `PreparePipeline` then lacks it."""
         return self.section == "input" and self.name != "channels"
 
-    @property
-    def command_type(self) -> Annotation:
-        """The type that the command line parses, before `read`."""
-        if self.toml is bool:
-            return bool
-        return (self.typed or self.toml) | None
 
-
-def split_names(given: Sequence[str] | None) -> list[str] | None:
-    """Split the names of an option that may be given with commas, several times, or both."""
-    if not given:
+def split_names(texts: Sequence[str] | None) -> list[str] | None:
+    """Split the names of an option, which may be separated by commas or given repeatedly."""
+    if not texts:
         return None
-    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
 
 
 def _without_blanks(name: Any) -> Any:
@@ -100,73 +87,73 @@ class ReadOptions:
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
         `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
         ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the one that the column's name ends in
-        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
         between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
     encoding : str, optional
-        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` stands for blanks and tabs in any number.
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
     decimal : {".", ","}, optional
         Decimal mark of numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
-        and so on.
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
         Column with the label of each sample, words or numbers, for recordings of one file whose
         folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
-        the next message of that topic. Or the labels of a long table or of a manifest.
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
     recording_column, group_column : str, optional
         Columns of a long table, one file with all recordings: the id of each row's recording, and
         its group. A recording has one group.
     sensor_column : str, optional
-        Column of tables that have a row for each sample of each sensor: it names the sensor (or the
-        joint, by a word or number) of a row. The rows of each sensor become channels of their own
-        (``gyroscope.x``), as if they were in a file of their own; see `join_sensors`.
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes become unlabelled, as do
-        samples whose label in the `label_column` is another.
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all but columns that are no sensors, which
-        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
-        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
-        files of arrays (HDF5, NumPy, MATLAB) only these are read; other arrays may then have other
-        lengths.
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        Unit of each channel by name, for files without units, such as CSV; overrides units
         stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. Also a JSON
-        export of Label Studio, or the name of a table of labels for each recording, such as
-        ``{recording}.txt``, as Audacity and ELAN export them.
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
     stamps : {"packets", "keep", "merge"}, optional
-        What to do with time stamps that repeat or go back, or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly where
-        the signal shows them to be those of one sensor: see ``docs/preprocessing``. Where it does
-        not, they are an error. ``attributes["packets"]`` describes the packets, and
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
     sample_rate_hz : float, optional
-        The clock of files, except robot logs, in which no column is named like time stamps, if
-        `time_column` is None: their rows are this many a second, from 0 s on.
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
     salvage : bool, default=False
-        Of a damaged ``.bag``, ``.mcap`` or ``.ulg`` file, use the messages before the damage rather
-        than raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds
-        kept.
+        Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
+        of raising an error. ``attributes["salvaged"]`` has the reason, with the offset, and the
+        seconds kept.
     scratch : path-like, optional
         Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
-        disk, in files without a name that vanish with the recording. By default they are held in
-        memory.
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
     """
 
     files: Sequence[str] | None = option_field(
@@ -185,7 +172,7 @@ class ReadOptions:
         "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
     )
     time_unit: str | None = option_field(
-        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
+        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: detected]."
     )
     encoding: str | None = option_field(
         "input", metavar="NAME", help="Encoding of CSV files, such as latin-1."
@@ -221,7 +208,7 @@ class ReadOptions:
     sensor_column: str | None = option_field(
         "input",
         metavar="NAME",
-        help="Column with the sensor of each row, if the rows are of several sensors.",
+        help="Column with the sensor of each row, for rows of several sensors.",
     )
     labels: Sequence[str] | None = option_field(
         "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names
@@ -264,84 +251,46 @@ class ReadOptions:
     scratch: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        # Names of columns come out of files without blanks around them.
+        # Readers strip blanks around the names of columns.
         for name in ("time_column", "label_column", "recording_column", "group_column"):
-            if isinstance(given := getattr(self, name), str):
-                object.__setattr__(self, name, given.strip())
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, value.strip())
         for name in ("channels", "names"):
-            given = getattr(self, name)
-            if given is not None and not isinstance(given, str):
-                kind = tuple if isinstance(given, tuple) else list
-                object.__setattr__(self, name, kind(map(_without_blanks, given)))
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                kind = tuple if isinstance(value, tuple) else list
+                object.__setattr__(self, name, kind(map(_without_blanks, value)))
         if isinstance(self.units, Mapping):
             plain = {_without_blanks(name): unit for name, unit in self.units.items()}
             object.__setattr__(self, "units", plain)
 
     def only(self, *names: str) -> "ReadOptions":
-        """Return these options, and the others as they are by default.
+        """Return a copy with these options, and the defaults of all others.
 
         Parameters
         ----------
         *names : str
-            Of the fields to keep.
+            The fields to keep.
         """
         return ReadOptions(**{name: getattr(self, name) for name in names})
 
 
 NAMES = tuple(each.name for each in fields(ReadOptions))
-READING = ("label_column", *(name for name in NAMES if name not in LISTING))
-"""The options that say how to read a listed recording."""
 
 
-def entries_of(docstring: str | None) -> dict[str, str]:
-    """Parse a docstring's text about each parameter, keyed by the first name of its entry."""
-    known = inspect.cleandoc(docstring or "") + "\n"
-    entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
-    return {re.split(r"\W", entry)[0]: entry for entry in entries}
+def combined(options: ReadOptions | None, by_name: ReadOptions) -> ReadOptions:
+    """Return the `options` of a call, changed by those given by name.
 
-
-SAID = entries_of(ReadOptions.__doc__)
-"""The docstring's entry of each option."""
-
-
-def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
-    """Let a function of a path and `ReadOptions` also take these options as keywords.
-
-    Keywords change a copy of the `ReadOptions`. Other names raise a TypeError, so an option that a
-    reader does not support is not silently ignored.
+    A keyword with its default value, such as None, counts as not given.
     """
-    known = {each.name: each for each in fields(ReadOptions)}
-
-    def decorate(read: Callable[..., _Result]) -> Callable[..., _Result]:
-        own = inspect.signature(read).parameters
-
-        @wraps(read)
-        def call(path: Any, options: ReadOptions | None = None, **given: Any) -> _Result:
-            use = ReadOptions() if options is None else options
-            if not isinstance(use, ReadOptions):
-                raise TypeError(
-                    f"{read.__name__}() takes ReadOptions, or options by name, such as"
-                    f" time_column='time'; got {options!r}."
-                )
-            chosen = {name: given.pop(name) for name in names if name in given}
-            for name in set(given).difference(own):
-                raise TypeError(f"{read.__name__}() got an unexpected keyword argument {name!r}")
-            return read(path, replace(use, **chosen) if chosen else use, **given)
-
-        first, _, *others = own.values()
-        by_name = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
-            for name, each in known.items()
-            if name in names
-        ]
-        middle = Parameter("options", Parameter.POSITIONAL_OR_KEYWORD, default=None)
-        call.__signature__ = inspect.signature(read).replace(  # type: ignore[attr-defined]
-            parameters=[first, middle, *others, *by_name]
+    if options is None:
+        return by_name
+    if not isinstance(options, ReadOptions):
+        raise TypeError(
+            f"options={options!r} are not ReadOptions; give options by name, such as"
+            " time_column='time'."
         )
-        text = inspect.cleandoc(read.__doc__ or "")
-        more = "".join(entry for name, entry in SAID.items() if name in names)
-        entry = r"^options :.*\n(?:    .*\n)+"
-        call.__doc__ = re.sub(entry, lambda found: found[0] + more, text, flags=re.M)
-        return call
-
-    return decorate
+    values = {each.name: getattr(by_name, each.name) for each in fields(ReadOptions)}
+    defaults = {each.name: each.default for each in fields(ReadOptions)}
+    changed = {name: value for name, value in values.items() if value is not defaults[name]}
+    return replace(options, **changed)

@@ -10,19 +10,32 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# file of the package: (line that is there, what is written after it), or the text of a new file
+# file of the package: (existing line, lines to add after it), or the text of a new file
 ADDED = {
     "option": {
-        "preprocessing/options.py": (
-            '    train_phase: str = option_field("window", "grid")\n',
-            '    taper_s: float | None = option_field("window", help="Fade both ends.")\n',
-        )
+        "preprocessing/options.py": [
+            (
+                '    train_phase: str = option_field("window", "grid")\n',
+                '    taper_s: float | None = option_field("window", help="Fade both ends.")\n',
+            ),
+            (
+                "        random: the grid of training windows starts at a random offset in each"
+                " recording.\n",
+                "    taper_s : float, optional\n        Seconds at both ends to fade.\n",
+            ),
+        ]
     },
     "option of readers": {
-        "options.py": (
-            '    units: Mapping[str, str] | None = option_field("input", toml=dict[str, str])\n',
-            '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
-        ),
+        "options.py": [
+            (
+                'option_field("input", toml=dict[str, str])\n',
+                '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
+            ),
+            (
+                "        stored in the file. Some steps select channels by unit.\n",
+                "    invert : bool, optional\n        Change the signs of all values.\n",
+            ),
+        ],
         "readers/source.py": (
             "    recording = from_origin(parts[0], 0) if source.is_sensor else parts[0]\n",
             """    if options.invert:
@@ -137,6 +150,7 @@ pipeline = PreparePipeline(window_s=1, taper_s=0.25)
 assert pipeline.options.taper_s == 0.25
 for function in (prepare, PreparePipeline):
     assert inspect.signature(function).parameters["taper_s"].default is None
+    assert "taper_s : float, optional" in function.__doc__
 assert pipeline.configuration["window"]["taper_s"] == 0.25
 again = PreparePipeline.from_configuration(make_configuration(tomllib.loads(pipeline.to_toml())))
 assert again.configuration == pipeline.configuration
@@ -245,6 +259,9 @@ def test_what_a_recipe_adds_works_and_takes_the_files_it_says(recipe, tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "sensorseq", tmp_path / "sensorseq", ignore=ignored)
     add(tmp_path / "sensorseq", ADDED[recipe])
+    if recipe.startswith("option"):
+        shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=ignored)
+        subprocess.run([sys.executable, "scripts/write_signatures.py"], cwd=tmp_path, check=True)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAMS[recipe]],
         cwd=tmp_path,

@@ -1,20 +1,16 @@
-"""The typer application, its exit codes, and options shared by several commands."""
+"""The typer application, its exit codes, and the registration of commands."""
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import wraps
-from inspect import Parameter, Signature, signature
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Option
 
-from sensorseq.options import Option as CommandOption
-
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
-"""Released when the command ends: locks of its outputs, reading without verification."""
+"""Released when the command ends: locks of its outputs, disabled checksums."""
 
 # Plain help: rich would delay it, and would format it differently in a file.
 app = typer.Typer(
@@ -40,35 +36,10 @@ def _sensorseq(
         raise typer.Exit
 
 
-def with_options(
-    options: Iterable[CommandOption],
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace the ``**options`` of a command with those of `options` that have a help text.
-
-    The command receives the ones the user gave, converted to Python arguments.
-    """
-    shown = [option for option in options if option.help]
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @wraps(command)
-        def run_command(**given: Any) -> None:
-            for option in shown:
-                value = given.pop(option.name)
-                if value is not None:  # 0 is a value, too
-                    given[option.name] = value if option.read is None else option.read(value)
-            command(**given)
-
-        own = [p for p in signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        first = next(i for i, p in enumerate(own) if p.default is not p.empty)
-        for at, option in enumerate(shown, first):
-            flag = f"{option.flag}/{option.off}" if option.off else option.flag
-            typed = Option(flag, metavar=option.metavar, help=option.help)
-            kind: Any = Annotated[option.command_type, typed]
-            own.insert(at, Parameter(option.name, own[0].kind, default=None, annotation=kind))
-        run_command.__signature__ = Signature(own)  # type: ignore[attr-defined]
-        return run_command
-
-    return decorate
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether the user typed the option of this parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def command(*example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -10,7 +10,7 @@ from typer import Argument, Option
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import GATE, command
 from sensorseq.cli.models import naming, read_settings, with_scale
-from sensorseq.cli.output import progress, say
+from sensorseq.cli.output import print_result, progress
 from sensorseq.errors import ArgumentError, check_choice
 
 
@@ -31,9 +31,9 @@ def doctor(
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Tell a bug from a hard problem by short test trainings.
+    """Distinguish a bug from a hard problem by short test trainings.
 
-    The outcome of each training is known. Without a file, it uses synthetic signals. Exit code 10
+    The outcome of each training is known. Without a file, they use synthetic signals. Exit code 10
     if a check fails. With --self, checks the installation instead: the compiled kernels compared
     with float64, a small training, a saved model. With --gpu, runs every CUDA kernel on this GPU
     and compares it with float64, in at most a minute; the kernels that passed are used from then
@@ -48,16 +48,16 @@ def doctor(
     from sensorseq.doctor import check_training, plant_windows
     from sensorseq.estimator import SensorLSTMClassifier
 
-    given = read_settings(settings)
+    arguments = read_settings(settings)
     if windows is None:
         X, y, groups = plant_windows(random_state)
-        model = SensorLSTMClassifier(**given)
+        model = SensorLSTMClassifier(**arguments)
         diagnosis = check_training(model, X, y, groups=groups, random_state=random_state)
     else:
-        model = SensorLSTMClassifier(**with_scale(given, windows))
+        model = SensorLSTMClassifier(**with_scale(arguments, windows))
         with naming(windows):
             diagnosis = check_training(model, windows, random_state=random_state)
-    say(diagnosis.to_dict(), str(diagnosis), as_json)
+    print_result(diagnosis.to_dict(), str(diagnosis), as_json)
     if not diagnosis.passed:
         raise typer.Exit(GATE)
 
@@ -69,7 +69,7 @@ def _check_gpu(
     from sensorseq.ops import cuda_kernels
 
     if windows is not None or settings or installation:
-        raise ArgumentError("--gpu checks the CUDA kernels; give no file, --set or --self with it.")
+        raise ArgumentError("--gpu checks the CUDA kernels; remove the file, --set and --self.")
     mode = cuda_kernels.switch()
 
     def show(result: gpu_check.Result) -> None:
@@ -84,12 +84,12 @@ def _check_gpu(
         cuda_kernels.AUTO: "the kernels that passed every run serve from now on",
         cuda_kernels.FORCED: f"all kernels serve, as {cuda_kernels.SWITCH}={cuda_kernels.FORCED}",
     }[mode]
-    found = {
+    result_of_all = {
         "passed": n_passed == len(results),
         "checks": [result._asdict() | {"case": result.case.name} for result in results],
         "serves": serves,
     }
-    say(found, f"\n{n_passed} of {len(results)} runs passed; {serves}", as_json)
+    print_result(result_of_all, f"\n{n_passed} of {len(results)} runs passed; {serves}", as_json)
     if n_passed < len(results):
         raise typer.Exit(1)
 
@@ -98,11 +98,11 @@ def _check_installation(windows: Path | None, settings: list[str] | None, as_jso
     from sensorseq.bench import self_check
 
     if windows is not None or settings:
-        raise ArgumentError("--self checks the installation; give no file and no --set with it.")
+        raise ArgumentError("--self checks the installation; remove the file and --set.")
     results = self_check.check_installation()
     passed = all(result.status == "passed" for result in results)
-    found = {"passed": passed, "checks": [result.to_dict() for result in results]}
-    say(found, self_check.format_results(results), as_json)
+    result_of_all = {"passed": passed, "checks": [result.to_dict() for result in results]}
+    print_result(result_of_all, self_check.format_results(results), as_json)
     if not passed:
         raise typer.Exit(1)
 
@@ -132,7 +132,7 @@ def bench(
     benchmark = importlib.import_module(name)
     with progress("measuring", quiet=quiet) as advance:
         result = benchmark.run_short(progress=advance, **options)
-    say(result, benchmark.format_short(result), as_json)
+    print_result(result, benchmark.format_short(result), as_json)
 
 
 @command("sensorseq info terrain.safetensors", "sensorseq info")
@@ -147,6 +147,8 @@ def info(
     """Describe a model, a prepared file, or this installation."""
     from sensorseq.evaluation import inspect as described
 
-    found = described.describe_installation() if path is None else described.describe_file(path)
+    description = (
+        described.describe_installation() if path is None else described.describe_file(path)
+    )
     show = described.format_installation if path is None else described.format_file
-    say(found, show(found), as_json)
+    print_result(description, show(description), as_json)

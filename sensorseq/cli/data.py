@@ -1,18 +1,20 @@
 """The commands for recordings: inspect, prepare."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import BAD_INPUT, GATE, command, with_options
-from sensorseq.cli.output import check_output, progress, say
+from sensorseq.cli import preparation_options as prep
+from sensorseq.cli.app import BAD_INPUT, GATE, command, is_given
+from sensorseq.cli.output import check_output, print_result, progress
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
+from sensorseq.options import split_names
+from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS, read_shares
 
 
 @command(
@@ -20,7 +22,6 @@ from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
     "sensorseq inspect logs --html look.html",
     "sensorseq inspect terrain.h5 --leakage",
 )
-@with_options(OPTIONS[name] for name in READING_OPTIONS)
 def inspect(
     context: typer.Context,
     path: Annotated[
@@ -30,6 +31,27 @@ def inspect(
             help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
         ),
     ],
+    # options: READING_OPTIONS
+    files: prep.Files = None,
+    pair: prep.Pair = None,
+    time_column: prep.TimeColumn = None,
+    time_unit: prep.TimeUnit = None,
+    encoding: prep.Encoding = None,
+    delimiter: prep.Delimiter = None,
+    decimal: prep.Decimal = None,
+    no_header: prep.NoHeader = None,
+    names: prep.Names = None,
+    label_column: prep.LabelColumn = None,
+    recording_column: prep.RecordingColumn = None,
+    group_column: prep.GroupColumn = None,
+    sensor_column: prep.SensorColumn = None,
+    labels: prep.Labels = None,
+    exclude: prep.Exclude = None,
+    channels: prep.Channels = None,
+    manifest: prep.Manifest = None,
+    stamps: prep.Stamps = None,
+    sample_rate_hz: prep.SampleRateHz = None,
+    # end of options
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with a picture of each channel.")
     ] = None,
@@ -43,25 +65,22 @@ def inspect(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
-    **selected: Any,
 ) -> None:
-    """Show what recordings contain, what is odd in them, and which cannot be read.
+    """Describe recordings, their irregularities, and the errors of unreadable ones.
 
     Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
     With --html, also writes a page, readable offline: pictures of each channel, class by class.
 
     With --leakage, checks whether training, validation and test windows of a prepared file
-    overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
+    overlap. Exit code 10 if they do. Also lists faults in the data of training and
     validation: constant channels, wrong labels of identical windows, padding and others.
     """
     from sensorseq.evaluation import inspect as described
 
     is_prepared = leakage or (html is not None and described.is_prepared(path))
-    if is_prepared and selected:
-        raise ArgumentError(
-            f"{OPTIONS[next(iter(selected))].flag} is for recordings and has no use with a prepared"
-            " file; remove it."
-        )
+    flags = [OPTIONS[name].flag for name in READING_OPTIONS if is_given(context, name)]
+    if is_prepared and flags:
+        raise ArgumentError(f"{flags[0]} does not apply to a prepared file; remove it.")
     if sensor is not None and not is_prepared:
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
@@ -72,18 +91,41 @@ def inspect(
     check_output(html, path)
     with progress("reading", quiet=quiet) as advance:
         if is_prepared:
-            found, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
+            description, facts = described.inspect_windows(path, sensor=sensor, progress=advance)
         else:
-            found, facts = described.inspect_recordings(
-                path, **selected, read_logs=html is not None, progress=advance
+            description, facts = described.inspect_recordings(
+                path,
+                # options
+                files=files,
+                pair=pair,
+                time_column=time_column,
+                time_unit=time_unit,
+                encoding=encoding,
+                delimiter=delimiter,
+                decimal=decimal,
+                no_header=no_header,
+                names=split_names(names),
+                label_column=label_column,
+                recording_column=recording_column,
+                group_column=group_column,
+                sensor_column=sensor_column,
+                labels=split_names(labels),
+                exclude=split_names(exclude),
+                channels=split_names(channels),
+                manifest=manifest,
+                stamps=stamps,
+                sample_rate_hz=sample_rate_hz,
+                # end of options
+                read_logs=html is not None,
+                progress=advance,
             )
     if html is not None:
         from sensorseq.evaluation.look import make_look
 
-        write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
-    text = in_options(described.format_recordings(found), context.command.params, (), ())
-    say(found, text, as_json)
-    if found["n_errors"]:
+        write_whole(html, make_look(description, facts, title=path.resolve().name).encode())
+    text = in_options(described.format_recordings(description), context.command.params, (), ())
+    print_result(description, text, as_json)
+    if description["n_errors"]:
         raise typer.Exit(BAD_INPUT)
 
 
@@ -93,7 +135,9 @@ def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
 
     report, data = inspect_leakage(path, sensor), inspect_data(path, sensor)
     shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
-    say({**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json)
+    print_result(
+        {**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json
+    )
     if report:
         raise typer.Exit(GATE)
 
@@ -104,27 +148,64 @@ def _inspect_leakage(path: Path, sensor: str | None, as_json: bool) -> None:
     "sensorseq prepare logs --config terrain.toml --balance oversample \\",
     "    -o terrain.h5",
 )
-@with_options(OPTIONS.values())
 def prepare(
     context: typer.Context,
     source: Annotated[
         str, Argument(metavar="PATH", help="Folder with one folder per class, or a manifest.")
     ],
     output: Annotated[str, Option("--output", "-o", metavar="H5", help="File to write.")],
+    # options: OPTIONS
+    files: prep.Files = None,
+    pair: prep.Pair = None,
+    time_column: prep.TimeColumn = None,
+    time_unit: prep.TimeUnit = None,
+    encoding: prep.Encoding = None,
+    delimiter: prep.Delimiter = None,
+    decimal: prep.Decimal = None,
+    no_header: prep.NoHeader = None,
+    names: prep.Names = None,
+    label_column: prep.LabelColumn = None,
+    recording_column: prep.RecordingColumn = None,
+    group_column: prep.GroupColumn = None,
+    sensor_column: prep.SensorColumn = None,
+    labels: prep.Labels = None,
+    exclude: prep.Exclude = None,
+    channels: prep.Channels = None,
+    manifest: prep.Manifest = None,
+    stamps: prep.Stamps = None,
+    sample_rate_hz: prep.SampleRateHz = None,
+    max_gap_s: prep.MaxGapS = None,
+    derive: prep.Derive = None,
+    window_s: prep.WindowS = None,
+    hop_s: prep.HopS = None,
+    label_rule: prep.LabelRule = None,
+    min_purity: prep.MinPurity = None,
+    short: prep.Short = None,
+    train_hop_s: prep.TrainHopS = None,
+    native_rates: prep.NativeRates = None,
+    slop_s: prep.SlopS = None,
+    missing: prep.Missing = None,
+    split: prep.Split = None,
+    split_by: prep.SplitBy = None,
+    random_state: prep.RandomState = None,
+    normalize: prep.Normalize = None,
+    scale: prep.Scale = None,
+    balance: prep.Balance = None,
+    # end of options
     config: Annotated[
         Path | None, Option(metavar="TOML", help="Configuration file; options here override it.")
     ] = None,
     jobs: Annotated[int, Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
-    engine: Annotated[str, Option(metavar="process|dask", help="What runs the jobs.")] = "process",
+    engine: Annotated[str, Option(metavar="process|dask", help="Where the jobs run.")] = "process",
     scheduler: Annotated[
         str | None, Option(metavar="ADDRESS", help="Use the workers of this dask scheduler.")
     ] = None,
     resume: Annotated[
         bool,
-        Option("--resume", help="Resume an interrupted run, or extend the file by what is new."),
+        Option("--resume", help="Resume an interrupted run, or extend the file by new recordings."),
     ] = False,
     on_error: Annotated[
-        str, Option(metavar="skip|stop", help="What to do with an unusable recording.")
+        str, Option(metavar="skip|stop", help="How to handle an unusable recording.")
     ] = "stop",
     allow_scales: Annotated[
         bool,
@@ -134,11 +215,10 @@ def prepare(
     ] = False,
     allow_constant: Annotated[
         bool,
-        Option("--allow-constant", help="Keep constant channels that give the class."),
+        Option("--allow-constant", help="Keep constant channels that give the class away."),
     ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
-    **options: Any,
 ) -> None:
     """Turn recordings into one file of windows, split by group.
 
@@ -147,7 +227,7 @@ def prepare(
     Filters, features and all other steps are set in a configuration file, --config, or chosen by
     --derive auto.
 
-    If the file is there and nothing changed, nothing is done. --resume adds new and changed
+    If the file exists and nothing changed, nothing is done. --resume adds new and changed
     recordings to it and leaves the others in their part; without --resume, the file is replaced.
 
     Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.
@@ -162,7 +242,44 @@ def prepare(
         summary = make_file(
             source,
             output,
-            **options,
+            # options
+            files=files,
+            pair=pair,
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=split_names(names),
+            label_column=label_column,
+            recording_column=recording_column,
+            group_column=group_column,
+            sensor_column=sensor_column,
+            labels=split_names(labels),
+            exclude=split_names(exclude),
+            channels=split_names(channels),
+            manifest=manifest,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            max_gap_s=max_gap_s,
+            derive=derive,
+            window_s=window_s,
+            hop_s=hop_s,
+            label_rule=label_rule,
+            min_purity=min_purity,
+            short=short,
+            train_hop_s=train_hop_s,
+            native_rates=native_rates,
+            slop_s=slop_s,
+            missing=missing,
+            split=read_shares(split),
+            split_by=split_by,
+            random_state=random_state,
+            normalize=normalize,
+            scale=scale,
+            balance=balance,
+            # end of options
             config=config,
             jobs=jobs,
             engine=engine,
@@ -174,4 +291,4 @@ def prepare(
             progress=lambda stage, done, total: advance(done, total, stage),
         )
     text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())
-    say(summary.to_dict(), text, as_json)
+    print_result(summary.to_dict(), text, as_json)

@@ -11,7 +11,7 @@ from typer import Argument, Option
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import GATE, command
 from sensorseq.cli.models import load_model, page_command, read_pair
-from sensorseq.cli.output import check_output, say, warn
+from sensorseq.cli.output import check_output, print_result, warn
 from sensorseq.errors import ArgumentError, check_choice, did_you_mean
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def diagnose(
         Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
+            help="Column of a role: loss, val_accuracy, ...; NAME none ignores it; repeatable.",
         ),
     ] = None,
     sensor: Annotated[
-        str | None, Option(metavar="NAME", help="Of a model of several sensors, which.")
+        str | None, Option(metavar="NAME", help="The sensor, if the model has several.")
     ] = None,
     html: Annotated[Path | None, Option(metavar="HTML", help="Also write an HTML report.")] = None,
     fail_on: Annotated[
@@ -76,7 +76,7 @@ def diagnose(
                 raise ArgumentError(
                     f"{option} is for logs, and {path} is a model that stores it; remove {option}."
                 )
-        report = _of_sensor(load_model(path), sensor).fluctuation_
+        report = _model_of_sensor(load_model(path), sensor).fluctuation_
     elif sensor is not None:
         raise ArgumentError(f"--sensor is for models, and {path} is a log; remove --sensor.")
     else:
@@ -84,14 +84,14 @@ def diagnose(
 
         report = FluctuationReport.from_history(path, **counts, columns=_read_columns(columns))
         if not quiet:
-            pairs = ", ".join(f"{ours} <- {own}" for ours, own in report.columns_read.items())
+            pairs = ", ".join(f"{role} <- {column}" for role, column in report.columns_read.items())
             warn(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "))
     if html is not None:
         report.to_html(html)
     from sensorseq.diagnosis.report_text import write_report
 
     page = page_command(path) if html is None else str(html)
-    say(report.to_dict(), write_report(report, page=page), as_json)
+    print_result(report.to_dict(), write_report(report, page=page), as_json)
     if fail_on is None:
         return
     if report.verdict == "too_short_to_tell":
@@ -101,8 +101,8 @@ def diagnose(
         raise typer.Exit(GATE)
 
 
-def _of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassifier":
-    """Return the model itself, or that of one of its sensors."""
+def _model_of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassifier":
+    """Return the model itself, or the model of one of its sensors."""
     from sensorseq.estimator import SensorFusionClassifier
 
     models = {}
@@ -113,16 +113,16 @@ def _of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMClassif
     elif sensor is None:
         return model
     names = ", ".join(models) or "one sensor alone"
-    given = "no --sensor is given" if sensor is None else f"--sensor {sensor} is not known"
+    problem = "no --sensor is given" if sensor is None else f"--sensor {sensor} is not known"
     raise ArgumentError(
-        f"{given}; the model has {names}.{did_you_mean(sensor or '', models, '{}')}"
+        f"{problem}; the model has {names}.{did_you_mean(sensor or '', models, '{}')}"
     )
 
 
-def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
+def _read_columns(pairs: Sequence[str] | None) -> dict[str, str | None]:
     """Parse ``role=name``; the name "none" means None."""
     columns: dict[str, str | None] = {}
-    for text in given or ():
+    for text in pairs or ():
         form = "ROLE=NAME once, such as loss=Loss/fit"
         role, name = read_pair("--column", text, form)
         if role in columns:

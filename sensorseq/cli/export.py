@@ -11,7 +11,7 @@ from typer import Option
 from sensorseq.cli import options as opt
 from sensorseq.cli.app import GATE, closing, command
 from sensorseq.cli.models import load_model, naming, read_pair
-from sensorseq.cli.output import check_output, check_parent, say
+from sensorseq.cli.output import check_output, check_parent, print_result
 from sensorseq.errors import ArgumentError
 from sensorseq.io.atomic import make_folder
 from sensorseq.options import split_names
@@ -27,7 +27,7 @@ class Format(StrEnum):
     c = "c"
 
 
-_OF_ALL = ("units", "weights", "check", "prefix")  # options for a model of several sensors, too
+_FOR_ALL_SENSORS = ("units", "weights", "check", "prefix")
 _UNSET = {"smooth": "none", "lag": 3}
 _NAMES = {"n_timesteps": "timesteps", "sample_rate_hz": "sample-rate"}
 
@@ -56,8 +56,8 @@ def export(
         bool | None,
         Option(
             "--lengths/--no-lengths",
-            help="ONNX: an input with the valid steps of each window [default: if those of the"
-            " training differ in length].",
+            help="ONNX: an input with the valid steps of each window [default: if training"
+            " windows differ in length].",
         ),
     ] = None,
     steps: Annotated[
@@ -96,13 +96,13 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
 
-    The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
-    features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
-    takes raw samples one by one: resampling, causal steps and trees are in it, too; --smooth
-    adds a function that smooths over time. Of several sensors, the graph has an input of each; in
-    C each has its own files, and two more join them.
+    The graph maps windows prepared as in training to probabilities; it contains scaling, networks,
+    features and trees. Exit code 10 if --check finds a difference above 1e-5. The C code accepts
+    raw samples one by one, so it also contains resampling and causal steps; --smooth adds a
+    function that smooths over time. For several sensors, the graph has one input per sensor; in C
+    each sensor has its own files, and two more join them.
     """
-    given: dict[str, Any] = {"n_timesteps": n_timesteps}
+    options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
         _refuse_options(to, lengths=lengths is not None, steps=steps)
         is_new = not output.exists()
@@ -115,13 +115,15 @@ def export(
         for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
             check_output(path, model_file)
         form = "NAME=UNIT, such as current=mA"
-        given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
-        given |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
-        given |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
-        given["units"] = dict(read_pair("--units", one, form) for one in split_names(units) or ())
+        options |= {"check": check, "weights": weights or "float32", "prefix": prefix}
+        options |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
+        options |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
+        options["units"] = dict(
+            read_pair("--units", pair, form) for pair in split_names(units) or ()
+        )
         model = load_model(model_file)
-        written = model.to_c(output, **_of_sensors(given, model))
-        say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
+        written = model.to_c(output, **_export_options(options, model))
+        print_result({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
     c_alone |= {"smooth": smooth != "none", "mean_dwell_s": mean_dwell_s}
@@ -133,7 +135,7 @@ def export(
             " check one without --steps."
         )
     model = load_model(model_file)
-    model.to_onnx(output, lengths=lengths, steps=steps, **_of_sensors(given, model))
+    model.to_onnx(output, lengths=lengths, steps=steps, **_export_options(options, model))
     from sensorseq.export.windows import stored_steps
     from sensorseq.prediction.fused import FusedModel
 
@@ -141,11 +143,11 @@ def export(
     classes = ", ".join(map(str, model.classes_.tolist()))
     lines = [f"{output}: probabilities of {classes}{was_there}"]
     models = model.model_.models if isinstance(model.model_, FusedModel) else {"": model.model_}
-    for name, one in models.items():
-        of, own = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
-        if one.had_lengths if lengths is None else lengths:
-            lines.append(f"Give it the valid steps of each window as {own}.")
-        if not steps and (outside := [step.kind for step in stored_steps(one.preparation)]):
+    for name, trained in models.items():
+        of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
+        if trained.had_lengths if lengths is None else lengths:
+            lines.append(f"Give it the valid steps of each window as {argument}.")
+        if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
     if check is not None:
@@ -161,29 +163,29 @@ def export(
                 difference = onnx_difference(model.model_, output, windows.X, windows.lengths)
         result |= {"n_windows": len(windows), "largest_difference": difference}
         lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
-    say(result, "\n".join(lines), as_json)
+    print_result(result, "\n".join(lines), as_json)
     if difference is not None and not difference <= TOLERANCE:
         raise typer.Exit(GATE)
 
 
-def _of_sensors(given: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
-    """Return the options that an export takes; raise for one that several sensors cannot have."""
+def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
+    """Return the options of an export; raise for those that do not apply to several sensors."""
     from sensorseq.estimator import SensorFusionClassifier
 
     if not isinstance(model, SensorFusionClassifier):
-        return dict(given)
-    taken = {name: given[name] for name in _OF_ALL if name in given}
-    for name, value in given.items():
-        if name not in taken and value != _UNSET.get(name):
+        return dict(options)
+    allowed = {name: options[name] for name in _FOR_ALL_SENSORS if name in options}
+    for name, value in options.items():
+        if name not in allowed and value != _UNSET.get(name):
             raise ArgumentError(
-                f"--{_NAMES.get(name, name.replace('_', '-'))} cannot hold for all sensors"
+                f"--{_NAMES.get(name, name.replace('_', '-'))} cannot apply to all sensors"
                 f" ({', '.join(model.sensors_)}); leave it out."
             )
-    return taken
+    return allowed
 
 
-def _refuse_options(to: Format, **given: Any) -> None:
+def _refuse_options(to: Format, **options: Any) -> None:
     """Raise for options of the other format, which would be ignored silently."""
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None and value is not False:  # 0 is a value, too
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

@@ -31,7 +31,7 @@ def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
     from sensorseq.prediction.outside import NO_RANGES
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
-    # It may have been trained on a GPU that is not here.
+    # It may have been trained on a GPU that this machine lacks.
     model = load_estimator(path, device="auto")
     if strict and not model.model_.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
@@ -51,28 +51,28 @@ def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
         raise
 
 
-def with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return arguments completed with the kind of scaling that the prepared file was made for."""
+def with_scale(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Add the kind of scaling of the prepared file to the arguments, unless they have one."""
     from sensorseq.io.prepared import PreparedFile, sensors_in
 
-    if "scale" in given:
-        return dict(given)
+    if "scale" in arguments:
+        return dict(arguments)
     sensor = next(iter(sensors_in(path)), None)
     with PreparedFile(path, sensor=sensor) as file:
         scale = PreparationOptions.recorded(file.stored.provenance).scale
-    return {**given, **({} if scale is None else {"scale": scale})}
+    return {**arguments, **({} if scale is None else {"scale": scale})}
 
 
 def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
-    """Parse ``name=value`` pairs with TOML values; a bare word is text, and none is None."""
+    """Parse ``name=value`` pairs with TOML values; a bare word is text, and ``none`` is None."""
     from sensorseq.estimator import SensorLSTMClassifier
 
-    known = SensorLSTMClassifier().get_params()
+    parameters = SensorLSTMClassifier().get_params()
     read: dict[str, Any] = {}
     for setting in settings or ():
         name, text = read_pair("--set", setting, "NAME=VALUE, such as dropout=0.3")
-        if name not in known:
-            hint = did_you_mean(name, known, "{}")
+        if name not in parameters:
+            hint = did_you_mean(name, parameters, "{}")
             raise ArgumentError(
                 f"--set {setting}: SensorLSTMClassifier has no argument {name}.{hint}"
             )
@@ -110,7 +110,7 @@ def write_page(
     with_baselines: bool,
     **more: Any,
 ) -> None:
-    """Write the page about a model; with `path` also about a part of these windows."""
+    """Write the page about a model and, if `part` is given, about this part of the windows."""
     from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
     from sensorseq.io.prepared import read_windows
 
@@ -122,10 +122,10 @@ def write_page(
             try:
                 more["comparison"] = compare_on_validation(model, shown, read)
             except KeyboardInterrupt:
-                warn("The comparison with baselines was stopped; the page is without it.")
+                warn("The comparison with baselines was stopped; the page lacks it.")
     write_whole(path, make_page(model, shown, **more).encode())
 
 
 def page_command(path: Path) -> str:
-    """Return the command line that writes the page about a run."""
+    """Return the command line that writes the report of a run."""
     return f"sensorseq diagnose {shlex.quote(str(path))} --html report.html"

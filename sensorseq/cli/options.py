@@ -22,7 +22,7 @@ NoVerify = Annotated[
     Option(
         "--no-verify",
         callback=_skip_checksums,
-        help="Skip the checksums of prepared files: damage may crash or change results unnoticed.",
+        help="Skip the checksums of prepared files: damage may cause a crash or wrong results.",
     ),
 ]
 Smooth = Annotated[
@@ -30,13 +30,13 @@ Smooth = Annotated[
     Option(metavar="HOW", help="Smooth over time: marginals, viterbi, lag, filter, none."),
 ]
 StreamSmooth = Annotated[str, Option(metavar="HOW", help="Smooth over time: none, filter, lag.")]
-Lag = Annotated[int, Option(min=0, help="Windows that lag waits for.")]
+Lag = Annotated[int, Option(min=0, help="Windows of delay for lag.")]
 MeanDwell = Annotated[
     float | None,
     Option(metavar="S", help="How long a class lasts on average [default: as in training, or 60]."),
 ]
 Strict = Annotated[
-    bool, Option("--strict", help="Refuse windows outside what the model was trained on.")
+    bool, Option("--strict", help="Refuse windows outside the range of the training data.")
 ]
 ModelFile = Annotated[Path, Argument(metavar="MODEL", help="Model file written by train.")]
 NewModel = Annotated[Path, Option("--output", "-o", metavar="MODEL", help="File to write.")]

@@ -18,16 +18,16 @@ def warn(message: str) -> None:
     """Print a line to stderr."""
     try:
         print(printable(message, "\n"), file=sys.stderr)
-    except OSError:  # a full disk must not stop the work
+    except OSError:  # the work continues if the disk is full
         drop_buffer(sys.stderr)
 
 
 def drop_buffer(stream: TextIO) -> None:
-    """Discard a stream's buffer, which could not be flushed at exit."""
+    """Discard a stream's buffer, because flushing it at exit would fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
+def print_result(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print the result as text or as one JSON object."""
     if as_json:
         is_utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
@@ -38,21 +38,21 @@ def say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
 
 
 def _visible_json(line: str) -> str:
-    """Escape characters that would control a terminal, as JSON allows; the values stay the same."""
+    """Escape characters that would control a terminal; the JSON values stay the same."""
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
-def tell(text: str, as_json: bool) -> None:
-    """Print a part of the result at once, unless everything is printed as JSON at the end."""
+def print_part(text: str, as_json: bool) -> None:
+    """Print a part of the result immediately, unless all of it is printed as JSON at the end."""
     if not as_json:
         print(printable(text, "\n"), flush=True)
 
 
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal, and nothing elsewhere, so that logs stay short."""
+    """Show a progress bar, only on a terminal, so that logs stay short."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, stage="": None
         return
@@ -91,10 +91,10 @@ def check_output(path: Path | None, *others: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name.")
     check_parent(path)
-    is_there = path.exists()
+    already_exists = path.exists()
     with writing(path):
         closing.enter_context(locking(path, run=True))
-    return ", in place of the earlier one" if is_there else ""
+    return ", in place of the earlier one" if already_exists else ""
 
 
 def check_parent(path: Path) -> None:

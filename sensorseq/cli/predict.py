@@ -4,17 +4,18 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import command, with_options
+from sensorseq.cli import preparation_options as prep
+from sensorseq.cli.app import command
 from sensorseq.cli.models import load_to_predict
-from sensorseq.cli.output import check_output, progress, say, warn
+from sensorseq.cli.output import check_output, print_result, progress, warn
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.options import OPTIONS, READ_AS_IN_TRAINING
+from sensorseq.options import split_names
 
 
 @command(
@@ -23,12 +24,22 @@ from sensorseq.preprocessing.options import OPTIONS, READ_AS_IN_TRAINING
     "    --csv spans.csv",
     "sensorseq predict terrain.safetensors new_logs --windows --json",
 )
-@with_options(OPTIONS[name] for name in READ_AS_IN_TRAINING)
 def predict(
     model_file: opt.ModelFile,
     recordings: Annotated[
         list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
     ],
+    # options: READ_AS_IN_TRAINING
+    time_column: prep.TimeColumn = None,
+    time_unit: prep.TimeUnit = None,
+    encoding: prep.Encoding = None,
+    delimiter: prep.Delimiter = None,
+    decimal: prep.Decimal = None,
+    no_header: prep.NoHeader = None,
+    names: prep.Names = None,
+    sample_rate_hz: prep.SampleRateHz = None,
+    label_column: prep.LabelColumn = None,
+    # end of options
     every_window: Annotated[
         bool, Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
@@ -47,7 +58,7 @@ def predict(
         Option("--absolute-time", help="In --csv, time stamps instead of seconds since the start."),
     ] = False,
     label_studio: Annotated[
-        Path | None, Option(metavar="JSON", help="Write the spans as predictions to import there.")
+        Path | None, Option(metavar="JSON", help="Write the spans as predictions for Label Studio.")
     ] = None,
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
@@ -55,16 +66,15 @@ def predict(
     strict: opt.Strict = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
-    **reading: Any,
 ) -> None:
     """Classify raw recordings.
 
-    They are read as the training recordings were, unless an option here says otherwise, and go
-    through the same steps as the training windows: rate, channels, filters and features, windows,
-    scaling. Each line gives a time span and its class; with --windows, a single window.
+    They are read like the training recordings, unless an option here changes that, and go through
+    the same steps as the training windows: rate, channels, filters and features, windows, scaling.
+    Each line gives a time span and its class; with --windows, a single window.
 
-    A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
-    shows what each window says by itself.
+    A robot stays on a surface for a while, so the neighbors of a window count, too. --smooth none
+    classifies each window by itself.
     """
     from sensorseq.evaluation.predict import (
         format_prediction,
@@ -79,10 +89,10 @@ def predict(
     check_output(table, model_file, *recordings)
     check_output(label_studio, model_file, *recordings)
     if absolute_time and table is None:
-        raise ArgumentError("--absolute-time changes the table of --csv only; give --csv, too.")
+        raise ArgumentError("--absolute-time applies only to the table of --csv; give --csv, too.")
     model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
-        found = predict_recordings(
+        predictions = predict_recordings(
             model,
             recordings,
             smooth=smooth,
@@ -91,24 +101,36 @@ def predict(
             hop_s=hop_s,
             with_facts=html is not None,
             progress=advance,
-            **reading,
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=split_names(names),
+            sample_rate_hz=sample_rate_hz,
+            label_column=label_column,
+            # end of options
         )
     if table is not None:
-        write_whole(table, table_of_spans(found, absolute_time=absolute_time).encode())
+        write_whole(table, table_of_spans(predictions, absolute_time=absolute_time).encode())
     if label_studio is not None:
-        write_whole(label_studio, label_studio_tasks(found).encode())
+        write_whole(label_studio, label_studio_tasks(predictions).encode())
     if html is not None:
-        title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
-        write_whole(html, make_drive_page(found, title=title).encode())
-    outside = [one.outside for one in found if one.outside is not None]
+        title = recordings[0].name if len(recordings) == 1 else f"{len(predictions)} recordings"
+        write_whole(html, make_drive_page(predictions, title=title).encode())
+    outside = [prediction.outside for prediction in predictions if prediction.outside is not None]
     report_outside(join_outside(outside) if outside else None, warn, strict=strict)
     result = {
         "model": str(model_file),
         "classes": model.classes.tolist(),
-        "recordings": [prediction.to_dict() for prediction in found],
+        "recordings": [prediction.to_dict() for prediction in predictions],
     }
-    text = "\n\n".join(format_prediction(one, every_window=every_window) for one in found)
-    say(result, text, as_json)
+    text = "\n\n".join(
+        format_prediction(prediction, every_window=every_window) for prediction in predictions
+    )
+    print_result(result, text, as_json)
 
 
 @command(
@@ -126,7 +148,10 @@ def stream(
     ] = None,
     replay: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Replay a recording or log; of several sensors, any file."),
+        Option(
+            metavar="FILE",
+            help="Replay a recording or log; with several sensors, any of its files.",
+        ),
     ] = None,
     speed: Annotated[float, Option(min=0, help="Speed of the replay; 0: without waiting.")] = 0.0,
     sample_format: Annotated[
@@ -156,18 +181,18 @@ def stream(
 ) -> None:
     """Classify samples as they arrive: one line of JSON for each window.
 
-    Samples are lines of CSV with a header, or the model's channels in order, perhaps after the
-    time; or little-endian floats. Ctrl-C or the end of the input ends the stream; then the rest is
-    decided.
+    Samples are lines of CSV with a header, or the model's channels in order, optionally after the
+    time; or little-endian floats. Ctrl-C or the end of the input ends the stream; the remaining
+    windows are then classified.
 
-    Of several sensors, each line begins with the name of its sensor and the time, such as
+    With several sensors, each line begins with the name of its sensor and the time, such as
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.
     """
     from sensorseq.prediction import live
     from sensorseq.prediction.outside import report_outside
 
     check_choice("--format", sample_format, live.FORMATS)
-    if sum(given is not None for given in (source, udp, replay)) > 1:
+    if sum(option is not None for option in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
     model = load_to_predict(model_file, strict=strict)
     decisions = live.stream_of(
@@ -191,5 +216,5 @@ def stream(
         else:
             pipe = sys.stdin if source is None else stack.enter_context(source.open("rb", 0))
             samples = live.samples_of_pipe(pipe.fileno(), parser)
-        said = (lambda _: None) if quiet else warn
-        live.classify(decisions, samples, parser, sys.stdout, said)
+        notify = (lambda _: None) if quiet else warn
+        live.classify(decisions, samples, parser, sys.stdout, notify)

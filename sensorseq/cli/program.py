@@ -1,4 +1,4 @@
-"""Run a command, show an error as one message, and set the exit code."""
+"""Run a command, print an error as one message, and set the exit code."""
 
 import importlib
 import io
@@ -28,7 +28,7 @@ from sensorseq.errors import (
 )
 
 # The help lists them in this order.
-for _name in ("data", "train", "evaluate", "predict", "export", "diagnose", "checks"):
+for _name in ("data", "train", "predict", "export", "diagnose", "checks"):
     importlib.import_module(f"sensorseq.cli.{_name}")
 
 # Depending on its version, typer uses click's exceptions or its own copy of them.
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @cache
 def _all_commands() -> Any:
-    """Return the commands as click has them, made once in a process."""
+    """Return the click commands, created once per process."""
     return typer.main.get_command(app)
 
 
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:
-            # errors of the command line may have several lines
+            # Errors of the command line may have several lines.
             message = printable(getattr(error, "message", ""), "\n")
             error.message = message  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         except SensorseqError as error:
             code = next(code for kind, code in _CODES if isinstance(error, kind))
             return _fail(error, code, words)
-        except BrokenPipeError:  # the reader of stdout has closed it, as `| head` does
+        except BrokenPipeError:  # the reader closed stdout, like `| head`
             drop_buffer(sys.stdout)
             return OK
         except OSError as error:
@@ -95,15 +95,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
-    said, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
+    message, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
     if error.errno is not None and error.filename is None:  # for example, no temporary folder
-        said, code = f"{reason_of(error)}.", ENVIRONMENT
+        message, code = f"{reason_of(error)}.", ENVIRONMENT
     if error.errno in UNWRITABLE:
         if error.filename is None:
             drop_buffer(sys.stdout)
         why, code = f"cannot be written ({reason_of(error)}). {ways_out(error)}.", ENVIRONMENT
-        said = f"{error.filename or 'the output'} {why}"
-    return _fail(error if error.errno is None else OSError(said), code, words)
+        message = f"{error.filename or 'the output'} {why}"
+    return _fail(error if error.errno is None else OSError(message), code, words)
 
 
 def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
@@ -131,6 +131,6 @@ def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
 def _show_warning(
     words: Callable[[str], str], message: Any, category: Any, *where: Any, **more: Any
 ) -> None:
-    # Libraries address deprecation warnings to developers; ours are for every user.
+    # Deprecation warnings of libraries are for developers; other warnings are for every user.
     if not issubclass(category, DeprecationWarning | FutureWarning):
         warn(f"warning: {words(str(message))}")

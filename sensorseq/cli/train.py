@@ -1,14 +1,15 @@
-"""The commands that train models: train, adapt."""
+"""The commands that train and measure models: train, adapt, evaluate."""
 
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import command, with_options
+from sensorseq.cli.app import command
 from sensorseq.cli.models import (
     load_model,
     naming,
@@ -17,28 +18,24 @@ from sensorseq.cli.models import (
     with_scale,
     write_page,
 )
-from sensorseq.cli.output import check_output, say, tell
+from sensorseq.cli.output import check_output, print_part, print_result, progress, warn
 from sensorseq.errors import ArgumentError
-from sensorseq.options import Option as Setting
-
-SHORT = (
-    Setting("hidden_size", None, int, help="LSTM units."),
-    Setting("learning_rate", None, float, help="Peak learning rate."),
-    Setting("batch_size", None, int, help="Windows per step."),
-    Setting("max_epochs", None, int, help="Largest number of epochs."),
-    Setting("patience", None, int, help="Stop after this many epochs without improvement."),
-)
-"""Settings that have an option of their own besides ``--set``."""
 
 
 @command(
     "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
     "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
 )
-@with_options(SHORT)
 def train(
     windows: opt.Prepared,
     output: opt.NewModel,
+    hidden_size: Annotated[int | None, Option(help="LSTM units.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, Option(help="Windows per step.")] = None,
+    max_epochs: Annotated[int | None, Option(help="Largest number of epochs.")] = None,
+    patience: Annotated[
+        int | None, Option(help="Stop after this many epochs without improvement.")
+    ] = None,
     random_state: opt.Seed = 0,
     settings: opt.Settings = None,
     compare: Annotated[
@@ -49,11 +46,10 @@ def train(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
-    **typed: Any,
 ) -> None:
     """Train a classifier on prepared windows.
 
-    The validation part gives the curve and the report; then the model is trained on it, too. The
+    The curve and the report use the validation part; then the model is trained on it, too. The
     test part is not read.
     """
     was_there = check_output(output, windows)
@@ -64,39 +60,46 @@ def train(
     sensors = sensors_in(windows)
     if report is not None and sensors:
         raise ArgumentError(
-            "--report is about one sensor; train without it, and write the page of each with"
+            "--report is for one sensor; train without it, and write the page of each with"
             " `sensorseq diagnose MODEL --sensor NAME --html PAGE`."
         )
-    if "patience" in typed:
-        typed["early_stopping"] = True
+    short = {
+        "hidden_size": hidden_size,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "patience": patience,
+        "early_stopping": None if patience is None else True,
+    }
+    typed: dict[str, Any] = {name: value for name, value in short.items() if value is not None}
     typed |= read_settings(settings)
-    given = with_scale(typed, windows)
-    given = {"random_state": random_state, "verbose": 0 if quiet else 1, **given}
+    arguments: dict[str, Any] = {"random_state": random_state, "verbose": 0 if quiet else 1}
+    arguments |= with_scale(typed, windows)
     from sensorseq.evaluation.text import describe_fit, describe_sensors
 
-    model = SensorLSTMClassifier(**given)
+    model = SensorLSTMClassifier(**arguments)
     if sensors:
         fused = SensorFusionClassifier(model).fit(windows)
-        for one in fused.sensors_.values():
-            one.set_params(verbose=0)
+        for classifier in fused.sensors_.values():
+            classifier.set_params(verbose=0)
         model.set_params(verbose=0)
         fused.save(output)
-        tell(f"model written to {output}{was_there}", as_json)
-        tell("\n".join(["", *describe_sensors(fused)]), as_json)
+        print_part(f"model written to {output}{was_there}", as_json)
+        print_part("\n".join(["", *describe_sensors(fused)]), as_json)
         result = {"model": str(output), "classes": fused.classes_.tolist()}
         result["features"] = fused.features_.to_dict()
         result["sensors"] = {
-            name: one.fluctuation_.to_dict() for name, one in fused.sensors_.items()
+            name: classifier.fluctuation_.to_dict() for name, classifier in fused.sensors_.items()
         }
         if as_json:
-            say(result, "", as_json)
+            print_result(result, "", as_json)
         return
     model.fit(windows).set_params(verbose=0)
     model.save(output)
-    tell(f"model written to {output}{was_there}", as_json)
+    print_part(f"model written to {output}{was_there}", as_json)
     from sensorseq.diagnosis.report_text import settings_as_options, write_report
 
-    def again(changes: Mapping[str, Any]) -> str:
+    def rerun_command(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
         command += f" --seed {random_state}" if random_state else ""
         command += "" if compare else " --no-compare"
@@ -105,7 +108,10 @@ def train(
 
     verdict = model.fluctuation_
     page = str(report) if report is not None else page_command(output)
-    tell("\n".join(["", write_report(verdict, again, page), "", *describe_fit(model)]), as_json)
+    print_part(
+        "\n".join(["", write_report(verdict, rerun_command, page), "", *describe_fit(model)]),
+        as_json,
+    )
     last = model.history_[model.best_epoch_ - 1]
     result = {
         "model": str(output),
@@ -121,26 +127,28 @@ def train(
     }
     if report is not None:
         if compare:
-            tell("comparing with baselines for the page; Ctrl-C skips it", as_json)
-        write_page(report, model, windows, "validation", compare, title=output.name, command=again)
-        tell(f"report written to {report}", as_json)
+            print_part("comparing with baselines for the page; Ctrl-C skips it", as_json)
+        write_page(
+            report, model, windows, "validation", compare, title=output.name, command=rerun_command
+        )
+        print_part(f"report written to {report}", as_json)
     if as_json:
-        say(result, "", as_json)
+        print_result(result, "", as_json)
 
 
 @command("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")
 def adapt(
     model_file: opt.ModelFile,
     windows: Annotated[
-        Path, Option(metavar="H5", help="A few labelled windows of the robot, prepared.")
+        Path, Option(metavar="H5", help="Prepared file with a few labeled windows of the robot.")
     ],
     output: opt.NewModel,
     as_json: opt.Json = False,
 ) -> None:
-    """Adapt a model to another robot, from a few labeled windows of it.
+    """Adapt a model to another robot with a few labeled windows of it.
 
-    Prepare its recordings like those of training. Scaling and linear layer change if that lowers
-    the log-loss; the old training windows are not needed, and a test part is not read.
+    Prepare its recordings like the training recordings. Scaling and linear layer change if that
+    lowers the log-loss; the old training windows are not needed, and a test part is not read.
     """
     from sensorseq.estimator import SensorFusionClassifier
 
@@ -149,10 +157,93 @@ def adapt(
         adapted = load_model(model_file).adapt(windows)
     adapted.save(output)
     if isinstance(adapted, SensorFusionClassifier):
-        found = {name: one.adaptation_ for name, one in adapted.sensors_.items()}
-        said = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in found.items())])
-        of_sensors = {name: vars(adaptation) for name, adaptation in found.items()}
-        say({"model": str(output), "sensors": of_sensors}, said, as_json)
+        adaptations = {
+            name: classifier.adaptation_ for name, classifier in adapted.sensors_.items()
+        }
+        text = "\n".join([f"{output}{was_there}:", *(f"{k}: {v}" for k, v in adaptations.items())])
+        of_sensors = {name: vars(adaptation) for name, adaptation in adaptations.items()}
+        print_result({"model": str(output), "sensors": of_sensors}, text, as_json)
         return
     result = {"model": str(output), **vars(adapted.adaptation_)}
-    say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
+    print_result(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
+
+
+@command(
+    "sensorseq evaluate terrain.safetensors terrain.h5",
+    "sensorseq evaluate terrain.safetensors terrain.h5 --folds 5 --json",
+)
+def evaluate(
+    model_file: opt.ModelFile,
+    windows: opt.Prepared,
+    folds: Annotated[
+        int | None, Option(min=2, help="Cross-validate: retrain on folds of whole groups.")
+    ] = None,
+    baselines: Annotated[
+        bool, Option("--baselines/--no-baselines", help="Compare with simple baseline models.")
+    ] = True,
+    include_seen: Annotated[
+        bool, Option("--include-seen", help="Also score recordings seen in training.")
+    ] = False,
+    seed: Annotated[int, Option(min=0, help="Seed of folds and intervals.")] = 0,
+    smooth: opt.Smooth = "marginals",
+    lag: opt.Lag = 3,
+    mean_dwell_s: opt.MeanDwell = None,
+    strict: opt.Strict = False,
+    report: opt.Report = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_verify: opt.NoVerify = False,
+) -> None:
+    """Measure a model on test recordings that it has never seen.
+
+    Intervals are 95 %, from resampling whole groups of recordings. With --folds, a model with the
+    same arguments is trained for each fold on the groups outside it.
+
+    Recordings with several classes are also scored over time: --smooth is compared with single
+    windows and with a majority vote.
+    """
+    from sensorseq.evaluation.baselines import BASELINES
+    from sensorseq.evaluation.comparison_text import format_comparison
+    from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
+    from sensorseq.io.prepared import read_one_or_several, sensors_in
+    from sensorseq.prediction.outside import report_outside
+    from sensorseq.sequence.smoothing import Smoothing
+
+    check_output(report, windows, model_file)
+    if report is not None and sensors_in(windows):
+        raise ArgumentError("--report is for one sensor; evaluate without it.")
+    model = load_model(model_file, strict=strict)
+    arguments: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
+    arguments["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)
+    with naming(windows), progress("evaluating", quiet=quiet) as advance:
+        arguments["progress"] = partial(advance, 0, 0)
+        read = read_one_or_several(windows)
+        if folds is None:
+            comparison = evaluate_test(model, read, include_seen=include_seen, **arguments)
+        else:
+            comparison = evaluate_folds(model, read, folds, **arguments)
+        report_outside(comparison.outside, warn, strict=strict)
+    if report is not None:
+        from sensorseq.diagnosis.report_text import settings_as_options
+
+        usual = type(model)().get_params()
+        left = {"checkpoint", "device", "verbose"}
+        changed = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
+
+        # The path of the training file is not known.
+        def rerun_command(changes: Mapping[str, Any]) -> str:
+            return f"sensorseq train H5 -o MODEL{settings_as_options({**changed, **changes})}"
+
+        write_page(
+            report,
+            model,
+            windows,
+            "test" if folds is None else None,
+            False,
+            title=f"{model_file.name} on {windows.name}",
+            comparison=comparison,
+            command=rerun_command,
+            scores_first=True,
+        )
+    result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}
+    print_result(result, format_comparison(comparison), as_json)

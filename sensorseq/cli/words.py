@@ -1,4 +1,4 @@
-"""Turn argument names in messages into command-line options."""
+"""Replace argument names in messages by command-line options."""
 
 import ast
 import re
@@ -13,18 +13,18 @@ _VALUE = (  # repr of a string, list, tuple, dict, number or name, or nothing
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^][]*\]|\((?!--)[^()]*\)|\{[^{}]*\}"
     r"|[-+]?\w[\w.+-]*\b|"
 )
-_OF_STEPS = ("kind", "engine")  # keys of the file that have another meaning in messages
+_OF_STEPS = ("kind", "engine")  # keys of the file with another meaning in messages
 
 
 @dataclass(frozen=True)
-class _Typed:
-    """How an argument is written on the command line, with and without a value."""
+class _OptionText:
+    """An argument as it is written on the command line, with and without a value."""
 
     flag: str
     off: str = ""  # the option that turns it off
     is_switch: bool = False
     between: str = " "
-    of: str = ""  # the other command that has it, if this one has not
+    of: str = ""  # another command that has the option, if this one lacks it
 
     def with_value(self, text: str) -> str:
         return self._with_value(text) + (f" of `sensorseq {self.of}`" if self.of else "")
@@ -43,63 +43,73 @@ class _Typed:
 
 
 def in_options(
-    text: str, options: Iterable[Any], settings: Iterable[str], given: Sequence[str]
+    text: str, options: Iterable[Any], settings: Iterable[str], arguments: Sequence[str]
 ) -> str:
     """Return a message with argument names replaced by a command's options (click parameters).
 
     It recognizes ``name=value``, names in backticks, and names with an underscore. `settings` are
-    the names that ``--set`` takes. `given` are the arguments as typed: with ``--config``, options
-    of preparation that are not among them are named as keys of that file.
+    the names that ``--set`` accepts, and `arguments` the words that the user typed: with
+    ``--config``, options of preparation that are not among them are named as keys of that file.
     """
-    own = {option.name: _typed(option) for option in options if option.opts[0].startswith("-")}
-    typed: dict[str, _Typed] = {}
-    if "window_s" not in own:  # the file is made by `prepare`
+    command_options = {
+        option.name: _text_of(option) for option in options if option.opts[0].startswith("-")
+    }
+    texts: dict[str, _OptionText] = {}
+    if "window_s" not in command_options:  # the file is made by `prepare`
         made = {
-            name: _Typed(f"--{name.replace('_', '-')}")
+            name: _OptionText(f"--{name.replace('_', '-')}")
             for name in ("on_error", "allow_scales", "allow_constant")
         }
-        made |= _of_preparation({}, ())
-        typed = {name: replace(one, of="prepare") for name, one in made.items()}
-    typed |= {name: _Typed(f"--set {name}", between="=") for name in settings} | own
-    if "window_s" in own:
-        typed |= _of_preparation(own, given)
-    names = "|".join(map(re.escape, sorted(typed, key=len, reverse=True)))
-    bare = "|".join(re.escape(name) for name in sorted(typed, key=len, reverse=True) if "_" in name)
+        made |= _texts_of_preparation({}, ())
+        texts = {name: replace(written, of="prepare") for name, written in made.items()}
+    texts |= {
+        name: _OptionText(f"--set {name}", between="=") for name in settings
+    } | command_options
+    if "window_s" in command_options:
+        texts |= _texts_of_preparation(command_options, arguments)
+    names = "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+    bare = "|".join(re.escape(name) for name in sorted(texts, key=len, reverse=True) if "_" in name)
     if not names:
         return text
     pattern = (
         rf"(?<![\w.'\"`/\\=-])(?:`(?P<ticked>{names})(?:=(?P<quoted>{_VALUE}))?`"
         rf"|(?P<name>{names}) ?= ?(?P<value>{_VALUE})"
-        rf"|(?P<known>{names}) (?=\(--)"
+        rf"|(?P<before>{names}) (?=\(--)"
         rf"|(?P<bare>{bare or '(?!)'})(?![\w'\"`/\\=(-]|\.\w))"
-        r"(?: ?\((?P<said>--[^()]*)\))?"
+        r"(?: ?\((?P<option>--[^()]*)\))?"
     )
 
-    def shown(found: re.Match[str]) -> str:
-        if found["said"]:  # the message already names the option
-            return found["said"]
-        one = typed[found["ticked"] or found["name"] or found["known"] or found["bare"]]
-        return one.with_value(found["quoted"] or found["value"] or "")
+    def shown(match: re.Match[str]) -> str:
+        if match["option"]:  # the message already names the option
+            return match["option"]
+        written = texts[match["ticked"] or match["name"] or match["before"] or match["bare"]]
+        return written.with_value(match["quoted"] or match["value"] or "")
 
     return re.sub(pattern, shown, text)
 
 
-def _typed(option: Any) -> _Typed:
+def _text_of(option: Any) -> _OptionText:
     flag = max(option.opts, key=len)
-    return _Typed(flag, max(option.secondary_opts, key=len, default=""), option.is_flag)
+    return _OptionText(flag, max(option.secondary_opts, key=len, default=""), option.is_flag)
 
 
-def _of_preparation(own: Mapping[str, _Typed], given: Sequence[str]) -> dict[str, _Typed]:
+def _texts_of_preparation(
+    command_options: Mapping[str, _OptionText], arguments: Sequence[str]
+) -> dict[str, _OptionText]:
     """Map the names of preparation options to the command's options or to keys of its file."""
-    typed = {text.partition("=")[0] for text in given}
-    found = {}
+    typed_flags = {text.partition("=")[0] for text in arguments}
+    written_of = {}
     for name, option in OPTIONS.items():
-        is_in_file = not option.help or ("--config" in typed and option.flag not in typed)
-        key = _Typed(f"[{option.section}] {option.key}", between=" = ")
-        found[name] = key if is_in_file else own.get(name, _Typed(option.flag))
-        if own and option.key not in own and option.key not in _OF_STEPS:
-            found[option.key] = found[name]
-    return found
+        is_in_file = not option.help or (
+            "--config" in typed_flags and option.flag not in typed_flags
+        )
+        key = _OptionText(f"[{option.section}] {option.key}", between=" = ")
+        written_of[name] = (
+            key if is_in_file else command_options.get(name, _OptionText(option.flag))
+        )
+        if command_options and option.key not in command_options and option.key not in _OF_STEPS:
+            written_of[option.key] = written_of[name]
+    return written_of
 
 
 def _parsed(text: str) -> Any:
@@ -110,9 +120,9 @@ def _parsed(text: str) -> Any:
 
 
 def _in_words(value: Any, text: str) -> str:
-    """Format a value as the user types it: lists with commas, true and none as in TOML."""
+    """Format a value for the command line: lists with commas, true and none as in TOML."""
     if isinstance(value, list | tuple):
-        return ",".join(str(one) for one in value)
+        return ",".join(str(item) for item in value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else text

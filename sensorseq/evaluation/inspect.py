@@ -35,7 +35,6 @@ from sensorseq.io.prepared import PreparedFile, sensors_in
 from sensorseq.options import ReadOptions
 from sensorseq.prediction.fusion import Fusion
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.readers.find import check_labels, left_out_classes
@@ -51,30 +50,156 @@ from sensorseq.windows import PARTS, WindowSet
 _MANY_RECORDINGS = 60
 
 
-@takes_options(READING_OPTIONS, default=None)
 def inspect_recordings(
     path: str | os.PathLike[str],
     *,
     read_logs: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
+    # options (None by default): READING_OPTIONS
+    files: Sequence[str] | None = None,
+    pair: str | None = None,
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
+    sensor_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    manifest: str | bool | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    # end of options
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
     """Read recordings one at a time and describe them; errors are listed, too.
 
-    The options are the file options of `PreparationOptions`.
+    Parameters
+    ----------
+    path : path-like
+        Folder, manifest or file; see `find_recordings`.
+    read_logs : bool, default=False
+        Read the messages of robot logs, too, instead of listing their topics; always True with an
+        option about reading them.
+    progress : callable, optional
+        Called with the number of recordings done and their total.
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        all files that can be read. Every pattern must match something.
+    pair : str, optional
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group. A recording has one group.
+    sensor_column : str, optional
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+    labels : sequence of str, optional
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
+    exclude : sequence of str, optional
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files without units, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
 
-    Returns a dictionary and the facts of each label span (for logs only with `read_logs`).
-    ``recordings`` lists, for each, its id, files, label, group, duration, rate, channels with range
-    and missing samples, and longest gap; for a robot log, its topics with type, messages, rate and
-    channels, and similarly for a file whose arrays do not match; or its ``error``. ``n_errors`` is
-    the number of errors, and ``odd`` lists irregularities, most important first.
+    Returns
+    -------
+    dict
+        ``recordings`` lists, for each, its id, files, label, group, duration, rate, channels with
+        range and missing samples, and longest gap; for a robot log, its topics with type, messages,
+        rate and channels, and similarly for a file whose arrays do not match; or its ``error``.
+        ``n_errors`` is the number of errors, and ``odd`` lists irregularities, most important first.
+    list of RecordingFacts
+        The facts of each label span; for robot logs only if they are read.
     """
     refuse_prepared(
         Path(path),
         "use `sensorseq info` to describe it, --html to look at it, or --leakage to check its"
         " split.",
     )
-    reading = ReadOptions(**options)
+    reading = ReadOptions(
+        # options
+        files=files,
+        pair=pair,
+        time_column=time_column,
+        time_unit=time_unit,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
+        no_header=no_header,
+        names=names,
+        label_column=label_column,
+        recording_column=recording_column,
+        group_column=group_column,
+        sensor_column=sensor_column,
+        labels=labels,
+        exclude=exclude,
+        channels=channels,
+        units=units,
+        manifest=manifest,
+        stamps=stamps,
+        sample_rate_hz=sample_rate_hz,
+        # end of options
+    )
     sources = find_recordings(path, reading)
     # For logs, only topics are listed, unless an option concerns the reading of their samples.
     read_logs = read_logs or any(
@@ -88,7 +213,7 @@ def inspect_recordings(
     )
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
-    labels: set[str] = set()
+    classes: set[str] = set()
     left_out: set[str] = set()
     for done, source in enumerate(sources):
         if progress is not None:
@@ -103,7 +228,7 @@ def inspect_recordings(
             described = _describe_log(list_topics(source.paths)) if source.is_log else {}
             if read_logs or not source.is_log:
                 recording = read_source(source, reading)
-                labels.update(recording.labels)
+                classes.update(recording.labels)
                 left_out.update(left_out_classes(recording))
                 whole = measure(recording)
                 described |= _describe(recording, whole)
@@ -117,7 +242,7 @@ def inspect_recordings(
                     described = {**_describe_log(topics), "reason": str(error)}
         rows.append({**row, **described})
     if reading.label_column is not None and facts:
-        check_labels(reading.labels, labels, "of a recording", left_out)
+        check_labels(reading.labels, classes, "of a recording", left_out)
     n_errors = sum("error" in row for row in rows)
     result: dict[str, Any] = {
         "recordings": rows,

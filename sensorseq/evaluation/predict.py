@@ -28,7 +28,7 @@ from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions, takes_options
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
 from sensorseq.readers import RecordingSource, digest_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used
@@ -122,7 +122,6 @@ class RecordingPrediction:
         }
 
 
-@takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
     model: "AnyModel | AnyClassifier",
     paths: Sequence[str | os.PathLike[str]],
@@ -133,9 +132,21 @@ def predict_recordings(
     hop_s: float | None = None,
     with_facts: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
+    # options (None by default): READ_AS_IN_TRAINING
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    sample_rate_hz: float | None = None,
+    label_column: str | None = None,
+    # end of options
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
+
+    The options about files, from `time_column` on, are by default those of the training recordings.
 
     Parameters
     ----------
@@ -153,9 +164,38 @@ def predict_recordings(
         Also measure the channels, for the page of `make_drive_page`.
     progress : callable, optional
         Called with the number of recordings done and their total.
-    **options
-        The options in `READ_AS_IN_TRAINING`, see `PreparationOptions`; by default as the training
-        windows were prepared. ``sample_rate_hz`` is the rate of files without a time column.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    sample_rate_hz : float, optional
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
 
     Raises
     ------
@@ -166,10 +206,23 @@ def predict_recordings(
     """
     if not isinstance(model, TrainedModel | FusedModel):
         model = model.model_
-    plans, reading = plans_of(model, hop_s, **options)
+    by_name = ReadOptions(
+        # options
+        time_column=time_column,
+        time_unit=time_unit,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
+        no_header=no_header,
+        names=names,
+        sample_rate_hz=sample_rate_hz,
+        label_column=label_column,
+        # end of options
+    )
+    plans, reading = plans_of(model, hop_s, by_name)
     pipeline, *_ = plans.values()
     sources = [source for path in paths for source in find_sources(model, Path(path), reading)]
-    check_form_is_used(sources, ReadOptions(**options))
+    check_form_is_used(sources, by_name)
     smoothing = model.smoothing(smooth, lag, mean_dwell_s)._asdict()
     smoothing |= {"hop_s": pipeline.options.hop_s, "class_shares": model.class_shares}
     predictions = []
@@ -200,7 +253,7 @@ def predict_recordings(
                 start_s,
                 probability,
                 seen,
-                (*_notes(windows, outside, tuple(plans), seen=seen), *_unused(recording, options)),
+                (*_notes(windows, outside, tuple(plans), seen=seen), *_unused(recording, by_name)),
                 outside,
                 source.rows is not None,
                 begins_s,
@@ -286,12 +339,12 @@ def _windows_of_sensors(
     return min(recordings.values(), key=lambda recording: recording.timestamps_s[0]), windows
 
 
-def _unused(recording: Recording, options: Mapping[str, Any]) -> Iterator[str]:
+def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
     """Yield the reasons why given options have no effect on a recording."""
-    if options.get("sample_rate_hz") is not None and "sample_rate_hz" not in clock_of(recording):
+    if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
-    if options.get("label_column") is not None and not recording.label_spans:
-        yield f"the recording has no labels in a column {options['label_column']!r}."
+    if by_name.label_column is not None and not recording.label_spans:
+        yield f"the recording has no labels in a column {by_name.label_column!r}."
 
 
 def _notes(

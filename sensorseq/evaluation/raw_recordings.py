@@ -13,7 +13,7 @@ import numpy as np
 from sensorseq.errors import ArgumentError, InputError, RecordingError, noting
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.io.pair_pattern import PairPattern
-from sensorseq.options import CSV_FORM
+from sensorseq.options import CSV_FORM, ReadOptions
 from sensorseq.prediction.fused import FusedModel
 from sensorseq.prediction.fusion import check_sensor
 from sensorseq.prediction.live import AnySamples, Samples, SensorSamples
@@ -21,7 +21,7 @@ from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.stream import prediction_plan
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
 from sensorseq.readers import RecordingSource, find_recordings, read_source
 from sensorseq.readers.source import sources_by_sensor
 from sensorseq.readers.suffixes import CSV_SUFFIXES, suffix_of
@@ -36,14 +36,15 @@ def models_by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
 
 
 def plans_of(
-    model: AnyModel, hop_s: float | None = None, **options: Any
+    model: AnyModel, hop_s: float | None, by_name: ReadOptions
 ) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
     """Return how recordings are cut for each sensor, and how they are read, as in training."""
     models = models_by_sensor(model)
     plans = {name: prediction_plan(trained.preparation, hop_s) for name, trained in models.items()}
     first, *_ = models.values()
     reading = PreparationOptions.recorded(first.preparation or {})
-    changes = {name: value for name, value in options.items() if value is not None}
+    values = {name: getattr(by_name, name) for name in READ_AS_IN_TRAINING}
+    changes = {name: value for name, value in values.items() if value is not None}
     if changes.get("no_header") is False and "names" not in changes:
         changes["names"] = None  # the names in training were for files without a header line
     return plans, replace(reading, **changes)
@@ -131,14 +132,14 @@ def read_recording(
         with suppress(RecordingError):
             unlabeled = replace(source, label=None, label_spans=())
             return read_source(unlabeled, options)
-    return read_source(source, options, label_column=None)
+    return read_source(source, replace(options, label_column=None))
 
 
 def samples_of_recording(
     model: AnyModel, path: Path, time_column: str | None, speed: float
 ) -> Iterator[AnySamples]:
     """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
-    plans, reading = plans_of(model, time_column=time_column)
+    plans, reading = plans_of(model, None, ReadOptions(time_column=time_column))
     if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
         raise InputError(f"{path}: is a folder; give one recording to --replay.")
     sources = find_sources(model, path, reading)

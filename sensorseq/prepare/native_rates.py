@@ -18,15 +18,15 @@ from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.prepare.earlier_file import EarlierFile
 from sensorseq.prepare.recording_part import SPOILT
 from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.scale.scaler import draw_of, fit_scaler_to_blocks
-from sensorseq.preprocessing.sensors import (
+from sensorseq.preprocessing.native_rates import (
     check_recordings,
     options_of_sensor,
     slop_of,
     split_rows,
     with_split_of,
 )
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.scale.scaler import draw_of, fit_scaler_to_blocks
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.source import sources_by_sensor
 from sensorseq.sensor_windows import (

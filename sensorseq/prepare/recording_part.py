@@ -170,7 +170,7 @@ def _cut(
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
-    if plan.cuts_training_anew:
+    if plan.cuts_training_separately:
         arrays |= _arrays(plan.training_windows(pieces, rate), "train_")
     recorded_hz = sample_rate_of(recording)
     facts = Facts(

@@ -1,7 +1,7 @@
 """Turn many recordings into one prepared file: one at a time, in parallel, resumable."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,10 @@ from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.stages import FilePreparation, Progress, warn_of_similar_classes
 from sensorseq.prepare.workers import ENGINES, worker_pool
 from sensorseq.preprocessing.configuration import PrepareConfiguration
-from sensorseq.preprocessing.options import OPTIONS, takes_options
 from sensorseq.readers import ON_ERROR, RecordingSource, find_recordings
 from sensorseq.windows import PARTS
 
 
-@takes_options(OPTIONS, default=None)
 def prepare(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -35,7 +33,53 @@ def prepare(
     allow_scales: bool = False,
     allow_constant: bool = False,
     progress: Progress | None = None,
-    **options: Any,
+    # options (None by default): OPTIONS
+    files: Sequence[str] | None = None,
+    pair: str | None = None,
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
+    sensor_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    manifest: str | bool | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    max_gap_s: float | None = None,
+    resample_engine: str | None = None,
+    attenuation_db: float | None = None,
+    derive: str | None = None,
+    steps: Sequence[Any] | None = None,
+    window_s: float | None = None,
+    hop_s: float | None = None,
+    label_rule: str | None = None,
+    min_purity: float | None = None,
+    short: str | None = None,
+    train_hop_s: float | None = None,
+    train_phase: str | None = None,
+    native_rates: bool | None = None,
+    slop_s: float | None = None,
+    missing: str | None = None,
+    split: Sequence[float] | str | None = None,
+    split_by: str | None = None,
+    embargo_s: float | None = None,
+    random_state: int | None = None,
+    normalize: str | None = None,
+    scale: str | None = None,
+    rated: Mapping[str, float] | None = None,
+    balance: str | None = None,
+    max_per_recording: int | float | None = None,
+    augmentation: Mapping[str, Any] | None = None,
+    # end of options
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
@@ -55,7 +99,10 @@ def prepare(
         ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. A
         URL is written when the file is complete; its parts are at ``<output>.parts/``, too.
     config : path-like or PrepareConfiguration, optional
-        Sets every option that is None; see `read_configuration`.
+        Sets the options that are None, see `read_configuration`; those that it does not set either
+        have the defaults below. `window_s` is required, here or there. ``split="none"``,
+        ``derive="none"``, ``scale="none"`` and ``balance="none"`` turn off what `config` sets;
+        ``derive="auto"`` replaces its steps.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
@@ -83,11 +130,141 @@ def prepare(
         because they probably repeat the label.
     progress : callable, optional
         See `Progress`.
-    **options
-        The fields of `PreparationOptions`, which documents meaning and defaults; ``window_s`` is
-        required, here or in `config`. ``split="none"``, ``derive="none"``, ``scale="none"`` and
-        ``balance="none"`` turn off the settings of `config`; ``derive="auto"`` replaces its
-        steps.
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        all files that can be read. Every pattern must match something.
+    pair : str, optional
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group. A recording has one group.
+    sensor_column : str, optional
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+    labels : sequence of str, optional
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
+    exclude : sequence of str, optional
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files without units, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        Common rate of all recordings, and the clock of files without a time column. By default the
+        median of the recordings' own rates (with several sensors, the rate of the fastest), which
+        is stored in `provenance`.
+    max_gap_s : float, optional
+        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+    resample_engine : {"polyphase", "soxr"}, default="polyphase"
+        See `resample`; streams on the robot use the first.
+    attenuation_db : float, default=90.0
+        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
+    derive : {"auto"} or None, default=None
+        auto: choose `steps` from the names, units and rates of the first recording's channels; see
+        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
+    steps : sequence of Step or dict, optional
+        Filters and features between resampling and windows, in this order; see
+        `sensorseq.preprocessing.steps`.
+    window_s : float
+        Length of a window in seconds.
+    hop_s : float, optional
+        Seconds between window starts; `window_s` by default.
+    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
+        The label of a window if the label changes within it; see `Windower`.
+    min_purity : float, default=0.5
+        For ``"majority"``: the share of a window's samples that must have its label.
+    short : {"drop", "pad", "error"}, default="drop"
+        Whether a recording shorter than a window is left out and counted, padded, or an error.
+    train_hop_s : float, optional
+        Seconds between the starts of training windows, if they should overlap more than validation
+        and test windows; `hop_s` by default.
+    train_phase : {"grid", "random"}, default="grid"
+        random: the grid of training windows starts at a random offset in each recording.
+    native_rates : bool, optional
+        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
+        rate, instead of resampling all to one. Windows then begin at multiples of the hop on
+        the recording's clock, and the result is SensorWindows.
+    slop_s : float, optional
+        For `native_rates`: by how many seconds the starts of two sensors' windows may differ. By
+        default a tenth of the hop, or the longest period of a sensor if that is more.
+    missing : {"error", "expected"}, optional
+        For `native_rates`: how to handle a missing sensor. error, the default: a recording without
+        it is refused, and windows without it are left out. expected: they are kept, with NaN.
+    split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
+        Shares of train, validation and test. Use None for recordings that will only be predicted:
+        nothing is fitted.
+    split_by : {"group", "recording", "time"}, default="group"
+        The unit that is never divided. time: each recording begins with train, followed by
+        validation and test, with an embargo between them; test scores then apply to known robots.
+    embargo_s : float, optional
+        For a split by time: seconds left out between parts. By default a window plus the lookahead
+        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
+    random_state : int, default=0
+        Seed of the split, the balance and random phases; fixed, so that results are reproducible.
+    normalize : {"recording"} or None, default=None
+        recording: before windows are cut, each channel of a recording gets mean 0 and standard
+        deviation 1, by the recording's own statistics. A model then needs whole recordings.
+    scale : str or None, default="standard"
+        standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
+    rated : mapping of str to float, optional
+        For ``"physical"``: the value of each channel that becomes 1.
+    balance : {"undersample", "oversample"} or None, default=None
+        See `ClassBalancer`.
+    max_per_recording : int or float, optional
+        Most rows that one recording may contribute to its class when balancing.
+    augmentation : mapping, optional
+        Fields of `Augmentation`, which define how copies made by ``balance="oversample"`` differ
+        from their window. Applied when a model is fitted to a prepared file; for arrays see
+        `ClassBalancer`.
 
     Raises
     ------
@@ -101,6 +278,55 @@ def prepare(
         If the file cannot be written, another run is writing it, or `output` is another kind of
         file.
     """
+    options = dict(  # noqa: C408 (written like a signature)
+        # options
+        files=files,
+        pair=pair,
+        time_column=time_column,
+        time_unit=time_unit,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
+        no_header=no_header,
+        names=names,
+        label_column=label_column,
+        recording_column=recording_column,
+        group_column=group_column,
+        sensor_column=sensor_column,
+        labels=labels,
+        exclude=exclude,
+        channels=channels,
+        units=units,
+        manifest=manifest,
+        stamps=stamps,
+        sample_rate_hz=sample_rate_hz,
+        max_gap_s=max_gap_s,
+        resample_engine=resample_engine,
+        attenuation_db=attenuation_db,
+        derive=derive,
+        steps=steps,
+        window_s=window_s,
+        hop_s=hop_s,
+        label_rule=label_rule,
+        min_purity=min_purity,
+        short=short,
+        train_hop_s=train_hop_s,
+        train_phase=train_phase,
+        native_rates=native_rates,
+        slop_s=slop_s,
+        missing=missing,
+        split=split,
+        split_by=split_by,
+        embargo_s=embargo_s,
+        random_state=random_state,
+        normalize=normalize,
+        scale=scale,
+        rated=rated,
+        balance=balance,
+        max_per_recording=max_per_recording,
+        augmentation=augmentation,
+        # end of options
+    )
     request = Request.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     check_choice("engine", engine, ENGINES)

@@ -412,7 +412,7 @@ class FilePreparation:
             part = self.extended.part(
                 facts.recording_id,
                 channels,
-                has_separate_training=self.request.pipeline.plan.cuts_training_anew,
+                has_separate_training=self.request.pipeline.plan.cuts_training_separately,
             )
             return replace(part, group=self._group(facts))
         return RecordingPart(

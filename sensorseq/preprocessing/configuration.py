@@ -30,8 +30,8 @@ class PrepareConfiguration:
 
     def arguments(self) -> dict[str, Any]:
         """Return the options as keyword arguments of `prepare`."""
-        given = {name: value for name, value in self.given.items() if value is not None}
-        return {name: value for name, value in given.items() if name != "steps" or value}
+        values = {name: value for name, value in self.given.items() if value is not None}
+        return {name: value for name, value in values.items() if name != "steps" or value}
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
@@ -39,17 +39,17 @@ class PrepareConfiguration:
         for name in arguments:
             if name not in OPTIONS:
                 raise ConfigurationError(
-                    f"{name!r} is not an argument.{_known(name, list(OPTIONS))}"
+                    f"{name!r} is not an argument.{_hint(name, list(OPTIONS))}"
                 )
         return cls({name: _check(OPTIONS[name], value) for name, value in arguments.items()})
 
     def sections(self) -> dict[str, Any]:
         """Return every key of every section of a configuration file; None if it is not set."""
-        every: dict[str, Any] = {section: {} for section in SECTIONS}
+        sections: dict[str, Any] = {section: {} for section in SECTIONS}
         for name, option in OPTIONS.items():
-            every[option.section][option.key] = self.given.get(name)
-        every["steps"] = every["steps"]["steps"] or []
-        return every
+            sections[option.section][option.key] = self.given.get(name)
+        sections["steps"] = sections["steps"]["steps"] or []
+        return sections
 
     def to_toml(self) -> str:
         """Return the text of an equivalent configuration file."""
@@ -58,9 +58,9 @@ class PrepareConfiguration:
             is_table = isinstance(content, dict)
             head = f"[{section}]" if is_table else f"[[{section}]]"
             for keys in [content] if is_table else content:
-                said = {key: value for key, value in keys.items() if value is not None}
-                if said:
-                    lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in said.items()), ""]
+                set_keys = {key: value for key, value in keys.items() if value is not None}
+                if set_keys:
+                    lines += [head, *(f"{_key(k)} = {_toml(v)}" for k, v in set_keys.items()), ""]
         return "\n".join(lines)
 
 
@@ -68,14 +68,14 @@ def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
     """Check the sections of a configuration; an error names the nearest known section or key."""
     for section, keys in content.items():
         _check_keys(section, keys)
-    given = {}
+    values = {}
     for option in OPTIONS.values():
         section = content.get(option.section, {})
         if option.section == "steps":
-            given["steps"] = _check(option, content.get("steps", []))
+            values["steps"] = _check(option, content.get("steps", []))
         elif option.key in section:
-            given[option.name] = _check(option, section[option.key])
-    return PrepareConfiguration(given)
+            values[option.name] = _check(option, section[option.key])
+    return PrepareConfiguration(values)
 
 
 def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
@@ -109,7 +109,7 @@ def _check_keys(section: str, keys: Any) -> None:
         if home := _sections_with(section):
             raise ConfigurationError(f"key {section!r} belongs in section [{home[0]}].")
         raise ConfigurationError(
-            f"section [{section}] is not known.{_known(section, list(SECTIONS))}"
+            f"section [{section}] is not known.{_hint(section, list(SECTIONS))}"
         )
     if section == "steps":
         return
@@ -117,15 +117,15 @@ def _check_keys(section: str, keys: Any) -> None:
         raise ConfigurationError(
             f"{section} = {keys!r} is not valid: [{section}] must be a section with keys."
         )
-    known = [option.key for option in OPTIONS.values() if option.section == section]
+    known_keys = [option.key for option in OPTIONS.values() if option.section == section]
     for key in keys:
-        if key not in known:
+        if key not in known_keys:
             if home := _sections_with(key):
                 raise ConfigurationError(
                     f"key {key!r} in [{section}] belongs in section [{home[0]}]."
                 )
             raise ConfigurationError(
-                f"key {key!r} in [{section}] is not known.{_known(key, known)}"
+                f"key {key!r} in [{section}] is not known.{_hint(key, known_keys)}"
             )
 
 
@@ -151,7 +151,7 @@ def _adapter(name: str) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(OPTIONS[name].toml | None, config=pydantic.ConfigDict(strict=True))
 
 
-def _known(name: str, names: list[str]) -> str:
+def _hint(name: str, names: list[str]) -> str:
     return f"{did_you_mean(name, names)} Known: {', '.join(names)}."
 
 

@@ -1,4 +1,4 @@
-"""What is done to each recording: it is resampled, goes through steps, and is cut into windows."""
+"""Process each recording: resample it, apply steps, and cut it into windows."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,8 +21,8 @@ from sensorseq.io.scratch import is_finite
 from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.resample.regrid import bridging_gap_s, valid_rows
 from sensorseq.preprocessing.resample.signal import resample_recording
-from sensorseq.preprocessing.scale.normalize import NORMALIZE, normalize_pieces
 from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
+from sensorseq.preprocessing.scale.scaler import NORMALIZE, normalize_pieces
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.cut import (
@@ -33,14 +33,19 @@ from sensorseq.preprocessing.windows.cut import (
 from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_rate_of, time_covered
 from sensorseq.windows import WindowSet
 
-MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
-_EVEN_STEP, _MOSTLY = 0.25, 0.9  # a sensor's own rows: steps so close to even, and so many of them
-SLIGHTLY_MORE = 1.05  # the first of few samples counts, too
+MOST_UPSAMPLED = (
+    95.0  # largest ratio of the new rate to the old; more suggests another unit of time
+)
+_EVEN_STEP, _MOSTLY = (
+    0.25,
+    0.9,
+)  # one sensor's rows: largest deviation of a step, and least share of even ones
+SLIGHTLY_MORE = 1.05  # because a duration does not include the last sample's period
 
 
 @dataclass(frozen=True)
 class CutOptions:
-    """Those of `PreparationOptions` that matter for each recording."""
+    """The fields of `PreparationOptions` that apply to each recording."""
 
     window_s: float
     hop_s: float | None = None
@@ -53,7 +58,7 @@ class CutOptions:
     label_rule: str = "whole"
     min_purity: float | None = None
     short: str = "drop"
-    slop_s: float | None = None  # windows begin at the multiples of the hop, up to this later
+    slop_s: float | None = None  # windows begin at multiples of the hop, or up to this much later
     normalize: str | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +76,7 @@ class CutOptions:
             raise ArgumentError(f"units={self.units!r} is not a mapping of channels to units.")
 
 
-# By section of the configuration that prepared files and models have.
+# By section of the configuration in prepared files and models.
 _RECORDED = {
     "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
     "window": ("window_s", "hop_s", "label_rule", "min_purity", "short", "slop_s"),
@@ -81,7 +86,7 @@ _KEYS = {"resample_engine": "engine"}
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """What is done to each recording; `steps` are those that were given, or derived ones."""
+    """The processing of each recording; `steps` are the given or the derived ones."""
 
     options: CutOptions
     steps: tuple[Step, ...]
@@ -99,24 +104,24 @@ class RecordingPlan:
         """
         try:
             configuration = made["configuration"]
-            given = {
+            values = {
                 name: configuration[section].get(_KEYS.get(name, name))
                 for section, names in _RECORDED.items()
                 for name in names
             }
-            given["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
-            given["channels"] = list(made.get("input_channels") or made["channels"])
-            given["units"] = (configuration.get("input") or {}).get("units")
-            given["normalize"] = (configuration.get("scale") or {}).get("normalize")
+            values["sample_rate_hz"] = made.get("resampled_to_hz") or made["sample_rate_hz"]
+            values["channels"] = list(made.get("input_channels") or made["channels"])
+            values["units"] = (configuration.get("input") or {}).get("units")
+            values["normalize"] = (configuration.get("scale") or {}).get("normalize")
             steps = configuration.get("steps") or []
         except (AttributeError, KeyError, TypeError, IndexError) as error:
             raise WindowError(
                 "these windows have no record of how they were made; use a file written by"
                 " `prepare`."
             ) from error
-        given["hop_s"] = given["hop_s"] if hop_s is None else hop_s
-        known = {name: value for name, value in given.items() if value is not None}
-        return cls(CutOptions(**{"window_s": None, **known}), make_steps(steps))
+        values["hop_s"] = values["hop_s"] if hop_s is None else hop_s
+        stored = {name: value for name, value in values.items() if value is not None}
+        return cls(CutOptions(**{"window_s": None, **stored}), make_steps(steps))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -131,21 +136,21 @@ class RecordingPlan:
 
     def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
         """Cut recordings into windows; see `PreparePipeline.prepare`."""
-        given = self.take(recordings)
-        rate, source = self.rate_of(given)
-        pieces_of = [self.pieces(recording, rate) for recording in given]
+        taken = self.checked(recordings)
+        rate, source = self.rate_of(taken)
+        pieces_of = [self.pieces(recording, rate) for recording in taken]
         windows = self.windows(chain.from_iterable(pieces_of), rate, check_classes=True)
-        return record_cut(windows, self.configuration, given, pieces_of, rate, source)
+        return record_cut(windows, self.configuration, taken, pieces_of, rate, source)
 
-    def take(
+    def checked(
         self, recordings: Iterable[Recording], *, allow_scales: bool = False
     ) -> list[Recording]:
-        """Check the recordings, and select the channels that the plan names."""
-        given = list(recordings)
-        if not given:
+        """Check the recordings, and return them with the channels of the plan only."""
+        listed = list(recordings)
+        if not listed:
             raise WindowError("no recordings to prepare.")
-        times = Counter(recording.recording_id for recording in given)
-        for recording in given:
+        times = Counter(recording.recording_id for recording in listed)
+        for recording in listed:
             recording.check_label_spans()
         twice = [name for name, count in times.items() if count > 1]
         if twice:
@@ -153,13 +158,13 @@ class RecordingPlan:
                 f"recording id {twice[0]!r} is used {times[twice[0]]} times; give each recording a"
                 " unique id."
             )
-        taken = [self.select(recording) for recording in given]
+        taken = [self.select(recording) for recording in listed]
         if not allow_scales:
             refuse_odd_scales(taken)
         return taken
 
     def rate_of(self, recordings: Iterable[Recording]) -> tuple[float, str]:
-        """Return the rate to resample to, and where it is from."""
+        """Return the rate to resample to, and its source."""
         if self.options.sample_rate_hz:
             return float(self.options.sample_rate_hz), "given"
         return common_rate(map(sample_rate_of, recordings))
@@ -180,7 +185,7 @@ class RecordingPlan:
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
         """Resample a recording, cut it at gaps, apply the steps to each piece, and normalize it.
 
-        If all channels are never known at the same time, the result is one empty piece, so that the
+        If no sample has a value in every channel, the result is one empty piece, so that the
         recording is counted.
         """
         own_rate = sample_rate_of(recording)
@@ -224,7 +229,7 @@ class RecordingPlan:
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
             return {}
-        # a pause or a clock that was set is no gap to bridge
+        # A pause, or a clock that was set, is not a gap to bridge.
         if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
             return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
@@ -259,19 +264,19 @@ class RecordingPlan:
 
 
 def _check_channel_rates(recording: Recording) -> None:
-    """Raise if the rows of several sensors stand in one table, whose rate none of them has."""
+    """Raise if a table interleaves the rows of several sensors, none of which has its rate."""
     x, t = recording.values, recording.timestamps_s
     if "sensor_rates_hz" in recording.attributes or is_finite(x):
         return
     highest = 0.0
     for column in range(recording.n_channels):
-        own = valid_rows(x, column)
-        if own is None or len(own) < 2:
+        valid = valid_rows(x, column)
+        if valid is None or len(valid) < 2:
             return
-        period_s = sample_period(t, own)
-        is_even = np.abs(np.diff(t[own]) / period_s - 1) < _EVEN_STEP
+        period_s = sample_period(t, valid)
+        is_even = np.abs(np.diff(t[valid]) / period_s - 1) < _EVEN_STEP
         if is_even.mean() < _MOSTLY:
-            return  # values are missing here and there
+            return  # single values are missing
         highest = max(highest, 1 / period_s)
     table = recording.median_sample_rate_hz
     if highest * (1 + SAME_PERIOD) < table:
@@ -340,13 +345,13 @@ def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
     """Return the common rate of recordings with these rates (NaN: unknown), and its source.
 
-    It is the rate of a recording: of an even number, the lower one of the two in the middle.
+    The rate is their lower median, which is the rate of one of the recordings.
     """
-    known = sorted(rate for rate in rates_hz if np.isfinite(rate))
-    if not known:
+    finite = sorted(rate for rate in rates_hz if np.isfinite(rate))
+    if not finite:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
     # Nine digits, because differences of timestamps give 99.99999999999 for 100.
-    rate, source = float(f"{known[(len(known) - 1) // 2]:.9g}"), "median of the recordings"
-    if known[-1] > (1 + SAME_PERIOD) * known[0]:
-        source += f", which have {known[0]:.4g} to {known[-1]:.4g} Hz"
+    rate, source = float(f"{finite[(len(finite) - 1) // 2]:.9g}"), "median of the recordings"
+    if finite[-1] > (1 + SAME_PERIOD) * finite[0]:
+        source += f", which have {finite[0]:.4g} to {finite[-1]:.4g} Hz"
     return rate, source

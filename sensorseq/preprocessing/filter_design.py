@@ -1,4 +1,4 @@
-"""Windows and filters with numpy alone, as scipy.signal designs them, within rounding."""
+"""Design windows and filters like scipy.signal, within rounding, with numpy alone."""
 
 import math
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ def kaiser_beta(attenuation_db: float) -> float:
 
 
 def kaiser_taps(attenuation_db: float, width: float) -> int:
-    """Compute how many taps attenuate so much next to a transition, as a share of Nyquist."""
+    """Compute the number of taps for an attenuation and a transition width in units of Nyquist."""
     return math.ceil((attenuation_db - 7.95) / 2.285 / (np.pi * width) + 1)
 
 
 def fir(bands: Sequence[tuple[float, float]], window: Floats) -> Floats:
-    """Design a filter that passes bands, of which 1 is Nyquist, with gain 1 in the first."""
+    """Design a filter that passes these bands (1 is Nyquist), with gain 1 in the first."""
     m = np.arange(len(window)) - (len(window) - 1) / 2
     taps = sum(high * np.sinc(high * m) - low * np.sinc(low * m) for low, high in bands) * window
     low, high = bands[0]
@@ -69,7 +69,7 @@ def butterworth(order: int, low: float, high: float) -> Floats:
 
 
 def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) -> Floats:
-    """Pair the poles with real zeros nearby, the poles next to the unit circle in the last."""
+    """Pair poles with the nearest real zeros; poles near the unit circle come last."""
     is_real = np.abs(poles.imag) <= 100 * np.finfo(np.float64).eps * np.abs(poles)
     left = [*poles[(poles.imag > 0) & ~is_real], *poles[is_real].real]
     if len(poles) % 2:
@@ -77,19 +77,19 @@ def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) ->
     sections: list[Floats] = []
     while left:
         pole = left.pop(int(np.argmin(np.abs(1 - np.abs(left)))))
-        other = np.conj(pole)
+        partner = np.conj(pole)
         if np.isreal(pole):
-            reals = [one for one in left if np.isreal(one)]
-            other = reals[int(np.argmin(np.abs(1 - np.abs(reals))))]
-            left.remove(other)
+            reals = [candidate for candidate in left if np.isreal(candidate)]
+            partner = reals[int(np.argmin(np.abs(1 - np.abs(reals))))]
+            left.remove(partner)
         near = [zeros.pop(int(np.argmin(np.abs(np.array(zeros) - pole)))) for _ in range(2)]
-        sections.insert(0, np.concatenate([np.poly(near), np.poly([pole, other]).real]))
+        sections.insert(0, np.concatenate([np.poly(near), np.poly([pole, partner]).real]))
     sections[0][:3] *= gain
     return np.array(sections)
 
 
 def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float) -> Floats:
-    """Weigh samples around one so that their sum is a derivative of the polynomial through them.
+    """Return weights of neighboring samples whose sum is a derivative of their polynomial fit.
 
     A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
     procedures", Analytical Chemistry 36, 1964.

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.checks import check_random_state
+from sensorseq.checks import RandomState, check_random_state
 from sensorseq.errors import ArgumentError, SplitError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
@@ -19,19 +19,17 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.cutting import RecordingPlan, record_cut
+from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
     PreparationOptions,
-    document_options,
-    takes_options,
 )
 from sensorseq.preprocessing.plan import (
     PreparationPlan,
 )
 from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.preprocessing.sensors import check_native_rates, prepare_sensors
 from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
@@ -46,43 +44,171 @@ class PreparePipeline:
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
+    Only `window_s` is required; `random_state` may be a generator, too.
 
     Parameters
     ----------
-    **options
-        The fields of `PreparationOptions`, except those about files: ``files``, ``pair``,
-        ``time_column``, ``label_column``, ``labels``, ``exclude``, ``units``, ``manifest`` and
-        ``stamps``. Only ``window_s`` is required. ``random_state`` may be a generator, too.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    sample_rate_hz : float, optional
+        Common rate of all recordings, and the clock of files without a time column. By default the
+        median of the recordings' own rates (with several sensors, the rate of the fastest), which
+        is stored in `provenance`.
+    max_gap_s : float, optional
+        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+    resample_engine : {"polyphase", "soxr"}, default="polyphase"
+        See `resample`; streams on the robot use the first.
+    attenuation_db : float, default=90.0
+        Attenuation of the anti-aliasing filter above the new Nyquist frequency.
+    derive : {"auto"} or None, default=None
+        auto: choose `steps` from the names, units and rates of the first recording's channels; see
+        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
+    steps : sequence of Step or dict, optional
+        Filters and features between resampling and windows, in this order; see
+        `sensorseq.preprocessing.steps`.
+    window_s : float
+        Length of a window in seconds.
+    hop_s : float, optional
+        Seconds between window starts; `window_s` by default.
+    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
+        The label of a window if the label changes within it; see `Windower`.
+    min_purity : float, default=0.5
+        For ``"majority"``: the share of a window's samples that must have its label.
+    short : {"drop", "pad", "error"}, default="drop"
+        Whether a recording shorter than a window is left out and counted, padded, or an error.
+    train_hop_s : float, optional
+        Seconds between the starts of training windows, if they should overlap more than validation
+        and test windows; `hop_s` by default.
+    train_phase : {"grid", "random"}, default="grid"
+        random: the grid of training windows starts at a random offset in each recording.
+    native_rates : bool, optional
+        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
+        rate, instead of resampling all to one. Windows then begin at multiples of the hop on
+        the recording's clock, and the result is SensorWindows.
+    slop_s : float, optional
+        For `native_rates`: by how many seconds the starts of two sensors' windows may differ. By
+        default a tenth of the hop, or the longest period of a sensor if that is more.
+    missing : {"error", "expected"}, optional
+        For `native_rates`: how to handle a missing sensor. error, the default: a recording without
+        it is refused, and windows without it are left out. expected: they are kept, with NaN.
+    split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
+        Shares of train, validation and test. Use None for recordings that will only be predicted:
+        nothing is fitted.
+    split_by : {"group", "recording", "time"}, default="group"
+        The unit that is never divided. time: each recording begins with train, followed by
+        validation and test, with an embargo between them; test scores then apply to known robots.
+    embargo_s : float, optional
+        For a split by time: seconds left out between parts. By default a window plus the lookahead
+        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
+    random_state : int, default=0
+        Seed of the split, the balance and random phases; fixed, so that results are reproducible.
+    normalize : {"recording"} or None, default=None
+        recording: before windows are cut, each channel of a recording gets mean 0 and standard
+        deviation 1, by the recording's own statistics. A model then needs whole recordings.
+    scale : str or None, default="standard"
+        standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
+    rated : mapping of str to float, optional
+        For ``"physical"``: the value of each channel that becomes 1.
+    balance : {"undersample", "oversample"} or None, default=None
+        See `ClassBalancer`.
+    max_per_recording : int or float, optional
+        Most rows that one recording may contribute to its class when balancing.
+    augmentation : mapping, optional
+        Fields of `Augmentation`, which define how copies made by ``balance="oversample"`` differ
+        from their window. Applied when a model is fitted to a prepared file; for arrays see
+        `ClassBalancer`.
 
     Attributes
     ----------
     options : PreparationOptions
-        The options it was made with.
+        The options of this pipeline.
     scaler_ : Scaler or None
         Fitted on the training windows before balancing. None without a split.
     sample_indices_ : ndarray of int64 or None
         Training windows to fit on, as sorted positions in the WindowSet: balanced, or all of them
         if `balance` is None. None without a split.
     windows_ : WindowSet
-        The last result of `prepare`.
+        The latest result of `prepare`.
     derived_ : DerivedSteps or None
-        The steps that ``derive="auto"`` chose for it, which `configuration` then has.
+        The steps that ``derive="auto"`` chose, which `configuration` then contains.
 
     Raises
     ------
     ArgumentError, SignalError
-        If an argument is invalid; raised at once, not after resampling.
+        If an argument is invalid; raised before resampling.
     """
 
-    @takes_options(PIPELINE_OPTIONS)
-    def __init__(self, **options: Any) -> None:
-        given = {name: _plain(value) for name, value in options.items()}
-        seed = given.get("random_state", 0)
-        check_random_state(seed)
-        if not isinstance(seed, int):
-            # Draw an integer once, so that one seed determines the whole preparation.
-            seed = int(check_random_state(seed).integers(2**31))
-        self.options = use = PreparationOptions(**{**given, "random_state": int(seed)})
+    def __init__(
+        self,
+        *,
+        # options: PIPELINE_OPTIONS
+        channels: Sequence[str] | None = None,
+        sample_rate_hz: float | None = None,
+        max_gap_s: float | None = None,
+        resample_engine: str = "polyphase",
+        attenuation_db: float = 90.0,
+        derive: str | None = None,
+        steps: Sequence[Any] | None = None,
+        window_s: float,
+        hop_s: float | None = None,
+        label_rule: str = "whole",
+        min_purity: float | None = None,
+        short: str = "drop",
+        train_hop_s: float | None = None,
+        train_phase: str = "grid",
+        native_rates: bool | None = None,
+        slop_s: float | None = None,
+        missing: str | None = None,
+        split: Sequence[float] | None = (0.6, 0.2, 0.2),
+        split_by: str = "group",
+        embargo_s: float | None = None,
+        random_state: RandomState = 0,
+        normalize: str | None = None,
+        scale: str | None = "standard",
+        rated: Mapping[str, float] | None = None,
+        balance: str | None = None,
+        max_per_recording: int | float | None = None,
+        augmentation: Mapping[str, Any] | None = None,
+        # end of options
+    ) -> None:
+        random_state = _seed(random_state)
+        options = PreparationOptions(
+            # options
+            channels=channels,
+            sample_rate_hz=sample_rate_hz,
+            max_gap_s=max_gap_s,
+            resample_engine=resample_engine,
+            attenuation_db=attenuation_db,
+            derive=derive,
+            steps=steps,
+            window_s=window_s,
+            hop_s=hop_s,
+            label_rule=label_rule,
+            min_purity=min_purity,
+            short=short,
+            train_hop_s=train_hop_s,
+            train_phase=train_phase,
+            native_rates=native_rates,
+            slop_s=slop_s,
+            missing=missing,
+            split=split,
+            split_by=split_by,
+            embargo_s=embargo_s,
+            random_state=random_state,
+            normalize=normalize,
+            scale=scale,
+            rated=rated,
+            balance=balance,
+            max_per_recording=max_per_recording,
+            augmentation=augmentation,
+            # end of options
+        )
+        plain = {name: _plain(getattr(options, name)) for name in PIPELINE_OPTIONS}
+        self.options = use = replace(options, **plain)
         if use.derive is not None:
             check_choice("derive", use.derive, DERIVE)
             if use.steps:
@@ -93,12 +219,12 @@ class PreparePipeline:
         check_native_rates(use)
         self.derived_: DerivedSteps | None = None
         self.plan = PreparationPlan.of(use)
-        if self.plan.cuts_training_anew and use.split_by == "time":
+        if self.plan.cuts_training_separately and use.split_by == "time":
             raise ArgumentError(
                 'train_hop_s and train_phase cannot be combined with split_by="time": training'
                 ' windows would reach into the embargo. Use split_by="group", or remove them.'
             )
-        if self.plan.cuts_training_anew and use.split is None:
+        if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
                 " training windows, and without a split there are none; remove them."
@@ -134,7 +260,7 @@ class PreparePipeline:
         Parameters
         ----------
         configuration : PrepareConfiguration or mapping
-            Sections as in a configuration file, or as in the property `configuration`.
+            Sections as in a configuration file or the property `configuration`.
         **changes
             Arguments that override it.
         """
@@ -144,7 +270,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Make the plan whose `prepare` cuts recordings for prediction as in training.
+        """Make a plan whose `prepare` cuts recordings for prediction as in training.
 
         Parameters
         ----------
@@ -156,7 +282,7 @@ class PreparePipeline:
         Raises
         ------
         WindowError
-            If it does not describe how the windows were made.
+            If `made` does not describe how the windows were made.
         """
         return RecordingPlan.recorded(made, hop_s)
 
@@ -216,12 +342,12 @@ class PreparePipeline:
         ----------
         recordings : iterable of Recording
             With unique ids and the same channels (after selecting `channels`). With `native_rates`
-            a mapping of each sensor to its recordings, which have the ids of those of the others.
+            a mapping of each sensor to its recordings; recordings with one id belong together.
         allow_scales : bool, default=False
-            Use recordings even if their time stamps or a channel seem to have another unit than
-            those of the others, see `sensorseq.prepare.prepare`.
+            Use recordings even if the unit of their time stamps or of a channel seems to differ
+            from the others, see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
-            Keep channels that are constant within windows and give the class by themselves, see
+            Keep channels that are constant within windows and alone give the class, see
             `sensorseq.prepare.prepare`.
 
         Returns
@@ -231,13 +357,12 @@ class PreparePipeline:
             ``recordings``: facts about each, with its own rate; ``dropped``: recordings or pieces
             without windows, with the reason; ``split``: windows and groups of each part and class,
             and how even they are; ``constant_channels``: channels that do not vary in the training
-            part; ``quantiles_from``: how many of its steps were drawn for quantiles, if not all.
+            part; ``quantiles_from``: the number of its steps drawn for quantiles, if not all.
 
         Raises
         ------
         RecordingError
-            If a recording differs from the others, or seems to have another unit; the message names
-            it.
+            If a recording differs from the others, or seems to have another unit.
         WindowError
             If there is no recording, no window can be cut, or constant channels give the class.
         SplitError
@@ -260,30 +385,33 @@ class PreparePipeline:
     def _prepare(
         self, recordings: Iterable[Recording], *, allow_scales: bool, allow_constant: bool
     ) -> WindowSet:
-        given = self.plan.take(recordings, allow_scales=allow_scales)
-        names = [recording.recording_id for recording in given]
-        for text in describe_odd_values(names, [*map(measure_odd_values, given)]):
+        taken = self.plan.checked(recordings, allow_scales=allow_scales)
+        names = [recording.recording_id for recording in taken]
+        for text in describe_odd_values(names, [*map(measure_odd_values, taken)]):
             warn_caller(text)
         group_of: dict[str, str] = {}
-        if simultaneous := find_simultaneous(map(Covered.of, given)):
+        if simultaneous := find_simultaneous(map(Covered.of, taken)):
             warn_caller(str(simultaneous))
             group_of = simultaneous.group_of
-            given = [replace(one, group=group_of.get(one.recording_id, one.group)) for one in given]
-        rate, source = self.plan.rate_of(given)
-        self.use_derived(given[0].channels, channel_rates(given[0]), rate)
-        pieces_of = [self.plan.pieces(recording, rate) for recording in given]
+            taken = [
+                replace(recording, group=group_of.get(recording.recording_id, recording.group))
+                for recording in taken
+            ]
+        rate, source = self.plan.rate_of(taken)
+        self.use_derived(taken[0].channels, channel_rates(taken[0]), rate)
+        pieces_of = [self.plan.pieces(recording, rate) for recording in taken]
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.plan.windows(pieces, rate, check_classes=True)
-        own_rates = [sample_rate_of(recording) for recording in given]
-        lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
-        anew = partial(_with_training_anew, self.plan, pieces, rate)
+        own_rates = [sample_rate_of(recording) for recording in taken]
+        lookahead_s = self.plan.lookahead_s(taken[0].channels, own_rates, rate)
+        cut_training = partial(_with_separate_training, self.plan, pieces, rate)
         with noting(str(simultaneous), SplitError) if simultaneous else nullcontext():
             learned = self.plan.learn(
-                windows, lookahead_s, anew, None, group_of, allow_constant=allow_constant
+                windows, lookahead_s, cut_training, None, group_of, allow_constant=allow_constant
             )
         if subjects := learned.facts.get("split", {}).get("subjects"):
             warn_caller(subjects)
-        windows = record_cut(learned.windows, self.configuration, given, pieces_of, rate, source)
+        windows = record_cut(learned.windows, self.configuration, taken, pieces_of, rate, source)
         provenance = {**windows.provenance, "versions": versions()}
         if self.derived_ is not None:
             provenance["derived"] = list(self.derived_.lines)
@@ -302,7 +430,7 @@ class PreparePipeline:
 
     @property
     def derives(self) -> bool:
-        """Whether steps are to be derived from names, units and rates of channels."""
+        """True if steps are derived from names, units and rates of channels."""
         return self.options.derive is not None
 
     def use_derived(
@@ -320,7 +448,7 @@ class PreparePipeline:
             self.plan = replace(self.plan, steps=make_steps(self.derived_.steps))
 
 
-def _with_training_anew(
+def _with_separate_training(
     plan: PreparationPlan,
     pieces: list[Recording],
     rate: float,
@@ -341,9 +469,6 @@ def _with_training_anew(
     return replace(joined.take(rank), provenance=windows.provenance), parts[rank]
 
 
-PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPTIONS)
-
-
 def versions() -> dict[str, str]:
     """Return the versions that affect samples."""
     return {
@@ -353,7 +478,7 @@ def versions() -> dict[str, str]:
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Update arguments; of `steps` and `derive`, which exclude each other, the later one counts."""
+    """Update arguments; a changed `steps` replaces `derive`, and the reverse."""
     changed = dict(arguments)
     if changes.get("steps"):
         changed.pop("derive", None)
@@ -363,7 +488,7 @@ def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `prepare` that `PreparePipeline` takes, in its form."""
+    """Return the arguments of `prepare` that `PreparePipeline` accepts, in its form."""
     if "window_s" not in arguments:
         raise ArgumentError("window_s is not given; give the window length in seconds.")
     use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}
@@ -373,6 +498,13 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(use.get("split"), str):
         raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
     return use
+
+
+def _seed(random_state: RandomState) -> int:
+    """Return an integer, drawn once from a generator, so that it determines the preparation."""
+    seed = number(random_state)
+    check_random_state(seed)
+    return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What depends on all recordings: split, scaler and balance.
+"""Fit the parts of preparation that depend on all recordings: split, scaler and balance.
 
 Shared by preparation in memory and to files.
 """
@@ -56,7 +56,7 @@ SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
-TrainingAnew = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
+CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
 """Replaces the windows of the training part by separately cut ones; also returns all parts."""
 
 
@@ -74,7 +74,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class PreparationPlan(RecordingPlan):
-    """The processing of every recording, and that which depends on all of them."""
+    """The processing of each recording, and the fit to all of them."""
 
     learning: PreparationOptions
 
@@ -89,7 +89,7 @@ class PreparationPlan(RecordingPlan):
         return cls(cut, make_steps(options.steps), options)
 
     @property
-    def cuts_training_anew(self) -> bool:
+    def cuts_training_separately(self) -> bool:
         """True if training windows are cut separately."""
         return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
 
@@ -107,11 +107,10 @@ class PreparationPlan(RecordingPlan):
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return how many seconds of later samples a sample of a window may depend on.
+        """Return by how many seconds a window may depend on samples after its end.
 
         Only a split by time needs this. It is the sum over the resampling filter, if the rate
-        changes, and steps with ``phase="zero"``; and the maximum over recordings with these rates
-        (NaN: unknown) and channels.
+        changes, and steps with ``phase="zero"``; and the maximum over these rates (NaN: unknown).
         """
         if self.learning.split_by != "time":
             return 0.0
@@ -129,20 +128,20 @@ class PreparationPlan(RecordingPlan):
         self,
         windows: WindowSet,
         lookahead_s: float,
-        training_anew: TrainingAnew,
-        known: NDArray[np.str_] | None = None,
+        cut_training: CutTraining,
+        decided: NDArray[np.str_] | None = None,
         group_of: Mapping[str, str] | None = None,
         *,
         allow_constant: bool = False,
     ) -> Learned:
         """Split the windows, then fit scaler and balance to the training part.
 
-        Samples may be in files, and are then read by recordings. `lookahead_s` is how far filters
-        look beyond the end of a window; the embargo must be at least this long. `training_anew` is
-        called where the plan cuts training windows separately. `known` has the parts that are
-        already decided, and ``""`` for the rest. Unless `allow_constant`, constant channels that
-        give the class are refused. `group_of` has the recordings that a split by recording keeps
-        together, because they cover the same time.
+        Samples in files are read recording by recording. `lookahead_s` is how far filters look
+        beyond the end of a window; the embargo must be at least this long. `cut_training` is
+        called if the plan cuts training windows separately. `decided` has the parts that
+        are fixed, and ``""`` for the others. Unless `allow_constant`, constant channels that give
+        the class are refused. `group_of` maps recordings that cover the same time to a group,
+        which a split by recording keeps together.
         """
         if windows.y is not None:
             check_unlabeled(windows.y, "the class", labels_way_out=True)
@@ -154,15 +153,15 @@ class PreparationPlan(RecordingPlan):
         groups, recording_id = np.asarray(windows.groups), np.asarray(windows.recording_id)
         together = groups
         if self.learning.split_by != "group":
-            known_groups, ids = group_of or {}, recording_id.tolist()
-            together = np.array([known_groups.get(name, name) for name in ids])
-        split = self._assign_parts(windows, together, shares, lookahead_s, known)
+            group_of, ids = group_of or {}, recording_id.tolist()
+            together = np.array([group_of.get(name, name) for name in ids])
+        split = self._assign_parts(windows, together, shares, lookahead_s, decided)
         evenness: dict[str, Any] = describe_split(windows.y, together, split, shares)
-        if self.learning.split_by != "time":  # a split by time has each recording in all parts
+        if self.learning.split_by != "time":  # a split by time puts each recording into all parts
             evenness |= note_subjects(windows.y, groups, recording_id, split)
-        if self.cuts_training_anew:
-            windows, split = training_anew(windows, split)
-            _check_training_anew(split, windows.y)
+        if self.cuts_training_separately:
+            windows, split = cut_training(windows, split)
+            _check_separate_training(split, windows.y)
         # Fit only on windows that are written, after others were left out.
         windows, split = windows.take(split != ""), split[split != ""]
         if not allow_constant:
@@ -180,7 +179,7 @@ class PreparationPlan(RecordingPlan):
         together: NDArray[Any],
         shares: tuple[float, ...],
         lookahead_s: float,
-        known: NDArray[np.str_] | None,
+        decided: NDArray[np.str_] | None,
     ) -> NDArray[np.str_]:
         window_s = self.learning.window_s
         if self.learning.split_by == "time":
@@ -194,44 +193,48 @@ class PreparationPlan(RecordingPlan):
                     " sample rate."
                 )
             times = np.asarray(windows.recording_id), np.asarray(windows.start_s)
-            return split_by_time(*times, window_s, shares, embargo_s, windows.y, known)
-        return split_by_group(windows.y, together, shares, self.learning.random_state, known)
+            return split_by_time(*times, window_s, shares, embargo_s, windows.y, decided)
+        return split_by_group(windows.y, together, shares, self.learning.random_state, decided)
 
     def _refuse_label_channels(self, windows: WindowSet, split: NDArray[np.str_] | None) -> None:
-        """Raise if constant channels give the class; warn if that is not certain."""
+        """Raise if constant channels give the class away; warn if that is uncertain."""
         if windows.y is None:
             return
         recording_id, lengths = np.asarray(windows.recording_id), np.asarray(windows.lengths)
-        found = find_label_channels(
+        label_channels = find_label_channels(
             partial(_blocks, windows), windows.y, recording_id, lengths, split
         )
-        if found is None:
+        if label_channels is None:
             return
-        others = [
-            name for place, name in enumerate(windows.channels) if place not in found.channels
+        other_names = [
+            name
+            for place, name in enumerate(windows.channels)
+            if place not in label_channels.channels
         ]
-        is_short = 0 < len(others) <= 12 and not re.search(r"[][,]", "".join(others))
+        is_short = 0 < len(other_names) <= 12 and not re.search(r"[][,]", "".join(other_names))
         way = "name the others with `channels`"
         if self.learning.native_rates:
             way = "remove the column from the recordings"
         elif is_short and not self.steps:
-            way = f"name the others with channels={others!r}"
-        words = describe_label_channels([windows.channels[at] for at in found.channels], found)
-        it = "it" if len(found.channels) == 1 else "them"
+            way = f"name the others with channels={other_names!r}"
+        words = describe_label_channels(
+            [windows.channels[at] for at in label_channels.channels], label_channels
+        )
+        it = "it" if len(label_channels.channels) == 1 else "them"
         words += f" To leave {it} out, {way}"
-        if found.is_certain:
+        if label_channels.is_certain:
             raise WindowError(f"{words}; to keep {it}, use allow_constant=True (--allow-constant).")
         warn_caller(f"{words}.")
 
     def _fit_scaler(self, windows: WindowSet, train: NDArray[np.int64]) -> Scaler:
         channels = windows.channels
-        if self.learning.augmentation is not None:  # its channels are known only now
+        if self.learning.augmentation is not None:  # check its channels, which are known only now
             make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
         def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-            own, at = np.asarray(windows.lengths)[train], 0
+            lengths, at = np.asarray(windows.lengths)[train], 0
             for block in _blocks(windows, train):
-                yield block, own[at : at + len(block)]
+                yield block, lengths[at : at + len(block)]
                 at += len(block)
 
         return fit_scaler_to_blocks(
@@ -273,7 +276,7 @@ def _check_learning(options: PreparationOptions) -> None:
     check_choice("split_by", options.split_by, SPLIT_BY)
     if options.split_by == "time" and options.normalize is not None:
         raise ArgumentError(
-            'split_by="time" cannot be combined with normalize, whose statistics would be those of'
+            'split_by="time" cannot be combined with normalize, whose statistics would come from'
             " all parts of a recording."
         )
     if options.embargo_s is not None:
@@ -310,8 +313,8 @@ def _check_learning(options: PreparationOptions) -> None:
             )
 
 
-def _check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
-    """Raise if separately cut training windows lack a class or do not exist."""
+def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
+    """Raise if separately cut training windows lack a class, or if there are none."""
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])
     if lacking.size:

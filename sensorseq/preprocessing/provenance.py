@@ -1,4 +1,4 @@
-"""Types of the JSON record of how windows were made."""
+"""Types of the provenance of windows, which is stored as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Provenance:
     """The provenance of a WindowSet or a prepared file of any version.
 
     `scaled` is the kind of scaler that was applied to the windows, `files` has the files of each
-    recording by its id, and `made_before_split` lists what of `BEFORE_SPLIT` was done without a
-    split. `input_channels` and `resampled_to_hz` describe the recordings before the steps, and
-    `in_packets` is True if samples of one came in packets.
+    recording by its id, and `made_before_split` lists the entries of `BEFORE_SPLIT` that were done
+    without a split. `input_channels` and `resampled_to_hz` describe the recordings before the
+    steps, and `in_packets` is True if samples of a recording came in packets.
     """
 
     configuration: dict[str, Any] | None
@@ -62,6 +62,6 @@ class Provenance:
 
     @classmethod
     def of_each(cls, recorded: Mapping[str, Any]) -> list["Provenance"]:
-        """Read the provenance of every set that was joined, or of the only one."""
+        """Read the provenance of each joined set, or of the only one."""
         joined = recorded.get("joined")
-        return [cls.of(one) for one in (joined if isinstance(joined, list) else [recorded])]
+        return [cls.of(entry) for entry in (joined if isinstance(joined, list) else [recorded])]

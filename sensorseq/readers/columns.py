@@ -45,8 +45,6 @@ NumberColumns = dict[str, NDArray[np.float64] | None]  # None if there are no nu
 
 RATE = "sample_rate_hz"
 """Name of the array or attribute with the sample rate, in files without time stamps."""
-FILE_OPTIONS = ("time_column", "time_unit", "units", "stamps", "label_column")
-"""The options that every reader of a single file has."""
 _NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or a name made by pandas
 # Whole numbers of 16 or more digits do not match, because a float cannot represent them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")

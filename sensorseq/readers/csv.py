@@ -4,12 +4,12 @@ import codecs
 import csv
 import gzip
 import mmap
+import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,8 @@ from sensorseq._signal import read_numbers
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
-from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
-    FILE_OPTIONS,
     CodedLabels,
     NumberColumns,
     Origin,
@@ -111,14 +110,27 @@ class CsvFormat(NamedTuple):
 USUAL_FORM = CsvFormat()
 
 
-@takes_read_options(*FILE_OPTIONS, *CSV_FORM, "sample_rate_hz", "scratch")
 def read_csv(
-    path: str | PathLike[str],
-    options: ReadOptions,
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
     *,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
+    # options: time_column time_unit CSV_FORM label_column units stamps sample_rate_hz scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
 ) -> Recording:
     """Read one recording from a CSV file.
 
@@ -134,6 +146,50 @@ def read_csv(
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`,
         `delimiter`, `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and
         can be given by name.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files without units, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
     recording_id : str, optional
         The file's name without suffixes by default.
     group, label : str, optional
@@ -151,6 +207,25 @@ def read_csv(
     RecordingError
         If the file cannot be read as a table, or several units of its time stamps are possible.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=names,
+            label_column=label_column,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     return read_recording(CsvTable, path, options, Origin(recording_id, group, label))
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.io.remote import is_url, listing
-from sensorseq.options import CSV_FORM, LISTING, ReadOptions, takes_read_options
+from sensorseq.options import CSV_FORM, ReadOptions, combined
 from sensorseq.readers.annotations import (
     COLUMNS,
     PER_RECORDING,
@@ -140,12 +140,27 @@ class RecordingSource:
         return tuple(map(str, self.paths))
 
 
-@takes_read_options(*LISTING)
 def find_recordings(
     path: str | os.PathLike[str],
-    options: ReadOptions,
+    options: ReadOptions | None = None,
     *,
     ignore: str | os.PathLike[str] | None = None,
+    # options: LISTING
+    files: Sequence[str] | None = None,
+    pair: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
+    sensor_column: str | None = None,
+    labels: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    manifest: str | bool | None = None,
+    # end of options
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -171,6 +186,48 @@ def find_recordings(
         are used, and can be given by name. If a long table's recording has several classes,
         `read_source` makes label spans of them. A manifest may have the recordings' CSV format or
         the default one.
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        all files that can be read. Every pattern must match something.
+    pair : str, optional
+        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
+        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
+        the order of `files`.
+    encoding : str, optional
+        Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
+        with its byte order mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files contains samples; the columns are named ``column_1``,
+        ``column_2`` and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group. A recording has one group.
+    sensor_column : str, optional
+        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
+        row per sample and sensor. The rows of each sensor become separate channels
+        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+    labels : sequence of str, optional
+        Classes to keep; all by default. Label spans of other classes, and samples with another
+        label in the `label_column`, become unlabeled.
+    exclude : sequence of str, optional
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
+        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
+        export for each recording, such as ``{recording}.txt``.
     ignore : path-like, optional
         A file in the folder that is not a recording, such as the file prepared from them.
 
@@ -187,6 +244,27 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            files=files,
+            pair=pair,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            no_header=no_header,
+            names=names,
+            label_column=label_column,
+            recording_column=recording_column,
+            group_column=group_column,
+            sensor_column=sensor_column,
+            labels=labels,
+            exclude=exclude,
+            manifest=manifest,
+            # end of options
+        ),
+    )
     form = CsvFormat.of(options).check()
     if options.pair is not None and options.sensor_column is not None:
         raise ArgumentError(

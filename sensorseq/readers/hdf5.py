@@ -1,10 +1,10 @@
 """Read recordings from HDF5 files with a simple layout."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 from sensorseq.errors import RecordingError
 from sensorseq.io import foreign
 from sensorseq.io.scratch import Rows, blocks, even_stamps, folder_for
-from sensorseq.options import ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
-    FILE_OPTIONS,
     RATE,
     NumberColumns,
     Origin,
@@ -40,14 +39,23 @@ from sensorseq.time_names import unit_in_name
 _DEEPEST = 16  # deepest nesting of groups
 
 
-@takes_read_options(*FILE_OPTIONS, "channels", "sample_rate_hz", "scratch")
 def read_hdf5(
-    path: str | PathLike[str],
-    options: ReadOptions,
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
     *,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
+    # options: time_column time_unit label_column channels units stamps sample_rate_hz scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    label_column: str | None = None,
+    channels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -71,12 +79,64 @@ def read_hdf5(
     options : ReadOptions, optional
         `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`,
         `sample_rate_hz` and `scratch` are used, and can be given by name.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files without units, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
 
     Raises
     ------
     RecordingError
         If the file is missing, truncated, not HDF5 or has another layout.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            label_column=label_column,
+            channels=channels,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     origin = Origin(recording_id, group, label)
     recording = read_recording(open_hdf5, path, options, origin)
     return recording if options.channels is None else recording.select(options.channels)

@@ -1,9 +1,9 @@
 """Read recordings from Apache Parquet tables."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.scratch import Rows, folder_for
-from sensorseq.options import ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
-    FILE_OPTIONS,
     CodedLabels,
     NumberColumns,
     Origin,
@@ -35,14 +34,22 @@ from sensorseq.recording import Recording, column_names
 MOST_PLACES = 512  # longest lists that become channels; longer ones are images or spectra
 
 
-@takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
 def read_parquet(
-    path: str | PathLike[str],
-    options: ReadOptions,
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
     *,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
+    # options: time_column time_unit label_column units stamps sample_rate_hz scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    label_column: str | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
@@ -60,12 +67,57 @@ def read_parquet(
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz` and
         `scratch` are used, and can be given by name.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files without units, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
 
     Raises
     ------
     RecordingError
         If the file is missing, truncated or not Parquet, or its table does not fit.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            label_column=label_column,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     return read_recording(open_parquet, path, options, Origin(recording_id, group, label))
 
 

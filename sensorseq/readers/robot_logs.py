@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import math
+import os
 import re
 import struct
 from collections import defaultdict
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
 from sensorseq.io.scratch import count_where
-from sensorseq.options import ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.columns import (
     CodedLabels,
     Content,
@@ -74,14 +75,21 @@ class _Series:
         )
 
 
-@takes_read_options("channels", "time_column", "stamps", "label_column", "salvage", "scratch")
 def read_robot_log(
     path: Path | Sequence[Path],
-    options: ReadOptions,
+    options: ReadOptions | None = None,
     *,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
+    # options: time_column label_column channels stamps salvage scratch
+    time_column: str | None = None,
+    label_column: str | None = None,
+    channels: Sequence[str] | None = None,
+    stamps: str | None = None,
+    salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
 ) -> Recording:
     """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP, ULog or MDF file.
 
@@ -101,6 +109,37 @@ def read_robot_log(
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (of MDF files)
         are used, and can be given by name. By default, all numbers in the first message of each
         topic are channels, including the elements of arrays of up to 64 numbers.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    salvage : bool, default=False
+        Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
+        of raising an error. ``attributes["salvaged"]`` has the reason, with the offset, and the
+        seconds kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
     recording_id, group, label
         As in `Recording`.
 
@@ -111,6 +150,19 @@ def read_robot_log(
     EnvironmentProblemError
         If the packages of the extra ``ros``, or of ``vehicle`` for ULog and MDF, are not installed.
     """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            label_column=label_column,
+            channels=channels,
+            stamps=stamps,
+            salvage=salvage,
+            scratch=scratch,
+            # end of options
+        ),
+    )
     paths = [path] if isinstance(path, Path) else list(path)
     with refusing_content(paths[0]):
         return _read(paths, options, Origin(recording_id, group, label))

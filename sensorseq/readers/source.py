@@ -12,7 +12,7 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean
 from sensorseq.io.remote import fetched
-from sensorseq.options import READING, ReadOptions, takes_read_options
+from sensorseq.options import ReadOptions, combined
 from sensorseq.readers.annotations import on_clock
 from sensorseq.readers.arrays import ArraysTable
 from sensorseq.readers.columns import (
@@ -58,8 +58,22 @@ def local_source(source: RecordingSource) -> Iterator[RecordingSource]:
         yield replace(source, paths=tuple(root / name for name in names), root=root, url="")
 
 
-@takes_read_options(*READING)
-def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
+def read_source(
+    source: RecordingSource,
+    options: ReadOptions | None = None,
+    *,
+    # options: READING
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    label_column: str | None = None,
+    channels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    stamps: str | None = None,
+    sample_rate_hz: float | None = None,
+    salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
+) -> Recording:
     """Read one listed recording.
 
     Parameters
@@ -74,6 +88,66 @@ def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
     """
     with local_source(source) as local:
         return _read(local, options)
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
+        the next message of that topic. In a long table or a manifest, the column of its labels.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files without units, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    sample_rate_hz : float, optional
+        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
+        `time_column` is None. Robot logs have stamps.
+    salvage : bool, default=False
+        Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
+        of raising an error. ``attributes["salvaged"]`` has the reason, with the offset, and the
+        seconds kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
+    """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            label_column=label_column,
+            channels=channels,
+            units=units,
+            stamps=stamps,
+            sample_rate_hz=sample_rate_hz,
+            salvage=salvage,
+            scratch=scratch,
+            # end of options
+        ),
+    )
+    with at_hand(source) as near:
+        return _read(near, options)
 
 
 def _read(source: RecordingSource, options: ReadOptions) -> Recording:
@@ -149,8 +223,19 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     return recording if channels is None else recording.select(channels)
 
 
-@takes_read_options("time_column", "time_unit", "stamps", "channels", "salvage", "scratch")
-def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
+def read_source_rate(
+    source: RecordingSource,
+    options: ReadOptions | None = None,
+    *,
+    # options: time_column time_unit channels stamps salvage scratch
+    time_column: str | None = None,
+    time_unit: str | None = None,
+    channels: Sequence[str] | None = None,
+    stamps: str | None = None,
+    salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    # end of options
+) -> float:
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
     For several sensors, it is the rate of the fastest; for fewer than two samples, it is NaN.
@@ -166,6 +251,52 @@ def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
     """
     with local_source(source) as local:
         return _read_rate(local, options)
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the unit at the end of the column's name
+        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all except the columns that are no sensors,
+        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
+        every row and contain whole numbers or the time (an index, a counter, another stamp). From
+        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
+        arrays may differ in length.
+    stamps : {"packets", "keep", "merge"}, optional
+        How to handle time stamps that repeat, go back or come in bursts; see
+        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
+        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
+        are an error. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+    salvage : bool, default=False
+        Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
+        of raising an error. ``attributes["salvaged"]`` has the reason, with the offset, and the
+        seconds kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
+        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
+    """
+    options = combined(
+        options,
+        ReadOptions(
+            # options
+            time_column=time_column,
+            time_unit=time_unit,
+            channels=channels,
+            stamps=stamps,
+            salvage=salvage,
+            scratch=scratch,
+            # end of options
+        ),
+    )
+    with at_hand(source) as near:
+        return _read_rate(near, options)
 
 
 def _read_rate(source: RecordingSource, options: ReadOptions) -> float:

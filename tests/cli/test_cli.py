@@ -154,7 +154,7 @@ def test_evaluate_scores_drives_over_time(logs, model, tmp_path):
 
 
 def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model):
-    """The windows of a raw recording get the very probabilities of the prepared ones."""
+    """The windows of a raw recording get exactly the probabilities of the prepared ones."""
     windows = read_windows(prepared)
     own = windows.take(windows.recording_id == "rough/run_1")
     expected = SensorLSTMClassifier.load(model).predict_proba(own)
@@ -291,7 +291,8 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
     given = {}
 
     def fake(source, output, **arguments):
-        given.update(arguments, source=source, output=output)
+        typed = {name: value for name, value in arguments.items() if value is not None}
+        given.update(typed, source=source, output=output)
         raise RecordingError("that was all")
 
     monkeypatch.setattr(sensorseq.prepare, "prepare", fake)
@@ -452,7 +453,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     assert "sensorseq train H5 -o MODEL" in shown
 
 
-# What cannot be done.
+# Impossible commands.
 
 
 @pytest.mark.parametrize(
@@ -608,7 +609,7 @@ def test_strict_needs_a_model_with_ranges(logs, model, tmp_path):
 
 
 def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp_path):
-    """Prepared again under other names and another seed: still recognized."""
+    """A recording prepared again under another name and seed is still recognized."""
     copy = tmp_path / "copy"
     for file in logs.rglob("*.csv"):
         target = copy / file.parent.name / f"renamed_{file.name}"
@@ -760,7 +761,7 @@ def test_training_scales_as_the_file_was_prepared(tmp_path, how, kind):
         plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
 
 
-# What new users type.
+# Mistakes of new users.
 
 
 def test_doctor_blames_an_argument_on_no_file(prepared):
@@ -798,7 +799,7 @@ def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_p
     succeed("predict", tmp_path / "m", tmp_path / "new" / "drive.csv")
 
 
-# What train says of features
+# The output of train about features
 
 
 @pytest.mark.usefixtures("lstm_is_used")

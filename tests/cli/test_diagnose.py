@@ -1,4 +1,4 @@
-"""`sensorseq diagnose`: any log in, a report out, and a gate where one is asked for."""
+"""`sensorseq diagnose`: any log in, a report out, and a gate on request."""
 
 import json
 import sys

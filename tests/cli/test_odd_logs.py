@@ -71,7 +71,7 @@ def told_by_prepare(folder, *options, window_s=1, code=0):
 
 
 def predicted(folder, recording, *options, predict=()):
-    """Prepare a folder, train, and predict a recording; return what `prepare` said and JSON."""
+    """Prepare a folder, train, and predict a recording; return the output of `prepare` and JSON."""
     windows, model = folder.parent / "w.h5", folder.parent / "m.safetensors"
     told = told_by_prepare(folder, "-q", *options)
     told_by("train", windows, "-o", model, *FAST)
@@ -131,7 +131,7 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
     assert "--time-column" in told
     told, found = predicted(logs, path, "--sample-rate-hz", RATE)
     assert f"1/{RATE} s" in told
-    assert any(f"1/{RATE} s" in note for note in found["notes"])  # so is that of a prediction
+    assert any(f"1/{RATE} s" in note for note in found["notes"])  # so is the note of a prediction
     starts = [window["start_s"] for window in found["windows"]]
     assert np.diff(starts) == pytest.approx(1)
     bare = write(tmp_path / "bare.csv", [x], None)
@@ -141,7 +141,7 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
 
 
 def merged(robot, seconds=25.0, each_hz=68):
-    """Yield class, name, stamps and values of two topics that come at odd times, in one table."""
+    """Yield class, name, stamps and values of two topics with unrelated times, in one table."""
     rng = np.random.default_rng(8)
     for number, label in enumerate(robot["classes"]):
         for i in range(3):

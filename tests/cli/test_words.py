@@ -1,4 +1,4 @@
-"""Messages on the command line speak of its options, and show what could act on a terminal."""
+"""Messages name command-line options, and show control characters instead of sending them."""
 
 import json
 import os
@@ -230,7 +230,7 @@ def test_notes_and_warnings_of_errors_are_shown_escaped():
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory):
-    """Recordings whose labels, file names and channel act on a terminal; prepared, with a model."""
+    """Recordings whose names would control a terminal, their prepared file, and a model."""
     place = tmp_path_factory.mktemp("evil")
     evil = {"labels": (f"a{EVIL}", f"b{EVIL}"), "channels": [f"c{EVIL}"]}
     logs = write_logs(place / f"logs{EVIL}", n=3, seconds=4, **evil)

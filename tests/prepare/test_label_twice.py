@@ -118,7 +118,7 @@ def test_with_one_recording_of_each_class_it_is_a_warning():
         for k, name in enumerate(CLASSES)
     ]
     pipeline = PreparePipeline(window_s=2, split_by="time")
-    with pytest.warns(UserWarning, match=r"'id' is constant .* only one recording .* channels="):
+    with pytest.warns(UserWarning, match=r"'id' is constant .* only one recording, .* channels="):
         windows = pipeline.prepare(recordings)
     report = find_leakage(windows)
     assert "label_channels" in {f.kind for f in report.findings if f.severity == "warning"}

@@ -194,7 +194,7 @@ def test_commands_go_from_logs_to_a_test(logs, tmp_path):
     assert (code, "the model has imu, motor" in err) == (2, True)
     for command in (["train", path, "-o", tmp_path / "x"], ["evaluate", model, path]):
         code, _, err = said(*command, "--report", tmp_path / "page.html")
-        assert (code, "--report is about one sensor" in err) == (2, True)
+        assert (code, "--report is for one sensor" in err) == (2, True)
 
 
 def test_one_sensor_of_a_file_is_inspected_without_the_windows_that_it_lacks(logs, tmp_path):

@@ -1,4 +1,4 @@
-"""A plan that is restored from a record cuts recordings as the pipeline did."""
+"""A plan restored from provenance cuts recordings like the pipeline."""
 
 import json
 
@@ -70,7 +70,7 @@ def test_without_a_record_there_is_no_plan(configuration):
 
 
 def two_sensors_in_one_table(n_each=1000, rate_hz=100.0, late_s=0.003):
-    """Return an outer join: each row has a value of one sensor, and none of the other."""
+    """Return an outer join: each row has a value of only one sensor."""
     t = np.sort(np.r_[np.arange(n_each), np.arange(n_each) + late_s * rate_hz]) / rate_hz
     x = np.full((2 * n_each, 2), np.nan)
     x[::2, 0], x[1::2, 1] = np.random.default_rng(0).normal(size=(2, n_each))

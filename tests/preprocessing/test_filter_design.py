@@ -1,4 +1,4 @@
-"""Filters designed with numpy against those of scipy."""
+"""Compare filters designed with numpy and with scipy."""
 
 import numpy as np
 import pytest

@@ -1,24 +1,63 @@
 """An option of preparation is one field of PreparationOptions."""
 
+import importlib.util
+import inspect
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
+from sensorseq.evaluation.inspect import inspect_recordings
+from sensorseq.evaluation.predict import predict_recordings
+from sensorseq.options import NAMES
+from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparationOptions, PreparePipeline
-from sensorseq.preprocessing.options import OPTIONS, SECTIONS
+from sensorseq.preprocessing.options import (
+    OPTIONS,
+    PIPELINE_OPTIONS,
+    READ_AS_IN_TRAINING,
+    READING_OPTIONS,
+    SECTIONS,
+)
+from sensorseq.readers import read_recordings
 
-PACKAGE = Path(__file__).resolve().parents[2] / "sensorseq"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE, SCRIPT = ROOT / "sensorseq", ROOT / "scripts" / "write_signatures.py"
+FIELDS = {each.name: each for each in fields(PreparationOptions)}
 
 
-@pytest.mark.parametrize("name", ["train_hop_s", "train_phase", "split_by", "embargo_s"])
-def test_an_option_is_declared_in_one_file(name):
-    declared = [
-        path.name
-        for path in PACKAGE.rglob("*.py")
-        if re.search(rf"^ +{name}: [a-z]", path.read_text("utf-8"), re.M)
-    ]
-    assert set(declared) - {"fold_windows.py", "parts.py", "splitters.py"} == {"options.py"}
+def test_signatures_docstrings_and_commands_have_the_options_of_the_tables():
+    spec = importlib.util.spec_from_file_location("write_signatures", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert not script.stale(), f"run `python {SCRIPT.relative_to(ROOT)}`"
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (prepare, OPTIONS),
+        (PreparePipeline, PIPELINE_OPTIONS),
+        (read_recordings, [name for name in NAMES if name not in ("salvage", "scratch")]),
+        (predict_recordings, READ_AS_IN_TRAINING),
+        (inspect_recordings, READING_OPTIONS),
+    ],
+)
+def test_a_function_has_each_option_with_its_default_and_its_entry(function, names):
+    parameters = inspect.signature(function).parameters
+    assert [name for name in parameters if name in names] == list(names)
+    for name in names:
+        default = FIELDS[name].default if function is PreparePipeline else None
+        assert parameters[name].default == (
+            inspect.Parameter.empty if default is MISSING else default
+        )
+        assert re.search(rf"^(\w+, )?{name}(, \w+)? : ", inspect.getdoc(function), re.M), name
+
+
+def test_no_signature_or_docstring_is_made_at_run_time():
+    made = re.compile(r"__signature__|__doc__ \+?= ")
+    assert not [path for path in PACKAGE.rglob("*.py") if made.search(path.read_text("utf-8"))]
 
 
 def test_keys_are_unique_in_their_section_and_flags_everywhere():

@@ -199,10 +199,10 @@ def test_training_windows_may_overlap_where_those_that_judge_do_not():
         np.testing.assert_array_equal(windows.part(part).X, plain.part(part).X)
     train, before = windows.part("train"), plain.part("train")
     assert set(train.recording_id) == set(before.recording_id)
-    # seconds of recording are whole: between two neighbours come three more, after the last none
+    # drives last whole seconds: three more fit between two neighbors, none after the last
     assert len(train) == 4 * len(before) - 3 * len(set(before.recording_id))
     assert {float(start) % 0.25 for start in train.start_s} == {0.0}
-    # in the order of the recordings, as without
+    # in the order of the recordings, as without separate training windows
     order = list(dict.fromkeys(windows.recording_id.tolist()))
     assert order == list(dict.fromkeys(plain.recording_id.tolist()))
 

@@ -1,4 +1,4 @@
-"""What windows record of how they were made is read in one place."""
+"""The provenance of windows is parsed in one place."""
 
 import numpy as np
 

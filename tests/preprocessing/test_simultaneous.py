@@ -47,7 +47,7 @@ LAYOUTS = {
     "drive_{s}_{r}": "drive_{sensor}_{recording}.*",
     "log_{r}_{s}_raw": "log_{recording}_{sensor}_raw.*",
     "session/{s}_{r}": "{sensor}_{recording}.*",
-    "{s}{r}": None,  # no pattern tells these apart
+    "{s}{r}": None,  # no pattern separates these
 }
 SENSORS = {
     "words": ("Accelerometer", "Gyroscope"),
@@ -115,7 +115,7 @@ def test_recordings_one_after_the_other_are_independent(kind, clock):
 
 
 def test_the_length_of_a_maneuver_is_no_evidence():
-    """Each maneuver lasts as long on every robot and floor."""
+    """Each maneuver has the same duration on every robot and floor."""
     for layout in ("robot{r}/{s}", "{s}/robot{r}", "{s}_{r}"):
         recordings = []
         lengths = {"straight": 10.0, "turn": 20.0, "stop": 15.0}

@@ -12,7 +12,7 @@ LABELS = ("walk", "run", "stairs")
 
 
 def noted(pattern, n=4, repeats=2, part_of=None, labels=LABELS, groups=None):
-    """What is noted of recordings by that pattern of subject, label and repetition."""
+    """Return the note about recordings named by this pattern of subject, label and repetition."""
     rows = [
         (pattern.format(l=label, s=s + 1, k=k), label, part_of(s, k) if part_of else k % 2)
         for label in labels
@@ -77,7 +77,7 @@ def test_only_the_subjects_in_several_parts_are_named():
 def test_two_numbers_or_one_class_are_not_enough():
     assert noted("{l}/S{s}_{k}", n=2) == {}
     assert noted("{l}/S{s}_{k}", labels=("walk",)) == {}
-    # each number in one class: S1 to S4 of walk are others than S5 to S8 of run
+    # each number in one class: S1 to S4 of walk are not S5 to S8 of run
     rows = [
         (f"{label}/S{4 * at + s}_{k}", label)
         for at, label in enumerate(LABELS)

@@ -11,11 +11,11 @@ from sensorseq.recording import GAP_PERIODS, sample_period
 from sensorseq.stamp_repair import check_stamps_are_finite
 
 _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock follows it
-# Timestamps after which their rate is compared, and how much faster than the given one it may be.
-# More samples than there should be are never lost ones; a slower rate may be due to these.
+# Number of timestamps after which the rate is checked, and its largest ratio to the given rate.
+# Lost samples can explain a slower rate, but never a faster one.
 _JUDGED = ((50, 1.25), (250, 1.05))
 _MOST_LOST = 1.5
-_FEWEST_PACKETS = 5  # without which their rate is not known
+_FEWEST_PACKETS = 5  # fewer do not determine the rate
 
 _Row = tuple[float, NDArray[np.float64]]
 """A timestamp and the samples of all channels."""
@@ -24,7 +24,7 @@ _Row = tuple[float, NDArray[np.float64]]
 class EvenSamples(NamedTuple):
     """Samples (n, n_channels) on an even grid; `start_s` is set if a new piece starts here.
 
-    `drift_s` is how far the clock has run ahead of the nominal rate since the piece started.
+    `drift_s` is the lead of the clock over the nominal rate since the piece started.
     """
 
     start_s: float | None
@@ -35,19 +35,19 @@ class EvenSamples(NamedTuple):
 class LiveClock:
     """Sort, fill and cut live samples into even and complete pieces.
 
-    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock, which the first
-    250 timestamps are checked against; they may jitter by less than half a period. A sample is
-    assigned to the nearest tick of a clock that follows the timestamps. Missing samples and NaN are
-    interpolated linearly; if a channel is missing for more than `max_gap_s` (default: ten periods),
-    a new piece starts. Samples up to `max_delay_s` late are sorted in; later ones are ignored, as
-    are repeated timestamps. If only late samples arrive for `max_gap_s`, the clock was set back,
-    and a new piece starts.
+    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock. The first 250
+    timestamps are checked against this rate; they may jitter by less than half a period. A sample
+    is assigned to the nearest tick of a clock that follows the timestamps. Missing samples and NaN
+    are interpolated linearly; if a channel is missing for more than `max_gap_s` (default: ten
+    periods), a new piece starts. Samples up to `max_delay_s` late are sorted in; later ones are
+    ignored, as are repeated timestamps. If only late samples arrive for `max_gap_s`, the clock was
+    set back, and a new piece starts.
 
     With `in_packets`, samples less than half a period apart are a packet, which is complete when
-    the next one begins: they were taken evenly up to its last timestamp, and follow those of the
-    packet before unless two packets in a row are late by half of their length.
+    the next one begins. Its samples were taken evenly up to its last timestamp, and follow the
+    previous packet unless two packets in a row are late by half of their length.
 
-    `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` count these.
+    `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` are counters.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LiveClock:
         self._n_received = self._n_late_in_a_row = 0
         self._waiting: list[_Row] = []  # sorted by timestamp
         self._last_s: float | None = None  # newest timestamp accepted
-        self._packet_late_s, self._packet_s = 0.0, -np.inf  # of the packet before
+        self._packet_late_s, self._packet_s = 0.0, -np.inf  # of the previous packet
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:
@@ -90,7 +90,7 @@ class LiveClock:
         self._origin = (stamp_s, 0)  # a timestamp and its tick
 
     def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
-        """Process the next samples (n, n_channels), with their timestamps if there are any."""
+        """Process the next samples (n, n_channels), with timestamps if the sensor sends them."""
         x = check_signal(samples).astype(np.float64, copy=False)
         if x.shape[1] != self._n_channels:
             raise SignalError(
@@ -120,7 +120,7 @@ class LiveClock:
         return self._take(due)
 
     def _check_rate(self, stamps: NDArray[np.float64]) -> None:
-        """Raise if the first timestamps have another rate than the given one."""
+        """Raise if the rate of the first timestamps differs from the given rate."""
         n_before = len(self._first_stamps)
         if n_before >= _JUDGED[-1][0]:
             return
@@ -134,7 +134,7 @@ class LiveClock:
             different = np.unique(first[:n_judged])
             rate = 1 / sample_period(different) if len(different) > 1 else np.inf
             usual_s = np.median(np.diff(different)) if len(different) > 1 else 0.0
-            # gaps and pauses make the rate of so few time stamps lower than it is
+            # Gaps and pauses lower the rate that so few timestamps suggest.
             is_slower = usual_s > _MOST_LOST * self._period and rate * self._period < 1 / _MOST_LOST
             if is_slower or rate * self._period > most_faster:
                 self._refuse_rate(rate, len(different) < n_judged / _MOST_LOST)
@@ -146,7 +146,7 @@ class LiveClock:
         duration_s, n_packets = stamps[starts[-1]] - stamps[starts[0]], len(starts) - 1
         if n_packets >= _FEWEST_PACKETS and duration_s > 0:
             rate = float(starts[-1] - starts[0]) / duration_s
-            # each may be late by its length
+            # Each packet may be late by its length.
             if not 1 / _MOST_LOST < rate * self._period < most_faster + 1 / n_packets:
                 self._refuse_rate(rate, are_shared=False)
 
@@ -164,9 +164,9 @@ class LiveClock:
 
     def flush(self) -> list[EvenSamples]:
         """Return the remaining samples; the next sample starts a new signal."""
-        rest = self._take(self._waiting)
+        remaining = self._take(self._waiting)
         self._restart()
-        return rest
+        return remaining
 
     def _packets(self, stamps: ArrayLike) -> list[int]:
         """Return the first row of each packet."""
@@ -175,18 +175,18 @@ class LiveClock:
     def _take(self, rows: list[_Row]) -> list[EvenSamples]:
         if not rows or not self._in_packets:
             return self._place(rows)
-        found: list[EvenSamples] = []
+        samples: list[EvenSamples] = []
         starts = self._packets([stamp for stamp, _ in rows])
         for first, last in zip(starts, [*starts[1:], len(rows)]):
-            found += self._place(self._spread(rows[first:last]))
+            samples += self._place(self._spread(rows[first:last]))
             self.newest_s = self._packet_s  # as the sensor sent it
-        return _joined(found)
+        return _joined(samples)
 
     def _spread(self, packet: list[_Row]) -> list[_Row]:
-        """Return the rows of a packet with timestamps of their own."""
+        """Return the rows of a packet, each with its own timestamp."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
-            # Late or sent twice; their clock may be ahead of that of the rows.
+            # Late or sent twice. The clock of packets may be ahead of the clock of the rows.
             ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
             stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
             if self._n_late_in_a_row + n > self._most_ticks:
@@ -198,7 +198,7 @@ class LiveClock:
             late_s = end_s - self._clock_s - n * period
             both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
             if both_s <= n * period / 2 and late_s <= self._most_ticks * period:
-                # The clock follows a packet by as much as it would its samples.
+                # Move the clock by as much as the single samples of the packet would.
                 follow_s = (1 - (1 - _FOLLOWED) ** n) * late_s
                 self._clock_s += float(np.clip(follow_s, -0.9 * period, 0.9 * period))
                 first_s = self._clock_s + period
@@ -207,14 +207,16 @@ class LiveClock:
         return [(first_s + j * period, row) for j, (_, row) in enumerate(packet)]
 
     def _place(self, rows: list[_Row]) -> list[EvenSamples]:
-        found: list[EvenSamples] = []
+        samples: list[EvenSamples] = []
         if not rows:
-            return found
-        plain: list[NDArray[np.float64]] = []  # usually, rows need no processing, which is fast
+            return samples
+        plain: list[
+            NDArray[np.float64]
+        ] = []  # complete rows without gaps, the usual case, take this fast path
 
         def end_plain() -> None:
             if plain:
-                found.append(EvenSamples(None, np.array(plain), self._drift_s()))
+                samples.append(EvenSamples(None, np.array(plain), self._drift_s()))
                 self._held = [plain[-1]]
                 self._known[:] = self._tick
                 plain.clear()
@@ -239,12 +241,12 @@ class LiveClock:
             self._add(steps, stamp, row)
             if self._next is not None and (ready := int(self._known.min())) >= self._next:
                 start_s = self._origin[0] if self._next == self._origin[1] else None
-                found.append(EvenSamples(start_s, self._release(ready), self._drift_s()))
+                samples.append(EvenSamples(start_s, self._release(ready), self._drift_s()))
         end_plain()
-        return _joined(found)
+        return _joined(samples)
 
     def _is_set_back(self, stamp: float) -> bool:
-        """Count a late sample; return whether there were so many that the clock was set back."""
+        """Count a late sample; return whether so many are late that the clock was set back."""
         if stamp == self._last_s:
             self.n_duplicates += 1
             return False
@@ -305,10 +307,10 @@ class LiveClock:
         return released
 
 
-def _joined(found: list[EvenSamples]) -> list[EvenSamples]:
+def _joined(samples: list[EvenSamples]) -> list[EvenSamples]:
     """Join samples up to the start of the next piece."""
     pieces: list[list[EvenSamples]] = []
-    for part in found:
+    for part in samples:
         if part.start_s is not None or not pieces:
             pieces.append([])
         pieces[-1].append(part)

@@ -22,8 +22,8 @@ from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # passband as a fraction of the lower Nyquist frequency, where the stopband starts
-SAME_RATIO = 1e-12  # relative; floating-point rates (33.3 to 11.1) stand for the exact fraction
-_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # limits of Kaiser's formula, and beyond any need
+SAME_RATIO = 1e-12  # relative; floating-point rates (33.3 to 11.1) mean the exact fraction
+_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
 # Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
 # The error falls with the square of their distance.
 _TABLE_PHASES = 512
@@ -32,14 +32,14 @@ _MAX_TERM = 2**12  # each phase of the filter is stored; above this, a table is 
 
 
 def check_attenuation(attenuation_db: float) -> float:
-    """Return the attenuation as a float if a filter can reach it."""
+    """Return the attenuation as a float; raise unless a filter can reach it."""
     return check_real("attenuation_db", attenuation_db, _LOWEST_DB, _HIGHEST_DB, high_open=False)
 
 
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
     """Return the simplest fraction within a relative `tolerance` of `ratio`; None if none is.
 
-    It is what users mean (33.3 to 11.1 Hz is 1/3), and faster than a table.
+    Users mean this fraction (33.3 to 11.1 Hz is 1/3), and it is faster than a table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1
@@ -103,7 +103,7 @@ ENGINES = ("polyphase", "soxr")
 
 
 def check_engine(engine: str, attenuation_db: float) -> None:
-    """Raise unless the engine is known, installed, and reaches that attenuation."""
+    """Raise unless the engine is known and installed, and can reach this attenuation."""
     check_choice("engine", engine, ENGINES)
     attenuation_db = check_attenuation(attenuation_db)
     if engine == "soxr":
@@ -125,7 +125,7 @@ def change_rate(
 ) -> NDArray[np.floating]:
     """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
 
-    It is computed in float64 and has the dtype of `x`; see `resample` and `polyphase.make_filter`.
+    Computed in float64; the result has the dtype of `x`. See `resample` and `make_filter`.
     """
     if engine == "polyphase":
         stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError
 from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
+from sensorseq.numeric import interpolate_cubic
 from sensorseq.packets import decimal_step_s
 from sensorseq.preprocessing.resample.polyphase import (
     ATTENUATION_DB,
@@ -20,22 +21,19 @@ from sensorseq.preprocessing.resample.polyphase import (
     change_rate_in_blocks,
     check_engine,
 )
-from sensorseq.preprocessing.resample.spline import interpolate_cubic
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # above this distance a sample is missing between two; jitter stays below
+FILLED_PERIODS = 1.75  # samples further apart have a missing one in between; jitter stays below
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
 DRIFT_PERIODS = 0.01  # tolerated drift of a simpler ratio of rates over one piece
-_ROUNDED_STEPS = 1.05  # timestamps rounded to a step spread by it around their clock
+_ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps by that step around their clock
 _REACH = 256  # knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
 MERGE_PERIODS = 0.1
-
-
-_LARGE_S = 2.0**22  # from here on floats of seconds resolve less than a nanosecond
+_LARGE_S = 2.0**22  # from here on, floats of seconds do not resolve a nanosecond
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,7 @@ def regrid(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
-    """Resample uneven samples, or those with NaN, to an even grid between gaps.
+    """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
     Timestamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
     filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
@@ -104,7 +102,7 @@ def regrid_pieces(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[RegriddedPiece]:
-    """Regrid like `regrid`, and report what was filled in each piece."""
+    """Regrid like `regrid`, and report the filled holes of each piece."""
     check_engine(engine, attenuation_db)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
@@ -144,8 +142,8 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps counted from the first one.
 
     Seconds since 1970 resolve a quarter of a microsecond only. If they were whole microseconds, or
-    another power of ten, before they became floats, the result is what stamps counted from the
-    first one would have been, bit for bit.
+    another power of ten, before they became floats, the result equals stamps that were counted
+    from the first one in the file, bit for bit.
     """
     if not len(stamps) or not stamps[0]:
         return stamps
@@ -247,7 +245,7 @@ class _ChannelRuns:
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
         """Return the holes in samples first..last: number, missing samples, longest in seconds."""
         begin, end = self.n_before(first), self.n_before(last)
-        # from the sample before to the one after, because this channel may lack first and last
+        # Include one sample on each side, because this channel may lack `first` and `last`.
         begin -= int(self._rows_at(np.array([begin]))[0] > first)
         n_holes, n_missing, longest = 0, 0, 0.0
         for at, stop in blocks(end - begin, self.t):
@@ -339,10 +337,10 @@ def _regrid_piece(
         goes_down = rate < (1 - EVEN_PERIODS) * input_rate
         factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
         n_times, ratio = int(duration * factor * rate + 1e-9) + 1, Fraction(1, factor)
-        runs = [_Run(one, x[:, c], first) for c, one in enumerate(channels)]
+        runs = [_Run(channel, x[:, c], first) for c, channel in enumerate(channels)]
         even = partial(_uneven_block, runs, start_s, factor * rate)
     values = Rows.like(x, x.dtype, x.shape[1])
-    read = [t, x, *(one.valid for one in channels if one.valid is not None)]
+    read = [t, x, *(channel.valid for channel in channels if channel.valid is not None)]
     grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
     tolerance = max(SAME_RATIO, DRIFT_PERIODS / n_times)
     for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1], tolerance=tolerance):
@@ -396,10 +394,10 @@ def _uneven_block(
 def _even_clock(
     t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each timestamp's tick and the period if all fit one even clock, else None.
+    """Return each timestamp's tick and the period if all fit one even clock, otherwise None.
 
-    `usual_period` is the period of the whole recording. Timestamps written with few digits, as in
-    whole milliseconds, may be off by these; no row of such a clock is missing.
+    `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
+    milliseconds, may be off by one of the last digit; such a clock has no missing rows.
     """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
@@ -433,8 +431,8 @@ def _fit_clock(
 ) -> tuple[NDArray[np.int64], float] | None:
     """Return the ticks and the period that fits them to the timestamps, or None if some are off.
 
-    `most_off_s` is the most by which two timestamps may differ from an even clock, by default twice
-    `EVEN_PERIODS` of it.
+    `most_off_s` is the largest range of deviations from an even clock, by default twice
+    `EVEN_PERIODS` of its period.
     """
     # The sums have the same terms for any blocks.
     n = len(t)
@@ -445,11 +443,11 @@ def _fit_clock(
 
     mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
     mean = sum(float(since.sum()) for _, since in parts()) / n
-    products = [  # without BLAS, whose threads would sum in another order on another machine
+    products = [  # without BLAS, whose order of summation depends on the machine
         (float((offset * since).sum()), float((offset * offset).sum()))
         for offset, since in ((tick - mean_tick, since) for tick, since in parts())
     ]
-    period = sum(one for one, _ in products) / sum(other for _, other in products)
+    period = sum(with_time for with_time, _ in products) / sum(square for _, square in products)
     low, high = np.inf, -np.inf
     for tick, since in parts():
         residual = (tick - mean_tick) * period - (since - mean)

@@ -64,7 +64,7 @@ def resample(
     ----------
     .. [1] R. Crochiere, L. Rabiner, *Multirate Digital Signal Processing*, 1983.
     .. [2] J. O. Smith, *Digital Audio Resampling*, https://ccrma.stanford.edu/~jos/resample/
-       (for ratios that are no small fraction: a table of the filter with linear interpolation).
+       (for ratios that are not a simple fraction: a filter table with linear interpolation).
     """
     values = check_signal(signal)
     check_engine(engine, attenuation_db)
@@ -186,7 +186,7 @@ def resample_recording(
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
     Each piece keeps id, group, label and its place on the recording's clock. There are no pieces if
-    all channels are never known at the same time. ``attributes["resampled"]`` holds the facts of a
+    all channels are never known at the same time. ``attributes["resampled"]`` has the facts of a
     `RegriddedPiece`. `regrid` describes the method and `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"

@@ -18,12 +18,12 @@ RATE_RATIO = 95.0  # 100 with a margin for jitter
 UNIT_RATIO = 30.0  # ratio between the spreads of two recordings of a class ...
 SAME_SHAPE = 0.6  # ... whose log10 spectra differ by less than this, root mean square ...
 SHAPE_MARGIN = 1.5  # ... or by less than this multiple of the difference among the others
-FEWEST = 3  # fewest varying recordings to compare one with
+FEWEST = 3  # fewest varying recordings that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece and number of pieces read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
 
-_UNITS = (  # range of the ratio between two recordings; the likely unit if above 1, and if below
+_UNITS = (  # range of the ratio of two recordings; the likely unit for a ratio above 1 and below 1
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
     (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
     (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
@@ -33,7 +33,7 @@ _UNITS = (  # range of the ratio between two recordings; the likely unit if abov
 class ScaleFacts(NamedTuple):
     """Facts compared between recordings; `channels` is from `measure_scales`."""
 
-    name: str  # in the user's form
+    name: str  # as the user knows the recording
     label: str
     rate_hz: float | None
     time_unit: str = ""  # unit in which the timestamps were read, if known
@@ -48,20 +48,20 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
     that are constant or have too few values are left out.
     """
     x = recording.values
-    starts = _evenly(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
+    starts = _even_positions(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
     together = x[starts[:, None] + np.arange(N_SEGMENT)].astype(np.float64)
     release(x)
-    found = {}
+    figures_of = {}
     for at, name in enumerate(recording.channel_names):
         segments = together[:, :, at]
         if not np.isfinite(segments).all():
             segments = _known_segments(x, at)
         if len(segments) and (measured := _measure(segments)) is not None:
-            found[name] = [float(f"{value:.5g}") for value in measured]
-    return found
+            figures_of[name] = [float(f"{value:.5g}") for value in measured]
+    return figures_of
 
 
-def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
+def _even_positions(last: int, most: int, apart: int) -> NDArray[np.int64]:
     """Return up to `most` even positions from 0 to `last`, `apart` or more from each other."""
     count = min(most, last // apart + 1) if last >= 0 else 0
     return np.linspace(0, max(last, 0), count).astype(np.int64)
@@ -70,11 +70,11 @@ def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
 def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
     """Return segments of a channel's known values, as if none were missing."""
     segments = []
-    for start in _evenly(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
+    for start in _even_positions(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
         piece = x[start : start + PIECE, at]
-        known = piece[np.isfinite(piece)]
-        first = _evenly(len(known) - N_SEGMENT, MOST_SEGMENTS // MOST_PIECES, N_SEGMENT)
-        segments.append(known[first[:, None] + np.arange(N_SEGMENT)])
+        finite = piece[np.isfinite(piece)]
+        first = _even_positions(len(finite) - N_SEGMENT, MOST_SEGMENTS // MOST_PIECES, N_SEGMENT)
+        segments.append(finite[first[:, None] + np.arange(N_SEGMENT)])
     return np.concatenate([np.empty((0, N_SEGMENT)), *segments])
 
 
@@ -100,28 +100,35 @@ def log_bands(power: Floats) -> list[float]:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Find recordings whose time or values have another unit; return descriptions by position."""
-    found: dict[int, list[str]] = {}
-    zeros = [(at, "all its samples are zero") for at, one in enumerate(facts) if one.is_zero]
+    """Find recordings whose time or values have another unit; return texts by position."""
+    texts_of: dict[int, list[str]] = {}
+    zeros = [(at, "all its samples are zero") for at, fact in enumerate(facts) if fact.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
-        found.setdefault(at, []).append(text)
-    return found
+        texts_of.setdefault(at, []).append(text)
+    return texts_of
 
 
 def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
     """Raise a `RecordingError` for the first recording whose unit differs from the others."""
     facts = []
-    for one in recordings:
-        clock: Any = one.attributes.get("clock", {})
-        own = (", ".join(sorted(one.labels)), sample_rate_of(one), str(clock.get("unit", "s")))
-        facts.append(ScaleFacts(f"recording {one.recording_id!r}", *own, measure_scales(one)))
+    for recording in recordings:
+        clock: Any = recording.attributes.get("clock", {})
+        facts.append(
+            ScaleFacts(
+                f"recording {recording.recording_id!r}",
+                ", ".join(sorted(recording.labels)),
+                sample_rate_of(recording),
+                str(clock.get("unit", "s")),
+                measure_scales(recording),
+            )
+        )
     odd = find_odd_scales(facts)
     for at in sorted(odd):
         raise odd_scale_error(facts[at], odd[at], len(odd))
 
 
 def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
-    """Return the error for a recording in another unit, out of `n` recordings."""
+    """Return the error for one of `count` recordings in another unit."""
     more = f" {count} recordings are like that." if count > 1 else ""
     return RecordingError(
         f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
@@ -130,85 +137,87 @@ def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> 
 
 
 def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
-    rates = np.array([one.rate_hz or np.nan for one in facts])
+    rates = np.array([recording.rate_hz or np.nan for recording in facts])
     low, high = PLAUSIBLE_HZ
     plausible = rates[(rates >= low) & (rates <= high)]
-    known = plausible if len(plausible) else rates[np.isfinite(rates)]
-    if not len(known):
+    usable = plausible if len(plausible) else rates[np.isfinite(rates)]
+    if not len(usable):
         return []
-    usual, found = float(np.median(known)), []
-    for at, one in enumerate(facts):
-        ratio = (one.rate_hz or np.nan) / usual
+    usual, texts = float(np.median(usable)), []
+    for at, recording in enumerate(facts):
+        ratio = (recording.rate_hz or np.nan) / usual
         if not max(ratio, 1 / ratio) > RATE_RATIO:
             continue
-        read = UNITS.get(one.time_unit, 1)
+        read = UNITS.get(recording.time_unit, 1)
         likely = [unit for unit, per_s in UNITS.items() if 0.2 < ratio * per_s / read < 5]
-        known_by = f"; they were read as {one.time_unit}" if one.time_unit else ""
+        known_by = f"; they were read as {recording.time_unit}" if recording.time_unit else ""
         guess = f", and are perhaps in {likely[0]}" if likely else ""
-        found.append(
+        texts.append(
             (
                 at,
-                f"its time stamps give {one.rate_hz:.4g} Hz, those of most recordings give"
+                f"its time stamps give {recording.rate_hz:.4g} Hz, those of most recordings give"
                 f" {usual:.4g} Hz{known_by}{guess}",
             )
         )
-    return found
+    return texts
 
 
 def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
-    found = []
+    texts = []
     rows: dict[str, list[int]] = {}
-    for at, one in enumerate(facts):
-        for name in one.channels:
+    for at, recording in enumerate(facts):
+        for name in recording.channels:
             rows.setdefault(name, []).append(at)
-    for name, own in rows.items():
-        table = np.array([facts[at].channels[name] for at in own])
-        labels = [facts[at].label for at in own]
+    for name, positions in rows.items():
+        table = np.array([facts[at].channels[name] for at in positions])
+        labels = [facts[at].label for at in positions]
         for i, ratio in odd_sizes(labels, table[:, 0], table[:, 1:]).items():
             among = f" of class {labels[i]}" if labels[i] else ""
-            found.append(
+            texts.append(
                 (
-                    own[i],
+                    positions[i],
                     f"channel {name!r} varies {ratio:.3g} times as much as in most recordings"
                     f"{among}, with the same spectrum{likely_unit(ratio)}",
                 )
             )
-    return found
+    return texts
 
 
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
     """Find recordings in which a channel has an unusual unit; return ratios by position.
 
-    They are judged by spread (n,) and log10 spectrum (n, bands). A signal that varies a lot, such
+    The criteria are the spread (n,) and log10 spectrum (n, bands). A signal that varies a lot, such
     as the current of a motor that often rests, does not indicate two units: an odd recording must
     differ from the others by more than two standard deviations of the usual variation in any class.
-    Its spectrum must also match theirs: as close to their median as they are, with a margin.
+    Its spectrum must also be as close to the median of the others as they are, with a margin.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)
     width, nearest, odd = 0.0, np.inf, {}
     for label in np.unique(of_class):
-        own = np.flatnonzero(of_class == label)
-        ratios = size[own] - np.quantile(size[own], 0.5, method="lower")
+        members = np.flatnonzero(of_class == label)
+        ratios = size[members] - np.quantile(size[members], 0.5, method="lower")
         is_usual = abs(ratios) <= np.log10(UNIT_RATIO)
         usual, n = ratios[is_usual], int(is_usual.sum())
-        if len(own) < FEWEST or n < 2:
+        if len(members) < FEWEST or n < 2:
             continue
         width = max(width, 2 * float(usual.std()))
-        apart = np.sqrt(np.mean((shapes[own] - np.median(shapes[own[is_usual]], axis=0)) ** 2, 1))
-        # Corrected because the others contribute to their median.
+        apart = np.sqrt(
+            np.mean((shapes[members] - np.median(shapes[members[is_usual]], axis=0)) ** 2, 1)
+        )
+        # The correction is needed because these recordings contribute to their own median.
         of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))
         is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
         for i in np.flatnonzero(~is_usual).tolist():
             nearest = min(nearest, float(abs(usual - ratios[i]).min()))
             if is_alike[i]:
-                odd[int(own[i])] = float(10 ** ratios[i])
+                odd[int(members[i])] = float(10 ** ratios[i])
     return dict(sorted(odd.items())) if nearest > width else {}
 
 
-def likely_unit(ratio: float, others: str = "others have") -> str:
+def likely_unit(ratio: float, other_unit: str = "others have") -> str:
     """Return the unit that a ratio suggests, as the end of a sentence; often empty."""
     for low, high, larger, smaller in _UNITS:
         if low < max(ratio, 1 / ratio) < high:
-            return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(others)}"
+            return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(other_unit)}"
     return ""

@@ -1,4 +1,4 @@
-"""Find channels whose numbers are not one measurement on one scale, in each recording by itself."""
+"""Find channels whose numbers are not one measurement on one scale within a recording."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,41 +19,64 @@ from sensorseq.preprocessing.scale.odd_scales import (
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
+KINDS_OF_ODD_VALUES = {
+    "unsigned": (
+        "whole numbers that jump between the ends of their range",
+        "These are probably signed numbers that were stored as unsigned ones: subtract the full"
+        " range (65536 for 16 bits) from the values in its upper half.",
+    ),
+    "marks": (
+        "one value, apart from all others, comes again and again",
+        "It is probably a mark for failed reads: leave these fields empty (NaN), so that they are"
+        " read as missing.",
+    ),
+    "rescaled": (
+        "the scale changes midway, but not the shape of the signal",
+        "Probably the unit or the measuring range was changed: convert the values.",
+    ),
+    "wraps": (
+        "the values wrap around",
+        "Resampling, filters and means make values in between that were never there: replace an"
+        " angle by its sine and cosine and a counter by its steps, or choose other `channels`.",
+    ),
+}
+"""The observation and the advice for each kind, the most important kind first."""
+
 # The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
-PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and number of pieces that are read ...
-MOST_READ = 1 << 22  # ... with so many values of all channels
-FEW_VALUES = 10  # a channel of fewer different values is a command or a state
-MARK_SPREADS = 0.5  # a mark is so far from the nearest value, in spreads of the others ...
-MARK_GAPS = 4.0  # ... and in the widest gaps between the others
-LONGEST_MARK, MOSTLY = 3, 0.8  # most runs of a mark have so few samples
+PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
+MOST_READ = 1 << 22  # ... and of values read over all channels
+FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
+MARK_SPREADS = 0.5  # least distance of a mark from the nearest value, in spreads of the others ...
+MARK_GAPS = 4.0  # ... and in widest gaps between the others
+LONGEST_MARK, MOSTLY = 3, 0.8  # longest short run in samples, and least share of short runs
 FAR_SPREADS = 10.0
 LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
 ANGLES = (360.0, 2 * np.pi)
 BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
-# Part of a period that is covered, and by how much it may be exceeded.
+# Least share of a period that is covered, and by how much the values may exceed it.
 FULL, SLACK = 0.9, 0.001
-MIDDLE = 0.125  # half of the part in the middle that signed numbers leave empty
+MIDDLE = 0.125  # half of the range in the middle that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
-STRAY = 0.2  # so many jumps may be other ones
-BESIDE, LONGER = 10, 1.5  # steps beside a jump, and how much longer it may be than their steps
-MOST_AT_ENDS = 4.0  # a sensor that is cut off at both ends has more samples there
+STRAY = 0.2  # largest share of jumps of another size
+BESIDE, LONGER = 10, 1.5  # steps beside a jump, and its largest ratio to them
+MOST_AT_ENDS = 4.0  # more samples at both ends mean a sensor that is cut off there
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and fewest segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
-CUT_SDS = 4.0  # the scale changes by so many standard deviations of its usual variation
-KNOWN_SDS = 5.0  # a level is known if so many standard errors from zero
+CUT_SDS = 4.0  # least change of scale, in standard deviations of its usual variation
+KNOWN_SDS = 5.0  # least distance of a known level from zero, in standard errors
 SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # log10 of a ratio
 SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # log10 spectra, root mean square
-LEAST_SHAPE = 0.2  # a flatter spectrum is that of noise, which a robot at rest has, too
+LEAST_SHAPE = 0.2  # a flatter spectrum is noise, as from a robot at rest
 FACTORS = (180 / np.pi, 1e3, 1e6)  # degrees to radians; A to mA, uA
 
 OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
-"""By channel and kind, rows of figures: what `measure_odd_values` returns, and JSON holds."""
+"""Rows of figures by channel and kind, from `measure_odd_values`; they can be stored as JSON."""
 
 
 class OddValues(NamedTuple):
-    """What is odd in the values of one channel, with the figures of each recording, worst first."""
+    """An irregularity of one channel, with the figures of each recording, worst first."""
 
-    kind: str  # one of `WORDS`
+    kind: str  # one of `KINDS_OF_ODD_VALUES`
     channel: str
     figures: dict[int, str]  # by position of the recording
 
@@ -64,11 +87,11 @@ class OddValues(NamedTuple):
 
 
 def measure_odd_values(recording: Recording) -> OddFacts:
-    """Measure what may be odd in each channel; `find_odd_values` judges it over all recordings.
+    """Measure possible irregularities of each channel, for `find_odd_values` to judge.
 
-    At most `MOST_PIECES` pieces are read, fewer of many channels, so the cost is limited.
+    At most `MOST_PIECES` pieces are read, fewer if there are many channels, so the cost is limited.
     """
-    n, found = recording.n_samples, {}
+    n, odd_of = recording.n_samples, {}
     most = int(np.clip(MOST_READ // (PIECE * max(recording.n_channels, 1)), 1, MOST_PIECES))
     starts = np.arange(0, n, PIECE)
     if len(starts) > most:
@@ -77,10 +100,10 @@ def measure_odd_values(recording: Recording) -> OddFacts:
         pieces, times = [], []
         for start in starts.tolist():
             values = recording.values[start : start + PIECE, at].astype(np.float64)
-            known = np.isfinite(values)
-            if known.sum() > 1:
-                pieces.append(values[known])
-                times.append(recording.timestamps_s[start : start + PIECE][known])
+            finite = np.isfinite(values)
+            if finite.sum() > 1:
+                pieces.append(values[finite])
+                times.append(recording.timestamps_s[start : start + PIECE][finite])
         if not pieces:
             continue
         odd = {
@@ -89,34 +112,36 @@ def measure_odd_values(recording: Recording) -> OddFacts:
             "rescaled": _rescaled(pieces, times, float(recording.timestamps_s[0])),
         }
         if odd := {kind: figures for kind, figures in odd.items() if figures}:
-            found[name] = odd
+            odd_of[name] = odd
     release(recording.values, recording.timestamps_s)
-    return found
+    return odd_of
 
 
 def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
-    """Judge what `measure_odd_values` measured in all recordings, the most important first."""
+    """Judge the measurements of all recordings; the most important irregularities come first."""
     rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
     for at, channels in enumerate(measured):
         for name, kinds in channels.items():
             for kind, rows in kinds.items():
                 rows_of[kind, name] += [(at, row) for row in rows]
-    found = []
-    for (kind, name), every in rows_of.items():
+    odd_values = []
+    for (kind, name), measured_rows in rows_of.items():
         figures: dict[int, str] = {}
-        for at, row in sorted(_certain(kind, every), key=lambda one: -_size(kind, one[1])):
-            text = _figures(kind, row)
+        for at, row in sorted(
+            _frequent_figures(kind, measured_rows), key=lambda entry: -_size(kind, entry[1])
+        ):
+            text = _format_figures(kind, row)
             figures[at] = f"{figures[at]} and {text}" if at in figures else text
         if figures:
-            found.append(OddValues(kind, name, figures))
-    order = list(WORDS)
-    return sorted(found, key=lambda one: order.index(one.kind))
+            odd_values.append(OddValues(kind, name, figures))
+    order = list(KINDS_OF_ODD_VALUES)
+    return sorted(odd_values, key=lambda odd: order.index(odd.kind))
 
 
-def _certain(
+def _frequent_figures(
     kind: str, rows: list[tuple[int, Sequence[float]]]
 ) -> list[tuple[int, Sequence[float]]]:
-    """Return the rows of those figures that are there often enough in all recordings."""
+    """Return the rows whose figures occur often enough over all recordings."""
     if kind == "rescaled":
         return rows
     if kind != "marks":
@@ -124,7 +149,7 @@ def _certain(
     n_of, n_short_of = Counter[float](), Counter[float]()
     for _, (value, n, n_short, _) in rows:
         n_of[value] += int(n)
-        # Recordings that are each scaled by their largest value have that value once.
+        # A recording that was scaled by its largest value contains that value once.
         n_short_of[value] += int(n_short) if n_short > 1 else 0
     often = {value for value, n_short in n_short_of.items() if n_short >= LEAST_MARKS}
     often |= {v for v, n in n_of.items() if n >= LEAST_USUAL_MARKS and _is_usual_mark(v)}
@@ -132,27 +157,28 @@ def _certain(
 
 
 def describe_odd_values(names: Sequence[str], measured: Sequence[OddFacts]) -> list[str]:
-    """Return one sentence for each kind that is found, with the channels and an example."""
+    """Return a description of each kind of irregularity, with the channels and an example."""
     of_kind: dict[str, list[OddValues]] = defaultdict(list)
-    for one in find_odd_values(measured):
-        of_kind[one.kind].append(one)
+    for odd in find_odd_values(measured):
+        of_kind[odd.kind].append(odd)
     texts = []
-    for kind, every in of_kind.items():
-        seen, advice = WORDS[kind]
-        n = len({i for one in every for i in one.figures})
-        channels, example = listed([one.channel for one in every], 5), every[0].example(names)
+    for kind, odd_channels in of_kind.items():
+        seen, advice = KINDS_OF_ODD_VALUES[kind]
+        n = len({i for odd in odd_channels for i in odd.figures})
+        channels = listed([odd.channel for odd in odd_channels], 5)
+        example = odd_channels[0].example(names)
         texts.append(f"{channels}: {seen}, in {plural(n, 'recording')} ({example}). {advice}")
     return texts
 
 
 def _size(kind: str, row: Sequence[float]) -> float:
-    """Return how much of it one channel of a recording has."""
+    """Return the extent of an irregularity in one channel of a recording."""
     if kind == "rescaled":
         return max(row[0], 1 / row[0])
     return row[-1]
 
 
-def _figures(kind: str, row: Sequence[float]) -> str:
+def _format_figures(kind: str, row: Sequence[float]) -> str:
     """Return the figures of one channel of a recording as text."""
     if kind == "marks":
         value, n, _, _ = row
@@ -169,30 +195,30 @@ def _figures(kind: str, row: Sequence[float]) -> str:
 
 
 def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
-    """Return extremes that stand apart: value, samples, short runs, and share of the samples.
+    """Return isolated extreme values: value, samples, short runs, and share of the samples.
 
-    What a robot measures while it rests, such as a speed of 0, may stand apart, too, but for long.
+    The values of a robot at rest, such as a speed of 0, may be isolated, too, but last long.
     """
     x = np.concatenate(pieces)
     values, counts = np.unique(x, return_counts=True)
     if len(values) < 3:
         return []
-    gaps, found = np.diff(values), []
+    gaps, marks = np.diff(values), []
     for side, inner in ((0, slice(1, None)), (-1, slice(None, -1))):
-        value, gap, others = float(values[side]), float(gaps[side]), values[inner]
-        rest = np.repeat(others, counts[inner])
-        low, high = np.quantile(rest, (0.05, 0.95))
+        value, gap, other_values = float(values[side]), float(gaps[side]), values[inner]
+        other_samples = np.repeat(other_values, counts[inner])
+        low, high = np.quantile(other_samples, (0.05, 0.95))
         spread, widest = float(high - low), float(gaps[inner].max())
-        far = max(FAR_SPREADS * spread, FAR_SPREADS * float(np.abs(others).max()))
+        far = max(FAR_SPREADS * spread, FAR_SPREADS * float(np.abs(other_values).max()))
         is_usual = _is_usual_mark(value) and gap > far
         is_apart = gap > max(MARK_SPREADS * spread, MARK_GAPS * widest)
         lengths = np.concatenate([_lengths(piece == value) for piece in pieces])
         n_short = int((lengths <= LONGEST_MARK).sum())
-        is_brief = len(others) >= FEW_VALUES and n_short >= MOSTLY * len(lengths)
+        is_brief = len(other_values) >= FEW_VALUES and n_short >= MOSTLY * len(lengths)
         if is_usual or (is_apart and is_brief and n_short):
             n = int(counts[side])
-            found.append([value, n, n_short, float(f"{n / len(x):.3g}")])
-    return found
+            marks.append([value, n, n_short, float(f"{n / len(x):.3g}")])
+    return marks
 
 
 def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -203,7 +229,7 @@ def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _is_usual_mark(value: float) -> bool:
-    """Whether a value is one that drivers write where there is none, such as -999 or 65535."""
+    """Return whether drivers use this value for a missing one, such as -999 or 65535."""
     size = abs(value)
     return size == round(size) and (
         (size >= 999 and set(f"{size:.0f}") == {"9"})
@@ -212,10 +238,10 @@ def _is_usual_mark(value: float) -> bool:
 
 
 def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
-    """Return the period at which a channel wraps with its jumps, as a turn or as unsigned.
+    """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
-    At a jump from one end to the other, the way around is no longer than the steps beside it; a
-    command or a sensor with two states would move by more, or is cut off at the ends.
+    At a jump from one end to the other, the distance around is no longer than the neighboring
+    steps; a command or a sensor with two states would move further, or is cut off at the ends.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())
@@ -251,10 +277,10 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
 def _rescaled(
     pieces: Sequence[Floats], times: Sequence[Floats], start_s: float
 ) -> list[list[float]]:
-    """Return by how much the scale of a channel changes once, and after how many seconds.
+    """Return the factor of a single change of scale, and its time in seconds from the start.
 
-    A robot that stops changes its spread, too. Its unit changed only if the level changed by the
-    same factor or, where there is no level, if the factor is one between units; and if the
+    The spread of a channel also changes when the robot stops. Its unit changed only if the level
+    changed by the same factor (without a level, if the factor is that of two units) and the
     spectrum stayed the same.
     """
     n = sum(map(len, pieces))
@@ -276,16 +302,16 @@ def _rescaled(
         return []
     sizes = np.log10(sd)
     at = _best_cut(sizes)
-    # The segments beside the cut may be of both scales.
+    # The segments next to the cut may contain both scales.
     sides = slice(0, at - 1), slice(at + 1, None)
     change = float(sizes[sides[1]].mean() - sizes[sides[0]].mean())
-    within = float(np.concatenate([sizes[one] - sizes[one].mean() for one in sides]).std())
+    within = float(np.concatenate([sizes[side] - sizes[side].mean() for side in sides]).std())
     if abs(change) < max(np.log10(UNIT_RATIO), CUT_SDS * within):
         return []
-    means = [float(level[one].mean()) for one in sides]
-    errors = [float(level[one].std() / np.sqrt(len(level[one]))) for one in sides]
+    means = [float(level[side].mean()) for side in sides]
+    errors = [float(level[side].std() / np.sqrt(len(level[side]))) for side in sides]
     is_known = [abs(m) > KNOWN_SDS * e for m, e in zip(means, errors, strict=True)]
-    shapes = np.array([_shape(x[one]) for one in sides])
+    shapes = np.array([_shape(x[side]) for side in sides])
     apart = float(np.sqrt(np.mean((shapes[0] - shapes[1]) ** 2)))
     if all(is_known):
         factor = means[1] / means[0]
@@ -298,7 +324,7 @@ def _rescaled(
 
 
 def _best_cut(values: Floats) -> int:
-    """Return the position that parts values into two that differ least in themselves."""
+    """Return the position that divides values into two parts with the least variance."""
     n = len(values)
     ends = np.arange(LEAST_SEGMENTS + 1, n - LEAST_SEGMENTS)
     sums, squares = np.cumsum(values), np.cumsum(values**2)

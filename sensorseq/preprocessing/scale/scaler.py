@@ -1,7 +1,8 @@
-"""Scale each channel by statistics of the training windows, or by its rated value."""
+"""Scale each channel by statistics of the training windows or the recording, or by its rating."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Optional
 
 import numpy as np
@@ -17,12 +18,16 @@ from sensorseq.errors import (
     did_you_mean,
     refusing,
 )
-from sensorseq.io.scratch import evenly_drawn
+from sensorseq.io.scratch import Rows, blocks, evenly_drawn
 from sensorseq.numeric import normal_quantile, normal_share
+from sensorseq.preprocessing.steps.base import check_complete
+from sensorseq.recording import Recording
 
-DRAWN_STEPS = 200_000  # most steps of which quantiles are computed
+NORMALIZE = ("recording",)
+DRAWN_STEPS = 200_000  # largest number of steps used for quantiles
 # Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
 _TAIL = 1e-7
+_SUMMED = 1 << 16  # samples per partial sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,7 @@ N_QUANTILES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Statistics of each channel, and the map they define: (x - channel_center) / channel_scale.
+    """Statistics of each channel, and their map: (x - channel_center) / channel_scale.
 
     `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
     `channel_quantiles` (n_quantiles, n_channels), equally spaced from 0 to 1, are mapped to those
@@ -202,9 +207,9 @@ class Scaler:
         by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
         if self.kind is None:
             by = (None, None)
-        given, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
-        if given >= 0:
-            raise_not_finite(windows, given)
+        not_finite, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
+        if not_finite >= 0:
+            raise_not_finite(windows, not_finite)
         change = _from_normal if inverse else _to_normal
         valid = valid_steps(windows.shape[1], given_lengths)
         for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
@@ -301,7 +306,7 @@ RANKED = ("robust", "quantile")  # kinds that need order statistics
 
 
 def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
-    """Return the fact for the provenance if a scaler is fitted to only some of the steps."""
+    """Return the entry of the provenance if a scaler is fitted to only some of the steps."""
     if kind not in RANKED or n_steps <= DRAWN_STEPS:
         return {}
     return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}
@@ -326,10 +331,10 @@ def scaler_of(
         scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
         return _without_constants(statistics, kind, center, scale)
     levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
-    found = np.quantile(steps, np.append(levels, 0.5), axis=0)
-    scaler = _without_constants(statistics, kind, found[-1], np.ones(n_channels))
+    quantiles = np.quantile(steps, np.append(levels, 0.5), axis=0)
+    scaler = _without_constants(statistics, kind, quantiles[-1], np.ones(n_channels))
     # Rounding in the interpolation may break the order.
-    return replace(scaler, channel_quantiles=np.maximum.accumulate(found[:-1]))
+    return replace(scaler, channel_quantiles=np.maximum.accumulate(quantiles[:-1]))
 
 
 def _without_constants(
@@ -346,7 +351,7 @@ def _without_constants(
             f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
             f" {statistics.high[channel]:g}, too wide to compute a variance. Correct its unit."
         )
-    constant = statistics.is_constant | (scale == 0)  # includes spreads whose square underflows
+    constant = statistics.is_constant | (scale == 0)  # a square of the spread may underflow to 0
     if kind == "max_abs":
         scale = np.where(scale == 0, 1.0, scale)
     else:
@@ -389,8 +394,8 @@ def fit_scaler_to_blocks(
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
     """Return the valid steps, or `DRAWN_STEPS` drawn evenly if there are more."""
     drawn, done = [], 0
-    for windows, given in blocks():
-        lengths = check_lengths(windows, given)
+    for windows, given_lengths in blocks():
+        lengths = check_lengths(windows, given_lengths)
         if lengths is None:
             lengths = np.full(len(windows), windows.shape[1])
         ends = done + np.cumsum(lengths)
@@ -400,3 +405,46 @@ def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray
         drawn.append(windows[at, rows - (ends - lengths)[at]].astype(np.float64))
         done = stop
     return np.concatenate(drawn) + 0.0  # without -0.0, which equals 0.0
+
+
+def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
+    """Return the pieces of a recording with mean 0 and standard deviation 1 in each channel.
+
+    The statistics cover all pieces together. A constant channel becomes 0.
+    """
+    for piece in pieces:
+        check_complete(piece)
+    if not any(piece.n_samples for piece in pieces):
+        return pieces
+    try:
+        scaler = scaler_of(_statistics_of_pieces(pieces), "standard")
+    except SignalError as error:
+        raise SignalError(f"recording {pieces[0].recording_id!r}: {error}") from error
+    scaled = []
+    for piece in pieces:
+        rows = Rows.like(piece.values, piece.values.dtype, piece.n_channels)
+        for block in _blocks_of_pieces([piece]):
+            rows.append(scaler.transform(block[np.newaxis])[0])
+        scaled.append(replace(piece, values=rows.as_array()))
+    return scaled
+
+
+def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
+    """Return the statistics of all samples, by numpy: the runtime lacks `ChannelMoments`."""
+    n_samples = sum(piece.n_samples for piece in pieces)
+    read = partial(_blocks_of_pieces, pieces)
+    first = next(read())[0].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # raised by `scaler_of`
+        mean = first + sum((block - first).sum(axis=0) for block in read()) / n_samples
+        squares = sum(((block - mean) ** 2).sum(axis=0) for block in read())
+    low = np.min([block.min(axis=0) for block in read()], axis=0)
+    high = np.max([block.max(axis=0) for block in read()], axis=0)
+    return ChannelStatistics(n_samples, mean, np.sqrt(squares / n_samples), low, high)
+
+
+def _blocks_of_pieces(pieces: list[Recording]) -> Iterator[NDArray[np.floating]]:
+    # The fixed length gives sums the same terms for arrays in memory and on disk.
+    for piece in pieces:
+        x = piece.values
+        for at, stop in blocks(len(x), x, step=_SUMMED):
+            yield x[at:stop]

@@ -28,7 +28,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         deviation if the quartiles are equal, as for a motor that is mostly at rest). min_max: 0 to
         1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
         to the normal distribution. physical: divided by `rated`; nothing is fitted. Quartiles and
-        quantiles are those of at most 200,000 steps, drawn evenly if there are more.
+        quantiles use at most 200,000 steps, drawn evenly if there are more.
     rated : mapping of channel name to float, or sequence of float, optional
         For ``kind="physical"``: the divisor of each channel, in its unit and above zero. Names need
         a WindowSet.
@@ -40,7 +40,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
         The value subtracted from each channel, and its divisor.
     constant_channels_ : tuple of int
-        Positions of channels that were constant; they are centred and scaled by 1.
+        Positions of channels that were constant; they are centered and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
         The same as `channel_center_`; only for ``kind="standard"``.
     n_features_in_ : int
@@ -186,9 +186,9 @@ def check_window_array(
     check_not_empty(values)
     if reset:
         transformer.n_features_in_ = values.shape[2]
-    known = getattr(transformer, "n_features_in_", values.shape[2])
-    if values.shape[2] != known:
-        raise SignalError(f"X has {values.shape[2]} channels, but {name} was fitted on {known}.")
+    n_fitted = getattr(transformer, "n_features_in_", values.shape[2])
+    if values.shape[2] != n_fitted:
+        raise SignalError(f"X has {values.shape[2]} channels, but {name} was fitted on {n_fitted}.")
     return values
 
 

@@ -18,7 +18,7 @@ from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS, rows_of
 
 _KICKS = 30  # random perturbations of the best assignment, each improved again
-_MANY_GROUPS = 64  # with more groups, single moves balance well enough, and swaps cost too much
+_MANY_GROUPS = 64  # with more groups, single moves suffice, and swaps cost too much
 
 
 def split_by_group(
@@ -32,8 +32,8 @@ def split_by_group(
 
     A randomized search over assignments of groups brings each part's share of each class, counted
     in windows, as close to `fractions` as whole groups allow. Returns the part of each window.
-    `known` has parts that are already decided, by window, and ``""`` for the rest: a group stays in
-    the part of its first decided window, and only the other groups are assigned. Raises a
+    `known` has the decided part of each window, and ``""`` for the others: a group stays in the
+    part of its first decided window, and only the other groups are assigned. Raises a
     `SplitError` if a class has fewer groups than there are parts, or no assignment was found that
     gives every part every class.
     """
@@ -55,7 +55,7 @@ def split_by_group(
     is_open = part < 0
     held = np.zeros((len(used), len(classes)), np.int64)
     np.add.at(held, part[~is_open], counts[~is_open])
-    penalty = _weighty(np.ones((len(used), len(classes)), bool))
+    penalty = _missing_penalties(np.ones((len(used), len(classes)), bool))
     shares = shares[used] / shares[used].sum()
     assignment = GroupAssignment(counts[is_open], shares, penalty, rng, held)
     if is_open.any():
@@ -110,7 +110,7 @@ def holdout_by_group(
     n_groups = np.count_nonzero(counts, axis=0)
     required = np.stack([np.ones(len(n_groups), bool), n_groups > 1])
     assignment = GroupAssignment(
-        counts, np.array([1 - fraction, fraction]), _weighty(required), rng
+        counts, np.array([1 - fraction, fraction]), _missing_penalties(required), rng
     )
     part = assignment.search()
     if not part.any() or (assignment.missing(part)[:, 0] == 0).any():
@@ -130,7 +130,7 @@ def holdout_by_group(
 
 
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
-    """Return the fractions of train, validation and test if they are valid, with train above 0."""
+    """Return the fractions of train, validation and test; raise if invalid or without train."""
     try:
         shares = np.asarray(fractions, np.float64)
     except (TypeError, ValueError):
@@ -165,7 +165,7 @@ def count_windows(
 
 @dataclass(eq=False)
 class GroupAssignment:
-    """Searches an assignment of groups to parts that gives each part its share of every class.
+    """Searches for an assignment of groups that gives each part its share of every class.
 
     `counts` (n_groups, n_classes) are windows, and no class is empty. The cost of an assignment is
     the squared deviation from `fractions`, summed over parts and classes, plus `penalty` (n_parts,
@@ -212,7 +212,7 @@ class GroupAssignment:
 
         `search` would find the same best assignment every time.
         """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, each one matters little
+        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, each matters little
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
         return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
 
@@ -282,13 +282,13 @@ class GroupAssignment:
             cost = self._cost(traded, fractions[:, np.newaxis], penalty[..., np.newaxis])
             change = cost + cost.T - now[part][:, np.newaxis] - now[part]
             change[part[:, np.newaxis] == part] = 0
-            one, other = np.unravel_index(np.argmin(change), change.shape)
-            if change[one, other] >= -1e-12:
+            first, second = np.unravel_index(np.argmin(change), change.shape)
+            if change[first, second] >= -1e-12:
                 return
-            part[one], part[other] = part[other], part[one]
+            part[first], part[second] = part[second], part[first]
 
 
-def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _missing_penalties(required: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return penalties for missing classes that outweigh any imbalance, highest in train (0)."""
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
@@ -326,12 +326,12 @@ def split_by_time(
 ) -> NDArray[np.str_]:
     """Assign the windows of every recording to train, validation and test in order of time.
 
-    Use it if there are too few recordings to hold some out: the score is then for later times of
-    known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
-    are closer to it than the embargo (by default one window, because signals are correlated), get
-    ``""``, so parts before a border are smaller than requested. With `y`, every part must have
-    every class. Windows whose part is already decided in `known` (``""`` for the rest) stay in it;
-    a recording is decided as a whole.
+    Use it if there are too few recordings to hold some out: the score then applies to later times
+    of known runs, not to new runs. Windows of the earlier part that overlap a window of the later
+    part, or are closer to it than the embargo (by default one window, because signals are
+    correlated), get ``""``, so parts before a border are smaller than requested. With `y`, every
+    part must have every class. Windows whose part is given in `known` (``""`` for the others) stay
+    in it; a recording is decided as a whole.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -366,7 +366,7 @@ def time_blocks(
 ) -> NDArray[np.int64]:
     """Cut every recording into blocks of equally many windows in order of time.
 
-    Windows with equal starts, such as copies, are in one block. A recording with fewer windows than
+    Windows with equal starts, such as copies, share a block. A recording with fewer windows than
     blocks has no window in some blocks.
     """
     rank, n_ranks = _ranks(recording_id, start_s)
@@ -378,8 +378,8 @@ def folds_in_time(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return (fit rows, test rows) of folds that test an interval of each group and class.
 
-    `starts` are in units of the window length. Windows closer to a tested one than a window's
-    length are in neither part. The last fold tests the latest windows.
+    `starts` are in units of the window length. Windows closer than a window's length to a tested
+    window are in neither part. The last fold tests the latest windows.
     """
     codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
     group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]
@@ -398,7 +398,7 @@ def near_in_time(
     marked: NDArray[np.bool_],
     reach_s: float,
 ) -> NDArray[np.bool_]:
-    """Return a mask of windows that start within `reach_s` of a marked one in their recording."""
+    """Return a mask of windows that start within `reach_s` of a marked one of their recording."""
     near = np.zeros(len(start_s), bool)
     # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
     rounding = 1e-6 * reach_s + 4 * np.finfo(np.float64).eps * float(np.abs(start_s).max(initial=0))
@@ -424,7 +424,7 @@ def check_times(
             " need (n_windows,), with at least one window."
         )
     if starts.dtype.kind not in "fiu":
-        raise SplitError(f"start_s has dtype {starts.dtype}; it must hold numbers of seconds.")
+        raise SplitError(f"start_s has dtype {starts.dtype}; it must contain seconds as numbers.")
     starts = starts.astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(starts))
     if wrong.size:
@@ -450,8 +450,8 @@ def _ranks(
     """Return the rank of each window's start in its recording, and the number of starts."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
-        known, rank[rows] = np.unique(start_s[rows], return_inverse=True)
-        n_ranks[rows] = len(known)
+        distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)
+        n_ranks[rows] = len(distinct)
     return rank, n_ranks
 
 
@@ -476,28 +476,34 @@ def describe_split(
     n_groups: dict[str, dict[str, int]] = {}
     share = {}
     for name in parts:
-        masks = {one: (split == name) & (label == one) for one in classes.tolist()}
-        n_windows[name] = {str(one): int(mask.sum()) for one, mask in masks.items()}
-        n_groups[name] = {str(one): len(np.unique(groups[mask])) for one, mask in masks.items()}
-        for one, mask in masks.items():
-            if total := int((kept & (label == one)).sum()):
-                share[name, one] = int(mask.sum()) / total
-    off = {(name, one): abs(value - wanted[name]) for (name, one), value in share.items()}
-    part, one = max(off, key=lambda key: off[key])
-    of = "the windows" if one == "" else f"class {one}"
+        masks = {
+            class_name: (split == name) & (label == class_name) for class_name in classes.tolist()
+        }
+        n_windows[name] = {str(class_name): int(mask.sum()) for class_name, mask in masks.items()}
+        n_groups[name] = {
+            str(class_name): len(np.unique(groups[mask])) for class_name, mask in masks.items()
+        }
+        for class_name, mask in masks.items():
+            if total := int((kept & (label == class_name)).sum()):
+                share[name, class_name] = int(mask.sum()) / total
+    off = {
+        (name, class_name): abs(value - wanted[name]) for (name, class_name), value in share.items()
+    }
+    part, class_name = max(off, key=lambda key: off[key])
+    of = "the windows" if class_name == "" else f"class {class_name}"
     imbalance = (
-        f"Largest imbalance: {100 * share[part, one]:.0f} % of {of} are in {part}"
+        f"Largest imbalance: {100 * share[part, class_name]:.0f} % of {of} are in {part}"
         f" ({100 * wanted[part]:.0f} % requested)."
     )
-    if off[part, one] < 0.005:
-        every = "the windows" if one == "" else "every class"
-        imbalance = f"Every part has its share of {every}."
+    if off[part, class_name] < 0.005:
+        whole = "the windows" if class_name == "" else "every class"
+        imbalance = f"Every part has its share of {whole}."
     return {
         "n_windows": n_windows,
         "n_groups": n_groups,
         "n_left_out": int((~kept).sum()),
-        "deviation": off[part, one],
-        "where": [part, one],
+        "deviation": off[part, class_name],
+        "where": [part, class_name],
         "wanted": {name: wanted[name] for name in parts},
         "is_given": True,
         "imbalance": imbalance,

@@ -1,8 +1,8 @@
-"""Find recordings that cover the same time, which must not be split apart.
+"""Find recordings that cover the same time and must stay in one part of a split.
 
-They are files of several sensors of one recording that were not joined. Dates are evidence of that
-by themselves. Stamps from 0 are not, because independent recordings begin at 0, too, and may last
-equally long: then the names must fit together as well.
+They are probably files of several sensors of one recording that were not joined. Equal dates are
+sufficient evidence. Equal stamps from 0 are not, because independent recordings also begin at 0 and
+may last equally long; their names must match, too.
 """
 
 import re
@@ -17,11 +17,11 @@ from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
-_CALENDAR_S = 946_684_800.0  # the year 2000; smaller stamps are no dates
-_SHARE = 0.5  # of the shorter recording that both cover
-_MOST_ACROSS = 0.05  # of the recordings may be of one date and two classes
-_SAME_ENDS = 0.02  # of its duration by which sensors of a recording may begin or end apart
-_PERIODS = 2.0  # of the slower sensor, likewise, where its name is that of no sensor
+_CALENDAR_S = 946_684_800.0  # the year 2000; smaller stamps are not dates
+_SHARE = 0.5  # least share of the shorter recording that both cover
+_MOST_ACROSS = 0.05  # largest share of recordings that overlap another class
+_SAME_ENDS = 0.02  # share of the duration by which starts or ends of named sensors may differ
+_PERIODS = 2.0  # periods of the slowest sensor by which they may differ without such names
 _MATCHING, _MOST_TWINS = 0.9, 0.5
 _SEPARATORS = "_- ."
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -59,10 +59,10 @@ class Covered:
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Recordings that cover the same time: those of each group, by its name."""
+    """Recordings that cover the same time, by the name of their group."""
 
     groups: Mapping[str, tuple[str, ...]]
-    pair: str | None  # the pattern that would join them
+    pair: str | None  # pattern that would join them
 
     @property
     def group_of(self) -> dict[str, str]:
@@ -86,52 +86,55 @@ class Simultaneous:
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
     """Find recordings of one class that cover the same time; None if there are none.
 
-    Only recordings that are a group of their own are looked at: groups that are given hold.
+    Only recordings that are their own group are considered; groups from the user stay unchanged.
     """
-    own = [
-        one
-        for one in recordings
-        if one.group == one.recording_id and np.isfinite([one.start_s, one.end_s]).all()
+    ungrouped = [
+        recording
+        for recording in recordings
+        if recording.group == recording.recording_id
+        and np.isfinite([recording.start_s, recording.end_s]).all()
     ]
-    if len(own) < 2:
+    if len(ungrouped) < 2:
         return None
-    layouts = list(_layouts(own))
-    sets, is_reliable = _of_one_date(own)
-    found = {frozenset(names) for names in sets}
-    fitting = (one for one in layouts if {frozenset(names) for names in one.several} == found)
+    layouts = list(_layouts(ungrouped))
+    sets, is_reliable = _sets_of_one_date(ungrouped)
+    by_date = {frozenset(names) for names in sets}
+    fitting = (
+        layout for layout in layouts if {frozenset(names) for names in layout.several} == by_date
+    )
     layout = next(fitting, None)
     if sets and (is_reliable or layout is not None):
-        return _named(sets, layout)
-    fits = next((layout for layout in layouts if _fits(layout, own)), None)
-    return None if fits is None else _named(fits.several, fits)
+        return _with_group_names(sets, layout)
+    fits = next((layout for layout in layouts if _fits(layout, ungrouped)), None)
+    return None if fits is None else _with_group_names(fits.several, fits)
 
 
 def pair_of(recordings: Iterable[Covered]) -> str | None:
-    """Return a pattern by which the names tell recording and sensor, whenever they were recorded.
+    """Return a pattern that separates recording and sensor in the names, regardless of times.
 
-    None if there is none.
+    None if no pattern does.
     """
     return next((layout.pair for layout in _layouts([*recordings])), None)
 
 
-def _named(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultaneous:
-    # named after a recording, because no other group has that name
+def _with_group_names(sets: Iterable[Sequence[str]], layout: "_Layout | None") -> Simultaneous:
+    # A group is named after one of its recordings, because no other group has that name.
     groups = {names[0]: tuple(names) for names in map(sorted, sets)}
     return Simultaneous(groups, None if layout is None else layout.pair)
 
 
-def _of_one_date(own: Sequence[Covered]) -> tuple[list[list[str]], bool]:
+def _sets_of_one_date(recordings: Sequence[Covered]) -> tuple[list[list[str]], bool]:
     """Return sets of recordings of a class whose dates overlap, and whether that is certain.
 
-    It is not where recordings of different classes overlap, too: then several robots are recorded
-    at a time, or a clock begins at one date whenever it is switched on. In that case all recordings
-    of a class overlap, and there are no sets.
+    It is uncertain if recordings of different classes overlap, too: several robots may have been
+    recorded simultaneously, or a clock may restart at the same date. If all recordings of a class
+    then overlap, there are no sets.
     """
-    dated = [one for one in own if one.start_s >= _CALENDAR_S]
+    dated = [recording for recording in recordings if recording.start_s >= _CALENDAR_S]
     if len(dated) < 2:
         return [], False
-    start, end = (np.array([getattr(one, name) for one in dated]) for name in ("start_s", "end_s"))
-    label = np.unique([str(one.labels) for one in dated], return_inverse=True)[1]
+    start, end = np.array([(recording.start_s, recording.end_s) for recording in dated]).T
+    label = np.unique([str(recording.labels) for recording in dated], return_inverse=True)[1]
     root = np.arange(len(dated))
     n_across = 0
     for at in range(len(dated)):
@@ -143,23 +146,23 @@ def _of_one_date(own: Sequence[Covered]) -> tuple[list[list[str]], bool]:
         root[np.isin(root, joined)] = joined[0]
     is_reliable = n_across <= _MOST_ACROSS * len(dated)
     rows = [np.flatnonzero(root == name) for name in np.unique(root)]
-    n_sets = Counter(int(label[own_rows[0]]) for own_rows in rows)
+    n_sets = Counter(int(label[members[0]]) for members in rows)
     if (len(rows) if is_reliable else min(n_sets.values())) < 2:
         return [], False
-    sets = [[dated[at].recording_id for at in own_rows] for own_rows in rows if len(own_rows) > 1]
+    sets = [[dated[at].recording_id for at in members] for members in rows if len(members) > 1]
     return sets, is_reliable
 
 
 class _Layout(NamedTuple):
-    """What the names of all recordings would tell: those of one recording, and the sensors."""
+    """One interpretation of all names: the files and the sensors of each recording."""
 
-    pair: str | None  # None for names that no pattern can take apart
+    pair: str | None  # None if no pattern can separate the names
     together: dict[str, list[str]]
     sensors: dict[str, set[str]]
 
-    def add(self, of: str, sensor: str, name: str) -> None:
-        self.together[of].append(name)
-        self.sensors[of].add(sensor)
+    def add(self, recording: str, sensor: str, name: str) -> None:
+        self.together[recording].append(name)
+        self.sensors[recording].add(sensor)
 
     @property
     def every_sensor(self) -> set[str]:
@@ -170,26 +173,34 @@ class _Layout(NamedTuple):
         return [names for names in self.together.values() if len(names) > 1]
 
     def is_complete(self) -> bool:
-        """Test whether there are several recordings, and most have all of several sensors."""
-        every, n = self.every_sensor, len(self.together)
-        n_complete = sum(sensors == every for sensors in self.sensors.values())
-        is_one_each = all(len(self.together[of]) == len(own) for of, own in self.sensors.items())
-        return is_one_each and len(every) > 1 < n and n_complete >= _MATCHING * n
+        """Return whether most of several recordings have all of several sensors."""
+        all_sensors, n = self.every_sensor, len(self.together)
+        n_complete = sum(sensors == all_sensors for sensors in self.sensors.values())
+        is_one_each = all(
+            len(self.together[recording]) == len(sensors)
+            for recording, sensors in self.sensors.items()
+        )
+        return is_one_each and len(all_sensors) > 1 < n and n_complete >= _MATCHING * n
 
 
-def _layouts(own: Sequence[Covered]) -> Iterator[_Layout]:
-    """Yield what the names may tell of recording and sensor."""
-    names = {one.recording_id: tuple(one.recording_id.split("/")) for one in own}
-    in_class = {one.recording_id for one in own if one.labels == names[one.recording_id][:1]}
+def _layouts(recordings: Sequence[Covered]) -> Iterator[_Layout]:
+    """Yield the possible meanings of the names as recording and sensor."""
+    ids = [recording.recording_id for recording in recordings]
+    names = {name: tuple(name.split("/")) for name in ids}
+    in_class = {
+        recording.recording_id
+        for recording in recordings
+        if recording.labels == names[recording.recording_id][:1]
+    }
     for pair in dict.fromkeys(_patterns([*names.values()])):
         pattern, layout = PairPattern(pair), _Layout(pair, defaultdict(list), defaultdict(set))
         for name, parts in names.items():
-            found = pattern.match(parts)
-            # the folder of a class is not that of a recording
-            if found is None or len(parts) < pattern.depth + (name in in_class):
+            match = pattern.match(parts)
+            # The folder of a class is not the folder of a recording.
+            if match is None or len(parts) < pattern.depth + (name in in_class):
                 break
-            of = "/".join((*parts[: -pattern.depth], found.recording))
-            layout.add(of, found.sensor, name)
+            recording_name = "/".join((*parts[: -pattern.depth], match.recording))
+            layout.add(recording_name, match.sensor, name)
         else:
             if layout.is_complete():
                 yield layout
@@ -203,7 +214,7 @@ def _layouts(own: Sequence[Covered]) -> Iterator[_Layout]:
 
 
 def _patterns(names: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield patterns that may tell recording and sensor."""
+    """Yield patterns that may separate recording and sensor."""
     if min(map(len, names)) > 1:
         yield from ("{recording}/{sensor}.*", "{sensor}/{recording}.*")
     stems = [parts[-1] for parts in names]
@@ -218,50 +229,54 @@ def _patterns(names: Sequence[tuple[str, ...]]) -> Iterator[str]:
     columns = list(zip(*rows, strict=True))
     varied = [at for at, words in enumerate(columns) if len(set(words)) > 1]
     for sensor in varied:
-        others = [at for at in varied if at != sensor]
-        if not others or min(others) < sensor < max(others):
+        of_recording = [at for at in varied if at != sensor]
+        if not of_recording or min(of_recording) < sensor < max(of_recording):
             continue
         pattern = [words[0] for words in columns]
         pattern[sensor] = "{sensor}"
-        pattern[min(others) : max(others) + 1] = ["{recording}"]
+        pattern[min(of_recording) : max(of_recording) + 1] = ["{recording}"]
         yield "".join(pattern) + ".*"
 
 
-def _fits(layout: _Layout, own: Sequence[Covered]) -> bool:
-    """Test whether the recordings that a layout joins cover the same time, and others do not.
+def _fits(layout: _Layout, recordings: Sequence[Covered]) -> bool:
+    """Return whether the files that a layout joins cover the same time, and other files do not.
 
-    Where others do as well, since all begin at 0 and last equally long, sensors must be named.
+    If other files do, too, because all begin at 0 and last equally long, the names must contain
+    sensors.
     """
-    by_name = {one.recording_id: one for one in own}
+    by_name = {recording.recording_id: recording for recording in recordings}
     joined = [[by_name[name] for name in names] for names in layout.together.values()]
-    if any(len({one.labels for one in some}) > 1 for some in joined):
+    if any(len({recording.labels for recording in files}) > 1 for files in joined):
         return False
-    several = [some for some in joined if len(some) > 1]
-    if _are_sensors(layout.every_sensor) and _share(several, _SAME_ENDS) >= _MATCHING:
+    several = [files for files in joined if len(files) > 1]
+    if (
+        _are_sensors(layout.every_sensor)
+        and _share_that_coincides(several, _SAME_ENDS) >= _MATCHING
+    ):
         return True
-    n_of_label = Counter(some[0].labels for some in joined)
-    if min(n_of_label.values()) < 2 or _share(several, 0.0) < _MATCHING:
+    n_of_label = Counter(files[0].labels for files in joined)
+    if min(n_of_label.values()) < 2 or _share_that_coincides(several, 0.0) < _MATCHING:
         return False
-    spans = np.array([(some[0].start_s, some[0].end_s) for some in joined])
-    tolerance_s = _PERIODS * max(one.period_s for one in own)
+    spans = np.array([(files[0].start_s, files[0].end_s) for files in joined])
+    tolerance_s = _PERIODS * max(recording.period_s for recording in recordings)
     n_same = [(np.abs(spans - span) <= tolerance_s).all(axis=1).sum() for span in spans]
     return float(np.mean(np.array(n_same) > 1)) <= _MOST_TWINS
 
 
 def _are_sensors(names: set[str]) -> bool:
-    """Test whether all are names of sensors, such as gyro_left, or the three axes."""
+    """Return whether all names are sensors, such as gyro_left, or the three axes."""
     if {name.lower() for name in names} == {"x", "y", "z"}:
         return True
     return all(any(map(_SENSORS.fullmatch, _WORDS.findall(name))) for name in names)
 
 
-def _share(several: Sequence[Sequence[Covered]], loose: float) -> float:
+def _share_that_coincides(several: Sequence[Sequence[Covered]], loose: float) -> float:
     """Return the share of recordings whose sensors begin and end together."""
-    return float(np.mean([_coincide(some, loose) for some in several]))
+    return float(np.mean([_coincide(files, loose) for files in several]))
 
 
-def _coincide(some: Sequence[Covered], loose: float) -> bool:
-    duration_s = max(one.end_s - one.start_s for one in some)
-    tolerance_s = max(_PERIODS * max(one.period_s for one in some), loose * duration_s)
-    spans = np.array([(one.start_s, one.end_s) for one in some])
+def _coincide(files: Sequence[Covered], loose: float) -> bool:
+    spans = np.array([(file.start_s, file.end_s) for file in files])
+    duration_s = float(np.diff(spans, axis=1).max())
+    tolerance_s = max(_PERIODS * max(file.period_s for file in files), loose * duration_s)
     return bool((np.ptp(spans, axis=0) <= tolerance_s).all())

@@ -30,7 +30,7 @@ from sensorseq.windows import WindowSet
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
-_KICKS = 150  # folds are more parts than a split, so search longer; 0.1 s for 60 groups
+_KICKS = 150  # more folds than parts of a split need a longer search; 0.1 s for 60 groups
 # Number of groups; takes a second or two, and above it single moves come within 0.1 %.
 _SWAP_UP_TO = 600
 
@@ -99,20 +99,20 @@ class _GroupBalancedSplitter(_Splitter):
             every part was found.
         """
         shares, where = self._parts()
-        problem = _Problem.of(X, y, groups, self.by)
-        problem.check_n_groups(len(shares), where)
-        penalty = np.full((len(shares), len(problem.classes)), 10.0)
+        sizes = _GroupSizes.of(X, y, groups, self.by)
+        sizes.check_n_groups(len(shares), where)
+        penalty = np.full((len(shares), len(sizes.classes)), 10.0)
         rng = check_random_state(self.random_state)
-        assignment = GroupAssignment(problem.counts, np.array(shares), penalty, rng)
+        assignment = GroupAssignment(sizes.counts, np.array(shares), penalty, rng)
         for part, number in self._assign(assignment):
             missing = assignment.missing(part)
             if missing.size:
                 raise SplitError(
                     "found no assignment of whole groups with class"
-                    f" {problem.classes[missing[0, 1]]!r} and every other class in {where}. Record"
+                    f" {sizes.classes[missing[0, 1]]!r} and every other class in {where}. Record"
                     " more groups with this class, or use fewer folds."
                 )
-            tested = part[problem.group_index] == number
+            tested = part[sizes.group_index] == number
             yield np.flatnonzero(~tested), np.flatnonzero(tested)
 
     @abstractmethod
@@ -127,7 +127,7 @@ class _GroupBalancedSplitter(_Splitter):
 class GroupBalancedKFold(_GroupBalancedSplitter):
     """Folds of whole groups, each with nearly its share of the windows of every class.
 
-    Uses the same randomised search over assignments of groups as `split_by_group`. Works with
+    Uses the same randomized search over assignments of groups as `split_by_group`. Works with
     `cross_validate` and `GridSearchCV` of scikit-learn, or alone.
 
     Parameters
@@ -136,8 +136,8 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
         Number of folds, at least 2.
     by : {"group", "recording"}, default="group"
         The unit of a WindowSet to keep whole. With "recording", recordings of one group can be on
-        both sides, so the score is for new runs of known robots. `groups` given to `split` always
-        stay whole.
+        both sides, so the score applies to new runs of known robots. `groups` given to `split`
+        always stay whole.
     random_state : int, Generator, RandomState or None, default=0
         Equal seeds give equal folds. Folds depend on the sizes of groups and on the order in which
         they first appear, not on their names.
@@ -174,7 +174,7 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
 class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
     """Random holdouts of whole groups, each with nearly its share of every class.
 
-    Each is the best balanced of several random ones, so that they differ from each other.
+    Each holdout is the best balanced of several random ones, so the holdouts differ.
 
     Parameters
     ----------
@@ -216,22 +216,21 @@ class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
 class BlockedTimeSplit(_Splitter):
     """Folds in time: each recording is cut into blocks, and fold k tests on block k of each.
 
-    Every window is tested once. Training windows that overlap a test window, or are closer to one
-    than the embargo, are left out of that fold. The score is for other times of known runs; for new
-    runs use `GroupBalancedKFold`.
+    Every window is tested once. Training windows that overlap a test window, or are closer to it
+    than the embargo, are left out of that fold. The score applies to other times of known runs; for
+    new runs use `GroupBalancedKFold`.
 
     Parameters
     ----------
     n_splits : int, default=5
         Blocks of each recording, at least 2: equally many windows each, in order of time.
     embargo_s : float, optional
-        Least time between the end of one window and the start of one on the other side, 0 or more;
-        one window by default.
+        Least time between a training and a test window, 0 or more; one window by default.
 
     Notes
     -----
     scikit-learn passes neither start times nor recordings to `split`; give it the folds themselves:
-    ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbours in time follows purged
+    ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbors in time follows purged
     and embargoed cross-validation [1]_.
 
     References
@@ -318,7 +317,7 @@ class BlockedTimeSplit(_Splitter):
             yield train, np.flatnonzero(tested)
 
 
-class _Problem:
+class _GroupSizes:
     """Groups to assign, with their window counts by class."""
 
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
@@ -330,7 +329,7 @@ class _Problem:
         self.group_index: NDArray[np.int64] = np.argsort(order)[index]
 
     @classmethod
-    def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_Problem":
+    def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_GroupSizes":
         check_choice("by", by, BY)
         if isinstance(X, WindowSet):
             refuse_beside_windows(groups=groups)
@@ -355,8 +354,8 @@ class _Problem:
         rare = int(np.argmin(n_groups))
         if n_groups[rare] >= needed:
             return
-        one = len(self.classes) == 1
-        whose = "the windows are" if one else f"class {self.classes[rare]!r} is"
+        is_single = len(self.classes) == 1
+        whose = "the windows are" if is_single else f"class {self.classes[rare]!r} is"
         if n_groups[rare] == 1:
             alone = self.names[int(np.argmax(self.counts[:, rare]))]
             raise SplitError(
@@ -366,7 +365,7 @@ class _Problem:
         listed = ", ".join(
             f"{name} {count}" for name, count in zip(self.classes, n_groups, strict=True)
         )
-        each = "" if one else f" Groups of each class: {listed}."
+        each = "" if is_single else f" Groups of each class: {listed}."
         raise SplitError(
             f"{whose} in {n_groups[rare]} groups, too few for {what_for}.{each} Use n_splits="
             f"{n_groups[rare]} or fewer, record more, use smaller groups, or leave the class out."
@@ -374,7 +373,7 @@ class _Problem:
 
 
 def _labels(y: Any, n_windows: int) -> NDArray[Any]:
-    """Return the classes to balance, or a single one without labels."""
+    """Return the class of each window, or a single class if there are no classes to balance."""
     label = check_per_window("y", y, n_windows, SplitError)
     if label is None:
         return np.zeros(n_windows, np.int64)

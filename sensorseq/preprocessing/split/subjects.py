@@ -1,7 +1,8 @@
-"""Find subjects named in the names of recordings, whose recordings are in several parts.
+"""Find subjects, named in the ids of recordings, whose recordings are in several parts.
 
-Recordings of one person or machine are not independent, so a test on others of them says little
-about a new one. Only a group keeps them together, and by default each recording is its own.
+Recordings of one person or machine are not independent, so a test on a known subject does not
+measure the score for a new one. Only groups keep recordings together, and by default each recording
+is its own group.
 """
 
 import re
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from sensorseq.text import listed
 
-_LEAST = 3  # fewer numbers are perhaps versions, or sides
-# not those of repetitions, such as r, run, rep, trial, take and session
+_LEAST = 3  # fewer numbers may be versions or sides
+# Without the words for repetitions: r, run, rep, trial, take, session.
 _WORDS = (
     "participant|volunteer|subject|machine|patient|vehicle|device|person|robot|subj|unit|user|pid"
     "|sub|p|s|u"
@@ -30,8 +31,9 @@ def note_subjects(
 ) -> dict[str, str]:
     """Return a warning as ``subjects`` if names such as S01 or robot_2 are in several parts.
 
-    The arrays have an entry for each window. A number is that of a subject if it occurs in several
-    classes, as three or more numbers with that word do. Groups that are given hold.
+    The arrays have an entry for each window. A number denotes a subject if it occurs in several
+    classes, and at least three numbers with the same word do. There is no warning if the user gave
+    groups.
     """
     if y is None or split is None or not np.isin(groups, recording_id).all():
         return {}
@@ -40,14 +42,14 @@ def note_subjects(
     parts: dict[tuple[str, int], set[str]] = defaultdict(set)
     windows = zip(*(map(str, column.tolist()) for column in (recording_id, y, split)), strict=True)
     for name, label, part in sorted(set(windows)):
-        for found in _NAMED.finditer(name):
-            word, number = found[1].lower(), int(found[2])
-            spelled[word].setdefault(number, found[0])
+        for match in _NAMED.finditer(name):
+            word, number = match[1].lower(), int(match[2])
+            spelled[word].setdefault(number, match[0])
             classes[word, number].add(label)
             parts[word, number].add(part)
     for word in _WORDS.split("|"):
-        several = [one for one in sorted(spelled[word]) if len(classes[word, one]) > 1]
-        torn = [spelled[word][one] for one in several if len(parts[word, one]) > 1]
+        several = [subject for subject in sorted(spelled[word]) if len(classes[word, subject]) > 1]
+        torn = [spelled[word][subject] for subject in several if len(parts[word, subject]) > 1]
         if len(several) >= _LEAST and torn:
             warning = (
                 f"The names of the recordings hold {listed(torn, 3)}, each in more than one part."

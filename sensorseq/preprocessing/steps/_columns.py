@@ -1,4 +1,4 @@
-"""The columns that a step reads, and where its results go."""
+"""The columns that a step reads, and the positions of its results."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Kernel(Protocol):
 
 
 class ColumnStream(StreamBase):
-    """Applies a kernel to some columns; the others are only delayed to match."""
+    """Applies a kernel to some columns, and delays the others to match."""
 
     def __init__(
         self, kernel: Kernel, columns: Columns, channels: Channels, sample_rate_hz: float
@@ -142,13 +142,13 @@ def _index(columns: Sequence[int]) -> list[int] | slice:
 
 
 def find_column(argument: str, name: str, channels: Channels) -> int:
-    """Return the column of a channel; an error names the nearest known one."""
+    """Return the column of a channel; an error names the nearest known channel."""
     names = [channel.name for channel in channels]
     return names.index(check_choice(argument, name, names))
 
 
 def find_columns(argument: str, names: Sequence[str] | None, channels: Channels) -> list[int]:
-    """Return the columns of the named channels; of all if none is named."""
+    """Return the columns of the named channels, or of all if `names` is None."""
     if not channels:
         raise ArgumentError(f"{argument}: the recording has no channels.")
     if names is None:
@@ -174,14 +174,14 @@ def derived_columns(
 def combined_columns(
     channels: Channels, picked: Sequence[int], combined: Channel, keep: bool
 ) -> Columns:
-    """Append a channel combined from several others; optionally drop these."""
+    """Append a channel combined from several others, which are dropped unless kept."""
     kept = [column for column in range(len(channels)) if keep or column not in picked]
     result = [*(channels[column] for column in kept), combined]
     return Columns(tuple(picked), (*kept, -1), check_distinct(result))
 
 
 def check_distinct(channels: Sequence[Channel]) -> Channels:
-    """Return the channels if their names are unique."""
+    """Return the channels; raise unless their names are unique."""
     twice = repeated(channel.name for channel in channels)
     if twice is not None:
         raise ArgumentError(

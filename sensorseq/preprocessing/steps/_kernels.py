@@ -32,8 +32,8 @@ class _FromFirst:
 class Fir:
     """A filter with finite memory.
 
-    `taps`, of odd length unless causal, weigh the samples from the newest back; `gain` is the
-    response to a constant 1. A causal output has the time of the newest sample, otherwise that of
+    `taps`, of odd length unless causal, weight the samples from the newest to the oldest; `gain` is
+    the response to a constant 1. A causal output has the time of the newest sample, otherwise of
     the middle one.
     """
 
@@ -61,8 +61,8 @@ class Fir:
 class Sos:
     """A recursive filter in second-order sections, initially settled on the first sample.
 
-    Filtering the difference from the first sample with zero state equals `sosfilt_zi` times that
-    sample, and is exact for a constant.
+    Filtering the difference from the first sample with zero state equals an initial state of
+    `sosfilt_zi` times that sample, and is exact for a constant.
     """
 
     latency_samples = 0
@@ -153,7 +153,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Computes each sample minus the one `lag` samples earlier; 0 until there is one."""
+    """Computes each sample minus the one `lag` samples earlier; 0 for the first samples."""
 
     latency_samples = 0
 
@@ -163,12 +163,12 @@ class Lagged:
         self._before = np.empty((0, n_channels))
 
     def push(self, samples: Rows) -> Rows:
-        known = np.concatenate([self._before, samples])
+        samples_so_far = np.concatenate([self._before, samples])
         rows = np.zeros_like(samples)
-        n_rows = max(0, len(known) - self.lag)
+        n_rows = max(0, len(samples_so_far) - self.lag)
         if n_rows:
-            rows[len(rows) - n_rows :] = known[self.lag :] - known[:n_rows]
-        self._before = known[-self.lag :]
+            rows[len(rows) - n_rows :] = samples_so_far[self.lag :] - samples_so_far[:n_rows]
+        self._before = samples_so_far[-self.lag :]
         return np.abs(rows) if self.is_absolute else rows
 
     def flush(self) -> Rows:

@@ -64,7 +64,7 @@ class Step(Protocol):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate, by default that of the input."""
+        """Return the output rate, by default the input rate."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
@@ -77,10 +77,12 @@ class Step(Protocol):
         with noting(f"for recording {recording.recording_id!r}", ArgumentError):
             channels = self.output_channels(recording.channels, rate)
             stream = self.stream(recording.channels, rate)
-        given, times = recording.values, recording.timestamps_s
-        rows = Rows.like(given, given.dtype, len(channels))
-        for at, stop in blocks(len(given), given, n_columns=max(given.shape[1], len(channels))):
-            rows.append(stream.push(given[at:stop]))
+        samples, times = recording.values, recording.timestamps_s
+        rows = Rows.like(samples, samples.dtype, len(channels))
+        for at, stop in blocks(
+            len(samples), samples, n_columns=max(samples.shape[1], len(channels))
+        ):
+            rows.append(stream.push(samples[at:stop]))
         if len(left := stream.flush()):
             rows.append(left)
         values = rows.as_array()

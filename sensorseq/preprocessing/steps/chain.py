@@ -1,4 +1,4 @@
-"""A sequence of steps as one step, and making steps by kind from configurations and files."""
+"""Chain steps into one step, and make steps from configurations and files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -121,32 +121,32 @@ STEPS: dict[str, type[Step]] = {
 }
 
 
-def make_step(said: Mapping[str, Any]) -> Step:
+def make_step(table: Mapping[str, Any]) -> Step:
     """Make a step from its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
 
     Missing fields get their defaults; an error names the nearest known kind or field.
     """
-    if not isinstance(said, Mapping) or "kind" not in said:
-        raise ConfigurationError(f"a step must be a table with a kind, not {said!r}.")
-    step = STEPS[check_choice("kind", said["kind"], STEPS)]
-    known = {field.name: field for field in fields(step)}  # type: ignore[arg-type]
-    given = {name: value for name, value in said.items() if name != "kind"}
-    for name in given:
-        if name not in known:
-            hint = did_you_mean(name, known)
+    if not isinstance(table, Mapping) or "kind" not in table:
+        raise ConfigurationError(f"a step must be a table with a kind, not {table!r}.")
+    step = STEPS[check_choice("kind", table["kind"], STEPS)]
+    field_of = {field.name: field for field in fields(step)}  # type: ignore[arg-type]
+    values = {name: value for name, value in table.items() if name != "kind"}
+    for name in values:
+        if name not in field_of:
+            hint = did_you_mean(name, field_of)
             raise ConfigurationError(
-                f"step {step.kind!r} has no field {name!r}.{hint} Known: {', '.join(known)}."
+                f"step {step.kind!r} has no field {name!r}.{hint} Known: {', '.join(field_of)}."
             )
-    for name, field in known.items():
-        if field.default is MISSING and name not in given:
+    for name, field in field_of.items():
+        if field.default is MISSING and name not in values:
             raise ConfigurationError(f"step {step.kind!r} needs {name}.")
     with noting(f"in step {step.kind!r}", ArgumentError):
         if step is StepChain:
-            entries = given.get("steps", ())
+            entries = values.get("steps", ())
             if not isinstance(entries, (list, tuple)):
                 raise ConfigurationError(f"steps={entries!r} is not a list of tables.")
             return StepChain(tuple(make_step(entry) for entry in entries))
-        return step(**given)
+        return step(**values)
 
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:

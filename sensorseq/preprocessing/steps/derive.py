@@ -19,7 +19,7 @@ DERIVE = ("auto",)
 _IMU_RATE_HZ = 40.0  # below this rate, spectra of 0.5 s would have fewer than ten bins
 _FRAME_S = 0.5
 _MOST_BINS = 25  # most frequency bins per channel; more are merged into bands
-_WITHIN = 0.02  # how far a frame may deviate from whole samples; see SpectralFrames
+_WITHIN = 0.02  # largest relative deviation of a frame from whole samples; see SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01
 
@@ -61,16 +61,16 @@ def derive_steps(
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
         raise ArgumentError(f"{len(rates_hz)} rates for {len(channels)} channels.")
-    own = [min(r, rate) if np.isfinite(r) and r > 0 else rate for r in map(float, rates_hz)]
-    seen = [_Seen.of(channel, r) for channel, r in zip(channels, own, strict=True)]
+    own_rates = [min(r, rate) if np.isfinite(r) and r > 0 else rate for r in map(float, rates_hz)]
+    recognized = [_Source.of(channel, r) for channel, r in zip(channels, own_rates, strict=True)]
     rules = _Rules({channel.name for channel in channels}, rate)
-    motors = [one for one in seen if one.kind in ("current", "speed")]
+    motors = [source for source in recognized if source.kind in ("current", "speed")]
     if motors:
         rules.add_differences(motors)
         rules.add_pairs(motors)
         rules.add_sides(motors)
         rules.add_moving(motors)
-    inertial = [one for one in seen if one.kind == "imu"]
+    inertial = [source for source in recognized if source.kind == "imu"]
     if inertial:
         rules.add_spectra(inertial)
     if not motors and not inertial:
@@ -95,24 +95,24 @@ def channel_rates(recording: Recording) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A channel, and what its name and unit indicate."""
+class _Source:
+    """A channel, and the kind of sensor that its name and unit indicate."""
 
     name: str
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    rest: tuple[str, ...]  # other words of the name, with sides as one letter
+    other_words: tuple[str, ...]  # of the name, with sides as one letter
 
     @classmethod
-    def of(cls, channel: Channel, rate_hz: float) -> "_Seen":
+    def of(cls, channel: Channel, rate_hz: float) -> "_Source":
         words = _WORDS.findall(channel.name)
         small = [word.lower() for word in words]
         is_imu = channel.unit in _ACCELERATION_UNITS or any(_IMU.fullmatch(w) for w in small)
         if is_imu or ("angular" in small and small[-1] in ("x", "y", "z")):
             return cls(channel.name, channel.unit, rate_hz, "imu", ())
         kinds: set[str] = set()
-        rest: list[str] = []
+        other_words: list[str] = []
         for at, word in enumerate(small):
             is_short = word == "i" and at == 0 and channel.name[1:2] == "_"
             current, speed = _CURRENT.fullmatch(word), _SPEED.fullmatch(word)
@@ -121,27 +121,27 @@ class _Seen:
             elif speed:
                 kinds.add("speed")
             else:
-                rest.append(word)
+                other_words.append(word)
             where = (current or speed) and (current or speed)["where"]  # type: ignore[index]
             if where:
-                rest.append(where)
+                other_words.append(where)
         quantity = quantity_of(channel.unit)
         if quantity is not None:
             of_unit = {"current": "current", "speed": "speed", "angular speed": "speed"}
             kind = of_unit.get(quantity.name, "")
         else:
             kind = kinds.pop() if len(kinds) == 1 else ""
-        words_left = tuple(_SIDES.get(word, word) for word in rest)
-        return cls(channel.name, channel.unit, rate_hz, kind, words_left)
+        with_sides = tuple(_SIDES.get(word, word) for word in other_words)
+        return cls(channel.name, channel.unit, rate_hz, kind, with_sides)
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The words that locate it: side, front or rear, number."""
-        return tuple(word for word in self.rest if word in _POSITIONS or word.isdigit())
+        """The words of the location: side, front or rear, number."""
+        return tuple(word for word in self.other_words if word in _POSITIONS or word.isdigit())
 
 
 class _Rules:
-    """Collects steps and their descriptions; steps whose channel already exists are skipped."""
+    """Collects steps and their descriptions; skips steps whose channel already exists."""
 
     def __init__(self, names: set[str], rate: float) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -149,11 +149,12 @@ class _Rules:
         self._names = set(names)
         self._rate = rate
 
-    def add_differences(self, motors: list[_Seen]) -> None:
+    def add_differences(self, motors: list[_Source]) -> None:
         lags: dict[float | None, list[str]] = {}
-        for one in motors:
-            lag_s = None if self._rate <= one.rate_hz * _SAME_RATE else _round(1 / one.rate_hz)
-            lags.setdefault(lag_s, []).append(one.name)
+        for motor in motors:
+            is_slower = self._rate > motor.rate_hz * _SAME_RATE
+            lag_s = _round(1 / motor.rate_hz) if is_slower else None
+            lags.setdefault(lag_s, []).append(motor.name)
         for what, absolute in (("difference", {}), ("absolute difference", {"absolute": True})):
             made: list[str] = []
             for lag_s, names in lags.items():
@@ -162,12 +163,12 @@ class _Rules:
                     lag = {} if lag_s is None else {"lag_s": lag_s}
                     self.steps.append({"kind": "difference", "channels": new, **lag, **absolute})
                     made += new
-            self._say(made, f"{what} to the sample before")
+            self._describe(made, f"{what} to the sample before")
 
-    def add_pairs(self, motors: list[_Seen]) -> None:
+    def add_pairs(self, motors: list[_Source]) -> None:
         pairs = _pair(
-            [one for one in motors if one.kind == "current"],
-            [one for one in motors if one.kind == "speed"],
+            [motor for motor in motors if motor.kind == "current"],
+            [motor for motor in motors if motor.kind == "speed"],
         )
         for kind, named, keys, what in (
             ("product", "times", ("left", "right"), "current times speed"),
@@ -178,28 +179,32 @@ class _Rules:
                 if self._is_new(f"{current}_{named}_{speed}"):
                     self.steps.append({"kind": kind, keys[0]: current, keys[1]: speed})
                     made.append(f"{current} and {speed}")
-            self._say(made, what)
+            self._describe(made, what)
 
-    def add_sides(self, motors: list[_Seen]) -> None:
+    def add_sides(self, motors: list[_Source]) -> None:
         made = []
-        at = {(one.kind, one.rest): one for one in reversed(motors)}
-        for one in motors:
-            for index, word in enumerate(one.rest):
-                other = _OPPOSITE.get(word)
-                mirrored = (*one.rest[:index], other or "", *one.rest[index + 1 :])
-                right = at.get((one.kind, mirrored)) if other else None
-                if right is None or (one.unit and right.unit and one.unit != right.unit):
+        at = {(motor.kind, motor.other_words): motor for motor in reversed(motors)}
+        for left in motors:
+            for index, word in enumerate(left.other_words):
+                opposite = _OPPOSITE.get(word)
+                mirrored = (
+                    *left.other_words[:index],
+                    opposite or "",
+                    *left.other_words[index + 1 :],
+                )
+                right = at.get((left.kind, mirrored)) if opposite else None
+                if right is None or (left.unit and right.unit and left.unit != right.unit):
                     continue
-                if self._is_new(f"{one.name}_minus_{right.name}"):
-                    step = {"kind": "subtract", "left": one.name, "right": right.name}
+                if self._is_new(f"{left.name}_minus_{right.name}"):
+                    step = {"kind": "subtract", "left": left.name, "right": right.name}
                     self.steps.append(step)
-                    made.append(f"{one.name} and {right.name}")
-        self._say(made, "left minus right")
+                    made.append(f"{left.name} and {right.name}")
+        self._describe(made, "left minus right")
 
-    def add_moving(self, motors: list[_Seen]) -> None:
-        usable = [one.name for one in motors if _MOVING_S * one.rate_hz + 1e-9 >= 2]
+    def add_moving(self, motors: list[_Source]) -> None:
+        usable = [motor.name for motor in motors if _MOVING_S * motor.rate_hz + 1e-9 >= 2]
         if len(usable) < len(motors):
-            slow = [one.name for one in motors if one.name not in usable]
+            slow = [motor.name for motor in motors if motor.name not in usable]
             self.lines.append(
                 f"not derived: moving statistics of {listed(slow)}, which have fewer than 2"
                 " samples in 1 s"
@@ -211,27 +216,29 @@ class _Rules:
                 step = {"kind": "moving", "window_s": _MOVING_S, "statistic": statistic}
                 self.steps.append({**step, "channels": new})
                 made += new
-        self._say(list(dict.fromkeys(made)), "mean, standard deviation and range of the last 1 s")
+        self._describe(
+            list(dict.fromkeys(made)), "mean, standard deviation and range of the last 1 s"
+        )
 
-    def add_spectra(self, inertial: list[_Seen]) -> None:
-        fast = [one for one in inertial if one.rate_hz >= _IMU_RATE_HZ / _SAME_RATE]
-        slow = [one for one in inertial if one not in fast]
+    def add_spectra(self, inertial: list[_Source]) -> None:
+        fast = [sensor for sensor in inertial if sensor.rate_hz >= _IMU_RATE_HZ / _SAME_RATE]
+        slow = [sensor for sensor in inertial if sensor not in fast]
         if slow:
             self.lines.append(
-                f"not derived: spectra of {listed([one.name for one in slow])}, as"
-                f" {min(one.rate_hz for one in slow):.3g} Hz is below {_IMU_RATE_HZ:g} Hz"
+                f"not derived: spectra of {listed([sensor.name for sensor in slow])}, as"
+                f" {min(sensor.rate_hz for sensor in slow):.3g} Hz is below {_IMU_RATE_HZ:g} Hz"
             )
         if not fast:
             return
         frame, frame_s = round(_FRAME_S * self._rate), _FRAME_S
         if abs(frame / (_FRAME_S * self._rate) - 1) > _WITHIN:
             frame_s = round(frame / self._rate, 9)
-        names = [one.name for one in fast]
+        names = [sensor.name for sensor in fast]
         step: dict[str, Any] = {"kind": "spectral", "channels": names, "frame_s": frame_s}
         step["hop_s"] = 0.1
-        slowest = min(one.rate_hz for one in fast)
+        slowest = min(sensor.rate_hz for sensor in fast)
         highest = self._rate / 2
-        if slowest * _SAME_RATE < self._rate:  # above this rate, upsampling leaves nothing
+        if slowest * _SAME_RATE < self._rate:  # upsampling adds nothing above this frequency
             highest = step["max_frequency_hz"] = _round(slowest / 2)
         n_bins = int(highest * frame_s + 1e-6)
         bands = ""
@@ -239,7 +246,7 @@ class _Rules:
             step["n_bands"] = _MOST_BINS
             bands = f" in {_MOST_BINS} bands"
         self.steps.append(step)
-        self._say(
+        self._describe(
             names,
             f"log spectra{bands} of frames of {frame_s:.3g} s every 0.1 s; all channels become"
             " means of these frames",
@@ -254,24 +261,24 @@ class _Rules:
         self._names.add(name)
         return True
 
-    def _say(self, made: Sequence[str], what: str) -> None:
+    def _describe(self, made: Sequence[str], what: str) -> None:
         if made:
             self.lines.append(f"derived from {listed(made)}: {what}")
 
 
-def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
-    """Pair currents and speeds with matching names, or if there is only one place for each."""
+def _pair(currents: list[_Source], speeds: list[_Source]) -> list[tuple[str, str]]:
+    """Pair currents and speeds with matching names, or the only ones at one place."""
     partner: dict[str, str] = {}
-    for key in ("rest", "place"):
+    for key in ("other_words", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
-        for side, ones in enumerate((currents, speeds)):
-            for one in ones:
-                if one.name not in partner and one.name not in partner.values():
-                    at.setdefault(getattr(one, key), ([], []))[side].append(one.name)
-        for found in at.values():
-            if len(found[0]) == len(found[1]) == 1:
-                partner[found[0][0]] = found[1][0]
-    return [(one.name, partner[one.name]) for one in currents if one.name in partner]
+        for index, sources in enumerate((currents, speeds)):
+            for source in sources:
+                if source.name not in partner and source.name not in partner.values():
+                    at.setdefault(getattr(source, key), ([], []))[index].append(source.name)
+        for current_names, speed_names in at.values():
+            if len(current_names) == len(speed_names) == 1:
+                partner[current_names[0]] = speed_names[0]
+    return [(source.name, partner[source.name]) for source in currents if source.name in partner]
 
 
 def _round(value: float) -> float:

@@ -102,7 +102,7 @@ class Derivative(_Feature):
 
 @dataclass(frozen=True)
 class Difference(_Feature):
-    """Each sample minus an earlier one; 0 until there is one. Causal, without latency.
+    """Each sample minus an earlier one, or 0 if there is none. Causal, without latency.
 
     The lag is one sample by default; `lag_s` is rounded to the nearest sample.
     """

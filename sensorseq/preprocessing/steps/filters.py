@@ -50,7 +50,7 @@ class Detrend(_Filter):
 
     Phase zero: the line is fitted to the window around the sample, weighted by a Hann window, and
     at the ends of the signal to the existing half. Frequencies above two periods per window pass
-    within 3 %. Causal: the line is the least-squares one through the window that ends at the
+    within 3 %. Causal: the line is the least-squares line through the window that ends at the
     sample. Frequencies above ten periods per window pass within 7 %.
     """
 
@@ -250,9 +250,9 @@ def _kaiser_window(
     return np.kaiser(n_taps | 1, kaiser_beta(attenuation_db + _MARGIN_DB))
 
 
-def _check_belongs(phase: str, home: str, **given: object) -> None:
+def _check_belongs(phase: str, home: str, **arguments: object) -> None:
     """Raise for arguments that belong to the other phase and would be ignored."""
-    for name, value in given.items():
+    for name, value in arguments.items():
         if value is not None and phase != home:
             raise ArgumentError(
                 f"{name}={value!r} is only for phase={home!r}, but phase is {phase!r}; remove it."

@@ -29,7 +29,7 @@ Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 class _Combined(ColumnStep):
     """A step that computes one channel from several, sample by sample, without latency.
 
-    The new channel is appended as `name`; with `keep` the others stay.
+    The new channel is appended as `name`; with `keep`, the input channels stay.
     """
 
     default_name: ClassVar[str]  # template that names the new channel
@@ -56,8 +56,8 @@ class _Combined(ColumnStep):
 
     def _inputs(self) -> list[tuple[str, str]]:
         """Return (argument, channel name) of each input: fields without a default."""
-        own = fields(self)  # type: ignore[arg-type]  # every step is a dataclass
-        needed = [field.name for field in own if field.default is MISSING]
+        all_fields = fields(self)  # type: ignore[arg-type]  # every step is a dataclass
+        needed = [field.name for field in all_fields if field.default is MISSING]
         return [(name, getattr(self, name)) for name in needed]
 
     def _check_inputs(self) -> dict[str, Any]:
@@ -109,8 +109,8 @@ class Power(_Combined):
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         for wanted, unit, channel in zip(("current", "voltage"), "AV", inputs):
-            found = quantity_of(channel.unit)
-            if found is None or found.name != wanted:
+            quantity = quantity_of(channel.unit)
+            if quantity is None or quantity.name != wanted:
                 has = f"is in {channel.unit!r}" if channel.unit else "has no unit"
                 raise ArgumentError(
                     f"{wanted}={channel.name!r} {has}; power needs a {wanted} in {unit}, m{unit} or"

@@ -15,25 +15,26 @@ from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
 _MOST_BINS = 10**6
-_NAMED_WITHIN = 0.02  # how far a bin's frequency may deviate from the one in its name
+_NAMED_WITHIN = 0.02  # largest relative deviation of a bin's frequency from its name
 
 
 @dataclass(frozen=True)
 class SpectralFrames(Step):
     """Spectra of short overlapping frames, and the channels' means over the same frames.
 
-    The mean of each frame is subtracted, and the rest Fourier transformed with a Hann window; a
-    sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any rate and
-    frame length. All channels are reduced to their Hann-weighted means and keep their names; the
-    bins follow as ``<name>_<frequency>Hz``. Their frequencies are multiples of ``1 / frame_s``,
-    from `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz` (half the sample
-    rate). `n_bands` merges them: a band's amplitude is the root of the sum of its bins' squares.
+    The mean of each frame is subtracted, and the residual is Fourier transformed with a Hann
+    window; a sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any
+    rate and frame length. All channels are reduced to their Hann-weighted means and keep their
+    names; the bins follow as ``<name>_<frequency>Hz``. Their frequencies are multiples of
+    ``1 / frame_s``, from `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz`
+    (half the sample rate). `n_bands` merges them: a band's amplitude is the root of the sum of its
+    bins' squares.
 
     A frame must be within 2 % of whole samples, so that the names are accurate. Frame k starts at
     sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is its center or, with phase
     causal, its last sample. The scale "log" is the natural logarithm of amplitude + `floor` (in the
-    channel's unit), "decibel" 20 times the decimal one. At 100 Hz, frames of 0.5 s with a floor of
-    0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
+    channel's unit), "decibel" 20 times the decimal logarithm. At 100 Hz, frames of 0.5 s with a
+    floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
     """
 
     kind: ClassVar[str] = "spectral"
@@ -199,16 +200,16 @@ class _FrameStream(StreamBase):
         self.latency_s = last_s - self.delay_s + late_s
 
     def _push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        known = np.concatenate([self._held, samples])
-        n_known = self._n_dropped + len(known)
+        held = np.concatenate([self._held, samples])
+        n_known = self._n_dropped + len(held)
         rows = []
         while (start := self._start()) + self.frame <= n_known:
             begin = start - self._n_dropped
-            rows.append(self._row(known[begin : begin + self.frame]))
+            rows.append(self._row(held[begin : begin + self.frame]))
             self._n_frames += 1
-        n_drop = min(start - self._n_dropped, len(known))
+        n_drop = min(start - self._n_dropped, len(held))
         self._n_dropped += n_drop
-        self._held = known[n_drop:].copy()
+        self._held = held[n_drop:].copy()
         return np.stack(rows) if rows else self._flush()
 
     def _flush(self) -> NDArray[np.float64]:

@@ -22,8 +22,8 @@ from sensorseq.windows import WindowSet
 class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Apply filters and features to recordings, or to windows one by one.
 
-    Apply them before cutting windows if possible: there a filter sees what comes before and after,
-    while every window adds edges. Nothing is fitted, so nothing can leak.
+    Apply them before cutting windows if possible: filters then use the samples before and after a
+    window, while single windows have edges. Nothing is fitted, so nothing can leak.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
-            What will be transformed.
+            Data that will be transformed.
         y : None
             Not used.
 
         Raises
         ------
         ArgumentError, ConfigurationError
-            If an entry is not a step, or is invalid; a note names it.
+            If an entry is not a step, or is invalid; a note names the entry.
         SignalError
             If `sample_rate_hz` is not a positive rate.
         """
@@ -81,7 +81,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, WindowSet):
             self.n_features_in_, self._window_ndim = X.n_channels, 3
             rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
-            if rate is not None:  # if it is missing, `transform` reports that
+            if rate is not None:  # otherwise `transform` raises an error
                 chain.output_channels(tuple(map(Channel, X.channels)), rate)
         elif _are_recordings(X):
             for recording in X:
@@ -94,8 +94,8 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Any) -> Any:
         """Return the input after all steps, in the same form.
 
-        Windows of one channel, (n, t), are returned as (n, t) if the result has one channel, else
-        as (n, t, c).
+        Windows of one channel, (n, t), are returned as (n, t) if the result has one channel,
+        otherwise as (n, t, c).
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not self.steps_:
             return values.copy()
         names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
-        made = np.stack(self._each(windows, names, self._rate_hz(None))[0])
+        made = np.stack(self._apply_to_each(windows, names, self._rate_hz(None))[0])
         return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
 
     def _transform_window_set(self, windows: WindowSet) -> WindowSet:
@@ -141,8 +141,8 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not self.steps_:
             return windows
         # Without any windows, a window of zeros determines the shape of the result.
-        given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
-        made, last = self._each(given, windows.channels, rate)
+        inputs = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
+        made, last = self._apply_to_each(inputs, windows.channels, rate)
         return replace(
             windows,
             X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
@@ -157,7 +157,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ArgumentError("sample_rate_hz is not given, and the windows have none; give it.")
         return float(rate)
 
-    def _each(
+    def _apply_to_each(
         self, windows: NDArray[np.floating], names: Sequence[str], rate: float
     ) -> tuple[list[NDArray[np.floating]], Recording]:
         made, out = [], None

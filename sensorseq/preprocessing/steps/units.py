@@ -64,7 +64,7 @@ def product_unit(left: str, right: str) -> tuple[str, float]:
     """Return the unit of a product, and the factor that converts it to that unit.
 
     Current times voltage, torque times angular speed and force times speed are watts, with any
-    prefixes. Other units are joined by ``*``; if one is unknown, so is the result.
+    prefixes. Other units are joined by ``*``; the product with an unknown unit is unknown.
     """
     a, b = quantity_of(left), quantity_of(right)
     if a is not None and b is not None and {a.name, b.name} in _POWERS:
@@ -74,15 +74,15 @@ def product_unit(left: str, right: str) -> tuple[str, float]:
 
 def common_unit(channels: list[Channel], what: str) -> str:
     """Return the common unit of the channels whose unit is known."""
-    known = [channel for channel in channels if channel.unit]
-    for channel in known[1:]:
-        if channel.unit != known[0].unit:
+    with_unit = [channel for channel in channels if channel.unit]
+    for channel in with_unit[1:]:
+        if channel.unit != with_unit[0].unit:
             raise ArgumentError(
-                f"{what} needs equal units, but {known[0].name!r} is in {known[0].unit!r} and"
-                f" {channel.name!r} is in {channel.unit!r}; convert one of them, or give both the"
-                " same unit when the recording is made."
+                f"{what} needs equal units, but {with_unit[0].name!r} is in {with_unit[0].unit!r}"
+                f" and {channel.name!r} is in {channel.unit!r}; convert one of them, or give both"
+                " the same unit when the recording is made."
             )
-    return known[0].unit if known else ""
+    return with_unit[0].unit if with_unit else ""
 
 
 def per_second(unit: str, times: int = 1) -> str:

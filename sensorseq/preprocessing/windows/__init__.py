@@ -1,4 +1,4 @@
-"""Cut recordings into labeled windows; balance, weight or augment those for training."""
+"""Cut recordings into labeled windows; balance, weight or augment training windows."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,8 @@
-"""Augment training windows with copies that differ like another run of the same robot."""
+"""Augment training windows with copies that differ like runs of the same robot."""
 
 import functools
 import numbers
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -22,12 +23,16 @@ from sensorseq.checks import (
     valid_steps,
 )
 from sensorseq.errors import ArgumentError, SignalError, check_choice
-from sensorseq.preprocessing.windows.axes import HOW_TO_NAME, find_axes
+from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _STRENGTHS = (
     *("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset"),
     "rotation_deg",
+)
+_HOW_TO_NAME_AXES = (
+    "name the axes as triples in the order x, y, z, for example"
+    " axes=[('acc.x', 'acc.y', 'acc.z'), ('gyro.x', 'gyro.y', 'gyro.z')], or give their numbers"
 )
 
 Channel = str | int
@@ -38,8 +43,8 @@ class Augmentation:
     """Strengths of the changes to copies of a window; if all are 0, copies are identical.
 
     Applied in the order shift, time warp, mirror image, rotation, magnitude warp, scaling, offset,
-    jitter: first what moves, then how its sensor is mounted, and sensor noise last. Names and kinds
-    follow [1]_; `Augmentation.standard` uses its strengths.
+    jitter: first the movement, then the mounting of the sensor, and sensor noise last. Names and
+    kinds follow [1]_; `Augmentation.standard` uses its strengths.
 
     Parameters
     ----------
@@ -49,14 +54,15 @@ class Augmentation:
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
         Time runs faster and slower: speeds ``exp(z)``, with z drawn from N(0, time_warp) at the
-        knots and a cubic spline between them. [1]_ draws speeds from N(1, time_warp), which may
-        become negative; these cannot. The first and last sample keep their places.
+        knots and a cubic spline between them. Unlike the speeds of [1]_, from N(1, time_warp), they
+        cannot become negative. The first and last sample keep their places.
     magnitude_warp : float, default=0
         A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots with a cubic
         spline between them.
     window_shift : float, default=0
         The window starts up to this share of its length earlier or later, by whole samples, with
-        all shifts equally likely; from 0 to below 1. Unknown samples repeat the first or last.
+        all shifts equally likely; from 0 to below 1. The first or last sample replaces unknown
+        samples.
     n_knots : int, default=4
         Knots of the warps inside a window, in addition to the two ends.
     offset : float, default=0
@@ -75,8 +81,8 @@ class Augmentation:
         uniform in [0, rotation_deg], about an axis uniform in space.
     axes : sequence of triples of str or int, default=()
         The channels x, y and z of each vector that `rotation_deg` turns, in one unit and one frame.
-        By default those whose names end or begin in x, y and z and are otherwise the same, such as
-        acc.x, gyro_y or AccZ.
+        By default channels whose names end or begin in x, y and z and are otherwise the same, such
+        as acc.x, gyro_y or AccZ.
 
     Raises
     ------
@@ -140,7 +146,7 @@ class Augmentation:
     def with_indices(
         self, n_channels: int, channels: Sequence[str] | None = None
     ) -> "Augmentation":
-        """Return a copy with channel numbers instead of names, where axes are found by names.
+        """Return a copy with channel numbers instead of names, with axes found by their names.
 
         Parameters
         ----------
@@ -152,20 +158,20 @@ class Augmentation:
         Raises
         ------
         ArgumentError
-            If `mirror`, `swap` or `axes` names a channel that is not there, or windows are to be
-            rotated and their axes are neither named nor found.
+            If `mirror`, `swap` or `axes` names a missing channel, or windows are to be rotated and
+            their axes are neither named nor found.
         """
-        known = None if channels is None else list(channels)
+        names = None if channels is None else list(channels)
 
         def number(name: str, channel: Channel) -> int:
             if isinstance(channel, str):
-                if known is None:
+                if names is None:
                     raise ArgumentError(
                         f"augmentation: {name} names the channel {channel!r}, but the windows have"
                         " no channel names; give its number, or a WindowSet."
                     )
-                check_choice(f"augmentation: channel of {name}", channel, known)
-                return known.index(channel)
+                check_choice(f"augmentation: channel of {name}", channel, names)
+                return names.index(channel)
             if channel >= n_channels:
                 raise ArgumentError(
                     f"augmentation: {name} has the channel {channel}, but the windows have the"
@@ -174,23 +180,25 @@ class Augmentation:
             return channel
 
         mirror = [number("mirror", channel) for channel in self.mirror]
-        swap = [(number("swap", one), number("swap", other)) for one, other in self.swap]
-        axes: list[Any] = [tuple(number("axes", one) for one in triple) for triple in self.axes]
+        swap = [(number("swap", left), number("swap", right)) for left, right in self.swap]
+        axes: list[Any] = [
+            tuple(number("axes", channel) for channel in triple) for triple in self.axes
+        ]
         if self.rotation_deg and not axes:
-            if known is None:
+            if names is None:
                 raise ArgumentError(
                     "augmentation: rotation_deg finds the channels x, y and z by their names, but"
-                    f" the windows have no channel names; {HOW_TO_NAME}."
+                    f" the windows have no channel names; {_HOW_TO_NAME_AXES}."
                 )
-            axes = list(find_axes(known))
+            axes = list(find_axes(names))
         return replace(self, mirror=mirror, swap=swap, axes=axes)
 
 
-def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
+def make_augmentation(fields_by_name: Mapping[str, Any]) -> Augmentation:
     """Return an augmentation with these fields; an error names the nearest known field."""
-    for name in said:
+    for name in fields_by_name:
         check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
-    return Augmentation(**said)
+    return Augmentation(**fields_by_name)
 
 
 def augment_copies(
@@ -218,7 +226,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows; those whose entry in `rows` occurred before are changed."""
+    """Return the windows; a window whose entry in `rows` occurred before is changed."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -247,7 +255,7 @@ def augment_windows(
     neighbors: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int = 1,
 ) -> NDArray[np.floating]:
-    """Return every window randomly changed; only for copies of training windows.
+    """Return every window randomly changed; for copies of training windows only.
 
     The random numbers of a window depend only on the seed, its index, its copy number and the kind
     of change; they do not depend on other windows, their order, or other kinds of change.
@@ -283,8 +291,8 @@ def augment_windows(
     """
     if not isinstance(augmentation, Augmentation):
         raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
-    given = np.asarray(X)
-    windows = as_windows(given)
+    original = np.asarray(X)
+    windows = as_windows(original)
     n_windows, n_timesteps, n_channels = windows.shape
     augmentation = augmentation.with_indices(n_channels)
     steps = check_lengths(windows, lengths)
@@ -298,9 +306,11 @@ def augment_windows(
         )
     around = (None, None) if neighbors is None else _check_neighbors(neighbors, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
-    changed = windows.astype(given.dtype if given.dtype.kind == "f" else np.float64)  # makes a copy
+    changed = windows.astype(
+        original.dtype if original.dtype.kind == "f" else np.float64
+    )  # makes a copy
     if augmentation.is_identity:
-        return changed.reshape(given.shape)
+        return changed.reshape(original.shape)
     native = changed if changed.dtype in (np.float32, np.float64) else changed.astype(np.float64)
     order, sign = _mirror_image(augmentation, n_channels)
     bad = _signal.augment(
@@ -321,7 +331,7 @@ def augment_windows(
     )
     if bad >= 0:
         check_finite(windows, steps)
-    return native.astype(changed.dtype, copy=False).reshape(given.shape)
+    return native.astype(changed.dtype, copy=False).reshape(original.shape)
 
 
 def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -356,15 +366,15 @@ def _mirror_image(
     order, sign = np.arange(n_channels), np.ones(n_channels)
     mirror: Any = how.mirror
     pairs: Any = how.swap
-    for one, other in pairs:
-        order[[one, other]] = other, one
+    for first, second in pairs:
+        order[[first, second]] = second, first
     sign[list(mirror)] = -1.0
     return order, sign
 
 
 @functools.lru_cache(maxsize=8)
 def _spline(n_knots: int) -> NDArray[np.float64]:
-    """Return coefficients (4, K - 1, K) of cubic splines that are 1 at one of K knots, else 0."""
+    """Return coefficients (4, K - 1, K) of cubic splines, each 1 at one of K knots, otherwise 0."""
     n_knots += 2
     coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
         np.linspace(0, 1, n_knots), np.eye(n_knots)
@@ -373,7 +383,7 @@ def _spline(n_knots: int) -> NDArray[np.float64]:
 
 
 def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
-    """Return names and numbers of channels, each only once."""
+    """Return channels as names or numbers; raise if one is repeated."""
     checked = []
     for channel in channels if isinstance(channels, list | tuple) else (None,):
         is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)
@@ -388,14 +398,14 @@ def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
     return tuple(checked)
 
 
-def _check_tuples(name: str, given: Any, n: int, example: str) -> tuple[tuple[Channel, ...], ...]:
-    """Return tuples of n names or numbers of channels, each only once."""
-    are_tuples = isinstance(given, list | tuple) and all(
-        isinstance(some, list | tuple) and len(some) == n for some in given
+def _check_tuples(name: str, tuples: Any, n: int, example: str) -> tuple[tuple[Channel, ...], ...]:
+    """Return tuples of n channels, as names or numbers; raise if a channel is repeated."""
+    are_tuples = isinstance(tuples, list | tuple) and all(
+        isinstance(group, list | tuple) and len(group) == n for group in tuples
     )
     if not are_tuples:
-        raise ArgumentError(f"{name}={given!r} must be a list of {example}.")
-    named = _check_channels(name, [channel for some in given for channel in some])
+        raise ArgumentError(f"{name}={tuples!r} must be a list of {example}.")
+    named = _check_channels(name, [channel for group in tuples for channel in group])
     return tuple(named[at : at + n] for at in range(0, len(named), n))
 
 
@@ -429,3 +439,44 @@ def _check_neighbors(
                 f" {n_channels} channels need ({n_windows}, m, {n_channels})."
             )
     return before, after
+
+
+def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return the numbers of the channels x, y and z of each sensor, by their names.
+
+    Three names belong together if they end, or begin, in x, y and z and are otherwise the same;
+    case is ignored. With a fourth name in w they are a quaternion, not a vector, and are left out.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no triple, or two channels could be the same axis, or one channel an axis of two
+        triples.
+    """
+    named: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for at, name in enumerate(channels):
+        low = name.lower()
+        ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
+        for common, axis in dict.fromkeys(ways):  # a name of only the axis gives one way
+            named[common][axis].append(at)
+    of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
+    seen: set[int] = set()
+    triples = []
+    for axes in of_axis:
+        x, y, z = (axes[axis] for axis in "xyz")
+        claimed = {*x, *y, *z}
+        if len(claimed) > 3 or claimed & seen:
+            doubtful = [channels[at] for at in sorted(claimed)]
+            raise ArgumentError(
+                f"augmentation: rotation_deg finds no clear x, y and z among {listed(doubtful)};"
+                f" {_HOW_TO_NAME_AXES}."
+            )
+        seen |= claimed
+        triples.append((x[0], y[0], z[0]))
+    if not triples:
+        raise ArgumentError(
+            "augmentation: rotation_deg needs triples of channels, but none of"
+            f" {listed(list(channels))} are three names that differ in x, y and z alone;"
+            f" {_HOW_TO_NAME_AXES}."
+        )
+    return sorted(triples)

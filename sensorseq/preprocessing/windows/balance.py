@@ -1,4 +1,4 @@
-"""Balance training windows by choosing equally many of every class, or by weights."""
+"""Balance training windows by choosing equally many windows of every class, or by weights."""
 
 import warnings
 from typing import Any
@@ -66,11 +66,11 @@ def balance_indices(
             np.unique(recording[class_index == index], return_counts=True)[1]
             for index in range(len(classes))
         ]
-        wanted, cap = _reachable(sizes, wanted, max_per_recording, repeat, classes.tolist())
+        wanted, cap = _reachable_count(sizes, wanted, max_per_recording, repeat, classes.tolist())
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
-        # In random order, one of each group before the second one of any.
+        # In random order, with one window of each group before the second of any group.
         group_index = np.unique(group[members], return_inverse=True)[1]
         window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
         in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
@@ -98,7 +98,7 @@ def _check_labels(y: ArrayLike) -> NDArray[Any]:
     return labels
 
 
-def _reachable(
+def _reachable_count(
     sizes: list[NDArray[np.int64]],
     wanted: int,
     most: float,
@@ -233,7 +233,7 @@ def weights_of_few_recordings(
     """Return weights (n_windows,) that balance the classes; None if there are many recordings.
 
     A recording is the windows of one class in one of the `groups`. With `FEW_RECORDINGS` or fewer
-    per class on average, their lengths say little about how common a class is.
+    per class on average, their lengths are a poor estimate of how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]
     counts = np.bincount(class_index)

@@ -65,7 +65,7 @@ def window_starts(
     Starts follow the exact time, so windows do not drift if a hop is not a whole number of samples.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    # So that twice the hop does not overflow.
+    # Limited, so that twice the hop does not overflow.
     hop = min(check_positive("hop_s", hop_s) * rate, 2.0**53)
     if hop < 1 - 1e-9:
         raise ArgumentError(
@@ -86,14 +86,14 @@ def window_start(index: int, hop: float) -> int:
 
 
 def first_on_clock(first_s: float, hop_s: float, slop_s: float) -> int:
-    """Return the number of the first window of a piece: the multiple of the hop that it is at."""
+    """Return the number of a piece's first window, which is its start in multiples of the hop."""
     return math.ceil((first_s - slop_s) / hop_s - 1e-9)
 
 
 def start_on_clock(
     number: NDArray[np.int64], first_s: float, hop_s: float, rate: float
 ) -> NDArray[np.int64]:
-    """Return the samples at which windows begin whose time is `number` times the hop."""
+    """Return the first sample of the windows that begin at `number` times the hop."""
     exact = np.maximum(number * hop_s - first_s, 0.0) * rate
     rounding = max(1e-9, 4 * np.finfo(np.float64).eps * abs(first_s) * rate)
     starts: NDArray[np.int64] = np.ceil(exact - 1e-6 - rounding).astype(np.int64)
@@ -130,13 +130,13 @@ def window_recordings(
     ``check_classes=False`` skips the check that every class has windows, for callers that cut
     recordings one by one; the result may then be empty.
 
-    With `slop_s`, windows begin at the multiples of the hop on the recording's clock, as those of
-    other sensors do: at the next sample, or at the first of a piece that begins up to `slop_s`
+    With `slop_s`, windows begin at multiples of the hop on the recording's clock, like the windows
+    of other sensors: at the next sample, or at the first of a piece that begins up to `slop_s`
     later.
 
-    `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
-    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what was
-    left out and why, and the number of samples or windows.
+    `provenance` has ``window``: the lengths in seconds and samples and the arguments;
+    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: the parts
+    that were left out, the reasons, and the numbers of samples or windows.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -203,10 +203,10 @@ class _Grid:
         if n_samples < self.length:
             if n_samples and self.short == "error":
                 raise RecordingError(
-                    f"recording {piece.recording_id!r}: {_named(stretch, piece)} has {n_samples}"
-                    f" samples ({n_samples / self.rate:g} s), less than window_s={self.window_s:g}."
-                    " Use a shorter window_s, short='pad' to fill it up with zeros, or"
-                    " short='drop'."
+                    f"recording {piece.recording_id!r}: {_describe_stretch(stretch, piece)} has"
+                    f" {n_samples} samples ({n_samples / self.rate:g} s), less than"
+                    f" window_s={self.window_s:g}. Use a shorter window_s, short='pad' to"
+                    " fill it up with zeros, or short='drop'."
                 )
             padded = n_samples > 0 and self.short == "pad"
             window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
@@ -231,13 +231,13 @@ class _Grid:
         return kept
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
-        """Return the first window's offset in samples: below a hop, and a window still fits."""
+        """Return the first window's offset in samples: below a hop, with room for a window."""
         n_places = min(
             math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
         )
         start_s = float(piece.timestamps_s[stretch.first])
         named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
-        # A digest instead of a generator is equal on every machine, and independent of the order.
+        # Unlike a generator, a digest is independent of the machine and of the order.
         drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
         return drawn * n_places >> 64
 
@@ -322,7 +322,7 @@ def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
 
 
 def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
-    """Return the samples of all windows, stored where those of the pieces are."""
+    """Return the samples of all windows, on disk if the samples of the pieces are."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
     if not stored:
@@ -340,13 +340,13 @@ def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArr
     return rows.as_array()
 
 
-def _gather(piece: Recording, cut: _Cut, some: slice, out: NDArray[np.float32]) -> None:
-    starts, lengths = cut.starts[some], cut.lengths[some]
+def _gather(piece: Recording, cut: _Cut, chosen: slice, out: NDArray[np.float32]) -> None:
+    starts, lengths = cut.starts[chosen], cut.lengths[chosen]
     padded = (lengths < out.shape[1]).any()
-    given, overflown = _signal.gather_windows(
+    not_finite, overflown = _signal.gather_windows(
         piece.values, starts, lengths if padded else None, None, None, out
     )
-    bad = given if given >= 0 else overflown
+    bad = not_finite if not_finite >= 0 else overflown
     if bad < 0:
         return
     window, step, channel = (int(i) for i in np.unravel_index(bad, out.shape))
@@ -357,13 +357,13 @@ def _gather(piece: Recording, cut: _Cut, some: slice, out: NDArray[np.float32]) 
         f" at sample {row}"
         + (
             "; mark missing samples as NaN."
-            if given >= 0
+            if not_finite >= 0
             else ", outside the range of float32, in which windows are stored. Correct its unit."
         )
     )
 
 
-def _named(stretch: Stretch, piece: Recording) -> str:
+def _describe_stretch(stretch: Stretch, piece: Recording) -> str:
     start_s = piece.timestamps_s[stretch.first]
     if piece.label_spans and stretch.label is not None:
         return f"the label span of {stretch.label!r} from {start_s:.6f} s on"
@@ -394,7 +394,7 @@ def _provenance(
     label_rule: str,
     purity: float,
 ) -> dict[str, Any]:
-    """Describe how windows were cut, with the pieces that gave windows and those that did not."""
+    """Describe how windows were cut, and list the pieces with and without windows."""
     return {
         "window": {
             "window_s": grid.window_s,
@@ -441,10 +441,11 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f" has {', '.join(first.channel_names)}. Select common channels in the same order."
             )
         if piece.is_labelled != first.is_labelled:
-            bare, other = (first, piece) if piece.is_labelled else (piece, first)
+            unlabeled, labeled = (first, piece) if piece.is_labelled else (piece, first)
             raise RecordingError(
-                f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
-                f" {other.labels[0]!r}; label every recording or none."
+                f"recording {unlabeled.recording_id!r} has no label, but"
+                f" {labeled.recording_id!r} has {labeled.labels[0]!r}; label every recording or"
+                " none."
             )
         check_complete(piece)
         if piece.n_samples:
@@ -457,7 +458,7 @@ def _check_alike(pieces: list[Recording]) -> None:
 
 
 def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
-    """Return the rate that all pieces have, within the precision of their timestamps."""
+    """Return the common rate of all pieces, within the precision of their timestamps."""
     timed = [piece for piece in pieces if piece.n_samples > 1]
     if given_hz is not None:
         rate = check_rate("sample_rate_hz", given_hz)

@@ -1,4 +1,4 @@
-"""Find channels in which the label stands a second time: constants that give the class."""
+"""Find channels that repeat the label: constants within windows that give the class."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Blocks = Iterable[NDArray[np.floating]]
 
-LEAST_STEPS = 5  # windows of fewer steps are constant by chance
-MOST_SAMPLED = 256  # windows that decide which channels are looked at in full
+LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
+MOST_SAMPLED = 256  # windows that decide which channels are checked in full
 # Share of the steps that equal the level of their window, and of those near it. A label is smeared
 # where it changes, by filters and delays; a sensor at rest is near its level, but has noise.
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
@@ -26,8 +26,8 @@ MOST_COMBINED = 32  # channels that are tried together if none gives the class b
 class LabelChannels:
     """Channels that hardly ever change within a window, and whose values give the class.
 
-    `share` is the share of windows with the values of their class, and `fewest` the number of
-    recordings of the class that has the fewest: the values of one may be those of the recording.
+    `share` is the share of windows with the values of their class. `fewest` is the smallest number
+    of recordings of a class: the value of a single one may belong to the recording, not the class.
     """
 
     channels: list[int]
@@ -36,12 +36,12 @@ class LabelChannels:
 
     @property
     def is_leak(self) -> bool:
-        """Whether every class has its values in several recordings."""
+        """True if every class has its values in several recordings."""
         return self.fewest > 1
 
     @property
     def is_certain(self) -> bool:
-        """Whether that holds in every window, too."""
+        """True if, in addition, every window has the values of its class."""
         return self.is_leak and self.share == 1
 
 
@@ -54,15 +54,15 @@ def find_label_channels(
 ) -> LabelChannels | None:
     """Find channels that by themselves give the class of the training windows.
 
-    The value of a recording, such as the mass carried in it, does not give the class away. So each
-    value, or combination of values, must be the only one of a class, or occur in two recordings.
+    A constant of each recording, such as the mass carried in it, is not a leak. So each value, or
+    combination of values, must be the only one of a class, or occur in two recordings.
 
     Parameters
     ----------
     read : callable
         Returns the samples of the windows at increasing positions, in blocks.
     y, recording_id, lengths, split : array-like of shape (n_windows,)
-        Of all windows. All are considered if there is no split, or if a class has only one
+        For all windows. All are considered if there is no split, or if a class has only one
         recording in training. Without `recording_id`, each class counts as one recording.
     """
     target = np.unique(np.asarray(y), return_inverse=True)[1].ravel()
@@ -75,46 +75,51 @@ def find_label_channels(
         rows = np.flatnonzero((part != "") & (steps >= LEAST_STEPS))
     if len(np.unique(target[rows])) < 2:
         return None
-    some = rows[_one_of_each(target[rows], origin[rows])]
-    sample = np.concatenate([np.asarray(block, np.float64) for block in read(some)])
-    level, equal, _ = _levels([sample], steps[some])
+    sampled = rows[_one_of_each(target[rows], origin[rows])]
+    sample = np.concatenate([np.asarray(block, np.float64) for block in read(sampled)])
+    level, equal, _ = _levels([sample], steps[sampled])
     width = _width(level)
     likely = np.flatnonzero((width > 0) & (equal >= EQUAL_STEPS))
     if not len(likely):
         return None  # usually decided by the sample
     level, equal, near = _levels(read(rows), steps[rows], likely, width[likely])
-    known = np.isfinite(level).all(axis=1)
-    codes, has_levels = _numbered(level[known], width[likely])
+    finite = np.isfinite(level).all(axis=1)
+    codes, has_levels = _level_numbers(level[finite], width[likely])
     kept = np.flatnonzero(has_levels & (equal >= EQUAL_STEPS) & (near >= NEAR_STEPS))
-    target, origin = target[rows][known], origin[rows][known]
+    target, origin = target[rows][finite], origin[rows][finite]
     if not len(kept) or len(classes := np.unique(target)) < 2:
         return None
     codes, target = codes[:, kept], np.searchsorted(classes, target)
-    found, of_windows = _with_one_level(codes, target)
-    rest = np.setdiff1d(np.flatnonzero(equal[kept] == 1), found)
-    more = _in_several_recordings(codes[:, rest], target, origin, combine=not len(found))
-    places = np.sort(np.r_[found, rest[more]]).astype(np.int64)
+    one_level, of_windows = _with_one_level(codes, target)
+    left = np.setdiff1d(np.flatnonzero(equal[kept] == 1), one_level)
+    more = _in_several_recordings(codes[:, left], target, origin, combine=not len(one_level))
+    places = np.sort(np.r_[one_level, left[more]]).astype(np.int64)
     if not len(places):
         return None
     return LabelChannels(likely[kept][places].tolist(), of_windows, _fewest(target, origin))
 
 
-def describe_label_channels(names: Sequence[str], found: LabelChannels) -> str:
-    """Return a sentence about channels that `find_label_channels` found."""
-    one = len(names) == 1
-    every = "every window" if found.share == 1 else f"{found.share:.1%} of the windows"
-    text = (
-        f"channel{'' if one else 's'} {listed([repr(name) for name in names], 12)}"
-        f" {'is' if one else 'are'} constant within windows, and {'its value' if one else 'values'}"
-        f" alone {'gives' if one else 'give'} the class of {every}"
+def describe_label_channels(names: Sequence[str], label_channels: LabelChannels) -> str:
+    """Return a sentence about the channels from `find_label_channels`."""
+    is_single = len(names) == 1
+    which_windows = (
+        "every window"
+        if label_channels.share == 1
+        else f"{label_channels.share:.1%} of the windows"
     )
-    if found.is_leak:
-        return f"{text}: the label probably stands there a second time."
-    return f"{text}; but only one recording of a class is known, whose value that may be."
+    text = (
+        f"channel{'' if is_single else 's'} {listed([repr(name) for name in names], 12)}"
+        f" {'is' if is_single else 'are'} constant within windows, and"
+        f" {'its value' if is_single else 'values'} alone {'gives' if is_single else 'give'} the"
+        f" class of {which_windows}"
+    )
+    if label_channels.is_leak:
+        return f"{text}: probably a copy of the label."
+    return f"{text}; but a class has only one recording, so the value may be that of the recording."
 
 
 def _fewest(target: Ints, origin: Ints) -> int:
-    """Return the number of recordings of the class that has the fewest."""
+    """Return the smallest number of recordings of a class."""
     pairs = np.unique(np.column_stack([target, origin]), axis=0)
     return int(np.unique(pairs[:, 0], return_counts=True)[1].min(initial=len(target)))
 
@@ -132,16 +137,16 @@ def _one_of_each(target: Ints, origin: Ints) -> Ints:
 def _levels(
     blocks: Blocks, steps: Ints, channels: Ints | None = None, width: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the median of each window and channel, and the shares of steps equal to it, and near.
+    """Return each window's median by channel, and the shares of steps equal to it and near it.
 
-    `width` is the range of the medians of each channel, by default that of the first block.
+    `width` is the range of the medians of each channel, by default in the first block.
     """
     levels, counts, n_known, at = [], [], np.int64(0), 0
     for block in blocks:
         x = np.asarray(block if channels is None else block[:, :, channels], np.float64)
-        own = steps[at : at + len(x)]
-        if (own < x.shape[1]).any():
-            x = np.where((np.arange(x.shape[1]) < own[:, None])[:, :, None], x, np.nan)
+        n_valid = steps[at : at + len(x)]
+        if (n_valid < x.shape[1]).any():
+            x = np.where((np.arange(x.shape[1]) < n_valid[:, None])[:, :, None], x, np.nan)
         middle = np.maximum(np.isfinite(x).sum(axis=1) - 1, 0) // 2
         level = np.take_along_axis(np.sort(x, axis=1), middle[:, None], axis=1)[:, 0]
         apart = np.abs(x - level[:, None])
@@ -157,13 +162,13 @@ def _levels(
 
 def _width(level: Floats) -> Floats:
     """Return the range of the known levels of each channel."""
-    known = np.isfinite(level)
-    low, high = np.where(known, level, np.inf), np.where(known, level, -np.inf)
+    finite = np.isfinite(level)
+    low, high = np.where(finite, level, np.inf), np.where(finite, level, -np.inf)
     return np.asarray(high.max(axis=0) - low.min(axis=0))
 
 
-def _numbered(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return numbers for the levels of each channel, and whether it has levels, not a range."""
+def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return numbers for each channel's levels, and whether it has levels instead of a range."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])
@@ -176,30 +181,32 @@ def _numbered(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
 
 
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
-    """Return the channels with one level in each class, if they give it, and in how many windows.
+    """Return the channels with one level per class, if they give the class, and in which share.
 
-    One-hot columns and digits of a number are such channels, as is the number itself.
+    Examples are one-hot columns, the digits of a class number, and the number itself.
     """
     by_class = [codes[target == k] for k in range(int(target.max()) + 1)]
-    usual = np.array([[np.bincount(column).argmax() for column in own.T] for own in by_class])
+    usual = np.array(
+        [[np.bincount(column).argmax() for column in class_codes.T] for class_codes in by_class]
+    )
     is_usual = codes == usual[target]
-    found = np.flatnonzero((is_usual.mean(axis=0) >= NEARLY_ALL) & (np.ptp(usual, axis=0) > 0))
-    share = float(is_usual[:, found].all(axis=1).mean())
-    if len(np.unique(usual[:, found], axis=0)) < len(usual) or share < NEARLY_ALL:
-        return found[:0], 1.0
-    return found, share
+    places = np.flatnonzero((is_usual.mean(axis=0) >= NEARLY_ALL) & (np.ptp(usual, axis=0) > 0))
+    share = float(is_usual[:, places].all(axis=1).mean())
+    if len(np.unique(usual[:, places], axis=0)) < len(usual) or share < NEARLY_ALL:
+        return places[:0], 1.0
+    return places, share
 
 
 def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: bool) -> list[int]:
     """Return the channels whose levels give the class and occur in two recordings or more each.
 
-    `combine`: if there is none, look for several that do so together.
+    If there is none and `combine` is true, several channels are tried together.
     """
     rows = np.unique(np.column_stack([target, origin, codes]), axis=0)
     own_class, own_origin, levels = rows[:, 0], rows[:, 1], rows[:, 2:]
 
     def fewest(places: list[int]) -> int:
-        """Return the recordings of the rarest combination of levels; 0 if a class is not given."""
+        """Return the number of recordings of the rarest levels; 0 if they do not give the class."""
         which = np.unique(levels[:, places], axis=0, return_inverse=True)[1].ravel()
         n_classes = np.bincount(np.unique(np.column_stack([which, own_class]), axis=0)[:, 0])
         pairs = np.unique(np.column_stack([which, own_origin]), axis=0)
@@ -208,11 +215,11 @@ def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: 
     single = [place for place in range(levels.shape[1]) if fewest([place]) > 1]
     if single or not combine or not 1 < levels.shape[1] <= MOST_COMBINED:
         return single
-    # As few as possible: what has the most levels is left out first.
+    # As few as possible: channels with the most levels are left out first.
     n_levels = [len(np.unique(column)) for column in levels.T]
     together = sorted(range(len(n_levels)), key=lambda place: -n_levels[place])
     for place in list(together):
-        others = [one for one in together if one != place]
-        if others and fewest(others):
-            together = others
+        fewer = [kept for kept in together if kept != place]
+        if fewer and fewest(fewer):
+            together = fewer
     return together if fewest(together) > 1 else []

@@ -1,4 +1,4 @@
-"""Choose window labels in recordings whose label changes; report classes without windows."""
+"""Choose window labels in recordings whose label changes; refuse classes without windows."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +13,11 @@ from sensorseq.recording import LabelSpan, Recording, resolution_s
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
 MIN_PURITY = 0.5  # default fraction for a majority
-UNLABELED = ""  # label of a window that is kept although the rule finds none
+UNLABELED = ""  # label of a window that is kept without a label
 
-# A sample belongs to a span by its timestamp. Timestamps are rounded, so one that is early by this
-# fraction of a period, or by what floats do not resolve at that time, still counts as on time, at
-# the start and at the end of a span.
+# A sample belongs to a span by its timestamp. Timestamps are rounded: one that is early by this
+# fraction of a period, or by the resolution of floats at that time, counts as on time at the start
+# and the end of a span.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
@@ -26,8 +26,7 @@ _NO_LABEL = -1
 class Stretch:
     """The samples `first` to `stop - 1` of a piece, from which windows may be cut.
 
-    `label` applies to all its windows; it is None if there is none, or if labels are chosen for
-    each window.
+    `label` applies to all its windows; it is None without a label, or if each window has its own.
     """
 
     first: int
@@ -42,7 +41,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """The class indices that a rule gives to windows, -1 for none, and the reasons for none.
+    """The class index of each window by a rule, -1 without a label, and the reason for that.
 
     `best_share` (n_classes,) is each class's largest fraction of a window's samples.
     """
@@ -100,9 +99,9 @@ def choose_labels(
     majority = chosen.copy()
     # One class at a time, because counts for all samples and classes would be large.
     for code in range(len(classes)):
-        own = span_codes == code
-        counts = _n_within(starts + lengths, firsts[own], stops[own]) - _n_within(
-            starts, firsts[own], stops[own]
+        of_class = span_codes == code
+        counts = _n_within(starts + lengths, firsts[of_class], stops[of_class]) - _n_within(
+            starts, firsts[of_class], stops[of_class]
         )
         best_share[code] = (counts / lengths).max()
         is_larger = counts > largest
@@ -148,14 +147,14 @@ def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[st
         }
     return [
         (name, span.label, span.start_s)
-        for name, own in spans.items()
-        for span in own
+        for name, recording_spans in spans.items()
+        for span in recording_spans
         if span not in met[name]
     ]
 
 
 class _Times(Sequence[float]):
-    """The starts or ends of spans; a search looks at few of them."""
+    """The starts or ends of spans, read only where a search needs them."""
 
     def __init__(self, spans: Sequence[LabelSpan], name: str) -> None:
         self._spans, self._name = spans, name
@@ -186,7 +185,7 @@ Fate = Mapping[str, Any]
 """Plain values, for a file: ``label``; ``n_windows``, its number of windows; ``longest_s``, its
 longest recording, piece or label span; ``best_share``, its largest share of a window's samples,
 None under the rule whole; ``in_spans``, whether windows were cut inside its label spans;
-``bridging_gap_s``, the `max_gap_s` that mends recordings which gaps cut too short, or 0."""
+``bridging_gap_s``, a `max_gap_s` that repairs recordings that gaps cut too short, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
@@ -197,23 +196,23 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
     return [
         {
             "label": label,
-            "n_windows": sum(fate["n_windows"] for fate in own),
-            "longest_s": max(fate["longest_s"] for fate in own),
+            "n_windows": sum(fate["n_windows"] for fate in class_fates),
+            "longest_s": max(fate["longest_s"] for fate in class_fates),
             "best_share": max(
-                (fate["best_share"] for fate in own if fate["best_share"] is not None),
+                (fate["best_share"] for fate in class_fates if fate["best_share"] is not None),
                 default=None,
             ),
-            "in_spans": any(fate["in_spans"] for fate in own),
-            "bridging_gap_s": max(fate["bridging_gap_s"] for fate in own),
+            "in_spans": any(fate["in_spans"] for fate in class_fates),
+            "bridging_gap_s": max(fate["bridging_gap_s"] for fate in class_fates),
         }
-        for label, own in of_label.items()
+        for label, class_fates in of_label.items()
     ]
 
 
 def check_class_fates(
     fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
 ) -> None:
-    """Raise if a class has no windows; the error says why, and how close it came."""
+    """Raise if a class has no windows; the error has the reason and the nearest miss."""
     lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
     if not lost:
         return

@@ -42,24 +42,24 @@ class Windower(RecordingTransformer):
         Seconds between window starts; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         The label of a window of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that none has two labels or unlabelled samples. The other
+        span, from its first sample on, so that none has two labels or unlabeled samples. The other
         rules cut the recording as if it had no spans and choose a label for each window. majority:
         the most frequent label, see `min_purity`. centre: the label of the middle sample. last: the
         label of the last sample, which is current when the window is complete. All rules agree for
         recordings with one label.
     min_purity : float, default=0.5
         Only for majority: share of the window's samples that must have its label, above 0 to 1.
-        Windows with less are dropped, and so are windows in which two labels have equal shares.
+        Windows with a lower share, or with equal shares of two labels, are dropped.
     short : {"drop", "pad", "error"}, default="drop"
-        What to do with a piece, or under whole a label span, that is shorter than a window. pad:
-        make one window filled up with zeros, with the number of samples in `lengths`.
+        How to handle a piece, or under whole a label span, that is shorter than a window. pad: make
+        one window filled up with zeros, with the number of samples in `lengths`.
     phase : {"grid", "random"}, default="grid"
         Start of the first window of a piece or span. grid: its first sample. random: up to a hop
-        later, as far as a window still fits, so that each training can see other cuts of the
-        signal. Use grid for validation and test, so that scores only differ by the model.
+        later, as far as a window still fits, so that each training uses other cuts of the signal.
+        Use grid for validation and test, so that scores differ only by the model.
     random_state : int, Generator, RandomState or None
-        For ``phase="random"``. The offset depends only on it, the recording's id and the start of
-        the piece, not on other recordings or their order.
+        For ``phase="random"``. The offset depends only on this seed, the recording's id and the
+        start of the piece, not on other recordings or their order.
     drop_unlabelled : bool, default=True
         False keeps windows for which the rule finds no label, with the label ``""``, for prediction
         but not for training. If no recording has a label, this has no effect, and `y` is None.
@@ -122,18 +122,18 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     strategy : {"undersample", "oversample"}, default="undersample"
-        undersample: every class gets as many windows as the rarest has, without repeats.
-        oversample: as many as the most frequent has; every window is kept, and the copies are
+        undersample: every class gets as many windows as the rarest class, without repeats.
+        oversample: as many as the most frequent class; every window is kept, and the copies are
         spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
-        Decides which windows; equal seeds give equal choices.
+        Seed of the choice; equal seeds give equal choices.
     max_per_recording : int or float, optional
         Most rows that one recording may contribute to a class, copies included: a number (int), or
         a share of the class's final rows (float above 0, up to 1.0). A recording with more windows
         loses some, even when oversampling. If a class cannot reach the target count under this
-        limit, every class is reduced to what all can reach, and a warning names that class, so
-        that equal counts and the limit always hold. Needs the recording of each window, from a
-        WindowSet or as `recording_id` in `fit_resample`.
+        limit, every class is reduced to the count that all can reach, and a warning names that
+        class, so that equal counts and the limit always hold. Needs the recording of each window,
+        from a WindowSet or as `recording_id` in `fit_resample`.
     augmentation : Augmentation, optional
         For ``"oversample"``: how to change repeated windows. The first of each stays unchanged.
         Without it, windows are repeated exactly.
@@ -207,23 +207,23 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
                 "augmentation changes repeated windows, but strategy='undersample' repeats none;"
                 " use strategy='oversample', or an Augmenter after it."
             )
-        given = _Given.of(X, y, groups, lengths, recording_id, "balanced")
-        if given.y is None:
+        inputs = _ResampleInput.of(X, y, groups, lengths, recording_id, "balanced")
+        if inputs.y is None:
             raise WindowError("balancing needs labels, but y is None.")
-        rows = given.train
+        rows = inputs.train
         rng = check_random_state(self.random_state)
         chosen = balance_indices(
-            given.y[rows],
-            _at(given.groups, rows),
+            inputs.y[rows],
+            _take_rows(inputs.groups, rows),
             self.strategy,
             rng,
-            recording_id=_at(given.recording_id, rows),
+            recording_id=_take_rows(inputs.recording_id, rows),
             max_per_recording=self.max_per_recording,
         )
-        others = np.setdiff1d(np.arange(len(given.y)), rows)
-        kept = np.sort(np.concatenate([rows[chosen], others]))
-        made = {"strategy": self.strategy, "before_split": given.is_unsplit}
-        return given.resampled(self, kept, self.augmentation, rng, {"balanced": made})
+        not_train = np.setdiff1d(np.arange(len(inputs.y)), rows)
+        kept = np.sort(np.concatenate([rows[chosen], not_train]))
+        made = {"strategy": self.strategy, "before_split": inputs.is_unsplit}
+        return inputs.resampled(self, kept, self.augmentation, rng, {"balanced": made})
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
@@ -243,10 +243,10 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        Position in the input of the window that each row is, or is a copy of; sorted.
+        Position in the input of each row's window, or of the window that it copies; sorted.
     copy_numbers_, groups_, lengths_
         As in `ClassBalancer`. A copy has the values of its window, and in a WindowSet also its
-        recording and start, so that a check for leakage recognises it.
+        recording and start, so that a check for leakage recognizes it.
     """
 
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
@@ -289,17 +289,17 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
         n_copies = check_integer("n_copies", self.n_copies)
-        given = _Given.of(X, y, groups, lengths, None, "augmented")
+        inputs = _ResampleInput.of(X, y, groups, lengths, None, "augmented")
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
-        times = np.ones(len(given.X), np.int64)
-        times[given.train] += n_copies
+        times = np.ones(len(inputs.X), np.int64)
+        times[inputs.train] += n_copies
         rows = np.repeat(np.arange(len(times)), times)
         rng = check_random_state(self.random_state)
-        return given.resampled(self, rows, how, rng, {})
+        return inputs.resampled(self, rows, how, rng, {})
 
 
 @dataclass(frozen=True)
-class _Given:
+class _ResampleInput:
     """The checked input of `fit_resample`, from arrays or a WindowSet."""
 
     X: Any
@@ -312,7 +312,7 @@ class _Given:
     @classmethod
     def of(
         cls, X: Any, y: Any, groups: Any, lengths: Any, recording_id: Any, to_be: str
-    ) -> "_Given":
+    ) -> "_ResampleInput":
         named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
         if isinstance(X, WindowSet):
             refuse_beside_windows(**named)
@@ -354,24 +354,24 @@ class _Given:
     ) -> tuple[Any, Any]:
         """Return the windows at `rows` and their labels; repeated ones are augmented."""
         windows = self.X.X if isinstance(self.X, WindowSet) else self.X
-        lengths, values = _at(self.lengths, rows), windows[rows]
+        lengths, values = _take_rows(self.lengths, rows), windows[rows]
         if augmentation is not None:
             how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
             made = {**made, "augmented": how}
-            sd = channel_sd_of(windows[self.train], _at(self.lengths, self.train))
+            sd = channel_sd_of(windows[self.train], _take_rows(self.lengths, self.train))
             if isinstance(self.X, WindowSet):
                 augmentation = augmentation.with_indices(values.shape[2], self.X.channels)
             values = augment_repeats(values, rows, augmentation, rng, lengths, sd)
         fitted.sample_indices_ = rows
         fitted.copy_numbers_ = copy_numbers(rows)
-        fitted.groups_ = _at(self.groups, rows)
+        fitted.groups_ = _take_rows(self.groups, rows)
         fitted.lengths_ = lengths
-        labels = _at(self.y, rows)
+        labels = _take_rows(self.y, rows)
         if not isinstance(self.X, WindowSet):
             return values, labels
         provenance = {**self.X.provenance, **made}
         return replace(self.X.take(rows), X=values, provenance=provenance), labels
 
 
-def _at(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:
+def _take_rows(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:
     return None if values is None else values[rows]

@@ -14,7 +14,7 @@ def signal(n, n_channels=2, seed=0):
 
 
 def run(clock, x, t=None, sizes=(7,)):
-    """Push in chunks, flush, and join what belongs to one piece; return (start_s, values) each."""
+    """Push in chunks, flush, and join the samples of each piece; return (start_s, values) each."""
     found, at, i = [], 0, 0
     while at < len(x):
         stop = at + sizes[i % len(sizes)]
@@ -135,7 +135,7 @@ def test_a_clock_that_is_set_back_begins_a_new_piece():
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, t)
     assert [len(values) for _, values in pieces] == [100, 190]
-    assert clock.n_late == 11  # ten to be sure, and the one that shows it
+    assert clock.n_late == 11  # ten to be certain, and the one that shows it
     np.testing.assert_array_equal(pieces[1][1], x[110:])
 
 

@@ -250,7 +250,7 @@ def test_rows_that_are_not_dense_are_served():
         (lambda: PolyphaseFilter(np.ones(3), 1, 1, 1, "hold", -1), "delay is -1"),
         (lambda: TableFilter(np.ones(4), 2, 0.5, 1), "4 taps; expected an odd number"),
         (lambda: TableFilter(np.ones(5), 4, 0.5, 1), "5 taps; expected an odd number"),
-        *(  # with 1e300, a push went on for ever
+        *(  # with 1e300, a push never ended
             (partial(TableFilter, np.ones(5), 2, ratio, 1), "ratio is .*; expected one from")
             for ratio in (-0.5, 0.0, 2e-10, 2e6, 1e300, np.nan)
         ),

@@ -1,4 +1,4 @@
-"""Uneven stamps and holes: a sine is the truth, and what was filled is counted."""
+"""Uneven stamps and holes: the result is compared with a sine, and filled samples are counted."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sensorseq.preprocessing.resample.regrid import since_first
 from sensorseq.preprocessing.resample.signal import regrid, resample, resample_recording
 from sensorseq.recording import Recording, resolution_s
 
-EDGE = 60  # samples of the lower rate, in which mirror images are in the result
+EDGE = 60  # samples of the lower rate that the mirrored edges affect
 
 
 def sine(frequency_hz, times_s, phase=0.4):
@@ -288,7 +288,7 @@ def test_the_engine_and_the_attenuation_reach_the_filter():
     steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
 )
 def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
-    """In whole microseconds, of which floats of seconds since 1970 hold each."""
+    """In whole microseconds, each of which floats of seconds since 1970 can represent."""
     ticks = np.cumsum([0, *steps])
     since = since_first((start + ticks) / 1e6)
     np.testing.assert_array_equal(since, ticks / 1e6)

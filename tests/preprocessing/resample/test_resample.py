@@ -16,11 +16,11 @@ RATES = [
     (1562.5, 100.0),
     (33.3, 11.1),
     (100.0, 250.0),
-    (100.0, 99.987654321),  # no small fraction: the table of the filter
+    (100.0, 99.987654321),  # not a simple fraction: the table of the filter
     (100.0, 10 * np.pi),
     (100.0, 100 * np.pi),
 ]
-EDGE = 60  # samples of the lower rate, in which mirror images are in the result
+EDGE = 60  # samples of the lower rate that the mirrored edges affect
 
 
 def sine(frequency_hz, times_s, phase=0.4):

@@ -1,4 +1,4 @@
-"""Stamps out of order: repaired, they are pandas' sorted groups; not asked for, an error."""
+"""Stamps out of order: repaired, they equal pandas' sorted groups; otherwise they are an error."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed,
     expected = grouped.mean()
     np.testing.assert_array_equal(repaired.timestamps_s, np.unique(stamps))
     assert repaired.values.dtype == dtype
-    # what sums in another order may differ by, also where they cancel
+    # largest difference of sums in another order, also where they cancel
     rounding = np.finfo(dtype).eps * np.nansum(np.abs(values), initial=0.0)
     np.testing.assert_allclose(
         repaired.values, expected.to_numpy().reshape(-1, 2), rtol=0, atol=rounding

@@ -1,4 +1,4 @@
-"""A resampled stream is the resampled whole, bit for bit, as early as it says."""
+"""A resampled stream equals the resampled whole, bit for bit, within its stated latency."""
 
 from fractions import Fraction
 
@@ -59,7 +59,7 @@ def test_an_output_comes_with_the_last_sample_up_to_its_time_plus_latency(rate, 
     for i in range(n_samples):
         arrived += [i] * len(stream.push(x[i : i + 1]))
     assert arrived
-    # exactly, where the ratio is a small fraction; else a rounding from a tick is undecided
+    # exact for a simple fraction; otherwise a rounding error from a tick is undecided
     latency = Fraction(stream.latency_s * rate).limit_denominator(10_000)
     step = Fraction(rate / target).limit_denominator(1000)
     is_exact = abs(float(step) - rate / target) < 1e-12

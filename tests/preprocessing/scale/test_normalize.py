@@ -1,4 +1,4 @@
-"""Each recording has mean 0 and standard deviation 1, of itself alone."""
+"""Each recording has mean 0 and standard deviation 1, by its own statistics."""
 
 from dataclasses import replace
 
@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.scratch import Rows
-from sensorseq.preprocessing.scale import normalize
-from sensorseq.preprocessing.scale.normalize import normalize_pieces
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import scaler as scaler_module
+from sensorseq.preprocessing.scale.scaler import fit_scaler, normalize_pieces
 
 RATE = 20.0
 
@@ -42,7 +41,7 @@ def test_all_pieces_of_a_recording_are_scaled_by_their_common_statistics(dtype, 
 
 
 def test_a_recording_on_disk_is_scaled_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(normalize, "_SUMMED", 64)
+    monkeypatch.setattr(scaler_module, "_SUMMED", 64)
     held = recording()
     rows = Rows(tmp_path, np.float64, 3)
     rows.append(held.values)

@@ -84,7 +84,7 @@ def test_a_class_with_too_few_groups_is_named():
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
     # Each class has three groups, but the classes' triples overlap like the lines of a Fano plane,
-    # whose points no two colours split without a line of one colour; three colours even less.
+    # whose points cannot be split into two colors without a line of one color, nor into three.
     lines = ["012", "034", "056", "135", "146", "236", "245"]
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
@@ -115,7 +115,7 @@ def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction
     assume(max(counts.values()) > 1)
     try:
         train, validation = holdout_by_group(y, groups, fraction, seed)
-    except SplitError:  # only right if each group has a class of its own
+    except SplitError:  # correct only if each group has its own class
         alone = [label for label, n in counts.items() if n == 1]
         assert all(set(y[groups == g]) & set(alone) for g in np.unique(groups))
         return
@@ -211,11 +211,11 @@ def test_a_summary_says_the_imbalance_in_a_sentence():
 
 
 def held_out_cost(counts, held_out, fraction):
-    """How far the shares of each class are from the wanted ones; inf where it is not allowed."""
+    """Return the deviation of each class's shares from the wanted ones; inf if not allowed."""
     kept, out = counts[~held_out].sum(axis=0), counts[held_out].sum(axis=0)
     if not held_out.any() or (kept == 0).any():
         return np.inf
-    # a class of several groups is missed where it is not on both sides, more than any share counts
+    # a class of several groups that is not on both sides costs more than any share
     missed = ((out == 0) & ((counts > 0).sum(axis=0) > 1)).sum()
     total = counts.sum(axis=0)
     shares = ((kept / total - 1 + fraction) ** 2).sum() + ((out / total - fraction) ** 2).sum()
@@ -245,7 +245,7 @@ def test_of_few_groups_nearly_always_the_best_stratified_choice_is_held_out():
         try:
             _, validation = holdout_by_group(y, groups, fraction, seed)
         except SplitError:
-            assert best == np.inf  # it refuses only what cannot be done
+            assert best == np.inf  # only impossible splits are refused
             continue
         found = held_out_cost(counts, np.isin(names, groups[validation]), fraction)
         n_best += found == pytest.approx(best)

@@ -248,7 +248,7 @@ def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data,
         same = recording[train][:, None] == recording[test]
         gap = np.abs(start[train][:, None] - start[test]) - window_s
         assert (gap[same] >= least - 1e-5 * window_s - 1e-6).all()
-        # and none is left out without need
+        # and no window is left out unnecessarily
         others = np.setdiff1d(np.arange(len(start)), np.r_[train, test])
         same = recording[others][:, None] == recording[test]
         gap = np.abs(start[others][:, None] - start[test]) - window_s

@@ -94,7 +94,7 @@ def test_what_cannot_be_split_is_said():
         split_by_time([0], [0.0], 1.0, y=[1, 2])
     with pytest.raises(SplitError, match=r"start_s\[1\] is nan \(recording 'b'\)"):
         split_by_time(["a", "b"], [0.0, np.nan], 1.0)
-    with pytest.raises(SplitError, match="must hold numbers of seconds"):
+    with pytest.raises(SplitError, match="must contain seconds as numbers"):
         split_by_time(["a"], ["x"], 1.0)
     for name, wrong in (("window_s", 0), ("embargo_s", -1), ("embargo_s", np.nan)):
         with pytest.raises(ArgumentError, match=name):

@@ -1,4 +1,4 @@
-"""Steps derived by names, units and rates: which ones, for which channels, and where they go."""
+"""Steps derived from names, units and rates: their kinds, channels and order."""
 
 import shutil
 
@@ -147,7 +147,7 @@ def test_slow_inertial_channels_have_no_spectra():
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():
-    """Motors of 6.5 Hz resampled to 400: a lag of a true sample; no bins above those measured."""
+    """Motors of 6.5 Hz resampled to 400 Hz: lags of a true sample, no bins above measured ones."""
     names = (*MOTORS, "ax")
     found = derive(names, rate=400.0, own=[6.5] * 4 + [100.0])
     lags = {step["lag_s"] for step in found.steps if step["kind"] == "difference"}
@@ -189,7 +189,7 @@ NAMES = st.one_of(
     data=st.data(),
 )
 def test_derived_steps_run_on_any_channels(names, unit, rate, data):
-    """Whatever the names: steps that can be made, keep every channel, and add distinct ones."""
+    """For any names, the steps can be made, keep every channel, and add distinct ones."""
     own = [data.draw(st.sampled_from([rate, 6.5, 100.0, float("nan"), 1.0])) for _ in names]
     units = {name: unit for name in names if data.draw(st.booleans())}
     found = derive(names, rate, own, units)
@@ -247,7 +247,7 @@ def test_prediction_repeats_the_steps_that_preparation_derived(
     again = PreparePipeline.for_prediction(windows.provenance).prepare(raw)
     np.testing.assert_array_equal(again.X, windows.X)
     assert again.channels == windows.channels
-    # Preparing in memory derives the same, and its text makes the same pipeline again.
+    # Preparing in memory derives the same steps, and its TOML text restores the pipeline.
     pipeline = PreparePipeline(window_s=4.0, derive="auto")
     assert 'mode = "auto"' in pipeline.to_toml()
     assert pipeline.prepare(raw).channels == windows.channels

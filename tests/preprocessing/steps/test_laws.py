@@ -94,14 +94,14 @@ COMBINED = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def names_in(values):
-    """The channels of this file that are named, alone or in tuples."""
+    """Return the channels of this file that are named, alone or in tuples."""
     names = {channel.name for channel in CHANNELS}
     each = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
     return [one for one in each if one in names]
 
 
 def over(steps):
-    """Parametrize a test over steps, which are named in what it prints."""
+    """Parametrize a test over steps, with their names as ids."""
     named = [pytest.param(step, id=f"{step.kind}-{i}") for i, step in enumerate(steps)]
     return pytest.mark.parametrize("step", named)
 
@@ -179,7 +179,7 @@ def test_channels_not_named_pass_untouched(step):
 
 @over(ALL)
 def test_latency_is_true(step):
-    """The output for time t is there with the sample at t + latency_s, and not long before."""
+    """The output for time t is available with the sample at t + latency_s, and not long before."""
     values = noise(300)
     stream = step.stream(CHANNELS, RATE)
     rate = step.output_rate_hz(RATE)
@@ -203,13 +203,13 @@ def test_causal_steps_never_look_ahead(step, at, seed):
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < (at - 0.5 - is_late_frame(step)) / RATE
     np.testing.assert_array_equal(before.values[early], after.values[early])
-    if at < 150:  # what comes later did change, so the law could fail
+    if at < 150:  # later outputs did change, so the law could fail
         assert not np.array_equal(before.values, after.values)
 
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Or the law of the causal steps would say nothing."""
+    """Otherwise the law of the causal steps would be empty."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3

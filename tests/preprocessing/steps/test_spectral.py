@@ -66,7 +66,7 @@ def test_half_the_sample_rate_counts_once():
 
 @given(frame=st.integers(4, 60), seed=st.integers(0, 99))
 def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
-    """Parseval: the energy of a frame less its mean, but for what the window puts at 0 Hz."""
+    """Parseval: the energy of a frame less its mean, without the part that leaks to 0 Hz."""
     signal = np.random.default_rng(seed).normal(size=frame)
     step = SpectralFrames(frame / RATE, channels=("ax",), scale="power")
     power = frames(step, signal).values[0, 1:]

@@ -19,8 +19,8 @@ from sensorseq.preprocessing.windows.augment import (
     augment_windows,
     channel_sd_of,
     copy_numbers,
+    find_axes,
 )
-from sensorseq.preprocessing.windows.axes import find_axes
 from sensorseq.windows import WindowSet
 
 KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")
@@ -288,7 +288,7 @@ def test_a_warp_beyond_all_numbers_stays_within_the_window():
 def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
     gains = augment_windows(np.ones((4000, 60, 2)), Augmentation(magnitude_warp=0.2), 0)
     np.testing.assert_allclose(gains.mean(axis=0), 1, atol=0.02)
-    # At the ends lie knots, whose sd is the one asked for.
+    # The ends are knots, which have the given sd.
     np.testing.assert_allclose(gains[:, [0, -1]].std(axis=0), 0.2, rtol=0.05)
     bend = np.abs(np.diff(gains, 2, axis=1)).max()
     assert bend < 0.2 * np.abs(np.diff(gains, axis=1)).max()
@@ -417,7 +417,7 @@ def test_validation_and_test_windows_stay_bit_for_bit(step):
         assert kept.X.tobytes() == was.X.tobytes()
         np.testing.assert_array_equal(kept.start_s, was.start_s)
     assert len(found.part("train")) != len(given.part("train"))
-    # What the held-out windows hold changes nothing of the training windows.
+    # The contents of the held-out windows do not change the training windows.
     X = given.X.copy()
     X[split != "train"] = 1e6
     again, _ = clone(step).fit_resample(replace(given, X=X))
@@ -536,7 +536,10 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     for label in ("ice", "mud"):
         assert (y == label).sum() == (given.y[rows] == label).sum()
     full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
-    for chosen in (rows, ours.sample_indices_):  # the class that sets the count comes whole, once
+    for chosen in (
+        rows,
+        ours.sample_indices_,
+    ):  # the class that sets the count is used once, as a whole
         np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 

@@ -1,4 +1,4 @@
-"""With a slop, windows begin at the multiples of the hop on the recording's clock."""
+"""With a slop, windows begin at multiples of the hop on the recording's clock."""
 
 import numpy as np
 from hypothesis import given

@@ -68,7 +68,7 @@ def test_what_is_constant_for_another_reason_is_no_label(seed):
     assert find(y, constant(np.round(mass)), constant(RECORDING // 2 % 3)) is None  # some alike
     assert find(y, constant(np.full(N, 3.0))) is None  # a dead channel
     posture = np.where(y, 9.81, -9.81)[:, None, None] + 0.02 * noise(seed, 1)
-    assert find(y, posture) is None  # a sensor that gives the class, but is one
+    assert find(y, posture) is None  # a real sensor that gives the class
     assert find(y, np.round(posture * 64) / 64) is None
     contact = np.where(y[:, None, None] == 1, rng.integers(0, 2, (N, N_STEPS, 1)), 0)
     assert find(y, contact) is None  # a switch that bounces in one class

@@ -34,7 +34,9 @@ def test_starts_follow_time_and_never_run_over(rate, hop, n_samples, length):
     assert (starts + length <= n_samples).all()
     if n_samples >= length:
         assert len(starts)
-        assert math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples  # no whole one left
+        assert (
+            math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples
+        )  # no whole window is left
     assert (np.diff(starts) > 0).all()
 
 

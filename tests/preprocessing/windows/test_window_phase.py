@@ -53,7 +53,7 @@ def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
 
 
 def test_a_phase_takes_no_recording_all_its_windows():
-    recording = counting(12)  # a hop of 2 s is longer than what is left beside a window
+    recording = counting(12)  # a hop of 2 s is longer than the rest beside a window
     for seed in range(30):
         assert len(random_phase(recording, 1.0, 2.0, seed)) == 1
 

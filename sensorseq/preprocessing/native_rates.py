@@ -1,4 +1,4 @@
-"""The preparation of several sensors, each at its own rate, and what they share."""
+"""Prepare several sensors, each at its own rate, with one split and one scaling."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
@@ -22,7 +22,7 @@ from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options that one sensor alone can have: the only value with `native_rates`, and what to do.
+# Options for a single sensor: the only value allowed with `native_rates`, and the alternative.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
@@ -58,8 +58,8 @@ def check_native_rates(use: PreparationOptions) -> None:
 def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
     """Return how far apart windows may begin, in seconds, from the rate of each sensor.
 
-    Less than half a hop, because a window would otherwise be as near to the next one of another
-    sensor; a sensor's windows begin up to a period late.
+    It is less than half a hop; otherwise a window could be as near to the next window of another
+    sensor. A sensor's windows begin up to a period late.
     """
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     for name, rate in rates_hz.items():
@@ -75,21 +75,21 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
 
 
 def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
-    """Return the options with which one sensor is prepared, without a split."""
-    given = {each.name: getattr(use, each.name) for each in fields(use)}
-    return {**given, "split": "none", "scale": "none", "slop_s": slop_s}
+    """Return the options to prepare one sensor, without a split."""
+    options = {each.name: getattr(use, each.name) for each in fields(use)}
+    return {**options, "split": "none", "scale": "none", "slop_s": slop_s}
 
 
 def check_recordings(recordings: Mapping[str, Iterable[Any]], missing: str | None) -> None:
     """Raise a RecordingError if some recordings lack a sensor and that is not expected."""
     if missing == "expected":
         return
-    every = sorted(set().union(*recordings.values()))
-    for name, own in recordings.items():
-        lacks = sorted(set(every) - set(own))
+    all_ids = sorted(set().union(*recordings.values()))
+    for name, ids in recordings.items():
+        lacks = sorted(set(all_ids) - set(ids))
         if lacks:
             raise RecordingError(
-                f"{len(lacks)} of {len(every)} recordings have no sensor {name!r}:"
+                f"{len(lacks)} of {len(all_ids)} recordings have no sensor {name!r}:"
                 f" {listed(lacks, 5)}. Leave them out, or use missing='expected'."
             )
 
@@ -101,29 +101,29 @@ def split_rows(
     complete: NDArray[np.bool_],
     use: PreparationOptions,
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
-    """Split windows by group or recording, as `PreparationPlan.learn` does; also say how even.
+    """Split windows by group or recording, as `PreparationPlan.learn` does, and describe the split.
 
-    The `complete` windows are split, so that each sensor has every class in each part; groups that
-    have none are trained on.
+    Only `complete` windows are split, so that each sensor has every class in each part; groups
+    without complete windows go to the training part.
     """
     if use.split is None:
         return None, {}
     shares = tuple(float(share) for share in use.split)
     together = recording_id if use.split_by == "recording" else groups
     rows = complete if complete.any() else np.ones(len(complete), bool)
-    own = split_by_group(
+    parts = split_by_group(
         None if y is None else y[rows], together[rows], shares, use.random_state, None
     )
-    part_of = dict(zip(together[rows].tolist(), own.tolist()))
+    part_of = dict(zip(together[rows].tolist(), parts.tolist()))
     split = np.array([part_of.get(group, "train") for group in together.tolist()])
     evenness: dict[str, Any] = describe_split(y, together, split, shares)
     evenness |= note_subjects(y, groups, recording_id, split)
     return split, {"split": evenness}
 
 
-def with_split_of(own: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+def with_split_of(configuration: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of a sensor with the split and scaling of all sensors."""
-    return {**own, **{section: whole[section] for section in ("split", "scale")}}
+    return {**configuration, **{section: whole[section] for section in ("split", "scale")}}
 
 
 def prepare_sensors(
@@ -134,24 +134,30 @@ def prepare_sensors(
 ) -> SensorWindows:
     """Prepare the recordings of each sensor, and align and split their windows.
 
-    `configuration` is that of all sensors; `prepare_one` prepares a sensor with its options.
+    `configuration` applies to all sensors; `prepare_one` prepares one sensor with its options.
     """
     channels = channels_of_sensors(use.channels, recordings)
-    given = {name: list(recordings[name]) for name in channels}
-    for name, own in given.items():
-        if not own:
+    recordings_of = {name: list(recordings[name]) for name in channels}
+    for name, of_sensor in recordings_of.items():
+        if not of_sensor:
             raise RecordingError(f"sensor {name!r} has no recording.")
-    check_recordings({k: [one.recording_id for one in v] for k, v in given.items()}, use.missing)
+    check_recordings(
+        {
+            name: [recording.recording_id for recording in of_sensor]
+            for name, of_sensor in recordings_of.items()
+        },
+        use.missing,
+    )
     rates = {
-        name: float(np.median([one.median_sample_rate_hz for one in own]))
-        for name, own in given.items()
+        name: float(np.median([recording.median_sample_rate_hz for recording in of_sensor]))
+        for name, of_sensor in recordings_of.items()
     }
     slop_s = slop_of(use, rates)
     sets: dict[str, WindowSet] = {}
-    for name, own in given.items():
+    for name, of_sensor in recordings_of.items():
         with noting(f"in the recordings of sensor {name!r}"):
-            one = options_of_sensor(replace(use, channels=channels[name]), slop_s)
-            sets[name] = prepare_one(one, own)
+            options = options_of_sensor(replace(use, channels=channels[name]), slop_s)
+            sets[name] = prepare_one(options, of_sensor)
     aligned = align_sensors(sets, slop_s=slop_s, missing=use.missing or "error")
     groups, ids = aligned.groups, aligned.recording_id
     assert groups is not None
@@ -162,14 +168,16 @@ def prepare_sensors(
     return SensorWindows(
         {
             name: replace(
-                one,
+                windows,
                 split=split,
                 provenance={
-                    **one.provenance,
+                    **windows.provenance,
                     **facts,
-                    "configuration": with_split_of(one.provenance["configuration"], configuration),
+                    "configuration": with_split_of(
+                        windows.provenance["configuration"], configuration
+                    ),
                 },
             )
-            for name, one in aligned.sensors.items()
+            for name, windows in aligned.sensors.items()
         }
     )

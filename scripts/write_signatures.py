@@ -1,0 +1,266 @@
+"""Write the options of readers and preparation into the functions and commands that have them.
+
+An option is defined once, as a field of `ReadOptions` or `PreparationOptions` with its entry in the
+docstring. This script copies it to the lines between the comments
+
+    # options: NAMES
+    # end of options
+
+in signatures, to the docstrings of those functions, to the calls between "# options" and "# end of
+options" in their bodies, and to the aliases of the command line. NAMES are options or groups of
+`GROUPS`, in the order of the parameters. With "(None by default)", None means "not given".
+
+    python scripts/write_signatures.py          # after a change of an option
+    python scripts/write_signatures.py --check  # fails if that was forgotten
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Collection, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sensorseq.options import CSV_FORM, LISTING, NAMES, ReadOptions  # noqa: E402
+from sensorseq.preprocessing.options import (  # noqa: E402
+    OPTIONS,
+    PIPELINE_OPTIONS,
+    READ_AS_IN_TRAINING,
+    READING_OPTIONS,
+    PreparationOptions,
+)
+
+PACKAGE = ROOT / "sensorseq"
+ALIASES = PACKAGE / "cli" / "preparation_options.py"
+COMMAND = f"python {Path(__file__).relative_to(ROOT).as_posix()}"
+
+GROUPS = {
+    "CSV_FORM": CSV_FORM,
+    "LISTING": [name for name in NAMES if name in LISTING],
+    "READING": [name for name in NAMES if name not in LISTING or name == "label_column"],
+    "READ_OPTIONS": [name for name in NAMES if name not in ("salvage", "scratch")],
+    "READING_OPTIONS": READING_OPTIONS,
+    "READ_AS_IN_TRAINING": READ_AS_IN_TRAINING,
+    "PIPELINE_OPTIONS": PIPELINE_OPTIONS,
+    "OPTIONS": OPTIONS,
+}
+FIELDS = {each.name: each for each in fields(PreparationOptions)}
+# Parameters that accept more types than their field.
+TYPES = {
+    ("prepare", "split"): "Sequence[float] | str | None",
+    ("__init__", "random_state"): "RandomState",
+}
+
+_BEGIN = re.compile(r"^ +# options(?P<none> \(None by default\))?(: (?P<names>[\w ]+))?$", re.M)
+_END = re.compile(r" *# end of options")
+_ENTRY = re.compile(r"(\w[\w, ]*)(?: :.*)?")
+
+
+def divide(docstring: str) -> tuple[str, dict[str, str], str]:
+    """Divide a docstring into its beginning, the entries of its parameters by name, and the rest.
+
+    An entry of several parameters has the name of the first.
+    """
+    head, title, section = docstring.partition("Parameters\n----------\n")
+    entries: dict[str, str] = {}
+    lines = section.splitlines(keepends=True)
+    name = ""
+    while lines and (lines[0].startswith(" ") or _ENTRY.fullmatch(lines[0].rstrip())):
+        line = lines.pop(0)
+        name = name if line.startswith(" ") else re.split(r"\W", line)[0]
+        entries[name] = entries.get(name, "") + line.rstrip() + "\n"
+    return head + title, entries, "".join(lines)
+
+
+READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
+_OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
+# In preparation `sample_rate_hz` is the rate after resampling, for readers only a clock of files.
+_RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
+ENTRIES = {
+    name: entry
+    for name, entry in (READ_ENTRIES | _OWN_ENTRIES | READ_ENTRIES | _RATE).items()
+    if name in FIELDS
+}
+
+
+def parameter(function: str, name: str, none_by_default: bool) -> str:
+    """Return an option as it is written in a signature."""
+    option = FIELDS[name]
+    default = None if none_by_default else option.default
+    typed = option.type if isinstance(option.type, type) else str(option.type)
+    text = typed if isinstance(typed, str) else typed.__name__
+    text = re.sub(r"\b(collections\.abc|typing)\.", "", text)
+    if default is None and not text.endswith("| None"):
+        text += " | None"
+    text = TYPES.get((function, name), text)
+    return f"{name}: {text}," if default is MISSING else f"{name}: {text} = {_literal(default)},"
+
+
+def _literal(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def alias_of(name: str) -> str:
+    """Return the name of an option's alias for the command line."""
+    return name.title().replace("_", "")
+
+
+def aliases() -> str:
+    """Return the source of the command line's options."""
+    lines = [
+        '"""The options of preparation on the command line.',
+        "",
+        f"Written by `{COMMAND}` from the fields of `PreparationOptions`.",
+        '"""',
+        "",
+        "from typing import Annotated",
+        "",
+        "from typer import Option",
+        "",
+    ]
+    for option in OPTIONS.values():
+        if option.help:
+            flag = f"{option.flag}/{option.off}" if option.off else option.flag
+            typed = (option.typed or option.toml) | None
+            lines += [f"{alias_of(option.name)} = Annotated[", f"    {typed},", "    Option("]
+            lines += [f'        "{flag}",']
+            if option.metavar:
+                lines += [f'        metavar="{option.metavar}",']
+            lines += [*_wrapped(f'        help="{option.help}",'), "    ),", "]"]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(line: str) -> list[str]:
+    """Divide the string of an argument where it is too long for one line."""
+    if len(line) <= 100:
+        return [line]
+    name, _, text = line.strip().removesuffix(",").partition("=")
+    pieces = textwrap.wrap(text.strip('"'), 82, drop_whitespace=False, break_on_hyphens=False)
+    inner = "\n".join(pieces).replace(" \n", "\n ").split("\n")
+    rest = [f'        "{piece}"' for piece in inner[1:]]
+    return [f'        {name}="{inner[0]}"', *rest[:-1], f"{rest[-1]},"]
+
+
+class SourceFile:
+    """A source file with blocks of options, and its text as the tables define it."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.lines = text.splitlines()
+        self.is_cli = path.parent.name == "cli"
+        self.edits: list[tuple[int, int, list[str]]] = []  # first and last line, and the new lines
+
+    def written(self) -> str:
+        """Return the text with every block and docstring written from the tables."""
+        tree = ast.parse("\n".join(self.lines))
+        parent = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        names: Sequence[str] = ()
+        for first, line in enumerate(self.lines, 1):
+            if (begin := _BEGIN.fullmatch(line)) is None:
+                continue
+            last = next(i for i in range(first, len(self.lines)) if _END.fullmatch(self.lines[i]))
+            around = [node for node in functions if node.lineno <= first <= (node.end_lineno or 0)]
+            function = max(around, key=lambda node: node.lineno)
+            if begin["names"]:  # the signature; the calls below it have the same options
+                names = [
+                    option
+                    for name in begin["names"].split()
+                    for option in GROUPS.get(name, (name,))
+                    if not self.is_cli or OPTIONS[option].help
+                ]
+                new = self._parameters(function.name, names, bool(begin["none"]))
+                owner = parent[function] if function.name == "__init__" else function
+                before = [text.split(":")[0].strip() for text in self.lines[first:last]]
+                self._document(owner, names, {*names, *before})
+            else:
+                new = self._arguments(names)
+            indent = line[: -len(line.lstrip())]
+            self.edits.append((first, last, [indent + text for text in new]))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == "PreparationOptions":
+                self._document(node, list(ENTRIES), None)
+        for first, last, new in sorted(self.edits, reverse=True):
+            self.lines[first:last] = new
+        return "\n".join(self.lines) + "\n"
+
+    def _parameters(self, function: str, names: Sequence[str], none_by_default: bool) -> list[str]:
+        if self.is_cli:
+            return [f"{name}: prep.{alias_of(name)} = None," for name in names]
+        return [parameter(function, name, none_by_default) for name in names]
+
+    def _arguments(self, names: Sequence[str]) -> list[str]:
+        values = {name: name for name in names}
+        if self.is_cli:
+            read = {name: OPTIONS[name].read for name in names}
+            values |= {name: f"{each.__name__}({name})" for name, each in read.items() if each}
+        return [f"{name}={value}," for name, value in values.items()]
+
+    def _document(
+        self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
+    ) -> None:
+        """Replace entries of a docstring, or all if `replaced` is None, by those of options."""
+        assert isinstance(node, ast.FunctionDef | ast.ClassDef)
+        text, docstring = ast.get_docstring(node), node.body[0]
+        if text is None or self.is_cli:
+            return
+        head, entries, tail = divide(text)
+        replaced = entries if replaced is None else replaced
+        prepares = "window_s" in names or node.name == "PreparationOptions"
+        table = ENTRIES if prepares else READ_ENTRIES
+        chosen = [entry for name, entry in table.items() if name in names]
+        at = next((i for i, name in enumerate(entries) if name in replaced), len(entries))
+        if "options" in entries:
+            at = list(entries).index("options") + 1
+        before = [entry for name, entry in list(entries.items())[:at] if name not in replaced]
+        after = [entry for name, entry in list(entries.items())[at:] if name not in replaced]
+        new = "".join([head, *before, *chosen, *after, tail]).rstrip("\n")
+        indent = " " * docstring.col_offset
+        lines = textwrap.indent(f'"""{new}\n"""', indent).splitlines()
+        assert docstring.end_lineno is not None
+        self.edits.append((docstring.lineno - 1, docstring.end_lineno, lines))
+
+
+def stale() -> dict[Path, str]:
+    """Return the text of each file that differs from the tables.
+
+    Raises a ValueError if an option has no entry in the docstring of its class.
+    """
+    for name in FIELDS:
+        if not any(re.match(rf"(\w+, )*{name}\b", entry) for entry in ENTRIES.values()):
+            raise ValueError(f"{name} has no entry in the docstring of its class.")
+    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path != ALIASES]
+    texts = {path: path.read_text("utf-8") for path in files}
+    wanted = {
+        path: SourceFile(path, text).written()
+        for path, text in texts.items()
+        if _BEGIN.search(text) or "\nclass PreparationOptions(" in text
+    }
+    there = ALIASES.read_text("utf-8") if ALIASES.exists() else ""
+    return {
+        path: text
+        for path, text in {**wanted, ALIASES: aliases()}.items()
+        if text != texts.get(path, there)
+    }
+
+
+def main() -> int:
+    """Write or check all files, and return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="Change nothing; fail if it would.")
+    check = parser.parse_args().check
+    changed = stale()
+    for path, text in changed.items():
+        print(f"{path.relative_to(ROOT)}{': run `' + COMMAND + '`' if check else ' written'}")
+        if not check:
+            path.write_text(text, "utf-8")
+    return int(check and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
