@@ -167,7 +167,8 @@ def inspect_recordings(
         ``recordings`` lists, for each, its id, files, label, group, duration, rate, channels with
         range and missing samples, and longest gap; for a robot log, its topics with type, messages,
         rate and channels, and similarly for a file whose arrays do not match; or its ``error``.
-        ``n_errors`` is the number of errors, and ``odd`` lists irregularities, most important first.
+        ``n_errors`` is the number of errors, and ``odd`` lists irregularities, the most important
+        first.
     list of RecordingFacts
         The facts of each label span; for robot logs only if they are read.
     """

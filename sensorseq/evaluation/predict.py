@@ -28,7 +28,7 @@ from sensorseq.prediction.loading import AnyModel
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.options import READ_AS_IN_TRAINING, PreparationOptions
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.readers import RecordingSource, digest_source
 from sensorseq.readers.annotations import as_label_studio
 from sensorseq.readers.find import check_form_is_used

@@ -372,9 +372,9 @@ def read_sensors(
     )
     sources = find_recordings(path, options)
     sources_of = sources_by_sensor(sources, options.channels, salvage=on_error == "skip")
-    channels = channels_of_sensors(options.channels, sources_of)
+    channels_of = channels_of_sensors(options.channels, sources_of)
     return {
-        name: _read_all(path, listed, replace(options, channels=channels[name]), on_error)
+        name: _read_all(path, listed, replace(options, channels=channels_of[name]), on_error)
         for name, listed in sources_of.items()
     }
 

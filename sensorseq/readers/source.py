@@ -85,9 +85,6 @@ def read_source(
         `scratch` and `sample_rate_hz` are used, and can be given by name; the format of CSV files
         comes from the source. With several sensors, counts of repaired stamps are totals over all
         files. Robot logs and files of arrays are read into memory.
-    """
-    with local_source(source) as local:
-        return _read(local, options)
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -146,8 +143,8 @@ def read_source(
             # end of options
         ),
     )
-    with at_hand(source) as near:
-        return _read(near, options)
+    with local_source(source) as local:
+        return _read(local, options)
 
 
 def _read(source: RecordingSource, options: ReadOptions) -> Recording:
@@ -248,9 +245,6 @@ def read_source_rate(
         `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used,
         and can be given by name. In a robot log, each topic has its own rate, and only topics of
         the channels count.
-    """
-    with local_source(source) as local:
-        return _read_rate(local, options)
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -295,8 +289,8 @@ def read_source_rate(
             # end of options
         ),
     )
-    with at_hand(source) as near:
-        return _read_rate(near, options)
+    with local_source(source) as local:
+        return _read_rate(local, options)
 
 
 def _read_rate(source: RecordingSource, options: ReadOptions) -> float:

@@ -53,7 +53,8 @@ def test_names_are_never_read_as_words(said):
 
 def test_recordings_are_left_out_by_name_unless_it_would_be_all():
     where = {"channels": ["x"], "recordings": ["a b", "c", "d", "e"], "places": ["a b"]}
-    advice = "Choose other channels with --channels, or leave them out with --exclude 'a b,c,d',...."
+    advice = "Choose other channels with --channels, or leave them out with --exclude"
+    advice += " 'a b,c,d',...."
     assert Finding("empty", {}, where).advice == advice
     everywhere = Finding("empty", {"everywhere": True}, where)
     assert everywhere.advice == "Choose other channels with --channels."

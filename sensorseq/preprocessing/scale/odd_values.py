@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
-from sensorseq.messages import ODD_VALUES as WORDS
 from sensorseq.preprocessing.scale.odd_scales import (
     UNIT_RATIO,
     Floats,
