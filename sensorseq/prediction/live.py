@@ -233,7 +233,7 @@ class SampleParser:
         self.n_unreadable += 1
         if self.n_unreadable == self._n_lines and self._n_lines >= _FEWEST_LINES:
             raise InputError(
-                f"the first {self._n_lines} lines{self._of_sensor} are no samples of"
+                f"the first {self._n_lines} lines{self._of_sensor} are not samples of"
                 f" {len(self._channels)} channels ({', '.join(self._channels)}). The last line:"
                 f" {line[:60]!r}. {self.way_out}"
             )
