@@ -61,8 +61,8 @@ def stream_of(
         return model.stream(rate_hz, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
     if smooth != "none":
         raise ArgumentError(
-            f"smooth={smooth!r} works only for a stream of one sensor; smooth the decisions of"
-            " several sensors with sequence.LagSmoother."
+            f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
+            " sensors with sequence.LagSmoother."
         )
     rates_hz: Any = rates
     return model.stream(rates_hz, **gaps)

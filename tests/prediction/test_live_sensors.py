@@ -183,7 +183,7 @@ def test_lines_that_are_no_samples_are_refused_with_their_sensor(model, text, me
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ("--smooth lag", 2, "--smooth lag works only for a stream of one sensor"),
+        ("--smooth lag", 2, "--smooth lag is for a stream of one sensor"),
         ("--format float32", 2, "--format float32 cannot name the sensor. Send lines of imu,time,"),
         ("--sample-rate-hz 50", 2, "give the rate of each sensor"),
         ("--sample-rate-hz imu=fast", 2, "--sample-rate-hz imu=fast is not a number"),
