@@ -60,8 +60,8 @@ def stream_of(
         return model.stream(rate_hz, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, **gaps)
     if smooth != "none":
         raise ArgumentError(
-            f"smooth={smooth!r} works only for a stream of one sensor; smooth the decisions of"
-            " several sensors with sequence.LagSmoother."
+            f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
+            " sensors with sequence.LagSmoother."
         )
     rates_hz: Any = rates
     return model.stream(rates_hz, **gaps)
@@ -232,7 +232,7 @@ class SampleParser:
         self.n_unreadable += 1
         if self.n_unreadable == self._n_lines and self._n_lines >= _FEWEST_LINES:
             raise InputError(
-                f"the first {self._n_lines} lines{self._of_sensor} are no samples of"
+                f"the first {self._n_lines} lines{self._of_sensor} are not samples of"
                 f" {len(self._channels)} channels ({', '.join(self._channels)}). The last line:"
                 f" {line[:60]!r}. {self.way_out}"
             )

@@ -360,7 +360,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
         if path.stat().st_size == 0:
             raise RecordingError(f"{path}: the file is empty.") from error
         raise RecordingError(
-            f"{path}: is truncated, damaged or no {path.suffix} file"
+            f"{path}: is truncated, damaged or not a {path.suffix} file"
             f" ({error or type(error).__name__})."
         ) from error
 

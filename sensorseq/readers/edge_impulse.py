@@ -92,7 +92,7 @@ def exported_labels(root: Path) -> dict[str, str | None]:
         }
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise RecordingError(
-            f"{table}: cannot be read as a list of labels by Edge Impulse ({error})."
+            f"{table}: cannot be read as a list of labels from Edge Impulse ({error})."
         ) from error
     several = next((p for p, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
     if several:

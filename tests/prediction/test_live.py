@@ -280,7 +280,7 @@ def test_quoted_numbers_are_numbers_and_lines_without_any_after_a_header_are_ref
     row = ",".join(f'"{k}.5"' for k in range(len(NAMES) + 1)).encode() + b"\n"
     found = live.SampleParser("csv", NAMES).feed(header + row)
     assert found.values.tolist() == [[k + 0.5 for k in range(1, len(NAMES) + 1)]]
-    with pytest.raises(InputError, match="the first 20 lines are no samples"):
+    with pytest.raises(InputError, match="the first 20 lines are not samples"):
         live.SampleParser("csv", NAMES).feed(header + row.replace(b",", b";") * 30)
 
 
@@ -313,7 +313,7 @@ def test_times_have_the_unit_in_their_name(name):
     ("data", "kind", "message"),
     [
         (b"cur,velo\n1,2\n", "csv", "no channel 'vel'. Did you mean 'velo'"),
-        (b"1;2\n" * 25, "csv", "the first 20 lines are no samples"),
+        (b"1;2\n" * 25, "csv", "the first 20 lines are not samples"),
         (b"\0" * 9, "float32", "end within a sample: 1 of 8 bytes"),
     ],
 )

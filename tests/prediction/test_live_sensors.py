@@ -163,7 +163,7 @@ def test_odd_lines_are_skipped_and_counted_by_sensor(model, logs, tmp_path):
     ("text", "message"),
     [
         (b"1.5,2,3\n" * 30, "the first 20 lines begin with none of the sensors imu, motor"),
-        (b"imu,1\n" * 30, "the first 20 lines of sensor 'imu' are no samples of 2 channels"),
+        (b"imu,1\n" * 30, "the first 20 lines of sensor 'imu' are not samples of 2 channels"),
         (b"imu,1.5,2\n" * 2, "lines of sensor 'imu' have no time. Send lines of imu,time,imu_a"),
         (b"motor,time,motor_a\n", "header of sensor 'motor' has no channel 'motor_b'"),
         (b"motr,0,1,2\n", r"none of 1 line\(s\) is a sample.*or motor,time,motor_a,motor_b"),
@@ -183,7 +183,7 @@ def test_lines_that_are_no_samples_are_refused_with_their_sensor(model, text, me
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ("--smooth lag", 2, "--smooth lag works only for a stream of one sensor"),
+        ("--smooth lag", 2, "--smooth lag is for a stream of one sensor"),
         ("--format float32", 2, "--format float32 cannot name the sensor. Send lines of imu,time,"),
         ("--sample-rate-hz 50", 2, "give the rate of each sensor"),
         ("--sample-rate-hz imu=fast", 2, "--sample-rate-hz imu=fast is not a number"),
