@@ -75,9 +75,9 @@ class RandomConvolutions:
 
     Notes
     -----
-    Windows may differ in length, from each other and from those of `fit`. The share is taken over
-    the valid steps that a kernel uses; if a window is too short for all 9 taps of a kernel, over
-    all its valid steps. A window without steps has features 0. The features of a window do not
+    Windows may differ in length from each other and from the windows of `fit`. The share is taken
+    over the valid steps that a kernel uses; if a window is too short for all 9 taps of a kernel,
+    over all its valid steps. A window without steps has features 0. The features of a window do not
     depend on other windows, and have the same bits on every processor: all arithmetic is float32
     in a fixed order.
 

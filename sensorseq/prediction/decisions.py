@@ -92,11 +92,11 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def has_ranges(self) -> bool:
-        """Whether `outside` can compare windows with those of the fit."""
+        """True if the model has the ranges of its training windows, which `outside` needs."""
 
     @abstractmethod
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
+        """Find windows unlike the training windows; see `SensorLSTMClassifier.outside`."""
 
     @property
     def class_shares(self) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Channel names: those of DataFrames, whose columns are put in order, and those of WindowSets."""
+"""Channel names of DataFrames, whose columns are put in order, and of WindowSets."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral

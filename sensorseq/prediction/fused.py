@@ -64,7 +64,7 @@ class FusedModel(Predictor):
 
     @property
     def has_ranges(self) -> bool:
-        """Whether `outside` can compare windows with those of the fit."""
+        """True if the model has the ranges of its training windows, which `outside` needs."""
         return all(model.has_ranges for model in self.models.values())
 
     def of_sensors(
@@ -97,7 +97,7 @@ class FusedModel(Predictor):
         return cut_sensors(self.models, X, self.missing) if are_recordings(X) else X
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
+        """Find windows unlike the training windows; see `SensorLSTMClassifier.outside`."""
         windows, _ = self.fusion.read(X, lengths)
         by_sensor = {
             name: (self.models[name].outside(of_sensor), rows)

@@ -57,7 +57,7 @@ class Fusion:
         return windows, present
 
     def join(self, logits: NDArray[np.float64], lacks: NDArray[np.int8]) -> NDArray[np.float64]:
-        """Return the logits (n, K) of windows from those of their sensors (n_sensors, n, K).
+        """Return the logits (n, K) of windows from the logits of their sensors (n_sensors, n, K).
 
         `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for the window of each sensor, see
         `gaps`. Windows without any sensor get zeros. Sensors that were never present together in

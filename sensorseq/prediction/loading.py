@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
     -------
     TrainedModel, or FusedModel for several sensors
         With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`.
-        Results have the same bits as those of the estimator on this processor.
+        Results have the same bits as from the estimator on this processor.
 
     Raises
     ------

@@ -144,7 +144,7 @@ class TrainedModel(Predictor):
 
     @property
     def has_ranges(self) -> bool:
-        """Whether `outside` can compare windows with those of the fit."""
+        """True if the model has the ranges of its training windows, which `outside` needs."""
         return self.ranges is not None
 
     @property
@@ -264,7 +264,7 @@ class TrainedModel(Predictor):
         )
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike those of the fit; see `SensorLSTMClassifier.outside`."""
+        """Find windows unlike the training windows; see `SensorLSTMClassifier.outside`."""
         if self.ranges is None:
             raise InputError(NO_RANGES)
         return join_outside([self.compared(part) for part in self.read(X, lengths).pieces()])

@@ -95,7 +95,7 @@ class OutsideWindows:
         change = {
             "constant": "is constant, as it never was in training",
             "spread": "varies more or less than it ever did in training",
-            "values": "has values far from those of training",
+            "values": "has values far from the training values",
             "share": "varies more or less than in training, compared with the other channels",
             "spectrum": "has another spectrum than in training, perhaps another sample rate",
         }[kind]

@@ -33,7 +33,7 @@ class Patch(NamedTuple):
 
     @property
     def hop(self) -> int:
-        """The number of samples from the start of one frame to that of the next."""
+        """The number of samples between the starts of neighboring frames."""
         return max(1, self.n_samples // 2)
 
     @property

@@ -100,7 +100,7 @@ def refuse_normalized(preparation: Mapping[str, Any] | None, what: str) -> None:
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
-    """Raise if windows differ in channels, rate or normalization from those of a model's fit."""
+    """Raise if windows and a model's training windows differ in channels, rate or normalization."""
     if preparation is None:
         return
     check_same_channels(preparation["channels"], windows.channels, name)

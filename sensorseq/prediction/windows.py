@@ -108,7 +108,7 @@ class Windows:
             return reader.read(np.arange(len(self)))
 
     def pieces(self, of_rows: Iterable[NDArray[np.int64]] | None = None) -> Iterator["Windows"]:
-        """Yield windows in memory: all at once, or in parts, by default those of `row_pieces`."""
+        """Yield windows in memory: all at once, or in parts, by default from `row_pieces`."""
         if of_rows is None and not self.are_stored:
             yield self
             return
@@ -153,7 +153,7 @@ class Windows:
             finite = np.isfinite(X).all(axis=(0, 1))
             raise InputError(
                 f"X in channel {int(np.argmin(finite))} is infinite after scaling in {dtype}: its"
-                " values are too far from those of the training windows."
+                " values are too far from the training values."
             )
         return X
 
@@ -329,7 +329,7 @@ def windows_of(
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
-    """Raise unless windows have as many channels (if 2-D, timesteps) as those of the fit."""
+    """Raise unless windows have the number of channels (if 2-D, of timesteps) of the fit."""
     (n, t, c), (n_channels, n_timesteps, _) = shape, known
     if c != n_channels and is_flat:
         single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""

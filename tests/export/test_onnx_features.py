@@ -1,4 +1,4 @@
-"""Features in a graph equal those of sensorseq.features, for windows of every length."""
+"""Features in a graph equal the features of sensorseq.features, for windows of every length."""
 
 import numpy as np
 import onnxruntime

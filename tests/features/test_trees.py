@@ -74,7 +74,7 @@ def test_small_sets_grow_their_trees_on_one_thread(monkeypatch):
     monkeypatch.setattr(HistGradientBoostingClassifier, "fit", spy)
     with threadpool_limits(3, "openmp"):
         grown(40, 2)
-    assert threads == [3, 1]  # scikit-learn's own fit, then that of grow_trees
+    assert threads == [3, 1]  # scikit-learn's own fit, then the fit of grow_trees
 
 
 COLUMNS = np.array([1, 2, 6, 7, 9])

@@ -1,4 +1,4 @@
-"""Padding elsewhere than the lengths say causes a warning or an error."""
+"""Padding elsewhere than beyond the lengths causes a warning or an error."""
 
 import warnings
 
