@@ -25,8 +25,8 @@ import sklearn
 import torch
 from accuracy import data
 from accuracy.methods import METHODS, OURS, AbsentError, Runner
-from accuracy.rows import Key, WorkFile, missing, scores
 from accuracy.table import incomplete, summarize
+from accuracy.work_file import Key, WorkFile, missing, scores
 from common.arguments import make_parser
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads

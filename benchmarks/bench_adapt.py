@@ -222,7 +222,9 @@ def fast(task: Task, few: WindowSet, test: WindowSet) -> dict[str, Logits]:
     """Return the logits of the methods that take a second or less."""
     model = task.model
     restandardized = own_statistics(model, few)
-    plain, moved = ((logits_of(one, few), logits_of(one, test)) for one in (model, restandardized))
+    plain, moved = (
+        (logits_of(fitted, few), logits_of(fitted, test)) for fitted in (model, restandardized)
+    )
     adapted = model.adapt(few.X, few.y, few.recording_id)
     of_adapted = logits_of(adapted, test)
     logits = {

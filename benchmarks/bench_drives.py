@@ -245,12 +245,14 @@ def summarize(
             half = 1.96 * column.std(ddof=1) / np.sqrt(len(column))
             row |= {name: round(float(column.mean()), 2), f"{name}_half_width": round(half, 2)}
         sure = np.concatenate([drive.sure for drive in drives], axis=1)
-        own = sure[3].astype(int)
-        recall = np.bincount(own, sure[2], len(shares)) / np.bincount(own, minlength=len(shares))
+        true_class = sure[3].astype(int)
+        recall = np.bincount(true_class, sure[2], len(shares)) / np.bincount(
+            true_class, minlength=len(shares)
+        )
         row["accuracy_recorded"] = round(100 * float(recall @ shares), 2)
         for name, p in zip(("windows", "stretches"), sure[:2], strict=True):
             bins = np.array_split(np.argsort(p, kind="stable"), 10)
-            off = [abs(float(p[own].mean() - sure[2, own].mean())) for own in bins]
+            off = [abs(float(p[in_bin].mean() - sure[2, in_bin].mean())) for in_bin in bins]
             row[f"calibration_error_{name}"] = round(100 * float(np.mean(off)), 2)
         rows.append(row)
     return rows
@@ -295,7 +297,7 @@ def main() -> None:
     rows = []
     with ProcessPoolExecutor(len(SETS)) as pool:
         tables = pool.map(
-            table_of, SETS, *([one] * len(SETS) for one in (options, n_draws, n_folds))
+            table_of, SETS, *([arguments] * len(SETS) for arguments in (options, n_draws, n_folds))
         )
         for name, table in zip(SETS, tables, strict=True):
             print(f"\n{name}")

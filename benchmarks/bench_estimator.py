@@ -9,8 +9,8 @@ import os
 
 import numpy as np
 import sklearn
+from common.print_rows import print_rows
 from common.results_file import write_results
-from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
 from estimator import live as estimator_live

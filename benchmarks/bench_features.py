@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from common.print_rows import print_rows
 from common.results_file import write_results
-from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 

@@ -27,8 +27,8 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import numpy as np
 import torch
+from common.print_rows import print_rows
 from common.results_file import write_results
-from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from torch import nn
 

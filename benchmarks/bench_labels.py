@@ -51,11 +51,11 @@ N_FOLDS = 5
 _CLEANLAB = """
 import sys, numpy as np, cleanlab
 from cleanlab.rank import get_label_quality_scores
-given = np.load(sys.argv[1])
-found = {}
+labels = np.load(sys.argv[1])
+scores = {}
 for score in sys.argv[3:]:
-    found[score] = get_label_quality_scores(given["y"], given["p"], method=score)
-np.savez(sys.argv[2], version=cleanlab.__version__, **found)
+    scores[score] = get_label_quality_scores(labels["y"], labels["p"], method=score)
+np.savez(sys.argv[2], version=cleanlab.__version__, **scores)
 """
 
 

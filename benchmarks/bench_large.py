@@ -31,8 +31,8 @@ settings = {"max_epochs": int(sys.argv[2]), "random_state": 0, "device": "cpu"}
 model = SensorLSTMClassifier(**settings).fit(sys.argv[1])
 took_s, most_mb = time.perf_counter() - began, peak_mb()
 test = read_prepared(sys.argv[1]).part("test")
-found = {"took_s": took_s, "peak_mb": most_mb - imported, "imported_mb": imported}
-print(json.dumps({**found, "accuracy": model.score(test), "features": model.features_.names}))
+result = {"took_s": took_s, "peak_mb": most_mb - imported, "imported_mb": imported}
+print(json.dumps({**result, "accuracy": model.score(test), "features": model.features_.names}))
 """
 
 

@@ -29,8 +29,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from common.print_rows import print_rows
 from common.results_file import write_results
-from common.rows import print_rows
 
 from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.prepare import prepare

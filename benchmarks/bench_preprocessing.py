@@ -12,8 +12,8 @@ from itertools import chain
 import numpy as np
 import scipy
 import soxr
+from common.print_rows import print_rows
 from common.results_file import write_results
-from common.rows import print_rows
 from common.waiting import refuse_sleeping_threads
 from preprocessing import resample, steps, windows
 

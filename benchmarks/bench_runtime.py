@@ -136,7 +136,7 @@ async def robots(port: int, n_robots: int, seconds: float) -> list[float]:
     async def robot(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         rows = signal(number, 2.0)
-        lines = [",".join(f"{v:.6g}" for v in one) + "\n" for one in rows.tolist()]
+        lines = [",".join(f"{v:.6g}" for v in sample) + "\n" for sample in rows.tolist()]
         writer.write((",".join(NAMES) + "\n").encode())
 
         async def send() -> None:

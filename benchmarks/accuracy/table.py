@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from accuracy.data import CONFIRM, ROBOTS, SEARCH, SETS, SHAPES, SIMULATED
 from accuracy.methods import METHODS, OURS, PEERS
-from accuracy.rows import Key, unpack
+from accuracy.work_file import Key, unpack
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 

@@ -8,8 +8,8 @@ from itertools import product
 import bench_accuracy
 import numpy as np
 import pytest
-from accuracy import data, methods, rows, table
-from accuracy.rows import Key, WorkFile
+from accuracy import data, methods, table, work_file
+from accuracy.work_file import Key, WorkFile
 
 from sensorseq.errors import EnvironmentProblemError
 
@@ -176,10 +176,10 @@ def test_settings_are_not_chosen_on_confirmation_sets():
 
 
 def test_scores_against_counts_by_hand():
-    row = rows.scores(np.array([0, 0, 0, 2]), np.array([0, 0, 1, 1]))
+    row = work_file.scores(np.array([0, 0, 0, 2]), np.array([0, 0, 1, 1]))
     assert row["accuracy"] == 0.5
     assert row["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
-    assert rows.unpack(row["right"], 4).tolist() == [True, True, False, False]
+    assert work_file.unpack(row["right"], 4).tolist() == [True, True, False, False]
 
 
 def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=1, **more):
@@ -194,7 +194,7 @@ def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=
         "accuracy": 0.5,
         "balanced_accuracy": 0.5,
         "n_test": 4,
-        "right": rows.pack(np.array([1, 1, 0, 0], bool)),
+        "right": work_file.pack(np.array([1, 1, 0, 0], bool)),
         "fit_s": 1.0,
         "predict_s": 0.1,
     }
@@ -218,7 +218,7 @@ def test_a_run_cut_off_at_any_byte_loses_only_its_last_row(tmp_path):
         cut.path.write_bytes(written[:stop])
         present = cut.read()
         assert len(present) >= sum(end <= stop for end in ends)
-        for key in rows.missing(by_key(*expected), present, resume=True):
+        for key in work_file.missing(by_key(*expected), present, resume=True):
             cut.append(by_key(*expected)[key])
         assert cut.read() == whole.read()
 
@@ -230,8 +230,8 @@ def test_of_two_rows_for_one_fit_the_later_counts_and_only_resuming_skips(tmp_pa
     work.append(a_row(accuracy=0.9))
     [(key, row)] = work.read().items()
     assert row["accuracy"] == 0.9
-    assert rows.missing([key], work.read(), resume=True) == []
-    assert rows.missing([key], work.read(), resume=False) == [key]
+    assert work_file.missing([key], work.read(), resume=True) == []
+    assert work_file.missing([key], work.read(), resume=False) == [key]
 
 
 def test_the_plan_repeats_only_our_methods():

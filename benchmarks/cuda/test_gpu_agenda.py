@@ -53,8 +53,8 @@ def compute(case, device):
         time.sleep(1000)
     found = kernel_cases.expected(case)
     if case.kernel == ("fp16", 128):
-        found = {**found, "gradient gates": found["gradient gates"] * 1.1}
-    return found
+        computed = {**computed, "gradient gates": computed["gradient gates"] * 1.1}
+    return computed
 
 kernel_cases.compute = compute
 sys.exit(kernel_cases.main())

@@ -72,8 +72,8 @@ def assert_close(ours, expected, what):
 def check_layer(n_directions, shared_x, lengths, states, projected, low_precision):
     a = arguments(n_directions, shared_x=shared_x, lengths=lengths, states=states)
     wide = exact(a)
-    given = project(a) if projected else a
-    hidden, h_n, c_n, saved = gpu.lstm(*given.values(), True, low_precision)
+    call = project(a) if projected else a
+    hidden, h_n, c_n, saved = gpu.lstm(*call.values(), True, low_precision)
     expected = reference.lstm(*wide.values())
     for name, ours, truth in zip(
         ("hidden", "h_n", "c_n"), (hidden, h_n, c_n), expected, strict=True
@@ -81,16 +81,16 @@ def check_layer(n_directions, shared_x, lengths, states, projected, low_precisio
         assert_close(ours, truth, name)
     assert saved.shape == (M, n_directions, 2, T * 12 + 2, 4 * 64)
     grads = [torch.randn_like(t) for t in (hidden, h_n, c_n)]
-    back = gpu.lstm_backward(*grads, *given.values(), saved, projected, low_precision)
+    back = gpu.lstm_backward(*grads, *call.values(), saved, projected, low_precision)
     names = [n for n in ("x", "weight_ih", "weight_hh", "bias", "h_0", "c_0") if a[n] is not None]
     truth = torch.autograd.grad(expected, [wide[n] for n in names], [g.double() for g in grads])
     check_gradients(dict(zip(names, truth, strict=True)), back, a, projected)
-    assert gpu.lstm(*given.values(), False, low_precision)[3].shape == (0,)
+    assert gpu.lstm(*call.values(), False, low_precision)[3].shape == (0,)
 
 
 def check_linear(n_directions, pooling, states, projected, low_precision):
     a, of_head = arguments(n_directions, states=states), head(pooling, n_directions)
-    given = project(a) if projected else a
+    layer = project(a) if projected else a
 
     def ordered(a, of_head):
         x, lengths, w_ih, w_hh, bias, *rest = a.values()
@@ -98,7 +98,7 @@ def check_linear(n_directions, pooling, states, projected, low_precision):
 
     wide, wide_head = exact(a), exact(of_head)
     logits, h_n, c_n, pooled, saved = gpu.lstm_linear(
-        *ordered(given, of_head), pooling, True, low_precision
+        *ordered(layer, of_head), pooling, True, low_precision
     )
     expected = reference.lstm_linear(*ordered(wide, wide_head), pooling)
     for name, ours, truth in zip(
@@ -106,7 +106,7 @@ def check_linear(n_directions, pooling, states, projected, low_precision):
     ):
         assert_close(ours, truth, name)
     grads = [torch.randn_like(t) for t in (logits, h_n, c_n)]
-    call = ordered(given, of_head)
+    call = ordered(layer, of_head)
     del call[6]  # bias_out
     back = gpu.lstm_linear_backward(*grads, *call, pooled, saved, pooling, projected, low_precision)
     every = {**wide, **wide_head}

@@ -49,16 +49,16 @@ Problem SomeRows(const Problem& p, const Ints& rows) {
 }
 
 Problem OneModel(const Problem& p, int64_t model) {
-  Problem one = p;
-  one.shape.n_models = one.shape.n_x_models = 1;
-  if (p.shape.n_x_models > 1) one.x = Take(p.x, 1, p.shape.n_models, {model});
+  Problem single = p;
+  single.shape.n_models = single.shape.n_x_models = 1;
+  if (p.shape.n_x_models > 1) single.x = Take(p.x, 1, p.shape.n_models, {model});
   for (Array Problem::* array :
        {&Problem::weight_ih, &Problem::weight_hh, &Problem::bias, &Problem::h_0, &Problem::c_0,
         &Problem::mask, &Problem::weight_out, &Problem::bias_out, &Problem::grad_hidden,
         &Problem::grad_h_n, &Problem::grad_c_n, &Problem::grad_logits, &Problem::grad_pooled}) {
-    one.*array = Take(p.*array, 1, p.shape.n_models, {model});
+    single.*array = Take(p.*array, 1, p.shape.n_models, {model});
   }
-  return one;
+  return single;
 }
 
 Problem SomeSteps(const Problem& p, int64_t begin, int64_t end) {
@@ -244,10 +244,10 @@ void CheckSlots(const std::string& name, const Problem& p) {
   for (Exact<Real> Outputs<Real>::* gradient : gradients) {
     std::vector<Real> sum((whole.*gradient).size(), Real(0));
     for (int64_t slot = 0; slot < n_slots; ++slot) {
-      const Problem own =
+      const Problem of_slot =
           SomeRows(p, Range(SlotWindow(slot, p.shape), SlotWindow(slot + 1, p.shape)));
-      Outputs<Real> alone(own.shape);
-      Compute(own, {}, Parallel{}, alone);
+      Outputs<Real> alone(of_slot.shape);
+      Compute(of_slot, {}, Parallel{}, alone);
       for (size_t i = 0; i < sum.size(); ++i) sum[i] += (alone.*gradient).data()[i];
     }
     SameBits(name + ": a weight gradient as the sum of its slots", Array(sum.begin(), sum.end()),

@@ -83,12 +83,12 @@ float Output(const ConvolvedWindows& windows, int64_t n, int64_t t, int64_t dila
   float all = 0.0f;
   for (int32_t i = 0; i < n_channels; ++i) {
     const int64_t c = channels[i];
-    float one = -at(0, c);
+    float of_channel = -at(0, c);
     for (int tap = -4; tap <= 4; ++tap) {
-      if (tap != 0) one -= at(tap, c);
+      if (tap != 0) of_channel -= at(tap, c);
     }
-    for (int place : taps.place) one += 3.0f * at(place - 4, c);
-    all = i == 0 ? one : all + one;
+    for (int place : taps.place) of_channel += 3.0f * at(place - 4, c);
+    all = i == 0 ? of_channel : all + of_channel;
   }
   return all;
 }
@@ -151,14 +151,16 @@ void CheckShares(int64_t N, int64_t T, int64_t C, const std::vector<int32_t>& di
 
 // The features of a group's outputs, of which there are 7 for each step.
 std::vector<float> Wins(const std::vector<std::vector<float>>& outputs) {
-  std::vector<float> sums(7 * 16, 0.0f), found(14, 0.0f);
-  if (outputs.empty()) return found;
+  std::vector<float> sums(7 * 16, 0.0f), features(14, 0.0f);
+  if (outputs.empty()) return features;
   std::vector<int> lost(7, 0);
   for (size_t t = 0; t < outputs.size(); ++t) {
-    const auto& own = outputs[t];
-    const auto high = std::max_element(own.begin(), own.end());  // the first of equal values
-    ++lost[static_cast<size_t>(std::min_element(own.begin(), own.end()) - own.begin())];
-    sums[static_cast<size_t>(high - own.begin()) * 16 + t % 16] += *high;
+    const auto& of_step = outputs[t];
+    // the first of equal values
+    const auto high = std::max_element(of_step.begin(), of_step.end());
+    const auto low = std::min_element(of_step.begin(), of_step.end());
+    ++lost[static_cast<size_t>(low - of_step.begin())];
+    sums[static_cast<size_t>(high - of_step.begin()) * 16 + t % 16] += *high;
   }
   const float n = static_cast<float>(outputs.size());
   for (size_t i = 0; i < 7; ++i) {
@@ -166,10 +168,10 @@ std::vector<float> Wins(const std::vector<std::vector<float>>& outputs) {
     for (int half = 8; half > 0; half /= 2) {
       for (int lane = 0; lane < half; ++lane) of[lane] += of[lane + half];
     }
-    found[i] = of[0] > 0.0f ? std::sqrt(of[0] / n) : 0.0f;
-    found[7 + i] = std::sqrt(static_cast<float>(lost[i]) / n);
+    features[i] = of[0] > 0.0f ? std::sqrt(of[0] / n) : 0.0f;
+    features[7 + i] = std::sqrt(static_cast<float>(lost[i]) / n);
   }
-  return found;
+  return features;
 }
 
 void CheckWins(int64_t T, int64_t C) {
@@ -191,19 +193,19 @@ void CheckWins(int64_t T, int64_t C) {
   }
   Exact<int32_t> dilations(Array{1, 3, 1, 8}), series(Array{0, 0, 1, 1}), of(kernels),
       channel_counts(counts), channels(indices);
-  Exact<float> x(values), found(N * kRounds * 168), threaded(N * kRounds * 168);
+  Exact<float> x(values), shares(N * kRounds * 168), threaded(N * kRounds * 168);
   Exact<int64_t> lengths(steps);
   const ConvolvedWindows windows{N, T, C, x.data(), lengths.data()};
   const CompetitionPlan plan{kRounds,        C,         dilations.data(),
                              series.data(),  of.data(), channel_counts.data(),
                              channels.data()};
   Check(PlanError(plan, static_cast<int64_t>(channels.size())) == nullptr, "a plan can be used");
-  Check(ShareWins(g_kernels->pass, plan, windows, 1, found.data()) == -1, "wins: finite");
+  Check(ShareWins(g_kernels->pass, plan, windows, 1, shares.data()) == -1, "wins: finite");
   Check(ShareWins(g_kernels->pass, plan, windows, 3, threaded.data()) == -1, "wins: finite");
-  Check(found.sentinel_intact() && threaded.sentinel_intact(), "wins: writes nothing else");
+  Check(shares.sentinel_intact() && threaded.sentinel_intact(), "wins: writes nothing else");
   for (int64_t n = 0; n < N; ++n) {
-    const float* share = found.data() + n * kRounds * 168;
-    const int32_t* own = channels.data();
+    const float* share = shares.data() + n * kRounds * 168;
+    const int32_t* group_channels = channels.data();
     for (int64_t r = 0; r < kRounds; ++r) {
       const int64_t less = series.data()[r], L = std::max<int64_t>(0, windows.length(n) - less);
       Array changed(std::max<int64_t>(1, L) * C);
@@ -221,16 +223,17 @@ void CheckWins(int64_t T, int64_t C) {
           for (int64_t i = 0; i < 7; ++i) {
             const int32_t k = of.data()[r * kFixedKernels + g * 7 + i];
             const float y =
-                Output(alone, 0, t, dilations.data()[r], kTaps[k < 0 ? -1 - k : k], own, count);
+                Output(alone, 0, t, dilations.data()[r], kTaps[k < 0 ? -1 - k : k], group_channels,
+                       count);
             outputs[static_cast<size_t>(t)].push_back(k < 0 ? -y : y);
           }
         }
         for (float expected : Wins(outputs)) {
-          Check(*share == expected && threaded.data()[share - found.data()] == expected,
+          Check(*share == expected && threaded.data()[share - shares.data()] == expected,
                 "wins and losses of a group");
           ++share;
         }
-        own += count;
+        group_channels += count;
       }
     }
   }
@@ -274,10 +277,10 @@ void CheckWhatIsNotFinite() {
       if (at >= 0) values[at] = bad;
       Exact<float> x(values), out(5 * made.biases.size());
       for (int64_t n_threads : {1, 4}) {
-        const int64_t found =
+        const int64_t bad_place =
             ShareAboveBiases(g_kernels->pass, made.plan, {5, 20, 3, x.data(), lengths.data()},
                              n_threads, out.data());
-        Check(found == at, "the first value that is not finite is found");
+        Check(bad_place == at, "the first value that is not finite is found");
       }
     }
   }

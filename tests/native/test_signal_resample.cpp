@@ -253,9 +253,9 @@ void CheckThreads() {
   const Case c = MakeCase(random, false, 101, 3000);
   Status status = Status::kOk;
   const FirKernels* kernels = &AllSignalKernels().Active(&status)->fir;
-  std::vector<std::vector<double>> found(6);
+  std::vector<std::vector<double>> outputs(6);
   std::vector<std::thread> threads;
-  for (std::vector<double>& y : found) {
+  for (std::vector<double>& y : outputs) {
     threads.emplace_back([&] {
       PolyphaseFilter filter(PolyphaseTaps(c.taps.data(), 101, c.up, c.down, c.delay, *kernels),
                              c.n_channels, c.edge, *kernels);
@@ -264,7 +264,9 @@ void CheckThreads() {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  for (const std::vector<double>& y : found) Check(y == found[0] && !y.empty(), "threads differ");
+  for (const std::vector<double>& y : outputs) {
+    Check(y == outputs[0] && !y.empty(), "threads differ");
+  }
 }
 
 }  // namespace

@@ -88,8 +88,8 @@ void CheckMap(int64_t N, int64_t T, int64_t C, Lengths kind, Map map) {
                            std::to_string(static_cast<int>(map)) + " bytes " +
                            std::to_string(sizeof(Real)) + " to " + std::to_string(sizeof(Out));
   Check(WindowsFit(args), name + ": fits");
-  const NotFinite found = MapWindows(g_kernels->pass, args);
-  Check(found.given == -1 && found.overflown == -1, name + ": everything is finite");
+  const NotFinite bad = MapWindows(g_kernels->pass, args);
+  Check(bad.given == -1 && bad.overflown == -1, name + ": everything is finite");
   bool same = true;
   for (int64_t n = 0; n < N; ++n) {
     for (int64_t t = 0; t < T; ++t) {
@@ -134,9 +134,9 @@ void CheckWhatIsNotFinite() {
   for (bool scaled : {false, true}) {
     for (int64_t at = 0; at < S * C; ++at) {
       for (double bad : {kNan, kInfinity, -kInfinity, 1e300}) {
-        Array given(S * C, 1.0);
-        given[at] = bad;
-        Exact<double> values(given);
+        Array raw(S * C, 1.0);
+        raw[at] = bad;
+        Exact<double> values(raw);
         Exact<float> out(N * T * C);
         const WindowMap<double, float> args{S,
                                             N,
@@ -149,12 +149,12 @@ void CheckWhatIsNotFinite() {
                                             scaled ? scale.data() : nullptr,
                                             false,
                                             out.data()};
-        const NotFinite found = MapWindows(g_kernels->pass, args);
+        const NotFinite places = MapWindows(g_kernels->pass, args);
         const bool read = at / C != 7;  // the step beyond the second window's length
         const int64_t expected = read ? at : -1;
         const bool overflows = std::isfinite(bad);
-        Check(found.given == (overflows ? -1 : expected), "NaN and infinity are found");
-        Check(found.overflown == (overflows ? expected : -1), "values beyond float are found");
+        Check(places.given == (overflows ? -1 : expected), "NaN and infinity are found");
+        Check(places.overflown == (overflows ? expected : -1), "values beyond float are found");
       }
     }
   }
@@ -201,14 +201,14 @@ template <typename Real>
 void CheckMoments(int64_t N, int64_t T, int64_t C, Lengths kind, double offset) {
   std::mt19937 random(static_cast<unsigned>(N * 1000 + T * 10 + C));
   const std::vector<int64_t> lengths = MakeLengths(kind, N, T);
-  Array given = RandomArray(&random, N * T * C);
+  Array raw = RandomArray(&random, N * T * C);
   for (int64_t n = 0; n < N; ++n) {
     for (int64_t i = 0; i < T * C; ++i) {
-      double& value = given[n * T * C + i];
+      double& value = raw[n * T * C + i];
       value = i / C < lengths[n] ? value + offset : kNan;  // not to be read
     }
   }
-  Exact<Real> x(given);
+  Exact<Real> x(raw);
   Exact<int64_t> steps = ExactIntegers(lengths);
   const int64_t* by = kind == Lengths::kNull ? nullptr : steps.data();
   const std::string name = "moments N=" + std::to_string(N) + " T=" + std::to_string(T) +
@@ -216,7 +216,7 @@ void CheckMoments(int64_t N, int64_t T, int64_t C, Lengths kind, double offset) 
                            std::to_string(static_cast<int>(kind));
   Moments whole(g_kernels->pass, C);
   Check(whole.Add(x.data(), N, T, by) == -1, name + ": everything is finite");
-  const Summary found(whole);
+  const Summary summary(whole);
   for (int64_t c = 0; c < C; ++c) {
     long double sum = 0, square = 0;
     double low = kInfinity, high = -kInfinity;
@@ -232,20 +232,20 @@ void CheckMoments(int64_t N, int64_t T, int64_t C, Lengths kind, double offset) 
       high = std::max(high, value);
       ++count;
     });
-    Check(found.count == count, name + ": counts the valid steps");
+    Check(summary.count == count, name + ": counts the valid steps");
     if (count == 0) continue;
     const long double mean = sum / count;
     each([&](double value) { square += (value - mean) * (value - mean); });
-    Check(found.low.data()[c] == low && found.high.data()[c] == high, name + ": extremes");
-    Check(std::abs(found.mean.data()[c] - double(mean)) <= 1e-14 * (std::abs(offset) + 100),
+    Check(summary.low.data()[c] == low && summary.high.data()[c] == high, name + ": extremes");
+    Check(std::abs(summary.mean.data()[c] - double(mean)) <= 1e-14 * (std::abs(offset) + 100),
           name + ": mean");
-    Check(std::abs(found.m2.data()[c] - double(square)) <= 1e-12 * double(square), name + ": m2");
+    Check(std::abs(summary.m2.data()[c] - double(square)) <= 1e-12 * double(square), name + ": m2");
   }
   for (int64_t cut = 0; cut <= N; ++cut) {
     Moments parts(g_kernels->pass, C);
     parts.Add(x.data(), cut, T, by);
     parts.Add(x.data() + cut * T * C, N - cut, T, by == nullptr ? nullptr : by + cut);
-    Check(Summary(parts) == found, name + ": the bits do not depend on the blocks");
+    Check(Summary(parts) == summary, name + ": the bits do not depend on the blocks");
   }
 }
 
@@ -265,9 +265,9 @@ void CheckAllMoments() {
   Exact<int64_t> steps = ExactIntegers(lengths);
   for (int64_t at : {0L, 1L, 2L, 899L, 900L, N * T * C - 1, 2 * T * C - 1}) {
     for (double bad : {kNan, kInfinity, -kInfinity}) {
-      Array given(N * T * C, 1.0);
-      given[at] = bad;
-      Exact<float> x(given);
+      Array raw(N * T * C, 1.0);
+      raw[at] = bad;
+      Exact<float> x(raw);
       const bool valid = at / C != 2 * T - 1;
       Check(Moments(g_kernels->pass, C).Add(x.data(), N, T, steps.data()) == (valid ? at : -1),
             "the first value that is not finite is found");
@@ -284,10 +284,11 @@ void CheckTheSameBits() {
     for (int64_t T = 1; T < 600; T += T < 70 ? 1 : 97) {
       std::mt19937 random(static_cast<unsigned>(T));
       Exact<float> x(RandomArray(&random, T * 5));
-      Moments one(plain, 5), other(table.rows[i]->pass, 5);
-      one.Add(x.data(), 1, T, nullptr);
-      other.Add(x.data(), 1, T, nullptr);
-      Check(Summary(one) == Summary(other), "moments have the same bits on every instruction set");
+      Moments baseline(plain, 5), wider(table.rows[i]->pass, 5);
+      baseline.Add(x.data(), 1, T, nullptr);
+      wider.Add(x.data(), 1, T, nullptr);
+      Check(Summary(baseline) == Summary(wider),
+            "moments have the same bits on every instruction set");
     }
   }
 }

@@ -80,21 +80,21 @@ void CheckModels(uint32_t seed, int64_t lanes, const std::string& isa) {
   const Parallel threads = OnThreads();
   Check(Train(p, 0, 3, kModels, threads, together) == Status::kOk, "status");
   for (int64_t m = 0; m < kModels; ++m) {
-    Problem own = p;
-    own.shape.n_models = 1;
+    Problem single = p;
+    single.shape.n_models = 1;
     auto Cut = [&](auto& values) {
       const size_t n = values.size() / kModels;
       values = {values.begin() + m * n, values.begin() + (m + 1) * n};
     };
-    Cut(own.rows);
-    Cut(own.offsets);
-    Cut(own.crop_starts);
-    Cut(own.seeds);
-    Cut(own.hyper);
-    Cut(own.parameters);
-    Written<Real> alone(own);
-    Check(Train(own, 0, 1, 1, Parallel{}, alone) == Status::kOk, "status");
-    Check(Train(own, 1, 2, 1, threads, alone) == Status::kOk, "status");
+    Cut(single.rows);
+    Cut(single.offsets);
+    Cut(single.crop_starts);
+    Cut(single.seeds);
+    Cut(single.hyper);
+    Cut(single.parameters);
+    Written<Real> alone(single);
+    Check(Train(single, 0, 1, 1, Parallel{}, alone) == Status::kOk, "status");
+    Check(Train(single, 1, 2, 1, threads, alone) == Status::kOk, "status");
     const std::string what = isa + " seed " + std::to_string(seed) + ": a model alone, ";
     Check(SameBits(together.parameters, m * alone.parameters.size(), alone.parameters),
           what + "parameters");

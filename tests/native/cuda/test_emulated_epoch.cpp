@@ -132,27 +132,30 @@ void Cut(Values& values, int64_t n_models, int64_t model) {
 
 // One model of a problem, without the others.
 Problem Alone(const Problem& p, int64_t model) {
-  Problem own = p;
+  Problem single = p;
   const int64_t M = p.shape.n_models;
-  own.shape.n_models = 1;
-  if (p.n_x_models > 1) Cut(own.x, M, model);
+  single.shape.n_models = 1;
+  if (p.n_x_models > 1) Cut(single.x, M, model);
   if (p.n_class_models > 1) {
-    Cut(own.class_index, M, model);
-    Cut(own.weight, M, model);
+    Cut(single.class_index, M, model);
+    Cut(single.weight, M, model);
   }
   if (p.n_row_models > 1) {
-    for (Ints* values : {&own.rows, &own.offsets, &own.crop_starts}) Cut(*values, M, model);
+    for (Ints* values : {&single.rows, &single.offsets, &single.crop_starts}) {
+      Cut(*values, M, model);
+    }
   }
-  if (p.n_rate_models > 1) Cut(own.learning_rate, M, model);
-  Cut(own.seeds, M, model);
-  Cut(own.hyper, M, model);
-  Cut(own.parameters, M, model);
-  own.n_x_models = own.n_class_models = own.n_row_models = own.n_rate_models = 1;
-  own.shape.max_batch = 0;  // its own largest
+  if (p.n_rate_models > 1) Cut(single.learning_rate, M, model);
+  Cut(single.seeds, M, model);
+  Cut(single.hyper, M, model);
+  Cut(single.parameters, M, model);
+  single.n_x_models = single.n_class_models = single.n_row_models = single.n_rate_models = 1;
+  single.shape.max_batch = 0;  // its own largest
   for (int64_t step = 0; step < p.shape.n_steps; ++step) {
-    own.shape.max_batch = std::max(own.shape.max_batch, own.offsets[step + 1] - own.offsets[step]);
+    const int64_t batch = single.offsets[step + 1] - single.offsets[step];
+    single.shape.max_batch = std::max(single.shape.max_batch, batch);
   }
-  return own;
+  return single;
 }
 
 double g_worst[2] = {};
@@ -225,10 +228,10 @@ void CheckModels(uint32_t seed) {
   Written<float> together(p);
   Emulate(p, 0, 4, precision, seed, together);
   for (int64_t m = 0; m < kModels; ++m) {
-    const Problem own = Alone(p, m);
-    Written<float> alone(own);
-    Emulate(own, 0, 1, precision, seed + 1, alone);
-    Emulate(own, 1, 3, precision, seed + 2, alone);
+    const Problem single = Alone(p, m);
+    Written<float> alone(single);
+    Emulate(single, 0, 1, precision, seed + 1, alone);
+    Emulate(single, 1, 3, precision, seed + 2, alone);
     const std::string what = "seed " + std::to_string(seed) + ": a model alone, ";
     // rows of a shared list have the same places as with other models
     Check(SameBits(together.parameters, m * alone.parameters.size(), alone.parameters),
