@@ -19,9 +19,9 @@ from scipy.signal import welch
 from sensorseq import Recording
 from sensorseq.datasets import load_surfaces
 from sensorseq.preprocessing import find_leakage
-from sensorseq.preprocessing.resample.signal import StreamResampler, resample, resample_recording
-from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler
-from sensorseq.preprocessing.split.parts import split_by_group
+from sensorseq.preprocessing.resample import StreamResampler, resample, resample_recording
+from sensorseq.preprocessing.scale import KINDS, fit_scaler
+from sensorseq.preprocessing.split import split_by_group
 from sensorseq.preprocessing.steps import make_step
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.windows.balance import balance_indices

@@ -23,7 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq import SensorLSTMClassifier
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
 from sensorseq.evaluation.calibration import calibration_error
-from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.windows.cut import window_recordings
 
 mpl.use("Agg")

@@ -19,7 +19,7 @@ from sensorseq import (
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
 from sensorseq.evaluation import calibration_error
-from sensorseq.preprocessing.split.parts import split_by_group
+from sensorseq.preprocessing.split import split_by_group
 
 N_SEEDS = 6
 ERROR_RATES = (0.05, 0.1, 0.2)

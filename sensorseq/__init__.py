@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from sensorseq.estimator import SensorFusionClassifier, SensorLSTMClassifier
     from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
-    from sensorseq.preprocessing.resample.transformer import Resampler
-    from sensorseq.preprocessing.scale.transformer import ChannelScaler
-    from sensorseq.preprocessing.windows.transformers import ClassBalancer, Windower
+    from sensorseq.preprocessing.transformers import (
+        ChannelScaler,
+        ClassBalancer,
+        Resampler,
+        Windower,
+    )
     from sensorseq.readers import read_recordings, read_sensors
     from sensorseq.recording import Recording
     from sensorseq.sensor_windows import SensorWindows
@@ -45,17 +48,17 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "ChannelScaler": "preprocessing.scale.transformer",
-        "ClassBalancer": "preprocessing.windows.transformers",
+        "ChannelScaler": "preprocessing.transformers",
+        "ClassBalancer": "preprocessing.transformers",
         "FluctuationReport": "diagnosis.report",
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
-        "Resampler": "preprocessing.resample.transformer",
+        "Resampler": "preprocessing.transformers",
         "SensorFusionClassifier": "estimator",
         "SensorLSTMClassifier": "estimator",
         "SensorWindows": "sensor_windows",
         "WindowSet": "windows",
-        "Windower": "preprocessing.windows.transformers",
+        "Windower": "preprocessing.transformers",
         "find_label_errors": "inspection.label_errors",
         "read_recordings": "readers",
         "read_sensors": "readers",

@@ -19,7 +19,7 @@ from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
 from sensorseq.prediction.windows import windows_of
-from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
+from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.training.labels import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
 

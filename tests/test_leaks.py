@@ -22,9 +22,9 @@ from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale.scaler import fit_scaler
-from sensorseq.preprocessing.split.parts import split_by_group, split_by_time
-from sensorseq.preprocessing.split.splitters import BlockedTimeSplit, GroupBalancedKFold
+from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.split import split_by_group, split_by_time
+from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet

@@ -14,7 +14,7 @@ from sensorseq.cli.program import run
 from sensorseq.errors import EnvironmentProblemError, InputError, within_memory
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing import Augmentation
-from sensorseq.preprocessing.resample.signal import StreamResampler
+from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import Recording
 

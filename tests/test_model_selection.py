@@ -16,7 +16,7 @@ from sensorseq.errors import ArgumentError, InputError, LeakWarning
 from sensorseq.estimator import classifier
 from sensorseq.io.prepared import write_windows
 from sensorseq.model_selection import SequenceSearchCV, cross_validate
-from sensorseq.preprocessing.split.splitters import GroupBalancedKFold
+from sensorseq.preprocessing.splitters import GroupBalancedKFold
 
 X, Y = tones(48, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 GROUPS = np.arange(len(X)) // 3

@@ -11,7 +11,7 @@ from tables import write_table
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.prepare import prepare
-from sensorseq.preprocessing.resample.live_clock import LiveClock
+from sensorseq.preprocessing.live_clock import LiveClock
 from sensorseq.readers import read_recordings
 from sensorseq.recording import repair_stamps
 

@@ -22,7 +22,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.io.prepared import write_windows
 from sensorseq.io.stored_windows import BUFFER_VARIABLE
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.windows import WindowSet
 
 N_CLASSES = 6

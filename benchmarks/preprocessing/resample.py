@@ -14,8 +14,8 @@ import soxr
 from scipy.signal import resample_poly
 
 from sensorseq.bench.timing import alternate, repeated, summarize
-from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, design_lowpass, simple_ratio
-from sensorseq.preprocessing.resample.signal import StreamResampler, resample
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, design_lowpass, simple_ratio
+from sensorseq.preprocessing.resample import StreamResampler, resample
 
 RATES = [  # rate, target, duration_s
     (1000.0, 100.0, 600.0),

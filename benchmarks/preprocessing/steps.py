@@ -23,7 +23,7 @@ from preprocessing.windows import Sides
 from scipy.signal import upfirdn
 
 from sensorseq import _signal
-from sensorseq.preprocessing.resample.regrid import regrid
+from sensorseq.preprocessing.regrid import regrid
 from sensorseq.preprocessing.steps import Moving
 from sensorseq.recording import Recording
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.bench.timing import alternate, repeated, summarize
-from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, fit_scaler
+from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler
 
 WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
 

@@ -17,7 +17,7 @@ from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.summary_steps import SummarySteps
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import fit_scaler
 
 Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]

@@ -20,7 +20,7 @@ from sensorseq.features.ridge import Fold
 from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.training.evaluation import modules_of, network_outputs
 from sensorseq.training.inputs import check_channels_have_numbers
 from sensorseq.training.labels import read_known_labels

@@ -30,8 +30,8 @@ from sensorseq.prediction.windows import (
     is_table,
     windows_of,
 )
-from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
-from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group
+from sensorseq.preprocessing.scale import PHYSICAL, Scaler
+from sensorseq.preprocessing.split import folds_in_time, holdout_by_group
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.batches import valid_lengths
 from sensorseq.training.inputs import (

@@ -29,8 +29,8 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
-from sensorseq.preprocessing.split.splitters import split_folds
+from sensorseq.preprocessing.split import folds_in_time, near_in_time
+from sensorseq.preprocessing.splitters import split_folds
 from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import center_windows, valid_lengths

@@ -47,7 +47,7 @@ from sensorseq.prediction.gaps import COMPLETE, EMPTY
 from sensorseq.prediction.head import Candidate, FeatureChoice
 from sensorseq.prediction.loading import sensors_of
 from sensorseq.prediction.outside import OutsideWindows
-from sensorseq.preprocessing.split.parts import holdout_by_group
+from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 from sensorseq.sequence import Timeline
 from sensorseq.training.inputs import check_axis_order

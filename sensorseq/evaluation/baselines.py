@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sensorseq.features import RandomConvolutions
 from sensorseq.features.summary import summary_features
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError, noting
 from sensorseq.export.c_tables import Tables
-from sensorseq.preprocessing.resample.polyphase import design_lowpass, simple_ratio
-from sensorseq.preprocessing.resample.signal import rate_ratio
+from sensorseq.preprocessing.polyphase import design_lowpass, simple_ratio
+from sensorseq.preprocessing.resample import rate_ratio
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic, Sos
 from sensorseq.preprocessing.steps.products import (

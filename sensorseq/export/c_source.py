@@ -41,7 +41,7 @@ from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch, count_steps
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sensor_windows import SensorWindows

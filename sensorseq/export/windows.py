@@ -12,7 +12,7 @@ from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import LARGEST_SAMPLE, SMALLEST_POWER, Patch
 from sensorseq.prediction.preparation import refuse_normalized
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps.chain import StepChain, make_step
 from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
 from sensorseq.preprocessing.steps.units import product_unit

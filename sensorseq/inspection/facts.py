@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.scale.odd_scales import mean_spectrum, measure_scales
-from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
+from sensorseq.preprocessing.odd_scales import mean_spectrum, measure_scales
+from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)

@@ -17,7 +17,7 @@ from sensorseq.features.stack import fit_stack
 from sensorseq.inspection.checked_windows import read_checked_windows, split_unit
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.split.splitters import split_folds
+from sensorseq.preprocessing.splitters import split_folds
 from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet

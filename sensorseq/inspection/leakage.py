@@ -17,13 +17,13 @@ from sensorseq.inspection.window_checks import check_label_channels
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
-from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
+from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
 if TYPE_CHECKING:  # without scikit-learn
-    from sensorseq.preprocessing.scale.transformer import ChannelScaler
+    from sensorseq.preprocessing.transformers import ChannelScaler
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidence

@@ -16,8 +16,8 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.window_checks import SD_PER_MAD
 from sensorseq.messages import MESSAGES
 from sensorseq.prediction.outside import Floats
-from sensorseq.preprocessing.scale.odd_scales import odd_sizes
-from sensorseq.preprocessing.scale.odd_values import OddValues, find_odd_values
+from sensorseq.preprocessing.odd_scales import odd_sizes
+from sensorseq.preprocessing.odd_values import OddValues, find_odd_values
 from sensorseq.readers.columns import as_label
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed

@@ -21,8 +21,8 @@ from sensorseq.inspection.checked_windows import join_stretches, split_unit
 from sensorseq.inspection.finding import Finding
 from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.prediction.windows import Windows
-from sensorseq.preprocessing.scale.scaler import PHYSICAL
-from sensorseq.preprocessing.split.parts import holdout_by_group
+from sensorseq.preprocessing.scale import PHYSICAL
+from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import network_outputs

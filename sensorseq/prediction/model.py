@@ -39,7 +39,7 @@ from sensorseq.prediction.windows import (
     refuse_path,
     windows_of,
 )
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 

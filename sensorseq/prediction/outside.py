@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
-from sensorseq.preprocessing.scale.odd_scales import likely_unit
+from sensorseq.preprocessing.odd_scales import likely_unit
 from sensorseq.text import html_table, plural
 
 Floats = NDArray[np.float64]

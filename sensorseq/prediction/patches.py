@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.model_file import arrays_below
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.scale import Scaler
 
 N_BANDS = 6  # most bands of a spectrum
 # Added to variances and powers of scaled channels before their logarithm.

@@ -16,8 +16,8 @@ from sensorseq.prediction.gaps import COMPLETE
 from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.prediction.preparation import Preparation, refuse_normalized
 from sensorseq.preprocessing.cutting import RecordingPlan
-from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
-from sensorseq.preprocessing.resample.signal import StreamResampler
+from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
+from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.windows.cut import first_on_clock, start_on_clock, window_start
 from sensorseq.recording import Channel

@@ -14,7 +14,7 @@ from sensorseq.errors import InputError, SignalError
 from sensorseq.prediction.frames import align, check_same_channels
 from sensorseq.prediction.gaps import bridge_gaps
 from sensorseq.prediction.padding import check_padding
-from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.windows import WindowSet
 
 DTYPES = ("float32", "float64")

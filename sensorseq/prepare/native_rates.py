@@ -26,7 +26,7 @@ from sensorseq.preprocessing.native_rates import (
     with_split_of,
 )
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.scale.scaler import draw_of, fit_scaler_to_blocks
+from sensorseq.preprocessing.scale import draw_of, fit_scaler_to_blocks
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.source import sources_by_sensor
 from sensorseq.sensor_windows import (

@@ -19,10 +19,10 @@ from sensorseq.io.remote import local_copy, upload
 from sensorseq.io.scratch import blocks, count_where
 from sensorseq.prepare.earlier_file import EarlierPart, selecting
 from sensorseq.preprocessing.cutting import describe_cut
+from sensorseq.preprocessing.odd_scales import measure_scales
+from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan
-from sensorseq.preprocessing.scale.odd_scales import measure_scales
-from sensorseq.preprocessing.scale.odd_values import OddFacts, measure_odd_values
 from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
 from sensorseq.readers.find import left_out_classes

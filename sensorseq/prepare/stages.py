@@ -47,11 +47,11 @@ from sensorseq.prepare.recording_part import (
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.cutting import common_rate
+from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
+from sensorseq.preprocessing.odd_values import describe_odd_values
 from sensorseq.preprocessing.pipeline import versions
 from sensorseq.preprocessing.plan import Learned
-from sensorseq.preprocessing.scale.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
-from sensorseq.preprocessing.scale.odd_values import describe_odd_values
-from sensorseq.preprocessing.split.simultaneous import (
+from sensorseq.preprocessing.simultaneous import (
     Covered,
     Simultaneous,
     find_simultaneous,

@@ -18,11 +18,11 @@ from sensorseq.errors import (
     within_memory,
 )
 from sensorseq.io.scratch import is_finite
-from sensorseq.preprocessing.resample.polyphase import ATTENUATION_DB, check_engine
-from sensorseq.preprocessing.resample.regrid import bridging_gap_s, valid_rows
-from sensorseq.preprocessing.resample.signal import resample_recording
-from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
-from sensorseq.preprocessing.scale.scaler import NORMALIZE, normalize_pieces
+from sensorseq.preprocessing.odd_scales import refuse_odd_scales
+from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
+from sensorseq.preprocessing.regrid import bridging_gap_s, valid_rows
+from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.scale import NORMALIZE, normalize_pieces
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.windows.cut import (

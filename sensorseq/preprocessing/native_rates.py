@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, RecordingError, check_choice, noting, warn_caller
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.split.parts import describe_split, split_by_group
-from sensorseq.preprocessing.split.subjects import note_subjects
+from sensorseq.preprocessing.split import describe_split, split_by_group
+from sensorseq.preprocessing.subjects import note_subjects
 from sensorseq.recording import Recording
 from sensorseq.sensor_windows import (
     MISSING,

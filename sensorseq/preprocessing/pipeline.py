@@ -20,6 +20,7 @@ from sensorseq.preprocessing.configuration import (
 )
 from sensorseq.preprocessing.cutting import RecordingPlan, record_cut
 from sensorseq.preprocessing.native_rates import check_native_rates, prepare_sensors
+from sensorseq.preprocessing.odd_values import describe_odd_values, measure_odd_values
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
@@ -28,9 +29,8 @@ from sensorseq.preprocessing.options import (
 from sensorseq.preprocessing.plan import (
     PreparationPlan,
 )
-from sensorseq.preprocessing.scale.odd_values import describe_odd_values, measure_odd_values
-from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
+from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 from sensorseq.preprocessing.steps.chain import make_steps
 from sensorseq.preprocessing.steps.derive import DERIVE, DerivedSteps, channel_rates, derive_steps
 from sensorseq.recording import Channel, Recording, sample_rate_of

@@ -24,23 +24,23 @@ from sensorseq.errors import (
 )
 from sensorseq.preprocessing.cutting import CutOptions, RecordingPlan
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.resample.signal import StreamResampler
-from sensorseq.preprocessing.scale.scaler import (
+from sensorseq.preprocessing.resample import StreamResampler
+from sensorseq.preprocessing.scale import (
     KINDS,
     PHYSICAL,
     Scaler,
     draw_of,
     fit_scaler_to_blocks,
 )
-from sensorseq.preprocessing.split.parts import (
+from sensorseq.preprocessing.split import (
     check_fractions,
     describe_split,
     split_by_group,
     split_by_time,
 )
-from sensorseq.preprocessing.split.subjects import note_subjects
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps
+from sensorseq.preprocessing.subjects import note_subjects
 from sensorseq.preprocessing.windows.augment import make_augmentation
 from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices
 from sensorseq.preprocessing.windows.cut import PHASES

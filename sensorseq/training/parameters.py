@@ -17,7 +17,7 @@ from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
 from sensorseq.prediction.fusion import MISSING
 from sensorseq.prediction.windows import DTYPES
-from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
+from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import ENGINES, TrainingConfig
 from sensorseq.training.labels import check_class_weight

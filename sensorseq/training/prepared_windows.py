@@ -19,14 +19,14 @@ from sensorseq.prediction.preparation import Preparation, recording_digests
 from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
-from sensorseq.preprocessing.scale.scaler import (
+from sensorseq.preprocessing.scale import (
     PHYSICAL,
     Block,
     ChannelMoments,
     Scaler,
     fit_scaler_to_blocks,
 )
-from sensorseq.preprocessing.split.parts import check_times, near_in_time
+from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.preprocessing.windows.augment import (
     augment_copies,
     augment_windows,

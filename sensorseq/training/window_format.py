@@ -16,7 +16,7 @@ from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.prediction.model import TrainedModel
 from sensorseq.prediction.patches import Patch
 from sensorseq.prediction.windows import WindowReader, Windows, crop_starts
-from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, scaler_of
+from sensorseq.preprocessing.scale import ChannelMoments, Scaler, scaler_of
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows, make_augmentation
 from sensorseq.training.prepared_windows import fit_requested_scaler
 from sensorseq.windows import WindowSet

@@ -38,7 +38,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import InputError
-from sensorseq.preprocessing.split.splitters import GroupBalancedKFold
+from sensorseq.preprocessing.splitters import GroupBalancedKFold
 
 N, T = 48, 16
 RNG = np.random.default_rng(0)

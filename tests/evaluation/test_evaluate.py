@@ -10,7 +10,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.evaluation.comparison_text import format_comparison
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.metrics import METRICS
-from sensorseq.preprocessing.split.parts import split_by_group
+from sensorseq.preprocessing.split import split_by_group
 from sensorseq.windows import WindowSet
 
 small = partial(small_classifier, hidden_size=12, max_epochs=25)

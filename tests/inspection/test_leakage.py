@@ -17,10 +17,10 @@ from sensorseq.messages import MESSAGES
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale.scaler import KINDS as SCALES
-from sensorseq.preprocessing.scale.scaler import fit_scaler
-from sensorseq.preprocessing.split.parts import split_by_group, split_by_time
-from sensorseq.preprocessing.split.splitters import BlockedTimeSplit, GroupBalancedKFold
+from sensorseq.preprocessing.scale import KINDS as SCALES
+from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.split import split_by_group, split_by_time
+from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
 from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
 from sensorseq.windows import PARTS, WindowSet
 

@@ -12,7 +12,7 @@ from sensorseq.inspection.facts import measure
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.scale.odd_values import (
+from sensorseq.preprocessing.odd_values import (
     MOST_PIECES,
     PIECE,
     describe_odd_values,

@@ -13,7 +13,7 @@ from sensorseq.errors import RecordingError
 from sensorseq.inspection.recordings import similar_names
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
-from sensorseq.preprocessing.scale.odd_scales import (
+from sensorseq.preprocessing.odd_scales import (
     ScaleFacts,
     find_odd_scales,
     likely_unit,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sensorseq.io import scratch
 from sensorseq.prepare import prepare
-from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving, SpectralFrames
 from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording

@@ -27,7 +27,7 @@ from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.readers import read_recordings
 from sensorseq.windows import WindowSet
 

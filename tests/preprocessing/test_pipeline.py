@@ -8,7 +8,7 @@ import pytest
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, SplitError, WindowError
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.recording import Recording
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import SplitError
-from sensorseq.preprocessing.split.simultaneous import Covered, find_simultaneous
+from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 
 DATE_S = 1_714_550_000.0
 LABELS = ("carpet", "tile")

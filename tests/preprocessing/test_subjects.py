@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sensorseq import PreparePipeline, Recording
-from sensorseq.preprocessing.split.subjects import note_subjects
+from sensorseq.preprocessing.subjects import note_subjects
 
 LABELS = ("walk", "run", "stairs")
 

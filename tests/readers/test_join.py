@@ -3,7 +3,7 @@ import pytest
 from tables import write_csv
 
 from sensorseq.errors import RecordingError
-from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.readers import (
     find_recordings,
     join_sensors,

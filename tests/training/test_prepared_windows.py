@@ -18,7 +18,7 @@ from sensorseq.io.prepared import write_windows
 from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.recording import Recording
 from sensorseq.training.prepared_windows import read_training_file
 from sensorseq.windows import WindowSet

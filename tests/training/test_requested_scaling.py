@@ -8,7 +8,7 @@ from fits import small_classifier
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
 from sensorseq.io.prepared import write_windows
-from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler, rated_scaler
+from sensorseq.preprocessing.scale import Scaler, fit_scaler, rated_scaler
 from sensorseq.windows import WindowSet
 
 small = partial(small_classifier, hidden_size=6, max_epochs=6, learning_rate=0.03)

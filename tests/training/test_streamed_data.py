@@ -19,7 +19,7 @@ from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
 from sensorseq.io.stored_windows import BUFFER_VARIABLE
-from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData

@@ -9,7 +9,7 @@ import numpy as np
 
 from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing.resample.regrid import valid_rows
+from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.preprocessing.steps.units import quantity_of
 from sensorseq.recording import Channel, Recording, sample_period
 from sensorseq.text import listed

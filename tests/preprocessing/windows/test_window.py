@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
-from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.windows.cut import window_recordings, window_samples, window_starts
 from sensorseq.recording import Recording
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, WindowError
-from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.preprocessing.windows.label_rules import check_class_fates, merge_fates
 from sensorseq.recording import LabelSpan, Recording

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import SignalError
-from sensorseq.preprocessing.scale.scaler import ChannelMoments
+from sensorseq.preprocessing.scale import ChannelMoments
 
 
 def statistics(*blocks):

@@ -18,7 +18,7 @@ from sensorseq.checks import (
     refuse_beside_windows,
 )
 from sensorseq.errors import ArgumentError, SplitError, check_choice
-from sensorseq.preprocessing.split.parts import (
+from sensorseq.preprocessing.split import (
     GroupAssignment,
     check_reach,
     check_times,

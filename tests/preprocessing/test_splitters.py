@@ -15,7 +15,7 @@ from sklearn.model_selection import (
 )
 
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing.split.splitters import (
+from sensorseq.preprocessing.splitters import (
     BlockedTimeSplit,
     GroupBalancedKFold,
     GroupBalancedShuffleSplit,

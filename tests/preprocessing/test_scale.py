@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import preprocessing
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.scale.scaler import KINDS, Scaler, fit_scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler, fit_scaler_to_blocks
 
 PEERS = {
     "standard": preprocessing.StandardScaler(),

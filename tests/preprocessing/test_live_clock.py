@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.resample.live_clock import LiveClock
+from sensorseq.preprocessing.live_clock import LiveClock
 
 RATE = 50.0
 

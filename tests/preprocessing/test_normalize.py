@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.scratch import Rows
-from sensorseq.preprocessing.scale import scaler as scaler_module
-from sensorseq.preprocessing.scale.scaler import fit_scaler, normalize_pieces
+from sensorseq.preprocessing import scale as scaler_module
+from sensorseq.preprocessing.scale import fit_scaler, normalize_pieces
 
 RATE = 20.0
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.preprocessing.resample import regrid
+from sensorseq.preprocessing.regrid import regrid
 from sensorseq.recording import Recording, repair_stamps
 
 

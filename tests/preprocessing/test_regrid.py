@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.preprocessing.resample.regrid import since_first
-from sensorseq.preprocessing.resample.signal import regrid, resample, resample_recording
+from sensorseq.preprocessing.regrid import regrid, since_first
+from sensorseq.preprocessing.resample import resample, resample_recording
 from sensorseq.recording import Recording, resolution_s
 
 EDGE = 60  # samples of the lower rate that the mirrored edges affect

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, SignalError
-from sensorseq.preprocessing.resample.signal import resample
+from sensorseq.preprocessing.resample import resample
 
 RATES = [
     (1000.0, 100.0),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.preprocessing.resample.signal import StreamResampler, resample
+from sensorseq.preprocessing.resample import StreamResampler, resample
 
 RATES = [
     (1000.0, 100.0),

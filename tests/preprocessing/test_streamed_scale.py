@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import SignalError
-from sensorseq.preprocessing.scale import scaler
-from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing import scale
+from sensorseq.preprocessing.scale import KINDS, fit_scaler, fit_scaler_to_blocks
 
 
 @given(
@@ -13,7 +13,7 @@ from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler, fit_scaler_t
     cuts=st.lists(st.integers(0, 40), max_size=5),
     offset=st.sampled_from([0.0, 1e4]),
     seed=st.integers(0, 50),
-    most=st.sampled_from([31, scaler.DRAWN_STEPS]),
+    most=st.sampled_from([31, scale.DRAWN_STEPS]),
 )
 def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, offset, seed, most):
     rng = np.random.default_rng(seed)
@@ -24,7 +24,7 @@ def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, off
     lengths[7] = 6
     pairs = list(zip(blocks, np.split(lengths, sorted(cuts)), strict=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scaler, "DRAWN_STEPS", most)
+        patch.setattr(scale, "DRAWN_STEPS", most)
         assert_equal(fit_scaler_to_blocks(lambda: iter(whole), kind), fit_scaler(X, kind=kind))
         streamed = fit_scaler_to_blocks(lambda: iter(pairs), kind)
         assert_equal(streamed, fit_scaler(X, lengths, kind))
@@ -33,7 +33,7 @@ def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, off
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_quantiles_of_all_steps_are_those_of_numpy(dtype):
     X = np.random.default_rng(0).normal(size=(500, 400, 2)).astype(dtype)
-    assert X[..., 0].size == scaler.DRAWN_STEPS
+    assert X[..., 0].size == scale.DRAWN_STEPS
     steps = X.reshape(-1, 2).astype(np.float64)
     found = fit_scaler(X, kind="quantile").channel_quantiles
     np.testing.assert_array_equal(found, np.quantile(steps, np.linspace(0, 1, 1000), axis=0))

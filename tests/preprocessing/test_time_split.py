@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing.split.parts import near_in_time, split_by_time, time_blocks
+from sensorseq.preprocessing.split import near_in_time, split_by_time, time_blocks
 from sensorseq.windows import PARTS
 
 

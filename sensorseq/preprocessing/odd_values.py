@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
-from sensorseq.preprocessing.scale.odd_scales import (
+from sensorseq.preprocessing.odd_scales import (
     UNIT_RATIO,
     Floats,
     likely_unit,

@@ -15,7 +15,7 @@ from sensorseq.errors import SignalError
 from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, map_blocks, rows_where
 from sensorseq.numeric import interpolate_cubic
 from sensorseq.packets import decimal_step_s
-from sensorseq.preprocessing.resample.polyphase import (
+from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     SAME_RATIO,
     change_rate_in_blocks,

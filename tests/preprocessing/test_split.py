@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing.split.parts import describe_split, holdout_by_group, split_by_group
+from sensorseq.preprocessing.split import describe_split, holdout_by_group, split_by_group
 from sensorseq.windows import PARTS
 
 

@@ -10,14 +10,14 @@ from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.io.scratch import blocks, even_stamps, folder_of, is_finite
-from sensorseq.preprocessing.resample.polyphase import (
+from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
     check_attenuation,
     check_engine,
     make_filter,
 )
-from sensorseq.preprocessing.resample.regrid import regrid, regrid_pieces
+from sensorseq.preprocessing.regrid import regrid, regrid_pieces
 from sensorseq.recording import Recording
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]

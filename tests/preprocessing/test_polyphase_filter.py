@@ -12,7 +12,7 @@ from scipy.signal import firwin, kaiserord, upfirdn
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
 from sensorseq.errors import EnvironmentProblemError
-from sensorseq.preprocessing.resample.polyphase import design_lowpass
+from sensorseq.preprocessing.polyphase import design_lowpass
 
 EDGES = ("mirror", "hold", "odd")
 ISAS = ("baseline", "avx2", "avx512", "neon")
