@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.io.scratch import release
+from sensorseq.messages import ODD_VALUES
 from sensorseq.preprocessing.odd_scales import (
     UNIT_RATIO,
     Floats,
@@ -17,29 +18,6 @@ from sensorseq.preprocessing.odd_scales import (
 )
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
-
-KINDS_OF_ODD_VALUES = {
-    "unsigned": (
-        "whole numbers that jump between the ends of their range",
-        "These are probably signed numbers that were stored as unsigned ones: subtract the full"
-        " range (65536 for 16 bits) from the values in its upper half.",
-    ),
-    "marks": (
-        "one value, apart from all others, comes again and again",
-        "It is probably a mark for failed reads: leave these fields empty (NaN), so that they are"
-        " read as missing.",
-    ),
-    "rescaled": (
-        "the scale changes midway, but not the shape of the signal",
-        "Probably the unit or the measuring range was changed: convert the values.",
-    ),
-    "wraps": (
-        "the values wrap around",
-        "Resampling, filters and means make values in between that were never there: replace an"
-        " angle by its sine and cosine and a counter by its steps, or choose other `channels`.",
-    ),
-}
-"""The observation and the advice for each kind, the most important kind first."""
 
 # The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
 PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
@@ -75,7 +53,7 @@ OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 class OddValues(NamedTuple):
     """An irregularity of one channel, with the figures of each recording, worst first."""
 
-    kind: str  # one of `KINDS_OF_ODD_VALUES`
+    kind: str  # one of `ODD_VALUES`
     channel: str
     figures: dict[int, str]  # by position of the recording
 
@@ -133,7 +111,7 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
             figures[at] = f"{figures[at]} and {text}" if at in figures else text
         if figures:
             odd_values.append(OddValues(kind, name, figures))
-    order = list(KINDS_OF_ODD_VALUES)
+    order = list(ODD_VALUES)
     return sorted(odd_values, key=lambda odd: order.index(odd.kind))
 
 
@@ -162,7 +140,7 @@ def describe_odd_values(names: Sequence[str], measured: Sequence[OddFacts]) -> l
         of_kind[odd.kind].append(odd)
     texts = []
     for kind, odd_channels in of_kind.items():
-        seen, advice = KINDS_OF_ODD_VALUES[kind]
+        seen, advice = ODD_VALUES[kind]
         n = len({i for odd in odd_channels for i in odd.figures})
         channels = listed([odd.channel for odd in odd_channels], 5)
         example = odd_channels[0].example(names)

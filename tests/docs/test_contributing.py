@@ -24,7 +24,7 @@ def test_the_tree_names_every_package():
     tree = re.search(r"## The tree\n\n```text\n(.*?)```", PAGE, re.S)[1]
     named = set(re.findall(r"([\w-]+)/ ", tree))
     packages = {path.parent.name for path in (ROOT / "sensorseq").rglob("__init__.py")}
-    assert packages - named == set()
+    assert packages - {*named, "sensorseq"} == set()
 
 
 def test_the_layers_are_those_that_imports_are_held_to():

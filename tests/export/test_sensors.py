@@ -182,7 +182,7 @@ def test_the_command_checks_a_graph_on_a_file_of_several_sensors(files, tmp_path
     assert [sensors[name]["sample_rate_hz"] for name in sensors] == pytest.approx([20, 5])
     assert {"n_timesteps", "window_s", "preparation"} <= sensors["imu"].keys()
     other = tmp_path / "other.onnx"
-    assert "--timesteps cannot hold for all" in refused(
+    assert "--timesteps cannot apply to all" in refused(
         2, "export", model, "-o", other, "--timesteps", 5
     )
     assert not other.exists()

@@ -104,7 +104,7 @@ async def idle_connections(port):
 
 ATTACKS = {
     without_line_ends: "more than 65536 bytes",
-    random_bytes: "no samples",
+    random_bytes: "are not samples of",
     newlines: "closed",
     not_finite: "infinity",
     a_client_that_never_reads: "closed",
