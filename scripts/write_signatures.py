@@ -7,7 +7,8 @@ docstring. This script copies it to the lines between the comments
     # end of options
 
 in signatures, to the docstrings of those functions, to the calls between "# options" and "# end of
-options" in their bodies, and to the aliases of the command line. NAMES are options or groups of
+options" in their bodies, and to the aliases of the command line. It also copies the defaults of the
+classifier to `diagnosis/defaults.py`. NAMES are options or groups of
 `GROUPS`, in the order of the parameters. With "(None by default)", None means "not given".
 
     python scripts/write_signatures.py          # after a change of an option
@@ -38,6 +39,8 @@ from sensorseq.preprocessing.options import (  # noqa: E402
 
 PACKAGE = ROOT / "sensorseq"
 ALIASES = PACKAGE / "cli" / "preparation_options.py"
+CLASSIFIER = PACKAGE / "estimator" / "classifier.py"
+DEFAULTS = PACKAGE / "diagnosis" / "defaults.py"
 COMMAND = f"python {Path(__file__).relative_to(ROOT).as_posix()}"
 
 GROUPS = {
@@ -133,6 +136,30 @@ def aliases() -> str:
             if option.metavar:
                 lines += [f'        metavar="{option.metavar}",']
             lines += [*_wrapped(f'        help="{option.help}",'), "    ),", "]"]
+    return "\n".join(lines) + "\n"
+
+
+def defaults() -> str:
+    """Return the source of the table of the classifier's defaults, as in its signature."""
+    tree = ast.parse(CLASSIFIER.read_text("utf-8"))
+    first = next(
+        n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "__init__"
+    )
+    pairs = zip(first.args.kwonlyargs, first.args.kw_defaults, strict=True)
+    values = {arg.arg: ast.literal_eval(value) for arg, value in pairs if value is not None}
+    lines = [
+        '"""The defaults of SensorLSTMClassifier, for modules that work without torch.',
+        "",
+        f"Written by `{COMMAND}` from the signature of the class.",
+        '"""',
+        "",
+        "from collections.abc import Mapping",
+        "from typing import Any",
+        "",
+        "DEFAULTS: Mapping[str, Any] = {",
+        *(f'    "{name}": {_literal(value)},' for name, value in values.items()),
+        "}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -234,19 +261,14 @@ def stale() -> dict[Path, str]:
     for name in FIELDS:
         if not any(re.match(rf"(\w+, )*{name}\b", entry) for entry in ENTRIES.values()):
             raise ValueError(f"{name} has no entry in the docstring of its class.")
-    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path != ALIASES]
-    texts = {path: path.read_text("utf-8") for path in files}
+    texts = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
     wanted = {
         path: SourceFile(path, text).written()
         for path, text in texts.items()
         if _BEGIN.search(text) or "\nclass PreparationOptions(" in text
     }
-    there = ALIASES.read_text("utf-8") if ALIASES.exists() else ""
-    return {
-        path: text
-        for path, text in {**wanted, ALIASES: aliases()}.items()
-        if text != texts.get(path, there)
-    }
+    wanted |= {ALIASES: aliases(), DEFAULTS: defaults()}
+    return {path: text for path, text in wanted.items() if text != texts.get(path)}
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          csrc data docs examples mkdocs.yml pyproject.toml requirements runtime scripts sensorseq
          setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
-DIAGNOSIS_ORDER = """thresholds log_names < metrics < causes < statements < evidence
+DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
                      < judge logs < report_text < rival_models trials page < probe
                      < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits

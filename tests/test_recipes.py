@@ -94,8 +94,8 @@ class Sum(_Combined):
 """,
             ),
             (
-                "USUAL: Mapping[str, Usual] = {\n",
-                """    "patch": Usual(default="auto", most=50, middle=10, high="window_overlap"),
+                "_USUAL: Mapping[str, Usual] = {\n",
+                """    "patch": Usual(most=50, middle=10, high="window_overlap"),
 """,
             ),
         ]

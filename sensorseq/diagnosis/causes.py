@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sensorseq.diagnosis import thresholds as limits
+from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
@@ -142,7 +143,7 @@ class Usual:
     unusual value that is no number is `odd`, and of a custom function 1.
     """
 
-    default: Any
+    default: Any = None  # the classifier's, filled in below
     least: float = -math.inf
     most: float = math.inf
     middle: float | None = None
@@ -187,75 +188,61 @@ _DROPOUT: Mapping[str, Any] = {
     "unit": 0.4,
     "high": "regularization: too strong",
 }
-# The arguments whose values indicate a cause; among equally unusual ones, the first is named. The
-# defaults are repeated here because `from_history` recommends them without the classifier, which
-# needs torch; a test compares them with the classifier's signature.
-USUAL: Mapping[str, Usual] = {
+# The arguments whose values indicate a cause; among equally unusual ones, the first is named.
+_USUAL: Mapping[str, Usual] = {
     "learning_rate": Usual(
-        default=3e-3,
         least=1e-3,
         most=1e-2,
         low="learning_rate: too low",
         high="learning_rate: too high",
     ),
-    "lr_schedule": Usual(
-        default="cosine", also=("plateau", "one_cycle"), other="learning_rate: schedule missing"
-    ),
+    "lr_schedule": Usual(also=("plateau", "one_cycle"), other="learning_rate: schedule missing"),
     "hidden_size": Usual(
-        default=64,
         least=32,
         most=128,
         low="model_complexity: too small",
         high="model_complexity: too large",
     ),
-    "num_layers": Usual(default=1, most=2, unit=2.0, high="model_complexity: too large"),
-    "pooling": Usual(
-        default="meanmax", also=("mean", "max"), other="model_complexity: last step only"
-    ),
-    "dropout": Usual(default=0.3, **_DROPOUT),
-    "recurrent_dropout": Usual(default=0.0, **_DROPOUT),
-    "weight_decay": Usual(default=1e-3, most=1e-2, tenfold=0.5, high="regularization: too strong"),
-    "l1": Usual(default=0.0, most=1e-4, middle=1e-5, high="regularization: too strong"),
-    "weight_init": Usual(default="xavier", **_INITIALIZATION),
-    "recurrent_init": Usual(default="orthogonal", **_INITIALIZATION),
-    "forget_bias": Usual(
-        default=1.0, least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"
-    ),
-    "loss": Usual(default="cross_entropy", odd=0.7, other="loss: not cross-entropy"),
+    "num_layers": Usual(most=2, unit=2.0, high="model_complexity: too large"),
+    "pooling": Usual(also=("mean", "max"), other="model_complexity: last step only"),
+    "dropout": Usual(**_DROPOUT),
+    "recurrent_dropout": Usual(**_DROPOUT),
+    "weight_decay": Usual(most=1e-2, tenfold=0.5, high="regularization: too strong"),
+    "l1": Usual(most=1e-4, middle=1e-5, high="regularization: too strong"),
+    "weight_init": Usual(**_INITIALIZATION),
+    "recurrent_init": Usual(**_INITIALIZATION),
+    "forget_bias": Usual(least=0.0, most=2.0, unit=2.0, low="weight_init", high="weight_init"),
+    "loss": Usual(odd=0.7, other="loss: not cross-entropy"),
     "class_weight": Usual(
-        default=None,
         also=("balanced",),
         most=3.0,
         middle=1.0,
         description="None or 'balanced'",
         high="loss: classes weighed wrongly",
     ),
-    "optimizer": Usual(default="adamw", also=("adam",), other="optimizer"),
-    "optimizer_params": Usual(default=None, odd=1.0, other="optimizer"),
-    "momentum": Usual(
-        default=0.9, least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"
-    ),
+    "optimizer": Usual(also=("adam",), other="optimizer"),
+    "optimizer_params": Usual(odd=1.0, other="optimizer"),
+    "momentum": Usual(least=0.8, most=0.95, unit=0.9, low="optimizer", high="optimizer"),
     "batch_size": Usual(
-        default=32, least=16, most=64, low="batch_size: too small", high="batch_size: too large"
+        least=16, most=64, low="batch_size: too small", high="batch_size: too large"
     ),
-    "max_grad_norm": Usual(
-        default=1.0, least=0.5, low="gradient_clipping", other="gradient_clipping"
-    ),
-    "max_timesteps": Usual(default=None, least=50, middle=100, low="sequence_length"),
+    "max_grad_norm": Usual(least=0.5, low="gradient_clipping", other="gradient_clipping"),
+    "max_timesteps": Usual(least=50, middle=100, low="sequence_length"),
     "scale": Usual(
-        default="standard",
         also=("robust", "min_max", "max_abs", "quantile", "physical"),
         odd=1.0,
         other="preprocessing: scale of the inputs",
     ),
     "max_epochs": Usual(
-        default="auto",
         least=20,
         most=200,
         middle=50,
         low="early_stopping: too few epochs",
         high="early_stopping: too many epochs",
     ),
+}
+USUAL: Mapping[str, Usual] = {
+    name: replace(usual, default=DEFAULTS[name]) for name, usual in _USUAL.items()
 }
 
 
