@@ -222,9 +222,8 @@ void CheckWins(int64_t T, int64_t C) {
         for (int64_t t = 0; t < L; ++t) {
           for (int64_t i = 0; i < 7; ++i) {
             const int32_t k = of.data()[r * kFixedKernels + g * 7 + i];
-            const float y =
-                Output(alone, 0, t, dilations.data()[r], kTaps[k < 0 ? -1 - k : k], group_channels,
-                       count);
+            const float y = Output(alone, 0, t, dilations.data()[r], kTaps[k < 0 ? -1 - k : k],
+                                   group_channels, count);
             outputs[static_cast<size_t>(t)].push_back(k < 0 ? -y : y);
           }
         }
