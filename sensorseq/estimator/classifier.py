@@ -29,9 +29,9 @@ from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.fit import (
     Judged,
     Trained,
-    judge,
     make_jobs,
     refuse_diverged,
+    report_fit,
     show_progress,
     train_model,
 )
@@ -548,7 +548,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             data = hold_out(arguments, data)
             scaled = scale_windows(arguments, data)
             trained = train_model(arguments, scaled, progress)
-            judged = judge(arguments, scaled, trained)
+            judged = report_fit(arguments, scaled, trained)
         origin = FitOrigin.of(copied(self), arguments, trained, time.perf_counter() - started)
         judged = judged._replace(report=replace(judged.report, origin=origin))
         refuse_diverged(arguments, trained, judged)

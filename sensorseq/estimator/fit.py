@@ -1,4 +1,4 @@
-"""The last steps of a fit: train the networks and the models on features; judge the training."""
+"""The last steps of a fit: train networks and feature models, and report on the training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -184,7 +184,7 @@ def facts_of(scaled: ScaledFit) -> dict[str, Any]:
     )
 
 
-def judge(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judged:
+def report_fit(arguments: FitArguments, scaled: ScaledFit, trained: Trained) -> Judged:
     """Make the report of a fit, with findings about its windows."""
     held_out, result, model = scaled.data.validation, trained.results[0], scaled.model
     data = scaled.data

@@ -380,7 +380,7 @@ def _read_validation(
 
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
     """Return the data with a training and a validation part: stored, given or drawn."""
-    train_rows, held_out = _split(arguments, data)
+    train_rows, held_out = _rows_of_parts(arguments, data)
     validation = data.given_validation if held_out is None else data.windows.take(held_out)
     if arguments.parameters["calibrate"] and validation is None:
         raise ArgumentError(
@@ -391,7 +391,7 @@ def hold_out(arguments: FitArguments, data: FitData) -> FitData:
     return replace(data, train=train, validation=validation)
 
 
-def _split(
+def _rows_of_parts(
     arguments: FitArguments, data: FitData
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """Return training rows (None: all) and validation rows, stored or drawn."""
@@ -412,7 +412,7 @@ def _split(
         return None, None
     else:
         seed = int(arguments.split_seed.generate_state(1)[0])
-        train, validation = _hold_out(windows, fraction, seed)
+        train, validation = _draw_validation_rows(windows, fraction, seed)
     if len(validation):
         return train, validation
     if config.early_stopping and config.monitor.startswith("val_"):
@@ -420,7 +420,7 @@ def _split(
     return train, None
 
 
-def _hold_out(
+def _draw_validation_rows(
     windows: Windows, fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw training and validation rows, stratified by class.

@@ -21,7 +21,7 @@ from sensorseq.diagnosis.trials import (
     failed_rerun,
 )
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
-from sensorseq.estimator.fit import Trained, judge, make_jobs, refuse_diverged, train_model
+from sensorseq.estimator.fit import Trained, make_jobs, refuse_diverged, report_fit, train_model
 from sensorseq.estimator.fit_windows import (
     FitArguments,
     ScaledFit,
@@ -265,7 +265,7 @@ class FitRunner(TrialRunner):
                 outputs = trained.model.logits(X_val, of_val.get("lengths"))
             except SensorseqError as error:
                 return failed_rerun(rerun, error)
-        if judge(fit, scaled, trained).report.verdict == "diverged":
+        if report_fit(fit, scaled, trained).report.verdict == "diverged":
             return failed_rerun(rerun, DivergedError("a loss or gradient is not finite"))
         if len(trained.model.classes) < self.n_classes:
             return failed_rerun(rerun, SplitError("a class has no training windows"))

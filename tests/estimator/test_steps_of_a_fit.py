@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.errors import InputError, SensorseqError
-from sensorseq.estimator.fit import judge, show_progress, train_model
+from sensorseq.estimator.fit import report_fit, show_progress, train_model
 from sensorseq.estimator.fit_windows import check_arguments, hold_out, read_windows, scale_windows
 from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.prediction import TrainedModel, load
@@ -28,7 +28,7 @@ def steps_of(clf, X, y, **given):
     data = hold_out(arguments, read_windows(arguments, X, y, **given))
     scaled = scale_windows(arguments, data)
     trained = train_model(arguments, scaled, show_progress(0))
-    return data, scaled, trained, judge(arguments, scaled, trained)
+    return data, scaled, trained, report_fit(arguments, scaled, trained)
 
 
 @pytest.mark.trains
