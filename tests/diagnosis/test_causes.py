@@ -297,7 +297,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     (cause,) = find_causes(few, "normal")
     assert find_causes(few, "normal", statement_kinds=["accuracy_recordings"]) == ()
     assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
-    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (the luck")
+    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (chance")
     assert hidden_cause("normal", [cause]) is None
 
 

@@ -159,9 +159,9 @@ def test_a_proof_without_arguments_is_told_in_words():
     assert "no argument of the classifier" not in text
 
 
-def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
+def test_the_report_of_a_normal_run_says_that_its_accuracy_jumps_by_chance():
     text = said(expected_roughness())
-    assert "Seen Accuracy jumps no more than by chance (25 windows of 4 points each)." in text
+    assert "Seen Chance explains the accuracy jumps (25 windows of 4 points each)." in text
     assert "small_validation_set SUSPECTED" in text
     assert "set_params" not in text
 

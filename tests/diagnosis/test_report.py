@@ -367,7 +367,8 @@ def test_a_small_validation_set_cannot_prove_that_nothing_carries_over():
     report = verdict_of(curve, 20, majority_fraction=0.3)
     assert report.verdict == "normal"
     assert report.generalization is None
-    assert any("is no better than guessing can be with 20" in line for line in report.explanation)
+    said = "is no better than what guessing can reach with 20"
+    assert any(said in line for line in report.explanation)
 
 
 def test_a_late_start_is_learning():
@@ -397,7 +398,7 @@ def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
     p = float(np.median(curve["val_accuracy"][int(report.statistics["initial_descent"].value) :]))
     luck = f"{100 * math.sqrt(p * (1 - p) / 25):.1f}"
     assert f"sampling 25 windows alone gives up to +-{luck}." in text
-    first = "Accuracy jumps no more than by chance (25 windows of 4 points each)."
+    first = "Chance explains the accuracy jumps (25 windows of 4 points each)."
     assert report.explanation[0] == first
     assert "Accuracy on the training windows moves +-" in text
 
@@ -493,7 +494,7 @@ def test_noise_is_called_constant_only_where_no_trend_is_significant(seed):
     assert ("noise_constant" in kinds(report)) == (abs(z) <= 1.96)
 
 
-def test_a_best_epoch_within_luck_is_no_decline_and_one_beyond_it_is():
+def test_a_fall_from_the_best_epoch_is_a_decline_only_beyond_chance():
     assert "got_worse" not in kinds(verdict_of(healthy_curve(4, 25), 25))
     curve = healthy_curve(0, 1000)
     curve["val_accuracy"] = 0.9 - 0.2 * np.linspace(0, 1, 40)
@@ -533,12 +534,12 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         epoch = int(history["val_loss"].argmin()) + 1
     report = FluctuationReport.from_history(history, 20, n_train=78, n_classes=6)
     lines = [line.strip() for line in str(report).split("\n")]
-    luck = "Accuracy jumps no more than by chance (20 windows of 5 points each)."
+    luck = "Chance explains the accuracy jumps (20 windows of 5 points each)."
     seen = lines.index(f"Seen      {luck}")
     assert lines[1] == "Verdict   FLUCTUATING (STRONG), AND OVERFITS"
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
-        "The loss jumps, and not by luck: the learning rate is constant.",
+        "The loss jumps because the learning rate is constant, not by chance.",
         f"The model overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"

@@ -101,7 +101,7 @@ def test_nothing_is_adopted_where_nothing_does_better():
     runner = KnownRunner({"the defaults": 0.5, "cosine decay": 0.52}, own=0.5)
     result = race(runner)
     assert result.adopted is None
-    assert "beyond chance" in result.note
+    assert "more than chance explains" in result.note
     assert all(trial.outcome != "confirmed" for trial in result.trials())
 
 

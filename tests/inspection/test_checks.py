@@ -219,7 +219,7 @@ def test_padding_without_lengths_is_found_by_its_one_value(side):
     assert f"at their {side}," in only("padding_as_signal", train)
     other = clean(100, seed=1, first=240)
     other.X[:, slice(0, 8) if side == "end" else slice(-8, None)] = -0.7
-    assert any("at the other side" in finding.text for finding in findings_of(train, other))
+    assert any("at the other end" in finding.text for finding in findings_of(train, other))
 
 
 def test_classes_that_a_part_lacks_are_named():
@@ -243,7 +243,7 @@ def test_a_class_with_nearly_all_windows_or_one_window_or_one_group_is_named():
     assert "95% of the windows belong to class 'a'" in dominant[0].text
     (single,) = check_shares(np.where(np.arange(60) == 7, 3, target), "abcd", groups)
     assert single.kind == "single_window"
-    assert "class 'd' of y has one window (1 such class)" in single.text
+    assert "class 'd' of y has only one window (1 such class)" in single.text
     (alone,) = check_shares(np.where(groups == 4, 3, target), "abcd", groups)
     assert alone.kind == "single_group"
     assert "class 'd' come from one group" in alone.text
@@ -360,7 +360,7 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     findings = list(check_windows(held_windows(**vars(train))))
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
-    assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")
+    assert (labels.name, labels.finding) == ("data_bug", "identical windows with two labels")
     assert scaling.grade == labels.grade == "suspected"
     assert not scaling.is_minor
     assert scaling.recommendation == {"scale": "standard"}

@@ -100,7 +100,7 @@ def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
     assert finding.where.get("channels", []) == channels
     assert faulty.recording_id in finding.text
     assert finding.advice
-    assert ("label is wrong" in finding.text) == (kind == "copies")
+    assert ("labels is wrong" in finding.text) == (kind == "copies")
 
 
 def test_classes_that_the_clock_or_the_length_gives_away_are_named(healthy):

@@ -173,7 +173,7 @@ def test_the_same_window_with_two_labels_is_found():
     clf = make(hidden_size=16)
     diagnosis = check_training(clf, alike, y[:60], only=["overfits_a_batch"])
     assert "overfits_a_batch" in failures(diagnosis)
-    assert "labelled differently" in diagnosis["overfits_a_batch"].advice
+    assert "different labels" in diagnosis["overfits_a_batch"].advice
 
 
 def test_steps_that_are_too_long_are_found():
@@ -232,7 +232,7 @@ def test_dead_channels_are_named():
     ("change", "words"),
     [
         (lambda y, groups: (np.where(np.arange(len(y)) < 68, 0, y), groups), "class 0"),
-        (lambda y, groups: (np.where(np.arange(len(y)) == 5, 9, y), None), "has one window"),
+        (lambda y, groups: (np.where(np.arange(len(y)) == 5, 9, y), None), "has only one window"),
         (lambda y, groups: (np.where(groups == 1, 9, y % 2), groups), "come from one group"),
     ],
     ids=["dominating", "one window", "one group"],
