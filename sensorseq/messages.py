@@ -637,7 +637,7 @@ labels_judged: Networks that were trained without these windows contradict {n_wr
   matter.}
 evaluation_changes: In two evaluations with {weights}, {figures}: {why}. The validation curve moves
   without any training.
-evaluation_depends_on_batch: In an evaluation in different batches with {weights}, {figures}: the
+evaluation_depends_on_batch: In two evaluations with different batches and {weights}, {figures}: the
   output for a window depends on the others in its batch, as with batch normalization in training
   mode. The validation curve moves without any training.
 evaluation_repeats: In two evaluations with {weights}, {n:#validation window} gave identical

@@ -223,7 +223,7 @@ def test_what_the_page_says_is_what_it_draws(name):
     np.testing.assert_allclose(accuracy.line("validation")[:, 0], np.arange(1, 151), atol=0.2)
     drawn, given_ = accuracy.line("validation")[:, 1], report.history["val_accuracy"]
     np.testing.assert_allclose(drawn, 100 * np.array(given_), atol=0.5)
-    # the width of the luck band, at the last epoch
+    # the width of the band of sampling noise, at the last epoch
     points = float(re.search(r"±([\d.]+) points at the last epoch", text)[1])
     band = accuracy.area("band")
     last = band[np.isclose(band[:, 0], report.n_epochs, atol=0.2), 1]
@@ -298,7 +298,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
-    assert "proved : the change does better than the run" in said
+    assert "proved : the change beats the run" in said
     assert "suspected : suggested by the settings, the curve or the data" in said
 
 

@@ -272,7 +272,7 @@ def test_the_epoch_kept_is_scored_without_the_luck_of_picking_it():
     assert honest.low < honest.value < honest.high
     assert honest.value < history["val_accuracy"].max()
     told = " ".join(report.explanation)
-    assert f"picking it, the best epoch gets {100 * honest.value:.1f} %" in told
+    assert f"picking it, the best epoch scores {100 * honest.value:.1f} %" in told
 
 
 def test_no_score_without_luck_is_given_where_nothing_was_picked_or_by_few_windows():

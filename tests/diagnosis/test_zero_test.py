@@ -67,7 +67,7 @@ def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
     assert trial.outcome == "confirmed"
     assert trial.cause == "evaluation_not_deterministic"
     assert "31 validation windows" in trial.sentence
-    assert ("other batches" in trial.sentence) == (kind == "batch norm")
+    assert ("different batches" in trial.sentence) == (kind == "batch norm")
     assert ("n_calls" in trial.sentence) == (kind == "counter")
     for one, other in zip(states, (torch.get_rng_state(), np.random.get_state()[1]), strict=True):  # noqa: NPY002
         assert np.array_equal(one, other)
