@@ -511,7 +511,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(f"{where}: epoch {epoch:g} must be a number from 0 up. {_COUNT_ROWS}")
+            raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 up. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]

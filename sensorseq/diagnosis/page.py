@@ -132,7 +132,8 @@ class Curves:
             bands.append(("band", words, np.asarray(measured + 1.0), low, high))
             self.words = (
                 "The band of sampling noise shows how far the accuracy of"
-                f" {plural(n_val, 'window')} scatters by chance alone: ±{luck:.1f} points at the last epoch, 95 % of the time."
+                f" {plural(n_val, 'window')} scatters by chance alone: ±{luck:.1f} points at the"
+                " last epoch, 95 % of the time."
                 " A curve inside its band is as calm as it can be. Windows that overlap, or come"
                 " from few recordings, scatter more."
             )
