@@ -14,7 +14,7 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.label_channels import Blocks, find_label_channels
 from sensorseq.text import plural
 
-# A standardized channel has mean 0 and standard deviation 1; the limits allow a factor of ten.
+# A standardized channel has mean 0 and standard deviation 1, far inside these limits.
 MEAN_OVER_SD = 3.0
 SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0

@@ -75,7 +75,7 @@ def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
 
 
 @pytest.mark.parametrize("n_windows", [1, 3, 31, 5000])
-def test_a_sound_network_gives_the_same_bits(n_windows):
+def test_a_sound_network_gives_identical_outputs(n_windows):
     trial = zero_test(KeptRunner("nothing", n_windows))
     assert trial.outcome == "rejected"
     assert "the weights of epoch 7" in trial.sentence
