@@ -322,12 +322,12 @@ scaler_unknown: the scaler's statistics match neither the training part nor all 
   > Fit the scaler on the training windows of this set.
 """
 
-# Findings of short trainings and of the checks before them.
+# Findings of short training runs and of the checks before them.
 _OF_TRAININGS = """
 [trainings]
 channels_vary: {n_channels:The channel varies|All {n_channels} channels vary}.
-dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}.
-  Nothing can be learned from them.
+dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}. The
+  network can learn nothing from them.
   > Check the sensor and how it was read, or drop the channel.
 no_label_channels: No channel that is constant within windows reveals the class.
 classes_have_windows: Each of the {n_classes} classes has at least {smallest} windows; the largest
@@ -341,9 +341,9 @@ windows_share_samples: {n_sharing} of {n_windows} windows overlap or repeat anot
 groups_share_samples: {n_sharing} of {n_windows} windows share samples with a window of another
   group, so the model is validated on samples seen in training.
   > Check how groups= was made: overlapping or copied windows belong in one group.
-loss_repeats: With a learning rate of 0 the validation loss is the same in every epoch, so changes
+loss_repeats: With a learning rate of 0, the validation loss is the same in every epoch, so changes
   in your curves come from training and not from the measurement.
-loss_changes: With a learning rate of 0 the validation loss is {losses} in successive epochs; it
+loss_changes: With a learning rate of 0, the validation loss is {losses} in successive epochs; it
   should not change. The evaluation itself is random, or not finite.
   > Look for dropout or noise that is still active in evaluation, and for a custom loss that draws
   random numbers.
@@ -392,7 +392,7 @@ random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes
 # The verdict: accuracy, loss and generalization, one line each.
 _OF_VERDICT = """
 [accuracy]
-accuracy_luck: Chance explains the accuracy jumps ({n_val} windows of {step:in_points} each).
+accuracy_luck: Chance explains the accuracy jumps ({n_val} windows, {step:in_points} each).
 accuracy_restless: Accuracy jumps because a few of {n_val} windows are close to the decision
   boundary, not because the model changes.
 accuracy_recordings: Accuracy jumps because {n_groups} recordings flip as blocks, not because the
@@ -518,7 +518,7 @@ windows_independent: The windows flip independently of each other (R = {ratio:.1
 windows_restless: {top:percent} % of the windows carry {share:percent} % of all flips: borderline or
   mislabelled windows make the curve rough.
 windows_ungrouped: $like. $whether without groups.
-windows_few_groups: $like. $whether from {n_groups:#group}; {least} are needed.
+windows_few_groups: $like. $whether from {n_groups:#group}; at least {least} are needed.
 windows_recordings: $like: each recording flips as a block, independently of the others
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a
@@ -571,27 +571,27 @@ no_validation: How well the model does on new recordings cannot be determined wi
   figures.
 no_size: How much of the validation curve is chance cannot be determined without the number of
   validation windows: give n_val.
-few_validations: The epochs after the initial descent have {n} validation results; {least} are
-  needed to judge.
+few_validations: The epochs after the initial descent have {n} validation results; at least {least}
+  are needed to judge.
 no_chance: Whether the model beats guessing cannot be determined: give majority_fraction or
   n_classes.
 no_record: A history alone does not show whether a few recordings, a few windows or the model itself
   move the validation curve.
 running_loss: The training loss is a mean over each epoch: it also moves with the random batches,
   dropout and augmentation. A fit of this package also records the loss of fixed windows.
-none_proved: The cause is open: none of {n:#trial} proved one.
-none_sought: The cause is open: this report looked for none.
-not_tried: Whether the first cause is the true one is open: nothing was tried. report.probe(X, y) of
-  a fitted classifier trains with other settings to find out.
+none_proved: The cause is open: none of {n:#trial} proved a cause.
+none_sought: The cause is open: this report did not look for one.
+not_tried: Whether the first cause is the true one is open: no change was tried. report.probe(X, y)
+  of a fitted classifier trains with other settings to find out.
 one_run: One run cannot show the effect of another seed or split.
 """
 
 _OTHERS = """
 [parts]
-parts: On {n:#window} held out of training, {parts}.
+parts: On {n:#window} held out from training, {parts}.
 [other]
 loss_not_judged: The loss ({loss}) is not cross-entropy in nats and was not judged.
-nothing_else: Without validation windows nothing else can be judged.
+nothing_else: Without validation windows, nothing else can be judged.
 """
 
 # Evidence for causes.
@@ -642,8 +642,8 @@ evaluation_depends_on_batch: In two evaluations with different batches and {weig
   mode. The validation curve moves without any training.
 evaluation_repeats: In two evaluations with {weights}, {n:#validation window} gave identical
   outputs, bit for bit.
-evaluation_figures: {is_none:no class|the class of {n_moved}} of {n:#validation window} changed, and
-  the cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
+evaluation_figures: the class of {is_none:none|{n_moved}} of {n:#validation window} changed, and the
+  cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
 
 [untested]
 labels_unpredicted: the fit has no predictions of windows by networks that were trained without them

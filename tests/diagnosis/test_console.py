@@ -161,7 +161,7 @@ def test_a_proof_without_arguments_is_described_in_words():
 
 def test_the_report_of_a_normal_run_says_that_its_accuracy_jumps_by_chance():
     text = said(expected_roughness())
-    assert "Seen Chance explains the accuracy jumps (25 windows of 4 points each)." in text
+    assert "Seen Chance explains the accuracy jumps (25 windows, 4 points each)." in text
     assert "small_validation_set SUSPECTED" in text
     assert "set_params" not in text
 

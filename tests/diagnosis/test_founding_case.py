@@ -52,9 +52,7 @@ def test_the_founding_case_is_answered_and_repaired():
     lines = [line.strip() for line in str(report).split("\n")]
     assert lines[1].startswith("Verdict   FLUCTUATING")
     assert lines[2].startswith("Problem   The loss moves ")
-    seen = lines.index(
-        "Seen      Chance explains the accuracy jumps (20 windows of 5 points each)."
-    )
+    seen = lines.index("Seen      Chance explains the accuracy jumps (20 windows, 5 points each).")
     assert lines[seen + 1] == "The loss jumps because the learning rate is constant, not by chance."
     assert lines[seen + 2].startswith("The model overfits: the validation loss rises from epoch ")
     assert report.generalization == "overfitting"

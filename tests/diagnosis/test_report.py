@@ -396,7 +396,7 @@ def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
     p = float(np.median(curve["val_accuracy"][int(report.statistics["initial_descent"].value) :]))
     luck = f"{100 * math.sqrt(p * (1 - p) / 25):.1f}"
     assert f"sampling 25 windows alone gives up to +-{luck}." in text
-    first = "Chance explains the accuracy jumps (25 windows of 4 points each)."
+    first = "Chance explains the accuracy jumps (25 windows, 4 points each)."
     assert report.explanation[0] == first
     assert "Accuracy on the training windows moves +-" in text
 
@@ -532,7 +532,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         epoch = int(history["val_loss"].argmin()) + 1
     report = FluctuationReport.from_history(history, 20, n_train=78, n_classes=6)
     lines = [line.strip() for line in str(report).split("\n")]
-    luck = "Chance explains the accuracy jumps (20 windows of 5 points each)."
+    luck = "Chance explains the accuracy jumps (20 windows, 5 points each)."
     seen = lines.index(f"Seen      {luck}")
     assert lines[1] == "Verdict   FLUCTUATING (STRONG), AND OVERFITS"
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
