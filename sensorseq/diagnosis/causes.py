@@ -520,7 +520,7 @@ def with_unknown(causes: Sequence[Cause]) -> tuple[Cause, ...]:
 
 
 def explain_rough_curve(run: Run) -> tuple[Cause, ...]:
-    """Explain why a calm run's curve looks rough: few validation windows, or wrong labels."""
+    """Explain why a calm run's curve looks rough: too few validation windows, or wrong labels."""
     values = {name: float(statistic.value) for name, statistic in run.statistics.items()}
     loss = values.get("fixed_loss_noise", values.get("train_loss_noise", math.nan))
     causes, noise = [], values.get("val_accuracy_noise", math.nan)

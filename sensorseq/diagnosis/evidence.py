@@ -23,7 +23,7 @@ from sensorseq.text import plural
 
 
 class WindowFlips:
-    """Explain a rough validation curve by few or restless windows, by recordings or by the model.
+    """Explain a rough validation curve by too few or restless windows, recordings or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
     empty if the windows were not followed or never flip.

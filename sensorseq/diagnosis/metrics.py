@@ -589,7 +589,7 @@ def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     """Return the 95 % range of binomial sampling around the trend of an accuracy."""
     trend = np.clip(trend, 0.0, 1.0)
-    # assume half a wrong window at least: n windows do not make a perfect score exact
+    # assume at least half a wrong window: even a perfect score of n windows is not exact
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)

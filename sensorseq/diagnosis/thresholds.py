@@ -53,7 +53,7 @@ SURELY_BELOW_Z = 3.0  # errors within a recording are correlated, so 1.645 would
 # 87 % with 10, and 95 % with 16. It detects a model that moves as much as the recordings in 97 % of
 # runs with 4 groups.
 MIN_GROUPS = 10
-# If there are few windows, half of them pick a worse epoch than all of them would: in simulations,
+# If there are few windows, half of them pick a worse epoch than all would: in simulations,
 # 20 windows gave accuracies 7 points too low.
 MIN_UNITS_TO_SCORE = 60
 # Windows move together if R or R_g (ratios of variances) is above this and well above 1.

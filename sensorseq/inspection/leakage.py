@@ -366,7 +366,7 @@ class _Checks:
         if not n_matched:
             return
         # If training recordings match each other as often, the matches are coincidences: the
-        # signals have few shapes or few values.
+        # signals have only a few shapes or values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )

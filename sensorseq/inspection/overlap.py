@@ -122,7 +122,7 @@ def check_overlap(train: Windows, validation: Windows) -> Finding | None:
 
 
 def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
-    """Count held-out windows that share training samples (0 if by chance), and windows compared."""
+    """Return how many held-out windows share training samples (0 if by chance), of how many."""
     rows, _, n_compared = _find_shared(train, held_out)
     return len(rows), n_compared
 
@@ -158,7 +158,7 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
 
 
 def check_continuity(windows: Windows) -> Finding | None:
-    """Return a finding if each window continues the previous one: there are few recordings.
+    """Return a finding if each window continues the previous one, as in only a few recordings.
 
     In that case, the jump from a window's last sample to the next window's first sample is no
     larger than a step within a window, and much smaller than the jump from a window's first sample
