@@ -122,7 +122,10 @@ def check_overlap(train: Windows, validation: Windows) -> Finding | None:
 
 
 def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
-    """Return how many held-out windows share training samples (0 if by chance), of how many."""
+    """Return how many held-out windows share training samples, and how many were compared.
+
+    The first number is 0 if the matches may be due to chance.
+    """
     rows, _, n_compared = _find_shared(train, held_out)
     return len(rows), n_compared
 
