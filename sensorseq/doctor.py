@@ -1,4 +1,4 @@
-"""Distinguish a bug in the code from a hard problem by short trainings of known outcome."""
+"""Distinguish a bug from a hard problem with training runs whose outcome is known in advance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def check_training(
     only: Sequence[str] | None = None,
     random_state: int = 0,
 ) -> Diagnosis:
-    """Distinguish a bug from a hard problem by short trainings whose outcome is known in advance.
+    """Distinguish a bug from a hard problem with training runs whose outcome is known in advance.
 
     The network of `estimator` must overfit one small batch, distinguish two synthetic wave shapes
     in windows like yours, stay at chance when each recording gets a random label, and give the same
@@ -33,30 +33,32 @@ def check_training(
     Parameters
     ----------
     estimator : SensorLSTMClassifier
-        Fitted or not; it is not changed.
+        A fitted or unfitted estimator; it is not changed.
     X, y, groups, lengths : as in its `fit`
-        The data you train it on. Data that `fit` would reject are rejected with the same message.
+        The data on which you train the estimator. Data that `fit` would reject are rejected with
+        the same message.
     only : sequence of str, optional
         Names of the checks to run; all of them by default.
     random_state : int, default=0
-        Seed of the short trainings. The same seed gives the same results, however slow the machine.
+        Seed of the short training runs. The same seed gives the same results, however slow the
+        machine.
 
     Returns
     -------
     Diagnosis
-        Print it to read it. `passed` is False when a check failed.
+        The results of all checks; print it to read them. `passed` is False if a check failed.
 
     Raises
     ------
     InputError
         If `fit` would reject the data; the message is the same.
     ArgumentError
-        If `only` names an unknown check, or `estimator` is no SensorLSTMClassifier.
+        If `only` names an unknown check, or `estimator` is not a SensorLSTMClassifier.
 
     Notes
     -----
-    The work is bounded for any data: the checks use a few windows, at most 128 steps of each, and
-    replace a large network by one with fewer hidden units.
+    The work is limited for any data: the checks use a few windows with at most 128 steps each, and
+    replace a large network with one that has fewer hidden units.
     """
     if not isinstance(estimator, SensorLSTMClassifier):
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Every message of inspection and diagnosis by its kind, and the formatter of its figures."""
+"""All messages of inspection and diagnosis by kind, and the formatter that inserts figures."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ class Message(NamedTuple):
 
     text: str
     advice: str = ""  # empty if there is nothing to do
-    topic: str = ""  # the section of the table, by which code selects messages
+    topic: str = ""  # the section of the table; code selects messages by topic
 
 
 _SERIES = {
@@ -56,17 +56,18 @@ _FORMATTER = _MessageFormatter()
 
 
 def fill(template: str, values: Mapping[str, Any]) -> str:
-    """Return a template with its values; a KeyError names a value that is missing.
+    """Fill a template with values and return the text; a KeyError names a missing value.
 
     Besides the format specifications of `str.format` there are
 
-    - ``{rows:row|rows}``: the first word for one item, for 1 or for True, else the second;
+    - ``{rows:row|rows}``: the first word for one item, for 1 and for True, otherwise the second;
     - ``{x:?text}``: the text, unless x is empty, zero or None;
     - ``{n:#window}``: a count with its noun, as in "2 windows";
-    - ``{rows:12}`` and ``{rows}``: a list with commas, of at most 12 or 5 items;
-    - ``points`` and ``percent``: a fraction times 100, with one decimal or none; ``in_points``:
-      with two digits and the unit;
-    - ``epochs``: a list of epochs with its noun; ``series``: a column of a history by its noun.
+    - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: of at most 5;
+    - ``points`` and ``percent``: a fraction times 100, with one decimal or with none;
+      ``in_points``: with two digits and the unit;
+    - ``epochs``: a list of epochs after the noun; ``series``: a column of a history as a noun
+      phrase.
 
     >>> fill("{n:#window} in {rows:row|rows} {rows}", {"n": 2, "rows": [3, 4]})
     '2 windows in rows 3, 4'
@@ -86,26 +87,27 @@ ODD_VALUES = {
         " they are read as missing.",
     ),
     "rescaled": (
-        "the scale changes midway, but not the shape of the signal",
-        "Probably the unit or the measuring range was changed: convert the values.",
+        "the scale of the signal changes midway, but its shape does not",
+        "The unit or the measuring range was probably changed: convert the values.",
     ),
     "wraps": (
         "the values wrap around",
-        "Resampling, filters and means create values in between that never occurred: replace an"
-        " angle by its sine and cosine and a counter by its steps, or choose other `channels`.",
+        "Resampling, filtering and averaging create values in between that never occurred: replace"
+        " an angle by its sine and cosine, and a counter by its increments, or choose other"
+        " `channels`.",
     ),
 }
-"""Values that are no measurements, the most important first: what they look like, and advice."""
+"""Values that are not measurements, the most important first: their appearance, and advice."""
 
 
-# Phrases of several messages, which name them after a dollar sign.
+# Phrases that several messages share; a message refers to a phrase by a dollar sign and its name.
 _PHRASES = {
     **{f"{kind}_seen": seen for kind, (seen, _) in ODD_VALUES.items()},
     **{f"{kind}_advice": advice for kind, (_, advice) in ODD_VALUES.items()},
     "shared_groups": (
         "{torn:?These groups are in both parts: {torn:12}. Keep each in one part. }{shared:?These"
-        " groups share windows: {shared:12}. If they are one recording, give them one group; if"
-        " windows were copied, remove the copies. }"
+        " groups share windows: {shared:12}. If they are one recording, give them the same group;"
+        " if windows were copied, remove the copies. }"
     ),
     "give_groups": (
         "Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
@@ -121,7 +123,7 @@ _PHRASES = {
     "of_groups": "R_g = {group_ratio:.1f}, p = {group_p:.3f}",
     "kept_epoch": "The weights kept are those of epoch {epoch} of {n_epochs}",
     "picked_score": (
-        "Scored on windows that had no part in picking it, the best epoch gets {accuracy:points} %"
+        "On windows that had no part in picking it, the best epoch scores {accuracy:points} %"
         " (standard error {error:points})"
     ),
 }
@@ -144,7 +146,7 @@ rescaled: {channels:12}: $rescaled_seen, in {places:12} ({example}).
   > $rescaled_advice
 wraps: {channels:12}: $wraps_seen, in {places:12} ({example}).
   > $wraps_advice
-empty: {channels:12}: no value in {places:12}.
+empty: {channels:12}: no values in {places:12}.
   > Choose other channels with --channels{or_leave_out}.
 constant: {channels:12}: constant in {places:12}; the sensor may not have been connected.
   > Choose other channels with --channels{or_leave_out}.
@@ -156,35 +158,37 @@ saturated: {channels:12}: clipped at the limits in {places:12}.
   > The clipped values are lost; choose a larger measuring range if you can.
 gaps: Samples of {channels:12} are missing in {places:12}.
   > Preparation cuts at gaps longer than --max-gap-s and fills shorter ones.
-outliers: {channels:12}: values more than 10 usual ranges from the median in {places:12}.
-  > Repair them, or mark them as missing; a placeholder such as -9999 is an outlier, too.
+outliers: {channels:12}: values farther from the median than 10 times the usual range in
+  {places:12}.
+  > Repair these values, or mark them as missing; a placeholder such as -9999 is an outlier, too.
 rates: The sample rate of {channels:12} in {places:12} differs from that of most recordings.
-  > Resampling gives all recordings one rate, but cannot restore the high frequencies that the
-  slowest one lacks.
-swapped: {channels[0]} and {channels[1]} look swapped in {recordings:12}: each resembles the other.
+  > Resampling gives all recordings the same rate, but cannot restore the high frequencies that the
+  slowest recording lacks.
+swapped: {channels[0]} and {channels[1]} look swapped in {recordings:12}: each resembles the other
+  channel.
   > Check the wiring or the column names{or_leave_out}.
 copies: The same samples are in {pairs:12}.{n_labels:? {n_labels} {n_labels:pair has|pairs have}
-  different classes, so one label is wrong.}
+  different classes, so one of the two labels is wrong.}
   > Keep one of each: --exclude {exclude}.
 channel_sets: The recordings have {n_sets} different sets of channels: {sets} recordings.
-  > Join the files of one recording with --pair, or choose some with --files.
+  > Join the files that belong to one recording with --pair, or select some files with --files.
 missing_channel: Channel {channels} is missing in {recordings:12}.
   > Choose other channels with --channels{or_leave_out}.
 similar_classes: The names of the classes {classes[0]} and {classes[1]} are nearly the same.
   > If they are one class, give both the same name.
-few_groups: Fewer than {n_least} groups contain class {classes:12}, so it cannot be in training,
-  validation and test.
+few_groups: Fewer than {n_least} groups contain class {classes:12}, so training, validation and test
+  cannot all contain it.
   > Record the class again in other groups (another robot, day or place).
-class_is_group: Each of {n_groups} groups contains one class only, so differences between groups
+class_is_group: Each of {n_groups} groups contains only one class, so differences between groups
   (day, robot) cannot be distinguished from differences between classes.
   > Record each class in several of the groups.
 class_order: The classes were recorded one after the other, each in one go, so anything that drifts
   with time (battery, temperature) separates them.
-  > Alternate between the classes when you record, and test on another day.
+  > Alternate between the classes when you record, and test on recordings from another day.
 class_by_length: The length of a recording alone separates class {classes:12} from the others.
-  > Make sure that no step preserves it: cut windows of one length and rate.
+  > Make sure that no step preserves this difference: cut windows of the same length and rate.
 class_by_rate: The rate of a recording alone separates class {classes:12} from the others.
-  > Make sure that no step preserves it: cut windows of one length and rate.
+  > Make sure that no step preserves this difference: cut windows of the same length and rate.
 """
 
 # Findings in windows and their split, as a network would see them.
@@ -194,45 +198,47 @@ constant_channels: {severe:No channel of the training windows ever changes|{chan
   {n_channels} never {channels:changes|change} in {n_train} training windows (value {value:.3g})}:
   the sensor was not connected, or the column is not a signal.
   > Remove the channel, or check why it has no signal.
-clock_channels: {channels}: a straight line of one slope in at least {share:.0%} of {n_train}
-  training windows, so this is a clock or a row number. The network can learn the recording from it,
-  and new recordings lie outside its range.
+clock_channels: {channels}: a straight line with the same slope in at least {share:.0%} of {n_train}
+  training windows, so this is a clock or a row number. The network can recognize each recording by
+  this channel, and new recordings lie outside the range of its values.
   > Remove the channel of time stamps or row numbers.
-still_windows: In {n_windows} of {n_train} training windows (rows {rows}) no channel changes: the
+still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no channel changes: the
   recording had stopped.
   > Remove windows cut after a recording had stopped.
-clipped: {channels}: many values are exactly the largest or the smallest one ({share:.0%} of channel
-  {worst}), so the sensor or its amplifier is at its limit.
+clipped: {channels}: many values are exactly the maximum or the minimum ({share:.0%} of channel
+  {worst}), so the sensor or its amplifier has reached its limit.
   > Lower the gain or use a larger measuring range, and record again.
 not_scaled: The inputs of the network are far from unit scale.{far:? {far}: the mean is up to
   {offset:.3g} standard deviations from zero.}{off:? {off}: the standard deviation is {sd} where 1
   is expected.}{differ:? Standard deviations of the channels differ by a factor of {ratio:.3g}.}
   > Scale each channel by its mean and standard deviation over training windows.
-outlier_windows: Values lie beyond {n_sds:.0f} robust standard deviations of the median:
-  {channels:3}; in {n_windows} windows, the farthest in rows {rows}.
-  > Clip values beyond {n_sds:.0f} deviations when preparing, or repair the recordings.
+outlier_windows: Values lie more than {n_sds:.0f} robust standard deviations from the median:
+  {channels:3}; they occur in {n_windows} windows, the farthest in rows {rows}.
+  > Clip values beyond {n_sds:.0f} standard deviations when preparing the windows, or repair the
+  recordings.
 padding_as_signal: {share:.0%} of {n_train} training windows have the same constant in every channel
-  at their {side}, for a tenth of their steps or more. That is padding; without lengths it is read
-  as signal.{is_other:? The validation windows are padded at the other side.}
-  > {is_leading:?Pad at the end instead. }Give lengths=, or the windows as a list of arrays.
+  at their {side}, for at least a tenth of their steps. This is padding, but without lengths= it is
+  read as signal.{is_other:? The validation windows are padded at the other end.}
+  > {is_leading:?Pad at the end instead. }Give lengths=, or give the windows as a list of arrays.
 mixed_units: {channels}: in some groups the values vary {ratio:.2g} times as much as in other groups
-  of the same class, and no group lies in between: their units may differ.
-  > Bring all recordings to the same units before they are cut into windows.
+  of the same class, and no group lies in between: the units of these groups may differ.
+  > Convert all recordings to the same units before they are cut into windows.
 level_shift: {channels} {channels:is|are} at a different level in validation: {shift:+.2f} standard
-  deviations for {channels[0]}; the standard error between {n_train} and {n_validation}
-  {by_group:groups|windows} is {error:.2f}.
+  deviations for {channels[0]}; the standard error of this difference, between {n_train} training
+  and {n_validation} validation {by_group:groups|windows}, is {error:.2f}.
   > Check whether both parts were recorded and scaled alike; scaling each recording by itself
   removes its level.
-groups_apart: {channels}: validation groups are at different levels from training groups,
-  {apart:.2g} standard deviations from the mean for {channels[0]}, training groups {usual:.2g}.
+groups_apart: {channels}: validation groups are at different levels from training groups: for
+  {channels[0]}, they are {apart:.2g} standard deviations from the mean, and training groups are
+  {usual:.2g}.
   > Check whether all groups were recorded and calibrated alike; scaling each recording by itself
   removes its level.
 dominant_class: {share:.0%} of the windows belong to class {classes}: a classifier that always
-  predicts it reaches that accuracy, and the loss rewards it for that.
+  predicts this class reaches that accuracy, and the loss rewards such predictions.
   > Use class_weight='balanced' or sampler='balanced', and compare balanced accuracy.
-single_window: class {classes} of y has one window ({n_classes} such class{n_classes:|es}), so
+single_window: class {classes} of y has only one window ({n_classes} such class{n_classes:|es}), so
   validation cannot show whether it is learned.
-  > Record more of it, or drop the class.
+  > Record more windows of the class, or drop it.
 single_group: All windows of class {classes} come from one group: the network may learn that group
   instead of the class.
   > Record the class again in another group.
@@ -242,9 +248,10 @@ class_not_in_training: There is no training window of class {classes}, so {n_win
 class_not_in_validation: There is no validation window of class {classes}, which has {n_windows} of
   {n_train} training windows: validation measures a different problem.
   > Split so that every part has every class.
-labels_off: The label {distance} {is_after:after|before} fits each window better than its own: a
-  linear classifier on mean and spread of the channels is right for {other:.0%} of the windows with
-  shifted labels and for {own:.0%} with the labels as given; guessing gives {guess:.0%}.
+labels_off: The label {distance} {is_after:after|before} each window fits it better than its own
+  label: a linear classifier on the mean and spread of the channels is right for {other:.0%} of the
+  windows with shifted labels, and for {own:.0%} with the labels as given; guessing gives
+  {guess:.0%}.
   > Check how windows and labels were joined; one of them lost or gained rows.
 two_labels: {n_windows} of {n_train} training windows occur with two different labels: row {pair[0]}
   is {classes[0]}, and row {pair[1]} with the same values is {classes[1]} (rows {rows}). No network
@@ -254,7 +261,7 @@ copied_windows: {n_windows} of {n_train} training windows are copies of other tr
   there are only {n_different} different ones.
   > Remove the copies. To give windows more weight, use sample_weight or sampler.
 windows_in_both_parts: {n_windows} of {n_validation} validation windows (rows {rows}) are identical
-  to training windows, so the validation score is higher than on new recordings.
+  to training windows, so the validation score is higher than the score on new recordings.
   > ${shared_groups}{drawn:?Split by recording: give groups=, and remove copies.}{chosen:?Take
   validation windows from other recordings, and remove copies.}
 windows_overlap: {n_windows} of the {n_checked} windows held out for validation{n_more:? that were
@@ -270,38 +277,39 @@ windows_in_a_row: each window continues the one before it, so they come from one
 # Findings of `find_leakage`: leaks, or warnings about what may be intended.
 _OF_LEAKS = """
 [leaks]
-rows_in_two_parts: {count} row(s) are used for training and testing
+rows_in_two_parts: {count} row(s) are used for both training and testing
   > Make folds whose training and test rows do not overlap.
 overlapping_windows: {count} held-out window(s) overlap a window of another part
   > Split whole recordings (split_by_group, GroupBalancedKFold), or split by time and leave out
   windows between the parts (split_by_time, BlockedTimeSplit).
 simultaneous_windows: {count} held-out window(s) cover the same time as a window of another
   recording in another part
-  > Give recordings of the same time one group; join sensors of one recording with --pair.
-shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least a
-  window apart: scores are for known recordings}
+  > Give recordings made at the same time the same group; join the sensors of one recording with
+  --pair.
+shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least one
+  window length apart: the scores are for known recordings}
   > Split whole recordings, or leave out the windows within one window length of another part
   (embargo_s of split_by_time and BlockedTimeSplit).
-shared_groups: {count} group(s) have windows in more than one part{is_leak:|: scores are for known
-  groups}
+shared_groups: {count} group(s) have windows in more than one part{is_leak:|: the scores are for
+  known groups}
   > Split by group: split_by_group, GroupBalancedKFold.
 same_source: {count} file(s) appear under two names{is_leak:, in more than one part| and count
   twice}
-  > Leave out all but one of the copies, or give them one group.
+  > Leave out all but one of the copies, or give them the same group.
 identical_windows: {count} held-out window(s) are identical to a window of another part
-  > Leave out one of the recordings, or give both one group.
+  > Leave out one of the recordings, or give both the same group.
 shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
   occurs in another part
-  > Leave out one of the recordings, or give both one group.
-near_duplicates: {count} held-out window(s) copy a window of another part up to noise or gain
-  > Check the named recordings; leave one out, or give both one group. Augment only training
+  > Leave out one of the recordings, or give both the same group.
+near_duplicates: {count} held-out window(s) copy a window of another part, apart from noise or gain
+  > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
 held_out_copies: {count} held-out window(s) are copies of others in their part (same recording and
-  start); they were made before the split, and a score counts them twice
+  start); they were made before the split, so a score counts them twice
   > Split first; then balance and augment only the training part.
 balanced_before_split: the windows were {made} before the split (see their provenance)
   > Split first; then balance and augment only the training part.
-samples_outside_train: {count} window(s) chosen to train on are not in the training part
+samples_outside_train: {count} window(s) chosen for training are not in the training part
   > Balance after the split: sample_indices may contain only training windows.
 scaler_fit_beyond_train: the scaler's statistics match {whose}, not the training part
   > Fit the scaler only on training windows.
@@ -309,32 +317,33 @@ label_channels: {channels:channel|channels} {channels:12} {channels:is|are} cons
   and {channels:its value|their values} alone {channels:gives|give} the class of {share:.1%} of the
   windows{is_leak:: probably a second copy of the label|; with only one recording of a class, this
   may be a property of that recording}
-  > Leave {channels:it|them} out: give the other channels only (--channels of prepare).
+  > Leave {channels:it|them} out: give only the other channels (--channels of prepare).
 scaler_unknown: the scaler's statistics match neither the training part nor all windows
   > Fit the scaler on the training windows of this set.
 """
 
-# Findings of short trainings and of the checks before them.
+# Findings of short training runs and of the checks before them.
 _OF_TRAININGS = """
 [trainings]
 channels_vary: {n_channels:The channel varies|All {n_channels} channels vary}.
-dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}.
-  Nothing can be learned from them.
+dead_channels: {n_constant} of {n_channels} channels are constant in all windows: {constant}. The
+  network can learn nothing from them.
   > Check the sensor and how it was read, or drop the channel.
-no_label_channels: No channel that is constant within windows gives the class.
-classes_have_windows: Each of the {n_classes} classes has {smallest} windows or more; the largest
+no_label_channels: No channel that is constant within windows reveals the class.
+classes_have_windows: Each of the {n_classes} classes has at least {smallest} windows; the largest
   has {largest_share:.0%} of all windows.
 one_group: There is only one group.
 nothing_shared: No two {unit} share samples ({n_windows} windows compared).
-windows_share_samples: {n_sharing} of {n_windows} windows overlap or repeat another. Without groups=
-  a split puts them on both sides, so validation tests on samples seen in training.
+windows_share_samples: {n_sharing} of {n_windows} windows overlap or repeat another window. Without
+  groups=, a split puts such windows on both sides, so the model is validated on samples seen in
+  training.
   > Give groups= with the recording of each window.
 groups_share_samples: {n_sharing} of {n_windows} windows share samples with a window of another
-  group, so validation tests on samples seen in training.
+  group, so the model is validated on samples seen in training.
   > Check how groups= was made: overlapping or copied windows belong in one group.
-loss_repeats: With a learning rate of 0 the validation loss is the same in every epoch, so changes
+loss_repeats: With a learning rate of 0, the validation loss is the same in every epoch, so changes
   in your curves come from training and not from the measurement.
-loss_changes: With a learning rate of 0 the validation loss is {losses} in successive epochs; it
+loss_changes: With a learning rate of 0, the validation loss is {losses} in successive epochs; it
   should not change. The evaluation itself is random, or not finite.
   > Look for dropout or noise that is still active in evaluation, and for a custom loss that draws
   random numbers.
@@ -343,8 +352,8 @@ memorized: The network memorized {n_windows} windows in {steps} steps ({reached}
   targets and gradients work together.
 not_memorized: The network could not memorize {n_windows} windows in {steps} steps of Adam at 0.01
   without any regularization ({reached}). A network that sees its input can do that.
-  > Look for identical windows labelled differently, an input without signal after scaling, a custom
-  loss with the wrong sign or that ignores the target, and a very small hidden_size.
+  > Look for identical windows with different labels, inputs without any signal after scaling, a
+  custom loss that has the wrong sign or ignores the target, and a very small hidden_size.
 steps_too_large: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
   {last_loss:.4g} in {steps} steps: the steps are too large.
   > Lower learning_rate by a factor of ten, and clip the gradient with max_grad_norm=1.
@@ -369,64 +378,66 @@ too_few_held_out: Only {n_votes} {unit} could be held out, too few to show more 
   all were predicted correctly.
   > Give windows of more recordings.
 random_labels_predicted: The {unit} got random labels, and still {n_right} of {n_votes} held-out
-  {unit} were predicted correctly (chance gives that in {p:.2%} of cases). Information leaks from
-  training to validation, so every validation score is inflated.
+  {unit} were predicted correctly (chance gives this result in {p:.2%} of cases). Information leaks
+  from training to validation, so every validation score is inflated.
   > Give groups= with the recording of each window, so that each recording is on one side of the
   split.
 random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes} held-out {unit}
   were predicted correctly, which is no better than chance. No leak from training to validation was
   found.
   > {is_blind:?Without groups= this check cannot determine which windows belong together; give the
-  recording of each window to make it stronger.}
+  recording of each window to make the check stronger.}
 """
 
 # The verdict: accuracy, loss and generalization, one line each.
 _OF_VERDICT = """
 [accuracy]
-accuracy_luck: Accuracy jumps no more than by chance ({n_val} windows of {step:in_points} each).
-accuracy_restless: Accuracy jumps because a few of {n_val} windows keep changing sides, not the
-  model.
-accuracy_recordings: Accuracy jumps because {n_groups} recordings flip as blocks, not the model.
-accuracy_together: Accuracy jumps {ratio:.1f} times as far as the luck of {n_val} windows explains;
-  too few groups to find out why.
-accuracy_real: Accuracy jumps {ratio:.1f} times as far as the luck of {n_val} windows explains.
-accuracy_alone: Accuracy jumps {ratio:.1f} times as far as the luck of {n_val} windows explains, but
+accuracy_luck: Chance explains the accuracy jumps ({n_val} windows, {step:in_points} each).
+accuracy_restless: Accuracy jumps because a few of {n_val} windows are close to the decision
+  boundary, not because the model changes.
+accuracy_recordings: Accuracy jumps because {n_groups} recordings flip as blocks, not because the
+  model changes.
+accuracy_together: Accuracy jumps {ratio:.1f} times as far as chance explains with {n_val} windows;
+  there are too few groups to find out why.
+accuracy_real: Accuracy jumps {ratio:.1f} times as far as chance explains with {n_val} windows.
+accuracy_alone: Accuracy jumps {ratio:.1f} times as far as chance explains with {n_val} windows, but
   training is calm.
-accuracy_unsized: Accuracy jumps; whether by luck cannot be determined without n_val.
+accuracy_unsized: Accuracy jumps; whether by chance cannot be determined without n_val.
 accuracy_calm: Accuracy is calm: +-{sd:points} points per epoch.
 [loss]
-loss_constant_rate: The loss jumps, and not by luck: the learning rate is constant.
-loss_moves: The loss jumps, and not by luck: the model itself moves.
+loss_constant_rate: The loss jumps because the learning rate is constant, not by chance.
+loss_moves: The loss jumps because the model itself changes, not by chance.
 loss_together: Both losses leap up together in {epochs:epochs}: the model is thrown off.
-loss_costs: The loss jumps, and not by luck. Averaging the weights would save {excess:.2f} nats: let
-  the rate decay.
+loss_costs: The loss jumps by more than chance explains. Averaging the weights would save
+  {excess:.2f} nats: let the learning rate decay.
 loss_leaps: The loss leaps up in {epochs:epochs} and recovers.
-loss_of_validation: The validation loss jumps from epoch to epoch, and not by luck.
+loss_of_validation: The validation loss jumps between epochs by more than chance explains.
 loss_calmed: The loss jumped at first and has calmed down.
 loss_unsure: The loss moves more than in calm runs, but not significantly.
 loss_alone: The training loss moves a little more than in calm runs: no cause for alarm.
-loss_dropout: The training loss jumps, the validation loss does not: dropout or augmentation causes
-  this.
-loss_harmless: The training loss jumps, the validation loss does not; a decaying rate would calm it.
-loss_unjudged: The loss has too few epochs between rises of the learning rate to be judged.
-loss_validation_only: The training loss is calm; the validation loss moves: few or uncertain
-  windows.
+loss_dropout: The training loss jumps, but the validation loss does not: dropout or augmentation
+  causes this.
+loss_harmless: The training loss jumps, but the validation loss does not; a decaying learning rate
+  would calm it.
+loss_unjudged: There are too few epochs between rises of the learning rate to judge the loss.
+loss_validation_only: The training loss is calm, but the validation loss moves: the validation
+  windows are few or uncertain.
 loss_calm: The loss is calm.
 [generalization]
 overfits: The model overfits: the validation loss rises from epoch {epoch} on.
-got_worse: The model got worse: validation accuracy ends {fall:points} points below its best, beyond
-  luck.
-not_carried_over: The model does not generalize: validation accuracy ends at {level:points} %,
+got_worse: The model got worse: validation accuracy ends {fall:points} points below its best, which
+  is more than chance explains.
+not_carried_over: The model does not generalize: validation accuracy ends at {level:points} %, where
   guessing gives {chance:points} %; training accuracy is {train:points} %.
 not_carried_over_loss: The model does not generalize: validation accuracy ends at {level:points} %,
-  guessing gives {chance:points} %; the training loss fell from {first:.3g} to {last:.3g}.
+  where guessing gives {chance:points} %; the training loss fell from {first:.3g} to {last:.3g}.
 not_beyond_guessing: Validation accuracy, {level:points} %, is no better than guessing
   ({chance:points} %).
-not_beyond_guessing_sized: Validation accuracy, {level:points} %, is no better than guessing can be
-  with {n_val} windows ({chance:points} %).
+not_beyond_guessing_sized: Validation accuracy, {level:points} %, is no better than what guessing
+  can reach with {n_val} windows ({chance:points} %).
 one_class: Validation accuracy cannot be judged: all validation windows belong to one class. Hold
   out recordings of every class.
-no_overfitting: The validation loss did not rise: it ends within luck of its lowest.
+no_overfitting: The validation loss did not rise by more than chance explains.
 [level]
 below_data: Your network gets {network:percent} % of the validation windows right; {rival} gets
   {accuracy:percent} %.
@@ -435,11 +446,11 @@ gain_of_defaults: About {points:percent} points of accuracy: the default setting
 [recovery]
 recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
-loss_is_sum: {column:series} begins at {first:.3g}, where guessing costs {guess:.3g} nats: not a
-  mean over windows, but perhaps a sum over batches. It was divided by {scale:.3g} to be judged.
+loss_is_sum: {column:series} begins at {first:.3g}, where guessing costs {guess:.3g} nats: it is not
+  a mean over windows, but perhaps a sum over batches. To be judged, it was divided by {scale:.3g}.
 loss_too_small: {column:series} begins at {loss:.2g}, where {wrong:points} % of the windows are
-  wrong and cost {least:.2g} nats at least: either this is not a mean cross-entropy in nats, or the
-  accuracy belongs to other windows. How much it moves was not judged.
+  predicted wrongly and cost at least {least:.2g} nats: either this is not a mean cross-entropy in
+  nats, or the accuracy belongs to other windows. How much it moves was not judged.
 """
 
 # Why a run failed, or cannot be judged.
@@ -450,7 +461,7 @@ broken_in: The {part} loss is {what} in epoch {epoch}.
 broken_validation: The training loss stayed finite: look for NaN or extreme values in the validation
   windows first.
 exploded: The {part} loss is above ten times its first value ({first:.3g} nats) for three epochs
-  from epoch {epoch} on: {value:.3g} nats there.
+  from epoch {epoch} on; it is {value:.3g} nats there.
 collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
   guessing: the model has collapsed.
 too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at least {least}
@@ -503,11 +514,11 @@ training_rises: Training accuracy is only {level:points} % so far, but rising; g
 _OF_FLIPS = """
 [windows]
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
-  with so few of them this gives +-{sd:points} points.
+  with so few windows, this gives +-{sd:points} points.
 windows_restless: {top:percent} % of the windows carry {share:percent} % of all flips: borderline or
   mislabelled windows make the curve rough.
 windows_ungrouped: $like. $whether without groups.
-windows_few_groups: $like. $whether from {n_groups:#group}; {least} are needed.
+windows_few_groups: $like. $whether from {n_groups:#group}; at least {least} are needed.
 windows_recordings: $like: each recording flips as a block, independently of the others
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a
@@ -556,30 +567,31 @@ _OF_OPEN_QUESTIONS = """
 movement_unknown: Whether the model itself moves cannot be determined without a training loss.
 foreign_record: The record of the run has a different number of epochs from its history, so it was
   not used.
-no_validation: How the model does on new recordings cannot be determined without validation figures.
-no_size: How much of the validation curve is luck cannot be determined without the number of
+no_validation: How well the model does on new recordings cannot be determined without validation
+  figures.
+no_size: How much of the validation curve is chance cannot be determined without the number of
   validation windows: give n_val.
-few_validations: The epochs after the initial descent have {n} validation results; {least} are
-  needed to judge.
+few_validations: The epochs after the initial descent have {n} validation results; at least {least}
+  are needed to judge.
 no_chance: Whether the model beats guessing cannot be determined: give majority_fraction or
   n_classes.
 no_record: A history alone does not show whether a few recordings, a few windows or the model itself
   move the validation curve.
-running_loss: The training loss is a mean over each epoch: it also moves with the batches drawn,
-  dropout and augmentation. A fit of this package also follows the loss of fixed windows.
-none_proved: The cause is open: none of {n:#trial} proved one.
-none_sought: The cause is open: this report looked for none.
-not_tried: Whether the first cause is the true one is open: nothing was tried. report.probe(X, y) of
-  a fitted classifier trains with other settings to find out.
+running_loss: The training loss is a mean over each epoch: it also moves with the random batches,
+  dropout and augmentation. A fit of this package also records the loss of fixed windows.
+none_proved: The cause is open: none of {n:#trial} proved a cause.
+none_sought: The cause is open: this report did not look for one.
+not_tried: Whether the first cause is the true one is open: no change was tried. report.probe(X, y)
+  of a fitted classifier trains with other settings to find out.
 one_run: One run cannot show the effect of another seed or split.
 """
 
 _OTHERS = """
 [parts]
-parts: On {n:#window} held out of training, {parts}.
+parts: On {n:#window} held out from training, {parts}.
 [other]
 loss_not_judged: The loss ({loss}) is not cross-entropy in nats and was not judged.
-nothing_else: Without validation windows nothing else can be judged.
+nothing_else: Without validation windows, nothing else can be judged.
 """
 
 # Evidence for causes.
@@ -587,12 +599,11 @@ _OF_CAUSES = """
 [cause]
 unusual_setting: {name} is {value}, usually {usual}.
 unregularized: dropout and weight_decay are both 0; usually at least one of them is not.
-few_validation_windows: Validation accuracy moves +-{noise:points} points per epoch{luck:? (the luck
-  of its windows alone gives up to +-{luck:points})}, and the training loss moves +-{loss:.3f} nats
-  per epoch.
+few_validation_windows: Validation accuracy moves +-{noise:points} points per epoch{luck:? (chance
+  alone gives up to +-{luck:points})}, and the training loss moves +-{loss:.3f} nats per epoch.
 windows_never_fit: {stuck:.3g} % of the training windows never fit; they are {depth:.2g} times as
-  far on the wrong side as typical ones on the right side{wrong:?, and {wrong:.3g} % of the
-  validation errors are always the same windows}.
+  far on the wrong side of the decision boundary as typical windows are on the right side{wrong:?,
+  and {wrong:.3g} % of the validation errors are always the same windows}.
 cause_unclear: Cause unclear.
   > A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to
   zero, and gradients clipped at 1.
@@ -601,7 +612,7 @@ scaled_but_far_off: The inputs were scaled.
 proved_by_change: With this change alone, {gain}.
 """
 
-# Trainings with other settings and other trials, and why there were none.
+# Training runs with other settings and other trials, and the reasons why none were made.
 _OF_TRIALS = """
 [trial]
 gain: the validation loss is {nats:.2f} +- {error:.2f} nats {is_lower:lower|higher} than in the run,
@@ -611,27 +622,28 @@ trial: {name}: {result}{is_short:?; the time was up after {n_epochs} of {n_plann
 settings_adopted: With {name}, after {n_epochs} epochs, {gain}.
 settings_calm: With {name}, after {n_epochs} epochs, the training loss moves {movement:.2g} times as
   much as in the run, and the validation loss is no higher.
-settings_no_better: None of {n} other settings did better than the run beyond chance. The best of
-  them was {name}: {gain}.
-settings_untried: No other settings were tried: the budget allowed no further training.
+settings_no_better: None of {n} other settings beat the run by more than chance explains. The best
+  of them was {name}: {gain}.
+settings_untried: No other settings were tried: the budget allowed no further training run.
 nothing_to_compare_on: There are no validation windows to compare settings on.
 fit_was_continued: The fit continued an earlier one, so it cannot be repeated.
 nothing_tried: Nothing was tried.
 probes_interrupted: The probes were interrupted.
-probes_stopped: The machine was slower than expected: trainings were stopped when the time was up.
+probes_stopped: The machine was slower than expected: training runs were stopped when the time was
+  up.
 try_defaults: Most bad runs still do better with the defaults: SensorLSTMClassifier().
 labels_judged: Networks that were trained without these windows contradict {n_wrong} of {n} labels
   ({share:.0%}){is_enough:. Check them: {code} ranks them.|, fewer than the {n_least} that would
   matter.}
-evaluation_changes: Evaluated twice with {weights}, {figures}: {why}. The validation curve moves
+evaluation_changes: In two evaluations with {weights}, {figures}: {why}. The validation curve moves
   without any training.
-evaluation_depends_on_batch: Evaluated in other batches with {weights}, {figures}: the output for a
-  window depends on the others in its batch, as with batch normalization in training mode. The
-  validation curve moves without any training.
-evaluation_repeats: Evaluated twice with {weights}, {n:#validation window} gave identical outputs,
-  bit for bit.
-evaluation_figures: {is_none:no class|the class of {n_moved}} of {n:#validation window} changed and
-  the cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
+evaluation_depends_on_batch: In two evaluations with different batches and {weights}, {figures}: the
+  output for a window depends on the others in its batch, as with batch normalization in training
+  mode. The validation curve moves without any training.
+evaluation_repeats: In two evaluations with {weights}, {n:#validation window} gave identical
+  outputs, bit for bit.
+evaluation_figures: the class of {is_none:none|{n_moved}} of {n:#validation window} changed, and the
+  cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
 
 [untested]
 labels_unpredicted: the fit has no predictions of windows by networks that were trained without them

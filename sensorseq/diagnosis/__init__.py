@@ -1,6 +1,6 @@
 """Decide whether a training curve fluctuates more than it should, and explain why.
 
-Names are loaded when first used; neither imports torch.
+The names in this package are loaded when first used; loading them does not import torch.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Causes of a bad run: faults of the data, or the setting furthest from usual."""
+"""Name the causes of a bad run: faults in the data, or the most unusual setting."""
 
 import math
 import warnings
@@ -16,10 +16,10 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
-# Suspected from the run alone; proved by a better training without the cause.
+# Suspected from the run alone; proved if a training run without the cause did better.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run these explain a rough curve or describe the data, possibly at no loss of accuracy.
+# In a normal run, these explain a rough curve or describe the data; they may cost no accuracy.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
@@ -57,16 +57,16 @@ class Cause:
     advice: str = ""  # what to do, in words
     # Parts of the evidence by source: "data", "arguments", "curve" or "race".
     sources: Mapping[str, str] = field(default_factory=dict)
-    is_minor: bool = False  # a finding in the data that rarely does harm; it comes last
+    is_minor: bool = False  # a finding in the data that rarely does harm; listed last
 
     @property
     def title(self) -> str:
-        """The name, followed by the finding if there is one."""
+        """The name of the cause, followed by the finding if there is one."""
         return f"{self.name}: {self.finding}" if self.finding else self.name
 
     @property
     def family(self) -> str:
-        """The family of this cause: causes with nearly the same repairs, such as ``"step"``."""
+        """The family of this cause, such as ``"step"``; all its causes have similar repairs."""
         return FAMILY_OF.get(self.name, UNKNOWN)
 
 
@@ -81,7 +81,7 @@ class NotTested:
 
 @dataclass(frozen=True)
 class Probes:
-    """The outcome of training a fit again with other settings."""
+    """The outcome of repeating a fit with other settings."""
 
     budget: float  # allowed cost, as a multiple of the fit's time
     cost: float = 0.0  # actual cost, as a multiple of the fit's time, by the clock
@@ -92,11 +92,11 @@ class Probes:
     # Smallest change that repairs the run, for `set_params`.
     repair: Mapping[str, Any] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)  # the values that `repair` replaces
-    note: str = ""  # how `repair` was found, or why it is empty
+    note: str = ""  # how `repair` was found, or the reason why it is empty
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return the cause that probably costs a calm run accuracy; None for other runs."""
+    """Return the cause that probably lowers the accuracy of a calm run; None for other runs."""
     if verdict != "normal":
         return None
     candidates = (c for c in causes if c.grade == "proved" or "arguments" in c.sources)
@@ -111,7 +111,7 @@ def data_fault(causes: Sequence[Cause]) -> Cause | None:
 
 
 UNKNOWN = "unknown"
-# Arguments that reset each cause; an argument listed under two causes belongs to the first.
+# Arguments whose reset removes each cause; an argument listed twice belongs to the first cause.
 ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
     "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
@@ -138,9 +138,9 @@ OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in A
 class Usual:
     """An argument's default, its other usual values, and the causes that unusual values indicate.
 
-    A number outside the usual range has a distance from `middle` (if None, the default): a factor
-    of ten counts `tenfold`, or, with `unit`, a step of that size counts 1. The distance of an
-    unusual value that is no number is `odd`, and of a custom function 1.
+    A number outside the usual range has a distance from `middle` (from the default if None): a
+    factor of ten counts as `tenfold` or, if `unit` is given, a step of that size counts as 1. The
+    distance of an unusual value that is not a number is `odd`; that of a custom function is 1.
     """
 
     default: Any = None  # the classifier's, filled in below
@@ -149,12 +149,12 @@ class Usual:
     middle: float | None = None
     tenfold: float = 1.0
     unit: float = 0.0
-    also: tuple[Any, ...] = ()  # usual values beside the default
+    also: tuple[Any, ...] = ()  # usual values in addition to the default
     odd: float = 0.5
     description: str = ""  # the usual values in words, if not derived from the fields above
     low: str = ""  # entry of `TABLE` for a number below `least` ...
     high: str = ""  # ... for one above `most` ...
-    other: str = ""  # ... and for an unusual value that is no number
+    other: str = ""  # ... and for an unusual value that is not a number
 
     def distance(self, value: float) -> float:
         """Return how far a number is from usual; negative if it is below, 0 if it is usual."""
@@ -177,7 +177,7 @@ class Usual:
         return repr(self.default)
 
 
-_LEAST_VALUE = 1e-12  # smaller numbers, and 0, count as this
+_LEAST_VALUE = 1e-12  # smaller numbers and 0 are treated as this value
 _INITIALIZATION: Mapping[str, Any] = {
     "also": ("xavier", "orthogonal", "he", "uniform"),
     "other": "weight_init",
@@ -188,7 +188,7 @@ _DROPOUT: Mapping[str, Any] = {
     "unit": 0.4,
     "high": "regularization: too strong",
 }
-# The arguments whose values indicate a cause; among equally unusual ones, the first is named.
+# The arguments whose values indicate a cause; of equally unusual arguments, the first is named.
 _USUAL: Mapping[str, Usual] = {
     "learning_rate": Usual(
         least=1e-3,
@@ -259,12 +259,12 @@ class Entry:
 
     @property
     def cause(self) -> str:
-        """Its name."""
+        """The name of the cause."""
         return self.key.partition(": ")[0]
 
     @property
     def finding(self) -> str:
-        """Its direction; empty if there is only one."""
+        """The direction of the cause; empty if there is only one."""
         return self.key.partition(": ")[2]
 
 
@@ -400,7 +400,7 @@ def _takes_momentum(arguments: Mapping[str, Any]) -> bool:
 class Deviation(NamedTuple):
     """Arguments with unusual values, and the cause that they suggest."""
 
-    distance: float  # how far they are from usual; see `Usual`
+    distance: float  # how far the values are from usual; see `Usual`
     key: str  # the cause and its direction, as in `TABLE`
     arguments: tuple[str, ...]
     evidence: str  # a sentence with the values and the usual ones
@@ -418,7 +418,7 @@ def deviations(
         if name == "batch_size" and value is None:
             value = n_train  # all windows in one batch
         if name == "max_epochs" and n_epochs is not None and _is_number(value):
-            value = min(value, n_epochs)  # the training may have ended earlier
+            value = min(value, n_epochs)  # training may have ended earlier
         if isinstance(value, Mapping):
             value = _ratio(value) if name == "class_weight" else value or None
         times = usual_rate(arguments) / usual.default if name == "learning_rate" else 1.0
@@ -441,7 +441,7 @@ def deviations(
     return sorted(unusual, key=lambda deviation: -deviation.distance)
 
 
-_REGULARIZERS = ("dropout", "weight_decay")  # either keeps a network from memorizing the windows
+_REGULARIZERS = ("dropout", "weight_decay")  # each can keep a network from memorizing windows
 
 
 def _is_number(value: Any) -> bool:
@@ -465,9 +465,9 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Name the causes of a judged run: faults of the data, then the setting furthest from usual.
 
-    ``"unknown"`` comes first if there is neither. For a normal run, only the reasons of a rough
-    curve are named, unless the run `is_below_data`. Causes that contradict the verdict or
-    statements of the report, given by their kinds, are left out.
+    If there is neither, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
+    curve are named, unless the run `is_below_data`. Causes that contradict the verdict or one of
+    the report's statements, which are given by their kinds, are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
@@ -486,7 +486,7 @@ def find_causes(
 def _cause_by_settings(
     key: str, unusual: Sequence[Deviation], arguments: Mapping[str, Any]
 ) -> Cause:
-    """Return the cause with this key, and the arguments to set."""
+    """Return the cause with this key, with the arguments to set."""
     by_key = [deviation for deviation in unusual if deviation.key == key]
     change = {name: USUAL[name].default for deviation in by_key for name in deviation.arguments}
     if "optimizer" in change:  # parameters of the previous optimizer do not fit the new one
@@ -500,7 +500,7 @@ def _cause_by_settings(
 
 
 def merge_causes(causes: Iterable[Cause]) -> tuple[Cause, ...]:
-    """Join causes of the same name, minor ones last."""
+    """Join causes that have the same name; minor ones come last."""
     by_name: dict[str, Cause] = {}
     for cause in sorted(causes, key=lambda cause: cause.is_minor):
         first = by_name.setdefault(cause.name, cause)
@@ -520,7 +520,7 @@ def with_unknown(causes: Sequence[Cause]) -> tuple[Cause, ...]:
 
 
 def explain_rough_curve(run: Run) -> tuple[Cause, ...]:
-    """Explain why a calm run's curve looks rough: few validation windows, or wrong labels."""
+    """Explain why a calm run's curve looks rough: too few validation windows, or wrong labels."""
     values = {name: float(statistic.value) for name, statistic in run.statistics.items()}
     loss = values.get("fixed_loss_noise", values.get("train_loss_noise", math.nan))
     causes, noise = [], values.get("val_accuracy_noise", math.nan)
@@ -544,7 +544,7 @@ def _cause_by_curve(key: str, evidence: str) -> Cause:
 
 
 def describe_stuck_windows(run: Run) -> str | None:
-    """Describe training windows that never fit, if they are about as wrong as others are right."""
+    """Describe windows that never fit, if they are about as far wrong as the others are right."""
     record = run.record
     if record is None:
         return None
@@ -590,21 +590,21 @@ class DataCause(NamedTuple):
 
     name: str  # one of `CAUSE_NAMES`
     finding: str  # a template with the figures of the finding
-    is_minor: bool = False  # unless the finding is severe
+    is_minor: bool = False  # used unless the finding is severe
 
 
 # By kind of finding, the likeliest cause first.
 CAUSE_OF_FINDING = {
     "labels_off": DataCause("data_bug", "labels are {distance} off"),
-    "mixed_units": DataCause("data_bug", "groups in other units"),
+    "mixed_units": DataCause("data_bug", "groups in different units"),
     "constant_channels": DataCause("data_bug", "constant channel", is_minor=True),
     "not_scaled": DataCause("preprocessing", "not scaled"),
-    "two_labels": DataCause("data_bug", "one window, two labels"),
+    "two_labels": DataCause("data_bug", "identical windows with two labels"),
     "copied_windows": DataCause("data_bug", "copies among the training windows"),
-    "groups_apart": DataCause("distribution_shift", "groups at other levels"),
+    "groups_apart": DataCause("distribution_shift", "groups at different levels"),
     "clipped": DataCause("data_bug", "clipped values"),
     "class_not_in_training": DataCause("data_bug", "class missing in training"),
-    "level_shift": DataCause("distribution_shift", "another level in validation"),
+    "level_shift": DataCause("distribution_shift", "different levels in validation"),
     "clock_channels": DataCause("data_bug", "a clock among the channels"),
     "padding_as_signal": DataCause("preprocessing", "padding read as signal"),
     "windows_in_both_parts": DataCause("data_bug", "training windows in validation", is_minor=True),

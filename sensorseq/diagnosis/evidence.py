@@ -1,7 +1,7 @@
-"""Evidence for a verdict: flips of validation windows, noise of losses, worth of an epoch.
+"""Evidence for a verdict: flips of validation windows, noise of losses, score of the best epoch.
 
 `correct` of shape (n_epochs, n_windows) is True where a window was classified correctly after an
-epoch. `groups` are codes of shape (n_windows,) of the recordings.
+epoch. `groups`, of shape (n_windows,), are the codes of the recordings.
 """
 
 import math
@@ -23,10 +23,10 @@ from sensorseq.text import plural
 
 
 class WindowFlips:
-    """Explain a rough validation curve by few windows, restless windows, recordings or the model.
+    """Explain a rough validation curve by too few or restless windows, recordings or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
-    empty if windows were not followed or never flip.
+    empty if the windows were not followed or never flip.
     """
 
     def __init__(self, run: Run) -> None:
@@ -78,11 +78,11 @@ class WindowFlips:
 
     @property
     def may_explain_excess(self) -> bool:
-        """Whether recordings may explain the excess over sampling noise, instead of the model."""
+        """Whether recordings, rather than the model, may explain the excess over sampling noise."""
         return self.is_known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
     def statements(self) -> list[Statement]:
-        """Explain a rough validation curve, with the figures; no statement if `why` is empty."""
+        """Explain a rough validation curve with figures; return no statement if `why` is empty."""
         if not self.why:
             return []
         ratio, p = self.variance.ratio, self.by_window.p
@@ -121,14 +121,14 @@ class WindowFlips:
 class AccuracyVariance(NamedTuple):
     """The variance of an accuracy between epochs, and the part that independent units explain.
 
-    Unit: squared fractions; ``d_it`` is the change of window i from epoch t to the next. The
-    independent part is at most the binomial variance, and usually far less, because most windows
-    never flip.
+    All values are squared fractions; ``d_it`` is the change of window i from epoch t to the
+    next. The independent part is at most the binomial variance, and usually far less, because most
+    windows never flip.
     """
 
     total: float  # mean_t((sum_i d_it / n)^2) / 2; equals the variance of white noise
-    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): if windows flip independently
-    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): if groups do
+    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): its value if windows flip independently
+    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): if groups flip so
     n_windows: int  # n
 
     @property
@@ -143,12 +143,12 @@ class AccuracyVariance(NamedTuple):
 
     @property
     def n_effective(self) -> float:
-        """``n / R``: the number of independent windows that would move as much."""
+        """``n / R``: the number of independent windows whose accuracy would vary as much."""
         return self.n_windows / self.ratio if self.ratio > 0 else np.nan
 
 
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
-    """Split the variance of an accuracy into independent windows, groups and the total."""
+    """Return the variance of an accuracy, and its values for independent windows and groups."""
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
@@ -162,7 +162,7 @@ def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> Ac
 def common_mode_test(
     correct: ArrayLike, groups: ArrayLike | None = None, *, n_shifts: int = 500, seed: int = 0
 ) -> NullTest:
-    """Test whether windows, or groups, flip in the same epochs more often than by chance.
+    """Test whether windows or groups flip in the same epochs more often than chance explains.
 
     Recordings that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole
     raises both. With few groups the test has no power; see `MIN_GROUPS`.
@@ -177,12 +177,12 @@ def common_mode_test(
 
 
 def flip_rates(correct: ArrayLike) -> Floats:
-    """Return how often each window flips between right and wrong, per epoch, of shape (n,)."""
+    """Return each window's number of flips between right and wrong per epoch, shape (n,)."""
     return np.asarray(np.abs(_changes(correct)).mean(axis=0))
 
 
 def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
-    """Return the fraction of flips in the most restless `share` of windows; 0 without flips."""
+    """Return the fraction of flips in the most restless `share` of windows; 0 if none flips."""
     sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
     n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
     total = float(sorted_rates.sum())
@@ -190,7 +190,7 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The accuracy of an epoch chosen on half of the validation windows, scored on the others."""
+    """The accuracy of an epoch that half of the validation windows chose, on the other half."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
@@ -208,8 +208,8 @@ def cross_fit(
 ) -> CrossFit:
     """Return the accuracy of the best epoch, free of selection bias.
 
-    The epoch with the best mean `score` (`correct` when not given) over a random half of the
-    windows, or of the groups, is evaluated on the other half. Tied epochs are averaged.
+    The epoch with the best mean `score` (by default `correct`) over a random half of the windows,
+    or of the groups, is evaluated on the other half. The results of tied epochs are averaged.
     """
     right = np.asarray(correct, np.float64)
     ranked_by = right if score is None else np.asarray(score, np.float64)
@@ -237,7 +237,7 @@ def _changes(correct: ArrayLike) -> Floats:
     matrix = np.asarray(correct)
     if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
         raise ArgumentError(
-            f"correct has shape {matrix.shape}; expected epochs by windows, two epochs at least."
+            f"correct has shape {matrix.shape}; expected epochs by windows, at least two epochs."
         )
     return np.diff(matrix.astype(np.float64), axis=0)
 
@@ -249,7 +249,7 @@ def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
 
 
 def _by_group(change: Floats, groups: ArrayLike) -> Floats:
-    """Sum the windows' changes within each group, of shape (n_changes, n_groups)."""
+    """Return the sums of the windows' changes in each group, shape (n_changes, n_groups)."""
     code = _codes(groups, change.shape[1])
     sums = np.zeros((int(code.max(initial=-1)) + 1, len(change)))
     np.add.at(sums, code, change.T)
@@ -260,7 +260,7 @@ def _by_group(change: Floats, groups: ArrayLike) -> Floats:
 class SteadyNoise:
     """The noise of a loss over the second half of a run; NaN if unknown."""
 
-    nats: float = math.nan  # by `metrics.mean_noise`, because a median would miss leaps
+    nats: float = math.nan  # from `metrics.mean_noise`, because a median would miss leaps
     edge: float = math.nan  # upper limit of healthy runs
     p: float = 1.0  # fraction of the resamples at or below `SURE_SHARE` of the edge
     # `nats` without the second differences that contain the largest leap.
@@ -287,7 +287,7 @@ class SteadyNoise:
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
-        """Return whether the noise is significantly too large, and not by a single leap."""
+        """Return whether the noise is significantly too large, and not only because of one leap."""
         is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
         return self.exceeds() and is_sure and self.comes_back
 
@@ -295,7 +295,8 @@ class SteadyNoise:
 def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
     """Measure the noise of a column and store it as a statistic if there are enough epochs.
 
-    Second differences that include an epoch after a scheduled rise of the rate are left out.
+    Second differences that include an epoch after a scheduled rise of the learning rate are left
+    out.
     """
     loss, epochs = run.settled(name), run.settled_epochs(name)
     if len(loss) < limits.MIN_DIFFERENCES + 2:
@@ -309,7 +310,7 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
         return SteadyNoise()
     sizes = np.abs(steady)
     resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
-    at = int(sizes.argmax())  # its two neighbors share an epoch with it
+    at = int(sizes.argmax())  # its two neighbors share an epoch with the largest difference
     without_leap = np.delete(sizes, slice(max(at - 1, 0), at + 2))
     noise = SteadyNoise(
         nats=float(metrics.mean_noise_of_differences(sizes)),
@@ -327,8 +328,9 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
 def common_leaps(run: Run, name: str) -> list[int]:
     """Return epochs (from 1) in the second half of the run in which both losses leap up.
 
-    Each loss can leap for harmless reasons; if both do in the same epoch, the model is the cause.
-    `name` is the training column: a mean over the epoch shows a late leap in the next one.
+    Each loss can leap for harmless reasons; if both leap in the same epoch, the model is the cause.
+    `name` is the training column; if it is a mean over the epoch, a late leap appears in the next
+    epoch.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []
@@ -349,7 +351,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """The movement of the model: noise of the fixed-window loss, or else of the running loss."""
+    """The movement of the model: the noise of the fixed-window loss or else the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -384,7 +386,7 @@ class TrainingMovement:
         self.spike_share = metrics.share_lower_limit(len(self.spikes), n_watched)
         n, most = len(self.spikes), limits.SPIKE_SHARE * n_watched
         p = self.p_values["spikes"] = metrics.binomial_tail(n, n_watched, limits.SPIKE_CHANCE)
-        run.add("train_loss_spikes", n, "epochs", most, "bad luck", p=p)
+        run.add("train_loss_spikes", n, "epochs", most, "chance", p=p)
 
     def _measure_cost(self, run: Run) -> None:
         if run.record is None or self.name != "fixed_loss":
@@ -449,10 +451,10 @@ class ValidationRoughness:
             self._measure_accuracy(accuracy)
         # the accuracy looks rough, however few windows there are
         self.looks_rough = self.sd > limits.ACCURACY_NOISE
-        # it moves by more than one or two flipping windows
+        # the accuracy moves by more than one or two flipping windows explain
         windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
         self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
-        # it moves by a multiple of the limit of healthy runs
+        # the accuracy moves by a multiple of the limit of healthy runs
         self.is_strong = (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
         if self.noise.is_known:
             self.is_strong = self.noise.exceeds(limits.STRONG_EDGES)
@@ -476,7 +478,7 @@ class ValidationRoughness:
         run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, floor_is)
         run.add("val_accuracy_step", 1 / run.n_val, "fraction")
         self.ratio = self.sd / self.sampling_sd
-        # The trend absorbs some degrees of freedom, so fewer epochs are free.
+        # The trend absorbs some degrees of freedom, so fewer epochs are independent.
         n_free = max(int(0.6 * len(accuracy)), 2)
         p = self.p_values["validation"] = metrics.sd_ratio_p(self.ratio, n_free)
         run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
@@ -491,7 +493,7 @@ class ValidationRoughness:
         )
         if self.noise.is_known:
             self.follows_the_model = self.noise.passes(adjusted["validation_loss"])
-        else:  # without a validation loss, only the accuracy can show it
+        else:  # without a validation loss, only the accuracy can show the roughness
             self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
         may_exceed = self.noise.exceeds() or not self.noise.is_known
         self.exceeds_sampling = beyond and may_exceed and not self.flips.may_explain_excess
@@ -544,7 +546,7 @@ class ValidationRoughness:
 
     @property
     def got_worse(self) -> bool:
-        """Whether the accuracy fell from its best epoch to the last ones, beyond chance."""
+        """Whether the accuracy fell after its best epoch by more than chance explains."""
         if not self.accuracy_known or self.drawdown <= self.lucky_best + 2 * self.sd:
             return False
         accuracy = self.run.settled("val_accuracy")
@@ -552,7 +554,7 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a last epoch below the best one is no decline, if chance explains it."""
+        """State that a last epoch below the best one is not a decline if chance explains it."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # larger, lasting falls are reported as part of the generalization
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
@@ -563,12 +565,13 @@ class ValidationRoughness:
 def collect_evidence(
     run: Run, movement: TrainingMovement, roughness: ValidationRoughness, flips: WindowFlips
 ) -> dict[str, Any]:
-    """Return the series to draw, by name, if they exist.
+    """Return the existing series to draw, by name.
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
       half-width in nats that contains 95 % of the epochs of a healthy run.
-    - ``val_accuracy``: the same with ``band_sampling`` (other windows drawn) and
-      ``band_independent`` (these windows, flipping independently) for ``band``; None if unknown.
+    - ``val_accuracy``: the same, but instead of ``band`` it has ``band_sampling`` (if different
+      windows were drawn) and ``band_independent`` (if these windows flipped independently); a band
+      is None if unknown.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}

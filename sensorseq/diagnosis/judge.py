@@ -1,4 +1,4 @@
-"""The rules that derive a verdict from a `Run`, with statements that explain it."""
+"""The rules that derive a verdict from a `Run`, and statements that explain the verdict."""
 
 import math
 
@@ -21,7 +21,7 @@ from sensorseq.diagnosis.statements import Statement, generalization_of, stateme
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
-    """Apply the verdict rules from the most serious one on; the first that matches decides."""
+    """Apply the verdict rules in order, the most serious first; the first that matches decides."""
     recovered = _drop_recovered_epochs(run)
     recovered += _check_units(run)
     diverged = _divergence(run)
@@ -41,7 +41,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # then a calm curve is no good sign
+        if generalization_of(learns_nothing) is None:  # then a calm curve is not a good sign
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
@@ -92,9 +92,9 @@ def _drop_recovered_epochs(run: Run) -> list[Statement]:
 
 
 def _check_units(run: Run) -> list[Statement]:
-    """Compare each loss with the loss of guessing, and with the accuracy beside it.
+    """Compare each loss with the loss of guessing, and with the accuracy in the same epoch.
 
-    A sum over batches is divided; the noise of a loss that is too small is not judged.
+    A sum over batches is divided into a mean; the noise of a loss that is too small is not judged.
     """
     if run.record is not None and run.record.steps:  # measured by the engines of this package
         return []
@@ -106,7 +106,7 @@ def _check_units(run: Run) -> list[Statement]:
         is_known = np.isfinite(loss)
         if is_known.sum() < limits.MIN_EPOCHS:
             continue
-        # for a training loss, validation accuracy is better than none
+        # for a training loss, the validation accuracy is better than no accuracy
         sides = [side, "val_accuracy"] if name == "loss" else [side]
         beside = next((column for column in sides if len(run.whole(column))), None)
         accuracy = np.full(len(loss), np.nan) if beside is None else run.columns[beside].values
@@ -143,7 +143,8 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
     """Find a loss below ln 2 per wrong window, the minimum of a cross-entropy in nats."""
     least = (1 - accuracy) * math.log(2)
-    # Later on, an overfitted loss may be lower than the accuracy of other windows allows.
+    # In later epochs, overfitting may lower the loss below any value that the accuracy of other
+    # windows allows.
     head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
     head = head[head < len(loss) // 2]
     if len(head) < limits.FIRST_EPOCHS:
@@ -177,7 +178,7 @@ def _divergence(run: Run) -> list[Statement]:
                     "exploded", part=side, first=float(series[0]), epoch=epoch, value=value
                 )
             ]
-        # a validation loss that grows while the training loss does not means overfitting
+        # if the validation loss grows while the training loss does not, this is overfitting
     return _collapse(run)
 
 
@@ -251,7 +252,7 @@ def _compare(
             seen,
         )
     line = _loss_line(movement, roughness)
-    # an excess this large counts although the training loss is calm
+    # so large an excess counts even if the training loss is calm
     far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
     if roughness.exceeds_sampling and (far_exceeds or not movement.is_known):
         grade = "strong" if roughness.is_strong else "mild"
@@ -301,7 +302,7 @@ def same_class_for_all(run: Run) -> list[Statement]:
 
 
 def not_learning(run: Run) -> list[Statement]:
-    """Return statements if nothing was learned, or nothing that generalizes to validation."""
+    """Return statements if nothing was learned, or nothing that carries over to validation."""
     statements = constant_accuracy(run) or (
         _compare_with_guessing(run) if run.chance is not None else []
     )
@@ -313,7 +314,7 @@ def not_learning(run: Run) -> list[Statement]:
 
 
 def _compare_with_guessing(run: Run) -> list[Statement]:
-    """Compare the accuracies with the accuracy of guessing."""
+    """Compare training and validation accuracy with the accuracy of guessing."""
     assert run.chance is not None
     train, validation = (_late_accuracy(run, name) for name in ("accuracy", "val_accuracy"))
     val_limit = guessing_limit(run.chance, run.n_val)
@@ -336,10 +337,10 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
             figures |= {"first": float(loss[0]), "last": last}
             return [statement_of("not_carried_over_loss", **figures), *bound]
         return [statement_of("validation_guesses", **figures), *bound]
-    # Is validation surely below half of the training gain, or is this just not measurable?
+    # Is the validation gain certainly below half of the training gain, or is it not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
-    # Without a record, recalls per class are not known, so stronger evidence is required.
+    # Without a record, the recall of each class is unknown, so stronger evidence is required.
     z = limits.SURELY_BELOW_Z if run.record is None else limits.ONE_SIDED_99
     if validation < half - z * sampling:
         figures = {"level": validation, "chance": run.chance, "train": train}
@@ -348,7 +349,7 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
 
 
 def _training_beats_guess(run: Run, train: float) -> bool:
-    """Test the running accuracy, then the accuracy of the fixed windows, which has no dropout."""
+    """Test the running accuracy, then that of the fixed windows, computed without dropout."""
     assert run.chance is not None
     # Memorization raises it slightly even with random labels, so this test has to be strict.
     chance, record = run.chance, run.record
@@ -363,7 +364,7 @@ def _training_beats_guess(run: Run, train: float) -> bool:
 
 
 def _balanced_beats_guess(run: Run) -> bool:
-    """Test the balanced accuracy, which a frequent class cannot inflate."""
+    """Test the balanced accuracy, which a frequent class cannot inflate, against guessing."""
     record = run.followed
     if record is None:
         return False
@@ -397,7 +398,7 @@ def _has_begun(run: Run) -> bool:
 
 
 def constant_accuracy(run: Run) -> list[Statement]:
-    """Detect a constant accuracy beside a flat loss: all windows get the same answer."""
+    """Detect a constant accuracy with a flat loss: all windows get the same answer."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
     for name in ("val_accuracy", "accuracy"):
@@ -438,7 +439,7 @@ def _no_descent(run: Run) -> list[Statement]:
 
 
 def _shows_learning(run: Run) -> bool:
-    """Test for an accuracy that rises, or that comes with a loss below any constant answer's."""
+    """Test whether the accuracy rises, or the loss is below that of any constant answer."""
     for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
         series = run.whole(name)
         if len(series) < limits.MIN_EPOCHS or (name != "accuracy" and run.validates_one_class):
@@ -467,7 +468,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
     if not len(loss) or run.n_classes is None:
         return False
     level = float(np.median(loss[-max(len(loss) // 3, 1) :]))
-    # A window that is wrong costs ln 2 or more; a lower loss is no cross-entropy in nats.
+    # A wrong prediction costs ln 2 or more; a lower loss is not a cross-entropy in nats.
     least = (1 - accuracy) * math.log(2)
     constant = metrics.constant_answer_loss(accuracy, run.n_classes)
     return least <= level < limits.BELOW_CONSTANT_ANSWER * constant
@@ -482,14 +483,14 @@ def _late_accuracy(run: Run, name: str) -> float | None:
 
 
 def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
-    """Return the highest accuracy by guessing; a fixed margin replaces unknown `n_windows`."""
+    """Return the highest accuracy by guessing, with a fixed margin if `n_windows` is unknown."""
     if n_windows is None:
         return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
     return metrics.chance_limit(chance, n_windows, z)
 
 
 def generalization(run: Run, roughness: ValidationRoughness) -> list[Statement]:
-    """Detect validation that worsens after its lowest loss while training still improves."""
+    """Detect a validation loss that rises after its minimum while training still improves."""
     if run.validates_one_class:
         return [statement_of("one_class")]
     worse = _rises_from_lowest(run)
@@ -507,9 +508,9 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     end = float(np.median(val_loss[-n_last:]))
     noise = metrics.high_frequency_noise(val_loss)
     rise = end - val_loss[lowest]
-    # expected depth of the lowest value below the mean, plus the scatter of both values
+    # expected depth of the lowest value below the mean, plus the scatter of the two values
     luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
-    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "luck of picking the lowest")
+    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected when the lowest is picked")
     # Smoothed, because a single epoch of a noisy loss is unreliable.
     train = metrics.local_trend(loss)
     rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
@@ -534,7 +535,7 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
     if len(after) < 3:
         return False
-    # a wandering loss comes back; the loss of an overfitting model stays up or keeps rising
+    # a wandering loss comes down again; that of an overfitting model stays high or keeps rising
     lasting = after[len(after) // 2 :].min() - after[0]
     if metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd:
         lasting = max(lasting, after[-1] - after[0])
@@ -576,7 +577,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     since = int(run.settled_epochs(movement.name)[start]) + 1
     if len(loss) - start >= max(len(loss) // 3, 8):
         return [statement_of("flat", epoch=since, n_epochs=run.n_epochs)]
-    # this has more epochs than the plateau, so that a trend is visible
+    # more epochs than the plateau has, so that a trend is visible
     last = loss[-max(len(loss) // 3, 8) :]
     fall = -10 * metrics.theil_sen_slope(last)
     if fall <= 0:
@@ -600,7 +601,7 @@ def kept_weights(run: Run) -> list[Statement]:
 
 
 def _score_kept_epoch(run: Run, index: int) -> list[Statement]:
-    """Score the kept epoch by cross-fitting: selected on some windows, scored on the others."""
+    """Score the kept epoch by cross-fitting: select on some windows, and score on the others."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
         return []
@@ -611,7 +612,7 @@ def _score_kept_epoch(run: Run, index: int) -> list[Statement]:
     val_loss = run.columns["val_loss"].values
     score = None
     if np.isfinite(val_loss).any() and val_loss[index] <= np.nanmin(val_loss):
-        # Select by validation loss, which follows from the margin: exactly for two classes, nearly
+        # Select by validation loss, which follows from the margin: exactly for two classes, roughly
         # for more.
         margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
         score = -np.logaddexp(0.0, -margin)

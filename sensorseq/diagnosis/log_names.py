@@ -1,4 +1,4 @@
-"""Recognize the columns of a log by their names and by a column of parts."""
+"""Recognize the columns of a log by their names and by a column that names the part of each row."""
 
 import math
 import re
@@ -20,9 +20,9 @@ _TRAIN = {"train", "training"}
 _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev"}
 _TEST = {"test", "testing"}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
-# More names of parts that are unambiguous in a column of parts.
+# Further names of parts, which are unambiguous only in a column of parts.
 _ONLY_IN_ROWS = ({"fit", "trn"}, {"validate", "holdout"}, set[str]())
-_FEWEST_OF_TEST = 3  # fewer values come from a test at the end
+_FEWEST_OF_TEST = 3  # fewer values come from a test at the end of the run
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
 _ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")
@@ -39,7 +39,8 @@ def role_of(name: str) -> str | None:
     """Return the role of a column, judged by its name: one of `ROLES`, `STEP`, or None.
 
     The part (train or validation) may be named anywhere; a name without a part means training.
-    Names with ``test``, ``step``, ``batch`` or ``iteration`` have no role: they are not per epoch.
+    Names with ``test``, ``step``, ``batch`` or ``iteration`` have no role: their values are not per
+    epoch.
 
     >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
     ['loss', 'val_loss', None, None]
@@ -66,9 +67,9 @@ def roles_of(
 ) -> dict[str, str | None]:
     """Return the role of each column, judged by all names together.
 
-    A ``test`` loss or accuracy of several epochs counts as validation if no other column does. An
-    accuracy without a part is a validation accuracy if the losses are named by their parts, as
-    written by fastai, unless it only occurs in rows of the training loss.
+    A ``test`` loss or accuracy of several epochs counts as validation if no other column does. If
+    the losses are named by their parts, as fastai does, an accuracy without a part is a validation
+    accuracy, unless it only occurs in rows of the training loss.
     """
     roles = {name: role_of(name) for name in names}
     words = {name: set(words_of(name)) for name in roles}
@@ -107,9 +108,9 @@ def split_parts(
 ) -> tuple[list[Row], dict[str, str | None], list[str]]:
     """Prefix the names of values with the part of their rows, as in ``val/loss``.
 
-    The parts come from a column of any name that contains only words like train and val. Returns
-    the rows without it, `columns` with the new names, and the part of each row (none without such
-    a column).
+    The parts come from a column of any name whose only values are words like train and val.
+    Returns the rows without that column, `columns` with the new names, and the part of each row
+    (empty if there is no such column).
     """
     names = dict.fromkeys(name for row in rows for name in row)
     parts_by = {name: _parts(rows, name) for name in names}
@@ -142,7 +143,7 @@ def split_parts(
 
 
 def _parts(rows: Sequence[Row], name: str) -> list[str] | None:
-    """Return the part of each row by this column, "" for none; None if it is no column of parts."""
+    """Return each row's part by this column, or ""; None if the column does not contain parts."""
     name_words = [word for word in words_of(name) if word not in ("is", "in")]
     spellings: dict[int, str] = {}  # one spelling for each part
     parts = []
@@ -169,7 +170,7 @@ def count_epochs(parts: Sequence[str]) -> list[int]:
     """Return the epoch of each row from the parts alone: a repeated part begins a new epoch."""
     blocks = 1 + sum(before != after for before, after in pairwise(parts))
     counts = Counter(parts)
-    if blocks == len(counts) and len(set(counts.values())) == 1:  # one part after the other
+    if blocks == len(counts) and len(set(counts.values())) == 1:  # the parts follow one another
         seen: Counter[str] = Counter()
         epochs = []
         for part in parts:
@@ -194,8 +195,8 @@ def recognize(
 ) -> dict[str, str]:
     """Map the name of each column that has a role to that role.
 
-    `columns` maps roles to names, or to None for "not present", and takes precedence over the
-    rules.
+    `columns` maps roles to names, or to None if a role is not present, and takes precedence over
+    the rules.
     """
     names = list(dict.fromkeys(names))
     roles = roles_of(names, columns, rows)
@@ -230,6 +231,6 @@ def recognize(
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a name in lower case, each once: ``["val", "acc"]`` of ``valAcc``."""
+    """Return the different words of a name in lower case: ``["val", "acc"]`` for ``valAcc``."""
     words = re.split(r"[^a-z0-9]+", _CAPITAL.sub("_", name).lower())
     return list(dict.fromkeys(word for word in words if word))

@@ -1,4 +1,4 @@
-"""Read training histories of all kinds, in memory or from files, as a row for each epoch."""
+"""Read training histories of all kinds, from memory or files, into one row for each epoch."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def is_event_file(path: Path) -> bool:
 def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
     """Yield tag, step and value of each scalar in a TensorBoard event file, in order.
 
-    An InputError names the byte of a bad record.
+    An InputError names the byte at which a bad record begins.
     """
     try:
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
@@ -93,17 +93,17 @@ _MOST_EPOCHS = 50_000
 
 @dataclass
 class LogTable:
-    """Rows with the names used by the program that wrote them; missing values have no entry."""
+    """Rows with the column names of the program that wrote them; missing values have no entry."""
 
     rows: list[dict[str, Any]]  # in the order of writing
-    places: list[str]  # the name of each row in messages, such as "line 7"
+    places: list[str]  # the place of each row in messages, such as "line 7"
     nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
     losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
     notes: list[str] = field(default_factory=list)  # sentences about skipped or changed entries
 
 
 def read_path(path: Path) -> LogTable:
-    """Read a file or the folder of one run; an InputError names the line, row or byte at fault."""
+    """Read a file or the folder of one run; an InputError names the faulty line, row or byte."""
     if path.is_dir():
         metrics = path / "metrics.csv"  # written by Lightning's CSVLogger
         return _read_text(metrics) if metrics.is_file() else read_event_files(path)
@@ -150,7 +150,7 @@ def _read_lines(path: Path, text: str) -> LogTable:
 
 
 def _read_json(path: Path, text: str) -> LogTable:
-    """Read JSON: an array of rows, one row per line, columns, or a `log_history` of rows."""
+    """Read JSON: an array of rows, one row per line, an object of columns, or a `log_history`."""
     try:
         content = json.loads(text)
     except RecursionError as error:
@@ -183,10 +183,10 @@ def _read_json(path: Path, text: str) -> LogTable:
 
 
 def read_event_files(path: Path) -> LogTable:
-    """Read an event file or the folder of one run, with subfolders such as train/ for the parts.
+    """Read an event file or the folder of one run, which may have subfolders for parts (train/).
 
-    Files are read in order of their names, which contain the time. A repeated step replaces the
-    earlier one and all steps after it.
+    Files are read in the order of their names, which contain the time. A repeated step replaces
+    its earlier occurrence and all steps after that.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -225,7 +225,7 @@ def read_event_files(path: Path) -> LogTable:
     return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
-# entries of one epoch by name, each with its step, in the order of writing
+# the entries of one epoch by name, each with its step, in the order of writing
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
 _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
@@ -236,12 +236,12 @@ class ReadHistory:
     """A history with one row for each epoch and this package's column names."""
 
     rows: list[dict[str, Any]]  # unrecognized columns keep their own names
-    names: dict[str, str]  # recognized columns: our name to the source's name
+    names: dict[str, str]  # maps our name of each recognized column to the source's name
     file: str | None  # None if read from memory
 
     @contextmanager
     def naming_it(self) -> Iterator[None]:
-        """Add the file's name and the recognized columns to an error about the values."""
+        """Add the file name and the recognized columns to an error about values."""
         try:
             yield
         except ArgumentError as error:
@@ -253,7 +253,7 @@ class ReadHistory:
 
 
 def read_history(history: Any, columns: Mapping[str, str | None] | None = None) -> ReadHistory:
-    """Read any history that `FluctuationReport.from_history` accepts; warn about oddities.
+    """Read any history that `FluctuationReport.from_history` accepts, and warn about anomalies.
 
     >>> read_history({"acc": [0.5, 0.7], "val_acc": [0.4, 0.6]}).names
     {'accuracy': 'acc', 'val_accuracy': 'val_acc'}
@@ -313,7 +313,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
 def _counts_as_validation(
     where: str, roles: Mapping[str, str], columns: Mapping[str, str | None]
 ) -> str:
-    """Return a sentence about columns of a test part used as validation; empty if none are."""
+    """Return a sentence about test columns that are used as validation; empty if there are none."""
     tests = [name for name in roles if is_of_test(name) and name not in columns.values()]
     if not tests:
         return ""
@@ -355,7 +355,7 @@ def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 def _read_mapping(
     history: Mapping[Any, Any], columns: Mapping[str, str | None]
 ) -> list[dict[str, Any]]:
-    """Convert lists to rows: the columns that are judged, and others of equal length."""
+    """Convert lists to rows: the columns that are judged, and others of the same length."""
     lists = {
         str(name): list(values)
         for name, values in history.items()
@@ -386,7 +386,7 @@ def _read_row(
     for name, value in row.items():
         role = roles.get(name)
         if role is None:
-            # An unused column named like a role would be mistaken for it.
+            # An unused column with the name of a role would be mistaken for that role's column.
             if name not in (*ROLES, STEP):
                 read[name] = value
         elif value is not None:
@@ -414,16 +414,16 @@ def gather_epochs(
 ) -> tuple[list[Row], list[str]]:
     """Return one row for each epoch, in order, and sentences about dropped or changed entries.
 
-    Of several runs, such as folds, the last one counts. If an epoch appears again after a later
-    one, the run was resumed there, and earlier entries of that epoch and later ones are dropped. A
-    missing epoch gets an empty row; a fractional epoch, such as 1.5, belongs to the epoch in
-    progress. A training loss logged several times in an epoch, or not at its last step, is a batch
-    loss: it is dropped, unless it is among `means`, which are averaged. Without an epoch column,
+    Of several runs, such as folds, the last run counts. If an epoch appears again after a later
+    epoch, the run was resumed there, and the earlier entries of that epoch and of all later epochs
+    are dropped. A missing epoch gets an empty row; a fractional epoch, such as 1.5, belongs to the
+    epoch in progress. A training loss logged several times in an epoch, or not at its last step, is
+    a batch loss; it is averaged if it is among `means`, otherwise dropped. Without an epoch column,
     steps count as epochs, or rows if the steps do not increase from row to row. With
-    `nan_is_empty`, NaN means "not recorded"; but at the end of a loss, a run of NaN longer than any
-    gap before it counts as divergence.
+    `nan_is_empty`, NaN means "not recorded"; but a series of NaN at the end of a loss counts as
+    divergence if it is longer than any gap before.
     """
-    # a test at the end is not judged
+    # a test at the end of the run is not judged
     kept = [at for at, row in enumerate(rows) if not _has_test_alone(row)]
     rows, places = [rows[at] for at in kept], [places[at] for at in kept]
     rows, notes = _last_run(rows, where)
@@ -432,7 +432,7 @@ def gather_epochs(
     recorded = [step for step in steps if _is_real(step)]
     if by_epoch:
         keys = _read_epochs(rows, where)
-    # a column with the number of steps of each epoch does not increase
+    # a column that does not increase has the number of steps per epoch
     elif recorded[:1] < recorded[-1:] and recorded == sorted(recorded):
         keys = _fill_missing_keys(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
@@ -472,7 +472,7 @@ def gather_epochs(
     ]
     if by_epoch:
         ordered = _fill_missing_epochs(gathered, where)
-    else:  # rows of other columns alone are not epochs
+    else:  # rows that contain only other columns are not epochs
         ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
     return _without_gaps(ordered, nan_is_empty), notes
 
@@ -485,7 +485,7 @@ def _has_test_alone(row: Row) -> bool:
 def _merge_entries(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
-    """Return a row for each epoch, the repeated epochs, and the names measured more than once."""
+    """Return a row for each epoch, the repeated epochs, and the columns measured more than once."""
     gathered: dict[float, Row] = {}
     again: set[float] = set()
     several: set[str] = set()
@@ -507,11 +507,11 @@ def _merge_entries(
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
-    """Return the epoch of each row; a row without one belongs to the next row that has one."""
+    """Return the epoch of each row; a row without an epoch gets that of the next row with one."""
     raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 on. {_COUNT_ROWS}")
+            raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 up. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
@@ -528,7 +528,7 @@ def _fill_missing_keys(keys: list[float]) -> list[float]:
 
 
 def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
-    """Keep the last of several runs that a column, such as ``fold``, distinguishes; note it."""
+    """Keep the last of several runs that a column such as ``fold`` distinguishes, and note this."""
     epochs = [row.get("epoch", math.nan) for row in rows]
     measured = [frozenset(row.keys() & set(COLUMNS)) for row in rows]
     keys = list(zip(epochs, measured, strict=True))
@@ -542,7 +542,7 @@ def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
         are_apart = all(len({keys[at] for at in run}) == len(run) for run in runs.values())
         starts = {min(epochs[at] for at in run) for run in runs.values()}
         n_epochs = min(len({epochs[at] for at in run}) for run in runs.values())
-        # runs that begin at different epochs are one that was resumed
+        # runs that begin at different epochs are one resumed run
         if are_apart and len(runs) > 1 and len(starts) == 1 and n_epochs > 1:
             last = str(rows[-1][name])
             note = (
@@ -598,7 +598,7 @@ def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> boo
 
 
 def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Test whether a column was logged at steps within epochs rather than at their ends."""
+    """Test whether a column was logged at steps within epochs rather than at the ends of epochs."""
     for group in groups.values():
         every_step = [s for column in COLUMNS for s, _ in group.get(column, ()) if s is not None]
         steps = {step for step, _ in group.get(name, ()) if step is not None}

@@ -1,8 +1,8 @@
-"""The checked columns and measurements of a run, and formulas over a series of epochs.
+"""The checked columns and measurements of a run, and formulas for series of epochs.
 
-The arguments of formulas are one-dimensional series in order of epochs, finite and without gaps;
-callers drop epochs without an entry. All estimates are robust against a few outlying epochs unless
-their docstring says otherwise.
+The arguments of formulas are one-dimensional series in the order of epochs, finite and without
+gaps; callers drop epochs without an entry. All estimates are robust against a few outlying epochs,
+unless their docstrings state otherwise.
 """
 
 import math
@@ -32,7 +32,7 @@ NEEDED = ("loss", "val_loss", "val_accuracy")
 class Column:
     """One column of a history."""
 
-    values: Floats  # (n_epochs,); NaN without an entry, or for an entry that is not a number
+    values: Floats  # (n_epochs,); NaN if the entry is missing or is not a number
     # (n_epochs,): True if the epoch has an entry, even NaN or infinity
     recorded: NDArray[np.bool_]
 
@@ -79,7 +79,7 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
 
 
 def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
-    """Return the epoch whose weights were kept, counted from 1; raise if it is out of range."""
+    """Return the epoch whose weights were kept, from 1; raise an error if it is out of range."""
     checked = check_integer_or_none("best_epoch", best_epoch)
     if checked is not None and checked > n_epochs:
         raise ArgumentError(f"best_epoch={best_epoch}, but history has epochs 1 to {n_epochs}.")
@@ -87,7 +87,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 
 
 def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
-    """Rebuild a value of `kind` from the output of `plain`; ignore fields of other versions.
+    """Rebuild a value of `kind` from the output of `plain`; ignore the fields of other versions.
 
     A number that was not finite becomes NaN, or None where the type allows it.
     """
@@ -128,7 +128,7 @@ class Statistic:
     floor_is: str = ""  # the origin of the floor
     low: float | None = None  # with `high`, the 90 % interval of `value` by block bootstrap
     high: float | None = None
-    p: float | None = None  # probability of a value at least as large by chance; None if not tested
+    p: float | None = None  # probability that chance gives so large a value; None if not tested
 
 
 _NOTHING = Column(np.zeros(0), np.zeros(0, bool))
@@ -162,7 +162,7 @@ class Run:
             fixed = np.asarray(self.record.fixed_loss, np.float64)
             self.columns["fixed_loss"] = Column(fixed, np.isfinite(fixed))
         rate = np.array([math.nan if value is None else value for value in learning_rate or ()])
-        # epochs after a scheduled rise of the rate, in which leaps are no fault
+        # epochs after a scheduled rise of the rate, where leaps are not a fault
         self.after_rise = np.zeros(n_epochs, bool)
         for epoch in np.flatnonzero(rate[1:] > RATE_RISE * rate[:-1]) + 1:
             self.after_rise[epoch : epoch + RATE_RISE_EPOCHS] = True
@@ -177,7 +177,7 @@ class Run:
         if self.chance is None and n_classes is not None:
             self.chance = 1 / n_classes
         self.n_classes = n_classes
-        # whether the accuracy of a constant answer is known, not assumed from balanced classes
+        # whether the accuracy of a constant answer is known; else balanced classes are assumed
         self.knows_majority = majority_fraction is not None
         self.scales: dict[str, float] = {}  # divisors of losses that are sums
         self.without_unit: set[str] = set()  # losses whose noise cannot be given in nats
@@ -195,7 +195,7 @@ class Run:
         return math.log(2)
 
     def divide(self, name: str, scale: float) -> None:
-        """Divide a loss that is a sum, so that it is as large as a mean."""
+        """Divide a loss that is a sum, so that it becomes as large as a mean."""
         column = self.columns[name]
         self.columns[name] = Column(column.values / scale, column.recorded)
         self.scales[name] = scale
@@ -215,7 +215,7 @@ class Run:
         return column.values[column.recorded]
 
     def settled(self, name: str) -> Floats:
-        """Return `whole` from the end of the initial descent on."""
+        """Return the values of `whole` after the initial descent."""
         column = self.columns.get(name, _NOTHING)
         return column.values[self.first :][column.recorded[self.first :]]
 
@@ -235,7 +235,7 @@ class Run:
         interval: tuple[float, float] | None = None,
         p: float | None = None,
     ) -> float:
-        """Store a statistic under its name and return its value."""
+        """Store a statistic under its name, and return its value."""
         low, high = (None, None) if interval is None else interval
         self.statistics[name] = Statistic(float(value), unit, floor, floor_is, low, high, p)
         return float(value)
@@ -250,13 +250,13 @@ def part_of(name: str) -> str:
 
 # standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
-_MAX_PAIRWISE_POINTS = 1000  # with more, slopes of all pairs cost memory and add nothing
+_MAX_PAIRWISE_POINTS = 1000  # with more epochs, the slopes of all pairs cost memory and add nothing
 _MAX_DRAWN = 4_000_000  # total numbers in all resamples: 32 MB
-_MAX_MOVED = 20_000_000  # total changes in all shifts: about a second
+_MAX_MOVED = 20_000_000  # total changes in all shifts: takes about a second
 
 
 class NullTest(NamedTuple):
-    """A test statistic, its values by chance, and its p value; p = 1 without data."""
+    """A test statistic, its values under chance, and its p value (1 without data)."""
 
     value: float
     null: Floats
@@ -277,7 +277,7 @@ def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Float
 
 
 def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
-    """Return ``log(loss + 0.1 ln K)``: relative for ordinary losses, flat for vanishing ones."""
+    """Return ``log(loss + 0.1 ln K)``, logarithmic for usual losses and flat for vanishing ones."""
     series = check_series(loss, 0, "loss")
     softened = series + 0.1 * log_classes
     if len(softened) and softened.min() <= 0:
@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the sd of rising minus falling pairs among n independent values without ties."""
+    """Return the standard deviation of rising minus falling pairs for n independent values."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -312,8 +312,8 @@ def _rises(series: Floats) -> Floats:
 def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     """Return the index of the first epoch of the plateau, the longest flat end of the series.
 
-    This is the longest suffix for which the Mann-Kendall test (H. B. Mann, 1945) finds no trend,
-    and at least three epochs, which are too few to test.
+    This is the longest suffix in which the Mann-Kendall test (H. B. Mann, 1945) finds no trend; it
+    has at least three epochs, which are too few to test.
     """
     series = check_series(values, 1)
     rising = np.cumsum(_rises(series)[::-1])[::-1]
@@ -333,7 +333,7 @@ def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
 
 
 def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
-    """Return the trend, and the fraction of white-noise variance left in its residuals."""
+    """Return the trend, and the fraction of white-noise variance that its residuals keep."""
     n_epochs = len(series)
     width = min(trend_window(n_epochs) if window is None else window, n_epochs)
     if width < 3:
@@ -357,8 +357,8 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     diagonal = (linear * (offset == 0)).sum()
     # Residuals (I - S) y keep trace((I - S)(I - S)^T) / n of the variance of white noise.
     kept = (n_epochs - 2 * diagonal + (linear**2).sum()) / n_epochs
-    # Start from running medians: a wild epoch would pull a first line through its neighbors so far
-    # that all of them would look wild.
+    # Start from running medians: an outlying epoch would pull a first line through its neighbors so
+    # far that all of them would look like outliers.
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
@@ -371,7 +371,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
 
 
 def _running_median(series: Floats, width: int) -> Floats:
-    """Return medians of symmetric windows, narrower at the ends, so that a line stays exact."""
+    """Return medians in symmetric windows, narrower at the ends, so that a line is preserved."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
     medians = np.empty(len(series))
@@ -388,8 +388,8 @@ def burn_in(log_loss: ArrayLike) -> int:
     """Return the number of epochs in the initial descent, in which noise cannot be measured.
 
     The descent ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs
-    is half as steep as at first; it has at least ``max(3, 0.1 E)`` and at most ``E / 3`` of E
-    epochs.
+    is half as steep as at first, where E is the number of epochs. It has at least ``max(3, 0.1 E)``
+    and at most ``E / 3`` epochs.
     """
     series = check_series(log_loss, 0, "log_loss")
     n_epochs = len(series)
@@ -436,8 +436,8 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
     """Return the standard deviation about the local trend, slow waves included.
 
-    It is corrected for the white noise that the trend absorbs. It is not robust, because a median
-    would jump between the few possible values of an accuracy. Needs five epochs.
+    The result is corrected for the white noise that the trend absorbs. It is not robust, because a
+    median would jump between the few possible values of an accuracy. Needs five epochs.
     """
     series = check_series(values, 5)
     trend, kept = loess(series, window)
@@ -447,9 +447,10 @@ def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
 def noise_change(values: ArrayLike) -> tuple[float, float]:
     """Return the ratio of late to early noise, and the z score of a trend in it.
 
-    The score is the Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second
-    differences, averaged over the three subsequences in which no two share an epoch. Below -2 the
-    noise falls, above 2 it rises. Needs 12 epochs.
+    The score is that of the Mann-Kendall trend test (M. Kendall, 1975) for ``abs(d_t)``, where d
+    are the second differences, averaged over the three subsequences in which no two differences
+    share an epoch. The noise falls if the score is below -2, and rises if it is above 2. Needs 12
+    epochs.
     """
     series = check_series(values, 12)
     half = len(series) // 2
@@ -529,8 +530,8 @@ def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
 def constant_answer_loss(accuracy: float, n_classes: int) -> float:
     """Return the cross-entropy in nats of the best constant answer with an accuracy.
 
-    This is the entropy of classes if the most frequent one has a share of `accuracy` and the others
-    have equal shares: 1.386 for an accuracy of 0.25 and four classes.
+    This is the entropy of the classes if the most frequent class has the fraction `accuracy` and
+    the others have equal fractions: 1.386 for an accuracy of 0.25 and four classes.
     """
     share = min(max(accuracy, 1 / n_classes), 0.99)
     return -share * math.log(share) - (1 - share) * math.log((1 - share) / (n_classes - 1))
@@ -542,7 +543,7 @@ def binomial_sd(accuracy: float, n_windows: int) -> float:
 
 
 def expected_maximum(n_draws: float) -> float:
-    """Return the expected maximum of n standard normal draws, such as 2.04 for 30."""
+    """Return the expected maximum of n standard normal draws: for example, 2.04 for n = 30."""
     if n_draws <= 1:
         return 0.0
     # integrated by parts to avoid the density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n)
@@ -553,7 +554,7 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return the expected height of the best of n epochs above their mean by chance."""
+    """Return how far, by chance, the best of n epochs is expected to lie above their mean."""
     return noise_sd * expected_maximum(n_epochs)
 
 
@@ -576,19 +577,19 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that a normal sample of n has `ratio` times its true sd or more."""
+    """Return the probability that a normal sample of n has at least `ratio` times its true sd."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
+    """Return the probability of at least `n_hits` hits in `n_trials` with probability `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     """Return the 95 % range of binomial sampling around the trend of an accuracy."""
     trend = np.clip(trend, 0.0, 1.0)
-    # at least half a window: even a perfect score is only as precise as n windows allow
+    # assume at least half a wrong window: even a perfect score of n windows is not exact
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
@@ -637,7 +638,7 @@ def clustered_error(values: Floats, unit: NDArray[np.int64]) -> float:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p values adjusted for the number of tests, even dependent ones (S. Holm, 1979)."""
+    """Return p values adjusted for the number of tests, which may be dependent (S. Holm, 1979)."""
     adjusted: dict[str, float] = {}
     largest = 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
@@ -647,14 +648,15 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together, by the variance of their sum against shifted units.
+    """Test whether units change together: compare the variance of their sum with shifted units.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
-    null distribution each unit's series is rotated by its own random offset. p is one-sided.
+    null distribution, each unit's series is rotated by its own random offset. The p value is
+    one-sided.
     """
     change = np.asarray(changes, np.float64)
     n_changes, n_units = change.shape
-    epoch, unit = np.nonzero(change)  # flips are rare, so only they are shifted
+    epoch, unit = np.nonzero(change)  # flips are rare, so only the flips are shifted
     value = change[epoch, unit]
     observed = float(np.mean(change.sum(axis=1) ** 2))
     if not len(value):

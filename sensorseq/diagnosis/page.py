@@ -1,4 +1,4 @@
-"""A report as an HTML page or notebook fragment, with its curves drawn by SVG or matplotlib."""
+"""A report as an HTML page or notebook fragment, with curves drawn as SVG or by matplotlib."""
 
 import base64
 import csv
@@ -128,24 +128,25 @@ class Curves:
             trend = metrics.local_trend(val_accuracy[measured])
             low, high = metrics.sampling_band(trend, n_val)
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
-            words = f"95 % of the luck of {plural(n_val, 'window')}"
+            words = f"95 % of the sampling noise of {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(measured + 1.0), low, high))
             self.words = (
-                f"The luck band shows how far the accuracy of {plural(n_val, 'window')} scatters"
-                f" by chance alone: ±{luck:.1f} points at the last epoch, 95 % of the time."
+                "The band of sampling noise shows how far the accuracy of"
+                f" {plural(n_val, 'window')} scatters by chance alone: ±{luck:.1f} points at the"
+                " last epoch, 95 % of the time."
                 " A curve inside its band is as calm as it can be. Windows that overlap, or come"
                 " from few recordings, scatter more."
             )
         if part.get("band_independent") is not None:
             low, high = (np.clip(bound, 0, 1) for bound in band_of(part, "band_independent"))
-            words = "95 % if these windows changed sides one by one"
+            words = "95 % if these windows flipped independently"
             bands.append(("closeband", words, floats(part["epoch"]), low, high))
         values = np.concatenate(shown + [100 * b for *_, low, high in bands for b in (low, high)])
         values = values[np.isfinite(values)]
         limits = (max(0.0, float(values.min()) - 4), min(100.0, float(values.max()) + 4))
         panel = self._panel("accuracy by epoch", limits, "accuracy (%)")
         for style, words, epochs, low, high in bands:
-            if len(epochs) == 1:  # a band needs some width to be visible
+            if len(epochs) == 1:  # a band needs a minimum width to be visible
                 epochs = epochs[0] + np.array([-0.25, 0.25])
                 low, high = low.repeat(2), high.repeat(2)
             panel.band(epochs, 100 * low, 100 * high, style)
@@ -198,7 +199,7 @@ class Curves:
 
 
 def note_above(panel: Panel, values: Floats) -> None:
-    """Note above a panel the number of values that are cut off, and the largest one."""
+    """Note above a panel how many values are cut off, and the largest of them."""
     n_above = int((values > panel.y_limits[1]).sum())
     if n_above:
         panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
@@ -349,7 +350,7 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
     )
 
 
-MOST_SETTINGS = 6  # there is a color for each
+MOST_SETTINGS = 6  # there is one color for each
 _POINTS = 60  # line segments of a curve
 
 
@@ -383,8 +384,8 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     panel.line(epochs, values, "measured")
     outside = int(np.sum((values < low) | (values > high)))
     words = (
-        "Loss of the same training windows after every epoch, without dropout and so without the"
-        f" luck of the draw. {outside} of {len(values)} epochs lie outside the band that contains"
+        "Loss of the same training windows after every epoch, without dropout, so without random"
+        f" variation. {outside} of {len(values)} epochs lie outside the band that contains"
         " 95 % of a healthy run's epochs."
     )
     keys = (("measured", "measured"), ("trainband", "a healthy run"))
@@ -434,19 +435,19 @@ def padded(values: Floats) -> tuple[float, float]:
     """Return axis limits with a margin around the values."""
     low, high = float(values.min()), float(values.max())
     size = max(abs(low), abs(high))
-    # values equal up to rounding get a margin relative to their size
+    # values that are equal except for rounding get a margin relative to their size
     margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
     return low - margin, high + margin
 
 
-_N_LEAD = 3  # sentences of the explanation shown next to the verdict
+_N_LEAD = 3  # sentences of the explanation shown beside the verdict
 _MAX_DOWNLOAD = 1_300_000  # largest number of characters in the link that contains the history
 _COLORS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
-_IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies, shown in points
+_IN_POINTS = ("accuracy", "best_epoch")  # statistics of accuracies, shown in points
 
 
 def make_page(report: ReportContents, command: Command | None = None) -> str:
-    """Return the page, which is self-contained and readable without scripts."""
+    """Return the HTML page, which is self-contained and readable without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -534,7 +535,7 @@ def color_of(report: ReportContents) -> str:
 def _cards(
     report: ReportContents, steps: Sequence[NextStep], as_code: Command
 ) -> list[dict[str, Any]]:
-    """Return a card for each cause, without repairs that a step has already."""
+    """Return a card for each cause, without the repairs that a step already contains."""
     repeated = {name for step in steps for name in step.arguments}
     cards: list[dict[str, Any]] = []
     rank = 0
@@ -557,7 +558,7 @@ def _cards(
 
 
 def _describe_trials(probes: Probes) -> dict[str, Any]:
-    """Return the settings that were tried: the adopted one first, then by gain."""
+    """Return the settings that were tried: the adopted settings first, then by gain."""
 
     def order(trial: Trial) -> tuple[bool, float]:
         change = math.inf if trial.raw_change is None else float(trial.raw_change)
@@ -592,7 +593,7 @@ def _trial_row(number: int, trial: Trial) -> dict[str, Any]:
 
 
 def _in_units(name: str, value: float, unit: str) -> str:
-    """Format the value of a statistic with its unit, in its significant digits."""
+    """Format the value of a statistic with its unit and with its significant digits."""
     if not math.isfinite(value):
         return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
     if unit == "z":

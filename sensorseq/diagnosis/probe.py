@@ -80,20 +80,20 @@ def probe_fit(
     )
 
 
-LEAST_SHARE, LEAST_WRONG = 0.02, 3  # fewest wrong labels that count as a cause
+LEAST_SHARE, LEAST_WRONG = 0.02, 3  # smallest number of wrong labels that counts as a cause
 CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
 def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
-    """Return a cause without a trial, with the reason and a way to test it."""
+    """Return a cause that was not tried, with the reason and a way to test it."""
     return NotTested(cause, text_of(kind, **values), advice_of(kind, **values))
 
 
 def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
-    """Judge the labels by the out-of-fold predictions of the features' cross-validation.
+    """Judge the labels by the out-of-fold predictions from the cross-validation of the features.
 
-    If classes are hard to separate, correct labels look wrong, too, so this proves nothing.
+    If classes are hard to separate, correct labels look wrong, too, so the result proves nothing.
     """
     predicted = getattr(runner, "out_of_fold", None)
     train = runner.train
@@ -112,11 +112,11 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# Trained side by side, an epoch takes about this fraction of an epoch of the fit.
+# If runs are trained side by side, an epoch takes about this fraction of an epoch of the fit.
 PACE = 0.6
 # Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
-# Below 1, because the last training ends a little later than planned.
+# Below 1, because the last training run ends a little later than planned.
 CLOCK_SHARE = 0.95
 LEAST_FIT_S = 1.0  # shorter fits get the budget of a fit that took this long
 
@@ -173,7 +173,7 @@ def probe_runner(
 
 @dataclass
 class _ProbeResults:
-    """The results so far, which are kept after an interrupt."""
+    """The results so far, which are kept if probing is interrupted."""
 
     trials: list[Trial] = field(default_factory=list)
     untested: list[NotTested] = field(default_factory=list)
@@ -227,10 +227,10 @@ def _proof_of(outcome: Outcome) -> Cause:
 def regrade(
     causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Cause], *, calm: bool = False
 ) -> tuple[Cause, ...]:
-    """Return the causes that the trials did not reject, proved ones first.
+    """Return the causes that the trials did not reject, with proved causes first.
 
     A cause is dropped if every change tried for it was rejected. In a `calm` run, causes that only
-    explain a rough curve come after those that cost accuracy.
+    explain a rough curve come after causes that cost accuracy.
     """
     proved = {proof.name: proof for proof in reversed(proofs)}
     by_name = {cause.name: cause for cause in causes if cause.name != UNKNOWN}
@@ -254,7 +254,7 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Cause) -> Cause:
-    # The text for the opposite direction does not apply.
+    # The advice for the opposite direction does not apply.
     if proof.finding and proof.finding != cause.finding:
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(
@@ -272,10 +272,10 @@ _LEAST_FOR_PARTS = 4  # so that each batch of each half has at least two windows
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:
-    """Evaluate twice with the kept weights, and once in other batches; the outputs must be equal.
+    """Evaluate twice with the kept weights and once in different batches: outputs must be equal.
 
-    A validation curve moves even at a learning rate of zero if dropout or augmentation is active in
-    evaluation, if batch normalization uses the current batch, or if evaluation changes buffers.
+    Even at a learning rate of zero, a validation curve moves if dropout or augmentation is active
+    in evaluation, if batch normalization uses the current batch, or if evaluation changes buffers.
     """
     module = runner.kept_module()
     data = runner.val_inputs(module)

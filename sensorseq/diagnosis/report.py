@@ -34,7 +34,7 @@ _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
 _SAVED += ("probes",)
-# limits of a report file, so that its page can be made
+# limits of a report file, so that its page can be rendered
 _MOST_STATEMENTS, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _CONTAINERS: Any = (list, tuple, type({}.values()))
 
@@ -57,8 +57,8 @@ class Estimator(Protocol):
 class FluctuationReport(ReportContents):
     """A verdict on whether a training curve fluctuates too much, with figures and explanations.
 
-    Make it with `from_history`, or use `fluctuation_` of a fitted classifier. Print it, display it
-    in a notebook, or write it as a page with `to_html`.
+    Make a report with `from_history`, or use `fluctuation_` of a fitted classifier. Print the
+    report, display it in a notebook, or write it as a page with `to_html`.
 
     Attributes
     ----------
@@ -68,12 +68,12 @@ class FluctuationReport(ReportContents):
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
     statements : tuple of Statement
-        Sentences as kinds and values, most important first. `explanation` has their texts.
+        The sentences as kinds and values, the most important first. `explanation` has their texts.
     causes : tuple of Cause
         Possible causes: findings of the data checks, then the setting furthest from usual, unless
         the run is normal and no worse than its data allow.
     statistics : dict of str to Statistic
-        Measured values, each with the floor it was compared with.
+        Measured values, each with the floor that it was compared with.
     n_epochs : int
         Epochs in the history.
     n_val, n_train, n_classes, best_epoch : int or None
@@ -81,18 +81,18 @@ class FluctuationReport(ReportContents):
     history : dict of str to list
         All numeric columns; None where an epoch has no entry.
     evidence : dict of str to list
-        Series to draw, see `sensorseq.diagnosis.evidence.collect_evidence`.
+        Series to draw; see `sensorseq.diagnosis.evidence.collect_evidence`.
     record : TrainingRecord or None
         Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
-        Recognized columns: our name to the name in the log. Not part of `to_dict`.
+        Maps our name of each recognized column to its name in the log. Not part of `to_dict`.
     probes : Probes or None
         Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause
-        For a normal run, its causes in case it turns out to be below what the data allow. Not part
-        of `to_dict`.
+        For a normal run, the causes to name if it turns out to be below what the data allow. Not
+        part of `to_dict`.
     origin : object or None
-        The reported fit, for `probe`; like `record`, it is not stored.
+        The fit of which this is the report, for `probe`; like `record`, it is not stored.
     """
 
     @classmethod
@@ -126,34 +126,35 @@ class FluctuationReport(ReportContents):
             the rules), or the name of a file: a table (Keras, Lightning, fastai), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
             An epoch may have a row for each part, named by a column such as `phase`. Of the other
-            columns only `learning_rate` is used: epochs right after a rise are not judged. None
+            columns, only `learning_rate` is used: epochs right after a rise are not judged. None
             means "not recorded"; NaN in a loss means that the loss was not a number. `loss` is the
             mean over all training windows of the epoch: a mean of batch means is noisier.
         n_val : int, optional
-            Number of independent validation windows behind `val_accuracy`. Without it the report
+            Number of independent validation windows for `val_accuracy`. Without it, the report
             cannot determine how much of the curve is sampling noise.
         n_train : int, optional
-            Number of training windows behind `accuracy`.
+            Number of training windows for `accuracy`.
         n_classes : int, optional
             K, for the accuracy and the loss of guessing.
         majority_fraction : float, optional
-            Share of the most frequent class in the validation set, the accuracy of a constant
-            answer; ``1 / n_classes`` when not given.
+            Fraction of the most frequent class in the validation set, which is the accuracy of a
+            constant answer; ``1 / n_classes`` when not given.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights were kept.
         record : TrainingRecord, optional
             Data recorded in addition to the history, as by fits of this package.
         columns : mapping of str to str or None, optional
-            Columns that are not recognized by their names, such as ``{"accuracy": "my_acc"}``; None
-            for a column that must not be used.
+            Names of columns that are not recognized, such as ``{"accuracy": "my_acc"}``; None for
+            a column that must not be used.
         arguments : mapping of str to object, optional
-            Arguments of the fitted estimator; the one furthest from usual is named.
+            Arguments of the fitted estimator; the report names the most unusual one.
         data_facts : sequence of Cause, optional
             Findings of the data checks.
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
-            Training windows of equal length, the windows behind `val_accuracy`, and the labels of
-            both. With all four, simple classifiers are trained on the same windows, which takes
-            about a second, and `level` shows whether the network is worse. Needs scikit-learn.
+            Training windows of equal length, the validation windows of `val_accuracy`, and the
+            labels of both. With all four, simple classifiers are trained on the same windows, which
+            takes about a second, and `level` shows whether the network is worse. Needs
+            scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
             The recording that each of these windows was cut from.
 
@@ -162,7 +163,7 @@ class FluctuationReport(ReportContents):
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            The same for a file; also if it cannot be read, or two columns match one role.
+            The same for a file; also if the file cannot be read, or two columns match one role.
 
         Warns
         -----
@@ -237,19 +238,20 @@ class FluctuationReport(ReportContents):
         """Look for settings with which the fit does better, and for the cause.
 
         The fit is trained again with other settings, side by side and for fewer epochs: the
-        defaults, and changes of one argument. Settings are adopted when their validation loss is
-        lower, or their accuracy higher, by two standard errors over groups (the defaults: by one)
-        and the other is no worse by half of one, or when they halve the movement of a loss that
-        fluctuates and lose nothing. If one changed argument is enough, its cause is proved. If
-        nothing does better, nothing is changed. The fit itself stays unchanged.
+        defaults, and changes of one argument. Settings are adopted if their validation loss is
+        lower, or their accuracy higher, by two standard errors over groups (for the defaults, by
+        one), and the other figure is worse by at most half a standard error. They are also adopted
+        if they halve the movement of a loss that fluctuates, and neither figure gets worse. If one
+        changed argument is enough, its cause is proved. If no settings do better, nothing is
+        adopted. The fit itself stays unchanged.
 
         Parameters
         ----------
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
             As given to `fit`. Without validation windows there is nothing to compare on.
         budget : float, default=1.0
-            Largest duration, as a multiple of the fit's; a fit of less than a second counts as one
-            second.
+            Maximum duration, as a multiple of the fit's duration; a fit of less than a second
+            counts as one second.
         verbose : int, default=1
             0 is silent.
 
@@ -276,8 +278,8 @@ class FluctuationReport(ReportContents):
     def apply(self) -> Estimator:
         """Return an unfitted estimator with the settings that `probe` adopted.
 
-        Raises an ArgumentError if nothing was probed.
-        Warns if nothing was adopted; the estimator is then unchanged.
+        Raises an ArgumentError if nothing was probed. If nothing was adopted, the settings are
+        unchanged, and a warning is given.
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
@@ -294,7 +296,8 @@ class FluctuationReport(ReportContents):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for `json.dumps`.
 
-        NaN and infinity become None, keys of arguments become strings, and functions their names.
+        NaN and infinity become None, keys of arguments become strings, and functions become their
+        names.
         """
         parts = {name: plain(getattr(self, name)) for name in _SAVED}
         return {"format": "sensorseq.fluctuation", "version": 4, **parts}
@@ -313,13 +316,13 @@ class FluctuationReport(ReportContents):
         Raises
         ------
         ArgumentError
-            If it is something else, damaged or from a later version.
+            If `description` is something else, is damaged, or is from a later version.
         """
         return cls._from_dict(description, is_page=True)
 
     @classmethod
     def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
-        """Rebuild a report; without `is_page`, for files with a checksum, no page is rendered."""
+        """Rebuild a report; `is_page` is false for files with a checksum, to render no page."""
         if not isinstance(description, Mapping):
             raise ArgumentError(
                 f"from_dict needs the output of to_dict, not {type(description).__name__}."
@@ -366,7 +369,7 @@ class FluctuationReport(ReportContents):
         Parameters
         ----------
         path : str or path
-            Name of the file. It appears when it is complete, and replaces one of that name.
+            Name of the file. It is written completely or not at all, and replaces an existing file.
 
         Raises
         ------
@@ -382,7 +385,7 @@ class FluctuationReport(ReportContents):
 
 
 def _check_size(description: Mapping[str, Any]) -> None:
-    """Raise if a description is nested too deeply or is too large for a page."""
+    """Raise an error if a description is nested too deeply or is too large for a page."""
     if any(len(description[name]) > _MOST_STATEMENTS for name in ("statements", "causes")):
         raise ValueError(f"it has more than {_MOST_STATEMENTS} statements or causes")
     level: list[Any] = [description]
@@ -396,18 +399,19 @@ def _check_size(description: Mapping[str, Any]) -> None:
 
 
 _LEAST_PROBABILITY = 1e-7  # probabilities are clipped here before the logarithm, as in Keras
-_SUM_TOLERANCE = 0.02  # the sum of half-precision probabilities may deviate this far from 1
+_SUM_TOLERANCE = 0.02  # the sum of half-precision probabilities may deviate from 1 by this much
 _MARGIN_LIMIT = float(np.finfo(np.float16).max)
 
 
 class TrainingMonitor:
-    """Follow a training loop in torch, Keras, JAX or anything else, and judge its curve.
+    """Follow a training loop in torch, Keras, JAX or any other framework, and judge its curve.
 
     Call `log_epoch` at the end of each epoch. With the model's outputs for the validation windows,
-    the report shows whether a rough curve is due to few windows, a few recordings or the model
-    itself; with outputs for some training windows, too, it is most reliable, as their loss is free
-    of dropout and of the luck of the batches. Compute outputs in evaluation mode, for the same
-    windows in the same order after every epoch. `FluctuationReport.from_history` judges a table.
+    the report shows whether a rough curve is due to too few windows, a few recordings or the model
+    itself. The report is most reliable if outputs for some training windows are given, too, because
+    their loss does not depend on dropout or on the random batches. Compute outputs in evaluation
+    mode, for the same windows in the same order after every epoch. `FluctuationReport.from_history`
+    judges a table.
 
     Parameters
     ----------
@@ -421,7 +425,7 @@ class TrainingMonitor:
     Attributes
     ----------
     history : History
-        The logged values, a row for each epoch, and `duration_s`.
+        The logged values and `duration_s`, with a row for each epoch.
 
     Raises
     ------
@@ -481,10 +485,10 @@ class TrainingMonitor:
         val_loss, val_accuracy : float, optional
             Means over the validation windows, if you do not log their outputs.
         val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
-            Logits or probabilities of the windows of `y_val`; rows that sum to 1 count as
-            probabilities. A single column is class 1 against class 0.
+            Logits or probabilities for the windows of `y_val`; rows that sum to 1 count as
+            probabilities. A single column is for class 1 against class 0.
         fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
-            Logits or probabilities of the windows of `y_fixed`.
+            Logits or probabilities for the windows of `y_fixed`.
 
         Returns
         -------
@@ -516,12 +520,12 @@ class TrainingMonitor:
 
     @property
     def _followed_rows(self) -> NDArray[np.int64]:
-        """Indices of the validation windows that are followed one by one: an even sample."""
+        """Indices of the validation windows that are followed individually: an even sample."""
         n = 0 if self._y_val is None else len(self._y_val)
         return np.linspace(0, n - 1, min(n, MAX_WATCHED)).round().astype(np.int64)
 
     def _read(self, part: str, outputs: Any, y: NDArray[np.int64] | None) -> tuple[Floats, Any]:
-        """Return logits (N, K) and their classes; raise an error that names the part."""
+        """Return logits (N, K) and the classes; an error names the part."""
         if hasattr(outputs, "detach"):
             outputs = outputs.detach().cpu()
             outputs = outputs.double() if outputs.is_floating_point() else outputs
@@ -566,7 +570,7 @@ class TrainingMonitor:
         ----------
         **given
             Arguments of `FluctuationReport.from_history`, such as `n_train` and `best_epoch`, or
-            `X`, `y` and `X_val` to find out what the data allow. Logged data are known already.
+            `X`, `y` and `X_val` to find out what the data allow. Logged data need not be given.
         """
         if not len(self.history):
             raise ArgumentError("no epoch has ended yet, so there is nothing to judge.")
@@ -605,13 +609,13 @@ def _as_logits(outputs: Floats) -> Floats:
 
 def _judge(logits: Floats, y: NDArray[np.int64]) -> tuple[float, float]:
     """Return mean cross-entropy and accuracy."""
-    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged gives NaN
+    with np.errstate(invalid="ignore", over="ignore"):  # the result for a diverged model is NaN
         loss = float(metrics.cross_entropy(logits, y).mean())
     return loss, float(np.mean(logits.argmax(axis=1) == y))
 
 
 def _margin(logits: Floats, y: NDArray[np.int64]) -> Floats:
-    """Return each window's logit of its class minus the largest other logit."""
+    """Return the logit of each window's class minus the largest other logit."""
     rows, rivals = np.arange(len(y)), logits.copy()
     rivals[rows, y] = -np.inf
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""The words of a report: answers, causes, repairs and next steps, for text and page."""
+"""Write a report in words: answers, causes, repairs and next steps, for the text and the page."""
 
 import math
 import re
@@ -29,7 +29,7 @@ Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a c
 _LINE, _NEXT = 66, ",\n    "
 GRADES = {
     "suspected": "suggested by the settings, the curve or the data; not tried",
-    "proved": "the change does better than the run, beyond chance",
+    "proved": "the change beats the run by more than chance explains",
 }
 GENERALIZATION = {  # advice for each value of `report.generalization`
     "overfitting": "{keep}Record more groups: more data is the most reliable remedy. Dropout"
@@ -105,7 +105,7 @@ def _seconds(value: float) -> str:
 
 
 def cost_words(probes: Probes) -> str:
-    """Describe the time that the probes took and were allowed."""
+    """Describe the time that the probes took, and the time allowed."""
     cost, budget = (
         f"{times:.2f}" if math.isfinite(times) else "?" for times in (probes.cost, probes.budget)
     )
@@ -141,7 +141,7 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         steps.insert(1 if comes_second else 0, defaults)
     if report.verdict == "too_short_to_tell":
         words = TOO_FEW if _validates_too_seldom(report) else TOO_SHORT
-        steps.insert(0, NextStep("longer", words, "A verdict, and perhaps accuracy."))
+        steps.insert(0, NextStep("longer", words, "A verdict, and perhaps better accuracy."))
     if report.generalization is not None:
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
@@ -166,7 +166,7 @@ def _is_unclear(report: ReportContents) -> bool:
 
 
 def _keep_words(report: ReportContents) -> str:
-    """Recommend an epoch to keep if the accuracy fell; a rising loss alone is no reason."""
+    """Recommend an epoch to keep if the accuracy fell; a rising loss alone is not enough."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     fell = any(statement.kind == "got_worse" for statement in report.statements)
     if not fell or not np.isfinite(accuracy).any():
@@ -332,7 +332,7 @@ def _resolution(report: ReportContents) -> str:
     late = late[np.isfinite(late)]
     if not report.n_val or not late.size:
         return ""
-    # A. Agresti and B. Coull, 1998: add two windows of each kind, so that 100 % is not certain
+    # A. Agresti and B. Coull, 1998: add two right and two wrong windows, so that 100 % has an error
     n = report.n_val + 4
     share = (float(np.median(late)) * report.n_val + 2) / n
     points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
@@ -365,10 +365,13 @@ def _more_epochs(report: ReportContents) -> Statement | str:
     if report.verdict in _LONGER:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
-        return "No. The model has been getting worse on the validation windows, beyond luck."
+        return (
+            "No. The model has been getting worse on the validation windows by more than chance"
+            " explains."
+        )
     if report.verdict == "fluctuating":
         trends = of_topic(report.statements, "noise")
-        return trends[0] if trends else "It is unknown whether the noise would fall with them."
+        return trends[0] if trends else "Whether the noise would fall with more epochs is unknown."
     if trends := of_topic(report.statements, "descent"):
         return trends[0]
     if report.best_epoch is None:
@@ -415,13 +418,13 @@ class _Block(NamedTuple):
     rank: int  # blocks with a lower rank are placed first
     section: int  # the report's section that contains it
     lines: list[str]
-    counts_as: str = ""  # the attribute of the report that has it, counted if it is left out
+    counts_as: str = ""  # the report's attribute with its content, counted if it is left out
 
 
 def write_report(
     report: ReportContents, command: Command | None = None, page: str | None = None
 ) -> str:
-    """Return the report as text, with changes as command lines by `command` or else as Python.
+    """Return the report as text, with changes as Python code or, by `command`, as command lines.
 
     `page` is the file or command that shows the page, for readers at a command line.
     """

@@ -23,7 +23,7 @@ Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]
 
 Compared = tuple[Windows, Windows, Ints]  # the parts that `compare_level` compares, and its rows
-MOST_WINDOWS = 1_000  # per part; the rivals take two seconds for this many
+MOST_WINDOWS = 1_000  # maximum number per part; the rivals take two seconds for this many
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
@@ -32,9 +32,9 @@ def compare_level(
 ) -> Report:
     """Add a statement to the report if a rival does better than its network.
 
-    `validation` are the windows behind `val_accuracy`: all in order, or a selection with their
-    indices, `rows`. Without a record, only the number of correct windows is known; then these
-    windows are assumed to differ from the rival's as much as possible.
+    `validation` are the windows of `val_accuracy`: all in order, or a selection with its indices,
+    `rows`. Without a record, only the number of correct windows is known; it is then assumed that
+    these windows differ from the rival's correct windows as much as possible.
     """
     record, epoch = report.record, report.best_epoch or report.n_epochs
     positions = rows = np.arange(len(validation)) if rows is None else rows
@@ -48,7 +48,7 @@ def compare_level(
     sample = spread(len(positions))
     n = len(sample)
     n_right = round(n * accuracies[-1]) if right is None else int(right[sample].sum())
-    n_wrong = n - n_right  # a rival might classify all of these correctly
+    n_wrong = n - n_right  # a rival might classify all of these windows correctly
     if n_wrong < limits.LEVEL_GAP * n or 0.5**n_wrong > limits.LEVEL_ALPHA:
         return report
     compared = validation.take(positions[sample])
@@ -106,7 +106,7 @@ def spread(n_windows: int) -> Ints:
 def is_below(network: Any, rival: Any, groups: Any) -> bool:
     """Test whether a rival is correct on significantly more windows than the network.
 
-    This is a sign test, by whole groups if there are enough of them, otherwise by windows.
+    This is a sign test over whole groups if there are enough of them, otherwise over windows.
     """
     network, rival = np.asarray(network, bool), np.asarray(rival, bool)
     difference = rival.astype(np.int64) - network
@@ -122,7 +122,7 @@ def is_below(network: Any, rival: Any, groups: Any) -> bool:
 
 
 def sign_test(differences: Ints) -> float:
-    """Return the probability of a sum at least as large if each number had a random sign."""
+    """Return the probability that the sum would be as large if each number had a random sign."""
     sizes = np.abs(differences[differences != 0])
     chance = np.ones(1)  # probability of each possible sum, from the lowest to the highest
     for size in sizes:
@@ -134,14 +134,14 @@ def sign_test(differences: Ints) -> float:
 
 
 def _least_overlap(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
-    """Return a mask of `n_right` correct windows that differs most from the rival's."""
+    """Return a mask of `n_right` correct windows, as different from the rival's as possible."""
     network = np.zeros(len(rival), bool)
     network[np.argsort(rival, kind="stable")[:n_right]] = True
     return network
 
 
 def rivals(train: Windows, validation: Windows) -> Iterator[tuple[str, Ints]]:
-    """Yield each rival's name and its predicted validation classes, the fastest rival first."""
+    """Yield each rival's name and predicted validation classes, the fastest rival first."""
     train = train.take(spread(len(train)))
     classes, target = np.unique(train.target, return_inverse=True)
     if len(classes) < 2:
@@ -168,7 +168,7 @@ _Scaled = tuple[Any, Any]  # scaled windows and their lengths
 
 
 def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold]) -> Ints:
-    """Predict classes by ridge regression on random convolutions and steps of statistics."""
+    """Predict classes by ridge regression on random convolutions and on step functions."""
     n, blocks = len(target), []
     convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*train)
     for features in (convolutions, SummarySteps().fit(*train)):

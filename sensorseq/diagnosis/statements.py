@@ -1,4 +1,4 @@
-"""Statement, one sentence of a report; ReportContents, its attributes."""
+"""Statement, one sentence of a report, and ReportContents, the attributes of a report."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ class Statement:
     """One sentence of a report, as the kind of its message and its values."""
 
     kind: str  # one of `sensorseq.messages.MESSAGES`
-    values: Mapping[str, Any] = field(default_factory=dict)  # numbers, text, lists of numbers
+    values: Mapping[str, Any] = field(default_factory=dict)  # numbers, strings and lists of numbers
 
     @property
     def topic(self) -> str:
-        """The topic of the message, by which code selects statements."""
+        """The topic of the message; code selects statements by topic."""
         return MESSAGES[self.kind].topic if self.kind in MESSAGES else "other"
 
     def __str__(self) -> str:
@@ -39,13 +39,13 @@ _GENERALIZATION |= dict.fromkeys(("overfits", "got_worse"), "overfitting")
 
 
 def generalization_of(statements: Iterable[Statement]) -> str | None:
-    """Return ``"overfitting"`` or ``"not_generalizing"`` by the statements; None for neither."""
+    """Return ``"overfitting"``, ``"not_generalizing"`` or None, derived from the statements."""
     values = (_GENERALIZATION.get(statement.kind) for statement in statements)
     return next((value for value in values if value is not None), None)
 
 
 def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:
-    """Return the statements about any of the topics, in their order."""
+    """Return the statements about any of the topics, in their original order."""
     return [statement for statement in statements if statement.topic in topics]
 
 
@@ -89,13 +89,14 @@ class ReportContents:
     def level(self) -> str | None:
         """``"below_data"`` if the network does worse than the data allow, else None.
 
-        In that case, ridge regression or boosted trees on features of the same training windows
-        classify significantly more validation windows correctly. Also None if nothing was compared.
+        A network does worse if ridge regression or boosted trees on features of the same training
+        windows classify significantly more validation windows correctly. The value is also None if
+        nothing was compared.
         """
         is_below = any(statement.kind == "below_data" for statement in self.statements)
         return "below_data" if is_below else None
 
     @property
     def family(self) -> str | None:
-        """Family of the first known cause; None without causes."""
+        """The family of the first known cause; None if there is none."""
         return next((cause.family for cause in self.causes if cause.name != UNKNOWN), None)

@@ -36,11 +36,11 @@ from sensorseq.training.streamed_data import StreamedData
 
 @dataclass(frozen=True, eq=False)
 class Rerun:
-    """Another training of a fit.
+    """A request to repeat a fit.
 
-    With `start` it continues from that snapshot of the run, with the windows in a different order
-    and a learning rate that falls to nearly zero along a half cosine. Otherwise the network is
-    trained from its initial weights, as `fit` would train it with `change`.
+    If `start` is given, training continues from that snapshot of the run, with the windows in a
+    different order and a learning rate that falls to nearly zero along a half cosine. Otherwise,
+    the network is trained from its initial weights, as `fit` would train it with `change`.
     """
 
     name: str  # the difference from the run
@@ -51,13 +51,13 @@ class Rerun:
 
 @dataclass(frozen=True, eq=False)
 class RerunResult:
-    """The result of a rerun of L epochs; fields are empty if not measured."""
+    """The result of a rerun of L epochs; fields that were not measured are empty."""
 
     rerun: Rerun
     fixed_loss: Floats  # (L,): loss of the run's fixed training windows, without dropout, in nats
     record: TrainingRecord | None = None
     val_outputs: Floats | None = None  # (n_val, K): logits in evaluation mode
-    failed: str = ""  # why it ended early, such as "a loss or gradient is not finite"
+    failed: str = ""  # why the rerun ended early, such as "a loss or gradient is not finite"
 
 
 def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
@@ -68,8 +68,9 @@ def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
 class TrialRunner(ABC):
     """A recorded fit that can be trained again.
 
-    `kept` is its network with the kept weights. `parts` are the training and validation windows as
-    inputs of the network, `windows` the same windows, scaled, before samples were joined to steps.
+    `kept` is the network of the fit with the kept weights. `parts` are the training and validation
+    windows as inputs of the network; `windows` are the same windows, scaled, before samples were
+    joined into steps.
     """
 
     arguments: Mapping[str, Any]  # of the estimator
@@ -101,7 +102,7 @@ class TrialRunner(ABC):
         return replace(data, X=data.X.to(weights.dtype))
 
     def val_outputs(self) -> Floats | None:
-        """Return the logits of the validation windows with the kept weights, (n_val, K)."""
+        """Return the logits (n_val, K) of the validation windows with the kept weights."""
         return None if self._validation is None else _outputs(self._kept, self._validation)
 
     def kept_module(self) -> nn.Module:
@@ -110,7 +111,7 @@ class TrialRunner(ABC):
 
     @abstractmethod
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun, in epochs of the fit, from its sizes alone."""
+        """Estimate the cost of a rerun from sizes alone, in epochs of the fit."""
 
     @abstractmethod
     def run(
@@ -118,11 +119,11 @@ class TrialRunner(ABC):
     ) -> list[RerunResult]:
         """Run reruns, side by side if the engine can; a failure is stored in the result.
 
-        Once `is_over` returns true, running ones end after their epoch and no more are started.
+        Once `is_over` returns true, running reruns end after their epoch, and no more are started.
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
-        """Return the record's fixed windows from the windows of a training."""
+        """Return the record's fixed windows, taken from the windows of a training run."""
         rows = torch.from_numpy(self.record.fixed_rows)
         return center_windows(train.take(rows, train.X.device), config)
 
@@ -134,7 +135,7 @@ class TrialRunner(ABC):
         result: TrainingResult,
         scale: float = 1.0,
     ) -> RerunResult:
-        """Collect the result of a training."""
+        """Collect the result of a training run."""
         record = result.record
         return RerunResult(
             rerun,
@@ -154,7 +155,7 @@ OUT_OF_TIME = "the time was up before it began"  # the `failed` text of a rerun 
 
 
 class Deadline:
-    """A callback that ends trainings when the time is up, and prevents new ones."""
+    """A callback that ends training runs when the time is up, and prevents new ones."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -165,15 +166,15 @@ class Deadline:
             raise TimeoutError(OUT_OF_TIME)
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool:
-        """Return true, which ends the training, if the time is up."""
+        """Return true, which ends the training run, if the time is up."""
         return self._is_over()
 
 
-LATEST = 1.5  # running trainings are stopped at this multiple of the budget's seconds
+LATEST = 1.5  # training runs are stopped at this multiple of the budget's seconds
 
 
 class Budget:
-    """The budget of trials: a number of epochs, and the time they may take.
+    """The budget of trials: a number of epochs, and the time that they may take.
 
     The count decides which trials are made, so that the same run gives the same proofs; the clock
     skips trials that would take longer than announced. `epoch_s` is the duration of an epoch of the
@@ -197,7 +198,7 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Epochs left, no more than the remaining time is expected to allow."""
+        """The number of epochs left, limited to those expected to fit into the remaining time."""
         left = max(0.0, self.n_epochs - self.spent)
         if math.isinf(self._seconds):
             return left
@@ -207,7 +208,7 @@ class Budget:
         return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
 
     def is_over(self) -> bool:
-        """Whether trainings must stop: one and a half times the budgeted time has passed."""
+        """Whether training runs must stop, because 1.5 times the budgeted time has passed."""
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
@@ -216,7 +217,7 @@ class Budget:
         self._charged += n_epochs
 
     def run(self, reruns: Sequence[Rerun]) -> list[RerunResult]:
-        """Charge reruns and run them; the caller checks `left` first."""
+        """Charge reruns and run them; the caller must check `left` first."""
         self.spent += sum(self.runner.cost_of(rerun) for rerun in reruns)
         started = self._clock()
         results = self.runner.run(reruns, None if math.isinf(self._seconds) else self.is_over)
@@ -244,14 +245,14 @@ class SettingsCandidate:
     cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
     change: Mapping[str, Any]
     finding: str = ""  # direction of the cause that its success would prove
-    is_preset: bool = False  # True for the defaults, without those that the run has already
-    ends_run: bool = False  # True if it resumes the last part of the run with a falling rate
+    is_preset: bool = False  # True if the change sets all defaults that the run lacks
+    ends_run: bool = False  # True if it resumes the end of the run with a falling rate
 
 
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
-    Single changes are in the order of `causes`, then of the settings that are furthest from usual.
+    Single changes are in the order of `causes`; then come the most unusual settings.
     """
     arguments = runner.arguments
     unusual = deviations(arguments, len(runner.train), runner.n_epochs)
@@ -334,16 +335,16 @@ def _singles(runner: TrialRunner) -> list[SettingsCandidate]:
 
 
 MOST_CANDIDATES = 12
-LEAST_STEPS = 60  # a training with fewer steps is not informative
-# Fewest steps of a network combined with features, which need no steps themselves.
+LEAST_STEPS = 60  # a training run with fewer steps is not informative
+# Minimum number of steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
-LEAST_END_EPOCHS = 8  # shortest last part of a run in which movement can be measured
+LEAST_END_EPOCHS = 8  # length of the shortest last part of a run in which movement can be measured
 FEATURES_SHARE = 0.3  # fraction of the budget
-PRESET_SHARE = 0.75  # fraction of the remaining budget; single changes get what then remains
+PRESET_SHARE = 0.75  # fraction of the remaining budget; single changes get the rest
 # Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
-LOSES_SE = 0.5  # if loss or accuracy improves, the other may worsen by so many standard errors
+LOSES_SE = 0.5  # if loss or accuracy improves, the other may get worse by this many standard errors
 LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy, and in loss
 # settings that worsen nothing are adopted if they reduce the run's movement to this fraction
 LEAST_CALMING = 0.5
@@ -352,13 +353,13 @@ ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one
 
 @dataclass(eq=False)
 class Outcome:
-    """A candidate, the result of its training, and its gain over the run on validation windows."""
+    """A candidate, the result of training it, and its gain over the run on validation windows."""
 
     candidate: SettingsCandidate
     result: RerunResult
     cost_epochs: float
     first_epoch: int = 0  # the run's epoch from which it continued
-    score: float = math.inf  # mean loss; infinity if the training failed
+    score: float = math.inf  # mean loss; infinity if training failed
     nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
     error: float = 0.0  # its standard error, over groups if there are any
     accuracy: float = -math.inf  # accuracy with the settings minus accuracy of the run, a fraction
@@ -368,12 +369,12 @@ class Outcome:
 
     @property
     def n_epochs(self) -> int:
-        """Number of epochs trained; the planned number if nothing had to be trained."""
+        """The number of trained epochs, or the planned number if nothing had to be trained."""
         return len(self.result.fixed_loss) or self.result.rerun.n_epochs
 
     @property
     def does_better(self) -> bool:
-        """Whether loss or accuracy improves beyond chance and the other does not get worse."""
+        """Whether loss or accuracy improves significantly and the other does not get worse."""
         standard_errors = PRESET_SE if self.candidate.is_preset else SURE_SE
         by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
         by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
@@ -391,7 +392,7 @@ class Outcome:
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def is_as_good(self, best: "Outcome") -> bool:
-        """Whether it is worse than the best by at most a standard error."""
+        """Whether this outcome is worse than the best one by at most a standard error."""
         return best.nats - self.nats <= best.error
 
     def __str__(self) -> str:
@@ -408,14 +409,14 @@ class Outcome:
         )
 
     def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
-        """Describe the training for the report; `run_loss` is the run's fixed-window loss."""
+        """Describe the rerun for the report; `run_loss` is the run's fixed-window loss."""
 
         def finite(value: float) -> float | None:
             return value if math.isfinite(value) else None
 
         failed, n_planned = self.result.failed, self.result.rerun.n_epochs
         fixed_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
-        # if a shortened training does worse, that proves little
+        # if a shortened training run does worse, that proves little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
         lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
         return Trial(
@@ -434,7 +435,7 @@ class Outcome:
             ),
             noise_ratio=finite(self.movement),
             raw_change=finite(-self.nats),
-            # NaN up to the epoch where the training started
+            # NaN up to the epoch at which the rerun started
             curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + fixed_loss]},
             cost_epochs=self.cost_epochs,
             change_error=finite(self.error),
@@ -447,16 +448,16 @@ class Outcome:
 class SettingsComparison:
     """The result of training with other settings."""
 
-    note: str  # why settings were adopted, or why none were
-    adopted: Outcome | None = None  # the adopted settings, which beat the run beyond chance
+    note: str  # why settings were adopted, or why none was
+    adopted: Outcome | None = None  # the adopted settings, significantly better than the run
     outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
     untried: tuple[SettingsCandidate, ...] = ()  # candidates that exceeded the budget
-    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
+    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted ones, best first
     # Loss of the fixed training windows in the run.
     run_loss: list[float] = field(default_factory=list)
 
     def trials(self) -> list[Trial]:
-        """Return all trainings for the report."""
+        """Return all training runs, as trials for the report."""
         better = (self.adopted, *self.proofs)
         return [o.as_trial(self.run_loss, is_adopted=o in better) for o in self.outcomes]
 
@@ -492,7 +493,7 @@ class Baseline:
     def compare(
         self, candidate: SettingsCandidate, result: RerunResult, cost_epochs: float
     ) -> Outcome:
-        """Compare a training with the run on the validation windows."""
+        """Compare a training run with the original run on the validation windows."""
         outputs = result.val_outputs
         if result.failed or outputs is None or not np.isfinite(outputs).all():
             return Outcome(candidate, result, cost_epochs)
@@ -507,7 +508,8 @@ class Baseline:
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
     """Return the mean gain over windows, and its standard error over groups.
 
-    With few groups, Student's distribution widens the error to keep its coverage.
+    With few groups, the error is widened by a quantile of Student's t-distribution, so that an
+    interval of one standard error keeps its coverage.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     if not codes.any():
@@ -533,8 +535,8 @@ def compare_settings(
 ) -> SettingsComparison:
     """Train with other settings, from initial weights and with a compressed schedule.
 
-    If the run has no features, the defaults plus features come first, with 30 % of the budget; then
-    the defaults, with three quarters of the rest, and single changes in the order of `causes`.
+    If the run has no features, the defaults plus features come first, with 30 % of the budget. Then
+    come the defaults, with three quarters of the rest, and single changes in the order of `causes`.
     `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
     is enough.
     """
@@ -593,7 +595,7 @@ def compare_settings(
 def _share_out(
     runner: TrialRunner, candidates: Sequence[SettingsCandidate], budget: float, least_steps: int
 ) -> list[tuple[SettingsCandidate, Rerun]]:
-    """Pair as many candidates as the budget allows with reruns of about equally many steps."""
+    """Pair as many candidates as the budget allows with reruns that have similar step counts."""
 
     def cost(reruns: Sequence[tuple[SettingsCandidate, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
@@ -613,10 +615,10 @@ def _share_out(
 
 
 def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) -> Rerun:
-    """Return a rerun with a candidate: about `n_steps` long, but with no more epochs than the run.
+    """Return a rerun of about `n_steps` with a candidate, with no more epochs than the run.
 
     A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
-    for these.
+    for the remaining epochs.
     """
     snapshots = runner.record.snapshots if candidate.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):

@@ -1,1 +1,1 @@
-"""Find faults in data before training, or with short trainings of known outcome."""
+"""Find faults in data before training, or with short runs whose outcome is known in advance."""

@@ -1,4 +1,4 @@
-"""Results of checks of a training, each with its meaning and advice."""
+"""The results of training checks, each with its meaning and with advice."""
 
 import textwrap
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ class CheckResult:
     Parameters
     ----------
     name, status : str
-        The check, such as ``"overfits_a_batch"``; and ``"passed"``, ``"failed"``, or ``"not
-        possible"`` if the data do not allow it, for the reason in `finding`.
+        The check, such as ``"overfits_a_batch"``, and its status: ``"passed"``, ``"failed"``, or,
+        if the data do not allow the check, ``"not possible"``, with the reason in `finding`.
     finding, advice : str
-        The test, its result and its meaning; and the next step, empty if none is needed.
+        The result and its meaning, and the next step, which is empty if none is needed.
     figures : mapping
         The numbers behind the finding.
     """
@@ -50,7 +50,7 @@ class Diagnosis:
     Parameters
     ----------
     results : tuple of CheckResult
-        In the order of the checks.
+        The results in the order of the checks.
     notes : tuple of str
         Parts of the data and the network that were left out to save time.
     """

@@ -18,7 +18,7 @@ from sensorseq.windows import WindowSet
 
 
 def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
-    """Read the data as `fit` would; test windows of a split are left out."""
+    """Read the data as `fit` would, without the test windows of a split."""
     channels = None
     if isinstance(X, WindowSet):
         y = X.y if y is None else y
@@ -43,15 +43,15 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
 
 
 def split_unit(windows: Windows) -> NDArray[Any]:
-    """Return the unit that a split keeps together: the group of each window, or the window."""
+    """Return each window's unit that a split keeps together: its group, or the window itself."""
     return np.arange(len(windows)) if windows.groups is None else windows.groups
 
 
 def choose_runs(windows: Windows, n_windows: int) -> Windows:
     """Return about `n_windows` windows in runs of neighbors, so that overlaps are preserved.
 
-    Each run is the beginning of a group, from groups spread over the file; without groups, there
-    are four runs.
+    Each run is the beginning of a group, and the groups are spread over the file. Without groups,
+    there are four runs.
     """
     if len(windows) <= n_windows:
         return windows
@@ -71,8 +71,8 @@ def choose_runs(windows: Windows, n_windows: int) -> Windows:
 def join_stretches(windows: Windows) -> tuple[Ints, int]:
     """Join windows that share samples into segments; return each window's segment number.
 
-    Also return how many windows are joined to one of another group (without groups, to any), or
-    0 if so few that a sensor at rest can explain them.
+    Also return how many windows are joined to a window of another group (without groups, to any
+    other window). The number is 0 if a sensor at rest can explain the matches.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)

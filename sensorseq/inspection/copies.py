@@ -1,4 +1,4 @@
-"""Find windows that copy others: partly bit for bit, or except for noise or gain."""
+"""Find windows that are copies of others: exact or partial copies, or with noise or gain."""
 
 import math
 from typing import Any
@@ -12,23 +12,23 @@ Keys = NDArray[np.uint64]
 
 _MOST_FEATURES = 512  # above this, a random projection preserves distances to a few percent
 _PROJECTED = 256
-_BLOCK_VALUES = 16_000_000  # similarities in memory at once: 64 MB
+_BLOCK_VALUES = 16_000_000  # number of similarities in memory at the same time: 64 MB
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-_STRETCH_VALUES = 250_000  # values hashed at once
+_STRETCH_VALUES = 250_000  # values hashed together
 _KEY_BLOCK = 250_000  # values, 2 MB, which fit into a cache
-_BLOCK_ROWS = 65_536  # rows of a recording hashed at once
+_BLOCK_ROWS = 65_536  # rows of a recording hashed together
 _MOST_HASHES = 2048  # hashes kept for each recording: 16 kB
 
 
 def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
     """Return a 64-bit key for the valid samples of each window, equal for identical windows.
 
-    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. Among a million
-    different windows, two share a key with a probability of about 1 in 10^7.
+    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. The probability
+    that any two of a million different windows share a key is about 1 in 10^7.
     """
     n_windows, n_timesteps, n_channels = X.shape
-    # one factor per position, row by row, so that it does not depend on the number of steps
+    # one factor per position, row by row, so that the factors do not depend on the number of steps
     place = np.arange(1, n_timesteps * n_channels + 1, dtype=np.uint64) * _BASE
     factors = _mixed(place.reshape(n_timesteps, n_channels)) | np.uint64(1)
     keys = np.zeros(n_windows, np.uint64)
@@ -67,10 +67,10 @@ def shared_stretches(
     If a recording is a piece of another, with its own clock, none of its windows equals a window of
     the other, but each shares its first or last half (`share`, at least four steps) with one.
     Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
-    fewer than half of the steps change are ignored, because a sensor at rest repeats its values. So
-    are segments found in at least the fraction `usual` of the windows of `among`, which come from a
-    periodic waveform. Returns the rows, and for each the window that shares its segment. `among`
-    are rows of X, or of the windows and lengths in `holders`.
+    fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
+    Segments that occur in at least the fraction `usual` of the windows of `among` are ignored, too,
+    because they come from a periodic waveform. Returns the rows, and for each row the window that
+    shares its segment. `among` are rows of X, or of the windows and lengths in `holders`.
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -110,19 +110,19 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
 
 
 def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:
-    """Hash the `n_steps` from each offset; also return which of them are valid and vary."""
+    """Hash the `n_steps` from each offset; also return which segments are valid and vary."""
     samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # turn -0.0 into 0.0
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)
     code = np.zeros((n_windows, n_timesteps), np.uint64)
-    # Mixed channel by channel, so that exchanged channels give other hashes.
+    # Mixed channel by channel, so that exchanged channels give different hashes.
     for channel in range(n_channels):
         code = _mixed(code + bits[:, :, channel] + _BASE)
     power = np.full(n_timesteps, _BASE)
     power[0] = 1
     inverse = np.full(n_timesteps, _INVERSE)
     inverse[0] = 1
-    power, inverse = np.cumprod(power), np.cumprod(inverse)  # wraps around, as intended
+    power, inverse = np.cumprod(power), np.cumprod(inverse)  # overflows, as intended
     total = np.zeros((n_windows, n_timesteps + 1), np.uint64)
     np.cumsum(code * power, axis=1, out=total[:, 1:])
     n_offsets = n_timesteps - n_steps + 1
@@ -141,10 +141,10 @@ def _mixed(code: Keys) -> Keys:
     return code ^ (code >> np.uint64(31))
 
 
-# Largest ratio between a copy's distance to its original and to the nearest window of another
-# recording. In splits by group of real and simulated motor currents and an IMU, the smallest ratio
-# without a copy was 0.36, or 0.30 with channels scaled to equal deviation. Copies with 5 % noise
-# usually have 0.1.
+# Maximum ratio of a copy's distance to its original and its distance to the nearest window of
+# another recording. In splits by group of real and simulated motor currents and an IMU, the
+# smallest ratio without a copy was 0.36, or 0.30 with channels scaled to the same standard
+# deviation. Copies with 5 % noise usually have a ratio of 0.1.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 
@@ -158,8 +158,8 @@ def near_duplicates(
 ) -> tuple[Ints, Ints]:
     """Find `rows` that nearly copy a window of `among`; return them and their originals.
 
-    A window's offset and gain are ignored. Recordings of robots that stand still look alike, so the
-    distance to the nearest neighbor is compared with the distance to the nearest window of any
+    Offset and gain of a window are ignored. Recordings of robots that stand still look alike, so
+    the distance to the nearest neighbor is compared with the distance to the nearest window of any
     other recording, as in the ratio test of D. G. Lowe, *Distinctive Image Features from
     Scale-Invariant Keypoints*, 2004, section 7.1: only a copy is several times closer. Nothing is
     found with fewer than three recordings in `among`.
@@ -185,7 +185,7 @@ def _nearest(
 ) -> tuple[Ints, Floats]:
     """Return the nearest of `among` to each shape, and its distance relative to the runner-up.
 
-    The runner-up is the nearest of another recording.
+    The runner-up is the nearest window of another recording.
     """
     order = np.argsort(recording_index, kind="stable")
     ordered, index = among[order], recording_index[order]
@@ -257,7 +257,7 @@ def _centered(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
         total = np.where(valid, X, 0).sum(axis=1, keepdims=True, dtype=np.float64)
         mean = total / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
         centered = np.where(valid, X - mean, 0).astype(np.float32)
-    # The rounding residue of a constant is not a shape.
+    # The rounding error of a constant is not a shape.
     still = np.abs(centered).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
     if still.any():
         centered *= ~still

@@ -13,13 +13,13 @@ from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
-N_BINS = 80  # bins of a picture over time
+N_BINS = 80  # bins of a plot over time
 N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples per segment of a spectrum, and number of segments
 LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
-LEAST_STILL_SAMPLES = 20  # a shorter constant segment is not compared with other channels
-# fraction of the range next to an extreme, to compare their counts
+LEAST_STILL_SAMPLES = 20  # shorter constant segments are not compared with other channels
+# fraction of the range beside an extreme, to compare the counts of values there
 EDGE_BAND = 0.02
 
 _NONE = np.full(len(QUANTILES), np.nan)
@@ -37,12 +37,12 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class ChannelFacts:
-    """Facts about one channel of a recording; NaN if it has too few values."""
+    """Facts about one channel of a recording; a fact is NaN if the channel has too few values."""
 
     name: str
     unit: str
-    n_known: int  # finite values
-    n_lost: int  # single missing samples, judged by the channel's own period
+    n_known: int  # number of finite values
+    n_lost: int  # number of single missing samples, judged by the channel's own period
     rate_hz: float
     quantiles: Floats  # at the levels in `QUANTILES`
     mean: float
@@ -53,7 +53,7 @@ class ChannelFacts:
     n_stretches: int  # segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if other channels change during that segment, or there are none
+    others_move: bool  # True if other channels change meanwhile, or there are none
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
@@ -86,7 +86,7 @@ class ChannelFacts:
 
 @dataclass(frozen=True, eq=False)
 class RecordingFacts:
-    """Facts about one recording, or one of its label spans."""
+    """Facts about one recording, or about one of its label spans."""
 
     recording_id: str
     label: str | None
@@ -127,7 +127,7 @@ def measure(recording: Recording) -> RecordingFacts:
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """The finite values of a channel, and their times."""
+    """The finite values of a channel, with their times."""
 
     times: Floats
     values: Floats
@@ -148,7 +148,7 @@ class _Column:
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Whether the channel varies between two times, compared with its spread."""
+        """Whether the channel varies between two times, relative to its spread."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 
@@ -206,7 +206,7 @@ def _measure_channel(
 
 
 def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
-    """Return start and end of gaps, longest first; a late start or early end counts as one."""
+    """Return start and end of gaps, longest first; a late start or early end counts as a gap."""
     if not np.isfinite(period):
         return np.empty((0, 2))
     around = column.times
@@ -238,8 +238,8 @@ def _edge(
 def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
     """Return the log of the mean spectrum of segments without lost samples.
 
-    If samples are lost so often that no long segment is complete, segments are shorter, and the
-    spectrum is coarser.
+    If samples are lost so often that no long segment is complete, shorter segments are used, and
+    the spectrum is coarser.
     """
     size = min(N_SEGMENT, 1 << max(len(values).bit_length() - 1, 0))
     breaks = np.concatenate([[0], np.cumsum(steps > 1.5 * period)])

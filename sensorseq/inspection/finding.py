@@ -1,4 +1,4 @@
-"""Finding, the result type of all checks of data."""
+"""Finding, the result type of all data checks."""
 
 import shlex
 from collections import defaultdict
@@ -13,7 +13,7 @@ from sensorseq.messages import MESSAGES, fill
 class Finding:
     """One fact found by a check of the data.
 
-    `kind` is one of `sensorseq.messages.MESSAGES`, `values` are the figures, as plain values, and
+    `kind` is a key of `sensorseq.messages.MESSAGES`, `values` are the figures, as plain values, and
     `where` names the affected channels, rows, recordings, classes or groups. `text` and `advice`
     are derived from them.
     """
@@ -26,7 +26,7 @@ class Finding:
     def of(
         cls, kind: str, where: Mapping[str, Sequence[Any]] | None = None, /, **values: Any
     ) -> "Finding":
-        """Make a finding with figures given by name."""
+        """Return a finding whose figures are given by name."""
         return cls(kind, values, where or {})
 
     @property
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """Advice; empty if there is nothing to do."""
+        """The advice; empty if there is nothing to do."""
         return self._fill(MESSAGES[self.kind].advice)
 
     @property

@@ -22,10 +22,10 @@ from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet
 
-LEAST_WINDOWS = 3  # windows of a label needed to judge a recording
-_SHOWN, _SHOWN_RECORDINGS = 10, 5  # rows of a printed table
+LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
+_SHOWN, _SHOWN_RECORDINGS = 10, 5  # number of rows in a printed table
 _SMALLEST = 1e-9  # smallest probability used in logarithms
-# Sufficient probability for every class; for an easy class the mean would be close to 1.
+# A probability that suffices for every class; the mean of an easy class would be close to 1.
 _SURE = 0.7
 # Weight of the overall class frequencies, in windows, added to the labels of a recording.
 _PRIOR = 1.0
@@ -34,12 +34,12 @@ OTHER_FOLDS = 5  # folds for a classifier whose fit makes no out-of-fold predict
 
 
 class Classifier(Protocol):
-    """A classifier of users: any of scikit-learn, ours, or their own class."""
+    """A classifier given by the user: from scikit-learn, from this package, or a custom class."""
 
     classes_: NDArray[Any]
 
     def fit(self, X: Any, y: Any) -> "Classifier":
-        """Fit on rows and their classes."""
+        """Fit the classifier on rows and their classes."""
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities of the classes."""
@@ -55,9 +55,9 @@ class SuspectRecording:
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
     likelier: Any  # the class that its windows look like
-    n_windows: int  # windows of the recording with this label
-    share: float  # fraction of them that look like `likelier`, above 0.5
-    score: float  # how much better `likelier` fits them on average, in nats
+    n_windows: int  # number of windows of the recording with this label
+    share: float  # fraction of these windows that look like `likelier`, above 0.5
+    score: float  # how much better `likelier` fits these windows on average, in nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +76,11 @@ class LabelErrors:
         Probability of the given label, between 0 and 1.
     score : ndarray of shape (n,), float64
         Natural logarithm of the ratio of the mean probability of windows with that label to
-        `probability`: 0 is usual for the label, 2.3 means a tenth of the usual. It decreases along
-        the rows.
+        `probability`: 0 is usual for the label, and 2.3 means that `probability` is a tenth of the
+        usual one. The score decreases along the rows.
     n_estimated : int
-        Estimated number of wrong labels, without recordings that are mislabelled as a whole. Check
-        at least this many rows.
+        Estimated number of wrong labels, not counting recordings that are mislabelled as a whole.
+        Check at least this many rows.
     recordings : tuple of SuspectRecording
         Recordings whose label may be wrong as a whole, the highest score first.
     """
@@ -133,7 +133,7 @@ class LabelErrors:
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
-    """Rank labels by out-of-fold probabilities (n, K)."""
+    """Rank labels by out-of-fold probabilities of shape (n, K)."""
     every, n_classes = np.arange(len(target)), len(classes)
     log_p = np.log(np.maximum(probability, _SMALLEST))
     alone = together = _weigh([log_p], target)
@@ -228,27 +228,27 @@ def find_label_errors(
     Parameters
     ----------
     clf : SensorLSTMClassifier or scikit-learn classifier
-        Fitted or not; it is cloned and not changed. A classifier of scikit-learn needs
+        A fitted or unfitted classifier; it is cloned, not changed. A scikit-learn classifier needs
         `predict_proba` and must accept windows of shape (n, t, c).
     X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
-        Windows, n samples of t steps and c channels.
+        n windows of t steps and c channels.
     y : array of shape (n,), optional
-        Labels, numbers or text, or one-hot columns; by default the labels of a WindowSet.
+        Labels (numbers or strings) or one-hot columns; by default, the labels of a WindowSet.
     groups : array of shape (n,), optional
         The recording, robot or person of each window. A group is never divided between training and
         prediction, because neighboring windows are similar and would confirm each other's errors.
-        By default the groups of a WindowSet.
+        By default, the groups of a WindowSet.
     lengths : array of shape (n,), int, optional
         Valid steps of each window.
     n_seeds : int, default=2
-        Number of repetitions with other folds and weights, at most 1,000; their probabilities are
-        averaged. On development data two ranked slightly better than one, and three no better than
-        two.
+        Number of repetitions with different folds and weights, at most 1,000; their probabilities
+        are averaged. On development data, two repetitions ranked slightly better than one, and
+        three no better than two.
     n_folds : int, optional
-        Folds of each repetition; the classifier is fitted once per fold. None means the folds on
-        which `fit` of a `SensorLSTMClassifier` weighs its features, so that a single fit judges all
-        windows; it means five folds for more than 6,000 windows, ``features=None`` and other
-        classifiers.
+        Number of folds in each repetition; the classifier is fitted once per fold. None means the
+        folds with which `fit` of a `SensorLSTMClassifier` weights its features, so that a single
+        fit judges all windows. For more than 6,000 windows, ``features=None`` or other classifiers,
+        None means five folds.
     random_state : int, RandomState or None, default=None
         Seed of the folds, and of the `random_state` of `clf`. The same integer gives the same
         result.
@@ -262,8 +262,8 @@ def find_label_errors(
     Raises
     ------
     SplitError
-        If there are fewer groups than folds, or a class occurs in only one group (without groups:
-        one window), so that no model could be trained on it.
+        If there are fewer groups than folds, or a class occurs in only one group (without groups,
+        in only one window), so that some model could not be trained on that class.
 
     Notes
     -----
@@ -272,11 +272,11 @@ def find_label_errors(
     certain does not fill the top of the table. `n_estimated` counts windows whose likeliest class
     is not the label, among classes with a probability of at least 0.7 or of the class's mean.
 
-    The labels of the other windows in the group are a second opinion. Its weight is the one with
-    the lowest log-loss on the given labels: high if a recording has one label, zero if every group
-    has all classes. It cannot find recordings that are mislabelled as a whole; they are found by
-    the models alone, and listed in `recordings`. If every group has a single label, the second
-    opinion would only repeat the label, and is not used.
+    The labels of the other windows in the group are a second opinion. Its weight minimizes the
+    log-loss on the given labels: it is high if each recording has one label, and zero if every
+    group has all classes. The second opinion cannot find recordings that are mislabelled as a
+    whole; these are found by the models alone, and are listed in `recordings`. If every group has
+    a single label, the second opinion would only repeat the label, and is not used.
 
     References
     ----------
@@ -320,7 +320,7 @@ def find_label_errors(
         row = int(np.argmin(n_judged))
         raise SplitError(
             f"class {windows.classes.tolist()[windows.target[row]]!r} is in too few groups: in"
-            " every repetition all of them were left out together. Give more recordings of it, or"
+            " every repetition, all of them were left out together. Give more recordings of it, or"
             " drop the class."
         )
     return judge_labels(total / n_judged[:, None], windows.target, windows.classes, windows.groups)
@@ -341,14 +341,14 @@ def _read(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
 
 
 def _arguments(windows: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
-    """Return fit arguments: the windows and, unless all are full, their lengths."""
+    """Return the arguments of `fit`: the windows and, unless all are full, their lengths."""
     X = windows.X[rows]
     X = X.reshape(len(X), -1) if windows.is_flat else X
     return X, None if windows.are_full else windows.lengths[rows]
 
 
 def _check_groups(windows: Windows, n_folds: int | None) -> None:
-    """Raise unless whole groups can be held out while every class remains in training."""
+    """Raise an error unless whole groups can be held out while every class stays in training."""
     units, unit = split_unit(windows), "window" if windows.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
@@ -388,7 +388,7 @@ def _out_of_fold(clf: Classifier, windows: Windows, n_folds: int | None, seed: i
 
 
 def _predict_in_one_fit(clf: Classifier, windows: Windows, seed: int) -> Floats | None:
-    """Return the out-of-fold predictions of a single fit, or None if they miss a window."""
+    """Return the out-of-fold predictions of a single fit, or None if any window has none."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)

@@ -26,26 +26,27 @@ if TYPE_CHECKING:  # without scikit-learn
     from sensorseq.preprocessing.transformers import ChannelScaler
 
 _N_EXAMPLES = 3
-_FEW_DUPLICATES = 3  # fewer may be coincidence
-_ABOVE_CHANCE = 3  # multiple of the rate between training recordings
+_FEW_DUPLICATES = 3  # fewer matches may be a coincidence
+_ABOVE_CHANCE = 3  # multiple of the match rate between training recordings
 _WIDTH = 80
 _BLOCK = 4096  # windows that are read together
-_UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scalings that cannot be verified afterward
+_UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scaling methods that cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """The result of `find_leakage`; true if there is a leak. ``str`` has at most 80 columns.
+    """The result of `find_leakage`; true if there is a leak. ``str`` gives at most 80 columns.
 
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
-    ``"warning"`` if it may be intended, and `count` the number of windows, recordings, groups or
-    files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
-    window, and, with the prefix ``other_``, the same of the window that it matches; or
-    ``recording_id``, ``group``, ``parts``. If constant channels give the class, `where` has their
-    names as ``channels``, and `count` is their number. `n_of_part` counts the windows of each part,
-    or the folds under ``"folds"``.
+    ``"warning"`` if the fact may be intended, and `count` is the number of windows, recordings,
+    groups or files. `where` contains the first few of these as ``examples``. An example of a window
+    has its row, part, recording_id and start_s, and those of the window that it matches, with the
+    prefix ``other_``; an example of a recording or group has ``recording_id`` or ``group``, and
+    ``parts``. If constant channels reveal the class, `where` contains their names as ``channels``,
+    and `count` is their number. `n_of_part` counts the windows of each part, or the folds under
+    ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -109,13 +110,13 @@ def find_leakage(
     windows : WindowSet
         All windows. Checks that need missing information are skipped and listed in the report.
     split : array-like of shape (n_windows,), optional
-        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out; by default the
-        windows' own split, unless `folds` are given.
+        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out. The default is
+        the windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose for training.
     scaler : Scaler, mapping or fitted ChannelScaler, optional
         The scaler for these windows: the scaler itself, its `to_dict`, or an object with
-        ``scaler_``. If the windows are already scaled, their present values are checked.
+        ``scaler_``. If the windows are already scaled, their current values are checked.
     folds : iterable of pairs of array-like of int, optional
         Rows for training and for testing, as a splitter yields them.
 
@@ -128,13 +129,13 @@ def find_leakage(
 
     Notes
     -----
-    A recording that is a piece of another, under another name, is found by its samples if they are
+    A recording that is a piece of another one under a different name is found if its samples are
     identical, as they are before resampling (`shared_stretches`).
 
-    Near-duplicates are found by their shape (`near_duplicates`). Copies with another gain, or with
-    noise up to a tenth of the signal, are mostly found; warped or shifted copies rarely. Copies
-    made by `Augmenter` or `ClassBalancer` are found by their recording and start, regardless of the
-    changes.
+    Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
+    with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely
+    are. Copies made by `Augmenter` or `ClassBalancer` are found by their recording and start,
+    regardless of the changes.
     """
     views = _views(windows, split, folds)
     checks = _Checks(windows, views)
@@ -198,7 +199,7 @@ _Search = Callable[[Ints, Ints], tuple[Ints, Ints]]
 
 
 class _Checks:
-    """The checks, and their findings so far."""
+    """The checks, with their findings so far."""
 
     def __init__(self, windows: WindowSet, views: list[_View]) -> None:
         self.windows = windows = replace(windows, X=np.asarray(windows.X))  # X may be in a file
@@ -260,7 +261,7 @@ class _Checks:
         self._add_each("shared_recordings", "recording_id", shared, self.apart)
 
     def _simultaneous(self, start: Floats, step_s: float) -> None:
-        """Report held-out windows of the same time as other recordings in another part."""
+        """Report held-out windows that cover the same time as a recording in another part."""
         assert self.recording is not None
         self.checked.append("recordings of the same time")
         keys, begin = self.recording.astype(object), start.copy()
@@ -342,7 +343,7 @@ class _Checks:
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
         """Search the earlier parts for windows of each held-out part.
 
-        Return the pairs, and the number of windows searched for.
+        Return the pairs, and the number of windows for which there was a search.
         """
         pairs: _Pairs = []
         n_searched = 0
@@ -359,13 +360,13 @@ class _Checks:
         return pairs, n_searched
 
     def _add_if_above_chance(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
-        """Report held-out windows with matches more frequent than between training recordings."""
+        """Report matches of held-out windows if training recordings match each other less often."""
         pairs, n_searched = self._search_each(search)
         n_matched = sum(len(rows) for _, rows, _ in pairs)
         if not n_matched:
             return
         # If training recordings match each other as often, the matches are coincidences: the
-        # signals have few shapes or few values.
+        # signals have only a few shapes or values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )
@@ -388,7 +389,7 @@ class _Checks:
         windows = self.windows
         if windows.y is None:
             return
-        self.checked.append("constant channels that give the class")
+        self.checked.append("constant channels that reveal the class")
         whole = [view.part for view in self.views if view.fold is None]
         split = whole[0] if whole else None
         finding = check_label_channels(
@@ -414,7 +415,7 @@ class _Checks:
             self.not_checked.append("one file under two names: no digests in the provenance.")
             return
         self.checked.append("one file under two names")
-        # If all share a path, it is one table with many recordings.
+        # If all recordings share a path, it is one table with many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
         divided, together = [], []
         for first, second, *more in twice:
@@ -485,9 +486,9 @@ class _Checks:
     def _overlapping(
         self, view: _View, start: Floats, step_s: float, keys: NDArray[Any] | None = None
     ) -> tuple[Ints, Ints]:
-        """Return held-out rows that overlap a window of another part, and that window of each.
+        """Return held-out rows that overlap a window of another part, with the window of each.
 
-        Only windows of one recording, or with equal `keys`, are compared.
+        Only windows of the same recording, or with equal `keys`, are compared.
         """
         end, rounding = start + self.lengths * step_s, 0.01 * step_s
         rows, overlapped = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -498,7 +499,7 @@ class _Checks:
                 held_out, others = members[in_part], members[~in_part]
                 if not len(held_out) or not len(others):
                     continue
-                # of the windows that start before this one ends, the one that ends last
+                # the window that ends last among those that start before this window ends
                 is_latest = end[others] == np.maximum.accumulate(end[others])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(others)), 0))
                 before = np.searchsorted(start[others], end[held_out] - rounding) - 1
@@ -509,7 +510,7 @@ class _Checks:
         return np.concatenate(rows), np.concatenate(overlapped)
 
     def _close(self, view: _View, start: Floats, reach_s: float) -> set[Any]:
-        """Return recordings with windows of two parts that start less than `reach_s` apart."""
+        """Return recordings in which windows of two parts start less than `reach_s` apart."""
         assert self.recording is not None
         # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
         reach_s *= 1 - 1e-6
@@ -554,7 +555,7 @@ class _Checks:
             self._add(kind, len(names), examples, is_leak=is_leak)
 
     def _add_pairs(self, kind: str, pairs: _Pairs, *, is_leak: bool = True) -> None:
-        """Report rows and the rows they match as one finding."""
+        """Report rows, with the rows that they match, as one finding."""
         count = len({row for _, rows, _ in pairs for row in rows.tolist()})
         examples: list[dict[str, Any]] = []
         for view, rows, matches in pairs:
@@ -579,8 +580,9 @@ class _Checks:
 def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
     """Return the fraction of training windows that match other training recordings.
 
-    Training recordings that are copies of each other are not coincidences: pairs that share several
-    windows are ignored, unless a recording shares them with more than two others.
+    Matches of training recordings that are copies of each other are not coincidences: pairs of
+    recordings that share several windows are ignored, unless a recording shares windows with more
+    than two others.
     """
     if not len(train):
         return 0.0
@@ -601,7 +603,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
 
 
 def _fits(windows: WindowSet, scaler: Scaler, rows: Ints) -> bool:
-    """Whether a scaler has the statistics of these rows."""
+    """Whether the statistics of a scaler are those of these rows."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False

@@ -11,7 +11,7 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.prediction.outside import BLOCK_VALUES, Floats, Ints
 from sensorseq.prediction.windows import Windows
 
-SAMPLE_VALUES = 200_000  # values of a channel that are enough for its median
+SAMPLE_VALUES = 200_000  # this many values of a channel are enough for its median
 
 
 class Measures:
@@ -25,7 +25,7 @@ class Measures:
         return len(self.windows)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_] | None]]:
-        """Yield blocks of windows in order: their slice, values, and mask of valid steps."""
+        """Yield blocks of windows in order, each as its slice, values, and mask of valid steps."""
         X, lengths, are_full = self.windows.X, self.windows.lengths, self.windows.are_full
         size = max(1, BLOCK_VALUES // max(1, X[:1].size))
         steps = np.arange(self.n_timesteps)
@@ -35,12 +35,12 @@ class Measures:
 
     @cached_property
     def steps(self) -> Floats:
-        """Valid steps of each window, (n,)."""
+        """The number of valid steps of each window, shape (n,)."""
         return self.windows.lengths.astype(np.float64)
 
     @cached_property
     def _moments(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Mean, variance, minimum and maximum of each window and channel, (n, c) each."""
+        """Mean, variance, minimum and maximum of each window and channel, each of shape (n, c)."""
         mean, variance, least, largest = np.zeros((4, len(self), self.n_channels))
         for where, values, valid in self.blocks():
             # steps last, because numpy is several times slower along rows with few channels
@@ -58,27 +58,27 @@ class Measures:
 
     @property
     def window_mean(self) -> Floats:
-        """Mean of each window and channel, (n, c)."""
+        """Mean of each window and channel, shape (n, c)."""
         return self._moments[0]
 
     @property
     def window_sd(self) -> Floats:
-        """Standard deviation within each window and channel, (n, c)."""
+        """Standard deviation within each window and channel, shape (n, c)."""
         return np.asarray(np.sqrt(self._moments[1]))
 
     @property
     def window_range(self) -> tuple[Floats, Floats]:
-        """Minimum and maximum of each window and channel, (n, c) each."""
+        """Minimum and maximum of each window and channel, each of shape (n, c)."""
         return self._moments[2:]
 
     @cached_property
     def mean(self) -> Floats:
-        """Mean of each channel over all valid steps, (c,)."""
+        """Mean of each channel over all valid steps, shape (c,)."""
         return np.average(self.window_mean, axis=0, weights=self.steps)
 
     @cached_property
     def sd(self) -> Floats:
-        """Standard deviation of each channel over all valid steps, (c,)."""
+        """Standard deviation of each channel over all valid steps, shape (c,)."""
         second = self._moments[1] + (self.window_mean - self.mean) ** 2
         return np.asarray(np.sqrt(np.average(second, axis=0, weights=self.steps)))
 
@@ -109,7 +109,7 @@ class Measures:
         return Finding(kind, {"n_train": len(self), **values}, where)
 
     def row_names(self, places: Ints) -> list[int]:
-        """Return the indices of some windows among those given to `fit`."""
+        """Return the indices that these windows have among the windows given to `fit`."""
         rows = self.windows.rows
         names: list[int] = (places if rows is None else rows[places]).tolist()
         return names

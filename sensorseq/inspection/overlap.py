@@ -12,19 +12,19 @@ from sensorseq.inspection.measures import Measures
 from sensorseq.prediction.outside import Ints
 from sensorseq.prediction.windows import Windows
 
-# Fewest different values in a window; with fewer, two windows may be equal by chance.
+# Minimum number of different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
 SHARE = 0.25  # fraction of a window; a smaller overlap is of little use to the network
 TOLERATED = 0.05  # tolerated fraction of windows: a sensor at rest may repeat itself
-_ROWS = 128  # validation windows that are compared
-_SURE = 5  # matches needed for signals with few levels
-_USUAL = 0.5  # a segment found in half of the training windows is no duplicate but periodic
-_PAIRS = 40  # consecutive pairs needed to conclude that windows continue each other
+_ROWS = 128  # maximum number of validation windows that are compared
+_SURE = 5  # number of matches needed for signals with only a few levels
+_USUAL = 0.5  # a segment found in half of the training windows is periodic, not a duplicate
+_PAIRS = 40  # number of consecutive pairs needed to conclude that windows continue each other
 
 
 def check_duplicates(train: Measures, validation: Measures | None) -> Iterator[Finding]:
-    """Find training windows that contradict or repeat each other, or are also in validation."""
+    """Find training windows that contradict or repeat each other, or also occur in validation."""
     keys = _distinctive_keys(train)
     yield from _contradictions(train, keys)
     n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
@@ -122,13 +122,16 @@ def check_overlap(train: Windows, validation: Windows) -> Finding | None:
 
 
 def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
-    """Count held-out windows that share training samples (0 if by chance), and windows compared."""
+    """Return how many held-out windows share training samples, and how many were compared.
+
+    The first number is 0 if the matches may be due to chance.
+    """
     rows, _, n_compared = _find_shared(train, held_out)
     return len(rows), n_compared
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
-    """Return held-out rows, a training row that each overlaps, and the number compared."""
+    """Return held-out rows, the training row that each overlaps, and how many were compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
@@ -144,7 +147,7 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
     tolerated = TOLERATED * len(rows)
     if len(overlapping) < 2 or len(overlapping) <= tolerated:
         return nothing
-    # In a signal with few levels, segments match by chance, also when reversed in time.
+    # In a signal with few levels, segments match by chance, even if one is reversed in time.
     back = X.copy()
     for window, length in zip(back, rows.lengths, strict=True):
         window[:length] = window[:length][::-1].copy()
@@ -158,11 +161,12 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
 
 
 def check_continuity(windows: Windows) -> Finding | None:
-    """Return a finding if each window continues the previous one: there are few recordings.
+    """Return a finding if each window continues the previous one, as in only a few recordings.
 
-    In that case the jump from a window's last sample to the next window's first is no larger than a
-    step within a window, and much smaller than the jump from a window's first sample to the next
-    window's last. The second condition excludes separate recordings at nearly the same level.
+    In that case, the jump from a window's last sample to the next window's first sample is no
+    larger than a step within a window, and much smaller than the jump from a window's first sample
+    to the next window's last sample. The second condition excludes separate recordings at nearly
+    the same level.
     """
     X, lengths = windows.X, windows.lengths
     n_windows, n_timesteps, _ = X.shape

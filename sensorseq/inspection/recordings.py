@@ -22,7 +22,7 @@ from sensorseq.readers.columns import as_label
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
 
-# The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
+# The limits were chosen on borealtc and on simulated recordings, healthy or with planted faults.
 RATE_RATIO = 1.1
 TIME_UNIT_RATIO = 30.0
 LEAST_MISSING = 0.01  # fraction of the time or of the samples
@@ -32,11 +32,11 @@ LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 
 FAR_SPREADS = 10.0
 LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
-LEAST_ALIKE, MOST_COMPARED = 5, 64  # fewest recordings of a class, most channels
-SWAP_GAIN = 1.0  # log of how much better two channels fit each other's usual features
+LEAST_ALIKE, MOST_COMPARED = 5, 64  # minimum of recordings of a class, maximum of channels
+SWAP_GAIN = 1.0  # logarithm of how much better two channels fit each other's usual features
 SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
-# findings that marker values of failed reads cause, too
+# findings that marker values of failed reads can also cause
 _CAUSED_BY_MARKS = ("saturated", "outliers")
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
@@ -45,7 +45,7 @@ Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, severit
 
 
 def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
-    """Find irregularities, most important first; `where` has "recordings" and "channels"."""
+    """Find irregularities, the most important first; `where` names recordings and channels."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for recording in facts:
         for channel in recording.channels.values():
@@ -68,7 +68,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # name channels with the same figures together
+        for name, odd in odd_of.items():  # join channels with the same figures in one name
             odd.sort(key=lambda entry: -entry[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
@@ -96,7 +96,7 @@ def _check_each(rows: Rows) -> Odd:
     unlikely = odd_rates({r.recording_id: c.rate_hz for r, c in rows if c.rate_hz > 0})
     limits = limits_of(rows)
     still = [c.still_samples for _, c in rows]
-    # Nine of ten recordings are shorter.
+    # Nine of ten recordings are shorter than this.
     long = STILL_RATIO * np.quantile(still, 0.9, method="lower")
     moving = [c.still_samples for _, c in rows if c.n_known and not c.is_constant]
     longer = STILL_RATIO * np.quantile(moving, 0.9, method="lower") if moving else -1.0
@@ -131,7 +131,7 @@ def _check_each(rows: Rows) -> Odd:
 
 
 def _check_units(rows: Rows) -> Odd:
-    """Yield recordings with a spread off by a large factor for their class, at equal spectrum."""
+    """Yield recordings whose spread, but not spectrum, is far from usual for their class."""
     measured = [recording for recording, c in rows if c.name in recording.scales]
     if measured:
         sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])
@@ -142,7 +142,7 @@ def _check_units(rows: Rows) -> Odd:
 
 
 def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find values that are not measurements on one scale; join channels odd in the same places."""
+    """Find values that are not measurements on one scale; join channels with equal findings."""
     together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
     for odd in find_odd_values([recording.odd_values for recording in facts]):
         together[odd.kind, *sorted(odd.figures)].append(odd)
@@ -170,7 +170,7 @@ def _check_signs(rows: Rows) -> Odd:
 
 
 def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which two channels look like each other elsewhere in the class."""
+    """Find recordings in which each of two channels looks like the other in other recordings."""
     alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
     for recording in facts:
         features = np.array([_features_of(c) for c in recording.channels.values()])
@@ -268,14 +268,14 @@ def sets_of_channels(
 def clipped_edges(channel: ChannelFacts, limits: tuple[float, float]) -> list[Edge]:
     """Return the extremes that a channel reaches so often that it must be clipped there.
 
-    `limits` are the channel's limits over all recordings.
+    `limits` are the limits of the channel over all recordings.
     """
     is_stepped = channel.n_known > LONG_STRETCH * channel.n_stretches  # such as a command signal
     return [
         edge
         for edge, limit in zip((channel.low, channel.high), limits, strict=True)
         if not channel.is_constant
-        and edge.value != 0  # unsigned signals rest at zero
+        and edge.value != 0  # unsigned signals are zero at rest
         and not (edge is channel.low and limits[0] >= 0)
         and abs(edge.value - channel.quantiles[2]) < FAR_SPREADS * channel.spread
         and edge.n_samples >= max(LEAST_CLIPPED, CLIPPED_SHARE * channel.n_known)
@@ -286,7 +286,7 @@ def clipped_edges(channel: ChannelFacts, limits: tuple[float, float]) -> list[Ed
 
 
 def limits_of(rows: Rows) -> tuple[float, float]:
-    """Return a channel's limits; the lower one is at least 0 if it nearly always is."""
+    """Return a channel's limits; the lower limit is 0 or more if the values nearly always are."""
     lows = [c.low.value for _, c in rows if c.n_known]
     low = float(np.quantile(lows, 0.1)) if lows else np.nan
     return (
@@ -296,7 +296,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with few groups, and classes that group, clock, duration or rate gives away."""
+    """Find classes with few groups, and classes that group, clock, duration or rate reveals."""
     facts = [recording for recording in facts if recording.label is not None]
     labels = np.array([recording.label for recording in facts])
     groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}
@@ -326,9 +326,10 @@ def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
     """Yield pairs of classes with similar names, the one with fewer recordings first.
 
-    Such names differ only in case or separators, or in one letter (or two swapped ones) within a
-    word of at least five characters. The first letter of a word is rarely a typo, and a capital
-    after a lowercase letter starts a word: gripL, gripR. Different numbers mean different classes.
+    Similar names differ only in case or separators, or in one letter (or two swapped letters)
+    within a word of at least five characters. The first letter of a word is rarely a typo, and a
+    capital after a lowercase letter starts a word: gripL, gripR. Different numbers mean different
+    classes.
     """
     for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
         first, second = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)
@@ -359,7 +360,7 @@ def _is_typo(word: str, other: str) -> bool:
 
 
 def _separates(values: Floats, of_class: NDArray[np.bool_]) -> bool:
-    """Whether one value per recording separates a class from the others, beyond chance."""
+    """Whether one value per recording separates a class from the others better than chance."""
     inside, outside = values[of_class], values[~of_class]
     inside, outside = inside[np.isfinite(inside)], outside[np.isfinite(outside)]
     n, m = len(inside), len(outside)

@@ -1,7 +1,7 @@
-"""Short trainings of an estimator's network whose outcome is known in advance.
+"""Short training runs of an estimator's network whose outcome is known in advance.
 
-One is on two planted wave shapes, which the network must distinguish; the other on random labels
-for each recording: a validation score above chance means a leak.
+One run uses two planted wave shapes, which the network must distinguish. The other uses a random
+label for each recording: here, a validation score above chance means that there is a leak.
 """
 
 import math
@@ -28,12 +28,12 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
-# Arguments with effects outside the check, or by which it would depend on more than its windows.
+# Arguments that have effects outside the check, or make it depend on more than its windows.
 _OFF = ("warm_start", "calibrate", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
 _APART |= {"verbose": 0, "n_models": 1, "monitor": "val_loss"}
-# A plain, quick training; if this cannot learn, tuning is not the reason.
+# Plain, quick training; if the network cannot learn with these, tuning is not the reason.
 _ZERO = ("dropout", "recurrent_dropout", "label_smoothing", "weight_decay", "l1")
 _UNSET = ("optimizer_params", "ema_decay", "augment", "max_timesteps")
 PLAIN = {
@@ -53,15 +53,15 @@ _REFERENCE_WORK = 4 * 64 * (64 + 1)  # work per timestep and window: one layer, 
 
 @dataclass(frozen=True)
 class CheckedFit:
-    """The arguments of an estimator, and its preparation of a fit."""
+    """The arguments of an estimator, and the function that prepares its fit."""
 
     arguments: Mapping[str, Any]
-    # Runs all steps of `fit` before the training: from arguments of an estimator, X, y and the
-    # keywords of `fit` to a job for each network.
+    # Runs all steps of `fit` before training: takes the arguments of an estimator, X, y and the
+    # keywords of `fit`, and returns a job for each network.
     prepare: Callable[..., list[TrainingJob]]
 
     def changed(self, arguments: Mapping[str, Any]) -> "CheckedFit":
-        """Return a copy with changed arguments and without effects outside the checks."""
+        """Return a copy with changed arguments, and without effects outside the checks."""
         return CheckedFit({**self.arguments, **_APART, **arguments}, self.prepare)
 
     def jobs(self, X: Any, y: Any, **keywords: Any) -> list[TrainingJob]:
@@ -70,7 +70,7 @@ class CheckedFit:
 
 
 class ShortTraining(NamedTuple):
-    """The result of a short training, with final outputs (N, K) for the validation windows."""
+    """The result of a short training run, with final outputs (N, K) for the validation windows."""
 
     history: History
     outputs: Floats
@@ -84,7 +84,7 @@ class StopAt:
         self._column, self._value = column, value
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool:
-        """Return True if the epoch's value is reached."""
+        """Return True if the value of this epoch reaches the target."""
         return bool(history[-1][self._column] >= self._value)
 
 
@@ -99,7 +99,7 @@ def run_trial(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
     """Train with changed `arguments`; `prepare` may first change the module."""
-    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated values
+    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated channel values
         arguments = {**arguments, "scale": "standard"}
     callbacks = None if stop is None else [stop]
     trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})
@@ -129,7 +129,7 @@ def train_until(
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train with each set of arguments until an accuracy is reached; a single start may be slow.
+    """Train with each set of arguments until an accuracy is reached, as one start may be slow.
 
     Returns the highest accuracy, the total number of epochs, and the accuracy as text.
     """
@@ -158,7 +158,7 @@ def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: i
 
 # A planted signal
 
-N_PLANTED = 96  # windows to train on, and as many to validate on
+N_PLANTED = 96  # number of windows to train on, and to validate on
 _TIMESTEPS = 64
 _FEWEST_TIMESTEPS = 8
 _MOST_CHANNELS = 64
@@ -171,10 +171,10 @@ _LEARNED = 0.9  # accuracy
 def plant(
     n_windows: int, lengths: Ints, n_timesteps: int, n_channels: int, seed: int
 ) -> tuple[NDArray[np.float32], Ints, Ints]:
-    """Return windows of ``cos(t)`` and of ``1 - 2 arccos(cos(t)) / pi``, their class and lengths.
+    """Return windows of ``cos(t)`` and ``1 - 2 arccos(cos(t)) / pi``, with classes and lengths.
 
-    Both range from -1 to 1 with the same period and a random phase, so only the shape differs. Each
-    channel lags behind the previous one.
+    Both waves range from -1 to 1 with the same period and a random phase, so only the shape
+    differs. Each channel lags behind the previous one.
     """
     rng = np.random.default_rng([seed, n_windows])
     y = np.arange(n_windows) % 2
@@ -199,7 +199,8 @@ def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
     Returns
     -------
     X, y, groups : ndarray
-        Windows (96, 100, 1), float32, the class, and one of 24 recordings, each of one class.
+        The windows, of shape (96, 100, 1) and float32, the class of each, and its recording. There
+        are 24 recordings, each of one class.
     """
     X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
     order = np.argsort(y, kind="stable")
@@ -234,8 +235,8 @@ def check_planted(fit: CheckedFit, windows: Windows, work: float, seed: int) -> 
 
 # Random labels
 
-ALARM = 0.005  # probability that random labels alone look like a leak
-_ENOUGH = 32  # recordings needed for the decision
+ALARM = 0.005  # maximum probability that random labels alone look like a leak
+_ENOUGH = 32  # number of recordings needed for the decision
 _MOST_TRIALS = 8
 _HELD_OUT = 0.4
 _EPOCHS = 60
@@ -244,10 +245,10 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the chance probability of at least this many correct votes, and of all correct.
+    """Return the probabilities, by chance, of at least this many correct votes and of all correct.
 
-    This is an exact permutation test over the labels of the held-out recordings in each trial.
-    `votes` are the predicted and `drawn` the random classes, (n_recordings,) for each trial.
+    This is an exact permutation test over the labels of the held-out recordings in each trial. For
+    each trial, `votes` has the predicted classes and `drawn` the random classes, (n_recordings,).
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0
@@ -288,7 +289,7 @@ def check_shuffled(fit: CheckedFit, windows: Windows, work: float, seed: int) ->
         train, held_out = (windows.take(rows) for rows in parts)
         y_train, y_val = lots[unit[parts[0]]], lots[unit[parts[1]]]
         if len(np.unique(y_train)) < 2:
-            continue  # all training labels are equal, so draw again
+            continue  # all training labels are the same, so draw again
         units, index = np.unique(unit[parts[1]], return_inverse=True)
         if not votes:
             n_trials = int(np.clip(np.ceil(_ENOUGH / len(units)), 1, _MOST_TRIALS))
@@ -344,7 +345,7 @@ def _units(windows: Windows) -> tuple[Ints, str]:
 
 
 def _split(windows: Windows, rng: np.random.Generator) -> tuple[Ints, Ints] | None:
-    """Hold out whole groups like `fit`, or single windows if there are no groups."""
+    """Hold out whole groups as `fit` does, or single windows if there are no groups."""
     seed = int(rng.integers(2**31 - 1))
     try:
         train, validation = holdout_by_group(None, split_unit(windows), _HELD_OUT, seed)
@@ -354,7 +355,7 @@ def _split(windows: Windows, rng: np.random.Generator) -> tuple[Ints, Ints] | No
 
 
 def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
-    """Draw a random label for each unit, balanced within the held-out units and the others."""
+    """Draw a random label for each unit, balanced within the held-out and the other units."""
     lots = np.zeros(n_units, np.int64)
     is_held_out = np.isin(np.arange(n_units), held_out)
     for side in (is_held_out, ~is_held_out):

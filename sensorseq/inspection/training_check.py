@@ -1,4 +1,4 @@
-"""Run all checks of a training in sequence, each with a fixed work budget."""
+"""Run all training checks in sequence, each with a fixed work budget."""
 
 import os
 import warnings
@@ -42,20 +42,20 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.training.prepared_windows import read_training_file
 from sensorseq.training.window_format import check_augment
 
-_MOST_WINDOWS = 160  # most windows used for training
+_MOST_WINDOWS = 160  # maximum number of windows used for training
 _MOST_TIMESTEPS = 128
-_MOST_WORK = 8.0  # largest network, as a multiple of the work of one layer of 64 units
+_MOST_WORK = 8.0  # limit of the network's size, as a multiple of the work of one layer of 64 units
 _FEWEST_UNITS = 16
 _BATCH = 16
 _BATCH_STEPS = 150
-_LEARNED = 1.0  # accuracy from which a batch counts as learned
-_OWN_STEPS = 40  # steps with the optimizer settings of the estimator
+_LEARNED = 1.0  # accuracy at which a batch counts as learned
+_OWN_STEPS = 40  # number of steps with the optimizer settings of the estimator
 _LEFT_OUT = (  # arguments left out to test the optimizer's steps alone
     *("dropout", "recurrent_dropout", "augment", "ema_decay"),
     *("lr_schedule", "warmup_epochs", "max_timesteps"),
 )
 _NO_STEP = 1e-30  # a learning rate too small to change a weight
-_BUDGET = 400_000  # window-steps of the reference network for each training
+_BUDGET = 400_000  # window-steps of the reference network for each training run
 
 
 def run_checks(
@@ -102,7 +102,7 @@ def run_checks(
 
 
 def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, ...]]:
-    """Reduce the hidden units of a large network; return a note, too."""
+    """Reduce the hidden units of a large network; also return a note."""
     lighter, hidden_size = fit, fit.arguments["hidden_size"]
     while relative_work(lighter.arguments, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
         hidden_size //= 2
@@ -158,7 +158,7 @@ def _check_label_channels(windows: Windows) -> Outcome:
 
 
 def _check_separate(windows: Windows) -> Outcome:
-    """Check that windows that a split may separate share no samples."""
+    """Check that no samples are shared by windows that a split may separate."""
     if len(np.unique(split_unit(windows))) < 2:
         return NOT_POSSIBLE, Finding("one_group")
     _, n_across = join_stretches(windows)
@@ -170,14 +170,14 @@ def _check_separate(windows: Windows) -> Outcome:
 
 
 def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
-    """Check that the validation loss repeats when nothing is learned."""
+    """Check that the validation loss stays the same when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.target, few.lengths)
     augmentation = check_augment(fit.arguments["augment"])
     arguments: dict[str, Any] = {
         "learning_rate": _NO_STEP,
         "max_epochs": 3,
-        # by index, because the trial gets arrays without names of channels
+        # by index, because the trial gets arrays without channel names
         "augment": augmentation and augmentation.with_indices(few.X.shape[2], few.channels),
     }
     if fit.arguments["head_norm"] == "batch":  # only the autograd engine supports batch statistics
@@ -193,12 +193,12 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
 def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise batch statistics, and with them the validation, change without a step.
+            # Otherwise, batch statistics change without a step, and with them the validation loss.
             part.momentum = 0.0
 
 
 def _batch_of(windows: Windows, n_windows: int) -> Windows:
-    """Return a few windows, cycling through the classes."""
+    """Return a few windows, taken from each class in turn."""
     turn = np.zeros(len(windows), np.int64)
     for label in np.unique(windows.target):
         of_label = np.flatnonzero(windows.target == label)
@@ -216,7 +216,7 @@ def _check_batch(fit: CheckedFit, windows: Windows, work: float, seed: int) -> O
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
     same = (batch.X, batch.target, batch.lengths)
-    # 4 of 64 correct networks failed two attempts, none of 640 failed four
+    # 4 of 64 correct networks failed two attempts, and none of 640 failed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, n_taken, reached = train_until(fit, same, same, attempts, _LEARNED, seed + 1)
     figures = {"n_windows": len(batch), "accuracy": best, "steps": n_taken, "reached": reached}

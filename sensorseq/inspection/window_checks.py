@@ -14,25 +14,25 @@ from sensorseq.prediction.windows import Windows
 from sensorseq.preprocessing.windows.label_channels import Blocks, find_label_channels
 from sensorseq.text import plural
 
-# A standardized channel has mean 0 and standard deviation 1; these limits are ten times off.
+# A standardized channel has mean 0 and standard deviation 1, far inside these limits.
 MEAN_OVER_SD = 3.0
 SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0
-SEVERE = 10.0  # multiple of the limits that hardly any network can handle
+SEVERE = 10.0  # at this multiple of the limits, hardly any network can learn
 SD_PER_MAD = 1.4826  # standard deviation of a normal distribution, divided by its MAD
-# In robust standard deviations; exceeded by 1 in 10^15 values of a normal channel.
+# In robust standard deviations; 1 in 10^15 values of a normal channel exceeds this.
 OUTLIER_SDS = 8.0
 # Fewer outliers have no influence; more are part of the signal, such as current peaks.
 OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
 CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows ...
 CLOCK_STRAIGHT = 0.999  # ... judged by its squared correlation with the step ...
-CLOCK_SLOPE = 0.02  # ... with the same slope everywhere, up to this relative difference
+CLOCK_SLOPE = 0.02  # ... with slopes that are equal up to this relative difference
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
 SEVERE_CLIP = 0.2  # clipping is severe if it affects this fraction of the values
 CLIPPED_SHARE = 0.03  # fraction of the values at the minimum, and also at the maximum ...
 CLIPPED_TIMES = 10  # ... and multiple of the average count of other values
-LEAST_LEVELS = 50  # fewest different values; a sensor with fewer has coarse steps
+LEAST_LEVELS = 50  # minimum number of different values; a sensor with fewer has coarse steps
 STILL_SHARE, LEAST_STILL = 0.01, 3  # fraction and number of windows in which no channel varies
 
 
@@ -92,7 +92,7 @@ def _still_windows(train: Measures, moving: Ints) -> Iterator[Finding]:
 
 
 def _clocks(train: Measures, channels: Ints) -> Ints:
-    """Return the channels that are straight lines of equal slope in nearly every window."""
+    """Return the channels that are straight lines with the same slope in nearly every window."""
     is_long = train.steps >= LEAST_STEPS
     if is_long.sum() < CLOCK_LEAST_WINDOWS:
         return channels[:0]
@@ -116,10 +116,10 @@ def _clocks(train: Measures, channels: Ints) -> Ints:
 
 
 def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the slope of each window and channel, and whether it is a line; (n, c) each."""
+    """Return two (n, c) arrays: the slope of each window and channel, and whether it is a line."""
     t = np.arange(values.shape[1])
     inside = t < steps[:, None]
-    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # centered, so that its mean is zero
+    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # centered, so that the mean is zero
     value = (values - values[:, :1].astype(np.float64)) * inside[:, :, None]
     of_time = (time**2).sum(axis=1, keepdims=True)
     of_value = np.einsum("ntc,ntc->nc", value, value) - value.sum(axis=1) ** 2 / steps[:, None]
@@ -173,7 +173,7 @@ def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
         yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
-LEAST_RUN = 3  # fewest equal steps at an end that count as padding
+LEAST_RUN = 3  # minimum number of equal steps at an end that count as padding
 RUN_SHARE = 0.1  # fraction of a window's steps
 WINDOWS_SHARE = 0.1  # fraction of the windows that end in the same value
 
@@ -194,14 +194,14 @@ def check_padding(train: Measures, validation: Measures | None) -> Iterator[Find
 
 
 def _padded(part: Measures) -> tuple[float, float]:
-    """Return the fractions of windows that end, and that begin, with a run of a common value."""
+    """Return the fractions of windows that end, or that begin, with a run of a common value."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
     return _share(part.windows.X[:, ::-1]), _share(part.windows.X)
 
 
 def _share(X: NDArray[np.floating]) -> float:
-    """Return the fraction of windows that begin with the most common first step, repeated."""
+    """Return the fraction of windows that begin with several copies of the commonest first step."""
     least = max(LEAST_RUN, int(np.ceil(RUN_SHARE * X.shape[1])))
     repeated = np.flatnonzero((X[:, :least] == X[:, :1]).all(axis=(1, 2)))
     if not len(repeated):
@@ -237,7 +237,7 @@ def check_shares(
 
 
 def check_classes(train: Measures, validation: Measures | None) -> Iterator[Finding]:
-    """Yield findings about classes that one of the parts lacks."""
+    """Yield findings about classes that are missing in one of the parts."""
     if validation is None:
         return
     ours, theirs = np.unique(train.windows.target), np.unique(validation.windows.target)
@@ -252,7 +252,7 @@ def check_classes(train: Measures, validation: Measures | None) -> Iterator[Find
             n_validation=n_validation,
             severe=severe,
         )
-    if len(unseen) and len(validation) >= 5 * len(ours):  # a smaller part may lack one by chance
+    if len(unseen) and len(validation) >= 5 * len(ours):  # a small part may lack one by chance
         n = int(np.isin(train.windows.target, unseen).sum())
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
@@ -265,9 +265,9 @@ def check_label_channels(
     split: ArrayLike | None,
     channels: Sequence[str] | None,
 ) -> Finding | None:
-    """Return a finding if constant channels give the class, see `find_label_channels`.
+    """Return a finding if constant channels reveal the class; see `find_label_channels`.
 
-    `channels` are the names, or None if they have only numbers.
+    `channels` are the names of the channels, or None if they have only numbers.
     """
     constant = find_label_channels(read, y, recording_id, lengths, split)
     if constant is None:
@@ -277,17 +277,17 @@ def check_label_channels(
     return Finding("label_channels", {**values, "count": len(names)}, {"channels": names})
 
 
-MOST_ROWS = 3  # largest shift of labels that is tested, in rows
+MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
 LEAST_LABELED, MOST_LABELED = 60, 20_000  # number of windows
-LEAST_GAIN = 0.15  # gain in accuracy by which a shift of the labels is recognized
+LEAST_GAIN = 0.15  # gain in accuracy that shows a shift of the labels
 NEAR_GUESSING = 0.5  # without the shift, this fraction of the accuracy above guessing may remain
 GAIN_ERRORS = 6.0  # standard errors
 RIDGE = 1e-2  # penalty per window
 LEAST_SHIFT_SDS = 0.3  # in the channel's training standard deviations; 1 without groups
 SHIFT_ERRORS = 5.0
-LEAST_GROUPS = 5  # fewest groups in each part; with fewer, parts differ by chance
-LEAST_WINDOWS = 20  # fewest windows in a part without groups
-UNIT_RATIO = 10.0  # ratio of the spreads of groups that are otherwise alike
+LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
+LEAST_WINDOWS = 20  # minimum number of windows in a part without groups
+UNIT_RATIO = 10.0  # ratio of the spreads of groups of the same class
 # distance of a group's level: relative to the distances in training, and in standard deviations
 LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
@@ -297,7 +297,7 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
     """Yield a finding if the windows fit the labels of other rows far better than their own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
-    scored on the other, with the labels unshifted and shifted by 1 to 3 rows.
+    scored on the other half, with the labels unshifted, and shifted by 1 to 3 rows.
     """
     parts = [
         part for part in (train, validation) if part is not None and part.windows.rows is not None
@@ -348,7 +348,7 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
     wanted, hits = np.eye(n_classes)[codes], np.zeros(len(codes))
-    # contiguous halves, because alternating neighbors would be in both
+    # contiguous halves, because alternating rows would put neighbors in both
     first = np.arange(len(codes)) < len(codes) // 2
     for half in (first, ~first):
         penalty = RIDGE * half.sum() * np.eye(design.shape[1])
@@ -359,10 +359,10 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
 
 
 def check_levels(train: Measures, validation: Measures | None) -> Iterator[Finding]:
-    """Yield channels whose level differs more between the parts than between their groups.
+    """Yield channels whose level differs more between the parts than between groups of a part.
 
-    Windows of one recording are similar, so without groups the shift must be larger. Even if the
-    mean over groups is the same in both parts, single groups may be far off.
+    Windows of one recording are similar, so the shift must be larger if there are no groups. Even
+    if the mean over groups is the same in both parts, single groups may be far off.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return
@@ -371,7 +371,7 @@ def check_levels(train: Measures, validation: Measures | None) -> Iterator[Findi
     figures: dict[str, Any] = {"n_train": len(ours), "n_validation": len(theirs)}
     n_fewest = min(len(ours), len(theirs))
     varies, scale = train.sd > 0, np.where(train.sd > 0, train.sd, 1.0)
-    # with few groups the error estimate is itself uncertain
+    # with few groups, the error estimate is itself uncertain
     margin = 1 + 4 / n_fewest
     if n_fewest >= (LEAST_GROUPS if by_group else LEAST_WINDOWS):
         shift = (theirs.mean(axis=0) - ours.mean(axis=0)) / scale
@@ -395,7 +395,7 @@ def check_levels(train: Measures, validation: Measures | None) -> Iterator[Findi
 
 
 def _farthest(distance: Floats, limit: Floats, among: NDArray[np.bool_]) -> Ints:
-    """Return the channels beyond their limit, the farthest first."""
+    """Return the channels beyond their limits, the farthest first."""
     beyond = np.flatnonzero((distance > limit) & among)
     return beyond[np.argsort(-distance[beyond], kind="stable")]
 
@@ -421,14 +421,14 @@ def check_units(train: Measures, validation: Measures | None) -> Iterator[Findin
 
 
 def _levels(part: Measures, by_group: bool) -> NDArray[np.float64]:
-    """Return the mean of each group over its windows, or of each window; (units, c)."""
+    """Return the mean of each group over its windows, or of each window, shape (units, c)."""
     if not by_group or part.windows.groups is None:
         return part.window_mean
     return _means(part.window_mean, np.unique(part.windows.groups, return_inverse=True)[1])
 
 
 def _means(values: Floats, code: Ints) -> Floats:
-    """Return the mean of the rows for each code, (codes, c)."""
+    """Return the mean of the rows for each code, shape (codes, c)."""
     sums = np.zeros((int(code.max()) + 1, values.shape[1]))
     np.add.at(sums, code, values)
     return np.asarray(sums / np.bincount(code)[:, None])
@@ -437,7 +437,7 @@ def _means(values: Floats, code: Ints) -> Floats:
 def check_windows(train: Windows, validation: Windows | None = None) -> Iterator[Finding]:
     """Yield problems of the windows as the network sees them, before any training.
 
-    A finding is a fact about the data, but not necessarily the cause of a fluctuating curve.
+    A finding is a fact about the data, and not necessarily the cause of a fluctuating curve.
     """
     if not train.X.size:
         return

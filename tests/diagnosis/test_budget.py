@@ -19,7 +19,7 @@ class Clock:
         return self.now
 
 
-def test_a_charge_is_counted_and_says_nothing_of_the_pace():
+def test_a_charge_is_counted_but_does_not_affect_the_pace():
     clock = Clock()
     budget = Budget(FakeRunner(), 100.0, seconds=50.0, epoch_s=1.0, clock=clock)
     assert budget.left == 50
@@ -39,7 +39,7 @@ def test_a_charge_is_counted_and_says_nothing_of_the_pace():
     assert budget.left == pytest.approx((50 - clock.now) / pace)
 
 
-def test_counted_alone_a_charge_is_taken_from_the_rest():
+def test_without_a_clock_a_charge_reduces_the_remaining_epochs():
     budget = Budget(FakeRunner(), 10.0)
     budget.charge(4.0)
     assert budget.left == 6

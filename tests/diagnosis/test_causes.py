@@ -54,7 +54,7 @@ def causes_of(verdict="not_learning", facts=(), said=(), **settings):
 # --- the table ----------------------------------------------------------------------------------
 
 
-def test_the_table_is_whole():
+def test_the_table_is_complete():
     assert tuple(FAMILY_OF) == CAUSE_NAMES
     assert all(entry.family == FAMILY_OF[entry.cause] for entry in TABLE)
     assert len(ENTRY) == len(TABLE)
@@ -66,12 +66,12 @@ def test_the_table_is_whole():
     named = {
         ENTRY[key].cause for one in USUAL.values() for key in (one.low, one.high, one.other) if key
     }
-    assert named == set(ARGUMENTS_OF)  # each of the eleven causes that are settings
+    assert named == set(ARGUMENTS_OF)  # each of the eleven causes that are about settings
     known = {*MESSAGES, *TROUBLED}
     assert all(set(entry.denied_by.split()) <= known for entry in TABLE)
 
 
-def test_an_argument_is_of_one_cause():
+def test_an_argument_belongs_to_one_cause():
     assert {name for names in ARGUMENTS_OF.values() for name in names} <= set(OWN)
     shared = [name for names in ARGUMENTS_OF.values() for name in names if name != "learning_rate"]
     assert len(shared) == len(set(shared)) == len(OWNER_OF) - 1
@@ -218,14 +218,14 @@ def test_the_setting_furthest_from_usual_is_named_with_what_to_set(settings, tit
         max_size=6,
     )
 )  # fmt: skip
-def test_no_argument_is_too_odd(arguments):
+def test_no_argument_is_too_unusual_to_be_judged(arguments):
     odd = deviations(arguments)
     distances = [one.distance for one in odd]
     assert distances == sorted(distances, reverse=True)
     assert all(math.isfinite(value) and value > 0 for value in distances)
 
 
-def test_epochs_that_a_run_did_not_reach_are_not_too_many():
+def test_epochs_that_a_run_did_not_reach_do_not_count_as_too_many():
     assert deviations({"max_epochs": 5000}, n_epochs=5000)
     assert not deviations({"max_epochs": 5000}, n_epochs=40)
 
@@ -234,7 +234,7 @@ def test_epochs_that_a_run_did_not_reach_are_not_too_many():
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.key)
-def test_no_cause_is_named_next_to_what_denies_it(entry):
+def test_no_cause_is_named_beside_a_statement_that_contradicts_it(entry):
     run = healthy_run()
     wild = {"learning_rate": 1e-7, "batch_size": 10**6}
     for kind in entry.denied_by.split():
@@ -265,7 +265,7 @@ def test_faults_of_the_data_come_first_and_minor_findings_last():
     assert names == ["distribution_shift", "learning_rate", "data_bug"]
 
 
-def test_findings_of_one_name_are_one_cause():
+def test_findings_with_the_same_name_are_one_cause():
     fact = Cause(
         "preprocessing", "suspected", "It is large.", "not scaled", sources={"data": "It is large."}
     )
@@ -297,14 +297,14 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     (cause,) = find_causes(few, "normal")
     assert find_causes(few, "normal", statement_kinds=["accuracy_recordings"]) == ()
     assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
-    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (the luck")
+    assert cause.evidence.startswith("Validation accuracy moves +-6.0 points per epoch (chance")
     assert hidden_cause("normal", [cause]) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.35])
-def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
+def test_wrong_labels_are_named_for_a_calm_run(share):
     record = healthy_record()
-    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as their own class
+    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as a class of their own
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share
     run, verdict = judged_run(record)
@@ -349,7 +349,7 @@ def report_of(units=1.0, seed=0, **arguments):
 @pytest.mark.parametrize(
     ("family", "cause", "arguments"),
     [
-        # with clipping and a schedule, even a rate of 1 often ends well
+        # with clipping and a schedule, even a learning rate of 1 often ends well
         ("step", "learning_rate", {"learning_rate": 10.0, "optimizer": "adam"}),
         ("step", "learning_rate", {"learning_rate": 1e-6}),
         ("capacity", "model_complexity", {"hidden_size": 1}),
@@ -358,7 +358,7 @@ def report_of(units=1.0, seed=0, **arguments):
     ids=["rate 10", "rate 1e-6", "width 1", "decay 30"],
 )
 def test_a_gross_fault_is_named_first(family, cause, arguments):
-    # a single run depends on rounding, so two of three must agree
+    # a single run depends on rounding, so two of three runs must agree
     reports = [report_of(seed=seed, **arguments) for seed in range(3)]
     first = [(report.family, *(one.name for one in report.causes[:1])) for report in reports]
     named = [one for one, what in zip(reports, first, strict=True) if what == (family, cause)]
@@ -388,7 +388,7 @@ def test_a_healthy_run_hides_nothing(seed):
     assert hidden_cause(report.verdict, report.causes) is None
 
 
-def test_a_log_of_keras_gets_words_and_no_arguments():
+def test_a_keras_log_gets_advice_in_words_without_arguments():
     rng = np.random.default_rng(0)
     history = {"loss": 0.5 + np.exp(-np.arange(60) / 5) + 0.2 * rng.normal(size=60)}
     report = FluctuationReport.from_history(history)
@@ -399,7 +399,7 @@ def test_a_log_of_keras_gets_words_and_no_arguments():
     assert "learning rate" in cause.advice
 
 
-def test_causes_survive_the_way_through_a_dictionary():
+def test_causes_survive_the_conversion_to_a_dictionary_and_back():
     record = healthy_record()
     history = history_of(record)
     history["val_loss"][::3] += 1.0

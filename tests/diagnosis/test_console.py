@@ -49,7 +49,7 @@ def test_a_print_fits_a_screen_whatever_was_found(verdict, sentences, causes, pr
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_cause_is_there_with_its_grade_and_what_it_rests_on(name):
+def test_every_cause_is_shown_with_its_grade_and_evidence(name):
     report = SAMPLES[name]()
     lines = lines_of(report)
     for cause in (one for one in report.causes if one.name != "unknown"):
@@ -59,7 +59,7 @@ def test_every_cause_is_there_with_its_grade_and_what_it_rests_on(name):
     assert " ".join(first.evidence.split()[:8]) in said(report)
 
 
-def test_a_command_that_takes_several_lines_can_be_pasted_as_it_is():
+def test_a_command_on_several_lines_can_be_pasted_unchanged():
     changed = []
 
     def again(changes):
@@ -87,7 +87,7 @@ def run_of(verdict):
 @pytest.mark.parametrize(
     "verdict", ["normal", "fluctuating", "diverged", "not_learning", "too_short_to_tell"]
 )
-def test_a_print_answers_what_is_asked_and_says_nothing_twice(verdict):
+def test_the_text_answers_the_questions_and_repeats_nothing(verdict):
     report = run_of(verdict)
     assert report.verdict == verdict
     printed = said(report)
@@ -114,7 +114,7 @@ def test_a_proved_repair_is_the_call_that_makes_it():
     assert "Cost probes 28 s, 0.68 times the fit (1.00 allowed), for 5 trials" in text
 
 
-def test_what_is_not_proved_is_said_to_be_so():
+def test_an_unproved_cause_is_marked_as_such():
     assert '(untested) clf.set_params(lr_schedule="cosine")' in said(unproved())
     bare = replace(unproved(), probes=None, origin=object())
     assert "(untested)" in said(bare)
@@ -124,7 +124,7 @@ def test_what_is_not_proved_is_said_to_be_so():
     assert "fit SensorLSTMClassifier in Python" in foreign
 
 
-def test_a_fit_of_the_command_line_gets_commands_in_place_of_python():
+def test_a_fit_on_the_command_line_gets_commands_instead_of_python():
     report = replace(unproved(), probes=None, origin=object())
 
     def command(changes):
@@ -137,7 +137,7 @@ def test_a_fit_of_the_command_line_gets_commands_in_place_of_python():
     assert len(write_report(report, command).split("\n")) <= 24
 
 
-def test_a_cause_that_is_not_known_is_not_repaired():
+def test_an_unknown_cause_gets_no_repair():
     unknown = Cause("unknown", "suspected", "x.", advice="Probes would tell them apart.")
     report = replace(unproved(), causes=(unknown, *unproved().causes))
     assert report.probes.note in said(report)
@@ -149,7 +149,7 @@ def test_a_cause_that_is_not_known_is_not_repaired():
     assert "Step Probes would tell them apart. Gain Unknown until it is tried" in foreign
 
 
-def test_a_proof_without_arguments_is_told_in_words():
+def test_a_proof_without_arguments_is_described_in_words():
     report = restless()
     first = replace(report.causes[0], recommendation={}, advice="Take lr=0.003 in the optimizer.")
     probes = replace(report.probes, repair={}, previous={})
@@ -159,9 +159,9 @@ def test_a_proof_without_arguments_is_told_in_words():
     assert "no argument of the classifier" not in text
 
 
-def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
+def test_the_report_of_a_normal_run_says_that_its_accuracy_jumps_by_chance():
     text = said(expected_roughness())
-    assert "Seen Accuracy jumps no more than by chance (25 windows of 4 points each)." in text
+    assert "Seen Chance explains the accuracy jumps (25 windows, 4 points each)." in text
     assert "small_validation_set SUSPECTED" in text
     assert "set_params" not in text
 
@@ -177,7 +177,7 @@ def test_a_run_that_overfits_is_never_only_normal():
     assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 
 
-def test_where_there_are_too_many_causes_their_number_is_said():
+def test_if_there_are_too_many_causes_their_number_is_given():
     causes = tuple(Cause(name, "suspected", "x. " * 60) for name in CAUSE_NAMES)
     not_tested = (NotTested("loss", "why " * 80),)
     probes = Probes(1.0, not_tested=not_tested, repair={"a_name" * 9: "value" * 30})
@@ -209,21 +209,21 @@ def test_the_repr_names_the_first_cause():
 
 
 def with_unknown():
-    """Return a report with two causes, of which the first is unknown."""
+    """Return a report with two causes, the first of which is unknown."""
     rate = replace(unproved().causes[0], grade="suspected")
     batch = replace(rate, name="batch_size", finding="too small")
     unknown = Cause("unknown", "suspected", "No cause was found.")
     return replace(unproved(), causes=(unknown, rate, batch), probes=None)
 
 
-def test_what_is_not_known_has_no_rank_among_the_causes():
+def test_an_unknown_cause_has_no_rank():
     lines = str(with_unknown()).splitlines()
     assert "Cause     unclear" in lines
     heads = [line.split()[:2] for line in lines if "SUSPECTED" in line]
     assert [" ".join(head).rstrip(":") for head in heads] == ["1 learning_rate", "2 batch_size"]
 
 
-def test_a_fault_of_the_data_is_a_problem_though_the_curve_is_calm():
+def test_a_data_fault_is_a_problem_even_if_the_curve_is_calm():
     told = {"finding": "copies among the training windows", "advice": "Remove the copies."}
     evidence = "70 of 100 training windows are copies of other training windows."
     sources = {"data": "70 of 100"}

@@ -18,7 +18,7 @@ from sensorseq.text import plain
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_report_comes_back_from_json_as_it_was(name):
+def test_a_report_is_restored_unchanged_from_json(name):
     report = SAMPLES[name]()
     again = FluctuationReport.from_dict(json.loads(json.dumps(report.to_dict(), allow_nan=False)))
     assert again.causes == report.causes
@@ -29,7 +29,7 @@ def test_a_report_comes_back_from_json_as_it_was(name):
 
 
 @given(causes=st.lists(CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
-def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
+def test_any_contents_convert_to_json_and_back_unchanged(causes, probes):
     report = FluctuationReport("fluctuating", "mild", (), causes, probes=probes)
     described = report.to_dict()
     assert json.loads(json.dumps(described, allow_nan=False)) == described
@@ -37,7 +37,7 @@ def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
     assert again.to_dict() == described
 
 
-def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
+def test_non_finite_numbers_are_restored_as_none_or_nan():
     curves = {"A": [[1.0, math.nan]], "B": [[math.inf]]}
     trial = replace(TRIALS[0], noise_ratio=math.nan, raw_change=math.inf, curves=curves)
     probes = Probes(math.inf, cost=math.nan, trials=(trial,))
@@ -51,7 +51,7 @@ def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
     assert math.isnan(again.probes.budget)
 
 
-def test_arguments_become_values_of_json():
+def test_arguments_become_json_values():
     repair = {
         "optimizer_params": {"betas": (0.9, np.float32(0.5))},
         "batch_size": np.int64(8),
@@ -96,7 +96,7 @@ def wrong(part, **values):
         wrong(("probes", "trials", 0), curves={"A": 3}),
     ],
 )
-def test_what_is_no_description_is_refused(described):
+def test_an_invalid_description_is_rejected(described):
     with pytest.raises(ArgumentError, match="not a fluctuation report"):
         FluctuationReport.from_dict(described)
 

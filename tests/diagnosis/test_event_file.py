@@ -1,4 +1,4 @@
-"""Event files: hand-built bytes, files by TensorBoard's writer, and damaged files."""
+"""Event files: hand-built bytes, files from TensorBoard's writer, and damaged files."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ from sensorseq.diagnosis.logs import read_event_files, read_scalars
 from sensorseq.errors import EnvironmentProblemError, InputError
 
 pytest.importorskip("tensorboard")
-NOT_FRESH = [HealthCheck.function_scoped_fixture]  # the folder may be used again
+NOT_FRESH = [HealthCheck.function_scoped_fixture]  # the folder may be reused
 NAME = "events.out.tfevents.1700000000.robot"
 
 
@@ -84,7 +84,7 @@ def test_without_tensorboard_an_event_file_says_what_to_install(tmp_path, withou
         list(read_scalars(write(tmp_path, event(0, simple("loss", 1.5)))))
 
 
-def test_scalars_of_hand_built_bytes_are_read_in_order(tmp_path):
+def test_scalars_in_hand_built_bytes_are_read_in_order(tmp_path):
     path = write(
         tmp_path,
         event(0, simple("loss", 1.5), simple("läuft", -2.0)),
@@ -99,7 +99,7 @@ def test_scalars_of_hand_built_bytes_are_read_in_order(tmp_path):
     ]
 
 
-SHAPE = field(2, field(2, field(1, 2)))  # of two numbers
+SHAPE = field(2, field(2, field(1, 2)))  # a tensor with two numbers
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_tensor_with_one_number_is_a_scalar(tmp_path, content, value):
     assert list(read_scalars(path)) == ([] if value is None else [("epoch_loss", 4, value)])
 
 
-def test_what_tensorboards_writer_wrote_is_read_to_the_bit(tmp_path):
+def test_files_from_the_tensorboard_writer_are_read_exactly(tmp_path):
     writer_module = pytest.importorskip("torch.utils.tensorboard")
     import numpy as np
 
@@ -143,7 +143,7 @@ def test_what_tensorboards_writer_wrote_is_read_to_the_bit(tmp_path):
     assert {tag for tag, _, _ in found} == {"Loss/train", "Loss/val"}
 
 
-def test_what_tensorboards_protobuf_packs_is_read(tmp_path):
+def test_packed_tensorboard_messages_are_read(tmp_path):
     proto = pytest.importorskip("tensorboard.compat.proto.event_pb2")
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.util.tensor_util import make_tensor_proto
@@ -167,7 +167,7 @@ def test_the_folders_of_a_keras_run_name_the_part(tmp_path):
     ]
 
 
-def test_of_a_resumed_run_the_later_file_counts(tmp_path):
+def test_the_later_file_of_a_resumed_run_counts(tmp_path):
     write(tmp_path, *(event(i, simple("loss", 10.0 + i)) for i in range(5)), name=NAME + ".0")
     write(tmp_path, *(event(i, simple("loss", 20.0 + i)) for i in (3, 4, 5)), name=NAME + ".1")
     table = read_event_files(tmp_path)
@@ -185,7 +185,7 @@ def test_a_folder_of_runs_is_not_a_run(tmp_path):
         read_event_files(tmp_path / "logs")
 
 
-def test_a_file_without_scalars_is_said_to_have_none(tmp_path):
+def test_a_file_without_scalars_is_an_error(tmp_path):
     with pytest.raises(InputError, match="has no scalars"):
         read_event_files(write(tmp_path))
 
@@ -196,7 +196,7 @@ WHOLE = b"".join(
 
 
 @pytest.mark.parametrize("n_bytes", range(1, len(WHOLE), 7))
-def test_a_file_cut_short_is_said_to_be_with_the_place(tmp_path, n_bytes):
+def test_the_error_for_a_truncated_file_names_the_place(tmp_path, n_bytes):
     size = len(WHOLE) // 4
     path = tmp_path / NAME
     path.write_bytes(WHOLE[:n_bytes])
@@ -221,8 +221,8 @@ def test_every_flipped_bit_is_noticed(tmp_path, place, bit):
 
 @settings(suppress_health_check=NOT_FRESH)
 @given(data=st.binary(max_size=60), inner=st.sampled_from(["event", "summary", "value", "tensor"]))
-def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
-    """The checksum is right but the message is not, as after a change of the format."""
+def test_messages_of_any_bytes_are_read_or_rejected(tmp_path, data, inner):
+    """The checksum is right but the message is not, as if the format had changed."""
     nested = {
         "event": data,
         "summary": field(5, data),

@@ -8,7 +8,7 @@ from sensorseq.diagnosis.report_text import list_steps
 
 
 @pytest.mark.parametrize("accuracy_falls", [False, True])
-def test_an_epoch_to_keep_is_named_where_the_accuracy_fell(accuracy_falls):
+def test_an_epoch_to_keep_is_named_if_the_accuracy_fell(accuracy_falls):
     epochs, rng = np.arange(60), np.random.default_rng(0)
     fall = 0.4 * accuracy_falls * np.clip(epochs - 20, 0, 20) / 20
     history = {
@@ -21,4 +21,4 @@ def test_an_epoch_to_keep_is_named_where_the_accuracy_fell(accuracy_falls):
     (step,) = [step for step in list_steps(report) if step.name == "generalize"]
     best = int(history["val_accuracy"].argmax()) + 1
     assert (f"Keep the weights of epoch {best}." in step.text) == accuracy_falls
-    assert "epoch 9" not in step.text  # of the lowest loss
+    assert "epoch 9" not in step.text  # the epoch with the lowest loss

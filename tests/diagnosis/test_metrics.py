@@ -27,7 +27,7 @@ def test_noise_of_white_noise_is_its_standard_deviation(sd):
 
 
 @given(values=series, slope=finite, level=finite)
-def test_noise_is_blind_to_a_linear_trend(values, slope, level):
+def test_noise_does_not_depend_on_a_linear_trend(values, slope, level):
     line, noise = level + slope * np.arange(len(values)), metrics.high_frequency_noise(values)
     assert metrics.high_frequency_noise(values + line) == pytest.approx(noise, abs=1e-8)
 
@@ -38,14 +38,14 @@ def test_noise_scales_with_its_unit(values, factor):
     assert metrics.high_frequency_noise(factor * values) == pytest.approx(factor * noise, abs=1e-8)
 
 
-def test_noise_is_not_moved_by_a_few_wild_epochs():
+def test_noise_is_not_affected_by_a_few_outlying_epochs():
     values = white_noise(3000)
     wild = values.copy()
     wild[::60] += 1000
     assert metrics.high_frequency_noise(wild) == pytest.approx(1.0, rel=0.12)
 
 
-def test_noise_of_a_random_walk_is_the_share_that_second_differences_see():
+def test_noise_of_a_random_walk_is_the_fraction_in_its_second_differences():
     # d_t of a random walk is the difference of two steps, with variance 2; for white noise it is 6
     walk = np.cumsum(white_noise(20_000))
     assert metrics.high_frequency_noise(walk) == pytest.approx(math.sqrt(2 / 6), rel=0.03)
@@ -95,13 +95,13 @@ def test_local_trend_of_a_line_is_the_line(slope, level, n_epochs):
 
 
 @given(values=series)
-def test_local_trend_reversed_is_the_trend_of_the_reversed(values):
+def test_the_local_trend_of_a_reversed_series_is_the_reversed_trend(values):
     window = 7 if len(values) > 7 else 5  # odd: windows of even width lean to one side
     reversed_, trend = (metrics.local_trend(given, window) for given in (values[::-1], values))
     np.testing.assert_allclose(reversed_, trend[::-1], atol=1e-6)
 
 
-def test_local_trend_ignores_wild_epochs():
+def test_local_trend_ignores_outlying_epochs():
     line = np.arange(40.0)
     wild = line.copy()
     wild[[13, 20]] += 500
@@ -135,7 +135,7 @@ def test_burn_in_lies_between_a_tenth_and_a_third_and_ends_after_the_fall():
 
 
 @given(values=series)
-def test_burn_in_never_takes_more_than_it_may(values):
+def test_burn_in_never_exceeds_its_limit(values):
     assert 0 <= metrics.burn_in(values) <= max(len(values) // 3, 3)
 
 
@@ -189,13 +189,13 @@ def test_guessing_stays_below_its_limit_in_95_of_100_epochs():
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 30), (3, 27), (27, 27)])
-def test_lower_limit_of_a_share_is_wilsons(hits, n):
+def test_lower_limit_of_a_proportion_is_that_of_wilson(hits, n):
     interval = stats.binomtest(hits, n).proportion_ci(0.9, method="wilson")
     assert metrics.share_lower_limit(hits, n) == pytest.approx(interval.low, abs=1e-4)
     assert metrics.share_lower_limit(0, 0) == 0
 
 
-def test_divergence_is_three_neighbors_far_above_the_start_or_no_number():
+def test_divergence_is_three_epochs_far_above_the_start_or_a_non_finite_loss():
     assert metrics.divergence_epoch([1, 2, 50, 1, 50, 50, 1]) is None
     assert metrics.divergence_epoch([1, 2, 50, 1, 50, 50, 50, 1]) == 4
     assert metrics.divergence_epoch([1, 0.5, math.nan, 0.4]) == 2
@@ -215,7 +215,7 @@ def test_softened_log_is_relative_at_large_and_flat_at_vanishing_losses():
     assert tiny[1] - tiny[0] < 0.01
 
 
-def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
+def test_bootstrap_interval_covers_the_truth_about_as_often_as_stated():
     covered = 0
     for seed in range(60):
         resampled = metrics.block_bootstrap(
@@ -298,7 +298,7 @@ def test_binomial_tail_is_that_of_scipy(n, share, hits):
     assert metrics.binomial_tail(hits, n, share) == pytest.approx(exact, abs=1e-8)
 
 
-def test_a_long_run_takes_no_memory_for_all_its_pairs():
+def test_a_long_run_needs_no_memory_for_all_its_pairs():
     noise = white_noise(6_000)
     tracemalloc.start()
     metrics.noise_change(noise)

@@ -1,4 +1,4 @@
-"""Fits with a loss other than cross-entropy are recorded, recognized, and probed like others."""
+"""Fits with a loss other than cross-entropy are recorded, recognized and probed like others."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_a_report_on_another_loss_has_its_record(restless):
 
 def test_nothing_of_another_loss_is_said_in_nats(restless):
     in_nats = {name for name, part in restless.statistics.items() if part.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # statistics of answers, not of a loss
+    assert in_nats <= {"val_prediction_entropy"}  # statistics of answers, and not of a loss
     assert not {"fixed_loss", "loss"} & set(restless.evidence)
     page = make_page(restless)
     assert "(nats)" not in page

@@ -223,7 +223,7 @@ def test_what_the_page_says_is_what_it_draws(name):
     np.testing.assert_allclose(accuracy.line("validation")[:, 0], np.arange(1, 151), atol=0.2)
     drawn, given_ = accuracy.line("validation")[:, 1], report.history["val_accuracy"]
     np.testing.assert_allclose(drawn, 100 * np.array(given_), atol=0.5)
-    # the width of the luck band, at the last epoch
+    # the width of the band of sampling noise, at the last epoch
     points = float(re.search(r"±([\d.]+) points at the last epoch", text)[1])
     band = accuracy.area("band")
     last = band[np.isclose(band[:, 0], report.n_epochs, atol=0.2), 1]
@@ -232,7 +232,7 @@ def test_what_the_page_says_is_what_it_draws(name):
     assert points == pytest.approx(1.96 * 100 * floor, rel=0.15)
 
 
-def test_the_race_s_table_has_the_gains_that_its_trials_have():
+def test_the_table_of_settings_has_the_gains_of_the_trials():
     page = make_page(restless())
     table = re.search('(?s)aria-label="settings">.*?</table>', page)[0]
     rows = [text_of(row) for row in re.findall("(?s)<tr.*?</tr>", table)[1:]]
@@ -263,14 +263,14 @@ def test_one_explosion_does_not_flatten_the_others():
 
 
 @pytest.mark.parametrize("curves", [{}, {"A": [], "B": [[]]}, {"A": [[math.nan]]}])
-def test_a_race_without_numbers_is_told_in_words(curves):
+def test_trials_without_numbers_are_described_in_words(curves):
     trial = replace(TRIALS[0], curves=curves)
     assert draw_trials([trial]) is None
     page = make_page(replace(restless(), probes=Probes(1.0, trials=(trial,))))
     assert "-0.23 ± 0.09" in text_of(page)
 
 
-def test_what_no_one_should_miss_is_marked_in_the_curve():
+def test_important_epochs_are_marked_in_the_curve():
     history = history_of("calm")
     history["loss"][20] += 3.0
     history["loss"][30] += 3.0
@@ -291,18 +291,18 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
     for card, cause in zip(cards, report.causes, strict=True):
         said = html.unescape(" ".join(re.sub("<[^>]+>", " ", card).split()))
         assert cause.title in said
-        assert f" {cause.grade} " in said  # the word; its icon is next to it
+        assert f" {cause.grade} " in said  # the word; its icon is beside it
         assert '<svg class="icon"' in card
         assert cause.evidence in said
 
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
-    assert "proved : the change does better than the run" in said
+    assert "proved : the change beats the run" in said
     assert "suspected : suggested by the settings, the curve or the data" in said
 
 
-def test_the_figure_says_what_its_numbers_are():
+def test_the_figure_describes_its_numbers():
     numbers = {"epoch": [1, 2, 3], "value": [3.0, 2.0, 9.0], "trend": [3.0] * 3, "band": 1.5}
     report = replace(make_report("hot"), evidence={"fixed_loss": numbers})
     assert "1 of 3 epochs lie outside the band" in text_of(make_page(report))
@@ -310,7 +310,7 @@ def test_the_figure_says_what_its_numbers_are():
     assert "outside the band" not in make_page(replace(report, evidence={"fixed_loss": nothing}))
 
 
-def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
+def test_a_proved_change_is_shown_as_a_table_and_as_code_or_a_command():
     report = restless()
     page = make_page(report)
     code = re.search('(?s)<code id="code-repair">(.+?)</code>', page)[1]
@@ -330,7 +330,7 @@ def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
     assert "set_params" not in shell
 
 
-def test_what_is_not_proved_says_so():
+def test_an_unproved_change_is_marked_as_such():
     report = unproved()
     text = text_of(make_page(report))
     assert "untested No change passed its stop rule" in text
@@ -347,7 +347,7 @@ def test_a_normal_run_has_nothing_to_do():
     assert "What to do" not in make_page(SAMPLES["expected"]())
 
 
-def test_advice_without_an_argument_is_said_as_such():
+def test_advice_without_an_argument_is_given_in_words():
     of_log = replace(unproved(), causes=CAUSES[2:3], probes=None)
     assert list_steps(of_log)[0].text == CAUSES[2].advice
     step, *_ = list_steps(replace(of_log, origin=object()))
@@ -409,7 +409,7 @@ def test_the_code_in_the_page_makes_the_page(in_tmp_path, report):
     assert Path("report.html").read_text() == page
 
 
-def test_a_history_too_long_to_carry_is_said_to_be():
+def test_a_history_too_long_for_the_page_is_noted():
     rng = np.random.default_rng(0)
     history = {f"c{i}": rng.random(40_000).tolist() for i in range(5)}
     page = make_page(FluctuationReport("normal", None, (), history=history))
@@ -426,7 +426,7 @@ def test_a_page_stays_small_however_much_was_tried():
     assert len(make_page(report)) < 1_000_000
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+def test_a_page_is_written_completely_or_not_at_all(tmp_path):
     report = make_report("hot")
     path = tmp_path / "report.html"
     assert report.to_html(path) is None
@@ -435,7 +435,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
         report.to_html(tmp_path / "nowhere" / "report.html")
 
 
-def test_a_notebook_gets_the_top_of_the_page_and_no_script(report):
+def test_a_notebook_gets_the_top_of_the_page_without_a_script(report):
     read = Reader(in_notebook(report))
     assert not {"script", "button"} & set(read.tags)
     assert not [name for name, _ in read.attributes if name in ("id", "src", "href")]

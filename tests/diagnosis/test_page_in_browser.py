@@ -118,7 +118,7 @@ return found;
 
 
 def assert_readable(browser):
-    """Every text has a contrast of 4.5 to its background, as WCAG 2.1 AA requires."""
+    """Every text has a contrast ratio of at least 4.5, as WCAG 2.1 AA requires."""
     texts = browser.execute_script(TEXTS)
     assert len(texts) > 50
     for tag, ink, paper in texts:
@@ -221,7 +221,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(browser):
 
 
 @pytest.mark.browser
-def test_the_trend_is_an_overlay_that_one_asks_for(browser):
+def test_the_trend_is_an_overlay_shown_on_request(browser):
     visible = "return getComputedStyle(document.querySelector('polyline.trend')).visibility"
     assert browser.execute_script(visible) == "hidden"
     browser.find_element("css selector", ".overlay").click()
@@ -372,7 +372,7 @@ def count_printed_pages(browser):
 def test_a_printed_page_is_light_open_and_folds_up_again(browser):
     emulate(browser, "dark")
     browser.find_element("id", "theme").click()
-    browser.find_element("id", "theme").click()  # dark if chosen, too
+    browser.find_element("id", "theme").click()  # this also holds if dark colors are chosen
     browser.execute_script(
         "const rows = document.createElement('p'); rows.style.height = '4000px';"
         "document.querySelector('details').append(rows)"
@@ -389,7 +389,7 @@ def test_a_printed_page_is_light_open_and_folds_up_again(browser):
 
 
 @pytest.mark.browser
-def test_without_scripts_all_is_there_and_no_dead_button_is(browser, path):
+def test_without_scripts_everything_is_readable_and_no_button_is_shown(browser, path):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.get(path.as_uri())
     try:

@@ -82,7 +82,7 @@ def test_rows_of_parts_without_epochs_are_counted(tmp_path, order):
     assert columns(read_history(write_csv(tmp_path / "log.csv", rows))) == OURS
 
 
-def test_a_part_that_is_validated_now_and_then_belongs_to_the_epoch_before(tmp_path):
+def test_an_occasional_validation_belongs_to_the_epoch_before_it(tmp_path):
     rows = []
     for epoch in range(N):
         rows.append({"phase": "train", "loss": LOSS[epoch]})
@@ -92,7 +92,7 @@ def test_a_part_that_is_validated_now_and_then_belongs_to_the_epoch_before(tmp_p
     assert columns(read, ("loss", "val_loss")) == {"loss": LOSS, "val_loss": seen}
 
 
-def test_names_of_ones_own_are_divided_too():
+def test_custom_names_are_divided_too():
     rows = [{**row, "cost": row["loss"], "hits": row["acc"]} for row in rows_of_parts()]
     rows = [{k: v for k, v in row.items() if k not in ("loss", "acc")} for row in rows]
     read = read_history(rows, {"loss": "cost", "accuracy": "hits"})
@@ -162,7 +162,7 @@ def lightning_rows(with_accuracy):
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*used as validation")
-def test_an_accuracy_without_a_part_is_of_the_part_of_the_losses(log, role):
+def test_an_accuracy_without_a_part_belongs_to_the_part_of_the_losses(log, role):
     assert columns(read_history(log), [role]) == {role: VAL_ACCURACY}
 
 
@@ -171,7 +171,7 @@ def test_an_accuracy_with_a_part_leaves_the_other_one_to_validation():
     assert columns(read_history({**log, "train_accuracy": ACCURACY})) == OURS
 
 
-def test_a_test_part_counts_as_validation_where_nothing_else_does_and_it_is_said(tmp_path):
+def test_a_test_part_counts_as_validation_if_nothing_else_does_with_a_warning(tmp_path):
     named = {"train_loss": LOSS, "train_acc": ACCURACY}
     named |= {"test_loss": VAL_LOSS, "test_acc": VAL_ACCURACY}
     for source in (named, rows_of_parts("split", "train", "test")):
@@ -202,7 +202,7 @@ def test_a_test_at_the_end_is_still_not_judged(tmp_path, n_tests):
 
 @pytest.mark.parametrize("is_interleaved", [False, True])
 @pytest.mark.parametrize("names", [(1, 2, 3), ("a", "b", "last")])
-def test_of_folds_the_last_counts_by_name(tmp_path, names, is_interleaved):
+def test_the_last_fold_counts_by_name(tmp_path, names, is_interleaved):
     rows = [
         {"fold": fold, "epoch": t, "loss": LOSS[t] + (fold != names[-1]), "val_loss": VAL_LOSS[t]}
         for fold in names
@@ -225,7 +225,7 @@ def test_folds_with_a_row_for_each_part():
         assert columns(read_history(rows)) == OURS
 
 
-def test_of_a_second_fit_in_a_file_the_last_counts_by_its_line(tmp_path):
+def test_the_last_fit_in_a_file_counts_by_its_line(tmp_path):
     rows = [{"epoch": t, "loss": 9.0} for t in range(N)]
     rows += [{"epoch": t, "loss": LOSS[t]} for t in range(N)]
     path = write_csv(tmp_path / "log.csv", rows)

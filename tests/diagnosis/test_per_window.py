@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError
 
 
 def windows(rng, *, n_epochs=40, n_windows=120, n_groups=12, own=1.0, group=0.0, common=0.0):
-    """Return windows that are right if noise of window, recording and model sums to more than 0."""
+    """Return windows that are right if the noise of window, recording and model sums to over 0."""
     groups = np.arange(n_windows) % n_groups
     score = rng.normal(0, 1.0, n_windows) + own * rng.normal(size=(n_epochs, n_windows))
     score += group * rng.normal(size=(n_epochs, n_groups))[:, groups]
@@ -64,14 +64,14 @@ def test_variances_are_those_of_their_definition_written_out():
     assert variance.n_effective == pytest.approx(n * variance.independent / variance.total)
 
 
-def test_copies_of_the_same_windows_are_worth_the_windows_they_are_copies_of():
+def test_copies_of_windows_count_as_much_as_the_original_windows():
     rng = np.random.default_rng(0)
     distinct, _ = windows(rng, n_epochs=2000, n_windows=15)
     variance = per_window.accuracy_variance(np.repeat(distinct, 8, axis=1))
     assert variance.n_effective == pytest.approx(15, rel=0.1)
 
 
-def test_expected_noise_from_flips_is_the_one_of_the_accuracy_and_below_the_binomial_one():
+def test_expected_noise_from_flips_matches_the_accuracy_and_is_below_the_binomial_noise():
     rng = np.random.default_rng(0)
     correct, _ = windows(rng, n_epochs=4000, n_windows=80, own=0.5)
     accuracy = correct.mean(axis=1)
@@ -108,7 +108,7 @@ def test_p_of_windows_that_flip_independently_is_uniform(by_groups):
     assert stats.kstest(p_values(120, by_groups, n_epochs=28), "uniform").pvalue > 0.01
 
 
-def test_blocks_of_a_recording_are_seen_by_windows_and_acquitted_by_groups():
+def test_the_test_by_windows_finds_blocks_of_recordings_and_the_test_by_groups_does_not():
     assert (p_values(40, False, group=1.5) < 0.05).mean() > 0.95
     by_groups = p_values(150, True, group=1.5, n_epochs=28)
     assert stats.binomtest(int((by_groups < 0.05).sum()), 150, 0.05).pvalue > 0.005
@@ -123,12 +123,12 @@ def test_the_value_tested_is_the_ratio():
 
 
 def power(n_groups):
-    """Return the share of runs in which a model that moves half as much as recordings is found."""
+    """Return how often a model that moves half as much as recordings is found, as a fraction."""
     found = p_values(150, True, n_epochs=28, n_groups=n_groups, group=0.7, common=0.35)
     return (found < 0.05).mean()
 
 
-def test_the_least_number_of_groups_is_where_the_test_begins_to_see_a_moving_model():
+def test_the_minimum_number_of_groups_suffices_to_detect_a_moving_model():
     assert power(MIN_GROUPS) >= 0.8
     assert power(MIN_GROUPS // 2) < 0.8
 
@@ -150,15 +150,15 @@ def test_the_restless_tenth_carries_at_least_its_share_and_at_most_all(rates):
         assert math.ceil(0.1 * len(rates)) / len(rates) - 1e-9 <= share <= 1 + 1e-9
 
 
-def test_flips_carried_by_a_few_windows_are_told_from_flips_of_all():
+def test_flips_of_a_few_windows_are_distinguished_from_flips_of_all_windows():
     assert per_window.flip_share([0.1] * 100) == pytest.approx(0.1)
     assert per_window.flip_share([0.5] * 10 + [0.0] * 90) == pytest.approx(1.0)
 
 
-# --- the best epoch without luck ----------------------------------------------------------------
+# --- the best epoch without chance --------------------------------------------------------------
 
 
-def test_picking_among_equal_epochs_gains_nothing_and_the_error_is_the_true_one():
+def test_picking_among_equal_epochs_gains_nothing_and_the_error_is_correct():
     rng = np.random.default_rng(0)
     gains, errors, lucky, levels = [], [], [], []
     for seed in range(150):
@@ -172,10 +172,10 @@ def test_picking_among_equal_epochs_gains_nothing_and_the_error_is_the_true_one(
     assert np.mean(np.array(gains) > 2 * np.array(errors)) <= 0.06
     assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.25)
     assert np.mean(levels) == pytest.approx(0.8, abs=0.01)
-    assert np.mean(lucky) > 0.87  # the value suggested by the best epoch
+    assert np.mean(lucky) > 0.87  # the level that the best epoch suggests
 
 
-def test_an_epoch_that_is_truly_best_is_found_and_scored_at_its_worth():
+def test_the_truly_best_epoch_is_found_and_scored_correctly():
     rng = np.random.default_rng(0)
     level = np.linspace(0.9, 0.7, 30)
     fits = [per_window.cross_fit(rng.random((30, 400)) < level[:, None]) for _ in range(20)]
@@ -202,7 +202,7 @@ def test_the_epoch_is_chosen_by_the_score_that_is_given():
 
 
 @given(st.integers(2, 12), st.integers(2, 20), st.integers(0, 2**32 - 1))
-def test_a_model_that_stands_still_has_the_accuracy_it_has(n_epochs, n_windows, seed):
+def test_the_accuracy_of_an_unchanging_model_is_returned_unchanged(n_epochs, n_windows, seed):
     row = np.random.default_rng(seed).random(n_windows) < 0.5
     fit = per_window.cross_fit(np.tile(row, (n_epochs, 1)), n_halvings=3)
     assert fit.accuracy == pytest.approx(row.mean())

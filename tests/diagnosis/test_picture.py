@@ -23,7 +23,7 @@ def line(axes, label):
     return found
 
 
-def test_every_epoch_is_drawn_raw():
+def test_every_epoch_is_drawn_unsmoothed():
     loss, accuracy = draw_history(CURVE).axes
     for axes, names, factor in (
         (loss, ("loss", "val_loss"), 1),
@@ -92,7 +92,7 @@ def test_epochs_without_a_number_are_marked_not_dropped():
     np.testing.assert_array_equal(line(loss, "not a number").get_xdata(), [2, 4])
 
 
-def test_one_explosion_does_not_flatten_the_rest_and_is_said():
+def test_one_explosion_does_not_flatten_the_rest_and_is_noted():
     (loss, _) = draw_history({"loss": [1.0] * 20 + [500.0] + [0.5] * 9}).axes
     assert loss.get_ylim()[1] < 10
     assert any("1 value above, up to 500" in text.get_text() for text in loss.texts)

@@ -46,7 +46,7 @@ def proof(hot):
     return probe(hot.fluctuation_)
 
 
-def test_what_is_applied_is_the_fit_with_the_repair_and_not_fitted(hot, proof):
+def test_apply_returns_an_unfitted_estimator_with_the_repair(hot, proof):
     found = replace(proof.probes, repair={"learning_rate": 0.02})
     better = replace(proof, probes=found).apply()
     assert better.get_params() == {**hot.get_params(), "learning_rate": 0.02}
@@ -60,8 +60,8 @@ def test_the_same_probe_finds_the_same(hot, proof):
     assert again.probes.repair == proof.probes.repair
 
 
-def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
-    # a single run depends on rounding, so two of three must agree
+def test_a_calm_run_that_nothing_improves_is_left_alone(capsys):
+    # a single run depends on rounding, so two of three runs must agree
     fits = [
         SensorLSTMClassifier(max_epochs=40, refit=None, random_state=seed).fit(X, Y)
         for seed in (1, 2, 3)
@@ -78,7 +78,7 @@ def test_a_calm_run_that_nothing_betters_is_left_alone(capsys):
 
 
 @pytest.mark.trains
-def test_a_calm_run_that_features_better_gets_them():
+def test_a_calm_run_that_features_improve_gets_features():
     calm = SensorLSTMClassifier(features=None, refit=None, random_state=1).fit(X, Y)
     proof = probe(calm.fluctuation_)
     assert proof.probes.repair == {"features": "auto"}
@@ -86,7 +86,7 @@ def test_a_calm_run_that_features_better_gets_them():
     assert proof.apply().fit(X, Y).score(*fresh) > calm.score(*fresh) + 0.02
 
 
-def test_other_data_are_refused(hot):
+def test_different_data_are_rejected(hot):
     with pytest.raises(ArgumentError, match="not the data of the fit"):
         hot.fluctuation_.probe(X[:, ::-1].copy(), Y, verbose=0)
 
@@ -121,13 +121,13 @@ def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):
     assert not proof.probes.repair
 
 
-def test_a_budget_that_is_none(hot):
+def test_an_invalid_budget_is_an_error(hot):
     for budget in (0, -1, "1", None, float("nan")):
         with pytest.raises(ArgumentError, match="budget"):
             hot.fluctuation_.probe(X, Y, budget=budget)
 
 
-def test_a_report_without_its_fit_says_what_to_do(hot, tmp_path):
+def test_the_error_for_a_report_without_its_fit_names_the_remedy(hot, tmp_path):
     hot.save(tmp_path / "hot.safetensors")
     loaded = SensorLSTMClassifier.load(tmp_path / "hot.safetensors")
     with pytest.raises(ArgumentError, match="Fit in this process"):
@@ -136,7 +136,7 @@ def test_a_report_without_its_fit_says_what_to_do(hot, tmp_path):
         hot.fluctuation_.apply()
 
 
-def test_what_is_applied_has_generators_of_its_own():
+def test_an_applied_estimator_has_its_own_generators():
     generator = np.random.RandomState(3)
     fitted = classifier(**{**HOT, "max_epochs": 20}, random_state=generator).fit(X, Y)
     report = fitted.fluctuation_
@@ -147,7 +147,7 @@ def test_what_is_applied_has_generators_of_its_own():
     assert applied.batch_size == 16
 
 
-def test_a_fit_that_diverges_at_once_is_an_error_whose_report_can_be_probed():
+def test_a_fit_that_diverges_immediately_is_an_error_whose_report_can_be_probed():
     wild = classifier(
         optimizer="sgd", learning_rate=1e38, max_grad_norm=None, momentum=0.0, max_epochs=20
     )

@@ -41,7 +41,7 @@ def test_a_sound_fit_passes_every_test(options):
     assert not any("data" in cause.sources for cause in classifier.fluctuation_.causes)
 
 
-def test_unscaled_input_is_found_and_the_recommendation_is_one_that_fit_takes():
+def test_unscaled_input_is_found_and_the_recommendation_is_valid_for_fit():
     rng = np.random.default_rng(0)
     y = np.arange(N_WINDOWS) % 3
     X = 100 + 30 * (rng.normal(size=(N_WINDOWS, 12, 2)) + y[:, None, None])

@@ -23,7 +23,7 @@ def proof(name, finding="too high", **repair):
 NAMED = (cause("preprocessing"), cause("learning_rate"))
 
 
-def test_what_is_proved_comes_first_with_its_repair_and_what_did_worse_goes():
+def test_proved_causes_come_first_with_their_repair_and_rejected_causes_are_dropped():
     trials = [trial("preprocessing", "rejected"), trial("learning_rate", "confirmed")]
     (first,) = regrade(NAMED, trials, [proof("learning_rate", learning_rate=1e-3)])
     assert (first.name, first.grade, first.finding) == ("learning_rate", "proved", "too high")
@@ -31,14 +31,14 @@ def test_what_is_proved_comes_first_with_its_repair_and_what_did_worse_goes():
     assert first.evidence == first.sources["race"] == "proved so."
 
 
-def test_words_of_another_side_are_not_kept():
+def test_advice_for_the_opposite_direction_is_not_kept():
     for finding, kept in (("too low", False), ("too high", True)):
         named = cause("learning_rate", finding=finding)
         (first,) = regrade([named], [trial("learning_rate", "confirmed")], [proof(named.name)])
         assert (first.advice == "raise it") == kept
 
 
-def test_where_nothing_is_left_the_cause_is_unknown():
+def test_if_no_cause_is_left_the_cause_is_unknown():
     assert regrade(NAMED, [trial("learning_rate", "undecided")], []) == NAMED
     assert regrade(NAMED, [trial("learning_rate", "rejected")], []) == NAMED[:1]
     (left,) = regrade(NAMED[1:], [trial("learning_rate", "rejected")], [])
@@ -49,7 +49,7 @@ def test_where_nothing_is_left_the_cause_is_unknown():
     assert regrade(before, [], []) == before
 
 
-def test_what_costs_a_calm_run_accuracy_comes_before_what_makes_it_rough():
+def test_causes_that_cost_accuracy_come_before_causes_of_a_rough_curve():
     rough, found = cause("small_validation_set"), cause("weight_init")
     assert regrade((rough, found), [], [], calm=True) == (found, rough)
 
@@ -64,7 +64,7 @@ def test_what_costs_a_calm_run_accuracy_comes_before_what_makes_it_rough():
         max_size=6,
     ),
 )
-def test_a_cause_is_there_once_and_not_if_all_its_changes_did_worse(names, outcomes):
+def test_a_cause_is_listed_once_and_not_if_all_its_changes_did_worse(names, outcomes):
     causes = [cause(name) for name in sorted(names)]
     trials = [trial(*outcome) for outcome in outcomes]
     proofs = [proof(name) for name in {t.cause for t in trials if t.outcome == "confirmed"}]
@@ -76,7 +76,7 @@ def test_a_cause_is_there_once_and_not_if_all_its_changes_did_worse(names, outco
     assert undone.isdisjoint(names)
 
 
-def test_a_cause_that_was_proved_before_stays_proved_when_other_trials_say_nothing():
+def test_a_cause_proved_before_stays_proved_if_other_trials_are_undecided():
     before = regrade(NAMED, [], [proof("learning_rate", learning_rate=1e-3)])
     first, *_ = regrade(before, [trial("optimizer", "rejected")], [])
     assert (first.name, first.grade) == ("learning_rate", "proved")

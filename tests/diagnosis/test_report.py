@@ -29,7 +29,7 @@ BUILT |= {"windows_share_samples", "groups_share_samples"}
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
     """Return a decaying loss with 1.5 % of noise, and validation windows that sometimes err.
 
-    With `persistence`, a window that is misclassified in one epoch mostly is in the next, too.
+    With `persistence`, a misclassified window is usually misclassified in the next epoch, too.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -122,7 +122,7 @@ def test_oscillation_is_flagged_from_the_training_loss_alone():
         assert "no_validation" in kinds(report)
 
 
-def test_guessing_is_not_learning_however_calm():
+def test_guessing_is_not_learning_however_calm_the_curve():
     for seed in range(12):
         rng = np.random.default_rng(seed)
         curve = {
@@ -137,7 +137,7 @@ def test_guessing_is_not_learning_however_calm():
 # --- verdicts -----------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_no_number_is_divergence_from_that_epoch_on():
+def test_a_loss_that_is_not_a_number_is_divergence_from_that_epoch_on():
     curve = healthy_curve(0, 100)
     curve["loss"][25:] = np.nan
     report = verdict_of(curve, 100)
@@ -147,7 +147,7 @@ def test_a_loss_that_is_no_number_is_divergence_from_that_epoch_on():
     assert "infinite" in verdict_of(curve, 100).explanation[0]
 
 
-def test_a_loss_that_is_a_number_again_is_not_said_to_have_none_from_then_on():
+def test_a_loss_that_is_a_number_again_is_not_reported_as_missing_from_then_on():
     curve = healthy_curve(0, 100)
     curve["loss"][37] = np.nan
     report = verdict_of(curve, 100)
@@ -158,9 +158,7 @@ def test_a_loss_that_is_a_number_again_is_not_said_to_have_none_from_then_on():
 @pytest.mark.parametrize("name", ["loss", "val_loss"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("make", [healthy_curve, oscillating_curve])
-def test_a_run_that_went_on_after_a_loss_that_was_not_finite_is_judged_without_that_epoch(
-    make, value, name
-):
+def test_a_run_that_recovers_from_a_non_finite_loss_is_judged_without_that_epoch(make, value, name):
     curve = make(0, 300)
     broken = {**curve, name: curve[name].copy()}
     broken[name][6] = value
@@ -203,7 +201,7 @@ def test_an_accuracy_over_one_class_is_not_judged(n_classes):
 
 
 @pytest.mark.parametrize("is_learned", [False, True])
-def test_what_is_learned_is_judged_on_the_training_windows_if_validation_has_one_class(is_learned):
+def test_learning_is_judged_on_the_training_windows_if_validation_has_one_class(is_learned):
     curve = healthy_curve(0, 300)
     if not is_learned:
         curve["accuracy"] = np.random.default_rng(0).binomial(300, 1 / N_CLASSES, 40) / 300
@@ -211,7 +209,7 @@ def test_what_is_learned_is_judged_on_the_training_windows_if_validation_has_one
     assert verdict == ("normal" if is_learned else "not_learning")
 
 
-def test_a_validation_loss_that_is_no_number_points_at_the_validation_windows():
+def test_a_validation_loss_that_is_not_a_number_points_at_the_validation_windows():
     curve = healthy_curve(0, 100)
     curve["val_loss"][:] = np.nan
     report = verdict_of(curve, 100)
@@ -233,7 +231,7 @@ def test_a_model_that_falls_back_to_guessing_has_collapsed():
     assert kinds(report)[0] == "collapsed"
 
 
-def test_a_warm_start_at_a_tiny_loss_is_no_divergence():
+def test_a_warm_start_at_a_tiny_loss_is_not_divergence():
     curve = healthy_curve(1, 300)
     curve["loss"] = np.full(40, 0.02)
     curve["loss"][0] = 0.001
@@ -305,7 +303,7 @@ def test_a_validation_curve_beyond_sampling_is_flagged_although_training_is_calm
     assert "accuracy_real" in kinds(report)
 
 
-def test_overfitting_is_said_whatever_the_noise():
+def test_overfitting_is_reported_whatever_the_noise():
     curve = healthy_curve(0, 300)
     curve["val_loss"] = curve["val_loss"] + np.linspace(0, 2, 40)
     report = verdict_of(curve, 300, best_epoch=9)
@@ -320,7 +318,7 @@ def test_overfitting_is_said_whatever_the_noise():
     assert "those of epoch 9 of 40" in " ".join(report.explanation)
 
 
-def test_overfitting_from_the_first_epoch_is_said_with_its_epoch():
+def test_overfitting_from_the_first_epoch_is_reported_with_its_epoch():
     t = np.arange(21)
     noise = 0.05 * np.random.default_rng(0).standard_normal(21)
     curve = {"loss": 1.1 * np.exp(-t / 4) + 0.1, "val_loss": 1.2 + 0.03 * t + np.abs(noise)}
@@ -341,7 +339,7 @@ def test_a_validation_loss_that_only_scatters_is_not_called_overfitting(seed):
 
 
 @pytest.mark.parametrize("persistence", [0.0, 0.8])
-def test_healthy_curves_are_rarely_said_to_overfit(persistence):
+def test_healthy_curves_are_rarely_called_overfitting(persistence):
     said = [
         verdict_of(healthy_curve(seed, n, persistence=persistence), n).generalization
         for seed in range(8)
@@ -367,7 +365,8 @@ def test_a_small_validation_set_cannot_prove_that_nothing_carries_over():
     report = verdict_of(curve, 20, majority_fraction=0.3)
     assert report.verdict == "normal"
     assert report.generalization is None
-    assert any("is no better than guessing can be with 20" in line for line in report.explanation)
+    said = "is no better than what guessing can reach with 20"
+    assert any(said in line for line in report.explanation)
 
 
 def test_a_late_start_is_learning():
@@ -381,7 +380,7 @@ def test_a_late_start_is_learning():
     assert "training_rises" in kinds(report)
 
 
-def test_a_loss_that_never_falls_is_not_learning_where_accuracy_is_not_known():
+def test_a_loss_that_never_falls_is_not_learning_if_accuracy_is_unknown():
     report = FluctuationReport.from_history({"loss": [1.79] * 30})
     assert report.verdict == "not_learning"
 
@@ -397,7 +396,7 @@ def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
     p = float(np.median(curve["val_accuracy"][int(report.statistics["initial_descent"].value) :]))
     luck = f"{100 * math.sqrt(p * (1 - p) / 25):.1f}"
     assert f"sampling 25 windows alone gives up to +-{luck}." in text
-    first = "Accuracy jumps no more than by chance (25 windows of 4 points each)."
+    first = "Chance explains the accuracy jumps (25 windows, 4 points each)."
     assert report.explanation[0] == first
     assert "Accuracy on the training windows moves +-" in text
 
@@ -410,7 +409,7 @@ def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
         (("loss", "accuracy"), 100, "movement_unknown"),
     ],
 )
-def test_what_a_history_cannot_tell_is_said(drop, n_val, kind):
+def test_open_questions_of_a_history_are_listed(drop, n_val, kind):
     curve = {name: values for name, values in healthy_curve(0, 100).items() if name not in drop}
     said = kinds(FluctuationReport.from_history(curve, n_val))
     assert kind in said
@@ -425,7 +424,7 @@ def validated_every(curve, step, names=("val_loss", "val_accuracy")):
 
 
 @pytest.mark.parametrize("step", [5, 10, 39])
-def test_validation_results_too_few_to_judge_are_no_verdict(step):
+def test_too_few_validation_results_give_no_verdict(step):
     report = verdict_of(validated_every(healthy_curve(0, 100), step), 100)
     assert report.verdict == "too_short_to_tell"
     assert kinds(report)[0] == "few_validations"
@@ -455,7 +454,7 @@ def test_an_accuracy_that_leaps_between_few_validations_is_not_normal():
     ("step", "names"),
     [(2, ("val_loss", "val_accuracy")), (5, ("val_loss",)), (5, ("val_accuracy",))],
 )
-def test_validation_results_enough_to_judge_give_the_same_verdict(seed, step, names):
+def test_enough_validation_results_give_the_same_verdict(seed, step, names):
     curve = healthy_curve(seed, 300, 60)
     assert verdict_of(curve, 300).verdict == "normal"
     assert verdict_of(validated_every(curve, step, names), 300).verdict == "normal"
@@ -476,7 +475,7 @@ def test_epochs_of_training_alone_are_judged_by_the_training_loss():
     ("growth", "sd", "kind"),
     [(0.97, 0.6, "noise_falls"), (1.0, 0.3, "noise_constant"), (1.04, 0.3, "noise_rises")],
 )
-def test_whether_the_noise_falls_stays_or_rises_is_said(growth, sd, kind):
+def test_the_report_states_whether_the_noise_falls_stays_or_rises(growth, sd, kind):
     t = np.arange(80)
     noise = sd * growth ** (t - 40) * np.random.default_rng(1).normal(size=80)
     report = FluctuationReport.from_history({"loss": np.abs(4 + np.exp(-t / 3) + noise)})
@@ -493,7 +492,7 @@ def test_noise_is_called_constant_only_where_no_trend_is_significant(seed):
     assert ("noise_constant" in kinds(report)) == (abs(z) <= 1.96)
 
 
-def test_a_best_epoch_within_luck_is_no_decline_and_one_beyond_it_is():
+def test_a_fall_from_the_best_epoch_is_a_decline_only_beyond_chance():
     assert "got_worse" not in kinds(verdict_of(healthy_curve(4, 25), 25))
     curve = healthy_curve(0, 1000)
     curve["val_accuracy"] = 0.9 - 0.2 * np.linspace(0, 1, 40)
@@ -533,12 +532,12 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         epoch = int(history["val_loss"].argmin()) + 1
     report = FluctuationReport.from_history(history, 20, n_train=78, n_classes=6)
     lines = [line.strip() for line in str(report).split("\n")]
-    luck = "Accuracy jumps no more than by chance (20 windows of 5 points each)."
+    luck = "Chance explains the accuracy jumps (20 windows, 5 points each)."
     seen = lines.index(f"Seen      {luck}")
     assert lines[1] == "Verdict   FLUCTUATING (STRONG), AND OVERFITS"
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
-        "The loss jumps, and not by luck: the learning rate is constant.",
+        "The loss jumps because the learning rate is constant, not by chance.",
         f"The model overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"
@@ -637,7 +636,7 @@ def test_every_kind_is_made_somewhere_and_every_made_kind_is_in_the_table():
     assert made <= set(MESSAGES)
 
 
-def test_causes_are_empty_when_only_the_history_was_looked_at():
+def test_causes_are_empty_if_only_the_history_was_examined():
     report = verdict_of(healthy_curve(0, 100), 100)
     assert report.causes == ()
     assert report.to_dict()["causes"] == []
@@ -651,7 +650,7 @@ def test_statistics_carry_their_floor():
     assert report.statistics["train_loss_noise"].floor == LOSS_NOISE_NATS
 
 
-def test_history_columns_and_rows_give_one_report():
+def test_history_columns_and_rows_give_the_same_report():
     curve = {name: list(map(float, v)) for name, v in healthy_curve(0, 100).items()}
     rows = [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
     reports = [
@@ -665,7 +664,7 @@ def test_equal_histories_give_equal_reports():
     assert first.to_dict() == second.to_dict()
 
 
-def test_columns_of_no_concern_change_nothing():
+def test_irrelevant_columns_change_nothing():
     curve = healthy_curve(0, 100)
     more = curve | {"learning_rate": [1e-3] * 40, "epoch": range(1, 41)}
     with_more, without = (verdict_of(columns, 100).to_dict() for columns in (more, curve))
@@ -674,7 +673,7 @@ def test_columns_of_no_concern_change_nothing():
     assert with_more == without
 
 
-def test_a_report_comes_back_from_its_description():
+def test_a_report_is_restored_from_its_description():
     report = verdict_of(healthy_curve(0, 100), 100)
     described = json.loads(json.dumps(report.to_dict()))
     again = FluctuationReport.from_dict(described)
@@ -709,7 +708,7 @@ def described(**changes):
         described(statements=described()["statements"] * 2000),
     ],
 )
-def test_what_is_no_description_of_a_report_is_refused(wrong):
+def test_an_invalid_description_of_a_report_is_rejected(wrong):
     with pytest.raises(ArgumentError, match="not a fluctuation report"):
         FluctuationReport.from_dict(wrong)
 
@@ -750,12 +749,12 @@ def test_the_example_in_the_docstring_is_true():
         ({"loss": [1.0]}, {"best_epoch": 2}, "best_epoch=2, but history has epochs 1 to 1"),
     ],
 )
-def test_bad_input_is_named_with_the_way_out(history, keywords, says):
+def test_errors_for_bad_input_name_the_remedy(history, keywords, says):
     with pytest.raises(ArgumentError, match=says):
         FluctuationReport.from_history(history, **keywords)
 
 
-def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tmp_path):
+def test_a_damaged_report_is_rejected_when_it_is_read_and_not_when_it_is_shown(tmp_path):
     rng = np.random.default_rng(0)
     rows = {"loss": rng.uniform(0.1, 0.6, 30), "val_accuracy": rng.choice([0.6, 0.9], 30)}
     described = FluctuationReport.from_history(rows, n_val=40, n_train=200, n_classes=3).to_dict()
@@ -772,14 +771,14 @@ def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tm
     assert 10 < n_refused < 40
 
 
-def test_names_and_numbers_that_json_can_hold_can_be_shown(tmp_path):
+def test_names_and_numbers_that_json_can_contain_can_be_shown(tmp_path):
     rows = [{"loss": 5e-324 * (1 + e), "val_loss": 0.5, "\ud800": e} for e in range(30)]
     (tmp_path / "h.json").write_text(json.dumps(rows))
     FluctuationReport.from_history(tmp_path / "h.json").to_html(tmp_path / "page.html")
     assert b"</html>" in (tmp_path / "page.html").read_bytes()
 
 
-def test_a_log_of_more_epochs_than_can_be_judged_is_refused(tmp_path, monkeypatch):
+def test_a_log_with_more_epochs_than_can_be_judged_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "_MOST_EPOCHS", 50)
     (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 51)
     with pytest.raises(InputError, match="51 epochs; at most 50"):

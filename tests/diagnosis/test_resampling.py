@@ -30,7 +30,7 @@ def test_holm_rejects_a_true_hypothesis_in_one_of_twenty_families_at_most():
     assert stats.binomtest(wrong, 2000, 0.05, alternative="greater").pvalue > 0.001
 
 
-def test_resampled_rows_are_drawn_whole_and_in_blocks():
+def test_resampled_rows_are_drawn_as_a_whole_and_in_blocks():
     n = 64
     rows = np.column_stack([np.arange(n), 10 + np.arange(n)])
     drawn = []
@@ -43,7 +43,7 @@ def test_resampled_rows_are_drawn_whole_and_in_blocks():
     assert goes_on == pytest.approx(1 - 1 / 4 + 1 / 4 / n, abs=0.02)  # blocks of ceil(64^(1/3)) = 4
 
 
-def test_a_very_long_series_is_resampled_within_a_bound_of_memory():
+def test_a_very_long_series_is_resampled_within_a_memory_limit():
     assert len(metrics.block_bootstrap(np.zeros(40_000), lambda s: s.mean(axis=1))) == 100
 
 
@@ -59,7 +59,7 @@ def test_shifting_keeps_each_unit_and_destroys_simultaneity():
     assert test.null.mean() == pytest.approx(expected, rel=0.03)
 
 
-def test_nothing_that_changes_is_nothing_to_test():
+def test_without_changes_there_is_nothing_to_test():
     assert metrics.circular_shift_test(np.zeros((20, 5))).p == 1.0
 
 

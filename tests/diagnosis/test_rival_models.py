@@ -22,7 +22,7 @@ from sensorseq.io.prepared import write_windows
 
 
 def waves(seed, n, n_groups=10):
-    """Draw windows whose frequency is their class, and their groups."""
+    """Draw windows whose frequency encodes their class, with their groups."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     phase = rng.uniform(0, 6, (n, 1))
@@ -64,7 +64,7 @@ def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     rng = np.random.default_rng(n_groups)
     groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
-        hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # alike for all three
+        hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # the same for all three classifiers
         # each classifier is good at different groups
         mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
         own, *rivals = (rng.random(60) < of for of in mine)
@@ -79,7 +79,7 @@ def test_few_groups_need_a_wider_gap():
     assert is_below(own, np.arange(100) < 60, np.arange(100) % 3)
 
 
-def test_one_group_that_a_rival_is_right_on_is_no_proof():
+def test_one_group_that_a_rival_classifies_correctly_is_not_a_proof():
     groups = np.arange(100) // 10
     assert not is_below(groups != 3, np.ones(100, bool), groups)
 
@@ -87,7 +87,7 @@ def test_one_group_that_a_rival_is_right_on_is_no_proof():
 # --- planted runs -------------------------------------------------------------------------------
 
 
-def test_a_run_below_the_data_is_said_with_both_figures():
+def test_a_run_below_what_the_data_allow_is_reported_with_both_figures():
     report = report_of(0.6)
     assert (report.verdict, report.level) == ("normal", "below_data")
     sentence = (
@@ -106,7 +106,7 @@ def test_a_run_below_the_data_is_said_with_both_figures():
 
 
 @pytest.mark.parametrize("accuracy", [0.6, 1.0])
-def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
+def test_a_calm_run_has_a_cause_if_the_data_allow_more(accuracy):
     settings = SensorLSTMClassifier(hidden_size=2).get_params()
     report = report_of(accuracy, arguments=settings)
     assert report.verdict == "normal"
@@ -117,27 +117,27 @@ def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
         assert "clf.set_params(hidden_size=64)" in str(report)
 
 
-def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
+def test_nothing_is_reported_for_a_run_as_good_as_the_data_allow(monkeypatch):
     monkeypatch.setattr(
         rival_models, "rivals", None
-    )  # there is nothing to gain, so none is trained
+    )  # there is nothing to gain, so no rival is trained
     report = report_of(0.97)
     assert report.level is None
     assert report.to_dict()["level"] is None
     assert "allow" not in str(report)
 
 
-def test_nothing_is_said_where_the_rival_is_no_better():
+def test_nothing_is_reported_if_the_rival_is_no_better():
     y_val = np.random.default_rng(5).integers(0, 3, 60)
     assert report_of(0.35, y_val=y_val).level is None
 
 
-def test_it_is_said_without_groups_and_of_few_of_them():
+def test_a_low_level_is_reported_without_groups_and_with_a_few_groups():
     assert report_of(0.4, groups=None, groups_val=None).level == "below_data"
     assert report_of(0.4, groups_val=np.arange(60) % 2).level == "below_data"
 
 
-def test_the_epoch_that_is_kept_counts():
+def test_the_accuracy_of_the_kept_epoch_counts():
     (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
     parts = held_windows(X, None, y), held_windows(X_val, None, y_val)
     predicted = np.stack([y_val, (y_val + 1) % 3]).astype(np.uint16)
@@ -148,12 +148,12 @@ def test_the_epoch_that_is_kept_counts():
     assert compare_level(replace(report, best_epoch=2), *parts).level == "below_data"
 
 
-def test_of_many_windows_an_even_share_is_compared(monkeypatch):
+def test_an_even_sample_of_many_windows_is_compared(monkeypatch):
     monkeypatch.setattr(rival_models, "MOST_WINDOWS", 40)
     (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
     record = TrainingRecord(
         epoch_steps=np.arange(2),
-        val_rows=np.arange(0, 60, 2),  # every second one is followed
+        val_rows=np.arange(0, 60, 2),  # every second window is followed
         val_target=y_val[::2],
         val_predicted=((y_val[::2] + (np.arange(30) < 15)) % 3)[None].astype(np.uint16),
     )
@@ -180,7 +180,7 @@ def test_windows_of_any_length_are_compared(shape):
     assert FluctuationReport.from_history(calm(0.5), 24, **given).level == "below_data"
 
 
-def test_windows_that_cannot_be_compared_are_refused():
+def test_windows_that_cannot_be_compared_are_rejected():
     X, y, _ = waves(0, 30)
     with pytest.raises(ArgumentError, match="X_val, y_val missing"):
         FluctuationReport.from_history(calm(0.4), 30, X=X, y=y)
@@ -198,15 +198,15 @@ def fitted(**settings):
     return clf.fit(X, y, **given)
 
 
-def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
-    clf = fitted(features=None, learning_rate=1e-9)  # its initial weights, with any rounding
+def test_a_network_without_features_is_compared_when_its_report_is_read():
+    clf = fitted(features=None, learning_rate=1e-9)  # its initial weights, whatever the rounding
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_
     assert clf._judged.to_compare is None  # windows are not kept after that
 
 
-def test_a_network_on_windows_that_stay_in_their_file_is_compared_too(tmp_path):
+def test_a_network_trained_on_windows_in_a_file_is_compared_too(tmp_path):
     (X, y, groups), (X_val, y_val, groups_val) = waves(0, 90), waves(1, 60)
     windows = WindowSet(
         np.concatenate([X, X_val]),
@@ -222,7 +222,7 @@ def test_a_network_on_windows_that_stay_in_their_file_is_compared_too(tmp_path):
     assert clf.fluctuation_.level == "below_data"
 
 
-def test_a_fit_with_features_says_what_its_parts_got(monkeypatch):
+def test_a_fit_with_features_reports_the_accuracy_of_its_parts(monkeypatch):
     learn_few_features(monkeypatch)
     clf = fitted(learning_rate=1e-9)
     assert clf.fluctuation_.level is None

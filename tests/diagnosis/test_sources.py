@@ -70,11 +70,11 @@ def lines(*rows, separator=","):
           "balanced_accuracy", "gloss", "dur", "", "___", "train_val_loss")),
     ],
 )  # fmt: skip
-def test_what_a_name_means(name, role):
+def test_the_role_of_a_name(name, role):
     assert role_of(name) == role
 
 
-def test_two_columns_for_one_thing_are_an_error_that_names_both_and_the_way_out():
+def test_two_columns_for_one_role_are_an_error_that_names_both_and_the_remedy():
     history = {"loss": LOSS, "acc": ACCURACY, "binary_accuracy": ACCURACY[::-1]}
     with pytest.raises(InputError, match=r"'acc' or 'binary_accuracy'.*--column accuracy"):
         read_history(history)
@@ -84,12 +84,12 @@ def test_two_columns_for_one_thing_are_an_error_that_names_both_and_the_way_out(
     assert column(chosen, "acc") == ACCURACY  # kept under its own name
 
 
-def test_an_empty_column_is_no_candidate(tmp_path):
+def test_an_empty_column_is_not_a_candidate(tmp_path):
     path = write(tmp_path, "epoch,loss,acc,accuracy\n0,1.0,0.5,\n1,0.9,0.6,\n")
     assert read_history(path).names["accuracy"] == "acc"
 
 
-def test_a_column_that_is_not_to_be_used_is_not():
+def test_a_column_marked_as_unused_is_not_used():
     history = read_history({"loss": LOSS, "val_loss": VAL_LOSS}, {"loss": None})
     assert column(history, "loss") == [None] * 30
     assert history.names == {"val_loss": "val_loss"}
@@ -110,7 +110,7 @@ def test_a_mistake_in_columns_is_named(columns, says):
         FluctuationReport.from_history({"loss": LOSS}, columns=columns)
 
 
-def test_what_was_read_as_what_is_kept_in_the_report():
+def test_the_report_keeps_the_names_of_the_columns_that_were_read():
     report = FluctuationReport.from_history({"train_loss": LOSS, "eval_acc": VAL_ACCURACY})
     assert report.columns_read == {"loss": "train_loss", "val_accuracy": "eval_acc"}
 
@@ -118,7 +118,7 @@ def test_what_was_read_as_what_is_kept_in_the_report():
 # --- kinds of source ----------------------------------------------------------------------------
 
 
-def test_our_own_history_is_read_as_it_is(tmp_path):
+def test_our_own_history_is_read_unchanged(tmp_path):
     history = History({"epoch": i, **row} for i, row in enumerate(ROWS, 1))
     history.to_frame().to_csv(tmp_path / "h.csv", index=False)
     history.to_json(tmp_path / "h.json")
@@ -162,7 +162,7 @@ def test_a_csv_of_keras_where_training_was_stopped_has_no_validation_at_the_end(
 
 
 def lightning_rows():
-    """With on_step and on_epoch, a learning rate monitor, and a test at the end; 4 steps each."""
+    """A log with on_step and on_epoch, a learning rate monitor and a test; 4 steps per epoch."""
     head = ["epoch", "lr-Adam", "step", "test_loss", "train_acc", "train_loss_epoch",
             "train_loss_step", "val_acc", "val_loss"]  # fmt: skip
     yield head
@@ -203,7 +203,7 @@ def test_a_training_loss_of_single_batches_is_not_used_unless_it_is_named(tmp_pa
     assert column(read_history(path, {"loss": "train_loss"}), "loss") == [2.0] * 30
 
 
-def test_one_batch_logged_in_an_epoch_is_no_loss_of_it_either(tmp_path):
+def test_one_logged_batch_is_not_the_loss_of_an_epoch_either(tmp_path):
     rows = [["epoch", "step", "train_loss", "val_loss"]]
     for i in range(30):
         rows += [[i, 60 * i + 49, LOSS[i], ""], [i, 60 * i + 59, "", VAL_LOSS[i]]]
@@ -231,7 +231,7 @@ def test_a_history_of_skorch_from_memory_and_from_its_file(tmp_path):
 def test_the_state_of_a_trainer_of_transformers(tmp_path):
     log = []
     for i in range(30):
-        for half in (1, 2):  # each loss is the mean since the last
+        for half in (1, 2):  # each loss is the mean since the last entry
             log.append({"epoch": i + half / 2, "step": 10 * i + 5 * half, "grad_norm": 1.0,
                         "learning_rate": 1e-5, "loss": LOSS[i] + (half - 1.5) / 10})  # fmt: skip
         log.append({"epoch": float(i + 1), "step": 10 * i + 10, "eval_loss": VAL_LOSS[i],
@@ -251,7 +251,7 @@ def test_json_of_columns_and_of_lines(tmp_path):
 
 
 class Frame:
-    """The only part of a DataFrame that is needed: columns and access to them, as in polars."""
+    """The only part of a DataFrame that is needed: its columns and access to them, as in polars."""
 
     def __init__(self, columns):
         self.of = columns
@@ -267,7 +267,7 @@ def test_a_frame_that_is_not_pandas_keeps_none_and_nan_apart():
     assert column(history, "val_accuracy") == [0.5, None, 0.6]
 
 
-def test_in_pandas_nan_is_a_gap_but_at_the_end_it_is_no_number():
+def test_in_pandas_nan_is_a_gap_but_at_the_end_it_is_divergence():
     pd = pytest.importorskip("pandas")
     gaps = [v if i % 5 == 4 else math.nan for i, v in enumerate(VAL_LOSS)]
     diverged = LOSS[:20] + [math.nan] * 10
@@ -327,7 +327,7 @@ def test_rows_out_of_order_are_put_in_order():
 
 
 @pytest.mark.parametrize("restart", [0, 7, 9])
-def test_of_a_resumed_run_the_later_epochs_count(tmp_path, restart):
+def test_the_later_epochs_of_a_resumed_run_count(tmp_path, restart):
     first = [(i, 9.0, 9.0) for i in range(10)]
     again = [(i, LOSS[i], VAL_LOSS[i]) for i in range(restart, 30)]
     text = lines(("epoch", "loss", "val_loss"), *first, ("epoch", "loss", "val_loss"), *again)
@@ -336,18 +336,18 @@ def test_of_a_resumed_run_the_later_epochs_count(tmp_path, restart):
     assert column(history, "loss") == [9.0] * restart + LOSS[restart:]
 
 
-def test_what_a_resumed_run_never_reached_again_is_gone(tmp_path):
+def test_epochs_that_a_resumed_run_never_reached_again_are_dropped(tmp_path):
     text = lines(("epoch", "loss"), *((i, LOSS[i]) for i in range(20)), (15, 1.0), (16, 1.0))
     with pytest.warns(UserWarning, match="more than once"):
         history = read_history(write(tmp_path, text))
     assert column(history, "loss") == [*LOSS[:15], 1.0, 1.0]
 
 
-def test_a_count_of_steps_that_does_not_go_on_is_no_epoch():
+def test_a_step_count_that_does_not_increase_is_not_an_epoch():
     assert_is_ours(read_history({"steps": [100] * 30, **OURS}))
 
 
-def test_steps_stand_for_epochs_where_there_are_none(tmp_path):
+def test_steps_count_as_epochs_if_there_is_no_epoch_column(tmp_path):
     rows = [("Step", "val_loss", "train_loss")]
     for i in range(30):
         rows += [(10 * i, VAL_LOSS[i], ""), (10 * i, "", LOSS[i]), (10 * i + 1, "", "")]
@@ -367,7 +367,7 @@ def test_missing_epochs_keep_the_numbers_of_the_others():
     ("text", "says"),
     [
         ("epoch,loss\n1,1.0\n1e12,0.9\n", "epochs go up to 1000000000000.*--column epoch=none"),
-        ("epoch,loss\n-1,1.0\n", "epoch -1 is not a number from 0 on"),
+        ("epoch,loss\n-1,1.0\n", "epoch -1 is not a number from 0 up"),
         ("epoch,loss\ninf,1.0\n", "epoch inf is not a number"),
         ("epoch,loss\none,1.0\n", "epoch of line 2 is 'one'"),
         ("epoch,loss\n1,1.0\n2,0.9,3\n", "line 3: 3 entries for 2 columns"),
@@ -391,7 +391,7 @@ def test_missing_epochs_keep_the_numbers_of_the_others():
         ("[]", "no rows"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_file_and_place(tmp_path, text, says):
+def test_errors_for_unreadable_logs_name_the_file_and_the_place(tmp_path, text, says):
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=says) as caught:
         FluctuationReport.from_history(path)
@@ -399,7 +399,7 @@ def test_what_cannot_be_read_is_named_with_file_and_place(tmp_path, text, says):
     assert not isinstance(caught.value, ArgumentError)
 
 
-def test_a_file_of_another_kind_or_none_is_named(tmp_path):
+def test_a_file_of_a_different_kind_or_a_missing_file_is_named(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
     for name in ("picture.png", "missing.csv"):
         with pytest.raises(InputError, match=name):
@@ -411,7 +411,7 @@ def test_columns_in_memory_may_have_epochs(epochs):
     assert_is_ours(read_history({"epoch": list(epochs), **OURS}))
 
 
-def test_infinity_and_nan_are_read_as_they_are_spelt(tmp_path):
+def test_infinity_and_nan_are_read_as_spelled(tmp_path):
     text = "epoch,loss\n1,inf\n2,-Infinity\n3,NaN\n4,1e-3\n5,None\n"
     first, second, third, fourth, fifth = column(read_history(write(tmp_path, text)), "loss")
     assert (first, second, fourth, fifth) == (math.inf, -math.inf, 1e-3, None)
@@ -426,7 +426,7 @@ WHOLE = lines(*lightning_rows()).encode()
     start=st.integers(0, 300), stop=st.integers(0, 2000), junk=st.binary(max_size=12),
     name=st.sampled_from(["metrics.csv", "log.json"]),
 )  # fmt: skip
-def test_a_damaged_log_is_judged_or_refused_by_name(tmp_path, start, stop, junk, name):
+def test_a_damaged_log_is_judged_or_rejected_by_name(tmp_path, start, stop, junk, name):
     path = tmp_path / name
     path.write_bytes(WHOLE[:start] + junk + WHOLE[start:stop])
     with warnings.catch_warnings():

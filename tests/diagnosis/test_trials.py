@@ -35,7 +35,7 @@ OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "con
 
 
 class KnownRunner:
-    """A runner with a given quality of each setting: the share of windows that are right."""
+    """A runner in which each setting has a given quality, the fraction of windows it gets right."""
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
@@ -88,7 +88,7 @@ def race(runner, budget=1000.0, causes=(), **options):
     return result
 
 
-def test_what_does_better_beyond_chance_is_adopted():
+def test_settings_that_do_significantly_better_are_adopted():
     result = race(KnownRunner({"the defaults": 0.95}))
     assert result.adopted.candidate.name == "the defaults"
     assert result.note.startswith("With the defaults, after 40 epochs, the validation loss is ")
@@ -97,11 +97,11 @@ def test_what_does_better_beyond_chance_is_adopted():
     assert result.trials()[0].change == dict(result.adopted.candidate.change)
 
 
-def test_nothing_is_adopted_where_nothing_does_better():
+def test_nothing_is_adopted_if_nothing_does_better():
     runner = KnownRunner({"the defaults": 0.5, "cosine decay": 0.52}, own=0.5)
     result = race(runner)
     assert result.adopted is None
-    assert "beyond chance" in result.note
+    assert "more than chance explains" in result.note
     assert all(trial.outcome != "confirmed" for trial in result.trials())
 
 
@@ -117,7 +117,7 @@ def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
     assert result.proofs == (result.adopted,)
 
 
-def test_the_defaults_name_a_cause_where_they_change_one_argument():
+def test_the_defaults_name_a_cause_if_they_change_one_argument():
     runner = KnownRunner({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
     result = race(runner)
     assert dict(result.adopted.candidate.change) == {"learning_rate": DEFAULTS["learning_rate"]}
@@ -125,20 +125,20 @@ def test_the_defaults_name_a_cause_where_they_change_one_argument():
     assert (proof.candidate.cause, proof.candidate.finding) == ("learning_rate", "too high")
 
 
-def test_the_defaults_need_less_to_be_adopted_than_an_unknown_change():
+def test_the_defaults_are_adopted_more_easily_than_other_changes():
     better = 0.5 + 6 / N_VAL  # two groups of twenty: 1.5 standard errors
     assert race(KnownRunner({"the defaults": better})).adopted.candidate.name == "the defaults"
     assert race(KnownRunner({"learning_rate / 10": better})).adopted is None
 
 
-def test_a_calmer_run_counts_only_where_the_run_fluctuates():
+def test_a_calmer_run_counts_only_if_the_original_run_fluctuates():
     runner = KnownRunner({}, calm=("cosine decay",))
     assert race(runner).adopted.candidate.name == "cosine decay"
     assert race(runner, may_calm=False).adopted is None
     assert race(KnownRunner({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
 
 
-def test_a_training_that_fails_is_rejected():
+def test_a_failed_training_run_is_rejected():
     result = race(KnownRunner({"the defaults": None, "cosine decay": 0.9}))
     outcome = {trial.name: (trial.outcome, trial.sentence) for trial in result.trials()}
     assert outcome["the defaults"] == ("rejected", "the defaults: the loss is not finite.")
@@ -154,7 +154,7 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
     assert min(rerun.n_epochs for rerun in runner.reruns) * 10 >= LEAST_STEPS  # 320 windows by 32
 
 
-def test_a_small_budget_tries_the_first_and_reports_what_it_left_out():
+def test_a_small_budget_tries_the_first_settings_and_reports_the_others():
     result = race(KnownRunner({}), budget=14.0, causes=suspected("loss"))
     assert [entry.candidate.name for entry in result.outcomes] == ["the defaults"]
     assert len(result.untried) > 5
@@ -170,7 +170,7 @@ def test_without_validation_windows_there_is_nothing_to_compare_on():
     assert not runner.reruns
 
 
-def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_test):
+def test_a_training_run_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_test):
     clock, runner, ends = [0.0], KnownRunner({"the defaults": 0.95}), []
     runner.classes = ["a", "b", "c"]
 
@@ -197,7 +197,7 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(no_zero_
     assert any("budget was used up" in one.reason for one in proof.probes.not_tested)
 
 
-def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(no_zero_test):
+def test_a_far_too_high_rate_is_proved_and_the_proof_survives_json_and_print(no_zero_test):
     runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.95})
     runner.classes = ["a", "b", "c"]
     causes = suspected("optimizer", "learning_rate")
@@ -219,7 +219,7 @@ def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(no_
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_options_change_what_the_run_does_not_have_and_what_is_suspected_leads():
+def test_candidates_change_only_settings_that_differ_and_suspected_causes_come_first():
     runner = KnownRunner({})
     causes = suspected("optimizer")
     runner.arguments = {**OWN, "scale": None, "hidden_size": 4}  # width: 1.2 decades, scale: 1
@@ -232,13 +232,13 @@ def test_options_change_what_the_run_does_not_have_and_what_is_suspected_leads()
     clf = SensorLSTMClassifier(**runner.arguments)
     for option in options:
         assert all(runner.arguments[name] != value for name, value in option.change.items())
-        clf.set_params(**option.change)  # accepted
+        clf.set_params(**option.change)  # this value is accepted
         assert set(option.change) <= set(ARGUMENTS_OF.get(option.cause, OWNER_OF))
     assert "hidden_size" not in options[1].change
 
 
 @given(st.integers(2, 9), st.integers(1, 6), st.integers(0, 99))
-def test_the_error_over_equal_groups_is_that_of_their_means(n_groups, size, seed):
+def test_the_error_over_groups_of_equal_size_is_that_of_their_means(n_groups, size, seed):
     gain = np.random.default_rng(seed).normal(size=(n_groups, size))
     mean, error = paired(gain.ravel(), np.repeat(np.arange(n_groups), size))
     assert mean == pytest.approx(gain.mean())
@@ -272,7 +272,7 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
     assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2
 
 
-def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_defaults():
+def test_features_are_tried_first_if_the_run_has_none_and_preferred_to_equally_good_defaults():
     quality, arguments = {"the defaults": 0.9, FEATURES: 0.9}, OWN | {"features": None}
     runner = KnownRunner(quality, arguments=arguments, n_epochs=100)
     result = race(runner, budget=400.0)
@@ -287,8 +287,8 @@ def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_d
 
 @pytest.mark.trains
 @pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
-def test_features_are_judged_on_windows_that_their_fit_never_sees(form):
-    """With swapped validation labels the settings look as bad as they are."""
+def test_features_are_judged_on_windows_that_they_were_not_fitted_on(form):
+    """With swapped validation labels, the settings look as bad as they are."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]

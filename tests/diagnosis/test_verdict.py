@@ -35,8 +35,8 @@ def run_of(
     """Return history and record of a loss with a plateau and windows that flip for known causes.
 
     A window is right if its score is above 0: the sum of a constant of its own and of changes of
-    size `own`, `block` (its recording) and `common` (the model); a share of `restless` windows is
-    right at random in every epoch.
+    size `own`, `block` (its recording) and `common` (the model); a fraction `restless` of the
+    windows is right at random in every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -115,7 +115,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
 
 
 def test_runs_at_half_the_edges_raise_few_false_alarms_whatever_follows():
-    # both losses move together, at half the limits of a healthy run
+    # both losses move together, at half of a healthy run's limits
     size = FIXED_LOSS_NOISE_NATS / 0.4 / 2
     verdicts = [
         report_of(seed, fixed_noise=size, common=0.1, val_noise=0.06).verdict for seed in range(12)
@@ -136,7 +136,7 @@ def test_a_model_that_moves_as_a_whole_is_found():
 # --- the gates ----------------------------------------------------------------------------------
 
 
-def test_noise_of_one_third_of_the_run_is_no_lasting_noise():
+def test_noise_in_one_third_of_the_run_is_not_lasting_noise():
     history, record = run_of(0, n_epochs=63)
     rng = np.random.default_rng(0)
     record.fixed_loss[10:26] += 0.2 * rng.normal(size=16)
@@ -144,7 +144,7 @@ def test_noise_of_one_third_of_the_run_is_no_lasting_noise():
     assert judged(history, record).verdict == "normal"
 
 
-def test_both_noises_of_an_alarm_are_above_their_edges_and_surely_not_small():
+def test_both_noises_in_an_alarm_are_significantly_above_their_limits():
     report = report_of(0, fixed_noise=0.4, val_noise=0.2)
     assert report.verdict == "fluctuating"
     edges = {"fixed_loss_noise": FIXED_LOSS_NOISE_NATS, "val_loss_noise": VAL_LOSS_NOISE_NATS}
@@ -155,7 +155,7 @@ def test_both_noises_of_an_alarm_are_above_their_edges_and_surely_not_small():
         assert noise.p < 0.02
 
 
-def test_a_single_leap_of_one_side_is_above_the_edge_but_no_alarm_and_it_is_said():
+def test_a_single_leap_of_one_loss_is_reported_but_raises_no_alarm():
     history, record = run_of(0, n_epochs=66, plateau=0.02)
     record.fixed_loss[60] += 1.0
     report = judged(history, record)
@@ -176,7 +176,7 @@ def test_a_leap_that_both_losses_show_in_one_epoch_is_the_model():
 
 
 def restarts(seed, period=12):
-    """Warm restarts: the loss leaps at each one and decays again within three epochs."""
+    """Warm restarts: the loss leaps at each restart and decays again within three epochs."""
     history, record = run_of(seed, n_epochs=61)
     since = np.arange(61) % period
     leap = np.where(np.arange(61) >= period, 0.9 * np.exp(-since / 0.6), 0)
@@ -185,7 +185,7 @@ def restarts(seed, period=12):
     return history, record, 1e-3 * 0.5 * (1 + np.cos(np.pi * since / period))
 
 
-def test_leaps_right_after_a_scheduled_rise_of_the_rate_are_no_spikes():
+def test_leaps_right_after_a_scheduled_rise_of_the_rate_are_not_spikes():
     for seed in range(2):
         history, record, rate = restarts(seed)
         without = judged(history, record)
@@ -206,13 +206,13 @@ def test_a_rate_that_always_rises_leaves_nothing_to_judge():
 # --- the table of calm and hot, smooth and rough -------------------------------------------------
 
 
-def test_dropout_in_the_running_loss_is_not_held_against_a_calm_model():
+def test_dropout_in_the_running_loss_does_not_count_against_a_calm_model():
     history, record = run_of(0, running_noise=0.3)
     assert judged(history, record).verdict == "normal"
     assert {"loss_calm", "movement_calm"} <= set(kinds(judged(history, record)))
 
 
-def test_movement_without_consequence_is_normal_and_one_that_costs_loss_is_mild():
+def test_harmless_movement_is_normal_and_movement_that_raises_the_loss_is_mild():
     harmless = report_of(0, fixed_noise=0.3, cost=0.0)
     costly = report_of(0, fixed_noise=0.3, cost=0.3)
     assert harmless.verdict == "normal"
@@ -234,7 +234,7 @@ def test_movement_without_consequence_is_normal_and_one_that_costs_loss_is_mild(
         ({"common": 0.4, "n_groups": 15}, "accuracy_alone", "windows_model"),
     ],
 )
-def test_what_makes_the_curve_of_a_calm_model_rough_is_said(keywords, line, why):
+def test_the_report_explains_the_rough_curve_of_a_calm_model(keywords, line, why):
     report = report_of(1, **keywords)
     assert report.verdict == "normal"
     assert kinds(report)[:2] == [line, "loss_calm"]
@@ -244,7 +244,7 @@ def test_what_makes_the_curve_of_a_calm_model_rough_is_said(keywords, line, why)
         assert (values["n_groups"], values["least"]) == (5, MIN_GROUPS)
 
 
-def test_recordings_that_flip_as_blocks_acquit_a_curve_beyond_the_sampling_of_windows():
+def test_recordings_that_flip_as_blocks_explain_a_curve_rougher_than_sampling():
     history, record = run_of(3, n_val=300, n_groups=12, block=4.0, val_noise=0.15)
     report = judged(history, record)
     assert report.statistics["val_accuracy_noise_over_sampling"].value > 2
@@ -253,7 +253,7 @@ def test_recordings_that_flip_as_blocks_acquit_a_curve_beyond_the_sampling_of_wi
     assert judged(history, record).verdict == "fluctuating"
 
 
-def test_a_model_with_one_answer_has_learned_nothing_however_calm():
+def test_a_model_with_one_answer_has_learned_nothing_however_calm_the_curve():
     history, record = run_of(0)
     record.val_predicted[:] = 2
     history["val_accuracy"][:] = (record.val_target == 2).mean()
@@ -265,17 +265,17 @@ def test_a_model_with_one_answer_has_learned_nothing_however_calm():
 # --- answers ------------------------------------------------------------------------------------
 
 
-def test_the_epoch_kept_is_scored_without_the_luck_of_picking_it():
+def test_the_score_of_the_kept_epoch_is_corrected_for_selection():
     history, record = run_of(0, own=1.5, n_val=80)
     report = judged(history, record)
     honest = report.statistics["best_epoch_accuracy"]
     assert honest.low < honest.value < honest.high
     assert honest.value < history["val_accuracy"].max()
     told = " ".join(report.explanation)
-    assert f"picking it, the best epoch gets {100 * honest.value:.1f} %" in told
+    assert f"picking it, the best epoch scores {100 * honest.value:.1f} %" in told
 
 
-def test_no_score_without_luck_is_given_where_nothing_was_picked_or_by_few_windows():
+def test_there_is_no_corrected_score_if_nothing_was_picked_or_windows_are_few():
     history, record = run_of(0, own=1.5, n_val=80)
     last = FluctuationReport.from_history(history, 80, record=record, n_classes=4, best_epoch=40)
     few = report_of(0, own=1.5, n_val=40)
@@ -285,7 +285,7 @@ def test_no_score_without_luck_is_given_where_nothing_was_picked_or_by_few_windo
         assert "best_epoch_accuracy" not in report.statistics
 
 
-def test_whether_more_epochs_help_is_said():
+def test_the_report_states_whether_more_epochs_help():
     assert "flat" in kinds(report_of(0, n_epochs=60))
     history, record = run_of(0)
     t = np.arange(40)
@@ -295,7 +295,7 @@ def test_whether_more_epochs_help_is_said():
     assert float(told.group(1)) == pytest.approx(0.2, rel=0.02)
 
 
-def test_a_record_of_another_run_is_not_looked_at_and_that_is_said():
+def test_a_record_of_a_different_run_is_ignored_with_a_statement():
     history, _ = run_of(0)
     _, record = run_of(0, n_epochs=30)
     report = judged(history, record)
@@ -303,7 +303,7 @@ def test_a_record_of_another_run_is_not_looked_at_and_that_is_said():
     assert "fixed_loss_noise" not in report.statistics
 
 
-def test_what_a_history_alone_leaves_open_is_said():
+def test_the_questions_that_a_history_alone_leaves_open_are_listed():
     history, _ = run_of(0)
     assert "no_record" in kinds(judged(history, None))
 
@@ -311,7 +311,7 @@ def test_what_a_history_alone_leaves_open_is_said():
 # --- evidence -----------------------------------------------------------------------------------
 
 
-def test_evidence_is_what_a_page_draws_and_survives_json():
+def test_evidence_has_the_series_that_a_page_draws_and_survives_json():
     history, record = run_of(0, n_groups=15, n_epochs=60)
     report = judged(history, record)
     evidence = report.evidence

@@ -142,7 +142,7 @@ def test_few_windows_may_have_a_class_each():
 @pytest.mark.parametrize("groups", [None, np.arange(N) // 2], ids=["alone", "in groups"])
 def test_a_class_with_one_member_is_named(groups):
     y = np.where(np.arange(N) == 5, "mud", np.array(["ice", "sand"])[Y])
-    with pytest.warns(UserWarning, match=r"class 'mud' of y has one window \(1 such") as got:
+    with pytest.warns(UserWarning, match=r"class 'mud' of y has only one window \(1 such") as got:
         fitted = classifier().fit(X, y, groups=groups)
     assert got[0].filename == __file__
     assert fitted.classes_.tolist() == ["ice", "mud", "sand"]

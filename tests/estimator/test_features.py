@@ -509,7 +509,7 @@ def test_a_class_with_one_window_and_few_windows_of_every_class():
     y = Y.copy()
     y[7] = 5
     for seed in range(3):
-        with pytest.warns(UserWarning, match="class 5 of y has one window"):
+        with pytest.warns(UserWarning, match="class 5 of y has only one window"):
             clf = small(random_state=seed).fit(X, y)
         assert clf.predict_proba(NEW).shape == (9, 3)
     # more groups than windows of any class

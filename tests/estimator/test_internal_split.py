@@ -32,7 +32,7 @@ def labeled_groups(draw):
     return np.array(y), np.array(groups)
 
 
-@pytest.mark.filterwarnings("ignore:class .* of y has one window")
+@pytest.mark.filterwarnings("ignore:class .* of y has only one window")
 @pytest.mark.filterwarnings("ignore:too few groups can be held out")
 @given(data=labeled_groups(), fraction=st.sampled_from([0.1, 0.2, 0.5]))
 def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fraction):
@@ -89,7 +89,7 @@ def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypa
     assert "to the same groups" in clf.features_.reason
 
 
-@pytest.mark.filterwarnings("ignore:class .* of y has one window")
+@pytest.mark.filterwarnings("ignore:class .* of y has only one window")
 @given(
     counts=st.lists(st.integers(1, 30), min_size=2, max_size=4),
     fraction=st.sampled_from([0.1, 0.2, 0.5]),

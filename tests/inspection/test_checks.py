@@ -19,7 +19,7 @@ def clean(
     n=240, t=30, c=2, seed=0, *, with_groups=True, with_lengths=False, kind="normal", first=0,
     order="mixed",
 ):  # fmt: skip
-    """Standardized windows of recordings with levels of their own; blocks of them share a class."""
+    """Return standardized windows of recordings with different levels; each block has one class."""
     rng = np.random.default_rng(seed)
     groups = np.arange(n) // max(1, n // 24)
     target = groups % N_CLASSES if order == "blocks" else rng.permutation(np.arange(n) % N_CLASSES)
@@ -68,7 +68,7 @@ def test_clean_data_gives_no_finding(seed):
     options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
     assert findings_of(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
-    # labels drawn at random do not look shifted by some rows, either
+    # labels drawn at random do not look shifted, either
     train.target = rng.permutation(train.target)
     assert findings_of(train) == []
 
@@ -84,7 +84,7 @@ def test_a_constant_channel_is_named():
 
 @pytest.mark.parametrize("of_recording", [False, True])
 @pytest.mark.parametrize("with_lengths", [False, True])
-def test_a_clock_is_found_by_its_one_slope(of_recording, with_lengths):
+def test_a_clock_is_found_by_its_constant_slope(of_recording, with_lengths):
     train = clean(with_lengths=with_lengths)
     clock = np.arange(30) + (30 * np.arange(240)[:, None] if of_recording else 0.0)
     clock = clock + 0.1 * np.random.default_rng(0).normal(size=clock.shape)
@@ -94,7 +94,7 @@ def test_a_clock_is_found_by_its_one_slope(of_recording, with_lengths):
     assert "channel 0: a straight line" in only("clock_channels", train)
 
 
-def test_a_ramp_of_another_slope_in_each_window_is_a_signal():
+def test_ramps_with_a_different_slope_in_each_window_are_a_signal():
     train = clean()
     speed = np.random.default_rng(0).uniform(0.5, 2, (240, 1))
     train.X[:, :, 0] = (np.arange(30) - 15) * speed / 12
@@ -108,7 +108,7 @@ def test_windows_in_which_nothing_moves_are_counted():
     assert "In 10 of 240 training windows (rows 7, 8, 9, 10, 11 and 5 more)" in text
 
 
-def test_one_window_with_two_labels_is_found_with_its_rows():
+def test_identical_windows_with_two_labels_are_found_with_their_rows():
     train = clean(first=1000)
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
     train.X[50], train.target[50] = train.X[5], train.target[5]  # a copy contradicts nothing
@@ -175,7 +175,7 @@ def test_keys_are_the_same_for_identical_windows_only():
     np.testing.assert_array_equal(window_keys(X[7:9]), keys[7:9])
 
 
-def test_windows_of_few_different_values_are_no_duplicates():
+def test_windows_with_only_a_few_different_values_are_not_duplicates():
     train = clean()
     train.X = np.sign(train.X)
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
@@ -197,13 +197,13 @@ def test_input_far_from_unit_scale_is_found(scale, offset, words):
     assert words in only("not_scaled", train)
 
 
-def test_scale_within_bounds_is_no_finding():
+def test_a_scale_within_bounds_is_not_a_finding():
     train = clean()
     train.X = train.X * np.float32([0.2, 5]) + np.float32([0.4, 9])
     assert findings_of(train) == []
 
 
-def test_a_few_values_far_out_are_outliers_and_bursts_are_a_signal():
+def test_a_few_extreme_values_are_outliers_but_bursts_are_a_signal():
     train, rng = clean(), np.random.default_rng(0)
     train.X[rng.random(train.X.shape[:2]) < 0.01, 0] = 40.0
     assert "% of channel 0 (largest" in only("outlier_windows", train)
@@ -212,17 +212,17 @@ def test_a_few_values_far_out_are_outliers_and_bursts_are_a_signal():
 
 
 @pytest.mark.parametrize("side", ["end", "beginning"])
-def test_padding_without_lengths_is_found_by_its_one_value(side):
+def test_padding_without_lengths_is_found_by_its_constant_value(side):
     train = clean(with_lengths=True)
     train.X = (train.X - 0.7 * (np.arange(30)[:, None] >= train.lengths[:, None, None])).astype("f")
     train.X, train.lengths = train.X[:, :: 1 if side == "end" else -1], None
     assert f"at their {side}," in only("padding_as_signal", train)
     other = clean(100, seed=1, first=240)
     other.X[:, slice(0, 8) if side == "end" else slice(-8, None)] = -0.7
-    assert any("at the other side" in finding.text for finding in findings_of(train, other))
+    assert any("at the other end" in finding.text for finding in findings_of(train, other))
 
 
-def test_classes_that_a_part_lacks_are_named():
+def test_classes_that_are_missing_in_a_part_are_named():
     train, validation = clean(), clean(90, seed=1, first=240)
     findings = findings_of(
         some(train, train.target != 2), validation, classes=["ice", "snow", "mud"]
@@ -243,13 +243,13 @@ def test_a_class_with_nearly_all_windows_or_one_window_or_one_group_is_named():
     assert "95% of the windows belong to class 'a'" in dominant[0].text
     (single,) = check_shares(np.where(np.arange(60) == 7, 3, target), "abcd", groups)
     assert single.kind == "single_window"
-    assert "class 'd' of y has one window (1 such class)" in single.text
+    assert "class 'd' of y has only one window (1 such class)" in single.text
     (alone,) = check_shares(np.where(groups == 4, 3, target), "abcd", groups)
     assert alone.kind == "single_group"
     assert "class 'd' come from one group" in alone.text
 
 
-def test_another_level_in_validation_is_a_shift():
+def test_a_different_level_in_validation_is_a_shift():
     train, validation = clean(), clean(200, seed=1, first=240)
     validation.X += np.float32([0, 1.5])
     text = only("level_shift", train, validation, channels=["x", "y"])
@@ -258,7 +258,7 @@ def test_another_level_in_validation_is_a_shift():
     assert "level_shift" not in [finding.kind for finding in findings_of(train, few)]
 
 
-def test_validation_groups_at_other_levels_are_a_shift_even_if_their_mean_is_not():
+def test_validation_groups_at_different_levels_are_a_shift_even_if_their_mean_is_the_same():
     train, validation = clean(), clean(120, seed=1, first=240)
     of_group = np.where(validation.groups % 2, 3.0, -3.0)
     validation.X[:, :, 1] += of_group[:, None]
@@ -266,7 +266,7 @@ def test_validation_groups_at_other_levels_are_a_shift_even_if_their_mean_is_not
     assert "channel 1 (y): validation groups are at different levels" in text
 
 
-def test_groups_in_other_units_are_found_and_a_class_that_moves_more_is_not():
+def test_groups_in_different_units_are_found_but_not_a_class_that_moves_more():
     train = clean()
     train.X[np.isin(train.groups, [1, 2, 3, 9, 12]), :, 1] *= 50
     train.X[:, :, 1] /= train.X[:, :, 1].std()
@@ -276,7 +276,7 @@ def test_groups_in_other_units_are_found_and_a_class_that_moves_more_is_not():
     assert "mixed_units" not in [finding.kind for finding in findings_of(moves)]
 
 
-def test_a_sensor_at_its_limits_is_clipped_and_one_at_rest_is_not():
+def test_a_sensor_at_its_limits_is_clipped_but_a_sensor_at_rest_is_not():
     train = clean(kind="sine")
     limits = np.quantile(train.X[:, :, 0], [0.1, 0.9])
     train.X[:, :, 0] = train.X[:, :, 0].clip(*limits)
@@ -294,7 +294,7 @@ def test_copies_of_training_windows_are_counted():
 
 
 @pytest.mark.parametrize("k", [1, -2])
-def test_labels_that_are_rows_off_are_found(k):
+def test_labels_shifted_by_rows_are_found(k):
     train = clean(600)
     X = train.X + 2 * np.float32([1, 0]) * (train.target - 1)[:, None, None]
     train.X = (X / X.std(axis=(0, 1))).astype(np.float32)
@@ -302,7 +302,7 @@ def test_labels_that_are_rows_off_are_found(k):
     distance = f"{abs(k)} row{'s' if k != 1 else ''}"
     assert f"The label {distance} after" in only("labels_off", train) or k < 0
     assert causes_of(findings_of(train))[0].finding == f"labels are {distance} off"
-    # also if some rows were held out: the label of a neighbor is in validation
+    # this also works if some rows were held out, and the label of a neighbor is in validation
     train.groups = None
     held = np.random.default_rng(0).random(600) < 0.2
     assert [finding.kind for finding in findings_of(some(train, ~held), some(train, held))] == [
@@ -336,13 +336,14 @@ def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
     train = clean(n=6000, t=10)
     original = train.X.copy()
     monkeypatch.setattr(measures, "BLOCK_VALUES", 40 * train.X[0].size)
-    train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)  # 0.8 % have none, among them the first block
+    # 0.8 % of the windows, including the first block, have no clock
+    train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)
     assert "clock_channels" in [finding.kind for finding in findings_of(train)]
-    train.X[50:150, :, 0] = original[50:150, :, 0]  # 2.5 %
+    train.X[50:150, :, 0] = original[50:150, :, 0]  # 2.5 % have no clock
     assert "clock_channels" not in [finding.kind for finding in findings_of(train)]
 
 
-def test_no_windows_are_no_error_and_nothing_is_written_to():
+def test_an_empty_set_is_not_an_error_and_inputs_are_not_changed():
     train = clean()
     none = some(train, slice(0, 0))
     assert findings_of(none) == findings_of(train, none) == []
@@ -353,14 +354,14 @@ def test_no_windows_are_no_error_and_nothing_is_written_to():
     assert findings_of(train) == []
 
 
-def test_findings_become_causes_with_what_the_estimator_can_change():
+def test_findings_become_causes_with_arguments_that_the_estimator_can_change():
     train = clean()
     train.X[:, :, 1] *= 500.0
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
     findings = list(check_windows(held_windows(**vars(train))))
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
-    assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")
+    assert (labels.name, labels.finding) == ("data_bug", "identical windows with two labels")
     assert scaling.grade == labels.grade == "suspected"
     assert not scaling.is_minor
     assert scaling.recommendation == {"scale": "standard"}

@@ -23,7 +23,7 @@ def said(monkeypatch):
     return said
 
 
-def test_every_kind_that_is_made_has_words():
+def test_every_kind_that_is_used_has_a_message():
     files = (PACKAGE / "inspection").glob("*.py")
     made = {kind for path in files for kind in MADE.findall(path.read_text("utf-8"))}
     assert len(made) > 40
@@ -31,7 +31,7 @@ def test_every_kind_that_is_made_has_words():
     assert all(part.text and "\n" not in part.text + part.advice for part in MESSAGES.values())
 
 
-def test_one_and_several_have_words_of_their_own(said):
+def test_singular_and_plural_have_different_words(said):
     words = "{rows} {rows:changes|change}, {n} window{n:|s}"
     assert said(words, {"n": 1}, rows=[7]) == "7 changes, 1 window"
     assert (
@@ -39,19 +39,19 @@ def test_one_and_several_have_words_of_their_own(said):
     )
 
 
-def test_what_is_empty_or_not_known_is_left_out(said):
+def test_empty_and_unknown_values_are_left_out(said):
     words = "So.{far:? {far} {n:.2f} away.}"
     assert said(words, {"n": 0.125}, far=["x"]) == "So. x 0.12 away."
     assert said(words, {"n": 0.125}, far=[]) == said(words, {"n": 0.125}) == "So."
 
 
-def test_names_are_never_read_as_words(said):
+def test_names_are_never_read_as_templates(said):
     assert said("{channels} {all:every|{channels}}", {"all": 0}, channels=["a|b {n}"]) == (
         "a|b {n} a|b {n}"
     )
 
 
-def test_recordings_are_left_out_by_name_unless_it_would_be_all():
+def test_recordings_are_left_out_by_name_unless_none_would_remain():
     where = {"channels": ["x"], "recordings": ["a b", "c", "d", "e"], "places": ["a b"]}
     advice = "Choose other channels with --channels, or leave them out with --exclude"
     advice += " 'a b,c,d',...."

@@ -1,4 +1,4 @@
-"""Planted label errors come first, groups stay whole, and arguments are not changed."""
+"""Planted label errors are listed first, groups stay whole, and arguments are not changed."""
 
 import json
 from typing import ClassVar
@@ -26,7 +26,7 @@ N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
 class Flat(ClassifierMixin, BaseEstimator):
     """Naive Bayes on the mean and spread of the channels; exact for any order of windows."""
 
-    seen: ClassVar = []  # (groups of the fit, of the prediction), read from the last channel
+    seen: ClassVar = []  # (groups of the fit, groups of the prediction), read from the last channel
 
     def __init__(self, var_smoothing=1e-3):
         self.var_smoothing = var_smoothing
@@ -49,7 +49,7 @@ class Flat(ClassifierMixin, BaseEstimator):
 
 
 def make_windows(seed=0, *, one_label=False):
-    """Return windows whose level is their class; the second channel is the group."""
+    """Return windows whose level encodes their class; the second channel is the group."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(N_GROUPS), 3 * N_EACH)
     k = group % 3 if one_label else np.tile(np.arange(3), len(group) // 3)
@@ -86,7 +86,7 @@ def test_planted_errors_come_first():
 
 
 @pytest.mark.parametrize("with_groups", [True, False])
-def test_planted_errors_come_first_with_another_classifier(with_groups):
+def test_planted_errors_come_first_with_a_different_classifier(with_groups):
     X, y, groups = make_windows()
     groups = groups if with_groups else None
     errors = find_label_errors(Flat(), X, flip(y, ROWS), groups=groups, random_state=0)
@@ -94,7 +94,7 @@ def test_planted_errors_come_first_with_another_classifier(with_groups):
     assert abs(errors.n_estimated - len(ROWS)) <= 1
 
 
-def test_right_labels_are_not_estimated_wrong():
+def test_correct_labels_are_not_estimated_as_wrong():
     errors = find_label_errors(Flat(), X, Y, groups=GROUPS, random_state=0)
     assert errors.n_estimated == 0
     assert errors.recordings == ()
@@ -116,7 +116,7 @@ def test_the_order_of_windows_does_not_matter():
     X, y, groups = make_windows()
     y = flip(y, ROWS)
     order = np.random.default_rng(1).permutation(len(y))
-    order = np.concatenate([[0, 1, 2], order[order > 2]])  # folds number classes by appearance
+    order = np.concatenate([[0, 1, 2], order[order > 2]])  # folds number classes as they appear
     first = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
     second = find_label_errors(Flat(), X[order], y[order], groups=groups[order], random_state=0)
     assert list(order[second.row]) == list(first.row)
@@ -156,7 +156,7 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # it would be a third for the labels of other windows
+    assert right.mean() > 0.9  # it would be a third if rows and labels did not match
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 
@@ -175,7 +175,7 @@ def test_nothing_given_is_changed():
 
 
 @pytest.mark.trains
-def test_windows_of_other_lengths_and_window_sets():
+def test_windows_of_different_lengths_and_window_sets():
     lengths = np.where(np.arange(len(Y)) % 2, 12, 9)
     padded = np.where(np.arange(12)[:, None] < lengths[:, None, None], X, 99.0)
     clf = small()
@@ -191,7 +191,7 @@ def test_windows_of_other_lengths_and_window_sets():
     assert set(by_fold.row[: len(ROWS)]) == set(ROWS)
 
 
-def test_equal_seeds_give_equal_results():
+def test_the_same_seed_gives_the_same_results():
     arguments = {"groups": GROUPS, "n_seeds": 1, "n_folds": 3}
     first, same, second = (
         find_label_errors(Flat(), X, flip(Y, ROWS), random_state=seed, **arguments)
@@ -209,7 +209,7 @@ def test_the_score_is_the_ratio_to_the_mean_of_the_class():
     errors = judge_labels(p, target, np.array(["a", "b"]), None)
     assert set(errors.row[:10]) == set(range(3, 80, 8))
     assert errors.n_estimated == 10
-    # weighing raises all probabilities to one power, so the log-odds keep their ratios
+    # weighting raises all probabilities to the same power, so the log-odds keep their ratios
     odds = np.log(errors.probability) - np.log(1 - errors.probability)
     unweighed = np.log(p_given[errors.row]) - np.log(1 - p_given[errors.row])
     np.testing.assert_allclose(odds, unweighed * (odds[0] / unweighed[0]), rtol=1e-6)
@@ -218,7 +218,7 @@ def test_the_score_is_the_ratio_to_the_mean_of_the_class():
     np.testing.assert_allclose(errors.score, expected)
 
 
-def test_labels_of_the_recording_count_where_recordings_have_one_label():
+def test_labels_of_the_recording_count_if_recordings_have_one_label():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 10)
     target = (groups % 2).copy()
@@ -235,7 +235,7 @@ def test_labels_of_the_recording_count_where_recordings_have_one_label():
     np.testing.assert_allclose(with_groups.score, without.score, atol=1e-3)
 
 
-def test_the_table_fits_a_terminal_and_plain_data_go_to_json():
+def test_the_table_fits_a_terminal_and_plain_data_convert_to_json():
     X, y, groups = make_windows(one_label=True)
     long = np.array([f"a recording with a very long name {g}" for g in groups])
     errors = find_label_errors(

@@ -35,7 +35,7 @@ def recordings(n=6, n_samples=400, n_channels=2, seed=0, digits=None):
 
 
 def cut(drives, hop, window=T):
-    """Windows, the recording of each, and its class."""
+    """Return windows, the recording of each, and the class of each."""
     parts = [make_windows(drive, window, hop) for drive in drives]
     groups = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate(parts), groups, groups % 2
@@ -60,7 +60,7 @@ def test_overlapping_windows_are_named(overlap, is_shuffled):
 
 
 @pytest.mark.parametrize("overlap", [0.25, 0.5])
-def test_with_groups_nothing_is_said(overlap):
+def test_with_groups_there_is_no_warning(overlap):
     X, groups, y = cut(recordings(), round(T * (1 - overlap)))
     classifier().fit(X, y, groups=groups)
 
@@ -79,7 +79,7 @@ def test_groups_that_share_samples_are_named():
     assert all(int(group) // 10 == int(other) // 10 for group, other in pairs if other)
 
 
-def test_the_windower_s_set_brings_its_recordings_as_groups():
+def test_a_window_set_provides_its_recordings_as_groups():
     drives = [
         Recording.evenly_sampled(drive, 50.0, ("left", "right"), f"drive {i}", label=str(i % 2))
         for i, drive in enumerate(recordings())
@@ -92,7 +92,7 @@ def test_the_windower_s_set_brings_its_recordings_as_groups():
         classifier().fit(windows.X, windows.y)
 
 
-def test_inside_a_cross_validation_the_cure_it_names_is_one():
+def test_the_suggested_remedy_works_inside_a_cross_validation():
     X, groups, y = cut(recordings(), T // 2)
     with pytest.warns(LeakWarning, match="enable_metadata_routing"):
         cross_validate(classifier(), X, y, groups=groups, cv=GroupKFold(3), error_score="raise")
@@ -101,14 +101,14 @@ def test_inside_a_cross_validation_the_cure_it_names_is_one():
         cross_validate(classifier(), X, y, **how)
 
 
-def test_own_validation_windows_are_the_users_business():
+def test_validation_windows_given_by_the_user_are_not_checked():
     X, _, y = cut(recordings(), T // 2)
     classifier().fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
     alone = classifier(validation_fraction=0.0, early_stopping=False)
     alone.fit(X, y)
 
 
-def test_the_overlap_is_found_among_many_windows():
+def test_an_overlap_is_found_among_many_windows():
     X, _, y = cut(recordings(n=20, n_samples=8000, n_channels=3), T // 2)
     order = np.random.default_rng(0).permutation(len(X))
     with pytest.warns(LeakWarning, match=rf"of the 1\d\d windows .* checked \({len(X) // 5}"):
@@ -134,18 +134,18 @@ def test_a_quantized_signal_hides_no_overlap():
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])
-def test_windows_that_follow_each_other_are_named_as_long_as_they_are_in_order(n_channels):
+def test_consecutive_windows_are_reported_if_they_are_in_order(n_channels):
     X, groups, y = cut(recordings(n_channels=n_channels), T)
     with pytest.warns(LeakWarning, match=IN_A_ROW):
         classifier().fit(X, y)
     classifier().fit(X, y, groups=groups)
     order = np.random.default_rng(0).permutation(len(X))
-    classifier().fit(X[order], y[order])  # the order no longer shows it
+    classifier().fit(X[order], y[order])  # the order no longer reveals the recordings
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("gap", [3 * T, 5 * T])
-def test_windows_of_a_recording_far_apart_are_not_named_as_in_a_row(gap, seed):
+def test_distant_windows_of_a_recording_are_not_reported_as_consecutive(gap, seed):
     X, _, y = cut(recordings(n=4, n_samples=100 * T, seed=seed), gap)
     classifier().fit(X, y)
 
@@ -182,7 +182,7 @@ HONEST += "|a quantized waveform|ramps|ramps at levels in order|at rest|all zero
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", HONEST.split("|"))
-def test_windows_of_their_own_are_never_named(kind, seed):
+def test_independent_windows_are_never_reported(kind, seed):
     X = honest(kind, seed)
     y = np.arange(len(X)) % 2
     for order in (np.arange(len(X)), np.argsort(y, kind="stable")):
@@ -194,7 +194,7 @@ def test_windows_of_their_own_are_never_named(kind, seed):
     seed=st.integers(0, 2**32 - 1),
     is_sorted=st.booleans(),
 )
-def test_random_windows_of_any_shape_are_never_named(shape, seed, is_sorted):
+def test_random_windows_of_any_shape_are_never_reported(shape, seed, is_sorted):
     X = np.random.default_rng(seed).normal(size=shape)
     if is_sorted:
         X = X[np.argsort(X.mean(axis=(1, 2)))]
@@ -207,7 +207,7 @@ RESTING = {"elements": st.sampled_from([0.0, -0.0, 1.0]), "fill": st.just(0.0)}
 
 
 @given(values=arrays.arrays(np.float32, (12, 20, 2), **RESTING))
-def test_signals_of_a_sensor_that_mostly_rests_never_warn(values):
+def test_a_sensor_that_mostly_rests_never_causes_a_warning(values):
     y = np.arange(12) % 2
     fit = classifier(validation_fraction=0.4).fit
     assert not leak_warnings(lambda: fit(values, y))

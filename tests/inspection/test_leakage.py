@@ -65,7 +65,7 @@ def test_honest_splits_and_folds_raise_no_alarm(seed, hop):
 
 
 @pytest.mark.parametrize("embargo_s", [None, 1.0, 2.0])
-def test_time_splits_with_an_embargo_are_warned_of_but_no_leak(embargo_s):
+def test_time_splits_with_an_embargo_cause_a_warning_but_are_not_a_leak(embargo_s):
     cut = windows(n_each=80, hop=0.25)
     part = split_by_time(cut.recording_id, cut.start_s, 1.0, embargo_s=embargo_s)
     report = find_leakage(cut, split=part)
@@ -100,10 +100,10 @@ def test_stamps_of_an_epoch_clock_do_not_overlap_by_rounding():
     part = np.where(np.arange(120) < 60, "train", "test")
     report = find_leakage(cut, split=part)
     assert "overlapping_windows" not in kinds(report)
-    assert "shared_recordings" in kinds(report)  # they touch: no embargo
+    assert "shared_recordings" in kinds(report)  # the parts touch, because there is no embargo
 
 
-def test_embargo_of_one_recording_excuses_no_group_that_is_torn_otherwise():
+def test_an_embargo_in_one_recording_does_not_excuse_a_group_divided_elsewhere():
     cut = windows(8, 20, 1.0)
     group = np.repeat(["robot a", "robot a", *"bcdefg"], 20)
     part = np.repeat(["train", "test", *["train"] * 5, ""], 20).astype("<U10")
@@ -120,7 +120,7 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     X = cut.X.copy()
     train, test = (np.flatnonzero(cut.split == name) for name in ("train", "test"))
     X[test[:4]] = X[train[0]]
-    X[test[5]] = X[test[6]]  # of one part
+    X[test[5]] = X[test[6]]  # both windows are in the same part
     X[test[7]], X[train[7]] = 3.0, 3.0  # a sensor that stands still
     report = find_leakage(replace(cut, X=X))
     (finding,) = report.findings
@@ -162,12 +162,12 @@ def test_copies_of_all_training_recordings_are_found_though_they_are_in_train_to
     cut = windows(24, hop=1.0)
     X = cut.X.copy()
     noise = np.random.default_rng(1).normal(0, 0.05, X[120:].shape)
-    X[120:] = X[:120] + noise  # runs 12 to 23 are runs 0 to 11 again
+    X[120:] = X[:120] + noise  # runs 12 to 23 repeat runs 0 to 11
     report = find_leakage(split_in_groups(replace(cut, X=X)))
     assert kinds(report) == {"near_duplicates"}
 
 
-def test_one_window_that_looks_alike_is_a_warning():
+def test_a_single_similar_window_is_a_warning():
     cut = split_in_groups(windows(hop=1.0))
     X = cut.X.copy()
     X[np.flatnonzero(cut.split == "test")[0]] = 2 * X[np.flatnonzero(cut.split == "train")[3]]
@@ -176,7 +176,7 @@ def test_one_window_that_looks_alike_is_a_warning():
     assert kinds(report, "warning") == {"near_duplicates"}
 
 
-def test_projected_windows_of_many_samples_find_the_same():
+def test_projection_of_long_windows_gives_the_same_findings():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 400, 6)).astype(np.float32)
     X[100:110] = X[:10] + 0.1 * rng.normal(size=(10, 400, 6))
@@ -206,7 +206,7 @@ def test_a_piece_of_a_recording_under_another_name_is_found_at_any_shift(shift, 
     assert not len(shared_stretches(X, lengths, test, train)[0])
 
 
-def test_samples_that_repeat_by_chance_are_no_leak():
+def test_samples_that_repeat_by_chance_are_not_a_leak():
     rng = np.random.default_rng(0)
     cut = split_in_groups(windows(n_each=100, hop=1.0))
     few_values = rng.integers(0, 2, (1200, 20, 1)).astype(np.float32)
@@ -214,7 +214,7 @@ def test_samples_that_repeat_by_chance_are_no_leak():
     report = find_leakage(cut)
     assert kinds(report) == set()
     assert "shared_stretches" in kinds(report, "warning")
-    # Neither are signals with few shapes, or constant for most of a window.
+    # Neither are signals with few shapes, or signals that are constant for most of a window.
     still = np.zeros((1200, 20, 1), np.float32)
     still[:, 18:] = rng.normal(size=(1200, 2, 1))
     still[:, :2] = rng.normal(size=(1200, 2, 1))
@@ -224,8 +224,8 @@ def test_samples_that_repeat_by_chance_are_no_leak():
     assert kinds(find_leakage(replace(cut, X=shapes))) == set()
 
 
-def test_windows_that_all_look_alike_are_no_copies():
-    """Robots that do the same: nearest neighbors are near, but none is much nearer than others."""
+def test_windows_that_all_look_alike_are_not_copies():
+    """Robots that do the same: the nearest neighbors are not much nearer than other windows."""
     rng = np.random.default_rng(0)
     shape = np.sin(np.linspace(0, 6, 50))[None, :, None]
     X = (shape + 0.02 * rng.normal(size=(400, 50, 1))).astype(np.float32)
@@ -238,7 +238,7 @@ def test_windows_that_all_look_alike_are_no_copies():
 
 
 @pytest.mark.parametrize("kind", SCALES)
-def test_whose_statistics_a_scaler_has_is_told(kind):
+def test_the_report_names_the_part_whose_statistics_a_scaler_has(kind):
     cut = split_in_groups(windows())
     lengths = cut.lengths
     cut.X[cut.split != "train"] *= 2  # beyond the extremes of train
@@ -254,7 +254,7 @@ def test_whose_statistics_a_scaler_has_is_told(kind):
 
 
 @pytest.mark.parametrize("kind", ["standard", "robust", "min_max", "max_abs"])
-def test_windows_that_are_scaled_already_show_by_what(kind):
+def test_scaled_windows_reveal_the_part_that_the_scaler_was_fitted_on(kind):
     cut = split_in_groups(windows())
     cut.X[cut.split != "train"] *= 2
     assert not find_leakage(ChannelScaler(kind).fit_transform(cut)).findings
@@ -263,14 +263,14 @@ def test_windows_that_are_scaled_already_show_by_what(kind):
     assert kinds(find_leakage(scaled)) == {"scaler_fit_beyond_train"}
 
 
-def test_rated_values_are_no_statistics():
+def test_rated_values_are_not_statistics():
     cut = split_in_groups(windows())
     scaler = ChannelScaler("physical", rated=[20.0, 3.0]).fit(cut)
     assert not find_leakage(cut, scaler=scaler).findings
     assert not find_leakage(scaler.transform(cut)).findings
 
 
-def test_groups_on_both_sides_of_a_split_asked_for_by_recording_are_warned_of():
+def test_groups_on_both_sides_of_a_split_by_recording_cause_a_warning():
     robots = np.repeat(np.arange(6), 20)
     cut = windows(groups=robots)
     part = split_by_group(cut.y, cut.recording_id, random_state=1)
@@ -283,7 +283,7 @@ def test_groups_on_both_sides_of_a_split_asked_for_by_recording_are_warned_of():
     assert kinds(find_leakage(asked, split=other)) == {"shared_groups"}
 
 
-def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
+def test_one_table_with_many_recordings_is_not_a_copy_but_two_files_are():
     cut = split_in_groups(windows())
     names = np.unique(cut.recording_id).tolist()
 
@@ -323,7 +323,7 @@ def test_a_report_is_plain_and_fits_eighty_columns():
     assert "120 windows" in str(report)
 
 
-def test_what_is_not_known_is_said_to_be_unchecked():
+def test_checks_without_the_needed_information_are_listed_as_unchecked():
     cut = windows()
     report = find_leakage(WindowSet(cut.X), split=np.repeat(["train", "test"], 60))
     unchecked = {reason.split(":")[0] for reason in report.not_checked}
@@ -335,7 +335,7 @@ def test_what_is_not_known_is_said_to_be_unchecked():
     assert any("windows have no split" in reason for reason in report.not_checked)
 
 
-def test_windows_with_nan_are_left_out_and_said():
+def test_windows_with_nan_are_left_out_and_reported():
     cut = split_in_groups(windows())
     scaler = fit_scaler(cut.part("train").X)
     X = cut.X.copy()
@@ -376,9 +376,7 @@ def test_the_shipped_recordings_raise_no_alarm():
 @pytest.mark.slow
 @needs_borealtc
 @pytest.mark.parametrize(("files", "window_s"), [("pro_*.csv", 5.0), ("imu_*.csv.gz", 2.0)])
-def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
-    files, window_s, tmp_path
-):
+def test_real_recordings_raise_no_alarm_except_for_a_duplicate_run(files, window_s, tmp_path):
     """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line for line; so are their IMUs."""
     path = tmp_path / "terrain.h5"
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}

@@ -141,14 +141,14 @@ def test_real_recordings_are_healthy():
     assert found_in([read_source(source) for source in find_recordings(BOREALTC)]) == []
 
 
-def test_a_mark_that_is_empty_and_an_angle_as_sine_and_cosine_are_healthy():
+def test_an_empty_placeholder_and_an_angle_as_sine_and_cosine_are_healthy():
     made = recordings(lambda t, x, r: lost(9.8 + x, r, np.nan))
     assert found_in(made) == []
     for turn in (np.sin, np.cos):
         assert found_in(recordings(lambda t, x, r, turn=turn: turn(2 * t))) == []
 
 
-def test_what_is_once_in_few_recordings_is_no_mark():
+def test_a_value_that_occurs_once_in_a_few_recordings_is_not_a_placeholder():
     made = recordings(lambda t, x, r: 9.8 + x)
     for recording in made[:3]:
         recording.values[[100], 0] = 0.0
@@ -159,13 +159,13 @@ def test_what_is_once_in_few_recordings_is_no_mark():
     assert sorted(found_in(made)[0].figures) == [3, 4]
 
 
-def test_the_largest_value_of_recordings_that_are_scaled_by_it_is_no_mark():
+def test_the_maximum_of_recordings_scaled_by_it_is_not_a_placeholder():
     made = recordings(lambda t, x, r: np.where(t == 9, 40, x) / 40)
     assert all(recording.values.max() == 1 for recording in made)
     assert found_in(made) == []
 
 
-def test_of_a_long_recording_a_part_is_read():
+def test_only_a_part_of_a_long_recording_is_read():
     n = 3 * PIECE * MOST_PIECES
     t = np.arange(n) / 1000
     x = (90 * t) % 360
@@ -174,7 +174,7 @@ def test_of_a_long_recording_a_part_is_read():
     assert text.startswith("a: the values wrap around, in 1 recording (a of long: ")
 
 
-def test_inspection_says_it_once_for_all_channels_and_nothing_else():
+def test_inspection_reports_a_finding_once_for_all_channels_and_nothing_else():
     made = recordings(lambda t, x, r: lost(9.8 + x, r, -1))
     both = []
     for recording in made:
@@ -224,7 +224,7 @@ def folder(tmp_path_factory):
     return logs
 
 
-def test_inspect_and_prepare_and_the_pipeline_say_the_same(folder, tmp_path):
+def test_inspect_and_prepare_and_the_pipeline_give_the_same_message(folder, tmp_path):
     result, _ = inspect_recordings(folder)
     assert [odd["kind"] for odd in result["odd"]] == ["marks", "wraps"]
     summary = prepare(folder, tmp_path / "o.h5", window_s=2)

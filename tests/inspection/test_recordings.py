@@ -100,10 +100,10 @@ def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
     assert finding.where.get("channels", []) == channels
     assert faulty.recording_id in finding.text
     assert finding.advice
-    assert ("label is wrong" in finding.text) == (kind == "copies")
+    assert ("labels is wrong" in finding.text) == (kind == "copies")
 
 
-def test_classes_that_the_clock_or_the_length_gives_away_are_named(healthy):
+def test_classes_that_the_clock_or_the_length_reveals_are_named(healthy):
     n = len(healthy)
     blocks = sorted(healthy, key=lambda r: r.label)
     late = [replace(r, timestamps_s=r.timestamps_s + 100 * i) for i, r in enumerate(blocks)]
@@ -122,7 +122,7 @@ def test_classes_that_the_clock_or_the_length_gives_away_are_named(healthy):
     assert len(few) < n
 
 
-def test_a_fault_of_all_recordings_is_said_once(healthy):
+def test_a_fault_of_all_recordings_is_reported_once(healthy):
     faulty = [changed(changed(r, "wx", lambda x: 0 * x), "wy", lambda x: 0 * x) for r in healthy]
     (finding,) = check_recordings([measure(r) for r in faulty])
     assert finding.text.startswith("wx, wy: constant in every recording")
@@ -173,7 +173,7 @@ def test_a_recording_of_few_samples_has_facts(n, facts):
 
 @pytest.mark.long
 @needs_borealtc
-def test_what_is_odd_in_real_recordings_is_true():
+def test_findings_in_real_recordings_are_true():
     facts = [measure(read_source(source)) for source in find_recordings(BOREALTC)]
     finding = check_recordings(facts)
     once = dict.fromkeys(("copies", "channel_sets", "stuck", "outliers", "few_groups"), 1)
@@ -183,7 +183,7 @@ def test_what_is_odd_in_real_recordings_is_true():
     assert set(copies.where["recordings"]) == twice
 
 
-def test_where_samples_are_often_lost_the_spectrum_is_coarser_and_still_there():
+def test_if_samples_are_often_lost_there_is_a_coarser_spectrum():
     rng = np.random.default_rng(0)
     t = np.arange(2000) / RATE
     x = np.sin(2 * np.pi * RATE / 4 * t) + 0.1 * rng.normal(size=2000)

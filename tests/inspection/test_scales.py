@@ -1,4 +1,4 @@
-"""Recordings in another unit are found without false alarms; so are misspelled classes."""
+"""Recordings in a different unit and misspelled classes are found, without false alarms."""
 
 from collections import Counter
 from dataclasses import replace
@@ -62,7 +62,7 @@ class TestUnits:
                 made = Recording.evenly_sampled(currents, 100, list("abcdef"), str(i), label=label)
                 facts.append(facts_of(made))
             n_odd += len(find_odd_scales(facts))
-        assert n_odd <= 6  # of 120
+        assert n_odd <= 6  # of 120 recordings
 
     @pytest.mark.parametrize("share", [0.3, 0.5])
     def test_two_units_in_many_recordings_are_found(self, surfaces, share):
@@ -231,7 +231,7 @@ class TestPrepare:
 @pytest.mark.long
 @needs_borealtc
 @pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
-def test_no_recording_of_borealtc_is_in_another_unit(files):
+def test_no_recording_of_borealtc_is_in_a_different_unit(files):
     sources = find_recordings(BOREALTC, files=[files], exclude=["MIXED"])
     facts = [facts_of(read_source(source, time_column="time")) for source in sources]
     assert len(facts) > 60

@@ -34,7 +34,7 @@ make = partial(plain_classifier, hidden_size=8, random_state=0)
 
 
 def cut(seed=0, *, n_recordings=12, n_samples=240, hop=40, n_steps=40, n_channels=1):
-    """Windows of recordings with an offset each; the class is the frequency."""
+    """Return windows of recordings with different offsets; the class determines the frequency."""
     rng = np.random.default_rng(seed)
     X, y, groups = [], [], []
     t = np.arange(n_samples)
@@ -85,7 +85,7 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     for seed, arguments in enumerate(set_ups):
         X, y, groups = cut(seed)
         failed.append(failures(check_training(make(**arguments), X, y, groups=groups)))
-    # noise cannot be learned, which is no bug
+    # noise cannot be learned, which is not a bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
     # 64 runs of each: 0.004 checks fail on average, with a standard error of 0.022 over eight runs
@@ -93,14 +93,14 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
 
 
 class Blind(LSTMLinear):
-    """Ignores its input."""
+    """A network that ignores its input."""
 
     def forward(self, x, lengths=None, state=None):
         return super().forward(torch.zeros_like(x), None, state)
 
 
 class Restless(LSTMLinear):
-    """Applies dropout in evaluation, too."""
+    """A network that applies dropout in evaluation, too."""
 
     def forward(self, x, lengths=None, state=None):
         return functional.dropout(super().forward(x, lengths, state), 0.2, training=True)
@@ -123,7 +123,7 @@ def test_a_network_that_does_not_see_its_input_is_found(monkeypatch):
     assert failures(diagnosis) == blind
 
 
-def test_an_evaluation_that_is_random_is_found(monkeypatch):
+def test_a_random_evaluation_is_found(monkeypatch):
     plant_network(monkeypatch, Restless)
     X, y, groups = cut()
     only = ["evaluation_repeats"]
@@ -143,7 +143,7 @@ def few_steps(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_a_right_loss_is_learned_in_as_few_steps_as_a_wrong_one_gets():
+def test_a_correct_loss_is_learned_in_the_steps_that_a_wrong_loss_gets():
     X, y, groups = cut()
     only = ["overfits_a_batch"]
     diagnosis = check_training(make(hidden_size=16), X[:, :20], y, groups=groups, only=only)
@@ -173,17 +173,17 @@ def test_the_same_window_with_two_labels_is_found():
     clf = make(hidden_size=16)
     diagnosis = check_training(clf, alike, y[:60], only=["overfits_a_batch"])
     assert "overfits_a_batch" in failures(diagnosis)
-    assert "labelled differently" in diagnosis["overfits_a_batch"].advice
+    assert "different labels" in diagnosis["overfits_a_batch"].advice
 
 
-def test_steps_that_are_too_long_are_found():
+def test_too_large_steps_are_found():
     X, y, groups = cut()
     wild = make(optimizer="sgd", learning_rate=100.0, max_grad_norm=None)
     only = ["own_steps_lower_the_loss"]
     assert failures(check_training(wild, X, y, groups=groups, only=only)) == only
 
 
-def test_steps_that_are_short_are_said_and_are_no_bug():
+def test_small_steps_are_reported_but_are_not_a_bug():
     X, y, groups = cut()
     only = ["own_steps_lower_the_loss"]
     diagnosis = check_training(make(learning_rate=1e-6), X, y, groups=groups, only=only)
@@ -192,7 +192,7 @@ def test_steps_that_are_short_are_said_and_are_no_bug():
 
 
 @pytest.mark.trains
-def test_windows_that_overlap_across_the_split_are_found_by_what_they_do():
+def test_windows_that_overlap_across_the_split_are_found_by_their_effect():
     only = ["groups_share_no_samples", "chance_on_shuffled_labels"]
     has_failed = {"unknown": [], "wrong": [], "right": []}
     for seed in range(8):
@@ -202,20 +202,20 @@ def test_windows_that_overlap_across_the_split_are_found_by_what_they_do():
             failed = failures(check_training(make(hidden_size=16), X, y, groups=assumed, only=only))
             assert ("groups_share_no_samples" in failed) == (name != "right")
             has_failed[name].append("chance_on_shuffled_labels" in failed)
-    # of seeds 0 to 63: 64 with unknown groups, 54 with wrong ones (standard error of the mean of
-    # eight: 0.128), none with the right ones
+    # The check failed for all of 64 seeds with unknown groups, for 54 with wrong groups, and for
+    # none with the right groups; the standard error of the mean of eight seeds is 0.128.
     assert np.mean(has_failed["unknown"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["wrong"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["right"]) < 4 * 0.128
 
 
 @pytest.mark.trains
-def test_recordings_spread_over_groups_are_found_though_they_share_no_samples():
+def test_recordings_spread_over_groups_are_found_even_without_shared_samples():
     X, y, recording = cut()
     wrong = np.arange(len(y)) % 12
     windows = WindowSet(X=X, y=y, groups=wrong, recording_id=recording.astype(str))
     only = ["groups_share_no_samples", "chance_on_shuffled_labels"]
-    # in each of 64 runs
+    # this was so in each of 64 runs
     assert failures(check_training(make(), windows, only=only)) == ["chance_on_shuffled_labels"]
 
 
@@ -232,12 +232,12 @@ def test_dead_channels_are_named():
     ("change", "words"),
     [
         (lambda y, groups: (np.where(np.arange(len(y)) < 68, 0, y), groups), "class 0"),
-        (lambda y, groups: (np.where(np.arange(len(y)) == 5, 9, y), None), "has one window"),
+        (lambda y, groups: (np.where(np.arange(len(y)) == 5, 9, y), None), "has only one window"),
         (lambda y, groups: (np.where(groups == 1, 9, y % 2), groups), "come from one group"),
     ],
     ids=["dominating", "one window", "one group"],
 )
-def test_classes_with_too_little_are_named(change, words):
+def test_classes_with_too_few_windows_or_groups_are_named(change, words):
     X, y, groups = cut()
     y, groups = change(y, groups)
     only = ["classes_have_windows"]
@@ -246,7 +246,7 @@ def test_classes_with_too_little_are_named(change, words):
     assert words in result.finding
 
 
-def test_what_the_data_do_not_allow_is_not_called_a_failure():
+def test_a_check_that_the_data_do_not_allow_is_not_a_failure():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 5, 1))
     few = check_training(make(), X, np.arange(40) // 10 % 2, groups=np.arange(40) // 14)
@@ -258,7 +258,7 @@ def test_what_the_data_do_not_allow_is_not_called_a_failure():
 
 
 @pytest.mark.trains
-def test_large_data_are_capped_and_it_is_said():
+def test_large_data_are_reduced_and_the_notes_say_so():
     X, y, groups = cut(n_recordings=60, n_samples=1200, hop=200, n_steps=200)
     diagnosis = check_training(make(), X, y, groups=groups, only=["channels_vary"])
     (note,) = diagnosis.notes
@@ -266,7 +266,7 @@ def test_large_data_are_capped_and_it_is_said():
 
 
 @pytest.mark.trains
-def test_a_large_network_is_stood_for_by_a_smaller_one():
+def test_a_large_network_is_replaced_by_a_smaller_one():
     X, y, groups = cut()
     large = make(hidden_size=1024, num_layers=2, bidirectional=True)
     diagnosis = check_training(large, X, y, groups=groups, only=["evaluation_repeats"])
@@ -276,7 +276,7 @@ def test_a_large_network_is_stood_for_by_a_smaller_one():
 
 
 @pytest.mark.trains
-def test_equal_seeds_give_equal_results_and_the_estimator_stays_as_it_was():
+def test_the_same_seed_gives_the_same_results_and_the_estimator_is_unchanged():
     X, y, groups = cut()
     clf = make(class_weight={0: 1.0, 1: 2.0, 2: 1.0}, verbose=1)
     before = dict(vars(clf))
@@ -321,7 +321,7 @@ def test_one_hot_labels_and_lengths_are_read_as_fit_reads_them():
         (lambda X, y: (X, None), "y"),
     ],
 )
-def test_what_fit_refuses_is_refused_in_the_same_words(spoil, message):
+def test_data_that_fit_rejects_are_rejected_with_the_same_message(spoil, message):
     X, y = spoil(*cut()[:2])
     with pytest.raises(InputError, match=message) as by_fit:
         make().fit(X, y)
@@ -343,19 +343,19 @@ def test_the_chance_of_votes_is_hypergeometric():
     assert smallest == pytest.approx(hypergeom(12, 6, 6).pmf(6))
 
 
-def test_random_votes_raise_a_false_alarm_in_less_than_one_of_a_hundred():
+def test_random_votes_raise_a_false_alarm_in_less_than_one_of_a_hundred_cases():
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(400):
         lots = [rng.permuted(np.arange(8) % 2) for _ in range(3)]
         votes = [rng.integers(0, 2, 8) for _ in range(3)]
         alarms += chance_of(votes, lots)[0] <= ALARM
-    assert alarms <= 6  # expected 2 at most; more than 6 in one of 200 such tests
+    assert alarms <= 6  # at most 2 are expected; one of 200 such tests would give more than 6
 
 
 def test_the_planted_waves_differ_in_shape_alone():
     X, y, lengths = plant(2000, np.array([64]), 64, 1, 0)
-    for label, wave in ((0, 0.5), (1, 1 / 3)):  # mean squares of a cosine and of a triangle
+    for label, wave in ((0, 0.5), (1, 1 / 3)):  # mean squares of a cosine and of a triangle wave
         of_label = X[y == label].astype(float)
         assert np.mean(of_label) == pytest.approx(0, abs=0.01)
         assert np.mean(of_label**2) - 0.01 == pytest.approx(wave, abs=0.01)
@@ -367,7 +367,7 @@ def test_the_planted_waves_differ_in_shape_alone():
 # The printed result.
 
 
-def test_a_diagnosis_fits_eighty_columns_and_goes_into_json():
+def test_a_diagnosis_fits_eighty_columns_and_converts_to_json():
     long = "word " * 40
     diagnosis = Diagnosis(
         (
@@ -394,7 +394,7 @@ def test_the_command_checks_the_installation():
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_the_command_says_by_its_code_that_a_check_of_a_file_failed(tmp_path):
+def test_the_exit_code_shows_that_a_check_of_a_file_failed(tmp_path):
     X, y, groups = plant_windows(0)
     dead = np.concatenate([X, np.ones_like(X)], axis=2)
     path = tmp_path / "windows.h5"
@@ -405,7 +405,7 @@ def test_the_command_says_by_its_code_that_a_check_of_a_file_failed(tmp_path):
     assert diagnosis["checks"][0]["figures"]["constant"] == ["still"]
 
 
-def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path, monkeypatch):
+def test_windows_in_a_file_are_checked_like_windows_in_memory(tmp_path, monkeypatch):
     X, y, groups = cut(n_channels=2)
     path = tmp_path / "windows.h5"
     write_windows(path, WindowSet(X, channels=("a", "b"), y=y, groups=groups))
@@ -416,6 +416,6 @@ def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path
         assert check_training(make(), path, only=only) == held
 
 
-def test_another_estimator_is_refused_by_its_name():
+def test_a_different_estimator_is_rejected_by_name():
     with pytest.raises(ArgumentError, match="estimator is a LogisticRegression"):
         check_training(LogisticRegression(), *cut()[:2])
