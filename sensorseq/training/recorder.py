@@ -403,7 +403,7 @@ class FallingRates(Schedule):
         self._first_step, self._n_falling = first_step, n_steps
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted from the start of this run."""
+        """Return the learning rate of step `step`, counted as in the earlier run."""
         done = min(1.0, (step - self._first_step) / self._n_falling)
         return cosine_between(1.0, DECAY_END, done) * super().learning_rate(step)
 
