@@ -171,7 +171,7 @@ class NetworkLayout:
         )
 
     def unflatten(self, buffer: Tensor) -> dict[str, Tensor]:
-        """Return the parameters in a buffer of shape (Q,) as named views, which share its memory."""
+        """Return the parameters in a buffer of shape (Q,) as named views of the buffer."""
         shapes = self.parameter_shapes()
         parts = buffer.split([math.prod(shape) for shape in shapes.values()])
         return {
