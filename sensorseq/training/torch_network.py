@@ -127,8 +127,7 @@ def _new_module(
 
 
 def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
-    """Return a copy of a trained network to train on; raise an error if its architecture differs.
-    """
+    """Return a copy of a trained network; raise an error if the architecture is different."""
     for name in _FIXED:
         if getattr(module, name) != parameters[name]:
             raise ArgumentError(
