@@ -1,7 +1,7 @@
-"""Predict with models trained by sensorseq, with numpy and one C library, without torch.
+"""Predict with models trained by sensorseq, using numpy and one C library but not torch.
 
-`load` reads a model file. The model classifies windows, recordings and streams of samples, with the
-same bits as the trained estimator on the same processor.
+`load` reads a model file. The model classifies windows, recordings and streams of samples; on the
+same processor, its results are bit for bit those of the trained estimator.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ from sensorseq_runtime.recording import Channel, Recording
 
 try:
     __version__ = version("sensorseq-runtime")
-except PackageNotFoundError:  # a copy that is not installed
+except PackageNotFoundError:  # this copy is not installed
     __version__ = "0+unknown"
 
 __all__ = [

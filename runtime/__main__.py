@@ -27,10 +27,10 @@ from sensorseq_runtime.recording import Channel, Recording
 from sensorseq_runtime.sequence.smoothing import SMOOTH, STREAM_SMOOTH
 from sensorseq_runtime.sequence.timeline import spans_as_csv
 
-# options of training logs that the CSV reader of the runtime does not support
+# reading options that training logs may have used and that this CSV reader does not support
 _UNUSUAL = ("time_unit", "encoding", "delimiter", "decimal", "no_header", "names")
 _UNUSUAL += ("recording_column", "pair")
-_models: dict[str, TrainedModel] = {}  # the model by its path, which workers inherit
+_models: dict[str, TrainedModel] = {}  # loaded models by path, inherited by worker processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +113,7 @@ def _stream(options: argparse.Namespace) -> None:
     decisions = make()
     parser = live.parser_for(decisions, options.format, options.time_column)
     if options.tcp is not None:
-        import asyncio  # takes longer to import than to load a model
+        import asyncio  # importing it takes longer than loading a model
 
         from sensorseq_runtime.prediction.serving import serve
 
@@ -149,7 +149,7 @@ def _predict(options: argparse.Namespace) -> None:
     n_workers = min(usable_threads(), len(options.logs))
     with ExitStack() as stack:
         results = map(partial(_predict_log, options), options.logs)
-        if n_workers > 1:  # which inherit the model
+        if n_workers > 1:  # the worker processes inherit the model
             from concurrent.futures import ProcessPoolExecutor
 
             os.environ["OMP_NUM_THREADS"] = "1"
@@ -171,13 +171,13 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _reading(model: TrainedModel) -> Mapping[str, Any]:
-    """Return the known options of reading the training logs."""
+    """Return the options with which the training logs were read, if they are known."""
     preparation: Mapping[str, Any] = model.preparation or {}
     return (preparation.get("configuration") or {}).get("input") or {}
 
 
 def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], list[str]]:
-    """Return the spans of a log, in seconds since its start, and notes to print."""
+    """Return the spans of a log, in seconds since its start, and the notes to print."""
     model = _models[str(options.model)]
     recording = _read(path, model, options)
     windows = prediction_plan(model.preparation, options.hop_s).prepare([recording])

@@ -1,6 +1,6 @@
-"""The preprocessing loops of csrc/signal for numpy, by ctypes, in place of `sensorseq._signal`.
+"""The preprocessing loops of csrc/signal, called with ctypes, in place of `sensorseq._signal`.
 
-It has the functions that prediction uses, with the signatures of `sensorseq/_signal.pyi`.
+This module has the functions that prediction uses, with the signatures of `sensorseq/_signal.pyi`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 @functools.cache
 def _library() -> Any:
-    """Load the library at the first call, so that a command can report a failure."""
+    """Load the library on the first call, so that a command can report a failure to load it."""
     library = core.library()
     for name, (result, arguments) in _FUNCTIONS.items():
         function = library[f"sensorseq_{name}"]
@@ -58,7 +58,7 @@ def _require(is_met: bool, requirement: str) -> None:
 
 
 class _Filter:
-    """A filter of the library; only one thread at a time can use it."""
+    """A filter of the library, which only one thread at a time can use."""
 
     def __init__(self, name: str, *arguments: Any, n_channels: int) -> None:
         handle = _VOID()
@@ -68,7 +68,7 @@ class _Filter:
         self.n_channels = n_channels
 
     def _take(self, x: NDArray[Any], *, is_last: bool = False) -> NDArray[Any]:
-        """Return the output for samples; with `is_last`, up to the end of the signal."""
+        """Return the output for these samples or, if they are the last, up to the signal's end."""
         rows = _INT()
         with self._lock:
             pointer, n_samples = self._handle.pointer, len(x)
@@ -80,7 +80,7 @@ class _Filter:
 
 
 class _Resampling(_Filter):
-    _dtype = _REALS[1]  # of the last chunk
+    _dtype = _REALS[1]  # dtype of the last chunk
 
     @property
     def latency_samples(self) -> float:
@@ -260,7 +260,7 @@ class _Plan(ctypes.Structure):
 
 
 def _plan(n_channels: int, *parts: Any) -> tuple[_Plan, list[NDArray[Any]]]:
-    """Return the plan of random convolutions, and the arrays that it points to."""
+    """Return the plan of random convolutions, and the arrays to which it points."""
     arrays = [_dense(part, np.int32) for part in parts[:4]] + [_dense(parts[4], np.float32)]
     dilations, per_dilation, counts, indices, biases = arrays
     _require(all(array.ndim == 1 for array in arrays), "an array has more than one dimension")
@@ -309,7 +309,7 @@ class _Competition(ctypes.Structure):
 
 
 def _competition(n_channels: int, *parts: Any) -> tuple[_Competition, list[NDArray[Any]]]:
-    """Return the plan of competing kernels, and the arrays that it points to."""
+    """Return the plan of competing kernels, and the arrays to which it points."""
     arrays = [_dense(part, np.int32) for part in parts]
     dilations, differences, kernels, counts, indices = arrays
     _require(all(array.ndim == 1 for array in arrays), "an array has more than one dimension")

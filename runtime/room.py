@@ -1,4 +1,4 @@
-"""Find the files of sensorseq that prediction needs, and copy them into the runtime's package."""
+"""Find the files of sensorseq that prediction needs, and copy them into the runtime package."""
 
 import ast
 import re
@@ -8,11 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOTS = ("sensorseq.prediction.loading", "sensorseq.prediction.serving")
-OWN = ("__init__.py", "__main__.py", "_signal.py")  # files of the runtime in this folder
+OWN = ("__init__.py", "__main__.py", "_signal.py")  # the runtime's own files, in this folder
 
 
 def room() -> dict[Path, set[str]]:
-    """Return the files that `ROOTS` import, and the libraries that each of them imports."""
+    """Return the files that `ROOTS` import, and the libraries that each file imports."""
     waiting, libraries = list(ROOTS), {}
     while waiting:
         module = waiting.pop()
@@ -27,14 +27,14 @@ def room() -> dict[Path, set[str]]:
 
 
 def file_of(name: str) -> Path | None:
-    """Return the file of a module; None for a name in a module."""
+    """Return the file of a module, or None if the name is not that of a module."""
     path = ROOT.joinpath(*name.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return file if file.exists() else None
 
 
 def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Yield the names that a module imports while it is imported."""
+    """Yield the names that a module imports at the time when it is itself imported."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -47,7 +47,7 @@ def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def copied(text: str) -> str:
-    """Return a file's text with renamed imports, and with annotations that are not evaluated."""
+    """Return the text of a file with renamed imports and with unevaluated annotations."""
     text = re.sub(r"^(\s*(?:from|import) )sensorseq\b", r"\1sensorseq_runtime", text, flags=re.M)
     docstring = re.match(r'(?:"""[\s\S]*?"""\n)?', text)
     assert docstring is not None
@@ -56,7 +56,7 @@ def copied(text: str) -> str:
 
 
 def copy(folder: Path) -> list[str]:
-    """Write the package `sensorseq_runtime` into a folder; return the names of its packages."""
+    """Write the package `sensorseq_runtime` into a folder; return the names of all packages."""
     package = folder / "sensorseq_runtime"
     for path in room():
         target = package / path.relative_to(ROOT / "sensorseq")

@@ -1,1 +1,1 @@
-"""Adapters of the estimators for other libraries; each module needs its library."""
+"""Adapters of the estimators to other libraries; each module needs its library."""

@@ -12,9 +12,9 @@ from sensorseq.estimator import SensorLSTMClassifier
 def to_windows(X: Any) -> dict[str, Any]:
     """Convert series to the arguments `X` and `lengths` of our classifier.
 
-    Series are an array (n, c, t), or a list of arrays (c, t_i) or of DataFrames with a row for each
-    step. For an array, `lengths` confirms the order of the axes, so that short series with many
-    channels are not mistaken for channel-first ones.
+    The series are an array (n, c, t), a list of arrays (c, t_i), or a list of DataFrames with a row
+    for each step. For an array, `lengths` confirms the order of the axes after the conversion, so
+    that short series with many channels are not mistaken for channel-first series.
     """
     if isinstance(X, np.ndarray):
         return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}
@@ -39,7 +39,7 @@ class ClassifierAdapter:
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Return arguments with which the libraries' own checks are quick."""
+        """Return arguments with which the libraries' own checks run quickly."""
         quick: dict[str, Any] = {
             "hidden_size": 4,
             "max_epochs": 2,
@@ -49,4 +49,4 @@ class ClassifierAdapter:
         other = {**quick, "hidden_size": 3, "pooling": "last", "sampler": "balanced"}
         return [{"estimator": SensorLSTMClassifier(**arguments)} for arguments in (quick, other)]
 
-    _get_test_params = get_test_params  # the name that aeon looks for
+    _get_test_params = get_test_params  # the name that aeon uses

@@ -1,4 +1,4 @@
-"""The classifier for aeon: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
+"""The classifier for aeon, whose series are an array (n, c, t) or a list of arrays (c, t_i)."""
 
 from typing import ClassVar
 
@@ -26,8 +26,8 @@ class SensorLSTMAeonClassifier(ClassifierAdapter, BaseClassifier):  # type: igno
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        The estimator to clone and train, by default one with default arguments. Set its arguments
-        with ``set_params(estimator__hidden_size=32)``.
+        The estimator to clone and train; by default, one with default arguments. Its arguments can
+        be set with ``set_params(estimator__hidden_size=32)``.
 
     Attributes
     ----------

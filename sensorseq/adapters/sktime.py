@@ -15,7 +15,7 @@ except ImportError as error:
 _TAGS = {
     "authors": "sensorseq",
     "maintainers": "sensorseq",
-    # With numpy3D here, too, sktime would request it even for series of unequal length.
+    # If numpy3D were also listed, sktime would request it even for series of unequal length.
     "X_inner_mtype": "df-list",
     "y_inner_mtype": "numpy1D",
     "capability:multivariate": True,
@@ -31,8 +31,8 @@ class SensorLSTMSktimeClassifier(ClassifierAdapter, BaseClassifier):  # type: ig
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        The estimator to clone and train, by default one with default arguments. Set its arguments
-        with ``set_params(estimator__hidden_size=32)``.
+        The estimator to clone and train; by default, one with default arguments. Its arguments can
+        be set with ``set_params(estimator__hidden_size=32)``.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""Measure the speed of a machine and check that the installation computes correctly."""
+"""Measure the speed of a machine, and check that the installation computes correctly."""

@@ -1,8 +1,8 @@
-"""Speed compared with cuDNN: the same step in the same precision, alternating in one process.
+"""Compare the speed with cuDNN: the same step in the same precision, alternating in one process.
 
-A step is timed as Python calls it (``"eager"``) and captured in a CUDA graph (``"graph"``). Results
-are compared before anything is timed. On a CPU the same protocol runs against torch; those timings
-only serve to test the code without a GPU.
+A step is timed when called from Python (``"eager"``) and when captured in a CUDA graph
+(``"graph"``). The results are compared before anything is timed. On a CPU, the same protocol
+compares with torch; these timings only serve to test the code without a GPU.
 """
 
 import copy
@@ -42,8 +42,8 @@ PRECISIONS = {
     "tf32": Precision(torch.float32, True, 1e-2),
     "fp16": Precision(torch.float16, True, 1e-2),
     "bf16": Precision(torch.bfloat16, True, 5e-2),
-    # cuDNN's PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units; only H = 256
-    # shows it, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192, backward up to 128
+    # cuDNN's PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units; it is used
+    # only for H = 256, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192 (backward: 128)
     "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
 }
 
@@ -51,7 +51,7 @@ PRECISIONS = {
 def current_gpu() -> torch.device:
     """Return the current GPU.
 
-    Raises `EnvironmentProblemError` if torch is built without CUDA or finds no GPU.
+    An `EnvironmentProblemError` is raised if torch is built without CUDA or finds no GPU.
     """
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
@@ -63,7 +63,7 @@ def current_gpu() -> torch.device:
 
 
 def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
-    """Return why torch's own LSTM would run this shape; empty if the native kernels run it."""
+    """Return the reason why torch's own LSTM would run this shape, or an empty string."""
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):
@@ -77,7 +77,7 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
 
 
 def relative_errors(results: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
-    """Return the relative L2 errors of the logits and, if present, of all gradients together."""
+    """Return the relative L2 error of the logits and, if present, of all gradients together."""
     groups = [(list(results[:1]), list(exact[:1]))]
     if len(exact) > 1:
         # padded channels have no counterpart in the exact gradients
@@ -93,7 +93,7 @@ def relative_errors(results: Sequence[Tensor], exact: Sequence[Tensor]) -> list[
 
 
 def compare(problem: Problem, kind: str) -> dict[str, Any]:
-    """Return both sides' errors against IEEE float32; raise if ours exceeds the tolerance."""
+    """Return the errors of both sides against IEEE float32; raise an error if ours is too large."""
     with allowing_tf32(False):
         reference = copy.copy(problem)
         reference.lstm, reference.linear = problem.their_layers(torch.float32)
@@ -114,7 +114,7 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
 
 
 def captured(call: Call, device: torch.device) -> Call:
-    """Capture a step in a CUDA graph; calling it replays the graph and returns its results."""
+    """Return a function that replays a step captured in a CUDA graph and returns its results."""
     if device.type != "cuda":
         return call
     side = torch.cuda.Stream(device)
@@ -147,8 +147,9 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Compare the results of both sides, then time them in each mode; return one row per mode.
 
-    `ratio` is above 1 if ours is faster. If torch runs the shape itself, `ratio` is 1, with a
-    `reason` and without timings; if one side cannot run in a mode, it is None, with a `reason`.
+    `ratio` is above 1 if our side is faster. If torch itself runs the shape, `ratio` is 1, with a
+    `reason` and without timings; if one side cannot run in a mode, `ratio` is None, with a
+    `reason`.
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
@@ -192,7 +193,7 @@ def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Describe the GPU, driver, versions and processor, but not which machine it is."""
+    """Describe the GPU, driver, versions and processor without identifying the machine."""
     facts = timing.environment() | {
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,

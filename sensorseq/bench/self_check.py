@@ -15,19 +15,19 @@ _NEEDED = {
     "x86_64": {"avx512": {"avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}},
     "aarch64": {"neon": {"asimd"}},
 }
-# largest relative differences that pass
+# maximum relative differences that pass
 _FORWARD, _GRADIENT, _SIGNAL, _PRODUCT = 1e-5, 1e-4, 1e-12, 1e-5
 
 
 def check_installation() -> list[CheckResult]:
-    """Run every check; a check that raises has failed, and the others still run."""
+    """Run all checks; a check that raises an error has failed, and the other checks still run."""
     return [_run(name, check) for name, check in CHECKS.items()]
 
 
 def _run(name: str, check: Callable[[], str]) -> CheckResult:
     try:
         return CheckResult(name, PASSED, check())
-    except Exception as error:  # any exception is a failed check
+    except Exception as error:  # any exception means that the check has failed
         message = " ".join(str(error).split())
         return CheckResult(name, FAILED, f"{type(error).__name__}: {message}")
 
@@ -45,7 +45,7 @@ def _check_library() -> str:
 
     isas, cpuinfo = _extension.cpu_isas(), Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text("ascii", "replace").split()) if cpuinfo.exists() else set()
-    # only this machine's instruction sets, because an emulator shows the flags of its host
+    # only instruction sets of this architecture, because an emulator shows the flags of its host
     flags_of = _NEEDED.get(platform.machine(), {})
     best = next((name for name, needed in flags_of.items() if needed <= flags), isas[0])
     _require(best in isas, f"the processor has {best}, but the core offers only {', '.join(isas)}")
@@ -57,7 +57,7 @@ def _check_library() -> str:
 
 
 def _check_products() -> str:
-    """Check the products of numpy's and scipy's BLAS, whose code depends on the processor."""
+    """Check matrix products of numpy's and scipy's BLAS, whose code depends on the processor."""
     from scipy.linalg import get_blas_funcs
 
     a = np.random.default_rng(0).standard_normal((200, 64))
@@ -118,7 +118,7 @@ def _relative(result: Any, exact: Any) -> float:
 
 
 def _check_signal() -> str:
-    """Compare filter, moving mean, statistics and CSV numbers with numpy in float64."""
+    """Compare the filter, the moving mean, statistics and CSV numbers with numpy in float64."""
     from sensorseq import _signal
 
     rng = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def _check_signal() -> str:
 
 @functools.cache
 def _fit() -> tuple[Any, Any]:
-    """Train a small classifier on two simulated surfaces; return it with its windows."""
+    """Train a small classifier on two simulated surfaces; return the classifier and its windows."""
     from sensorseq.datasets import load_surfaces
     from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.preprocessing import PreparePipeline
@@ -168,7 +168,7 @@ def _check_training() -> str:
 
 
 def _check_files() -> str:
-    """Check that a saved model predicts the same bits, and that the templates are installed."""
+    """Check that a loaded model predicts the same bits, and that the templates are installed."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Speed compared with torch, the processor's peak and sgemm, alternating in one process.
+"""Compare the speed with torch, the processor's peak and sgemm, alternating in one process.
 
-Both sides use the same weights, inputs, dtype and threads, and their results are compared before
-they are timed.
+Both sides use the same weights, inputs, dtype and number of threads, and their results are compared
+before they are timed.
 """
 
 import copy
@@ -28,7 +28,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 N_CLASSES = 8
 # LSTMLinear.loss computes cross entropy inside the operator
 KINDS = ("inference", "training, autograd", "training, loss()", "training, train_epoch")
-_PEAK_TURNS = 20_000  # about a millisecond
+_PEAK_TURNS = 20_000  # takes about a millisecond
 _PAUSE_S = 0.02
 _SGEMM_SIZE = 512
 # Relative to the largest value; float32 stays well below this over 1000 timesteps.
@@ -40,7 +40,7 @@ _CPU = torch.device("cpu")
 
 
 class Shape(NamedTuple):
-    """Sizes of a batch and of the network."""
+    """The sizes of a batch and of the network."""
 
     n_windows: int
     n_timesteps: int
@@ -61,7 +61,7 @@ SHORT = (
 
 @dataclass(frozen=True)
 class TimedPair:
-    """Two functions that compute the same result n times, and the flops of one LSTM pass."""
+    """Two functions that compute the same result n times, and the flops of one pass."""
 
     theirs: Side
     ours: Side
@@ -69,13 +69,13 @@ class TimedPair:
 
 
 def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> TimedPair:
-    """Make one comparison and check that both sides agree.
+    """Return one comparison, after checking that the results of both sides agree.
 
     In training, torch runs forward, cross entropy and backward, without an optimizer step. Our side
     does the same through autograd or, in ``"training, loss()"``, with the loss inside the operator;
     ``"training, train_epoch"`` is a step of the native engine that `fit` uses: gather, forward,
     loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn from 1 to T,
-    torch's time includes packing, and only valid steps count as flops.
+    torch's time includes packing, and only the flops of valid steps are counted.
     """
     problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps
@@ -105,9 +105,9 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
 class Precision:
     """The precision of both sides and the tolerated error.
 
-    `allows_tf32` allows torch to use TF32 in RNNs, which is its default. cuDNN's input is
-    zero-padded to `n_padded` channels if its fastest kernels need that. `tolerance` is the largest
-    relative L2 error allowed, against IEEE float32 with the same weights.
+    `allows_tf32` allows torch to use TF32 in RNNs, as it does by default. The input of cuDNN is
+    zero-padded to `n_padded` channels if its fastest kernels need this. `tolerance` is the maximum
+    relative L2 error allowed, compared with IEEE float32 with the same weights.
     """
 
     dtype: torch.dtype = torch.float32
@@ -117,7 +117,7 @@ class Precision:
 
 
 class Problem:
-    """The same random network and data for both sides; torch's time includes packing."""
+    """A random network and data, the same for both sides; torch's time includes packing."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Problem:
         self.their_x = pad(self.x, (0, self.lstm.input_size - n_channels)).contiguous()
 
     def their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
-        """Return torch's LSTM and linear layer in a dtype; weights of padded channels are zero."""
+        """Return torch's LSTM and linear layer in a dtype, with zero weights of padded channels."""
         rounded, linear = copy.deepcopy(self._rounded)
         n_channels = max(rounded.input_size, n_padded)
         lstm = nn.LSTM(
@@ -228,7 +228,7 @@ def _trainer(problem: Problem) -> EpochTrainer:
 
 
 def _epoch_gradient(problem: Problem) -> Tensor:
-    """Recover the gradient from one step of plain SGD with a learning rate of 1."""
+    """Return the gradient, recovered from one step of plain SGD with a learning rate of 1."""
     trainer = _trainer(problem)
     before = trainer.parameters.clone()
     rows = torch.arange(len(problem.x))
@@ -251,13 +251,13 @@ def _gradient(step: Call) -> Tensor:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has finished; do nothing on the CPU."""
+    """Wait until the GPU has finished; do nothing on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def repeated(call: Callable[[], Any], device: torch.device = _CPU, *, grad: bool = True) -> Side:
-    """Return a function that calls `call` n times and waits for the last result."""
+    """Return a function of n that calls `call` n times and waits for the last result."""
 
     def repeat(n: int) -> None:
         with torch.set_grad_enabled(grad):
@@ -288,11 +288,12 @@ def alternate(
 ) -> NDArray[np.float64]:
     """Time several sides alternately, so that drift affects all of them equally.
 
-    Returns the seconds per computation, of shape (len(sides), rounds); every second round runs in
-    reverse order. One timing lasts at least `at_least_s`, so faster functions are repeated. If all
-    rounds would take longer than `budget_s`, fewer are run, but at least three if requested. With
-    several threads there is a pause before each side: torch's threads keep spinning for
-    milliseconds and would take a core from the next side. `clock` may measure processor time.
+    The result is the time per computation in seconds, of shape (len(sides), rounds). Every second
+    round runs in reverse order. One timing lasts at least `at_least_s`, so fast functions are
+    repeated. If all rounds would take longer than `budget_s`, fewer rounds are run, but at least
+    three if three were requested. With several threads, there is a pause before each side, because
+    torch's threads keep spinning for milliseconds and would take a core from the next side. `clock`
+    may measure processor time.
     """
     clock = clock or time.perf_counter
     pause_s = _PAUSE_S if torch.get_num_threads() > 1 else 0.0
@@ -319,7 +320,7 @@ def alternate(
 
 
 def summarize(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> dict[str, float]:
-    """Summarize paired times: medians in ms, and the ratio theirs / ours with its spread."""
+    """Return the medians of paired times in ms, and the ratio theirs / ours with its spread."""
     low, middle, high = np.quantile(theirs / ours, [0.1, 0.5, 0.9])
     return {
         "theirs_ms": 1e3 * float(np.median(theirs)),
@@ -335,8 +336,8 @@ def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
     """Time both functions and, in the same rounds, two limits of the processor.
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
-    float32 matrices, the practical limit for a product that reads memory. Returns the entries of
-    `summarize`, and both sides' gflops and fractions of the limits.
+    float32 matrices, the practical limit for a product that reads memory. The result contains the
+    entries of `summarize`, and the gflops and the fractions of the limits of both sides.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
@@ -362,7 +363,7 @@ def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
 
 
 def environment() -> dict[str, Any]:
-    """Describe the processor and the versions, but not which machine it is."""
+    """Describe the processor and the versions without identifying the machine."""
     processor = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -384,7 +385,7 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in well under 30 s; `progress` is called with done and total rows."""
+    """Measure a few shapes in well under 30 s; `progress` receives the done and total rows."""
     pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()

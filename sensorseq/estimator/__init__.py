@@ -24,14 +24,14 @@ AnyClassifier = SensorLSTMClassifier | SensorFusionClassifier
 
 
 def load_estimator(path: str | os.PathLike[str], *, device: str | None = None) -> AnyClassifier:
-    """Load the fitted estimator of one sensor or of several that `save` wrote.
+    """Load a fitted estimator of one or several sensors from a file written by `save`.
 
     Parameters
     ----------
     path : str or path
         The file.
     device : str, optional
-        Overrides the saved `device`.
+        Device to use instead of the saved one.
     """
     single: Callable[..., AnyClassifier] = SensorLSTMClassifier._restored
     return load_file(path, device, single, SensorFusionClassifier._restored)

@@ -1,4 +1,4 @@
-"""Adapt a trained classifier to another robot with a few labeled windows of it."""
+"""Adapt a trained classifier to another robot, using a few labeled windows from that robot."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ MOST_WINDOWS = 2_000  # the time to solve for the linear layer grows with n^3
 # Chosen on the development robots of benchmarks/bench_adapt.py.
 SHARES = (0.25, 0.5, 0.75, 1.0)
 STRENGTH = 0.3
-# In nats; with less gain the scaling is kept, because the linear layer corrects smaller shifts.
+# In nats. With a smaller gain the scaling is kept, because the linear layer corrects small shifts.
 _LEAST_GAIN = 0.5
 _LEARNED_SCALES = ("standard", "robust", "min_max", "max_abs")
 _FOLDS = 5
@@ -39,13 +39,13 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Adaptation:
-    """A summary of the changes by `SensorLSTMClassifier.adapt`.
+    """A summary of the changes that `SensorLSTMClassifier.adapt` made.
 
     `source` is the SHA-256 of the old model's file, or None if the model cannot be saved.
-    `scaling_share` is how far the scaling moved from the model's scaling (0) to the scaling of the
-    new windows (1), and `head` is True if the linear layer changed. The log-losses are means over
-    the new windows in nats; `log_loss_after` is optimistic, because the model has learned from
-    these windows.
+    `scaling_share` is how far the scaling was moved from the model's scaling (0) to the scaling of
+    the new windows (1), and `head` is True if the linear layer was changed. The log-losses, in
+    nats, are means over the new windows; `log_loss_after` is optimistic, because the model has
+    learned from these windows.
     """
 
     source: str | None
@@ -74,7 +74,7 @@ def adapt(
 ) -> tuple[TrainedModel, Adaptation]:
     """Return a model adapted to a few windows of another robot.
 
-    `source` is the SHA-256 of the old model's file. The networks may be changed in place.
+    `source` is the SHA-256 of the old model's file. The model's networks may be changed in place.
     """
     few = read_few(model, X, y, groups, lengths)
     cropped = few.cropped(model.max_timesteps, model.crop)
@@ -101,7 +101,7 @@ def adapt(
 
 
 def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
-    """Check windows and labels as `fit_abstention` does, and leave out test windows."""
+    """Read windows and labels, check them as `fit_abstention` does, and leave out test windows."""
     if isinstance(X, WindowSet):
         if X.split is not None:
             refuse_apart(y, groups)
@@ -133,7 +133,7 @@ def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
 
 
 def refuse_apart(y: Any, groups: Any) -> None:
-    """Raise if labels or groups are given separately from windows with a split."""
+    """Raise an error if labels or groups are given separately from windows with a split."""
     if y is not None or groups is not None:
         raise InputError("X has a split; give y and groups in the WindowSet, not separately.")
 
@@ -143,7 +143,7 @@ def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> ND
 
 
 def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: float) -> bool:
-    """Test whether the log-loss falls by more than `least` and its standard error over classes."""
+    """Test whether the log-loss falls by more than both `least` and its standard error."""
     means = np.array([gain[class_index == k].mean() for k in np.unique(class_index)])
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
     return bool(means.mean() > max(least, error))
@@ -152,7 +152,7 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
 def move_scaling(
     model: TrainedModel, few: Windows, cropped: Windows, before: NDArray[np.float64]
 ) -> tuple[TrainedModel, float]:
-    """Return the model with the best scaling, and how far it moved (0 if the gain is too small)."""
+    """Return the model with the best scaling, and how far the scaling moved (0 if it was kept)."""
     old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return model, 0.0
@@ -176,7 +176,7 @@ def move_scaling(
 def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
     """Change the linear layer in place if that lowers the log-loss in cross-validation."""
     folds = split_few(few)
-    if not folds:  # unchecked changes have cost up to 15 percentage points of accuracy
+    if not folds:  # an unchecked change can cost 15 percentage points of accuracy
         return False, "was kept (checking a change needs two groups of each class)"
     parts = list(linear_parts(model, few))
     if not parts:
@@ -196,13 +196,13 @@ def split_few(few: Windows) -> list[Fold]:
     n_folds = min(_FOLDS, int(np.unique(of_class, return_counts=True)[1].min()))
     if n_folds < 2:
         return []
-    # without shuffling, neighboring windows stay in the same fold
+    # without shuffling, so that neighboring windows stay in the same fold
     cut = StratifiedKFold(n_folds) if few.groups is None else StratifiedGroupKFold(n_folds)
     pairs = cut.split(few.target, few.target, few.groups)
     return [pair for pair in pairs if all(map(len, pair))]
 
 
-# The features of a linear layer, and the function that adds to its weights.
+# The features of a linear layer, and the function that adds a change to its weights.
 _Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]
 
 
@@ -210,8 +210,8 @@ class LinearPart:
     """Linear layers whose outputs are summed, and a regularized change of their weights.
 
     The L2 penalty applies to the change. The optimal change is then a combination of the windows'
-    features, so it is solved in the dual, with one coefficient per window. The features of all
-    layers are centered and scaled to the same mean square.
+    features, so the dual problem is solved, with one coefficient per window and logit. The features
+    of all layers are centered and scaled to the same mean square.
     """
 
     def __init__(
@@ -266,9 +266,9 @@ class LinearPart:
 
 
 def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
-    """Yield the linear layers on features or, without any, the linear layers of all networks.
+    """Yield the linear layers on features or, without features, those of all networks.
 
-    Yield nothing if there are neither, because the networks have the weight 0.
+    Yield nothing if there are no such layers and the networks have the weight 0.
     """
     scaled, lengths = model.scaled(few)
     head = model.head
@@ -301,7 +301,7 @@ def _add(
 
 
 def copy_model(model: TrainedModel) -> TrainedModel:
-    """Return a copy whose layers may be changed, without class shares and abstention."""
+    """Return a copy whose layers may be changed; it has no class shares and no abstention."""
     networks = [copy.deepcopy(network) for network in model.networks]
     head = model.head
     if head is not None:

@@ -118,232 +118,240 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     Parameters
     ----------
     hidden_size : int, default=64
-        Hidden units of each layer and direction, H.
+        Number of hidden units, H, in each layer and direction.
     num_layers : int, default=1
-        Stacked LSTM layers.
+        Number of stacked LSTM layers.
     bidirectional : bool, default=False
-        Also read every window backwards.
+        Whether to also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
         How the hidden states of the valid steps are reduced to one vector.
     dropout : float, default=0.3
-        Probability of dropping each input of the head and of every layer after the first.
+        Dropout probability of each input of the head and of every LSTM layer after the first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates, with one mask per window.
+        Probability of dropping a hidden unit where it enters the gates. All steps of a window share
+        one mask.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
         Initialization of the input and head weights; ``"uniform"`` is torch's default. A callable
-        gets ``(name, tensor, generator)`` and fills the tensor in place.
+        receives ``(name, tensor, generator)`` and fills the tensor in place.
     recurrent_init : {"orthogonal", "xavier", "he", "uniform"} or callable, default="orthogonal"
         Initialization of the recurrent weights.
     forget_bias : float, default=1.0
         Initial bias of the forget gate; the other biases start at zero.
     loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
-        Loss of each window. A callable gets ``(logits, class_index)`` and returns one value for
-        each window.
+        Loss function of the windows. A callable receives ``(logits, class_index)`` and returns one
+        value for each window.
     label_smoothing : float, default=0.0
-        Share of the target that is spread evenly over the classes, in training and in `val_loss`.
+        Fraction of the target that is spread evenly over the classes, both in training and in
+        `val_loss`.
     class_weight : None, "balanced", "effective_number" or dict, default=None
-        Factor of each class in the loss. ``"balanced"`` is ``n / (k * count)`` over the training
-        part; ``"effective_number"`` reduces large classes less, see
-        `sensorseq.preprocessing.windows.class_weights`. It does not affect `val_loss`.
+        Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, counted
+        in the training part; ``"effective_number"`` reduces the weight of large classes less (see
+        `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect `val_loss`.
     optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
-        torch's optimizer of that name, except ``"lion"``: see `sensorseq.training.optim.Lion`.
+        The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
-        Highest learning rate; see `lr_schedule`.
+        Maximum learning rate; `lr_schedule` determines how the rate changes during training.
     momentum : float, default=0.9
         Momentum of ``optimizer="sgd"``; the other optimizers ignore it.
     optimizer_params : dict, optional
-        Further arguments of the optimizer under torch's names: eps, betas, amsgrad, alpha,
-        centered, nesterov, dampening; for rmsprop, momentum.
+        Additional optimizer arguments, under the names that torch uses: eps, betas, amsgrad, alpha,
+        centered, nesterov, dampening and, for rmsprop, momentum.
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
-        ``"cosine"`` decays to a hundredth at the last epoch of the run, which `max_epochs` and
+        ``"cosine"`` decays to a hundredth of the maximum at the last epoch, which `max_epochs` and
         `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
         improved for a quarter of `patience`; ``"one_cycle"`` rises for 30 % of the steps, then
         falls to nearly zero.
     warmup_epochs : int or float, default=0.05
-        Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
-        steps of the run: 0.05 of 1000 steps are 50, and at least one. ``"one_cycle"`` has its own
-        warm-up: it ignores a share and rejects a number of epochs.
+        Number of epochs in which the rate increases linearly before the schedule begins. A float in
+        (0, 1) is a fraction of all optimizer steps of the run: 0.05 of 1000 steps is 50 steps; the
+        warm-up has at least one step. ``"one_cycle"`` has its own warm-up: it ignores a fraction
+        and rejects a number of epochs.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
-        validated and kept.
+        the ones that are validated and kept.
     batch_size : int or None, default=32
-        Windows per step; None uses all windows in each step.
+        Number of windows per optimizer step; None uses all windows in every step.
     sampler : {"shuffle", "balanced", "sqrt"}, default="shuffle"
-        ``"balanced"`` draws each class equally often, ``"sqrt"`` in proportion to the square root
-        of its number of windows.
+        ``"balanced"`` draws all classes equally often; ``"sqrt"`` draws each class in proportion to
+        the square root of its number of windows.
     max_epochs : int or "auto", default="auto"
-        Maximum number of epochs. ``"auto"`` chooses enough for 400 optimizer steps on the training
-        part, but at least 24 and at most 200.
+        Maximum number of epochs. ``"auto"`` chooses the number needed for 400 optimizer steps on
+        the training part, but at least 24 and at most 200.
     max_steps : int, optional
-        Bound on the optimizer steps: the run has ``ceil(max_steps / steps per epoch)`` epochs if
-        that is less than `max_epochs`. It ends with the epoch in which `max_steps` is reached, and
-        the schedule of the learning rate ends with it.
+        Limit on the number of optimizer steps: the run has ``ceil(max_steps / steps per epoch)``
+        epochs if that is fewer than `max_epochs`. The run and the learning-rate schedule end with
+        the epoch in which `max_steps` is reached.
     max_grad_norm : float or None, default=1.0
-        Bound for gradient clipping, see `clip_by`; None turns clipping off.
+        Limit for gradient clipping (see `clip_by`); None turns clipping off.
     clip_by : {"norm", "value"}, default="norm"
         Whether `max_grad_norm` bounds the global norm of the gradient or each of its elements.
     weight_decay : float, default=1e-3
-        As in torch: decoupled in adamw and lion, an L2 penalty in the others. It acts on every
-        parameter.
+        Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
+        optimizers. It applies to every parameter.
     l1 : float, default=0.0
-        Factor of the sum of absolute weights, without biases.
+        Factor of an L1 penalty, the sum of the absolute weights without biases.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps of a longer window to keep; ``"random"`` draws a new crop in each epoch and
-        predicts on the centre.
+        Which steps of a longer window to keep. ``"random"`` draws a new crop in each epoch and uses
+        the central crop for prediction.
     augment : None, "standard", dict or Augmentation, default=None
-        Randomly change every training window in each epoch. A dict gives the fields of
+        Random changes applied to every training window in each epoch. A dict gives the fields of
         `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` refer to channels by
-        number or, for a WindowSet or a prepared file, by name. Features are fitted to the windows
-        and to one changed copy of each.
+        number or, for a WindowSet or a prepared file, by name. The models on `features` are fitted
+        to the windows and to one changed copy of each window.
     early_stopping : bool, default=False
-        Stop when `monitor` has not improved by more than `tol` for `patience` epochs. By default
-        the schedule is completed, because a validation part of few recordings often favors an
-        epoch from before the learning rate has fallen.
+        Whether to stop when `monitor` has not improved by more than `tol` for `patience` epochs. By
+        default, the schedule is completed, because a validation part with only a few recordings
+        often favors an epoch before the learning rate has fallen.
     validation_fraction : float, default=0.2
-        Share held out for validation in whole groups, with or without early stopping; 0 holds out
-        nothing. Ignored with `X_val` or a WindowSet that has a split.
+        Fraction of the windows to hold out for validation, in whole groups, with or without early
+        stopping; 0 holds out nothing. The fraction is ignored if `X_val` or a WindowSet with a
+        split is given.
     patience, tol : int, default=20, and float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
-        The column of the history that decides which epoch is best.
+        The column of the history that determines which epoch is best.
     restore_best : bool, optional
-        Keep the weights of the best epoch. If False, or without validation windows, keep the
-        weights of the last epoch. None means the value of `early_stopping`.
+        Whether to keep the weights of the best epoch. If False, or without validation windows, the
+        weights of the last epoch are kept. None uses the value of `early_stopping`.
     scale : str or None, default="standard"
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
-        ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
-        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values given
-        when a WindowSet or a file was prepared.
+        ``"min_max"``, ``"max_abs"`` or ``"quantile"`` (see
+        `sensorseq.preprocessing.scale.fit_scaler`). ``"physical"`` divides by the rated values that
+        were given when the WindowSet or the file was prepared.
     calibrate : bool, default=False
-        Divide the logits by `temperature_`, fitted on the validation windows after training, so
-        that about 80 % of the windows with probability 0.8 are classified correctly. `predict` is
-        unchanged. With early stopping, which uses the same windows, some overconfidence may remain;
-        measure it on other windows with `sensorseq.evaluation.calibration.calibration_error`.
+        Whether to divide the logits by `temperature_`, which is fitted on the validation windows
+        after training, so that, for example, about 80 % of the windows predicted with probability
+        0.8 are classified correctly. `predict` is unchanged. Early stopping uses the same windows,
+        so with it some overconfidence may remain; measure the calibration on other windows with
+        `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
         support this network there (see ``sensorseq info``) and `engine` is not ``"native"``;
-        otherwise it uses the CPU. A CUDA kernel is used only after it has passed a check on this
-        GPU, which the first `fit` runs (at most a minute). The environment variable
-        ``SENSORSEQ_CUDA_KERNELS=0`` turns all of them off.
+        otherwise, it uses the CPU. A CUDA kernel is used only after it has passed a check on this
+        GPU, which the first `fit` runs (it takes at most a minute). The environment variable
+        ``SENSORSEQ_CUDA_KERNELS=0`` turns all CUDA kernels off.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     engine : {"auto", "native", "autograd"}, default="auto"
         How the optimizer steps are run: whole epochs in one native call, or step by step with
-        autograd. ``"auto"`` uses the native engine where it supports the training, see `engine_`;
-        on a GPU it supports float32 with one layer, up to 16 channels and no `head_norm`. Both
-        engines give the same training up to rounding.
+        autograd. ``"auto"`` uses the native engine if it supports the configuration (see
+        `engine_`); on a GPU, the native engine supports float32 with one layer, up to 16 channels
+        and no `head_norm`. The results of both engines are equal up to rounding.
     n_models : int, default=1
-        Number of networks in an ensemble, whose probabilities are averaged. Each has its own
-        initial weights, order and dropout on the same split. They train side by side if the native
-        engine supports them and the windows fit in memory; otherwise one after another. The first
-        member is bit for bit the result of ``n_models=1``. Callbacks are called for every member.
+        Number of networks in the ensemble, whose probabilities are averaged. All networks use the
+        same split, but each has its own initial weights, window order and dropout. They are trained
+        side by side if the native engine supports them and the windows fit in memory; otherwise,
+        one after another. The first network is bit for bit the result of ``n_models=1``. Callbacks
+        are called for every network.
     warm_start : bool, default=False
-        Continue from the weights and the scaling of the last fit, or of a loaded model, with a new
-        optimizer. The models on `features` are kept unchanged.
+        Whether to continue from the weights and the scaling of the last fit, or of a loaded model,
+        with a new optimizer. The models on `features` are kept unchanged.
     checkpoint : str or path, optional
-        Model file to which the network is written after each epoch that improves `monitor`, or
-        after each epoch if nothing is held out: only the LSTM (of an ensemble, the first one),
-        without `features`, `refit` and `calibrate`. The file is replaced as a whole, so a killed
-        process leaves the last complete one, which `load` reads. Continue from it with
-        `warm_start`.
+        Model file that is written after each epoch that improves `monitor`, or after every epoch if
+        nothing is held out. It contains only the LSTM (of an ensemble, the first one), without
+        `features`, `refit` and `calibrate`. The file is replaced as a whole, so if the process is
+        killed, the last complete file remains; `load` reads it, and `warm_start` continues training
+        from it.
     callbacks : list, optional
-        Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
-        `sensorseq.training.Callback`.
+        Objects with at least one of the methods `on_fit_begin`, `on_epoch_begin`, `on_epoch_end`
+        and `on_fit_end`; see `sensorseq.training.Callback`.
     verbose : int, default=0
         1 shows progress on stderr; 2 writes a line for every epoch unless stderr is a terminal.
     random_state : int, RandomState or None, default=None
-        Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
-        the same result on one machine; with the native engine (see `engine_`) also with any number
-        of threads, except for the last digits of the contribution of `features`, which LAPACK and
-        scikit-learn compute.
+        Seed of the split, the initial weights, the order of the windows, the crops and the dropout.
+        The same integer gives bit for bit the same result on one machine. With the native engine
+        (see `engine_`), the number of threads does not matter either, except for the last digits of
+        the contribution of `features`, which LAPACK and scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
         Models on features, whose logits are added to those of the LSTM. Linear layers, fitted by
         ridge regression in closed form, use random convolutions (``"rocket"``, see
         `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
         `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
         (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
-        ``(windows, lengths) -> array of shape (n, f)`` of scaled windows. Gradient boosting uses
-        summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The factors
-        of the sum minimize the log-loss on windows left out in whole groups. ``"auto"`` tries the
-        four named models and keeps those that lower this log-loss; it may also leave out the LSTM.
-        `features_` has the choice and the reasons. With `refit`, or with nothing held out, windows
-        are left out in three folds, for which the network is trained two or three more times;
-        otherwise the validation part is used. None uses the LSTM alone. For windows that stay in
-        their file, features are fitted to a sample of them, and there are none with ``"auto"`` if
-        nothing is held out.
+        of the scaled windows, ``(windows, lengths) -> array of shape (n, f)``. Gradient boosting
+        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The
+        factor of each model in the sum of logits is chosen to minimize the log-loss on windows that
+        are left out of training in whole groups. ``"auto"`` tries the four named models and keeps
+        those that lower this log-loss; it may also drop the LSTM. `features_` records the choice
+        and the reasons for it. With `refit`, or if nothing is held out, the windows are left out in
+        three folds, for which the network is trained two or three more times; otherwise, the
+        windows of the validation part are used. None uses the LSTM alone. If the windows stay in
+        their file, the models on features are fitted to a sample of them; if nothing is held out
+        from such a file, ``"auto"`` uses no features.
     refit : "auto", "all" or None, default="auto"
-        How the model also learns from the held-out windows, once the curve, the report and the
-        probabilities have been computed. ``"auto"``, for up to 20,000 windows and without
-        `warm_start`, keeps the networks of the three folds, which together have been trained on all
-        windows; prediction averages their probabilities. Without such folds, and with ``"all"``,
-        one network is trained on all windows for the same number of steps. None keeps the network
-        of the training part. `X_val` is never trained on.
+        How the model also learns from the held-out windows, after the curve, the report and the
+        probabilities have been computed. For up to 20,000 windows and without `warm_start`,
+        ``"auto"`` keeps the networks of the three folds, which together have been trained on all
+        windows, and averages their probabilities in prediction. If there are no such folds, and
+        with ``"all"``, one network is trained on all windows for the same number of steps. None
+        keeps the network that was trained on the training part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
-        Samples per frame. The network reads a window in frames that overlap by half, and for each
-        frame and channel gets the mean, the variance, the minimum, the maximum and the power in up
-        to six bands of the spectrum. Long windows are then faster and usually classified better.
-        ``"auto"`` uses a twentieth of a window, but at least 8 samples, and no frames for windows
-        of fewer than 28 samples. None gives the network every sample. `features` are computed from
-        samples in any case.
+        Number of samples per frame. The network reads a window as a sequence of frames that overlap
+        by half; for each frame and channel, it receives the mean, the variance, the minimum, the
+        maximum and the power in up to six bands of the spectrum. Long windows are then processed
+        faster and usually classified better. ``"auto"`` uses a twentieth of the window length, but
+        at least 8 samples, and no frames for windows of fewer than 28 samples. With None, the
+        network reads every sample. `features` are always computed from the samples.
     missing : {"error", "expected", "outside"}, default="error"
-        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly, and
-        replaces a channel without a number by its mean in training; `fit` needs numbers in all
-        channels. ``"outside"`` does the same, and in prediction also treats a channel as missing if
-        `outside` reports it as constant, or its values or spread as out of range. Set it before
-        `fit`.
+        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly and
+        replaces a channel without any number by its mean in training; `fit` needs numbers in all
+        channels. ``"outside"`` does the same and, in prediction, also treats a channel as missing
+        if `outside` reports that the channel is constant or that its values or spread are out of
+        range. Set `missing` before `fit`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`; 0 to k - 1 for one-hot `y`.
     model_ : TrainedModel
-        Everything that predictions need, as `sensorseq.prediction.load` returns it.
+        The trained model, with everything that prediction needs, as `sensorseq.prediction.load`
+        returns it.
     n_features_in_ : int
-        Number of timesteps of 2-D input, otherwise number of channels.
+        Number of timesteps of 2-D input; otherwise, number of channels.
     feature_names_in_ : ndarray of str
-        Column names, if X was a 2-D table or a list of DataFrames with names.
+        Column names, if X was a 2-D table or a list of DataFrames with named columns.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs that were run.
     best_epoch_, best_score_ : int and float
         The epoch whose weights are kept, counted from 1, and its monitored value.
     history_, histories_ : History and list of History
-        One row per epoch. In an ensemble, `history_` and the other values of a run belong to the
-        first member, and `histories_` has one history for each member.
+        One row per epoch. For an ensemble, `history_` and the other values of a run are those of
+        the first member, and `histories_` contains one history for each member.
     fluctuation_ : FluctuationReport
-        Whether and how much the curve fluctuates, and the reasons for this verdict. Its thresholds
-        for a loss assume cross-entropy in nats; any other `loss` is only checked for values that
+        Whether and how much the curve fluctuates, and the reasons for this verdict. The thresholds
+        for a loss assume cross-entropy in nats; any other `loss` is checked only for values that
         are not finite.
     features_ : FeatureChoice
-        The chosen features, the reasons, and the log-loss and accuracy of each kind alone and of
-        all together on windows left out. Print it to read it.
+        The chosen features, the reasons for the choice, and the log-loss and accuracy of each kind
+        alone and of all together on the windows left out. Print it to read it.
     refitted_ : bool
-        Whether the model also learned from the held-out windows, see `refit`.
+        Whether the model also learned from the held-out windows (see `refit`).
     patch_ : Patch or None
-        How samples become the inputs of the networks, see `patch`; None if each sample is a step.
+        How samples become the inputs of the networks (see `patch`); None if each sample is a step.
     scaler_ : Scaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
         The first network, and the networks of all members of an ensemble or of all folds, in
         evaluation mode. Their inputs are scaled windows, divided into frames if there is a
-        `patch_`: ``patch_.apply(windows, lengths)``. Without features their outputs are the logits
+        `patch_`: ``patch_.apply(windows, lengths)``. Without features, their outputs are the logits
         before division by `temperature_`.
     temperature_ : float
         Divisor of the logits; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
-        The result of `fit_abstention` with the figures it is based on. Windows whose highest
-        probability is below the threshold get no label.
+        The result of `fit_abstention` with the figures on which it is based, and its threshold. A
+        window whose highest probability is below the threshold gets no label.
     adaptation_ : Adaptation or None
-        The changes that `adapt` made, and the model it started from; None if this is not an adapted
-        copy.
+        The changes that `adapt` made, and the model from which it started; None if this estimator
+        is not an adapted copy.
     preparation_ : dict or None
         How the windows were prepared and which recordings were used for training, if X was a
         WindowSet or a prepared file; see `sensorseq.training.prepared_windows`.
     engine_ : EngineChoice
-        The engine that was used, and why.
+        The engine that was used, and the reason for this choice.
 
     Notes
     -----
@@ -352,14 +360,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     it unless `lengths` is given.
 
     A loss that is not finite ends the training: the weights of the best epoch are kept, a
-    ConvergenceWarning is issued and the verdict is ``"diverged"``. If it happens in the first
-    epoch, `DivergedError` is raised, whose `fluctuation` is the report. A fit that raises leaves
-    the estimator as it was, unless a callback raised after an epoch.
+    ConvergenceWarning is issued and the verdict is ``"diverged"``. If this happens in the first
+    epoch, a `DivergedError` is raised; its attribute `fluctuation` is the report. If `fit` raises
+    an error, the estimator stays as it was, unless a callback raised the error after an epoch.
 
     Ctrl-C after the first epoch ends the training, not the program: the weights of the last
     complete epoch (with early stopping, of the best epoch) are kept and a warning is issued. A
     search or cross-validation continues with its next fit; a second Ctrl-C within two seconds ends
-    it, too. Members of an ensemble that have not started are dropped.
+    the search, too. Ensemble members whose training has not started are dropped.
 
     Examples
     --------
@@ -373,8 +381,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     True
     """
 
-    # Requested by default, because a user who passes them to a search or pipeline means this
-    # estimator.
+    # scikit-learn routes these arguments here by default, because a user who passes them to a
+    # search or a pipeline means them for this estimator.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -395,7 +403,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     refitted_: bool
     adaptation_: Adaptation | None
     _judged: Judged
-    # rows and outputs of the held-out part, from before any refit
+    # indices and outputs of the held-out windows, from before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def __init__(
@@ -477,45 +485,46 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
             Windows; (n, t) means one channel, and a path means a prepared file. The list may
-            contain DataFrames: if the columns of the first one have text names, these are the
-            channels, and columns of the others, also in predictions, are read by name. If a
-            WindowSet or a file has a split, ``"train"`` is used for training, ``"validation"`` for
-            validation, and ``"test"`` is not used. The windows of a WindowSet are neither scaled
-            nor balanced, whatever the pipeline's settings; the `scale` and `sampler` of this
-            estimator apply to them. A prepared file contains its scaler, used if it matches
-            `scale`, and the indices of its balanced training windows. For windows of several
-            sensors use `SensorFusionClassifier`.
+            contain DataFrames: if the columns of the first one have string names, these names are
+            the channels, and the columns of all other DataFrames, also in prediction, are matched
+            by name. If a WindowSet or a file has a split, ``"train"`` is used for training,
+            ``"validation"`` for validation, and ``"test"`` is not used. The windows of a WindowSet
+            are neither scaled nor balanced, whatever the pipeline's settings; the `scale` and
+            `sampler` of this estimator apply to them. A prepared file contains its own scaler,
+            which is used if it matches `scale`, and the indices of its balanced training windows.
+            Use `SensorFusionClassifier` for windows of several sensors.
         y : array of shape (n,) or (n, k), optional
-            Labels, or exactly one-hot columns. Not needed if a WindowSet has labels; a file
-            contains its own.
+            Labels, or columns that are exactly one-hot. Not needed for a WindowSet with labels or
+            for a file, which contains its own labels.
         sample_weight : array of shape (n,), optional
-            Factor of each window in the loss; a window with weight zero is ignored.
+            Weight of each window in the loss; a window with weight zero is ignored.
         groups : array of shape (n,), optional
-            Windows of one group (recording, subject, day) stay on one side of the validation split.
-            A WindowSet has its own groups, or uses its recordings. Not allowed with a WindowSet
-            that has a split.
+            The group of each window, such as its recording, subject or day. Windows of one group
+            stay on one side of the validation split. By default, a WindowSet provides its groups
+            or, if it has none, its recordings. Not allowed with a WindowSet that has a split.
         lengths : array of shape (n,), int, optional
-            Valid steps of each window, 1 to t; later steps are ignored.
+            Number of valid steps of each window, 1 to t; later steps are ignored.
         X_val, y_val, groups_val, lengths_val : optional
-            Windows to validate on instead of a held-out part. One-hot columns are in the order of
-            `classes_`.
+            Windows to validate on instead of a held-out part. One-hot columns must be in the order
+            of `classes_`.
 
         Raises
         ------
         InputError
             If the data cannot be used; the message names the first window, step and channel at
-            fault. Also if the rows of (n, t) seem to be samples of several channels, each with the
+            fault. Also if the rows of a 2-D X seem to be samples of several channels, each with the
             label of its recording.
         SplitError
-            If a WindowSet's split has one group in two parts, or no group can be held out.
+            If the split of a WindowSet puts windows of one group into two parts, or if no group can
+            be held out.
         ArgumentError
-            If an argument has an invalid value, or leaves nothing to validate on.
+            If an argument has an invalid value or leaves nothing to validate on.
         OutputError
             If the file `checkpoint` cannot be written.
         DivergedError
             If the loss is not finite in the first epoch.
         OutOfMemoryError
-            If the memory is full.
+            If there is not enough memory.
 
         Warns
         -----
@@ -523,8 +532,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
         UserWarning
-            If a label probably marks windows without a label, as -1 does in scikit-learn, if
-            windows are not padded behind their `lengths`, or if an array of few steps and many
+            If a label probably means that a window has no label, as -1 does in scikit-learn, if
+            windows are not padded after their `lengths`, or if an array with few steps and many
             channels may be channel-first.
         """
         options = {
@@ -558,7 +567,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return trained
 
     def _earlier(self) -> TrainedModel | None:
-        """Return the model that a fit continues."""
+        """Return the model from which a warm start continues, or None."""
         return self.model_ if self.warm_start and hasattr(self, "model_") else None
 
     def _keep(self, trained: Trained, judged: Judged) -> None:
@@ -590,7 +599,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Distinguish a bug from a hard problem by short trainings with predictable outcomes.
+        """Distinguish a bug from a hard problem with short training runs of predictable outcome.
 
         The estimator need not be fitted and is not changed. Print the result to read it; see
         `sensorseq.doctor.check_training`.
@@ -602,7 +611,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return run_checks(self._checked_fit(), X, y, groups=groups, lengths=lengths)
 
     def _checked_fit(self) -> CheckedFit:
-        """Return the arguments, and a function that prepares a fit with others."""
+        """Return the arguments, and a function that prepares a fit with different arguments."""
 
         def prepare(
             arguments: Mapping[str, Any], X: Any, y: Any, **keywords: Any
@@ -657,7 +666,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report; its first use compares the network with other models of the same windows."""
+        """The report. The first access compares the network with other models of its windows."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -685,10 +694,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X : as in `fit`
             Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order. Columns of DataFrames may be in any order if `fit` had names,
-            from DataFrames or from the channels of a WindowSet or file.
+            predicted, in their order. Columns of DataFrames may be in any order if the channels had
+            names in `fit`, from DataFrames, a WindowSet or a file.
         lengths : array of shape (n,), int, optional
-            Valid steps of each window.
+            Number of valid steps of each window.
         """
         X = self._open(X)
         return self.model_.predict(X, lengths)
@@ -696,8 +705,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return class probabilities: the softmax of the logits divided by `temperature_`.
 
-        For an ensemble, the mean over its members. The result is of shape (n, n_classes), float64;
-        columns are in the order of `classes_`.
+        For an ensemble, this is the mean over its members. The result is a float64 array of shape
+        (n, n_classes) with columns in the order of `classes_`.
 
         Parameters
         ----------
@@ -730,7 +739,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         lengths: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy. Labels may be one-hot, as `classes_`.
+        """Return the accuracy. The columns of one-hot labels are in the order of `classes_`.
 
         Parameters
         ----------
@@ -747,25 +756,26 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         threshold: float | None = None,
     ) -> Decisions:
-        """Return the label of each window, masked if it is uncertain.
+        """Return the label of each window, with uncertain labels masked.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         threshold : float, optional
-            Lowest probability of an answer; by default the one chosen by `fit_abstention`.
+            Minimum probability for which a label is returned; by default, the threshold chosen by
+            `fit_abstention`.
 
         Returns
         -------
         Decisions
-            Labels, probabilities, and which windows were answered.
+            The labels, the probabilities, and which windows got a label.
 
         Raises
         ------
         ArgumentError
-            If `threshold` is out of its range.
+            If `threshold` is out of range.
         InputError
-            If there is no threshold yet.
+            If no threshold is given and none has been chosen.
         """
         X = self._open(X)
         return self.model_.predict_or_abstain(X, lengths, threshold=threshold)
@@ -780,32 +790,34 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Choose the probability below which to abstain, on windows not used in `fit`.
+        """Choose the probability below which to abstain, using windows not used in `fit`.
 
-        This is the lowest threshold for which the windows show that at most `error_rate` of the
-        answers are wrong, treating whole groups as the samples; see
-        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence` the bound
-        holds on new recordings of the same kind. It does not cover other recordings, such as a new
-        surface or robot. `save` also stores the result, `abstention_` and `abstain_threshold_`.
+        The result is the lowest threshold for which the windows show that at most a fraction
+        `error_rate` of the answers is wrong. Whole groups are treated as the samples; see
+        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
+        bound holds on new recordings of the same kind. It does not cover other recordings, such as
+        those of a new surface or robot. `save` also stores the results, `abstention_` and
+        `abstain_threshold_`.
 
         Parameters
         ----------
         X, y, lengths : as in `fit`
-            Held-out windows, used neither for training or validation nor for the final score you
-            report.
+            Held-out windows that are not used for training, for validation or for the final score
+            that you report.
         error_rate : float, default=0.05
-            Highest allowed share of wrong answers, above 0 and below 1.
+            Maximum allowed fraction of wrong answers, above 0 and below 1.
         confidence : float, default=0.9
-            Confidence of that bound, above 0 and below 1.
+            Confidence of this bound, above 0 and below 1.
         groups : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own groups, or uses its recordings.
-            Without either, windows count as independent, which windows of one recording are not.
+            The recording of each window. By default, a WindowSet provides its groups or, if it has
+            none, its recordings. Without either, all windows are treated as independent, although
+            windows of one recording are not.
 
         Raises
         ------
         InputError
             If the windows cannot show this for any threshold; the message gives the lowest error
-            rate they can show. Also if they were used in `fit`, or have no labels.
+            rate that they can show. Also if the windows were used in `fit` or have no labels.
         """
         X = self._open(X)
         abstention = find_abstention(
@@ -831,40 +843,43 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> DecisionStream:
-        """Return a stream that classifies samples as they arrive, prepared as in training.
+        """Return a stream that prepares samples as in training and classifies them as they arrive.
 
-        Its decisions equal those of `sensorseq predict` on the whole recording, bit for bit, if the
-        samples are complete and evenly spaced at `sample_rate_hz`. The sensor's clock may drift
-        and its stamps jitter by less than half a period. Missing samples are interpolated linearly,
-        up to `max_gap_s`; after a longer gap new windows begin.
+        If the samples are complete and evenly spaced at `sample_rate_hz`, its decisions are bit for
+        bit those of `sensorseq predict` on the whole recording. The sensor's clock may drift, and
+        its time stamps may jitter by less than half a period. Samples missing in a gap of up to
+        `max_gap_s` are interpolated linearly; after a longer gap, new windows begin.
 
         Parameters
         ----------
         sample_rate_hz : float, optional
-            Rate of the samples in Hz; by default the rate to which the recordings were resampled.
+            Rate of the samples in Hz; by default, the rate to which the recordings were resampled.
         max_gap_s : float, optional
-            Longest gap to bridge; by default as in training: ten periods, unless set there.
+            Longest gap to bridge; by default, the value used in training, which is ten periods
+            unless it was set.
         max_delay_s : float, default=0
-            How long to wait for samples that arrive out of order, by their stamps. All decisions
-            are delayed by this time. Samples that arrive even later are ignored and counted.
+            How long to wait for samples that arrive out of order according to their time stamps.
+            All decisions are delayed by this time. Samples that arrive even later are ignored and
+            counted.
         smooth : {"none", "filter", "lag"}, default="none"
-            ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` also waits for the
-            next `lag` windows, by `latency_s` of the stream, and gives the classes of `timeline`
-            with the same lag, bit for bit. Across a gap the class may have changed.
+            ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
+            for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
+            the classes are bit for bit those of `timeline` with the same lag. The class is allowed
+            to change during a gap.
         lag : int, default=3
-            Windows to wait for with ``smooth="lag"``.
+            Number of later windows to wait for with ``smooth="lag"``.
         mean_dwell_s, transitions
             As in `timeline`.
 
         Returns
         -------
         DecisionStream
-            With the methods `push` and `flush`.
+            The stream, with the methods `push` and `flush`.
 
         Raises
         ------
         InputError
-            If the model has no record of how its windows were prepared, or the preparation needs
+            If the model has no record of how its windows were prepared, or if the preparation needs
             whole recordings.
         """
         check_is_fitted(self)
@@ -891,49 +906,50 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Timeline:
-        """Return the class over time: segments of one class instead of single windows.
+        """Return the class over time, as segments of one class instead of single windows.
 
-        A robot stays in a class for a while, so the windows before and after a window are evidence
-        for its class, too. A hidden Markov model over the windows of each recording uses them.
+        A robot usually stays in one class for a while, so the neighbors of a window are also
+        evidence for its class. A hidden Markov model of each recording uses this evidence.
 
         Parameters
         ----------
         X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
             Recordings are cut into windows as in training.
         recording_id : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own; an array is one recording by
-            default.
+            The recording of each window. A WindowSet has its own recordings; an array is treated as
+            one recording by default.
         start_s : array of shape (n_windows,), optional
-            Start of each window in seconds; a WindowSet has its own.
+            Start time of each window in seconds; a WindowSet has its own start times.
         lengths : as in `predict`
         window_s : float, optional
-            Length of the windows in seconds, if X is an array. By default the hop between them.
+            Length of the windows in seconds, if X is an array; by default, the time from one window
+            to the next.
         smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-            Windows that determine the class of a window: the window itself (none), also the earlier
-            ones (filter), also `lag` later ones (lag), or all, for the likeliest sequence (viterbi)
-            or the likeliest class of each window (marginals).
+            The windows that determine the class of a window: only the window itself (none); also
+            the earlier windows (filter); also the next `lag` windows (lag); or all windows, to find
+            the most likely sequence (viterbi) or the most likely class of each window (marginals).
         lag : int, default=3
             Number of later windows for ``smooth="lag"``.
         mean_dwell_s : float or array of shape (n_classes,), optional
-            How long a class lasts on average. By default as in the training recordings if some of
-            them have several classes; otherwise 60 s, or 5 windows if that is longer. A value that
-            is wrong by a factor of 4 changes little.
+            How long a class lasts on average. By default, the average in the training recordings if
+            some of them contain several classes; otherwise, 60 s, or 5 windows if that is longer.
+            Even a value that is wrong by a factor of 4 changes the result little.
         transitions : array of shape (n_classes, n_classes), optional
-            How often each class (row) is followed by each other class (column); 0 if never. By
-            default as in the training recordings if some of them have several classes; otherwise
-            all are equally frequent.
+            How often each class (row) is followed by each other class (column); 0 means never. By
+            default, the frequencies in the training recordings if some of them contain several
+            classes; otherwise, all transitions are equally frequent.
 
         Returns
         -------
         Timeline
-            With `spans`, and the probabilities of each window.
+            The timeline, with its `spans` and the probabilities of each window.
 
         Raises
         ------
         InputError
             If the times of the windows are unknown.
         ArgumentError
-            If a dwell time is shorter than a window, or `transitions` have another shape.
+            If a dwell time is shorter than a window, or if `transitions` has a wrong shape.
 
         Examples
         --------
@@ -960,28 +976,28 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         how: str = "mean",
     ) -> list[RecordingDecision]:
-        """Return one label for each recording, using all its windows.
+        """Return one label for each recording, based on all its windows.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         recording_id : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own.
+            The recording of each window. A WindowSet has its own recordings.
         how : {"mean", "vote"}, default="mean"
-            ``"mean"`` returns the class with the highest mean probability, in which uncertain
-            windows count less. ``"vote"`` returns the majority vote of the windows, which a few
-            confident errors cannot change; a tie goes to the higher mean probability.
+            ``"mean"`` returns the class with the highest mean probability, so uncertain windows
+            count less. ``"vote"`` returns the majority vote of the windows, which a few confident
+            errors cannot change; a tie goes to the class with the higher mean probability.
 
         Returns
         -------
         list of RecordingDecision
-            In the order in which recordings first appear.
+            One decision for each recording, in the order in which the recordings first appear.
         """
         X = self._open(X)
         return self.model_.predict_recordings(X, recording_id, lengths, how=how)
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike any that the model was trained on, such as windows in another unit.
+        """Find windows unlike all training windows, such as windows in a different unit.
 
         Parameters
         ----------
@@ -990,7 +1006,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Returns
         -------
         OutsideWindows
-            The windows, and the reason for each channel.
+            The windows that were found, with the reason for each channel.
 
         Raises
         ------
@@ -999,11 +1015,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Notes
         -----
-        `fit` keeps the extremes of its windows, without the test part; `adapt` and a warm start
-        widen them. A window is outside if it exceeds the values by half of their range, the
-        standard deviation by a factor of 10 (relative to the other channels, by a factor of 3), or
-        the share of one of eight bands of the spectrum by a factor of 10. docs/validation.md
-        lists faults that this finds, and faults that it misses.
+        `fit` records the extremes of its windows, without the test part; `adapt` and a warm start
+        widen these extremes. A window is outside if it exceeds the extreme values by half of their
+        range, the extreme standard deviations by a factor of 10 (relative to the other channels, by
+        a factor of 3), or the extreme shares of one of eight bands of the spectrum by a factor of
+        10. docs/validation.md lists the faults that this method finds and those that it misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -1011,15 +1027,16 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return rows and class probabilities of held-out windows, from before any refit.
+        """Return indices and class probabilities of held-out windows, from before any refit.
 
-        The rows are positions in the validation part. The result is None if there was no refit, the
-        estimator was loaded from a file, or the validation part had another number of windows.
+        The indices are positions in the validation part. The result is None if there was no refit,
+        if the estimator was loaded from a file, or if the validation part had a different number of
+        windows.
 
         Parameters
         ----------
         n_windows : int
-            Windows of the validation part.
+            Number of windows in the validation part.
         """
         check_integer("n_windows", n_windows, 0)
         held_out = self._held_out
@@ -1031,12 +1048,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def out_of_fold_predictions(
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return cross-validated class probabilities of training windows, and their rows.
+        """Return indices and cross-validated class probabilities of training windows.
 
         Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features; only the few factors of the sum were fitted on the same windows. The rows, at
-        most 6,000, are positions in the X given to `fit`, see `features`. The result is None if the
-        fit weighted no features or used `X_val`, or if the estimator was loaded from a file.
+        the features (see `features`); only the factors of the sum were fitted on the same windows.
+        There are at most 6,000 indices, which are positions in the X given to `fit`. The result is
+        None if the fit weighted no features or used `X_val`, or if the estimator was loaded from a
+        file.
         """
         return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
 
@@ -1051,34 +1069,37 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Explanation:
         """Explain which channels and stretches of time each decision is based on.
 
-        ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
-        line from zeros: the mean of each channel in training for ``scale="standard"``, or, with
-        `patch`, the mean of each of a frame's statistics, which count equally for all its samples.
-        Their sum is the difference of that logarithm between the two ends of the line.
-        ``"occlusion"`` sets one region of one channel to zero after scaling and measures the
-        decrease of the logarithm; it works with features and trees, but its sum has no meaning.
+        ``"gradients"`` integrates the gradients [1]_ of the log-probability along the line from
+        zeros to the window. For ``scale="standard"``, zero is the training mean of each channel or,
+        with `patch`, of each statistic of a frame, whose contribution is divided equally among the
+        samples of the frame. The sum of the contributions is the difference of the log-probability
+        between the two ends of the line. ``"occlusion"`` sets one region of one channel at a time
+        to zero after scaling and measures the decrease of the log-probability; it also works with
+        features and trees, but the sum of its contributions has no meaning.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         label : label or array of shape (n_windows,), optional
-            Class to explain; the predicted one by default.
+            Class to explain; by default, the predicted class.
         method : {"auto", "gradients", "occlusion"}, default="auto"
-            ``"auto"`` uses gradients for the network alone, and occlusion if there are features.
+            ``"auto"`` uses gradients if the model consists of networks alone, and occlusion if it
+            has features.
         n_regions : int, default=10
-            Equal stretches of time.
+            Number of equal stretches of time.
 
         Returns
         -------
         Explanation
-            With `contributions` and `shares` of shape (n_windows, n_regions, n_channels).
+            The explanation, with `contributions` and `shares` of shape (n_windows, n_regions,
+            n_channels).
 
         Raises
         ------
         ArgumentError
-            If an argument is invalid, or gradients are requested for a model with features.
+            If an argument is invalid, or if gradients are requested for a model with features.
         InputError
-            If the windows cannot be used, or X is a file larger than memory.
+            If the windows cannot be used, or if X is a file larger than memory.
 
         References
         ----------
@@ -1116,14 +1137,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Return a copy adapted to another robot with a few labeled windows of it.
+        """Return a copy adapted to another robot, using a few labeled windows from that robot.
 
-        The scaling moves toward the scaling of the new windows if that lowers their log-loss by 0.5
-        nats. The linear layer, on the features or else on the LSTM's states, is fitted to them with
-        an L2 penalty toward the old weights, if that lowers the log-loss of groups left out; this
-        check needs two groups of each class, or two windows if there are no groups. Either change
-        must also lower the log-loss by more than its standard error over the classes; otherwise it
-        is not made.
+        The scaling is moved toward that of the new windows if this lowers their log-loss by 0.5
+        nats. The linear layer, whose inputs are the features or else the LSTM's states, is fitted
+        to the new windows with an L2 penalty on the change of its weights, if this lowers the
+        log-loss of left-out groups; this check needs two groups of each class, or two windows of
+        each class if there are no groups. Each change is made only if it also lowers the log-loss
+        by more than the standard error over the classes.
 
         Parameters
         ----------
@@ -1131,22 +1152,24 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             At most 2,000 windows with the channels and sample rate of `fit`. A ``"test"`` part of a
             WindowSet or a prepared file is not used.
         y : array of shape (n,) or (n, n_classes), optional
-            Labels that `fit` has seen, not necessarily all. Not needed if X has labels.
+            Labels that `fit` has seen, not necessarily all of them. Not needed if X has labels.
         groups : array of shape (n,), optional
-            The recording of each window. A WindowSet has its own groups, or uses its recordings.
+            The recording of each window. By default, a WindowSet provides its groups or, if it has
+            none, its recordings.
         lengths : array of shape (n,), int, optional
-            Valid steps of each window.
+            Number of valid steps of each window.
 
         Returns
         -------
         SensorLSTMClassifier
-            A fitted copy without the threshold of `fit_abstention`; `adaptation_` lists the changes
-            and their reasons. `history_`, `features_` and `fluctuation_` come from the old fit.
+            A fitted copy without the threshold of `fit_abstention`. Its `adaptation_` lists the
+            changes and the reasons for them; its `history_`, `features_` and `fluctuation_` are
+            those of the original fit.
 
         Raises
         ------
         InputError
-            If a label is not a class of this model, or channels or sample rate differ.
+            If a label is not a class of this model, or if the channels or the sample rate differ.
         """
         X = self._open(X)
         head = self.model_.head
@@ -1158,7 +1181,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Plot the curves of the last fit, the kept epoch and the sampling error with matplotlib.
+        """Plot the curves of the last fit, its kept epoch and the sampling error with matplotlib.
 
         Parameters
         ----------
@@ -1181,8 +1204,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file.
 
-        It contains weights, scaling, classes, history, report and all arguments. The file appears
-        only when it is complete.
+        The file contains the weights, the scaling, the classes, the history, the report and all
+        arguments. It appears only when it is complete.
 
         Parameters
         ----------
@@ -1192,8 +1215,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If an argument is a function or another object that cannot be stored without executing
-            code when it is read.
+            If an argument is a function or another object that can only be stored in a form that
+            executes code when it is read.
         """
         check_is_fitted(self)
         write_model(path, *self._stored())
@@ -1222,12 +1245,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         path : str or path
             The file.
         device : str, optional
-            Overrides the saved `device`, such as ``"cpu"`` for a model trained on a GPU.
+            Device to use instead of the saved one, such as ``"cpu"`` for a model trained on a GPU.
 
         Raises
         ------
         ModelFileError
-            If the file is truncated, damaged, from another program or from a newer version.
+            If the file is truncated or damaged, or if it was written by another program or a newer
+            version.
         """
         loaded: Self = load_file(path, device, single=cls._restored)
         return loaded
@@ -1253,7 +1277,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         estimator.best_score_ = take("best_score", float)
         estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
         facts = take("report_facts", dict)
-        report = estimator._made_report(facts)  # checks them even if the file has a report
+        report = estimator._made_report(facts)  # also checks the facts if the file has a report
         if "fluctuation" in description:
             try:
                 report = FluctuationReport._from_dict(take("fluctuation", dict), is_page=False)
@@ -1292,18 +1316,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a fitted estimator with the weights of a `torch.nn.LSTM` and a linear layer.
 
-        It expects windows scaled as for that network; `scaler_` is None.
+        The estimator expects windows scaled as for that network; its `scaler_` is None.
 
         Parameters
         ----------
         lstm : torch.nn.LSTM
             With biases and without projection.
         linear : torch.nn.Linear
-            Computes the logits. A single logit is for the second class against the first.
+            The layer that computes the logits. A single logit is that of the second class against
+            the first.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two.
+            The pooling between the two layers.
         classes : array-like of shape (n_classes,), optional
-            Label of each logit; 0 to k - 1 by default.
+            Label of each logit; by default, 0 to k - 1.
         **arguments
             Further constructor arguments, such as ``warm_start=True`` to continue training with
             `fit`.
@@ -1322,8 +1347,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a fitted estimator with the weights of a Keras model.
 
-        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names any
-        layer of an unsupported kind or configuration.
+        The estimator expects windows scaled as for that model; its `scaler_` is None. If a layer
+        has an unsupported kind or configuration, an ArgumentError names it.
 
         Parameters
         ----------
@@ -1369,11 +1394,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> None:
         """Write an ONNX model that computes `predict_proba`.
 
-        The graph accepts windows as given to `fit`, and contains cropping, scaling, all networks,
-        `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or later.
-        Windows must be prepared as in training; see `steps`. The metadata contain the preparation,
-        classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
-        ``onnx``.
+        The graph accepts windows in the form given to `fit`, and includes cropping, scaling, all
+        networks, `features` and the temperature. It uses opset 17 and runs in onnxruntime 1.15 or
+        later. Windows must be prepared as in training; see `steps`. The metadata contain the
+        preparation, the classes, channels, units and sample rate, and the SHA-256 of the model
+        file. This method requires the extra ``onnx``.
 
         Parameters
         ----------
@@ -1381,18 +1406,19 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
             Number of steps of every window, which lets onnxruntime prepare more in advance. By
-            default the graph accepts windows of any number of steps.
+            default, the graph accepts windows with any number of steps.
         lengths : bool, optional
-            Whether the graph has the input ``lengths`` (n,), int64, the valid steps of each window,
-            1 to t. By default it has this input if the windows of the fit differed in length.
+            Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
+            valid steps of each window, 1 to t. By default, the graph has this input if the windows
+            in `fit` differed in length.
         steps : bool, default=False
-            Include the steps of the preparation, so that the graph accepts windows of samples
-            before these steps, at the model's rate. Products, power, differences of channels,
-            signed channels and magnitudes can be exported. An error names any step that depends on
-            earlier samples, such as a filter.
+            Whether to include the preparation steps, so that the graph accepts windows of samples
+            as they are before these steps, at the model's sample rate. Products, power, differences
+            of channels, signed channels and magnitudes can be exported. If a step depends on
+            earlier samples, as a filter does, an error names it.
         dtype : {"float32", "float64"}, default="float32"
-            Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
-            output, ``probabilities`` (n, n_classes), is float32.
+            Type of the input ``X``, which has shape (n, t, c), or (n, t) after a fit on a table.
+            The output ``probabilities``, of shape (n, n_classes), is always float32.
 
         Raises
         ------
@@ -1422,52 +1448,55 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> CExport:
-        """Write the classifier as C99: one header and one source, without malloc.
+        """Write the classifier as C99: one header and one source file, without malloc.
 
         ``sensorseq_push(&state, sample, probabilities)`` takes one raw sample and returns 1 when a
         window is complete. Resampling, causal steps, scaling, networks, features and
-        `temperature_` are included. With float32 weights, the probabilities of a window equal those
-        of `predict_proba` within 1e-5.
+        `temperature_` are included. With float32 weights, the probabilities of a window agree with
+        those of `predict_proba` within 1e-5.
 
         Parameters
         ----------
         folder : str or path
-            Where ``sensorseq_model.h`` and ``sensorseq_model.c`` are written; made if missing.
+            Folder for ``sensorseq_model.h`` and ``sensorseq_model.c``; created if missing.
         n_timesteps : int, optional
-            Samples of a window; by default as in training, required after `from_torch`.
+            Number of samples in a window; by default, as in training. Required after `from_torch`.
         hop : int, optional
-            Samples from the start of a window to the start of the next, at the rate of the windows.
-            By default as in the preparation; without a preparation, windows do not overlap.
+            Number of samples from the start of one window to the start of the next, at the sample
+            rate of the windows. By default, as in the preparation; without a preparation, windows
+            do not overlap.
         sample_rate_hz : float, optional
-            Rate of the samples pushed, in Hz, if the C code is to resample them. By default they
-            already have the rate to which training resampled.
+            Rate in Hz of the samples that are pushed, if the C code is to resample them. By
+            default, the samples must already have the rate to which the training recordings were
+            resampled.
         units : mapping of str to str, optional
-            Units of input channels, such as ``{"current": "mA"}``; needed by steps that multiply
+            Units of input channels, such as ``{"current": "mA"}``; needed for steps that multiply
             channels.
         weights : {"float32", "int8"}, default="float32"
-            Type of the weights. int8 has one scale for each row and a quarter of the size;
+            Type of the weights. ``"int8"`` uses one scale for each row and a quarter of the memory;
             activations stay float32.
         check : WindowSet or path of a prepared file, optional
-            Labelled windows for the accuracy with these weights, which is written into the header:
-            their validation part, or all windows if there is no split.
+            Labeled windows on which to measure the accuracy with these weights, which is written
+            into the header. The validation part is used, or all windows if there is no split.
         prefix : str, default="sensorseq"
-            First part of all names in C and of the file names.
+            Prefix of all names in C and of the file names.
         smooth : {"none", "filter", "lag"}, default="none"
-            Also write ``sensorseq_smooth(&smoother, probabilities, smoothed)``, which smooths the
-            probabilities from ``sensorseq_push`` over time as `stream` does, within 1e-5. Its state
-            needs ``8 * (lag + 1)`` bytes for each class.
+            ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
+            smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time as
+            `stream` does, within 1e-5. Its state needs ``8 * (lag + 1)`` bytes for each class.
         lag, mean_dwell_s, transitions
             As in `stream`.
 
         Returns
         -------
         CExport
-            The paths, RAM, flash and multiply-adds; print it for a table.
+            The paths, and the RAM, flash and multiply-adds that the code needs; print it for a
+            table.
 
         Raises
         ------
         InputError
-            If part of the model cannot be written in C: your own function as features,
+            If part of the model cannot be written in C: your own function as `features`,
             ``normalize="recording"``, or a step with ``phase="zero"``.
         ArgumentError
             If an argument does not fit the model.
@@ -1494,7 +1523,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         **params : dict
-            Arguments by name, and their values.
+            Names and values of arguments.
         """
         super().set_params(**params)
         if "device" in params and hasattr(self, "model_"):
@@ -1516,7 +1545,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(super().__getstate__())
         if "model_" not in state:
             return state
-        report = self.fluctuation_.to_dict()  # compares, which needs windows that a pickle lacks
+        report = self.fluctuation_.to_dict()  # compares windows that a pickle lacks
         state["model_"] = packed(self.model_)
         state["_judged"] = report, {**self._judged.facts, "data_facts": ()}
         state["histories_"] = [history.to_rows() for history in self.histories_]

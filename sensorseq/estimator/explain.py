@@ -19,7 +19,8 @@ from sensorseq.training.evaluation import modules_of
 from sensorseq.training.window_format import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
-# Intervals of the path from zeros to a window, and gradients in each: 32 in all on a smooth path.
+# Number of intervals of the path from zeros to a window, and of gradients in each interval: 32
+# gradients in all on a smooth path.
 _INTERVALS, _NODES = 8, 4
 # Tolerated difference, in nats, between integrated gradients and the true change in one interval.
 _EXACT = 1e-3 / _INTERVALS
@@ -38,7 +39,7 @@ class Explanation:
     probability : ndarray of shape (n,)
         The probability of that class.
     contributions : ndarray of shape (n, R, C)
-        How much a channel in a region raises the logarithm of that probability, in nats.
+        How much a channel raises the logarithm of that probability in a region, in nats.
     edges : ndarray of shape (R + 1,)
         First timestep of each region, and the end of the last region.
     method : str
@@ -53,9 +54,9 @@ class Explanation:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Each region's and channel's fraction of a window's absolute contributions.
+        """The fraction of a window's absolute contributions in each region and channel.
 
-        The shape is (n, R, C); each window sums to 1, or to 0 if nothing contributes.
+        The shape is (n, R, C). The fractions of a window sum to 1, or to 0 if nothing contributes.
         """
         size = np.abs(self.contributions)
         total = size.sum(axis=(1, 2), keepdims=True)
@@ -84,9 +85,9 @@ class Explanation:
 
 @dataclass(frozen=True)
 class SensorPart:
-    """The model of one of several sensors, with the contribution of the others as a constant.
+    """The model of one of several sensors, with the other sensors' contribution as a constant.
 
-    The logits of the sensors together are the logits of `model` times `weight` (n,), plus
+    The joint logits of all sensors are the logits of `model` times `weight` (n,), plus
     `other_sensors` (n, K).
     """
 
@@ -97,7 +98,7 @@ class SensorPart:
     head: bool = True  # has no gradient
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """Return the logits of the sensors together, for windows X of this sensor."""
+        """Return the joint logits of all sensors for the windows X of this sensor."""
         return self.weight[:, None] * self.model.outputs(X, lengths) + self.other_sensors
 
 
@@ -153,7 +154,7 @@ class Differentiable(NamedTuple):
     temperature: float
 
     def log_probability(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Return the logarithms of the probabilities, (n, classes), with a graph."""
+        """Return the log-probabilities, of shape (n, classes), with their autograd graph."""
         device = next(self.modules[0].parameters()).device
         moved = x.to(device), None if valid is None else valid.to(device)
         members = [module(*moved).double() for module in self.modules]
@@ -170,7 +171,7 @@ def integrated_gradients(
     valid: torch.Tensor | None,
     target: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the contribution of each step's inputs (n, n_steps, n_inputs); see `explain`."""
+    """Return the contribution of every input, of shape (n, n_steps, n_inputs); see `explain`."""
     contributions = np.zeros(tuple(scaled.shape))
     rows = np.repeat(np.arange(len(scaled)), _INTERVALS)
     starts = np.tile(np.arange(_INTERVALS) / _INTERVALS, len(scaled))
@@ -183,7 +184,7 @@ def integrated_gradients(
             off = np.abs(parts.sum(axis=(1, 2)) - change)
             good = is_done[at : at + _WINDOWS] = (off < _EXACT) | (width < _NARROWEST)
             np.add.at(contributions, some[good], parts[good])
-        width /= 2  # an interval in which the gradient changes too much is halved
+        width /= 2  # intervals in which the gradient changes too much are halved
         starts = np.concatenate([starts[~is_done], starts[~is_done] + width])
         rows = np.tile(rows[~is_done], 2)
     return contributions
@@ -198,7 +199,7 @@ def _integrate(
     starts: NDArray[np.float64],
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate gradients over one interval for each row; also return the true change."""
+    """Integrate the gradients over one interval of each path; also return the true change."""
     x = scaled[rows]
     lengths = None if valid is None else valid[rows]
     class_index = torch.from_numpy(target[rows])

@@ -31,14 +31,15 @@ from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureC
 
 MANY_WINDOWS = 4_000  # above this, fewer random convolutions, because their products cost n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
-# The number of best statistics that boosting and steps use. On development folds with derived
-# channels, more statistics were slower and no better.
+# Number of best statistics that boosting and steps use. On development folds with derived channels,
+# more statistics took longer and were no more accurate.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
-# The ridge penalty if folds are cut in time. With one recording of each class, in 12 draws of
-# BorealTC's motors and of the simulated surfaces, this penalty with equal weights classified 43.5
-# and 73.7 % of the other recordings correctly; penalties chosen on such folds, 39.9 and 72.6 %.
+# The ridge penalty if folds are cut in time. With one training recording of each class, in 12 draws
+# from BorealTC's motors and from the simulated surfaces, this penalty with equal weights classified
+# 43.5 and 73.7 % of the other recordings correctly; penalties chosen on folds cut in time
+# classified 39.9 and 72.6 % correctly.
 _STRENGTH_IN_TIME = 1e-3
-# smallest weight of the LSTM: it keeps the order of classes if nothing predicts them
+# smallest weight of the LSTM, which ensures an order of the classes if nothing predicts them
 _SMALLEST_WEIGHT = 1e-3
 
 
@@ -80,8 +81,8 @@ def try_functions(features: Any, data: "HeadData") -> None:
 class HeadData:
     """The scaled windows on which a feature head is fitted.
 
-    `weight` are positive factors in the loss. Thresholds and convolutions are chosen from the
-    windows of `learn_rows`, which are never held out.
+    `weight` contains positive factors in the loss. Thresholds and convolutions are chosen from the
+    windows with the indices `learn_rows`, which are never held out.
     """
 
     X: NDArray[Any]
@@ -92,14 +93,14 @@ class HeadData:
     learn_rows: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> "HeadData":
-        """Return the windows at `rows`; `learn_rows` are adjusted."""
+        """Return the windows with the indices `rows`, and adjust `learn_rows`."""
         lengths = None if self.lengths is None else self.lengths[rows]
         learn = np.flatnonzero(np.isin(rows, self.learn_rows))
         taken = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
         return HeadData(*taken, self.n_classes, learn)
 
     def join(self, other: "HeadData") -> "HeadData":
-        """Return the windows of both; `learn_rows` stay."""
+        """Return the windows of both, with the `learn_rows` of this one."""
         lengths = None
         if self.lengths is not None and other.lengths is not None:
             lengths = np.concatenate([self.lengths, other.lengths])
@@ -114,9 +115,9 @@ class HeadData:
 class FittedFeatures:
     """Fitted kinds of features, with their cross-validated scores.
 
-    `scores` are (n, K) for each kind, NaN for a window in no test fold; `rows` are the indices of
-    the n windows among all windows. Folds cut `in_time` cannot determine weights; then linear
-    layers, if there are any, decide alone with equal weights.
+    `scores` has an array (n, K) for each kind, with NaN for windows in no test fold; `rows` are the
+    indices of the n windows among all windows. Folds that are cut `in_time` cannot determine
+    weights; linear layers, if there are any, then decide alone with equal weights.
     """
 
     class_index: NDArray[np.int64]
@@ -128,7 +129,7 @@ class FittedFeatures:
     in_time: bool = False
 
     def take(self, places: NDArray[np.int64]) -> "FittedFeatures":
-        """Return the same features with the scores of some of the n windows."""
+        """Return the same features with the scores of only some of the n windows."""
         truth = self.class_index[places], self.weight[places], self.rows[places]
         scores = [of_kind[places] for of_kind in self.scores]
         return FittedFeatures(*truth, self.blocks, scores, self.n_folds, self.in_time)
@@ -161,7 +162,7 @@ class FittedFeatures:
         return FeatureHead(float(weights[0]), used, choice, together, self.rows[tested])
 
     def _tested(self, lstm_logits: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows have scores from every model."""
+        """Return a mask of the windows that have scores from every model."""
         has_scores = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
         return np.asarray(np.all(has_scores, axis=0))
 
@@ -177,7 +178,7 @@ class FittedFeatures:
         return fit_stack(stacked, class_index, weight)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
-        """Score one model alone."""
+        """Return the scores of one model on its own."""
         tested = np.isfinite(scores).all(axis=1)
         truth = self.class_index[tested], self.weight[tested]
         _, log_loss = fit_stack(scores[None, tested], *truth)
@@ -192,9 +193,10 @@ def fit_features(
     seed: np.random.SeedSequence,
     in_time: bool,
 ) -> FittedFeatures:
-    """Fit models on features, linear layers by ridge regression, on `rows` and for each fold.
+    """Fit the models on features to the windows `rows`, and also for each fold.
 
-    The `folds` are (fit rows, test rows), cut in time if `in_time` is true.
+    Linear layers are fitted by ridge regression. The `folds` are pairs (fit rows, test rows), cut
+    in time if `in_time` is true.
     """
     drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:
@@ -232,7 +234,7 @@ def _fit_linear(
     loss: Callable[[NDArray[np.float64]], float],
     strengths: Sequence[float],
 ) -> tuple[Block, NDArray[np.float64]]:
-    """Fit ridge regression on features; return it with its cross-validated scores."""
+    """Fit ridge regression on features; return the layer with its cross-validated scores."""
     features = learn_features(kind, data, seed)
     columns = None
     if isinstance(features, SummarySteps):
@@ -255,10 +257,10 @@ def _fit_linear(
 def _choose_steps(
     steps: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
-    """Select statistics for each fit; return the steps of all selected ones and each fit's columns.
+    """Select statistics for each fit; return the steps of all of them and the columns of each fit.
 
     There is a fit for each fold, then one on `rows`; each selects statistics on its own windows.
-    The columns are None if every fit uses all.
+    The columns are None if every fit uses all columns.
     """
     n_thresholds = steps.n_steps - 1
     if steps.n_features_ <= STEPPED_STATISTICS * n_thresholds:
@@ -303,7 +305,7 @@ def draw_windows(
     most: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Draw up to `most` windows, including a training window of each class, in order."""
+    """Draw up to `most` windows, in order, including a training window of each class."""
     if len(class_index) <= most:
         return np.arange(len(class_index))
     order = rng.permutation(len(class_index))

@@ -41,11 +41,11 @@ from sensorseq.training.torch_network import continue_network, make_network
 class Trained:
     """A model, and how its networks were trained.
 
-    `results` and `histories` have one entry for each network. `choice` and `held_out` (rows of the
-    validation part, and their outputs before any refit) are None if the fit continues an earlier
-    one.
-    `left_out` are rows of X and their logits from models that were not fitted on them. If the first
-    epoch diverged, `model` is the model before the training.
+    `results` and `histories` have one entry for each network. `choice` and `held_out` (indices in
+    the validation part, and the outputs of these windows before any refit) are None if the fit
+    continues an earlier one. `left_out` has indices of windows in X, and the logits of these
+    windows from models that were not fitted on them. If the first epoch diverged, `model` is the
+    model before the training.
     """
 
     results: Sequence[TrainingResult]
@@ -59,7 +59,7 @@ class Trained:
 
 
 class Judged(NamedTuple):
-    """The report of a fit, the facts behind it, and windows to compare its network on."""
+    """The report of a fit, the facts behind it, and windows on which to compare the network."""
 
     report: FluctuationReport
     facts: dict[str, Any]
@@ -106,13 +106,13 @@ def resolved_config(
 
 
 def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress) -> Trained:
-    """Train the networks, weight features, and also learn from the held-out windows."""
+    """Train the networks, weight the features, and then also learn from the held-out windows."""
     jobs, parameters = make_jobs(arguments, scaled), arguments.parameters
     of_progress: tuple[Any, ...] = tuple(progress.callbacks)
     jobs = [replace(job, callbacks=(*of_progress, *job.callbacks)) for job in jobs]
     if parameters["checkpoint"] is not None:
         checkpoint = Checkpoint(parameters, scaled.model, jobs[0], facts_of(scaled))
-        # before other callbacks, which may change the weights
+        # runs before other callbacks, which may change the weights
         jobs[0] = replace(jobs[0], callbacks=(checkpoint, *jobs[0].callbacks))
     plan, fitted = None, None
     if arguments.earlier is None:
@@ -123,7 +123,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     results = train_jobs(jobs)
     if results[0].error is not None and not results[0].best_epoch:  # raised by a callback
         raise results[0].error
-    modules = lstms_of(jobs[: len(results)])  # after an interrupt, some are missing
+    modules = lstms_of(jobs[: len(results)])  # after an interrupt, some results are missing
     histories = [result.history for result in results]
     if any(result.best_epoch == 0 for result in results):
         return Trained(results, scaled.model, modules[0], histories)
@@ -133,7 +133,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
     if isinstance(plan, Refit):
         done = run_refit(plan, parameters, scaled, jobs, model, results, fitted, progress)
         choice, model = done.choice, replace(model, head=done.head)
-    # from the networks that have not seen the held-out windows
+    # computed with the networks that have not seen the held-out windows
     model, left_out = learn_probabilities(parameters, model, scaled, plan)
     trained = Trained(results, model, modules[0], histories, choice, left_out=left_out)
     warn_of_the_end(results, jobs[0].config.n_epochs, parameters["n_models"])
@@ -147,7 +147,7 @@ def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress
 
 
 def show_progress(verbose: Any) -> NoProgress:
-    """Return the display of a fit's progress, a context manager."""
+    """Return a context manager that displays the progress of a fit."""
     if not isinstance(verbose, bool):
         check_integer("verbose", verbose, 0)
     if not verbose:
@@ -177,7 +177,7 @@ def refuse_diverged(
 
 
 def facts_of(scaled: ScaledFit) -> dict[str, Any]:
-    """Return the facts about the targets of both parts that the report needs."""
+    """Return the facts that the report needs about the targets of both parts."""
     validation = scaled.data.validation
     return scaled.data.target.facts(
         scaled.data.train.target, None if validation is None else validation.target

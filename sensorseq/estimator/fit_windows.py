@@ -56,15 +56,16 @@ from sensorseq.training.window_format import AUTO, WindowFormat, check_patch, fi
 from sensorseq.windows import WindowSet, rows_of
 
 REFITS = ("auto", "all")
-_MOST_STORED = 4096  # most windows of a prepared file used to learn ranges
+_MOST_STORED = 4096  # maximum number of windows of a prepared file from which ranges are learned
 
 
 @dataclass(frozen=True)
 class FitArguments:
-    """The checked arguments of a fit; `earlier` is the model that it continues.
+    """The checked arguments of a fit; `earlier` is the model that the fit continues.
 
-    All seeds are derived from `entropy` and independent: an extra draw from one affects no other.
-    `member_seeds` has a seed of the initial weights and a seed of the training for each network.
+    All seeds are derived from `entropy` and are independent: an extra draw from one does not affect
+    the others. For each network, `member_seeds` has one seed for the initial weights and one for
+    the training.
     """
 
     parameters: Mapping[str, Any]
@@ -80,10 +81,10 @@ class FitArguments:
 class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
 
-    `windows` are all windows of X, `train` and `validation` their parts; validation windows that
-    were given separately are in `given_validation`, too. `split` is the part of each window, if X
-    has a split. `source` and `source_val` are the objects given as X and X_val, or None for an
-    array. `target` has the classes, and `column_names` are the names in a 2-D table.
+    `windows` are all windows of X, and `train` and `validation` are its parts; validation windows
+    that were given separately are also in `given_validation`. `split` is the part of each window,
+    if X has a split. `source` and `source_val` are the objects given as X and X_val, or None for
+    arrays. `target` has the classes, and `column_names` are the column names of a 2-D table.
     """
 
     windows: Windows
@@ -100,7 +101,7 @@ class FitData:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether `hold_out` draws the validation windows, from windows in memory."""
+        """Whether `hold_out` draws the validation windows from windows in memory."""
         return self.split is None and self.given_validation is None and not self.windows.are_stored
 
     def preparation(self, earlier: Preparation | None, *, continues: bool) -> Preparation | None:
@@ -112,7 +113,7 @@ class FitData:
             if continues and earlier is not None:
                 for windows in sets:
                     check_same_preparation(earlier, windows)
-                # recordings of further windows also count as seen
+                # recordings of the new windows also count as seen
                 here = {**earlier, "recordings": {**earlier["recordings"], **here["recordings"]}}
         if self.source_val is not None:
             check_same_preparation(here, self.source_val, "X_val")
@@ -121,10 +122,11 @@ class FitData:
 
 @dataclass(frozen=True)
 class ScaledFit:
-    """The windows of a fit, scaled, and the model so far, which has no networks.
+    """The scaled windows of a fit, and the model so far, which has no networks yet.
 
-    `train` and `validation` are the inputs of the networks, `samples` the same windows before their
-    samples were joined to steps. All may be streamed. `findings` are about the windows.
+    `train` and `validation` are the inputs of the networks; `samples` are the same windows before
+    their samples were joined into steps. All of these may be streamed. `findings` describe problems
+    of the windows.
     """
 
     data: FitData
@@ -136,7 +138,7 @@ class ScaledFit:
     findings: tuple[Finding, ...]
 
     def held(self) -> tuple[Windows | None, Windows | None]:
-        """Return the scaled samples of both parts as windows, with names; None if streamed."""
+        """Return the scaled samples of both parts as named windows, or None if streamed."""
         train, validation = (
             replace(
                 part,
@@ -167,7 +169,7 @@ def check_arguments(
     n_models = parameters["n_models"]
     if entropy is None:
         entropy = draw_entropy(parameters["random_state"])
-    # in this order, the first of several members has the seeds of a single one
+    # in this order, the first of several networks has the seeds of a single network
     split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
     member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
     if earlier is not None and len(earlier.networks) != n_models:
@@ -208,10 +210,10 @@ def read_windows(
     groups_val: Any = None,
     lengths_val: Any = None,
 ) -> FitData:
-    """Read and check the windows and labels of `fit`, whose arguments these are."""
+    """Read and check windows and labels, given as the arguments of `fit`."""
     earlier, parameters, names = arguments.earlier, arguments.parameters, None
     if is_table(X):
-        # scikit-learn checks column names against those of an estimator
+        # scikit-learn compares the column names with those stored in an estimator
         checker, is_new = BaseEstimator(), earlier is None
         if earlier is not None and earlier.flat_timesteps is not None:
             checker.n_features_in_ = earlier.flat_timesteps
@@ -257,7 +259,7 @@ def read_windows(
     rows = np.flatnonzero(takes_part)
     starts = None if groups is None else _starts_of(source, groups, windows)
     shape, had_lengths = earlier_shape or _shape_of(windows, source), not windows.are_full
-    # names of a million recordings take more memory than the features do
+    # the names of a million recordings would take more memory than the features do
     facts = {"weight": weight, "groups": groups, "starts": starts, "recording_id": None}
     windows = replace(windows, **facts, rows=np.arange(n_windows))
     if len(rows) < n_windows:
@@ -334,7 +336,7 @@ def _starts_of(
 
 
 def _shape_of(windows: Windows, source: WindowSet | None) -> WindowShape:
-    """Return the shape that further windows must have."""
+    """Return the shape that other windows must have."""
     channels = windows.channels
     if channels is None and source is not None:
         channels = list(source.channels)
@@ -394,7 +396,7 @@ def hold_out(arguments: FitArguments, data: FitData) -> FitData:
 def _rows_of_parts(
     arguments: FitArguments, data: FitData
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Return training rows (None: all) and validation rows, stored or drawn."""
+    """Return the indices of training windows (None: all) and validation windows."""
     windows, stored, config = data.windows, data.split, arguments.config
     fraction = arguments.parameters["validation_fraction"]
     if data.given_validation is not None:
@@ -423,7 +425,7 @@ def _rows_of_parts(
 def _draw_validation_rows(
     windows: Windows, fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw training and validation rows, stratified by class.
+    """Draw the indices of training and validation windows, stratified by class.
 
     Whole groups are held out. If no group can be held out, or only groups of one class, the end of
     each group is held out instead.
@@ -493,7 +495,7 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
 
 
 def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
-    """Return the inputs of the networks, with a scaling learned from the training part."""
+    """Return the inputs of the networks, scaled as learned from the training part."""
     earlier, parameters = arguments.earlier, arguments.parameters
     kept = {name: parameters[name] for name in PREDICTION_ARGUMENTS}
     model = _new_model(data, kept) if earlier is None else _continued(earlier, data, kept)
@@ -519,7 +521,7 @@ def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
 
 
 def _new_model(data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
-    """Return a model that has only learned the classes and the shape of windows."""
+    """Return a model that has learned only the classes and the shape of the windows."""
     windows = data.windows
     n_timesteps, n_channels = windows.X.shape[1:]
     return TrainedModel(
@@ -536,7 +538,7 @@ def _new_model(data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
 
 
 def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any]) -> TrainedModel:
-    """Return the model of an earlier fit, to be trained on further windows."""
+    """Return the model of an earlier fit, prepared for training on new windows."""
     return replace(
         earlier,
         had_lengths=earlier.had_lengths or data.had_lengths,
@@ -549,7 +551,7 @@ def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any
 
 
 def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler | None:
-    """Learn the scaling from the training part only, so that nothing leaks into the score."""
+    """Learn the scaling from the training part only, so that no other part leaks into it."""
     # The scaler of a prepared file was fitted on its whole training windows, before balancing.
     is_valid = form.max_timesteps is None or scale == PHYSICAL
     if data.scaler is not None and data.scaler.kind == scale and is_valid:
@@ -559,7 +561,7 @@ def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler 
 
 
 def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges | None:
-    """Learn the ranges of all windows of a fit, or widen the earlier ones."""
+    """Learn the ranges of all windows of a fit, or widen the ranges of the earlier fit."""
     ranges = None if earlier is None else earlier.ranges
     if earlier is not None and ranges is None:
         return None
@@ -567,7 +569,7 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
         if windows is None:
             continue
         pieces = None
-        if windows.are_stored:  # read a sample in pieces, each spread over the whole file
+        if windows.are_stored:  # read a sample in pieces that are spread over the file
             rows = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_STORED)).astype(
                 np.int64
             )
@@ -580,7 +582,7 @@ def learn_ranges(data: FitData, earlier: TrainedModel | None) -> TrainedRanges |
 
 
 def choose_patch(arguments: FitArguments, samples: TrainingData | StreamedData) -> Patch | None:
-    """Return the patch that makes steps of several samples; None if each sample is a step."""
+    """Return the patch that joins several samples into a step; None if each sample is a step."""
     patch, config = arguments.parameters["patch"], arguments.config
     if config.crop == "random" and config.max_timesteps is not None:
         if patch not in (None, AUTO, 1):

@@ -1,7 +1,8 @@
-"""After the fit on the training part: weight features on folds, and learn from all windows.
+"""The steps after the fit on the training part: weight features, and learn from all windows.
 
 The held-out part provides the curve, the report and the probabilities. The final model then learns
-from every window: it has the networks of the folds, or one network trained on all windows.
+from every window: it consists of the networks of the folds, or of one network trained on all
+windows.
 """
 
 import copy
@@ -56,15 +57,15 @@ _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the see
 
 @dataclass(frozen=True, eq=False)
 class Refit:
-    """All windows of a fit that may be used for training, and the plan for them.
+    """All windows of a fit that may be used for training, and how they are used.
 
-    `part` and the scaled `data` are the training windows followed by the validation windows;
-    separately given validation windows are only in `seen`, which has all windows as prediction sees
-    them, and `part` is then None. If there is a held-out part, it is the first fold. With
-    `refits`, the final model learns from all windows: with `keeps_folds` it averages the networks
-    of the folds, otherwise it is one network trained on all windows. With `augment`, `changed`
-    returns the windows of `data` as an epoch changes them. If no further network is trained, all
-    fields describe the sample of windows on which features are fitted, which may be read from a
+    `part` and the scaled `data` are the training windows followed by the validation windows. If
+    validation windows were given separately, they are only in `seen`, which has all windows as
+    prediction sees them, and `part` is None. A held-out part is the first fold. With `refits`, the
+    final model learns from all windows: with `keeps_folds` it averages the networks of the folds;
+    otherwise, it has one network trained on all windows. With `augment`, `changed` returns the
+    windows of `data` as augmentation changes them in an epoch. If no further network is trained,
+    all fields describe the sample of windows to which features are fitted, which may come from a
     file that does not fit in memory.
     """
 
@@ -88,7 +89,7 @@ class Refit:
 
     @property
     def shares_groups(self) -> bool:
-        """True if groups are on both sides of a fold, which is then cut in time."""
+        """Whether groups are on both sides of a fold, because the folds are cut in time."""
         groups = None if self.part is None else self.part.groups
         return groups is not None and any(
             np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds
@@ -108,7 +109,7 @@ class Refit:
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
-        """Return an independent seed for a purpose and a number."""
+        """Return an independent seed for this purpose and number."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
@@ -117,7 +118,7 @@ class Refit:
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
-        """Fit the features, which need no network; they are weighted later."""
+        """Fit the models on features, which need no network; they are weighted later."""
         if self.features is None:
             return None
         progress.say("features")
@@ -125,7 +126,7 @@ class Refit:
         return self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
 
     def fit_features_again(self) -> FittedFeatures | None:
-        """Fit the features without the held-out part, so that no model has seen it."""
+        """Fit the models on features without the held-out part, so that no model has seen it."""
         if self.features is None or not self.has_held_out:
             return None
         try:
@@ -172,9 +173,9 @@ class Refit:
 def plan_refit(
     parameters: Mapping[str, Any], scaled: ScaledFit, jobs: Sequence[TrainingJob], entropy: int
 ) -> Refit | FeatureChoice:
-    """Plan the steps after the fit on the training part; a FeatureChoice if there are none.
+    """Plan the steps after the fit on the training part; return a FeatureChoice if there are none.
 
-    `jobs` train the networks of that part; `entropy` seeds the random streams of the fit.
+    `jobs` train the networks on the training part; `entropy` seeds the fit's random streams.
     """
     fit_data, form, config = scaled.data, scaled.format, jobs[0].config
     train, validation = fit_data.train, fit_data.validation
@@ -255,7 +256,7 @@ def plan_refit(
 
 
 def _draw_sample(train: Windows, validation: Windows, most: int, entropy: int) -> NDArray[np.int64]:
-    """Draw up to `most` windows of both parts; return their positions in the two joined."""
+    """Draw up to `most` windows of both parts; return their positions in the joined parts."""
     seed = np.random.SeedSequence(entropy, spawn_key=(_FEATURES, 0))
     target = np.concatenate([train.target, validation.target])
     return draw_windows(target, np.arange(len(train)), most, np.random.default_rng(seed))
@@ -268,9 +269,9 @@ def seen_windows(
     config: TrainingConfig,
     n_train: int,
 ) -> HeadData:
-    """Return all windows as prediction sees them, with the separate ones `apart` at the end.
+    """Return all windows as prediction sees them, with the separate windows `apart` at the end.
 
-    `share` is each window's weight that balances classes with few recordings, or None.
+    `share` is None or has window weights that balance classes with only a few recordings.
     """
     parts = [center_windows(data, config)]
     if apart is not None:
@@ -298,7 +299,7 @@ def seen_windows(
 
 
 def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] | None:
-    """Return weights that balance classes with few recordings; None if none are needed."""
+    """Return weights that balance classes with only a few recordings; None if not needed."""
     parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     if len(groups) < len(parts) or train.weight is not None:
@@ -312,7 +313,8 @@ def make_folds(
 ) -> list[Fold]:
     """Return folds: first the held-out part, then parts of the training part.
 
-    If the held-out part is the end of groups, or no group can be left out, groups are cut in time.
+    If the held-out part consists of the ends of groups, or if no group can be left out, groups are
+    cut in time.
     """
     n_windows, everything = len(seen.X), np.arange(len(seen.X))
     first: list[Fold] = []
@@ -353,8 +355,9 @@ def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 class Refitted(NamedTuple):
     """The result of a refit: the features, and networks that replace the fit's networks.
 
-    `held_out` are rows of the held-out part, and their outputs from models that have not seen them.
-    If `modules` is empty, the fit's networks stay; `histories` belong to additional networks.
+    `held_out` has indices of held-out windows, and their outputs from models that have not seen
+    them. If `modules` is empty, the fit's networks stay. `histories` are those of the additional
+    networks.
     """
 
     head: FeatureHead | None
@@ -420,12 +423,12 @@ def run_refit(
 
 
 def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
-    """Return the networks that jobs train."""
+    """Return the networks that the jobs train."""
     return [job.module for job in jobs if isinstance(job.module, LSTMLinear)]
 
 
 def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64]) -> FeatureHead:
-    """Weight the features against the networks of the folds, by their logits."""
+    """Weight the features against the networks of the folds, using the logits of both."""
     head = fitted.join(logits)
     if plan.shares_groups:
         caveat = "; they belong to the same groups as the others, so all figures are high"
@@ -440,7 +443,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
 def _held_out_outputs(
     plan: Refit, head: FeatureHead | None, model: TrainedModel
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return rows of the held-out part, and outputs from models that have not seen them."""
+    """Return indices of held-out windows, and outputs from models that have not seen them."""
     first = plan.n_train
     if head is not None:
         assert head.out_of_fold_rows is not None
@@ -453,7 +456,7 @@ def _held_out_outputs(
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
-    """Run the jobs; return their histories, or none if any job did not finish."""
+    """Run the jobs; return their histories, or an empty list if any job did not finish."""
     try:
         done = train_jobs(jobs) if jobs else []
     except KeyboardInterrupt:  # interrupted in the first epoch
@@ -489,7 +492,7 @@ def _make_jobs(
     of_folds = [
         made(rows, plan.seed(_FOLDS, number))
         for number, (rows, _) in enumerate(plan.folds)
-        if number or not plan.has_held_out  # the fit itself is the fold of the held-out part
+        if number or not plan.has_held_out  # the fit itself trained the first network
     ]
     if not plan.refits or plan.keeps_folds:
         return of_folds, []
@@ -505,7 +508,7 @@ def _make_job(
     seed: np.random.SeedSequence,
     n_epochs: int,
 ) -> TrainingJob:
-    """Return a job that trains a new network for as many steps as the first one took."""
+    """Return a job that trains a new network for as many steps as the first network."""
     weights, training = seed.spawn(2)
     (like,), config = lstms_of([first]), first.config
     # start from initial weights even if warm_start=True

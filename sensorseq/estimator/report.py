@@ -1,4 +1,4 @@
-"""The report of a fit, and warnings if a training diverged or was interrupted."""
+"""The report of a fit, and warnings if training diverged or was interrupted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,14 +24,14 @@ _JUDGED = ("loss", "val_loss", "val_accuracy")  # a report needs one of these
 
 
 def check_parts(train: Windows | None, validation: Windows | None) -> tuple[Finding, ...]:
-    """Check scaled windows, unless they are streamed from a file."""
+    """Return findings about the scaled windows, unless they are streamed from a file."""
     return () if train is None else tuple(check_windows(train, validation))
 
 
 def check_class_shares(
     train: Windows, validation: Windows | None, classes: list[Any]
 ) -> tuple[Finding, ...]:
-    """Check the class frequencies; warn about classes with too few windows for both parts."""
+    """Check the class frequencies; warn about classes with too few windows for two parts."""
     parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     target = np.concatenate([part.target for part in parts])
@@ -78,10 +78,10 @@ def statement_of_parts(choice: FeatureChoice) -> Statement:
 def make_report(
     history: History, loss: Any, *, record: TrainingRecord | None = None, **facts: Any
 ) -> FluctuationReport:
-    """Judge a history; if its loss is not in nats, only non-finite losses are considered.
+    """Return the report on a history.
 
-    The record is then used for everything independent of the unit: predictions, margins,
-    gradients and ratios of losses.
+    If its loss is not in nats, only non-finite losses are considered. The record is then used only
+    for what does not depend on the unit: predictions, margins, gradients and ratios of losses.
     """
     facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
     if not len(history) and facts.get("best_epoch") is None:
@@ -92,7 +92,7 @@ def make_report(
         )
     if loss == "cross_entropy":
         return FluctuationReport.from_history(history, record=record, **facts)
-    if record is not None:  # the unit may be missing in a loaded record
+    if record is not None:  # a loaded record may lack the unit
         record = replace(record, loss_unit="")
     rows = [
         {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
@@ -119,7 +119,7 @@ def make_report(
 
 
 def warn_of_the_end(results: Sequence[TrainingResult], max_epochs: int, n_models: int) -> None:
-    """Warn the caller of `fit` that training diverged or was interrupted, with the kept epoch."""
+    """Warn the caller of `fit` if training diverged or was interrupted; name the kept epoch."""
     for result in {result.ended_by: result for result in results[::-1]}.values():
         n_epochs, best_epoch = len(result.history), result.best_epoch
         if result.ended_by == "diverged":

@@ -43,7 +43,7 @@ from sensorseq.training.recorder import Recorder, Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.windows import WindowSet
 
-# Arguments of every rerun, so that it neither shows nor stores anything.
+# Arguments of every rerun, which must neither display nor store anything.
 _PLAIN = {
     "callbacks": None,
     "checkpoint": None,
@@ -58,7 +58,7 @@ _PLAIN = {
 _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_weight", "dtype"))
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
-FEATURES_TRAININGS = 4  # cost of features in trainings: one on all windows, and the folds
+FEATURES_TRAININGS = 4  # cost of features in training runs: one on all windows, and the folds
 SAME_LOSS = 1e-3  # relative tolerance; rounding changes the loss far less, other data far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
 
@@ -68,8 +68,8 @@ class FitOrigin:
     """The fit that a report describes.
 
     `estimator` is unfitted, `entropy` seeds the random streams of the fit, and `is_whole` is False
-    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` are rows of X
-    and their cross-validated probabilities.
+    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` has indices
+    of windows in X, and their cross-validated probabilities.
     """
 
     estimator: BaseEstimator
@@ -99,7 +99,7 @@ class FitOrigin:
         )
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
-        """Return a runner that repeats the fit on its data; raise if these are other data."""
+        """Return a runner that repeats the fit on its data; raise an error if the data differ."""
         parameters = {**self.estimator.get_params(deep=False), **_PLAIN}
         if callable(parameters["loss"]):
             raise ArgumentError(
@@ -125,10 +125,10 @@ class FitOrigin:
 
 
 class FitRunner(TrialRunner):
-    """Reruns of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
+    """Runs one fit again with changes; see `sensorseq.diagnosis.trials.TrialRunner`.
 
-    Losses of the fixed training windows, in its record and its reruns, are in nats. Other loss
-    functions are scaled so that guessing costs as much as it does in nats.
+    The losses of the fixed training windows, in the record and in the reruns, are in nats. Other
+    loss functions are scaled so that the loss of guessing is the same as in nats.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class FitRunner(TrialRunner):
             )
 
     def _check_data(self, train: TrainingData, validation: Any) -> None:
-        """Raise unless the kept weights give the recorded results on these data."""
+        """Raise an error unless the kept weights give the recorded results on these data."""
         record, epoch = self.record, self.kept_epoch
         differs = _differ(record.train_rows, record.train_target, train) or (
             record.fixed_rows[-1] >= len(train)
@@ -208,7 +208,7 @@ class FitRunner(TrialRunner):
         return nats_per_unit(arguments["loss"], self.n_classes, arguments["label_smoothing"])
 
     def _work(self, arguments: Mapping[str, Any]) -> float:
-        """Estimate the multiplications of an epoch: for all windows, plus a constant."""
+        """Estimate the number of multiplications in an epoch: for all windows, plus a constant."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         _, n_steps, n_inputs = self._train.X.shape
@@ -216,14 +216,14 @@ class FitRunner(TrialRunner):
         if arguments["max_timesteps"] is not None:
             kept = min(count_steps(arguments["max_timesteps"], self.origin.patch), n_steps)
         inputs = n_inputs + (n_layers - 1) * width * directions
-        # the cost that does not grow with the width equals about 16 more units
+        # the cost that does not grow with the width equals that of about 16 more units
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
         return float(len(self._train) * products) + EPOCH_PRODUCTS
 
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, side by side if possible; a failure is stored in the result."""
+        """Run the reruns, side by side if possible; a failure is stored in the result."""
         if any("features" in rerun.change for rerun in reruns):
             if is_over is not None and is_over():
                 return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]
@@ -248,7 +248,7 @@ class FitRunner(TrialRunner):
         return rerun_results
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
-        """Fit the estimator on the training windows only; folds of them weight the features."""
+        """Fit the estimator on the training windows only, with features weighted on their folds."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self.validation is not None
@@ -296,7 +296,7 @@ class FitRunner(TrialRunner):
             job = self._prepared(rerun)
             module, train, config = job.module, job.train, job.config
             refresh, validation = job.refresh, job.validation
-            # a copy, because the seed of the fit has already spawned others
+            # a copy, because the seed of the fit has already spawned other seeds
             seed = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
         else:
             if rerun.change:
@@ -352,7 +352,7 @@ def copied(estimator: BaseEstimator) -> BaseEstimator:
 
 
 def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingData) -> bool:
-    """Test whether rows of a record are missing or have other classes."""
+    """Test whether windows of a record are missing from the data or have different classes."""
     if not len(rows):
         return False
     return bool(rows.max() >= len(data)) or not np.array_equal(

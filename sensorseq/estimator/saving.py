@@ -1,4 +1,4 @@
-"""A classifier as a model file, during and after its fit, or a pickle; imported networks."""
+"""Save a classifier to a model file, during and after its fit, or a pickle; import networks."""
 
 import importlib
 import math
@@ -57,12 +57,12 @@ def model_contents(
     refitted: bool = False,
     adaptation: Adaptation | None = None,
 ) -> Contents:
-    """Return the contents of a model file, without a report, which takes long to make.
+    """Return the contents of a model file, without the report, which takes long to make.
 
-    `facts` are the facts behind the report.
+    `facts` are the facts from which the report is made.
     """
     modules = modules_of(model)
-    # the model's arguments, because the estimator's may have been changed since the fit
+    # the model's arguments, because those of the estimator may have been changed since the fit
     arguments = plain_arguments({**parameters, **model.prediction_arguments})
     return network_arrays(modules) | model.arrays(), {
         "parameters": arguments,
@@ -86,7 +86,7 @@ def model_contents(
 
 
 def plain_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an estimator's arguments in the form of a model file; raise if one has none."""
+    """Return an estimator's arguments as stored in a model file; raise if one cannot be stored."""
     arguments = dict(parameters)
     if isinstance(arguments["augment"], Augmentation):
         arguments["augment"] = arguments["augment"].to_dict()
@@ -107,10 +107,10 @@ def architecture_of(module: LSTMLinear) -> dict[str, Any]:
 class Checkpoint(Callback):
     """Writes the network to a model file after each epoch that improves `monitor`.
 
-    Without that column, because nothing is held out, it writes after each epoch. The file contains
-    the LSTM alone, with everything that prediction needs, and is replaced as a whole. If it cannot
-    be written during the training, for example on a full disk, there is a single warning, and the
-    training continues.
+    If that column is missing because nothing is held out, the network is written after every epoch.
+    The file contains the LSTM alone, with everything that prediction needs, and is replaced as a
+    whole. If the file cannot be written during training, for example because the disk is full,
+    there is a single warning, and the training continues.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Checkpoint(Callback):
         facts: Mapping[str, Any],
     ) -> None:
         path = parameters["checkpoint"]
-        with writing(path), locking(path):  # fail before the training
+        with writing(path), locking(path):  # any failure occurs before the training
             pass
         self._path, self._monitor, self._best = path, job.config.monitor, math.inf
         self._has_warned, self._engine = False, job.choose_engine()
@@ -134,7 +134,7 @@ class Checkpoint(Callback):
         score = float(history[-1].get(self._monitor, math.nan))
         if self._monitor in history[-1]:
             value = score if self._monitor.endswith("loss") else -score
-            if not value < self._best:  # also true of a loss that is not finite
+            if not value < self._best:  # also true for a loss that is not finite
                 return
             self._best = value
         assert isinstance(module, LSTMLinear)
@@ -162,7 +162,7 @@ def load_file(
     single: Callable[..., Loaded] | None = None,
     fusion: Callable[..., Loaded] | None = None,
 ) -> Loaded:
-    """Return the estimator in a file; `single` or `fusion` makes it from the file's contents."""
+    """Return the estimator in a file, made from its contents by `single` or `fusion`."""
     if device is not None:
         check_device(device)
     arrays, description = read_model(path)
@@ -178,7 +178,7 @@ def load_file(
 def read_fitted(
     arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any, device: str
 ) -> TrainedModel:
-    """Return the model in a file, with networks of torch."""
+    """Return the model in a file, with its networks as torch modules."""
     take = partial(take_field, description, path=path)
     n_networks = 1 + len(take("other_histories", list))
     check_array_names(arrays, n_networks, path)
@@ -188,7 +188,7 @@ def read_fitted(
 def restore(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, n_networks: int, device: str
 ) -> TrainedModel:
-    """Return the model of these arrays and fields, with networks of torch."""
+    """Return the model of these arrays and fields, with its networks as torch modules."""
     model = read_trained(arrays, take, ())
     if model.preparation is not None:
         check_recorded(model.preparation["configuration"] or {})
@@ -218,7 +218,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
     head, modules = model.head, modules_of(model)
     custom_head = head if head is not None and not head.is_plain else None
     whole = model if custom_head is None else replace(model, head=None)
-    # copied, because a warm start would change an array in place through its tensor
+    # copied, because a warm start changes tensors in place, which may share memory with arrays
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
     return {
         "arrays": arrays | whole.arrays(),
@@ -234,7 +234,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
 
 
 def unpacked(values: Mapping[str, Any]) -> TrainedModel:
-    """Return the model of the values from `packed`."""
+    """Return the model from values made by `packed`."""
     take = partial(take_field, values["description"], path="the pickle")
     model = restore(values["arrays"], take, values["n_networks"], values["device"])
     return model if values["head"] is None else replace(model, head=values["head"])

@@ -54,37 +54,39 @@ from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
 
-# Up to this many sensors, all patterns are weighed; beyond it, single ones, all, and all but one.
+# Up to this number of sensors, weights are fitted for all patterns of sensors; beyond it, only for
+# single sensors, for all sensors, and for all but one.
 _MOST_WEIGHED = 6
 
 
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of several sensors, each with its own rate and its own classifier.
 
-    The logits of the sensors are added with weights that are fitted to windows left out of their
-    fits, for each combination of sensors that a window may have.
+    The logits of the sensors are added with weights. These are fitted for each combination of
+    sensors that a window may have, on windows left out when the classifiers were fitted.
 
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        The classifier that is cloned for each sensor; by default one with default arguments. With
-        ``missing="expected"``, windows that lack a sensor are predicted from the others, and the
-        model of a sensor is trained on the windows in which all its channels have numbers. With
+        The classifier that is cloned for each sensor; by default, one with default arguments. With
+        ``missing="expected"``, windows that lack a sensor are predicted from the other sensors, and
+        the model of a sensor is trained on the windows in which all its channels have numbers. With
         ``missing="outside"``, a sensor with a channel out of range, or with most of its channels
-        constant, is used only if there is no other one; docs/preprocessing/several_sensors.md
-        has measurements of the effect.
+        constant, is used only if a window has no other sensor;
+        docs/preprocessing/several_sensors.md reports measurements of the effect.
 
     Attributes
     ----------
     sensors_ : dict of str to SensorLSTMClassifier
-        The classifier of each sensor, which has its history, report and features.
+        The classifier of each sensor, with its own history, report and features.
     model_ : FusedModel
-        Everything that predictions need, as `sensorseq.prediction.load` returns it.
+        The trained model, with everything that prediction needs, as `sensorseq.prediction.load`
+        returns it.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     features_ : FeatureChoice
         The weights of the sensors, and the log-loss and accuracy of each sensor alone and of all
-        together on windows left out of their fits. Print it to read it.
+        sensors together on windows left out of the fits. Print it to read it.
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention`.
 
@@ -117,21 +119,21 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Train a classifier for each sensor, and fit the weights of their sum.
+        """Train a classifier for each sensor, and fit the weights of the sum of their logits.
 
         Parameters
         ----------
         X : mapping of str to array of shape (n, t, c), SensorWindows, or path
-            Windows of each sensor; row i of each is the same stretch of time. A row of NaN means
-            that the sensor has no data there. A path means a prepared file of several sensors. A
-            split is used as in `SensorLSTMClassifier`.
+            Windows of each sensor; window i is the same stretch of time for all sensors. A window
+            of NaN means that the sensor has no data there. A path means a prepared file of several
+            sensors. A split is used as in `SensorLSTMClassifier`.
         y, sample_weight, groups : optional
             As in `SensorLSTMClassifier.fit`.
 
         Raises
         ------
         InputError
-            If X has only one sensor, or windows lack a sensor and `missing` is ``"error"``.
+            If X has only one sensor, or if windows lack a sensor and `missing` is ``"error"``.
         ArgumentError
             If the estimator has `warm_start` or a `checkpoint`.
         """
@@ -181,7 +183,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         windows: SensorWindows,
         weight: NDArray[np.float64],
     ) -> None:
-        """Weigh the sensors on left-out windows, and store the result of the fit."""
+        """Weight the sensors on left-out windows, and store the result of the fit."""
         classes = next(iter(models.values())).classes_
         class_index = np.searchsorted(classes, np.asarray(windows.y))
         logits, present = _logits_of(left_out, windows, len(classes))
@@ -234,13 +236,13 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : as in `fit`
-            Windows of the sensors of `fit`; some may be missing unless `missing` is ``"error"``.
+            Windows of the sensors in `fit`; sensors may be absent unless `missing` is ``"error"``.
         """
         X = self._open(X)
         return self.model_.predict(X)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return class probabilities (n, n_classes): the softmax of the sum of logits.
+        """Return class probabilities (n, n_classes): the softmax of the weighted sum of logits.
 
         Parameters
         ----------
@@ -260,13 +262,14 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return accuracy_of(self.model_.predict(X), self.classes_, X, y, sample_weight)
 
     def predict_or_abstain(self, X: Any, *, threshold: float | None = None) -> Decisions:
-        """Return labels, masked if uncertain; see `SensorLSTMClassifier.predict_or_abstain`.
+        """Return labels, masked where uncertain; see `SensorLSTMClassifier.predict_or_abstain`.
 
         Parameters
         ----------
         X : as in `predict`
         threshold : float, optional
-            Lowest probability of an answer; by default the one chosen by `fit_abstention`.
+            Minimum probability for which a label is returned; by default, the threshold chosen by
+            `fit_abstention`.
         """
         X = self._open(X)
         return self.model_.predict_or_abstain(X, threshold=threshold)
@@ -285,7 +288,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X, y : as in `fit`
-            Windows not used in `fit`.
+            Windows that were not used in `fit`.
         error_rate, confidence, groups
             As in `SensorLSTMClassifier.fit_abstention`.
         """
@@ -350,23 +353,23 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         max_delay_s: float = 0.0,
         max_wait_s: float | None = None,
     ) -> SensorStream:
-        """Return a stream that classifies samples as they arrive, prepared as in training.
+        """Return a stream that prepares samples as in training and classifies them as they arrive.
 
         Parameters
         ----------
         sample_rate_hz : mapping of str to float, optional
-            Rate of each sensor in Hz; by default the rates to which recordings were resampled.
+            Rate of each sensor in Hz; by default, the rates to which recordings were resampled.
         max_gap_s, max_delay_s
             As in `SensorLSTMClassifier.stream`.
         max_wait_s : float, optional
-            If sensors may be missing: how far the others may be ahead of a sensor, in seconds,
-            before it counts as missing. By default the time between windows; samples must come in
-            shorter chunks.
+            How many seconds the other sensors may be ahead of a sensor before it counts as missing,
+            if sensors may be missing. By default, the time between windows. Samples must be pushed
+            in chunks shorter than this.
 
         Returns
         -------
         SensorStream
-            Pass the sensor's name first: ``stream.push("imu", samples, timestamps_s)``.
+            The stream; pass the sensor's name first: ``stream.push("imu", samples, timestamps_s)``.
         """
         check_is_fitted(self)
         return self.model_.stream(
@@ -374,7 +377,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         )
 
     def outside(self, X: Any) -> OutsideWindows:
-        """Find windows unlike any of the fit; see `SensorLSTMClassifier.outside`.
+        """Find windows unlike all training windows; see `SensorLSTMClassifier.outside`.
 
         Parameters
         ----------
@@ -391,7 +394,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         method: str = "auto",
         n_regions: int = 10,
     ) -> dict[str, Explanation]:
-        """Explain the contribution of each sensor to the decisions, in the windows that have it.
+        """Explain the contribution of each sensor to the decisions on windows with this sensor.
 
         Parameters
         ----------
@@ -399,7 +402,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         label, n_regions
             As in `SensorLSTMClassifier.explain`.
         method : {"auto", "occlusion"}, default="auto"
-            Both mean occlusion.
+            Both values mean occlusion.
         """
         check_choice("method", method, METHODS)
         if method == "gradients":
@@ -436,7 +439,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Returns
         -------
         SensorFusionClassifier
-            Each of its `sensors_` has an `adaptation_`.
+            The copy; each of its `sensors_` has an `adaptation_`.
         """
         X = self._open(X)
         if are_sensors(X):
@@ -492,7 +495,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         path : str or path
             The file.
         device : str, optional
-            Overrides the saved `device`.
+            Device to use instead of the saved one.
         """
         loaded: Self = load_file(path, device, fusion=cls._restored)
         return loaded
@@ -529,10 +532,11 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     ) -> None:
         """Write an ONNX model that computes `predict_proba`.
 
-        The graph has an input ``X_<sensor>`` for each sensor, and with `lengths` an input
-        ``lengths_<sensor>``; a window with NaN in it lacks that sensor. Windows without any sensor,
-        or without a sensor that the model requires, get probabilities of NaN. The metadata
-        ``sensors`` describe the input of each sensor. The graph ignores `missing`: gaps stay.
+        The graph has an input ``X_<sensor>`` for each sensor and, with `lengths`, an input
+        ``lengths_<sensor>``; a window that contains NaN lacks that sensor. The probabilities are
+        NaN for windows without any sensor, or without a sensor that the model requires. The
+        metadata ``sensors`` describe the input of each sensor. The graph ignores `missing`: gaps
+        are not filled.
 
         Parameters
         ----------
@@ -542,7 +546,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Raises
         ------
         InputError
-            If the graph cannot compute part of the model, or it has more than ten sensors.
+            If the graph cannot compute part of the model, or if there are more than ten sensors.
         """
         check_is_fitted(self)
         options: dict[str, Any] = {"n_timesteps": None, "lengths": lengths, "dtype": dtype}
@@ -560,8 +564,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """Write the classifier as C99, without malloc.
 
         Each sensor has its own header and source, with functions such as ``sensorseq_imu_push``.
-        ``sensorseq_join(of_imu, of_motor, probabilities)`` in ``sensorseq_model.h`` joins their
-        probabilities for the same stretch of time; NULL stands for a missing sensor.
+        ``sensorseq_join(of_imu, of_motor, probabilities)`` in ``sensorseq_model.h`` joins the
+        sensors' probabilities for the same stretch of time; NULL stands for a missing sensor.
 
         Parameters
         ----------
@@ -571,7 +575,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Raises
         ------
         InputError
-            If part of the model cannot be written in C, or it has more than ten sensors.
+            If part of the model cannot be written in C, or if there are more than ten sensors.
         """
         check_is_fitted(self)
         options = COptions(
@@ -594,7 +598,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
 
 def _open(X: Any) -> Any:
-    """Return windows of several sensors, read if X is a prepared file."""
+    """Return windows of several sensors, which are read from a file if X is a path."""
     if isinstance(X, str | os.PathLike) and (sensors := sensors_in(X)):
         X = read_sensor_windows(X, sensors)
     if not are_sensors(X):
@@ -616,7 +620,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Mark a sensor as missing where a channel is all NaN, which could give away the class."""
+    """Mark a sensor as missing where a channel is all NaN, because this may reveal the class."""
     sets = dict(windows.sensors)
     for name, of_sensor in windows.sensors.items():
         is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
@@ -629,7 +633,7 @@ def _without_lost(windows: SensorWindows) -> SensorWindows:
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
-    """Hold out the same windows of all sensors; without missing ones, equal seeds do so anyway.
+    """Hold out the same windows of all sensors; if none are missing, the same seed already does so.
 
     Only groups with windows of all sensors are held out, so that each sensor keeps every class in
     training.
@@ -641,7 +645,7 @@ def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> Se
     groups = np.arange(len(windows)) if windows.groups is None else np.asarray(windows.groups)
     try:
         _, held_out = holdout_by_group(classes[rows], groups[rows], fraction, seed)
-    except SplitError:  # each fit finds another split, or raises
+    except SplitError:  # each fit then finds its own split or raises an error
         return windows
     is_held_out = np.isin(groups, groups[rows[held_out]])
     return windows.with_split(np.where(is_held_out, "validation", "train"))
@@ -687,7 +691,7 @@ def _weigh(
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
-    """Return weights for each single sensor, and for each pattern of sensors that a window has."""
+    """Return the weights of single sensors, and of each pattern of sensors found in windows."""
     n = present.shape[1]
     weights = {}
     for bits in product((False, True), repeat=n):
@@ -714,7 +718,7 @@ def _describe(
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> FeatureChoice:
-    """Score each sensor and their sum on left-out windows that have all sensors."""
+    """Return the scores of each sensor and of their sum on left-out windows with all sensors."""
     n = len(fusion.sensors)
     rows = present.all(axis=1) & (weight > 0)
     if not rows.any():

@@ -1,4 +1,4 @@
-"""Learn from windows left out how certain a model is: temperature, class shares, abstention."""
+"""Learn from left-out windows how certain a model is: temperature, class shares, abstention."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,11 +25,11 @@ from sensorseq.training.evaluation import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.windows import WindowSet
 
-_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # windows to learn the shares of the classes from
+_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows to learn the class shares from
 _SMALLEST_LOG = -6.0  # smallest log-probability, so that no class has a share near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Rows of the X given to `fit`, and their logits from models that were not fitted on them."""
+"""Indices of windows in `fit`, and their logits from models that were not fitted on them."""
 
 
 def learn_probabilities(
@@ -38,7 +38,7 @@ def learn_probabilities(
     scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
-    """Return the model with its temperature and class shares, and the windows left out."""
+    """Return the model with its temperature and class shares, and the left-out windows."""
     if model.head is not None and isinstance(plan, Refit):
         logits, class_index, groups = plan.left_out(model.head)
         rows = model.head.given_rows
@@ -57,7 +57,7 @@ def learn_probabilities(
 def out_of_fold_of(
     model: TrainedModel,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Return rows of X, and their cross-validated probabilities, see `FeatureHead`."""
+    """Return window indices and cross-validated probabilities; see `FeatureHead`."""
     head = model.head
     if head is None or head.given_rows is None or head.out_of_fold is None:
         return None
@@ -67,9 +67,9 @@ def out_of_fold_of(
 def learn_shares(
     parameters: Mapping[str, Any], probabilities: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """Return the mean of the probabilities (n, K) of windows left out.
+    """Return the mean of the probabilities (n, K) of left-out windows.
 
-    None if they are too few, or the training balanced the classes.
+    Return None if there are too few windows, or if training balanced the classes.
     """
     is_balanced = parameters["class_weight"] is not None or parameters["sampler"] != "shuffle"
     n = len(probabilities)
@@ -85,7 +85,7 @@ def learn_shares(
 def fit_calibration(
     logits: NDArray[np.float64], class_index: NDArray[np.int64], groups: NDArray[Any] | None
 ) -> float:
-    """Return the temperature for windows left out; warn if they determine it poorly."""
+    """Return the temperature fitted to left-out windows; warn if they determine it poorly."""
     temperature = fit_temperature(logits, class_index)
     spread = probability_spread(logits, class_index, temperature, groups)
     if spread > NOTABLE_SPREAD:
@@ -189,11 +189,12 @@ NOTABLE_SPREAD = 0.05
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
     """Return the temperature T for which ``softmax(logits / T)`` fits the classes best.
 
-    It minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
-    with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows the prior has no
-    noticeable effect. If all windows are classified correctly (cross entropy alone falls as T goes
-    to 0) or are worse than chance (it falls as T goes to infinity), the prior keeps T finite and
-    near 1. The sum is strictly convex in b, so there is one minimum and no bound is needed.
+    T minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
+    with ``b = 1 / T``, a gamma prior whose mode is T = 1. From a few dozen windows on, the prior
+    has no noticeable effect. If all windows are classified correctly (the cross entropy alone would
+    fall as T goes to 0), or if the logits are worse than chance (it would fall as T goes to
+    infinity), the prior keeps T finite and near 1. The sum is strictly convex in b, so there is one
+    minimum and no bound is needed.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
     2017.
@@ -204,7 +205,7 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     def slope(log_b: float) -> float:
         b = np.exp(log_b)
         expected = (softmax(b * z) * z).sum(axis=1)
-        # multiplied by b, which keeps the root and avoids overflow
+        # the derivative times b, which has the same root and avoids overflow
         return float(b * (expected - of_class).sum() + _PRIOR * (b - 1))
 
     low, high = -1.0, 1.0
@@ -223,10 +224,10 @@ def probability_spread(
 ) -> float:
     """Estimate the standard error of the top class's probability due to fitting T.
 
-    The result is the standard error of log T times the derivative of that probability by log T,
-    root mean square over the windows. The standard error assumes independent windows or, if that
-    gives more, is computed from the slope of the loss in each group, because windows of a recording
-    are correlated.
+    The result is the standard error of log T times the root mean square, over the windows, of the
+    derivative of that probability with respect to log T. The standard error is the larger of two
+    values: one assumes independent windows; the other is computed from the slope of the loss in
+    each group, because windows of a recording are correlated.
     """
     z = below_highest(logits) / temperature
     probability = softmax(z)
@@ -258,17 +259,18 @@ def choose_threshold(
     """Return the lowest threshold for which the answers keep the error rate, or None.
 
     The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
-    against the null hypothesis "more than `error_rate` of its answers are wrong", until one cannot
-    be rejected. A fixed testing order needs no correction for the number of tests [1]_. Because few
-    windows cannot reject any hypothesis, there are three starting points, at 30, 60 and 100 %,
-    which share ``1 - confidence``; each start passes its unused share on to the next (the fallback
-    procedure [2]_).
+    against the null hypothesis "more than `error_rate` of its answers are wrong", until a
+    hypothesis cannot be rejected. A fixed testing order needs no correction for the number of tests
+    [1]_. Because a small number of windows cannot reject any hypothesis, there are three starting
+    points, at 30, 60 and 100 %, which share ``1 - confidence``; each start passes its unused share
+    on to the next (the fallback procedure [2]_).
 
     Each test is an exact binomial test with the *effective* number of windows: the number of
     answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
-    windows of a group and rho the correlation of errors within a group, as in surveys [3]_. rho is
-    estimated from all windows and shrunk towards 1 (a group is one observation) with the weight of
-    one group that has an error; this replaces the correction of [3]_ for few groups.
+    windows in a group and rho is the correlation of errors within a group, as in surveys [3]_. The
+    correlation is estimated from all windows and shrunk toward 1 (a group is one observation) with
+    the weight of one group that has an error; this replaces the correction of [3]_ for a small
+    number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.
@@ -320,7 +322,7 @@ def _p_values(
     group_index: NDArray[np.int64],
     error_rate: float,
 ) -> NDArray[np.float64]:
-    """Return, per threshold, the probability of so few errors if the rate were `error_rate`."""
+    """Return, for each threshold, the probability of this few errors at a rate of `error_rate`."""
     n_groups = int(group_index.max()) + 1
     correlation = _error_correlation(is_right, group_index, n_groups)
     values = np.ones(len(thresholds))

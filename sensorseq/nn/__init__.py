@@ -1,4 +1,4 @@
-"""Torch modules that run on the native kernels."""
+"""Torch modules that use the native kernels."""
 
 from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
 from sensorseq.nn.lstm import LSTM

@@ -17,9 +17,9 @@ class FoundLSTM(NamedTuple):
     Attributes
     ----------
     path, served_by, reason : str
-        The path is as in `named_modules()`, empty for the model itself. ``"sensorseq"`` or
-        ``"torch"`` computes the LSTM. The reason explains why torch computes it; for sensorseq, it
-        states the precision and the device.
+        `path` is the name in `named_modules()`, which is empty for the model itself. `served_by` is
+        the library that computes the LSTM, ``"sensorseq"`` or ``"torch"``. `reason` explains why
+        torch computes the LSTM; for sensorseq, it states the precision and the device.
     """
 
     path: str
@@ -32,12 +32,12 @@ def accelerate(module: nn.Module) -> nn.Module:
 
     Each LSTM remains the same object with the same parameters, hooks and state dict, but becomes a
     `sensorseq.nn.LSTM`, a subclass of `torch.nn.LSTM` with the same results. Optimizers and other
-    references to it keep working.
+    objects that refer to the LSTM keep working.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Any model, or an LSTM. It is also returned.
+        Any model, or an LSTM. The same module is returned.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def accelerate(module: nn.Module) -> nn.Module:
     Warns
     -----
     UserWarning
-        If torch still computes some LSTMs, with the reason for each, or if there are none at all.
+        If torch still computes some LSTMs, with the reason for each, or if there are no LSTMs.
 
     See Also
     --------
@@ -56,15 +56,15 @@ def accelerate(module: nn.Module) -> nn.Module:
 
     Notes
     -----
-    Run tools that look for the exact class `torch.nn.LSTM`, such as ``torch.ao.quantization`` and
-    ``torch.fx``, first: quantize or trace, then accelerate.
+    Tools that look for the exact class `torch.nn.LSTM`, such as ``torch.ao.quantization`` and
+    ``torch.fx``, must run first: quantize or trace, then accelerate.
 
-    A pickled model refers to our class and loads only where sensorseq is installed; a state dict
-    loads anywhere.
+    A pickled model refers to `sensorseq.nn.LSTM` and can be loaded only where sensorseq is
+    installed; a state dict can be loaded anywhere.
 
     The kernels are designed for sequences, especially packed ones. A wide layer (hundreds of units)
-    that is called one step at a time is faster in torch, because each call here rearranges the
-    weights.
+    that is called one step at a time is faster in torch, because each call of a kernel rearranges
+    the weights.
     """
     if not isinstance(module, nn.Module):
         raise ArgumentError(f"module must be a torch.nn.Module, not a {type(module).__name__}.")
@@ -88,7 +88,7 @@ def accelerate(module: nn.Module) -> nn.Module:
 
 
 def find_lstms(module: nn.Module) -> list[FoundLSTM]:
-    """List the LSTMs in a model, the library that computes each, and the reason.
+    """List the LSTMs in a model, with the library that computes each LSTM and the reason.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
 
 
 def _is_lstm(module: nn.Module) -> bool:
-    """Test whether it is an nn.LSTM or another LSTM of torch: a cell, quantized, TorchScript."""
+    """Test for an nn.LSTM or another LSTM of torch, such as a cell or a quantized LSTM."""
     kind = type(module)
     name = getattr(module, "original_name", kind.__name__)
     return isinstance(module, nn.LSTM) or (kind.__module__.startswith("torch.") and "LSTM" in name)
@@ -127,7 +127,7 @@ def _served_by(lstm: nn.Module) -> tuple[Literal["sensorseq", "torch"], str]:
 
 
 def _obstacle(lstm: nn.Module) -> str | None:
-    """Return why an LSTM cannot be replaced; None if it can."""
+    """Return the reason why an LSTM cannot be replaced, or None."""
     if isinstance(lstm, torch.jit.ScriptModule):
         return "it is compiled by TorchScript"
     if "forward" in vars(lstm):

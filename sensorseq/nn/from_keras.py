@@ -36,7 +36,7 @@ class Direction:
 
 @dataclass
 class Parts:
-    """The parts of a network found so far while its layers are read."""
+    """The parts of a network that have been found so far, while its layers are read."""
 
     stack: list[list[Direction]] = field(default_factory=list)
     returns_sequences: bool = True
@@ -51,7 +51,7 @@ def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
     The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
     Layers may differ in size: smaller ones are padded with units that stay zero. The module returns
     the output of the dense layer before the activation, which is ``"linear"``, ``"softmax"`` or
-    ``"sigmoid"``. Raises an ArgumentError that names any layer of another kind.
+    ``"sigmoid"``. An ArgumentError names any layer of a different kind.
     """
     parts = Parts()
     for layer in _layers(keras_model):
@@ -209,7 +209,7 @@ def assemble(parts: Parts) -> LSTMLinear:
 
 
 def _places(n_units: int, hidden_size: int, n_blocks: int) -> NDArray[np.int64]:
-    """Return the units' positions when each block is padded to hidden_size."""
+    """Return the positions of the units after each block has been padded to hidden_size."""
     return (np.arange(n_blocks)[:, None] * hidden_size + np.arange(n_units)).ravel()
 
 

@@ -29,7 +29,7 @@ class LSTM(nn.LSTM):
 
     torch itself computes all calls that no kernel supports (see `sensorseq.ops.lstm`): other
     devices, dtypes and sizes, autocast on the CPU, `torch.func` transforms, forward-mode
-    derivatives, tracing and export. Invalid arguments are also passed to torch, so that its own
+    derivatives, tracing and export. Invalid arguments are also passed to torch, so that torch's own
     errors are raised.
 
     `torch.jit.script` restores `torch.nn.LSTM`, including in the model passed to it.
@@ -48,11 +48,11 @@ class LSTM(nn.LSTM):
         Parameters
         ----------
         input : Tensor or PackedSequence
-            (T, N, C), with `batch_first` (N, T, C); a single sequence (T, C); or sequences of
-            different lengths, as `torch.nn.utils.rnn.pack_padded_sequence` returns them.
+            A tensor of shape (T, N, C), or (N, T, C) with `batch_first`; a single sequence (T, C);
+            or sequences of different lengths from `torch.nn.utils.rnn.pack_padded_sequence`.
         hx : pair of Tensor, optional
-            (h_0, c_0), each (num_layers * D, N, H), or (num_layers * D, H) for a single sequence;
-            zeros by default.
+            (h_0, c_0), each of shape (num_layers * D, N, H), or (num_layers * D, H) for a single
+            sequence; zeros by default.
         """
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
@@ -75,11 +75,11 @@ class LSTM(nn.LSTM):
             return output[:, 0], (h_n[:, 0], c_n[:, 0])
         steps = x.transpose(0, 1) if self.batch_first else x
         output, last = self._run(steps, weights, states, _Even())
-        # contiguous like torch's, because users call view() on it
+        # contiguous, like torch's result, because users call view() on it
         return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
-        """Test whether the shapes are valid and not empty; torch handles all others."""
+        """Test whether the shapes are valid and not empty; torch handles all other shapes."""
         if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
             return False
         n_windows: tuple[int, ...] = ()
@@ -107,7 +107,7 @@ class LSTM(nn.LSTM):
         states: tuple[Tensor, ...],
         layout: "_Even | _Packed",
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Run all layers on the steps of every sequence; return the outputs in the same layout."""
+        """Run all layers on the steps of every sequence; return outputs in the same layout."""
         shape = (self.num_layers, 1, self._n_directions, -1, self.hidden_size)
         h_0, c_0 = (
             [state.reshape(shape).transpose(2, 3).unbind() for state in states]
@@ -118,7 +118,7 @@ class LSTM(nn.LSTM):
         h_n, c_n = [], []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout:
-                # drawn in torch's layout, so that the same seed drops the same units in both
+                # drawn in torch's layout, so that the same seed drops the same units as in torch
                 ones = steps.new_ones((*steps.shape[:-1], sequence.shape[-1]))
                 mask = functional.dropout(ones, self.dropout)
                 sequence = sequence * layout.to_windows(mask)
@@ -134,14 +134,14 @@ class LSTM(nn.LSTM):
             h_n.append(h[0].transpose(0, 1))
             c_n.append(c[0].transpose(0, 1))
         results = [layout.from_windows(sequence), torch.cat(h_n), torch.cat(c_n)]
-        # Convert to the precision that torch would return.
+        # Convert the results to the precision that torch would return.
         if torch.is_autocast_enabled(steps.device.type):
             results = [part.to(torch.get_autocast_dtype(steps.device.type)) for part in results]
         output, h, c = results
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Choose the engine for the current device, dtype, size and autocast."""
+        """Choose the code for the current device, dtype, size and autocast setting."""
         weight = self.all_weights[0][0]
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 
@@ -163,7 +163,7 @@ class LSTM(nn.LSTM):
         return choice.is_in_cuda and all(t.dtype in (torch.float32, *HALVES) for t in tensors)
 
     def __prepare_scriptable__(self) -> nn.LSTM:
-        """Give `torch.jit.script` torch's own class with the same weights, which it can compile."""
+        """Return torch's own class with the same weights, which `torch.jit.script` can compile."""
         plain = copy.copy(self)
         plain.__class__ = nn.LSTM  # type: ignore[assignment]
         return plain
@@ -182,7 +182,7 @@ class _Even:
 
 
 class _Packed:
-    """The layout (sum of lengths, C) of a PackedSequence: all first steps, all second ones, ..."""
+    """The layout (sum of lengths, C) of a PackedSequence: all first steps, all second steps, ..."""
 
     def __init__(self, batch_sizes: Tensor, device: torch.device) -> None:
         valid = torch.arange(int(batch_sizes[0])) < batch_sizes[:, None]
@@ -208,8 +208,8 @@ def _describes(batch_sizes: Tensor, n_steps: int) -> bool:
 
 def _stacked(cells: list[list[nn.Parameter]]) -> list[Tensor]:
     """Stack a layer's directions as (1, D, ...): weight_ih, weight_hh and the summed bias."""
-    # The biases are summed before they are stacked: otherwise both would get views of one gradient,
-    # and scaling it in place (gradient clipping) would scale it twice.
+    # The biases are summed before they are stacked: otherwise, both would get views of the same
+    # gradient, and scaling their gradients in place (gradient clipping) would scale it twice.
     parts = [
         (cell[0], cell[1], cell[2] + cell[3] if len(cell) == 4 else cell[0].new_zeros(len(cell[0])))
         for cell in cells

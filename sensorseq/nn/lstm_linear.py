@@ -1,4 +1,4 @@
-"""LSTMLinear: parameters, forward and loss; and Stream, which computes it incrementally."""
+"""LSTMLinear: an LSTM with a linear head; and Stream, which computes its outputs incrementally."""
 
 import copy
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from sensorseq.ops.train_epoch import (
 _MOST_LAYERS = 1000  # layers are created one by one, which takes time
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
-"""A function for dropout: it takes values, probability and site, and returns the values left."""
+"""A dropout function, which takes values, a probability and a site, and returns new values."""
 
 
 class _LSTMParameters(nn.Module):
@@ -53,8 +53,8 @@ class _LSTMParameters(nn.Module):
         def part(name: str) -> list[Tensor]:
             return [getattr(self, name + parameter_suffix(layer, d)) for d in range(n_directions)]
 
-        # The biases are summed before they are stacked: otherwise both would get views of one
-        # gradient, and scaling it in place (gradient clipping) would scale it twice.
+        # The biases are summed before they are stacked: otherwise, both would get views of the same
+        # gradient, and scaling their gradients in place (gradient clipping) would scale it twice.
         biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
         weight_ih, weight_hh, bias = (
             (tensors[0][None] if n_directions == 1 else torch.stack(tensors))[None]
@@ -64,33 +64,34 @@ class _LSTMParameters(nn.Module):
 
 
 class LSTMLinear(nn.Module):
-    """Stacked LSTM, pooling over time and a linear head, on the fused kernels.
+    """A stacked LSTM, pooling over time and a linear head, computed with fused kernels.
 
-    It computes the same as ``torch.nn.LSTM`` (``lstm.`` in the state dict) followed by
-    ``torch.nn.Linear`` (``linear.`` in the state dict), and uses their parameter names.
+    The module computes the same as ``torch.nn.LSTM`` (``lstm.`` in the state dict) followed by
+    ``torch.nn.Linear`` (``linear.`` in the state dict), and uses the same parameter names.
 
     Parameters
     ----------
     input_size : int
-        Channels of the input, C.
+        Number of channels of the input, C.
     hidden_size : int
-        Hidden units of each layer and direction, H.
+        Number of hidden units, H, in each layer and direction.
     num_classes : int
-        Outputs of the head, K.
+        Number of outputs of the head, K.
     num_layers : int, default=1
-        Stacked layers.
+        Number of stacked layers.
     bidirectional : bool, default=False
-        Also read every sequence backwards.
+        Whether to also read every sequence backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
         How the hidden states of the valid steps are reduced to one vector. ``"last"`` is the usual
-        torch idiom: the final state of each direction. ``"meanmax"`` concatenates mean and maximum.
+        torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean and the
+        maximum.
     dropout : float, default=0.0
-        Probability of dropping each input of the head and of every layer after the first, in
-        training.
+        Dropout probability, in training, of each input of the head and of every layer after the
+        first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates, in training, with one mask
-        per sequence (Gal and Ghahramani, A Theoretically Grounded Application of Dropout in
-        Recurrent Neural Networks, 2016).
+        Probability, in training, of dropping a hidden unit where it enters the gates. All steps of
+        a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
+        Dropout in Recurrent Neural Networks, 2016).
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
     device, dtype : optional
@@ -99,8 +100,8 @@ class LSTMLinear(nn.Module):
     Raises
     ------
     ArgumentError
-        If a size is below one, a probability is outside [0, 1), a name is unknown, or the weights
-        need more memory than is available.
+        If a size is less than one, a probability is outside [0, 1), a name is unknown, or the
+        weights need more memory than is available.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class LSTMLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Reinitialize every weight as `torch.nn.LSTM` and `torch.nn.Linear` do."""
+        """Reinitialize all weights as `torch.nn.LSTM` and `torch.nn.Linear` do."""
         bound = self.hidden_size**-0.5
         for parameter in self.lstm.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -176,11 +177,11 @@ class LSTMLinear(nn.Module):
         x : Tensor of shape (N, T, C)
             Sequences, batch first.
         lengths : Tensor of shape (N,), int64, optional
-            Valid steps of each row, 0 to T; later steps are neither read nor counted.
+            Number of valid steps of each row, 0 to T; later steps are ignored.
         state : pair of Tensor of shape (num_layers * D, N, H), optional
             (h_0, c_0) in torch's layout; zeros by default.
         return_state : bool, default=False
-            Also return the state after the last step, to continue from it.
+            Whether to also return the state after the last step, from which to continue.
 
         Raises
         ------
@@ -221,41 +222,42 @@ class LSTMLinear(nn.Module):
         label_smoothing: float = 0.0,
         return_logits: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Compute the mean loss of a batch, with its gradients in the same pass if possible.
+        """Compute the mean loss of a batch and, if possible, its gradients in the same pass.
 
         The top layer, the head and the loss run forward and backward in one pass, so the gradients
         are ready together with the loss, and ``backward()`` only scales them. If no gradient is
-        required, this is a forward pass. With a head norm, or with dropout in training, the loss is
-        computed separately after `forward`.
+        required, only a forward pass is run. With a head norm, or with dropout in training, the
+        loss is computed separately after `forward`.
 
         Parameters
         ----------
         x, lengths
             As in `forward`.
         y : Tensor of shape (N,), int64
-            Class of each row, 0 to K - 1.
+            Class index of each row, 0 to K - 1.
         sample_weight : Tensor of shape (N,), optional
-            Factor on the loss of each row. Not differentiated.
+            Factor on the loss of each row. It gets no gradient.
         loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
-            ``"focal"`` is cross-entropy times ``(1 - p)**2``, ``"mse"`` the mean over classes of
-            the squared difference of softmax and target.
+            ``"focal"`` is cross-entropy times ``(1 - p)**2``; ``"mse"`` is the mean over classes of
+            the squared difference between softmax and target.
         label_smoothing : float, default=0.0
-            The target is ``1 - s + s / K`` for the true class and ``s / K`` for the others.
+            The smoothing s: the target is ``1 - s + s / K`` for the true class and ``s / K`` for
+            the other classes.
         return_logits : bool, default=False
-            Also return the logits, for example to compute an accuracy. They are detached: gradients
-            flow only through the loss.
+            Whether to also return the logits, for example to compute an accuracy. They are
+            detached: gradients flow only through the loss.
 
         Returns
         -------
         loss : Tensor of shape ()
-            ``sum(sample_weight * loss) / N``; without weights the same as
+            ``sum(sample_weight * loss) / N``; without weights, the same as
             `torch.nn.functional.cross_entropy` of the logits. With `return_logits`, the pair
-            ``(loss, logits)``.
+            ``(loss, logits)`` is returned.
 
         Raises
         ------
         InputError
-            If the shape of `x`, `y` or `sample_weight` is wrong, or `y` is not int64.
+            If the shape of `x`, `y` or `sample_weight` is wrong, or if `y` is not int64.
         ArgumentError
             If `loss` is unknown or `label_smoothing` is outside [0, 1).
         RuntimeError
@@ -302,13 +304,13 @@ class LSTMLinear(nn.Module):
             )
 
     def _head_is_fused(self) -> bool:
-        """Whether there is only pooling between the top layer and the head."""
+        """Whether only pooling lies between the top layer and the head."""
         return self.norm is None and not (self.training and self.dropout > 0.0)
 
     def _below_top(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
-        """Run the layers below the top; return the top layer's inputs and their final states."""
+        """Run the layers below the top; return the top layer's inputs and the final states."""
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
         inputs: list[dict[str, Any]] = [
@@ -327,7 +329,7 @@ class LSTMLinear(nn.Module):
         return sequence, inputs[-1], h_n, c_n
 
     def stream(self, n_windows: int = 1) -> "Stream":
-        """Return an object that processes sequences piece by piece at low cost, see `Stream`.
+        """Return an object that processes sequences piece by piece at low cost; see `Stream`.
 
         Parameters
         ----------
@@ -337,7 +339,7 @@ class LSTMLinear(nn.Module):
         Raises
         ------
         ArgumentError
-            If the module is bidirectional, or not float32 or float64 on the CPU.
+            If the module is bidirectional, or if it is not in float32 or float64 on the CPU.
         """
         return Stream(self, n_windows)
 
@@ -380,12 +382,12 @@ class LSTMLinear(nn.Module):
         Parameters
         ----------
         lstm : torch.nn.LSTM
-            With biases and without projection. `batch_first` does not matter; x is always batch
-            first here.
+            An LSTM with biases and without projection. Its `batch_first` does not matter; the
+            inputs of this module are always batch first.
         linear : torch.nn.Linear
-            With a bias.
+            A linear layer with a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two. An ArgumentError names anything that does not match.
+            The pooling between the two layers. An ArgumentError names anything that does not match.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -421,8 +423,8 @@ class LSTMLinear(nn.Module):
     def to_torch(self) -> tuple[nn.LSTM, nn.Linear]:
         """Return a `torch.nn.LSTM` (batch first) and a `torch.nn.Linear` with these weights.
 
-        They support neither a head norm nor recurrent dropout; a module with either raises an
-        ArgumentError.
+        These layers support neither a head norm nor recurrent dropout; a module with either of them
+        raises an ArgumentError.
         """
         if self.norm is not None or self.recurrent_dropout:
             raise ArgumentError(
@@ -449,7 +451,7 @@ class LSTMLinear(nn.Module):
         return recurrent.train(self.training), linear.train(self.training)
 
     def extra_repr(self) -> str:
-        """Return the sizes, as torch's modules do."""
+        """Return the sizes for `repr`, as torch's modules do."""
         return (
             f"{self.input_size}, {self.hidden_size}, {self.num_classes},"
             f" num_layers={self.num_layers}, bidirectional={self.bidirectional},"
@@ -463,25 +465,25 @@ def _to_torch_layout(states: list[Tensor]) -> Tensor:
 
 
 class Stream:
-    """Compute the logits of sequences that arrive piece by piece, at low cost per piece.
+    """Computes the logits of sequences that arrive piece by piece, at low cost per piece.
 
-    After each piece, the logits equal those of the module in evaluation mode on all steps since the
-    last reset: bit for bit with pooling ``"last"``, up to rounding with the others. A stream copies
-    the weights; later changes to the module do not affect it.
+    After each piece, the logits equal those of the module in evaluation mode for all steps since
+    the last reset: bit for bit with pooling ``"last"``, and up to rounding with the other poolings.
+    A stream copies the weights; later changes to the module do not affect the stream.
 
     Parameters
     ----------
     module : LSTMLinear
-        In float32 or float64 on the CPU, and not bidirectional, because reading backwards starts at
-        the end. Any other module raises an ArgumentError.
+        A module in float32 or float64 on the CPU that is not bidirectional, because reading
+        backwards would start at the end. Any other module raises an ArgumentError.
     n_windows : int, default=1
         Number of sequences that advance together, N; also an attribute.
 
     Notes
     -----
-    The weights are arranged once for the instruction set in use; a stream copied or pickled to a
-    processor with another instruction set raises an error when called. Only one thread at a time
-    may call a stream; several streams are independent.
+    The weights are arranged once for the instruction set in use; a stream that is pickled and
+    loaded on a processor with a different instruction set raises an error when called. Only one
+    thread at a time may call a stream; different streams are independent.
     """
 
     def __init__(self, module: LSTMLinear, n_windows: int = 1) -> None:
@@ -512,7 +514,7 @@ class Stream:
             self._norm = copy.deepcopy(module.norm)
             if self._norm is not None:
                 self._norm.eval().requires_grad_(False)
-            # double, because a stream may run for days
+            # double precision, because a stream may run for days
             self._sum = weight.new_zeros(size, dtype=torch.float64)
             self._largest = weight.new_full(size, -torch.inf)
             self._n_seen = 0  # steps since this object was created
@@ -524,7 +526,7 @@ class Stream:
         self._is_fused = self._pooling == "last" and self._norm is None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Process the next steps and return the logits after the last, (N, K), without a graph.
+        """Process the next steps; return the logits (N, K) after the last step, without a graph.
 
         Parameters
         ----------
@@ -537,7 +539,7 @@ class Stream:
         InputError
             If the shape, dtype or device of `x` is wrong. The state is then unchanged.
         ArgumentError
-            If `x` carries a forward-mode derivative.
+            If `x` has a forward-mode derivative.
         """
         refuse_forward_mode([x])
         sequence = x
@@ -560,7 +562,7 @@ class Stream:
         return functional.linear(pooled, *self._head)
 
     def _pool(self, hidden: Tensor) -> Tensor:
-        """Pool over these hidden states (N, T, H) and all earlier ones."""
+        """Pool over these hidden states (N, T, H) and all earlier hidden states."""
         if self._pooling == "last":
             return self._h[-1]
         parts = []
@@ -573,7 +575,7 @@ class Stream:
         return torch.cat(parts, 1)
 
     def _check(self, x: Any) -> None:
-        """Describe a mismatch in terms of the stream."""
+        """Raise an error if `x` does not match the stream."""
         dtype = self._h[0].dtype
         if not isinstance(x, Tensor):
             raise InputError(f"x must be a torch.Tensor, not a {type(x).__name__}.")
@@ -594,12 +596,12 @@ class Stream:
 
     @property
     def n_steps(self) -> Tensor:
-        """Number of steps each sequence has seen since its last reset, shape (N,), int64."""
+        """The number of steps of each sequence since its last reset, an int64 tensor (N,)."""
         return self._n_seen - self._n_before
 
     @property
     def state(self) -> tuple[Tensor, Tensor]:
-        """Copies of (h, c), each (num_layers, N, H), in the layout of the module and torch.
+        """Copies of (h, c), each of shape (num_layers, N, H), in the layout of the module.
 
         Assigning a pair resets the stream and continues from that state, as
         ``module(x, state=...)`` does: pooling starts over.
@@ -619,12 +621,12 @@ class Stream:
                     layer.copy_(values)
 
     def reset(self, rows: Any = None) -> None:
-        """Start over with zero states and no steps seen.
+        """Start over with zero states and a step count of zero.
 
         Parameters
         ----------
         rows : int, slice, sequence of int or Tensor, optional
-            The sequences to reset, as an index of (N,) or a mask; all by default.
+            The sequences to reset, as an index or a mask of the N sequences; by default, all.
 
         Raises
         ------

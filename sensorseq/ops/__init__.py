@@ -1,4 +1,4 @@
-"""Operators: an LSTM layer, optionally fused with pooling, linear head and loss."""
+"""Operators: an LSTM layer, optionally fused with pooling, a linear head and the loss."""
 
 from sensorseq.ops.lstm_linear import POOLINGS, lstm, lstm_linear, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES, check_loss, lstm_linear_loss

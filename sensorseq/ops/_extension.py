@@ -1,4 +1,4 @@
-"""Load the compiled library once and report the instruction set in use."""
+"""Load the compiled library once, and report the instruction set in use."""
 
 import functools
 import json
@@ -11,13 +11,13 @@ import torch
 from sensorseq.errors import EnvironmentProblemError, warn_caller
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_process = os.getpid()  # the process that loaded this module; a forked child has another id
+_process = os.getpid()  # the process that loaded this module; a forked child has a different id
 
 
 @functools.cache
 def load() -> Path:
     """Load the native library once, and return its path."""
-    # the builder's tag may change between versions; the name before the dot does not
+    # the builder's tag may change between versions, but the name before the dot does not change
     libraries = sorted(_PACKAGE.glob("_ops*.so"))
     if not libraries:
         raise EnvironmentProblemError(
@@ -37,8 +37,8 @@ def load() -> Path:
 def avoid_dead_threads() -> None:
     """Let torch compute on one thread in a forked child.
 
-    Torch's other threads exist only in the parent, and the child's next parallel region would wait
-    for them forever. The operators of this package start new threads.
+    Torch's other threads exist only in the parent, and the next parallel region in the child would
+    wait for them forever. The operators of this package start new threads.
     """
     if os.getpid() != _process and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -50,13 +50,13 @@ def avoid_dead_threads() -> None:
 
 
 def cpu_isa() -> str:
-    """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces."""
+    """Return the instruction set in use: the fastest one, or the one set by SENSORSEQ_CPU_ISA."""
     load()
     return str(torch.ops.sensorseq.cpu_isa())
 
 
 def cpu_isas() -> tuple[str, ...]:
-    """Return every instruction set of this build that this processor supports, best first."""
+    """Return all instruction sets of this build that this processor supports, best first."""
     load()
     return tuple(str(torch.ops.sensorseq.cpu_isas()).split(","))
 
@@ -65,8 +65,8 @@ def cpu_isas() -> tuple[str, ...]:
 def cuda_facts() -> dict[str, Any]:
     """Describe the CUDA support of this build and this machine.
 
-    ``built`` is True if there are CUDA kernels; then there are also ``nvcc``, ``arch``,
-    ``devices``, and ``driver`` and ``runtime`` as version numbers of CUDA.
+    ``built`` is True if this build has CUDA kernels. In that case, the result also contains
+    ``nvcc``, ``arch``, ``devices``, and the CUDA versions ``driver`` and ``runtime``.
     """
     load()
     if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # built before there were CUDA kernels

@@ -1,7 +1,7 @@
 """Choose the code for a call, and its precision, before any op is called.
 
 `choose` is a pure function of plain values, so tracing, running and `sensorseq info` agree. The
-rest of the module reads those values from the machine.
+rest of this module reads these values from the machine.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -18,11 +18,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
-FLOAT32_HIDDEN = 128  # up to here cuDNN's recurrent products are in float32 even if TF32 is allowed
+FLOAT32_HIDDEN = 128  # up to this size, cuDNN uses float32 for recurrent products despite TF32
 
 
 class Choice(NamedTuple):
-    """The code that computes a call, its precision, and why it was chosen."""
+    """The code that computes a call, its precision, and the reason for the choice."""
 
     served_by: Literal["native", "framework", "reference"]
     """``"native"``: the kernels of this package; ``"framework"``: torch's own LSTM, which is cuDNN
@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     """The precision of products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels,
     otherwise the name of a dtype."""
     is_projected: bool
-    """Whether torch multiplies the input by its weights, and the kernel gets the result."""
+    """Whether torch multiplies the input by its weights and the kernel receives the result."""
     reason: str
 
     @property
@@ -54,17 +54,18 @@ def choose(
     unverified: str = cuda_kernels.NOT_CHECKED,
     allows_tf32: bool = False,
 ) -> Choice:
-    """Choose the code that computes a call in `dtype`, see `computing_dtype`.
+    """Choose the code that computes a call in `dtype`; see `computing_dtype`.
 
-    A CUDA kernel runs only if it is among `verified`; `unverified` is the reason for the others.
+    A CUDA kernel runs only if it is among `verified`; `unverified` is the reason why other kernels
+    do not run.
 
-    On a GPU, float32 is computed in fp16x3, with every factor split into two halves, at the
-    accuracy of float32. Above 128 units, if torch allows TF32 for RNNs, as it does by default, it
-    is computed in fp16: both round a factor to 11 significant bits. Up to 128 units cuDNN
-    multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16 could be less exact
-    than torch. The input itself is always multiplied in float32. In both precisions, recurrent
-    weights beyond 4094 and initial or masked states beyond 255 are out of range, and their model
-    or row becomes NaN.
+    On a GPU, float32 is computed in fp16x3, which splits every factor into two halves and has the
+    accuracy of float32. Above 128 units, float32 is computed in fp16 if torch allows TF32 for RNNs,
+    as it does by default: both fp16 and TF32 round a factor to 11 significant bits. Up to 128
+    units, cuDNN multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16 could
+    be less accurate than torch. The input itself is always multiplied in float32. In both
+    precisions, recurrent weights beyond 4094 and initial or masked states beyond 255 are out of
+    range, and the results of their model or row become NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
@@ -105,9 +106,9 @@ def training_gap(
     unverified: str = cuda_kernels.NOT_CHECKED,
     allows_tf32: bool = False,
 ) -> str | None:
-    """Return why CUDA kernels cannot run the training steps of a network; None if they can.
+    """Return the reason why CUDA kernels cannot run the training steps of a network, or None.
 
-    The windows, of `n_bytes`, must all fit into `memory_bytes` on the GPU; None means no limit.
+    All windows together, `n_bytes`, must fit into `memory_bytes` on the GPU; None means no limit.
     """
     if dtype != torch.float32:
         return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
@@ -127,7 +128,7 @@ def training_gap(
 
 
 def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: Any) -> str | None:
-    """Return `training_gap` for this machine, with torch's current settings."""
+    """Return the `training_gap` on this machine, with torch's current settings."""
     return training_gap(dtype, **of_training, **_settings(device))
 
 
@@ -139,7 +140,7 @@ def _gap_of_cuda(
     verified: Collection[Kernel],
     unverified: str,
 ) -> str | None:
-    """Return why the CUDA kernels cannot be used; None if they can."""
+    """Return the reason why the CUDA kernels cannot be used, or None."""
     if gap := cuda_kernels.machine_gap(capability, is_built):
         return gap
     if hidden_size > MAX_HIDDEN_SIZE:
@@ -158,7 +159,7 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
-    # Text, because torch.compile of torch 2.11 treats only plain values as constants.
+    # Strings, because torch.compile of torch 2.11 treats only plain values as constants.
     version, is_built = _capability_text(gpu.index), _is_built()
     capability = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
@@ -171,9 +172,9 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which an input of `dtype` is computed; autocast may change it.
+    """Return the dtype in which an input of `dtype` is computed, which autocast may change.
 
-    On a GPU it is the half precision of autocast. On a CPU the layer stays in float32.
+    On a GPU, autocast changes it to its half precision. On a CPU, the layer stays in float32.
     """
     if dtype not in (torch.float32, *HALVES) or device_type not in ("cpu", "cuda"):
         return dtype
@@ -185,8 +186,8 @@ def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
 def _constant_when_traced(function: _Function) -> _Function:
     """Make tracing treat the result of a function as a constant.
 
-    Like `torch.compiler.assume_constant_result`, but without loading torch's compiler, which takes
-    seconds. Only for values that are fixed or set once.
+    This works like `torch.compiler.assume_constant_result`, but does not load torch's compiler,
+    which takes seconds. Use it only for values that are fixed or set once.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -196,9 +197,9 @@ def _constant_when_traced(function: _Function) -> _Function:
 def allows_tf32() -> bool:
     """Return whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN reads them.
 
-    ``torch.backends.cudnn.rnn.fp32_precision`` also reflects the settings that it inherits from and
-    the older ``torch.backends.cudnn.allow_tf32``. The older one is not read here, because reading
-    it raises an error once the newer one has been set.
+    ``torch.backends.cudnn.rnn.fp32_precision`` also reflects the settings from which it inherits
+    and the older setting ``torch.backends.cudnn.allow_tf32``. The older setting is not read here,
+    because reading it raises an error once the newer setting has been changed.
     """
     rnn: Any = torch.backends.cudnn.rnn
     return bool(rnn.fp32_precision == "tf32")
@@ -245,7 +246,7 @@ class Served(NamedTuple):
     dtype: str
     """The caller's dtype: ``"half"`` for float16, bfloat16 and autocast."""
     hidden_size: str
-    """Such as ``"any"``, ``"to 128"`` or ``"over 256"``."""
+    """The range, such as ``"any"``, ``"to 128"`` or ``"over 256"``."""
     served_by: str
     precision: str
     """As in `Choice`."""
@@ -253,9 +254,9 @@ class Served(NamedTuple):
 
 
 def served() -> list[Served]:
-    """List which code computes layers without a mask on this machine, with torch's settings.
+    """List the code that computes layers without a mask on this machine, with torch's settings.
 
-    Each row is a range of hidden sizes with the same choice.
+    Each entry is a range of hidden sizes with the same choice.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     rows: list[Served] = []
@@ -266,11 +267,11 @@ def served() -> list[Served]:
 
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
-    """Return rows by testing the sizes on both sides of every possible change."""
+    """Return the entries, by testing the sizes on both sides of every possible change."""
     ends = PADDED_HIDDEN
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")
-    rows, begin = [], 0  # sizes up to `begin` are covered by rows
+    rows, begin = [], 0  # `rows` cover the sizes up to `begin`
     for answer, following, end in zip(answers, [*answers[1:], None], [*ends, None], strict=True):
         if answer == following:
             continue

@@ -1,7 +1,7 @@
 """The CUDA kernels of this package, and which of them may be used on this GPU.
 
 A kernel is used only after it has passed a check on the user's own GPU (`sensorseq.gpu_check`). The
-verdict is stored in the user's cache folder, in one file for each library, GPU and driver.
+verdict is stored in the user's cache folder, in a separate file for each library, GPU and driver.
 """
 
 import functools
@@ -42,17 +42,17 @@ class Permission(NamedTuple):
 
 
 def padded_hidden(hidden_size: int) -> int:
-    """Return the size of the kernel for `hidden_size`; 0 if there is none."""
+    """Return the size of the kernel for `hidden_size`, or 0 if there is no kernel."""
     return next((size for size in PADDED_HIDDEN if size >= hidden_size), 0)
 
 
 def switch() -> str:
-    """Read SENSORSEQ_CUDA_KERNELS: ``"0"``, ``"auto"`` or ``"1"``."""
+    """Return the value of SENSORSEQ_CUDA_KERNELS: ``"0"``, ``"auto"`` or ``"1"``."""
     return check_choice(SWITCH, os.environ.get(SWITCH) or DEFAULT, (OFF, AUTO, FORCED))
 
 
 def permission(index: int | None) -> Permission:
-    """Return the kernels that GPU `index` (None: the current one) may use, without a new check."""
+    """Return the kernels that GPU `index` (None: the current GPU) may use, without a new check."""
     return _permission(index, switch())
 
 
@@ -73,12 +73,12 @@ def _permission(index: int | None, mode: str) -> Permission:
 
 
 def forget_permissions() -> None:
-    """Clear the cache of `permission`, because the verdict on a GPU has changed."""
+    """Clear the cache of `permission` after the verdict on a GPU has changed."""
     _permission.cache_clear()
 
 
 def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
-    """Return why this build has no kernels for a GPU of `capability`; empty if it does."""
+    """Return the reason why this build has no kernels for `capability`, or an empty string."""
     if not is_built:
         return "built without CUDA kernels"
     if capability is None:
@@ -90,7 +90,7 @@ def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
 
 
 def driver_gap() -> str:
-    """Return why the driver cannot run the kernels; empty if it can."""
+    """Return the reason why the driver cannot run the kernels, or an empty string."""
     facts = _extension.cuda_facts()
     if not facts["built"] or facts["devices"]:
         return ""
@@ -127,7 +127,7 @@ def _driver_version() -> str:
 
 
 def read_verdict(index: int | None) -> Permission | None:
-    """Read the verdict on this GPU; None if there is no valid one."""
+    """Return the stored verdict on this GPU, or None if there is no valid verdict."""
     try:
         verdict: Any = json.loads(verdict_file(index).read_text("utf-8"))
         passed = frozenset((str(precision), int(size)) for precision, size in verdict["passed"])
@@ -137,7 +137,7 @@ def read_verdict(index: int | None) -> Permission | None:
 
 
 def keep_verdict(file: Path, passed: frozenset[Kernel], failed: dict[str, str]) -> None:
-    """Write the verdict of a check and apply it from now on."""
+    """Store the verdict of a check, and apply it from now on."""
     verdict = {"passed": sorted(passed), "failed": failed}
     write_whole(file, json.dumps(verdict, indent=1).encode(), force=True)
     forget_permissions()

@@ -1,8 +1,9 @@
 """The LSTM computed by torch, which uses cuDNN on a GPU.
 
-It runs calls that no kernel supports. The arguments and results are the same as in
+This code runs calls that no kernel supports. The arguments and results are the same as in
 `sensorseq.ops.reference`. Features that torch lacks are added: several models run in a loop, and
-different lengths, including 0, as packed sequences; the reference handles recurrent masks.
+windows of different lengths, including 0, run as packed sequences. Recurrent masks are left to the
+reference.
 """
 
 import warnings
@@ -13,8 +14,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from sensorseq.ops import reference
 
-# torch warns that the weights are not in one block of memory, so that cuDNN copies them; only
-# nn.LSTM could put them into one.
+# torch warns that cuDNN copies the weights because they are not in one block of memory; only
+# nn.LSTM could put them into one block.
 warnings.filterwarnings("ignore", message="RNN module weights are not part", module=__name__)
 
 
@@ -30,7 +31,7 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction; see `sensorseq.ops.reference.lstm`.
 
-    On a GPU the call has to wait for `lengths`, and tracing breaks the graph there.
+    On a GPU, the call has to wait for `lengths`, and tracing breaks the graph at this point.
     """
     if recurrent_mask is not None or not x.numel():
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
@@ -85,8 +86,8 @@ def lstm_linear(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool and apply a linear head; see `sensorseq.ops.reference.lstm_linear`.
 
-    If `x` is half precision, pooling and head use single precision, because the sum over a long
-    sequence may exceed the range of float16.
+    If `x` has half precision, the pooling and the head use single precision, because the sum over a
+    long sequence may exceed the range of float16.
     """
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     wide = torch.promote_types(hidden.dtype, torch.float32)
@@ -96,7 +97,7 @@ def lstm_linear(
 
 
 def _on_host(lengths: Tensor, n_timesteps: int) -> Tensor | None:
-    """Return the lengths on the CPU, or None if all steps are valid, which needs no packing."""
+    """Return the lengths on the CPU, or None if all steps are valid and need no packing."""
     on_host = lengths.detach().cpu()
     fits = bool(((on_host >= 0) & (on_host <= n_timesteps)).all())
     torch._check(fits, lambda: f"sensorseq: lengths must lie in 0 to {n_timesteps}.")
@@ -110,10 +111,10 @@ def _of_lengths(
     weights: list[Tensor],
     options: tuple[bool, int, float, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one model on packed sequences, including rows of length 0, which torch rejects."""
+    """Run one model on packed sequences, including those of length 0, which torch rejects."""
     some = (lengths > 0).to(x.device)
     zero = x.new_zeros(())
-    # these rows take one step on zeros, which is then discarded
+    # sequences of length 0 take one step on zeros, whose result is then discarded
     packed = pack_padded_sequence(
         torch.where(some[:, None, None], x, zero),
         lengths.clamp(min=1),

@@ -1,8 +1,8 @@
 """Gradients of a registered op, with a fast path for plain eager mode.
 
-`torch.library.register_autograd` supports tracing, transforms and modes, but in eager mode it takes
-0.1 ms per call, several times as long as a small step of the kernel. An `autograd.Function` with
-the same two functions avoids this.
+`torch.library.register_autograd` supports tracing, transforms and modes, but takes 0.1 ms per call
+in eager mode, several times as long as a small step of the kernel. An `autograd.Function` with the
+same two functions avoids this cost.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ def differentiable(
     gradients: Callable[..., tuple[Any, ...]],
     setup: Callable[[Any, tuple[Any, ...], Any], None],
 ) -> Callable[..., Any]:
-    """Register the gradients of an op; return a function with positional arguments for it."""
+    """Register the gradients of an op; return a function that takes positional arguments."""
     torch.library.register_autograd(f"sensorseq::{name}", gradients, setup_context=setup)
     op = getattr(torch.ops.sensorseq, name).default
 
@@ -47,7 +47,7 @@ def differentiable(
 
 
 def _is_eager(arguments: tuple[Any, ...]) -> bool:
-    """Test that no tracer, transform, mode or tensor subclass must intercept the op."""
+    """Test that there is no tracer, transform, mode or tensor subclass to intercept the op."""
     if torch.compiler.is_compiling():
         return False
     tensors = [a for a in arguments if isinstance(a, Tensor)]
@@ -65,11 +65,11 @@ def second_derivatives(
 ) -> list[Tensor | None]:
     """Return differentiable gradients of `run` with respect to each of `tensors`.
 
-    `run` is the reference implementation: curvature and gradient penalties are rare and small, so
-    there is no kernel for them. `grads` has the gradient of each output of `run`, None if nothing
-    depends on that output.
+    `run` is the reference implementation: second derivatives (for curvature or gradient penalties)
+    are rare and small, so there is no kernel for them. `grads` has the gradient of each output of
+    `run`, or None if nothing depends on that output.
     """
-    # views, so that a tensor passed as two arguments gets a gradient for each
+    # views, so that a tensor passed as two arguments gets a gradient for each argument
     inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
     outputs = run(*inputs)
     paired = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]

@@ -1,7 +1,7 @@
 """Test cases for CUDA kernels: inputs, expected results, tolerances, and the process to run them.
 
 `sensorseq.gpu_check` starts the process, ``python -m sensorseq.ops.kernel_cases``, and compares its
-results. Both processes draw the same random numbers. For the shape letters see
+results. Both processes draw the same random numbers. For the letters in shapes, see
 `sensorseq.ops.reference`. Only torch and numpy are needed.
 """
 
@@ -26,8 +26,8 @@ from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 M, N, D, K = 2, 9, 2, 4
-_STEPS = 12  # training steps, enough for some calls to use a CUDA graph
-# Largest relative L2 differences from float64. Emulated kernels are ten times more accurate; a
+_STEPS = 12  # number of training steps, enough for some calls to use a CUDA graph
+# Maximum relative L2 differences from float64. Emulated kernels are ten times more accurate; a
 # wrong index or a lost message gives a far larger difference.
 _ALLOWED = {
     "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
@@ -38,7 +38,7 @@ Values = dict[str, NDArray[Any]]
 
 
 class Case(NamedTuple):
-    """A kernel, given by precision and size, run on sequences of one length."""
+    """A kernel, given by its precision and size, and the length of the sequences it runs on."""
 
     precision: str
     padded_hidden: int
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For example ``"fp16 H=61 T=5"``."""
+        """The name of the case, for example ``"fp16 H=61 T=5"``."""
         return f"{self.precision} H={self.hidden_size} T={self.n_timesteps}"
 
     @property
@@ -61,14 +61,14 @@ class Case(NamedTuple):
 
     @property
     def n_channels(self) -> int:
-        """The most channels that a kernel multiplies for long sequences, few for short ones."""
+        """As many channels as a kernel can multiply for long sequences, a few for short ones."""
         return 3 if self.n_timesteps < 10 else MAX_CHANNELS
 
 
 def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
-    """Return the cases of all kernels, with few timesteps first, and small kernels before large.
+    """Return the cases of all kernels, ordered by the number of timesteps, then by kernel size.
 
-    Simpler cases come first, so that a kernel that hangs affects as few others as possible.
+    Simple cases come first, so that a kernel that hangs affects as few other cases as possible.
     """
     return [
         Case(precision, size, n_steps)
@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling for the case; a maximum may change its position in half precision."""
+    """Return a pooling for the case; in half precision, a maximum may change its position."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
@@ -127,7 +127,7 @@ def _network(case: Case) -> NetworkLayout:
 
 
 def compute(case: Case, device: torch.device) -> Values:
-    """Run the layer's kernels in both forms, then training steps, on `device`."""
+    """Run the kernels of the layer in both forms, then training steps, on `device`."""
     drawn = _draw(case)
     low = case.precision == "fp16"
     on = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in drawn.items()}
@@ -233,13 +233,13 @@ def _train(
 
 
 def _poison(device: torch.device) -> None:
-    """Fill free memory with NaN, so that values that a kernel fails to write are noticed."""
+    """Fill free memory with NaN, so that missing writes of a kernel are noticed."""
     tensors = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
     del tensors
 
 
 def compare_results(case: Case, results: Values, exact: Values) -> tuple[bool, str]:
-    """Return whether all results are within their tolerances, and describe the worst one."""
+    """Return whether all results are within their tolerances, and a description of the worst."""
     if results.keys() != exact.keys():
         return False, "not all results were computed"
     worst, share = "", -1.0
@@ -256,11 +256,12 @@ def compare_results(case: Case, results: Values, exact: Values) -> tuple[bool, s
 
 
 def main() -> int:
-    """Run the cases of a job, a line of JSON on stdin; return the exit code.
+    """Run the cases of a job, which is a line of JSON on stdin; return the exit code.
 
-    The job has the cases, the number of runs of each, a folder and a device. For each case, a line
-    of JSON is printed at the start and at the end, and the results are written into the folder. The
-    first case that raises is the last, because later results cannot be trusted.
+    The job has the cases, the number of runs of each case, a folder and a device. For each case, a
+    line of JSON is printed at the start and at the end, and the results are written into the
+    folder. The first case that raises an error is the last, because later results cannot be
+    trusted.
     """
     job = json.loads(sys.stdin.readline())
     device, folder = torch.device(job["device"]), Path(job["folder"])
@@ -289,7 +290,7 @@ def _are_equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def _print_json(**fields: Any) -> None:
-    # Start a new line, because a library may have left text on this one.
+    # Start a new line, because a library may have written to the current line.
     print(f"\n{json.dumps(fields)}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The public ops, their fake kernels and gradients.
+"""The public ops, with their fake kernels and gradients.
 
 `sensorseq.ops.choice` decides which code runs a call before any op is called, so that tracing and
 running agree. The registered ops also return what their backward pass needs; `lstm` and
@@ -20,7 +20,7 @@ from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
-_SAVED_VALUES = 6  # values saved per unit and step: SavedRows() in csrc/gates.h
+_SAVED_VALUES = 6  # number of values saved per unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # kPadding of Padded() in csrc/gates.h
 # also counted by SavedFloats() in csrc/lstm_linear_cuda.h
 _CUDA_TILE = 8
@@ -36,7 +36,7 @@ def pooled_size(pooling: str, hidden_size: int, n_directions: int) -> int:
     ----------
     pooling : {"last", "mean", "max", "meanmax"}
     hidden_size : int
-        Hidden units of a direction, H.
+        Number of hidden units of a direction, H.
     n_directions : int
         1, or 2 for a bidirectional layer.
     """
@@ -59,49 +59,49 @@ def lstm(
     Parameters
     ----------
     x : Tensor of shape (M or 1, N, T, C)
-        M independent models in one call; 1 if they share their input. See Notes for dtypes and
-        devices.
+        Input of M independent models; the first size is 1 if all models share their input. See
+        Notes for dtypes and devices.
     weight_ih, weight_hh : Tensor of shape (M, D, 4H, C) and (M, D, 4H, H)
-        Gates in the order i, f, g, o; D directions, 1 or 2.
+        Weights of the gates, in the order i, f, g, o, for D = 1 or 2 directions.
     bias : Tensor of shape (M, D, 4H)
-        Sum of torch's two biases.
+        The sum of torch's two biases.
     lengths : Tensor of shape (N,), int64, optional
-        Valid steps of each row, 0 to T. Later steps are neither read nor written.
+        Number of valid steps of each row, 0 to T. Later steps are not read.
     h_0, c_0 : Tensor of shape (M, N, D, H), optional
         States before the first step; zeros by default.
     recurrent_mask : Tensor of shape (M, N, D, H), optional
-        Factor on the hidden state wherever it enters the gates. Not differentiated.
+        Factor on the hidden state where it enters the gates. It gets no gradient.
 
     Returns
     -------
     hidden : Tensor of shape (M, N, T, D * H)
-        Zero beyond `lengths`.
+        The hidden states, zero from step `lengths` on.
     h_n, c_n : Tensor of shape (M, N, D, H)
-        States after the last step. Continuing from them gives bit for bit the result of the whole
-        sequence.
+        States after the last valid step. A sequence that is continued from them gives bit for bit
+        the result of the whole sequence.
 
     Raises
     ------
     ArgumentError
-        If an argument carries a forward-mode derivative.
+        If an argument has a forward-mode derivative.
     RuntimeError
-        If a shape, dtype or length is wrong; the message names the argument.
+        If a shape, a dtype or a length is wrong; the message names the argument.
 
     Notes
     -----
-    Kernels of this package compute float32 and float64 on the CPU. On a GPU of compute capability
-    9.0 they compute float32, float16, bfloat16 and autocast, up to a size limit, if they have
-    passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own
-    LSTM computes everything else, with the same results. `sensorseq.ops.choice.choose` decides, and
-    ``sensorseq info`` lists the choices. With the kernels on a GPU:
+    The kernels of this package compute float32 and float64 on the CPU. On a GPU of compute
+    capability 9.0, they compute float32, float16, bfloat16 and autocast, up to a size limit, if
+    they have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own LSTM
+    computes everything else, with the same results. `sensorseq.ops.choice.choose` makes the choice,
+    and ``sensorseq info`` lists all choices. With the kernels on a GPU:
 
-    - float32 has the error of float32 or, above 128 units if torch's settings allow TF32 in RNNs,
-      the error of TF32. They allow it unless ``torch.backends.cudnn.rnn.fp32_precision`` or
+    - float32 has the error of float32 or, above 128 units and if torch's settings allow TF32 in
+      RNNs, the error of TF32. TF32 is allowed unless ``torch.backends.cudnn.rnn.fp32_precision`` or
       ``torch.backends.cudnn.allow_tf32`` is set. Half precisions are computed in float16 with
       float32 sums. Recurrent weights beyond 4094 and initial states beyond 255 are out of range and
       give NaN.
-    - Calls do not wait for the device, except for `lengths` where torch's LSTM is used.
-    - Under autocast all results are float32, as on the CPU.
+    - Calls do not wait for the device, except to read `lengths` if torch's LSTM is used.
+    - Under autocast, all results are float32, as on the CPU.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     return _compute((reference.lstm, framework.lstm, _lstm), arguments, weight_hh)
@@ -123,19 +123,19 @@ def lstm_linear(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool over its valid steps and apply a linear head, in one kernel.
 
-    It raises the errors of `lstm`, and an ArgumentError if `pooling` is unknown.
+    This function raises the errors of `lstm`, and an ArgumentError if `pooling` is unknown.
 
     Parameters
     ----------
     x, weight_ih, weight_hh, bias, lengths, h_0, c_0, recurrent_mask
         As in `lstm`.
     weight_out : Tensor of shape (M, K, P)
-        P is ``D * H``, twice that for ``"meanmax"``.
+        Weights of the head. P is ``D * H``, or twice that for ``"meanmax"``.
     bias_out : Tensor of shape (M, K)
-        Added to the logits.
+        Bias of the head, added to the logits.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        `last` is the final state of each direction, `meanmax` concatenates mean and maximum. A row
-        of length 0 pools to zeros.
+        `last` is the final state of each direction; `meanmax` concatenates the mean and the
+        maximum. The pooled vector of a row of length 0 is zero.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
 
 
 def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
-    """Make the arguments contiguous; on a CPU, convert autocast's half precision to float32."""
+    """Make the arguments contiguous and, on a CPU, convert autocast's half precision to float32."""
     arguments: list[Any] = [x, *others]
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         arguments = [a.float() if a is not None and a.dtype in HALVES else a for a in arguments]
@@ -196,12 +196,12 @@ def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
 
 
 def _needs_state(arguments: list[Any]) -> bool:
-    """Test whether a backward pass can follow; without one, memory stays O(N * H)."""
+    """Test whether a backward pass can follow; otherwise, memory stays O(N * H)."""
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
 
 
 def refuse_forward_mode(arguments: list[Any]) -> None:
-    """Raise if an input has a forward-mode derivative, which the kernels would ignore."""
+    """Raise an error if an input has a forward-mode derivative, which kernels would ignore."""
     if forward_ad._current_level < 0:
         return
     for argument in arguments:
@@ -232,9 +232,9 @@ def _in_framework(
 
 
 def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
-    """Convert the arguments for the CUDA kernels: float32, on one device, perhaps projected.
+    """Convert the arguments for the CUDA kernels: to float32, on one device, perhaps projected.
 
-    If projected, autograd gets the gradients of x, weight_ih and bias from torch's product.
+    If x is projected, the gradients of x, weight_ih and bias come from torch's matrix product.
     """
     x, lengths, weight_ih, weight_hh, bias, *others = arguments
     if not torch.is_autocast_enabled(x.device.type):
@@ -284,7 +284,7 @@ def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
 def _fake_states(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, save_state: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return fakes of the last states and of the saved state."""
+    """Return fake tensors for the last states and the saved state."""
     if x.device.type == "cuda" and reference.is_projected(x, weight_ih):
         fits = x.shape[3] == weight_hh.shape[1] * weight_hh.shape[2]
         torch._check(fits, lambda: "the projected x does not have all gates of all directions")
@@ -343,7 +343,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []
     saved = output[3:]
     ctx.save_for_backward(*arguments, *saved)
-    # Otherwise autograd would allocate zeros as large as the saved state at every step.
+    # Otherwise, autograd would allocate zeros as large as the saved state at every step.
     ctx.mark_non_differentiable(*saved)
     ctx.set_materialize_grads(False)
 
@@ -355,7 +355,7 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
     grads = [None if g is None else g.contiguous() for g in grads_of_results[:3]]
     if all(g is None for g in grads):
         return (None,) * len(arguments) + no_options
-    if torch.is_grad_enabled():  # with create_graph, because a kernel's results have no graph
+    if torch.is_grad_enabled():  # for create_graph, because a kernel's results have no graph
         run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
         results = second_derivatives(lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads)
         return (*results, *no_options)
@@ -381,8 +381,8 @@ def by_input(
 ) -> tuple[Tensor | None, ...]:
     """Return a kernel's gradients of x, weights and states in the form that autograd expects.
 
-    The kernel returns empty tensors for unwanted gradients, and a gradient of x for each model,
-    even if the models share it.
+    The kernel returns empty tensors for gradients that are not needed, and a separate gradient of x
+    for each model, even if the models share x.
     """
     of_x, *of_weights, of_h_0, of_c_0 = grads
     if x.shape[0] == 1 and of_x.shape[0] != 1 and needs_grad_x:

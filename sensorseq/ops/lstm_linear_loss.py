@@ -1,7 +1,7 @@
 """An LSTM layer, pooling, a linear head and the loss, with the gradients, in one pass.
 
 The forward and backward passes run tile by tile, while shared data is in the cache. The gradients
-are therefore ready with the loss; the backward pass of autograd only scales them.
+are therefore ready together with the loss; the backward pass of autograd only scales them.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from sensorseq.ops.lstm_linear import (
 )
 
 LOSSES = ("cross_entropy", "focal", "mse")
-"""Names of the losses that the operator computes."""
+"""The names of the losses that the operator computes."""
 _N_TENSORS = 12  # number of leading tensor arguments of the op
 
 
@@ -38,7 +38,7 @@ def check_loss(loss: str, label_smoothing: float) -> None:
     loss : str
         One of `LOSSES`.
     label_smoothing : float
-        Share of the target that is spread over the classes, in [0, 1).
+        Fraction of the target that is spread over the classes, in [0, 1).
     """
     check_choice("loss", loss, LOSSES)
     if not 0.0 <= label_smoothing < 1.0:
@@ -65,9 +65,9 @@ def lstm_linear_loss(
 ) -> tuple[Tensor, Tensor]:
     """Run `lstm_linear` and compute the mean loss over windows, with its gradients.
 
-    If a gradient is required, it is computed in the same pass; autograd's backward pass only scales
-    it and may run more than once. Otherwise this is a forward pass. It raises the errors of
-    `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of range.
+    If gradients are required, they are computed in the same pass; autograd's backward pass only
+    scales them and may run more than once. Otherwise, this is a forward pass. The function raises
+    the errors of `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of range.
 
     Parameters
     ----------
@@ -76,20 +76,20 @@ def lstm_linear_loss(
     lengths, h_0, c_0, recurrent_mask
         As in `lstm_linear`.
     class_index : Tensor of shape (M or 1, N), int64
-        Class of each window, 0 to K - 1.
+        Class index of each window, 0 to K - 1.
     loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
         See `sensorseq.ops.reference.window_losses`.
     label_smoothing : float, default=0.0
-        In [0, 1).
+        As in `check_loss`.
     sample_weight : Tensor of shape (M or 1, N), optional
-        Factor on the loss of each window. Not differentiated.
+        Factor on the loss of each window. It gets no gradient.
 
     Returns
     -------
     mean_loss : Tensor of shape (M,)
-        ``sum(sample_weight * loss) / N`` of each model.
+        ``sum(sample_weight * loss) / N`` for each model.
     logits : Tensor of shape (M, N, K)
-        Not differentiable: gradients flow only through `mean_loss`.
+        The logits are not differentiable: gradients flow only through `mean_loss`.
     """
     check_choice("pooling", pooling, POOLINGS)
     check_loss(loss, label_smoothing)
@@ -160,7 +160,7 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     nothing = (None,) * (len(ctx.options) + 2)
     if grad_loss is None:
         return (None,) * _N_TENSORS + nothing
-    if torch.is_grad_enabled():  # with create_graph, because the computed gradients have no graph
+    if torch.is_grad_enabled():  # for create_graph, because the computed gradients have no graph
         return (
             *second_derivatives(_reference(*ctx.options), tensors, [grad_loss]),
             *nothing,

@@ -1,9 +1,9 @@
 """A reference implementation in plain torch, for any dtype.
 
-Every kernel is tested against this file, and a test compares this file with `torch.nn.LSTM` and
-`torch.nn.Linear`. It also computes second derivatives, and calls that neither a kernel nor torch's
-own LSTM supports. Shape letters: M models, N windows, T timesteps, C channels, H hidden size, D
-directions, K classes.
+Every kernel is tested against this code, and a test compares this code with `torch.nn.LSTM` and
+`torch.nn.Linear`. It also computes second derivatives, and calls that are supported neither by a
+kernel nor by torch's own LSTM. The letters in shapes mean: M models, N windows, T timesteps, C
+channels, hidden size H, D directions, and K classes.
 """
 
 import torch
@@ -14,10 +14,10 @@ FOCAL_GAMMA = 2.0  # recommended by the paper that `window_losses` cites
 
 
 def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
-    """Compute the input's contribution to the gates for all steps, (M, N, T, D * 4H).
+    """Return the input's contribution to the gates of all steps, of shape (M, N, T, D * 4H).
 
     The gates of one unit are adjacent. `lstm` accepts the result as `x` if `weight_ih` has no
-    channels, (M, D, 4H, 0), and then does not add the bias again.
+    channels, (M, D, 4H, 0); it then does not add the bias again.
     """
     n_models, n_directions, n_gates, n_channels = weight_ih.shape
     _, n_windows, n_timesteps, _ = x.shape
@@ -46,8 +46,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction, with the arguments and results of `sensorseq.ops.lstm`.
 
-    `x` may be the projection, see `project`. Steps at and beyond `lengths` are not read, so they
-    may be NaN. The reverse direction's hidden state is stored at the step it was computed for.
+    `x` may be the result of `project`. Steps from `lengths` on are not read, so they may be NaN.
+    The hidden states of the reverse direction are stored at the steps they were computed for.
     """
     n_models, n_directions, _, hidden_size = weight_hh.shape
     _, n_windows, n_timesteps, n_channels = x.shape
@@ -101,9 +101,9 @@ def lstm(
 
 
 def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> Tensor:
-    """Reduce `lstm`'s hidden sequence to one vector per window; a window of length 0 gives zeros.
+    """Reduce the hidden sequence to one vector per window, which is zero for length 0.
 
-    `last` is each direction's final state; `meanmax` is the mean followed by the maximum.
+    `last` is the final state of each direction; `meanmax` is the mean followed by the maximum.
     """
     n_models, n_windows, n_timesteps, width = hidden.shape
     if lengths is None:
@@ -139,7 +139,7 @@ def lstm_linear(
     recurrent_mask: Tensor | None = None,
     pooling: str = "last",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run `lstm`, pool its hidden states and apply a linear head; see `sensorseq.ops`."""
+    """Run `lstm`, pool the hidden states and apply a linear head; see `sensorseq.ops`."""
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     pooled = pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
@@ -151,10 +151,10 @@ def window_losses(
     """Compute the loss of each window, of shape (...), from logits (..., K) and class_index (...).
 
     ``"focal"`` is cross-entropy times ``(1 - p)**2`` (T.-Y. Lin et al., *Focal Loss for Dense
-    Object Detection*, 2017). ``"mse"`` is the mean over classes of the squared difference of
-    softmax and target (the Brier score divided by K, what Keras computes for a softmax output).
-    With label smoothing s the target is ``1 - s + s / K`` for the true class and ``s / K`` for the
-    others.
+    Object Detection*, 2017). ``"mse"`` is the mean over classes of the squared difference between
+    softmax and target (the Brier score divided by K, which Keras computes for a softmax output).
+    With label smoothing s, the target is ``1 - s + s / K`` for the true class and ``s / K`` for the
+    other classes.
     """
     n_classes = logits.shape[-1]
     log_p = functional.log_softmax(logits, dim=-1)
@@ -168,8 +168,8 @@ def window_losses(
     target = one_hot * (1.0 - label_smoothing) + label_smoothing / n_classes
     if loss == "mse":
         return ((log_p.exp() - target) ** 2).mean(dim=-1)
-    # Summing the other probabilities would give 1 - p exactly near one; expm1 is as accurate and
-    # cheaper.
+    # The sum of the other probabilities would give 1 - p accurately for p near one; expm1 is as
+    # accurate and faster.
     distance = -torch.expm1(log_p)
     return -(target * distance**FOCAL_GAMMA * log_p).sum(dim=-1)
 
@@ -181,7 +181,7 @@ def mean_loss(
     loss: str = "cross_entropy",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Compute the mean of the windows' losses from their logits (M, N, K), of shape (M,)."""
+    """Return the mean (M,) of the windows' losses, computed from their logits (M, N, K)."""
     losses = window_losses(logits, class_index.expand(logits.shape[:2]), loss, label_smoothing)
     if sample_weight is not None:
         losses = losses * sample_weight

@@ -1,16 +1,17 @@
 """The ops of a stream: one layer with packed weights that updates its state in place.
 
-``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, (1, 1, 4H, C), (1, 1,
-4H, H) and (1, 1, 4H), as the instruction set in use reads them. The uint8 tensor it returns belongs
-to that instruction set and this version; the other ops reject any other tensor.
+``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, of shapes (1, 1, 4H,
+C), (1, 1, 4H, H) and (1, 1, 4H), in the order in which the current instruction set reads them. It
+returns a uint8 tensor that is valid only for this instruction set and this version; the other ops
+reject any other tensor.
 
 ``lstm_linear_stream(x, packed, weight_out, bias_out, h, c)`` accepts x (N, T, C), or (N, C) or (C,)
 for one step. It returns the logits (N, K) after the last step, from weight_out (K, H) and bias_out
 (K,), and writes the final state into h and c (N, H). ``lstm_stream(x, packed, h, c)`` returns the
 hidden sequence (N, T, H) instead.
 
-These ops are for inference: the results have no graph. They have no Python wrapper, because a call
-of one step takes only a few microseconds.
+These ops are for inference: the results have no graph. The ops have no Python wrapper, because a
+call of one step takes only a few microseconds.
 """
 
 import torch
@@ -57,8 +58,8 @@ def _check_devices(x: Tensor, packed: Tensor) -> None:
     torch._check(x.device == packed.device, lambda: "x and packed are on different devices")
 
 
-# No graph, even if an input requires a gradient: torch's fallback would build one that only warns,
-# and a state updated in place would keep it growing.
+# No graph is built, even if an input requires a gradient: torch's fallback would build a graph that
+# only warns, and that would keep growing because the state is updated in place.
 _library = torch.library.Library("sensorseq", "IMPL")
 for _op in ("lstm_pack", "lstm_stream", "lstm_linear_stream"):
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")

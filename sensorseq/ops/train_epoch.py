@@ -1,7 +1,7 @@
 """Whole ranges of optimizer steps in one native call, for one model or several side by side.
 
-`EpochTrainer` updates parameters and optimizer state in place. It computes the same as torch's
-modules and optimizers of the same names, see csrc/train_epoch.h.
+`EpochTrainer` updates the parameters and the optimizer state in place. It computes the same as
+torch's modules and optimizers of the same names; see csrc/train_epoch.h.
 """
 
 import math
@@ -27,7 +27,7 @@ _extension.load()
 HYPER_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("hyper").split(","))
 STATISTIC_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("statistics").split(","))
 HEAD_NORMS = ("none", "batch", "layer")
-"""Normalizations of the pooled vector."""
+"""The normalizations of the pooled vector."""
 MAX_LAYERS = 8
 
 _CALL_S = 0.25  # target duration of a native call, so that Ctrl-C takes effect within half a second
@@ -47,12 +47,13 @@ _BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout
 
 
 def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
-    """Make the tensor of hyper-parameters, (n_models, len(HYPER_COLUMNS)), float64.
+    """Return the hyper-parameters as a float64 tensor of shape (n_models, len(HYPER_COLUMNS)).
 
-    A column is one number for all models, or one for each. The defaults are torch's, without
-    clipping, penalty, smoothing or dropout. `momentum` is used by sgd and rmsprop, `dampening` and
-    `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion, `amsgrad` by adam and adamw,
-    `alpha` and `centered` by rmsprop, `eps` by adam, adamw and rmsprop.
+    A column is given as one number for all models or as one number for each. The defaults are those
+    of torch, without clipping, penalty, smoothing or dropout. `momentum` is used by sgd and
+    rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
+    `amsgrad` by adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and
+    rmsprop.
     """
     hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
@@ -92,14 +93,14 @@ def _check_hyper(hyper: NDArray[np.float64]) -> None:
 
 
 def parameter_suffix(layer: int, direction: int) -> str:
-    """Return the suffix of a layer's parameter names in torch."""
+    """Return the suffix that torch gives to the parameter names of a layer and direction."""
     return f"_l{layer}" + ("_reverse" if direction else "")
 
 
 def lstm_shapes(
     input_size: int, hidden_size: int, num_layers: int, n_directions: int
 ) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the parameters of a `torch.nn.LSTM`, in their order."""
+    """Return the names and shapes of the parameters of a `torch.nn.LSTM`, in torch's order."""
     gates = 4 * hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(num_layers):
@@ -114,9 +115,9 @@ def lstm_shapes(
 
 @dataclass(frozen=True)
 class NetworkLayout:
-    """Sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
+    """The sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
 
-    The order and the names are the same as in `sensorseq.nn.LSTMLinear`, also for the two biases,
+    The order and the names are the same as in `sensorseq.nn.LSTMLinear`, including the two biases,
     so that ``torch.nn.utils.parameters_to_vector(module.parameters())`` is the buffer.
     """
 
@@ -164,13 +165,13 @@ class NetworkLayout:
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
     def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Copy named parameters, as in a state dict, into one buffer of shape (Q,)."""
+        """Copy the named parameters of a state dict into one buffer of shape (Q,)."""
         return torch.cat(
             [parameters[name].detach().reshape(-1) for name in self.parameter_shapes()]
         )
 
     def unflatten(self, buffer: Tensor) -> dict[str, Tensor]:
-        """Return named views of a buffer of shape (Q,), so that writing to them changes it."""
+        """Return the parameters in a buffer of shape (Q,) as named views of the buffer."""
         shapes = self.parameter_shapes()
         parts = buffer.split([math.prod(shape) for shape in shapes.values()])
         return {
@@ -181,12 +182,12 @@ class NetworkLayout:
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """Statistics of the S steps of one call on R rows.
+    """Statistics of the S steps of one call, which together train on R rows.
 
-    `values` (M, S, len(STATISTIC_COLUMNS)), float64, has the columns of `enum Statistic` in
-    csrc/train_epoch.h; they are NaN for a step without windows. `n_windows` (M or 1, S) counts the
-    windows of each step. `margins` (M, R) are the logit of each row's class minus the largest other
-    one, before its step.
+    `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
+    in csrc/train_epoch.h, which are NaN for a step without windows. `n_windows` (M or 1, S) has the
+    number of windows in each step. `margins` (M, R) has, for each row, the logit of its class minus
+    its largest other logit, before the step on that row.
     """
 
     values: Tensor
@@ -204,16 +205,16 @@ class StepStatistics:
         )
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return one column, shape (M, S)."""
+        """Return one column, of shape (M, S)."""
         check_choice("column", name, STATISTIC_COLUMNS)
         return self.values[:, :, STATISTIC_COLUMNS.index(name)]
 
 
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
-    """Arrange the batches of all models for `EpochTrainer.run`; return rows and offsets.
+    """Return the batches of all models as the rows and offsets that `EpochTrainer.run` needs.
 
-    A model with fewer steps than others has empty last steps. Step s of model m trains on ``rows[m,
-    offsets[m, s] : offsets[m, s + 1]]``.
+    The last steps of a model with fewer steps than others are empty. Step s of model m trains on
+    ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
@@ -228,7 +229,7 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Choose the number of models to train in parallel: one, unless that leaves threads idle."""
+    """Return the number of models to train in parallel: one, unless this leaves threads idle."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
@@ -237,20 +238,21 @@ def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
 class EpochTrainer:
     """Trains M models on data in memory, a range of steps per call.
 
-    The initial `parameters` (M, Q) are copied; `network` is their layout. The windows `x` are (N,
-    T, C), or (M, N, T, C) if each model has its own, and are not copied if contiguous. If
-    `parameters` are on a GPU, CUDA kernels run the steps, see `sensorseq.ops.choice.training_gap`;
-    the other inputs may be on the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are
-    for `dropout_mask`. With `average`, an exponential moving average of the parameters is kept,
-    with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if `run` crops.
+    The initial `parameters` (M, Q) are copied; `network` is their layout. The windows `x` have
+    shape (N, T, C), or (M, N, T, C) if each model has its own, and are not copied if contiguous. If
+    `parameters` are on a GPU, CUDA kernels run the steps (see `sensorseq.ops.choice.training_gap`);
+    the other inputs may be on the CPU. `class_index` and `weight` have shape (N,) or (M, N).
+    `seeds` are the seeds of `dropout_mask`. With `average`, an exponential moving average of the
+    parameters is kept, with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if
+    `run` crops.
 
-    The optimizer's `state` is (M, rows, Q). sgd: the momentum buffer. adam, adamw: exp_avg,
-    exp_avg_sq, max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg. `running` (M, 2,
-    P) is the mean and variance of ``head_norm="batch"``.
+    The optimizer's `state` has shape (M, rows, Q). Its rows are: for sgd, the momentum buffer; for
+    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for rmsprop, square_avg, the momentum
+    buffer and grad_avg. `running` (M, 2, P) has the mean and variance of ``head_norm="batch"``.
 
-    A model gets the same bits alone and with others, for any number of threads, any division of its
-    steps into calls, and whatever is recorded. Results on a GPU differ in bits from those on a CPU,
-    but are reproducible.
+    The bits of a model's results do not depend on the other models, the number of threads, the
+    division of its steps into calls, or what is recorded. Results on a GPU differ in bits from
+    those on a CPU, but are reproducible.
     """
 
     def __init__(
@@ -305,7 +307,7 @@ class EpochTrainer:
         lengths: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> None:
-        """Continue training on other windows of the same sizes; models and optimizer stay."""
+        """Continue training on other windows of the same sizes, with the same optimizer state."""
         if x.dim() in (3, 4) and x.shape[-2:] != self._x.shape[-2:]:
             raise ArgumentError(
                 f"x has shape {tuple(x.shape)}; the trainer was made for windows of shape"
@@ -322,7 +324,7 @@ class EpochTrainer:
                 " with n_models before it when each has its own."
             )
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        # on the CPU, too, because they are checked before a GPU reads them
+        # also on the CPU, because they are checked before a GPU reads them
         self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
         self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
         self._class_index = self._class_index_here.to(self._device)
@@ -341,13 +343,13 @@ class EpochTrainer:
         margins: bool = False,
         on_call: Callable[[int], Any] | None = None,
     ) -> StepStatistics:
-        """Run the steps given by `rows` and `offsets`, see `pack_batches`.
+        """Run the steps given by `rows` and `offsets`; see `pack_batches`.
 
-        An empty step does nothing. `learning_rate` may vary by step, (S,) or (M, S). `crop_starts`
-        are the first timesteps of each window's crop to `n_timesteps`. After each native call,
-        `on_call` gets the number of steps taken so far; the calls are short, so that Ctrl-C ends
-        the run between two steps. An invalid shape, row, class or length raises a RuntimeError
-        before anything is changed.
+        An empty step does nothing. `learning_rate` may vary by step and has shape (S,) or (M, S).
+        `crop_starts` has the first timestep of each window's crop to `n_timesteps`. After each
+        native call, `on_call` receives the number of steps taken so far; the calls are short, so
+        that Ctrl-C ends the run between two steps. An invalid shape, row, class or length raises a
+        RuntimeError before anything is changed.
         """
         rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
@@ -372,7 +374,7 @@ class EpochTrainer:
         batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
         recorded = statistics, of_rows
         arguments = self._native_arguments(batches, rates, seeds, recorded, max_batch, lanes)
-        # cumulative windows per step of the model with the most
+        # cumulative number of windows per step, for the model with the most windows
         done = np.zeros(n_steps + 1, np.int64)
         n_windows.numpy().max(axis=0).cumsum(out=done[1:])
         taken = 0
@@ -381,7 +383,7 @@ class EpochTrainer:
             started = time.perf_counter()
             torch.ops.sensorseq.train_epoch(*arguments, taken, size, lanes, low_precision)
             if is_on_gpu:
-                # Wait, so that timing, progress and Ctrl-C follow the actual steps.
+                # Wait, so that timing, progress and Ctrl-C refer to the steps actually taken.
                 torch.cuda.synchronize(device)
             elapsed = max(time.perf_counter() - started, 1e-6)
             self._window_s = elapsed / max(1, int(done[taken + size] - done[taken]))
@@ -400,7 +402,7 @@ class EpochTrainer:
         max_batch: int,
         lanes: int,
     ) -> tuple[Any, ...]:
-        """Return the arguments that all native calls of a run share."""
+        """Return the arguments that are the same in all native calls of a run."""
         device, network = self._device, self.network
         sizes = (network.hidden_size, network.num_layers, network.n_directions, network.num_classes)
         return (
@@ -429,7 +431,7 @@ class EpochTrainer:
         )
 
     def keep(self, models: Sequence[int]) -> None:
-        """Keep the models at these indices, in this order; drop the others."""
+        """Keep the models at these indices, in this order, and drop the others."""
         places = torch.as_tensor(list(models), dtype=torch.int64)
         if not len(places) or not ((places >= 0) & (places < self.n_models)).all():
             raise ArgumentError(
@@ -451,7 +453,7 @@ class EpochTrainer:
     def _prepare_gpu(
         self, rows: Tensor, offsets: Tensor, crop_starts: Tensor | None, max_batch: int
     ) -> bool:
-        """Check the indices before a GPU reads them; return whether it computes in fp16."""
+        """Check the indices before a GPU reads them; return whether the GPU computes in fp16."""
         if self._seeds is None and self._has_dropout():
             raise RuntimeError(
                 "sensorseq: seeds is missing; dropout and recurrent_dropout need it."
@@ -477,14 +479,14 @@ class EpochTrainer:
         return choice.precision == "fp16"
 
     def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
-        """Choose the number of steps in the next call from the time of the previous one."""
+        """Choose the number of steps in the next call from the time of the previous call."""
         affordable = done[taken] + _CALL_S / self._window_s
         size = int(np.searchsorted(done, affordable, side="right")) - 1 - taken
-        # grow by a factor of at most four, because the next windows may be longer
+        # grows by a factor of at most four, because the next windows may be longer
         return max(1, min(size, 4 * self._last_size, len(done) - 1 - taken))
 
     def _reserve(self, sizes: tuple[int, ...], max_batch: int, lanes: int) -> Tensor:
-        """Return the workspace, reallocating it only if it must grow."""
+        """Return the workspace, which is reallocated only if it must grow."""
         n_bytes = torch.ops.sensorseq.train_epoch_workspace_bytes(
             self._x.shape[3],
             self._n_timesteps,
@@ -510,7 +512,7 @@ def _maybe_to(device: torch.device, tensor: Tensor | None) -> Tensor | None:
 
 
 def _of_models(values: Tensor) -> Tensor:
-    """Expand values that may be shared by all models to one row per model."""
+    """Return values with one row per model, given values that all models may share."""
     return (values if values.dim() == 2 else values[None]).contiguous()
 
 
@@ -520,14 +522,14 @@ def recurrent_site(layer: int) -> int:
 
 
 def output_site(layer: int) -> int:
-    """Return the site of dropout after a layer; for the top layer, after pooling and norm."""
+    """Return the site of dropout after a layer or, for the top layer, after pooling and norm."""
     return 2 * layer + 1
 
 
 def dropout_mask(
     seed: int, step: int, site: int, shape: Sequence[int], probability: float
 ) -> NDArray[np.float64]:
-    """Return the factors of dropout: 0 or ``1 / (1 - probability)``.
+    """Return the dropout factors, each of which is 0 or ``1 / (1 - probability)``.
 
     The numbers equal those of csrc/counter_random.h: element i, in row-major order, is output i of
     SplitMix64 (Steele, Lea, Flood, *Fast Splittable Pseudorandom Number Generators*, 2014) started

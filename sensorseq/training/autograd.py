@@ -19,13 +19,13 @@ from sensorseq.training.stopping import WeightAverage
 from sensorseq.training.window_format import crop_tensor
 
 StepOutputs = list[tuple[Tensor, Tensor]]
-"""Losses, (n,) or (), and outputs (n, K) of the windows of each step."""
+"""For each step, the losses (n,) or () and the outputs (n, K) of its windows."""
 
 
 class AutogradSteps:
-    """Runs the steps of a training: its optimizer, average of weights, and dropout.
+    """Runs the optimizer steps of a run, with its weight average and dropout.
 
-    On a CPU, dropout masks equal those of the native engine.
+    On a CPU, the dropout masks equal those of the native engine.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class AutogradSteps:
         self.average = None if decay is None else WeightAverage(module, decay)
         self._masks: CounterDropout | None = None
         if isinstance(module, LSTMLinear) and self._device.type == "cpu":
-            # torch's own masks are faster, mostly on a GPU, but no other engine can reproduce them
+            # torch's own masks are faster, mainly on a GPU, but no other engine can reproduce them
             self._masks = CounterDropout(seed)
             module.dropout_source = self._masks
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Return a context in which the module has the weights to validate."""
+        """Return a context in which the module has the weights that are validated."""
         return nullcontext() if self.average is None else self.average
 
     def take(
@@ -60,9 +60,9 @@ class AutogradSteps:
         crop_rng: np.random.Generator,
         step_outputs: StepOutputs | None = None,
     ) -> Tensor:
-        """Run step number `step`; return its summed loss and score, and its gradient norm.
+        """Run step number `step`; return its summed loss, its summed score and its gradient norm.
 
-        The losses and outputs of its windows are appended to `step_outputs`.
+        The losses and outputs of the step's windows are appended to `step_outputs`.
         """
         config = self._config
         batch = data.take(torch.from_numpy(rows), self._device)
@@ -91,11 +91,11 @@ class AutogradSteps:
     def _backward(
         self, batch: TrainingData, step_outputs: StepOutputs | None
     ) -> tuple[Tensor, Tensor]:
-        """Compute a batch's gradients; return its mean loss and summed score."""
+        """Compute the gradients of a batch; return its mean loss and summed score."""
         l1 = self._config.l1
         outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)
-        # divide by windows, not by weights, so that batches stay unbiased
+        # divide by the number of windows, not by their weights, so that batches stay unbiased
         loss = losses.mean()
         if step_outputs is not None:
             step_outputs.append((losses.detach(), outputs.detach()))

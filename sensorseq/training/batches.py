@@ -1,4 +1,4 @@
-"""The windows of one part as tensors, and the batches of each epoch."""
+"""The windows of one part as tensors, and the division of each epoch into batches."""
 
 from collections.abc import Generator, Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ Rows = NDArray[np.int64]
 class BatchSampler:
     """Draws the batches of each epoch; `class_index` (N,) has the class of each window.
 
-    ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total, equally from each
-    class: windows of a large class take turns, windows of a small one are repeated. ``"sqrt"``
-    draws in proportion to the square root of each class's size.
+    ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total number, equally from
+    each class: windows of a large class take turns, and windows of a small class are repeated.
+    ``"sqrt"`` draws from each class in proportion to the square root of its size.
 
-    A last batch of fewer than `minimum_size` windows is always merged into the previous one,
+    If the last batch has fewer than `minimum_size` windows, it is merged into the previous one,
     because batch normalization needs two windows; a single batch is always kept.
     """
 
@@ -70,7 +70,7 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Shares differ by at most one; the classes that get one more are also drawn at random.
+        # Shares differ by at most one; the classes that get an extra window are drawn at random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares
@@ -99,7 +99,7 @@ def batch_edges(n_windows: int, batch_size: int | None, minimum_size: int) -> li
 
 
 def minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:
-    """Return the fewest windows in a step: two if the head uses batch normalization."""
+    """Return the minimum number of windows in a step: two if the head uses batch normalization."""
     if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
         return 1
     if n_windows < 2 or batch_size == 1:
@@ -110,7 +110,7 @@ def minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> 
     return 2
 
 
-# A part below this size is kept on the GPU; otherwise each batch is copied there.
+# A part smaller than this is kept on the GPU; of a larger part, each batch is copied to the GPU.
 RESIDENT_BYTES = 2 * 1024**3
 EVALUATION_BATCH = 256  # number of windows; limits the memory of a forward pass
 
@@ -122,13 +122,13 @@ class TrainingData:
     Parameters
     ----------
     X : Tensor of shape (N, T, C)
-        Float, finite everywhere; padding holds zeros.
+        Floating-point values, all finite; the padding is zero.
     lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window, 1 to T; None if every window has T.
+        Number of valid steps of each window, 1 to T; None if all windows have T valid steps.
     target : Tensor of shape (N,), int64
-        Class, 0 to K - 1.
+        Class index of each window, 0 to K - 1.
     weight : Tensor of shape (N,), or None
-        Factor of each window in the loss; None means 1.
+        Weight of each window in the loss; None means 1.
     """
 
     X: Tensor
@@ -141,16 +141,16 @@ class TrainingData:
 
     @property
     def resident_bytes(self) -> int:
-        """Size of the windows that are on the device at a time, in bytes."""
+        """Size in bytes of the windows that are on the device at the same time."""
         return self.X.nbytes
 
     @property
     def identity(self) -> Hashable:
-        """An identity for windows in memory, equal if they are shared."""
+        """A key of the windows in memory, equal for parts that share them."""
         return id(self.X), id(self.lengths), id(self.target)
 
     def patched(self, patch: Patch) -> "TrainingData":
-        """Return the same windows as steps of several samples.
+        """Return the same windows with several samples joined into each step.
 
         Parameters
         ----------
@@ -165,12 +165,12 @@ class TrainingData:
         return self.take(torch.arange(0), self.X.device)
 
     def refresh(self, windows: NDArray[Any]) -> None:
-        """Write other windows over these.
+        """Overwrite the windows with others.
 
         Parameters
         ----------
         windows : ndarray of shape (N, T, C)
-            Scaled.
+            Scaled windows.
         """
         self.X.copy_(torch.from_numpy(windows))
 
@@ -187,17 +187,17 @@ class TrainingData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield blocks of windows and the rows of their batches, for one epoch.
+        """Yield blocks of windows and the indices of their batches, for one epoch.
 
         Parameters
         ----------
         batches : BatchSampler
-            Draws the batches of the epoch.
+            The sampler that draws the batches of the epoch.
         """
         yield self, list(batches)
 
     def blocks(self) -> Generator["TrainingData", None, None]:
-        """Yield all windows in order, in blocks that are in memory together."""
+        """Yield all windows in order, in blocks that fit in memory."""
         yield self
 
     @classmethod
@@ -209,14 +209,14 @@ class TrainingData:
         weight: NDArray[np.floating[Any]] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> "TrainingData":
-        """Copy arrays into tensors of `dtype`.
+        """Return a part with tensors of `dtype` that are copied from arrays.
 
         Parameters
         ----------
         X, lengths, target, weight : ndarray
-            As the fields, but `lengths` must not be None.
+            Values of the fields; `lengths` must not be None.
         dtype : torch.dtype, default=torch.float32
-            Precision of windows and weights.
+            Precision of the windows and weights.
         """
         return cls(
             torch.tensor(X, dtype=dtype),
@@ -226,7 +226,7 @@ class TrainingData:
         )
 
     def to(self, device: torch.device) -> "TrainingData":
-        """Move to `device`, unless there are too many windows for it.
+        """Return this part on `device`, or unchanged if it is too large for the device.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class TrainingData:
         return TrainingData(*moved)  # type: ignore[arg-type]  # X and target are never None
 
     def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
-        """Return the windows at `rows`, on `device`.
+        """Return the windows with the indices `rows`, on `device`.
 
         Parameters
         ----------
@@ -254,7 +254,7 @@ class TrainingData:
 
 
 def valid_lengths(data: TrainingData) -> NDArray[np.int64]:
-    """Return the valid steps of each window."""
+    """Return the number of valid steps of each window."""
     if data.lengths is None:
         return np.full(len(data), data.X.shape[1])
     lengths: NDArray[np.int64] = data.lengths.cpu().numpy()
@@ -262,7 +262,7 @@ def valid_lengths(data: TrainingData) -> NDArray[np.int64]:
 
 
 def center_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
-    """Crop to the center, like validation windows, if training uses random crops."""
+    """Crop windows to the center, as in validation, if training uses random crops."""
     if config.crop != "random" or config.max_timesteps is None:
         return data
     X, lengths = crop_tensor(data.X, data.lengths, config.max_timesteps, None)

@@ -18,13 +18,13 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 class Callback:
     """Base class with four empty hooks; any object with one of these methods works, too.
 
-    In every hook the module is in evaluation mode and holds the weights that are validated (with
-    `ema_decay`, the averaged weights). A hook may read them; changing them changes the training.
-    There is no hook for single steps, because the native engine runs all steps of an epoch in one
-    call.
+    In every hook, the module is in evaluation mode and contains the weights that are validated
+    (with `ema_decay`, the averaged weights). A hook may read them; changing them changes the
+    training. There is no hook for single steps, because the native engine runs all steps of an
+    epoch in one call.
 
-    If a hook raises, training stops as if it had returned True: the best weights are restored,
-    `on_fit_end` of every callback is called, and then the error is raised.
+    If a hook raises an error, training stops as if the hook had returned True: the best weights are
+    restored, `on_fit_end` of every callback is called, and then the error is raised.
     """
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
@@ -50,7 +50,7 @@ class Callback:
         """
 
     def on_epoch_end(self, module: nn.Module, history: History) -> bool | None:
-        """Run after each epoch; `history[-1]` is its row. Return True to stop training.
+        """Run after each epoch, whose row is `history[-1]`; return True to stop training.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Callback:
         """
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """Run after the last epoch, with the best weights restored; also if training failed.
+        """Run after the last epoch, with the best weights restored, or after training has failed.
 
         Parameters
         ----------
@@ -79,17 +79,17 @@ class NoProgress:
 
     @property
     def callbacks(self) -> tuple[Any, ...]:
-        """Callbacks that report the epochs of the fit's networks."""
+        """The callbacks that report the epochs of the fit's networks."""
         return ()
 
     def say(self, stage: str) -> None:
         """Show a message before the first epoch, or between two networks."""
 
     def expect(self, n_networks: int) -> None:
-        """Set how many networks will be trained."""
+        """Set the number of networks that will be trained."""
 
     def close(self) -> None:
-        """Show that everything is done."""
+        """Show that the fit is finished."""
 
 
 def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
@@ -110,7 +110,7 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
 
 
 class CallbackList:
-    """Calls the hooks of a run's callbacks, and stores the first error that one of them raises."""
+    """Calls the hooks of a run's callbacks, and stores the first error that a hook raises."""
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         self._callbacks = tuple(callbacks)
@@ -120,9 +120,10 @@ class CallbackList:
         return len(self._callbacks)
 
     def notify(self, hook: str, *arguments: Any) -> bool:
-        """Call a hook of every callback that has it; return True if one returns True.
+        """Call a hook of every callback that has it; return True if any hook returns True.
 
-        A callback that raises also ends training, but the others are still called.
+        An error in a hook also ends training, but the hooks of the other callbacks are still
+        called.
         """
         answers = []
         for callback in self._callbacks:
@@ -137,10 +138,10 @@ class CallbackList:
                 else:
                     self.error.add_note(f"then {type(callback).__name__}.{hook}: {error!r}")
                 answers.append(True)
-        # Comparisons may return numpy's True; other truthy objects do not count.
+        # Comparisons may return numpy's True; other truthy objects do not stop the training.
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def explain(self, error: BaseException | None) -> None:
-        """Add a callback's error as a note to an error of the training."""
+        """Add the stored error of a callback as a note to an error of the training."""
         if error is not None and self.error is not None:
             error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")

@@ -1,4 +1,4 @@
-"""TrainingConfig: the validated settings of a training; the choice of the engine."""
+"""TrainingConfig: the validated settings of a training run; the choice of the engine."""
 
 import math
 import numbers
@@ -18,8 +18,8 @@ SAMPLERS = ("shuffle", "balanced", "sqrt")
 CLIPPINGS = ("norm", "value")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
-AUTO_STEPS = 400  # optimizer steps that max_epochs="auto" aims for
-AUTO_EPOCHS = (24, 200)  # fewest and most epochs that "auto" chooses
+AUTO_STEPS = 400  # number of optimizer steps that max_epochs="auto" aims for
+AUTO_EPOCHS = (24, 200)  # minimum and maximum number of epochs that "auto" chooses
 
 
 _CHOICES: dict[str, Iterable[str]] = {  # allowed values of `TrainingConfig` arguments
@@ -40,7 +40,7 @@ class EngineChoice(NamedTuple):
     name : {"native", "autograd"}
         The engine.
     reason : str
-        Why it was chosen.
+        The reason for the choice.
     """
 
     name: str
@@ -61,12 +61,13 @@ def choose_engine(engine: str, gap: str | None) -> EngineChoice:
     engine : {"auto", "native", "autograd"}
         The requested engine.
     gap : str or None
-        Why the native engine cannot run this training, see `native_engine_gap`.
+        The reason why the native engine cannot run this training; see `native_engine_gap`.
 
     Raises
     ------
     ArgumentError
-        If the name is unknown, or the native engine is requested and does not support this.
+        If the name is unknown, or if the native engine is requested but does not support this
+        training.
     """
     check_choice("engine", engine, ENGINES)
     if engine == "autograd":
@@ -89,7 +90,7 @@ class TrainingConfig:
     Parameters
     ----------
     n_outputs : int
-        Outputs of the head, K: the classes.
+        Number of outputs of the head, K, which is the number of classes.
     loss : str or callable
         See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
@@ -98,16 +99,16 @@ class TrainingConfig:
         See `sensorseq.training.optim`.
     lr_schedule, warmup_epochs, ema_decay
         See `sensorseq.training.optim` and `sensorseq.training.stopping`. `warmup_epochs` is a
-        number of epochs (int) or a share of all steps of the run (float in (0, 1)).
+        number of epochs (int) or a fraction of all steps of the run (float in (0, 1)).
     batch_size : int or None
-        None: the whole training part is one batch.
+        Number of windows per batch; None makes one batch of the whole training part.
     sampler : {"shuffle", "balanced", "sqrt"}
         See `sensorseq.training.batches`.
     max_epochs, max_steps
-        Bounds on the run; see `count_epochs`.
+        Limits on the length of the run; see `count_epochs`.
     max_grad_norm : float or None
-        Bound on the gradient before each step: on its global norm for ``clip_by="norm"``, on each
-        of its elements for ``clip_by="value"``. None: no clipping.
+        Bound on the gradient before each step: on its global norm for ``clip_by="norm"``, or on
+        each of its elements for ``clip_by="value"``. None means no clipping.
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
@@ -120,12 +121,12 @@ class TrainingConfig:
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
-        Keep the weights of the best epoch instead of the last.
+        Whether to keep the weights of the best epoch instead of those of the last epoch.
 
     Raises
     ------
     ArgumentError
-        If a value is invalid, or two arguments contradict each other.
+        If a value is invalid, or if two arguments contradict each other.
     """
 
     n_outputs: int
@@ -183,7 +184,7 @@ class TrainingConfig:
         self._check_optimizer_params()
         self._check_warmup()
         if not isinstance(self.max_epochs, str):
-            # Limited because steps are counted.
+            # The limit keeps the number of steps in the range of integers.
             check_integer("max_epochs", self.max_epochs, 1, 10**15)
         elif self.max_epochs != AUTO:
             raise ArgumentError(
@@ -208,7 +209,7 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a share of all steps)."
                 )
-        # one_cycle does not use a fraction, but it is the estimators' default
+        # one_cycle does not use a fraction, but the estimators' default is a fraction
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
@@ -244,8 +245,8 @@ class TrainingConfig:
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
     """Return the number of epochs in a run, before any early stopping.
 
-    ``max_epochs="auto"`` means enough epochs for `AUTO_STEPS` steps, within `AUTO_EPOCHS`. With
-    `max_steps`, the run ends after the epoch in which that number is reached.
+    ``max_epochs="auto"`` means enough epochs for `AUTO_STEPS` steps, within the limits
+    `AUTO_EPOCHS`. With `max_steps`, the run ends after the epoch in which this number is reached.
     """
     if isinstance(config.max_epochs, str):
         fewest, most = AUTO_EPOCHS
@@ -258,7 +259,7 @@ def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
 
 
 def count_warmup_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Return the number of warm-up steps; at least one if given as a fraction."""
+    """Return the number of warm-up steps, at least one if they are given as a fraction."""
     n_steps = count_epochs(config, steps_per_epoch) * steps_per_epoch
     if 0 < config.warmup_epochs < 1:
         return max(1, round(config.warmup_epochs * n_steps))

@@ -51,21 +51,21 @@ class TrainingResult:
     Parameters
     ----------
     history : History
-        One row for each finished epoch, and for the one in which training diverged.
+        One row for each finished epoch, and one for the epoch in which training diverged.
     best_epoch : int
-        The epoch whose weights the module has, counted from 1; 0 if training diverged in the first
-        epoch.
+        The epoch whose weights the module now has, counted from 1; 0 if training diverged in the
+        first epoch.
     best_score : float
         The monitored value of that epoch.
     ended_by : str
         ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
         ``"diverged"`` or ``"interrupted"``.
     engine : EngineChoice
-        The engine that was used, and why.
+        The engine that was used, and the reason for this choice.
     record : TrainingRecord or None
         The record of the run, if a recorder was given.
     error : Exception or None
-        The error of a callback, with a note about the weights that are kept.
+        The error that a callback raised, with a note about the weights that are kept.
     """
 
     history: History = field(default_factory=History)
@@ -93,51 +93,52 @@ def train_network(
     """Train `module` in place.
 
     Losses and scores of the training part are running values: each batch is measured before its own
-    step, in training mode. Validation is measured after the epoch in evaluation mode, with the same
-    loss but without class or sample weights, so values are comparable across weightings. Neither
-    includes penalties (`l1`, `weight_decay`).
+    step, in training mode. The validation part is measured after the epoch in evaluation mode, with
+    the same loss but without class or sample weights, so that its values are comparable across
+    weightings. The losses do not include penalties (`l1`, `weight_decay`).
 
     Training stops if a loss or gradient is not finite; the row of that epoch stays in the history.
 
     Parameters
     ----------
     module : torch.nn.Module
-        ``module(X, lengths)`` returns logits (N, K). Training runs on its device.
+        The network; ``module(X, lengths)`` returns logits (N, K). Training runs on its device.
     train : TrainingData or StreamedData
-        Scaled windows; `weight` has mean one.
+        Scaled windows; the mean of `weight` is one.
     validation : TrainingData, StreamedData or None
-        Scaled windows; None trains without validation columns.
+        Scaled windows; if None, the history has no validation columns.
     config : TrainingConfig
-        How to train.
+        The settings of the run.
     seed : numpy.random.SeedSequence
-        Seed of order, crops and dropout; torch's global generator is not changed.
+        Seed of the order, the crops and the dropout; torch's global generator is not changed.
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
-        How the steps are run; ``"auto"`` uses the native engine where it supports the training.
+        How the steps are run; ``"auto"`` uses the native engine if it supports this training.
     refresh : callable, optional
-        Returns the training windows (N, T, C) of an epoch, counted from 1, which replace the
-        windows of `train`; for `StreamedData`, a function that changes windows as they are read.
+        Function of the epoch, counted from 1, that returns the training windows (N, T, C) with
+        which to replace those of `train`; for `StreamedData`, it returns a function that changes
+        windows as they are read.
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
-        A state of another run to start from; it replaces the weights of `module`.
+        The state of another run from which to start; it replaces the weights of `module`.
 
     Returns
     -------
     TrainingResult
-        The module has the weights of its `best_epoch`, and is in evaluation mode.
+        The result; `module` is in evaluation mode and has the weights of the `best_epoch`.
 
     Raises
     ------
     ArgumentError
-        If there is nothing to monitor, or the engine does not support the arguments.
+        If there is nothing to monitor, or if the engine does not support the arguments.
     KeyboardInterrupt
         If interrupted before the end of the first epoch, or within two seconds of an interrupt of
         another run in this process. Otherwise the result reports the interrupt.
     Exception
-        The error of a callback, with a note that names the callback. The module has the best
-        weights, and `TrainingJob.run` returns the result with the error in it.
+        The error that a callback raised, with a note that names the callback. The module has the
+        best weights, and `TrainingJob.run` returns a result that contains the error.
     """
     job = TrainingJob(
         module,
@@ -161,8 +162,8 @@ def train_network(
 class TrainingJob:
     """A training run to be carried out, with the arguments of `train_network`.
 
-    Runs side by side with the same tensors in `train` and `validation` share them, unless they are
-    refreshed.
+    Runs that are trained side by side share tensors that are the same in their `train` and
+    `validation`, unless these are refreshed.
     """
 
     module: nn.Module
@@ -204,7 +205,7 @@ _last_interrupt_s = -math.inf  # monotonic time
 
 
 def is_second_interrupt() -> bool:
-    """Record the time of an interrupt; return True if another one just preceded it."""
+    """Record the time of an interrupt; return True if another interrupt just preceded it."""
     global _last_interrupt_s
     before, _last_interrupt_s = _last_interrupt_s, time.monotonic()
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
@@ -213,8 +214,8 @@ def is_second_interrupt() -> bool:
 class TrainingRun:
     """The state of one training run, whose epochs a `Training` runs.
 
-    `seeds` are for order, crops and dropout. If `is_alone`, no other runs are trained with it, and
-    its module is up to date after each epoch.
+    `seeds` are the seeds of the order, the crops and the dropout. If `is_alone`, no other runs are
+    trained together with this run, and its module is up to date after each epoch.
     """
 
     def __init__(
@@ -244,7 +245,7 @@ class TrainingRun:
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the actual number of epochs of the run.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
-        if config.optimizer_params:  # torch checks these itself
+        if config.optimizer_params:  # checked by torch itself
             optimizer_options(config)
         self.crop_rng = np.random.default_rng(crop_seed)
         self.dropout_seed = integer_seed(dropout_seed)
@@ -316,20 +317,20 @@ class TrainingRun:
         )
 
     def leave(self) -> None:
-        """Release all resources however the run ended, and call `on_fit_end` of the callbacks."""
+        """Release all resources, however the run ended, and call `on_fit_end` of the callbacks."""
         self.has_ended = True
         self.release_module()
         self.notify("on_fit_end", self.history)
         self.callbacks.explain(sys.exception())
 
     def release_module(self) -> None:
-        """Return dropout to torch."""
+        """Let torch compute the module's dropout again."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.module.eval()
 
     def end_epoch(self, row: dict[str, Any], duration_s: float) -> str | None:
-        """Process an epoch's results and weights; return the reason to end training, or None."""
+        """Process the results of an epoch; return the reason to end training, or None."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         if self.recorder is not None:
             self.recorder.end_epoch(self.weights)
@@ -349,7 +350,7 @@ class TrainingRun:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state after an epoch, from which a `Start` begins."""
+        """Return the state after an epoch, from which a `Start` can begin."""
         state = {
             "module": self.module.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -360,12 +361,12 @@ class TrainingRun:
         return state if self.autograd is None else state | self.autograd.state_dict()
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Return a context in which the module has the weights to validate."""
+        """Return a context in which the module has the weights that are validated."""
         return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
 
     def refresh_windows(self) -> None:
         """Write the training windows of the next epoch if they change in each epoch."""
-        if self.refresh is not None:  # in place, so that the native engine sees them, too
+        if self.refresh is not None:  # written in place, so that the native engine sees them, too
             self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
@@ -386,7 +387,7 @@ class TrainingRun:
                     self.recorder.note_outputs(data, batches, rates, totals, step_outputs)
                 steps += of_batches
         self.module.eval()
-        # Read once per epoch, because each read from a GPU waits for all its work.
+        # Read once per epoch, because each read from a GPU waits until all its work is done.
         loss, n_right, norm = torch.stack(steps).double().sum(dim=0).tolist()
         n_windows = self.batches.n_windows
         return {
@@ -419,9 +420,9 @@ class TrainingRun:
 
 
 class Training:
-    """Runs that train together, epoch by epoch, until each has ended.
+    """Trains runs together, epoch by epoch, until each run has ended.
 
-    Only the native engine trains several runs side by side. In this class each run is validated
+    Only the native engine trains several runs side by side. In this class, each run is validated
     with its own module.
     """
 
@@ -429,7 +430,7 @@ class Training:
         self.runs = list(runs)
         self.native: NativeEpochs | None = None
         for run in self.runs:
-            # copied, because its windows are overwritten in each epoch
+            # copied, because the windows are overwritten in each epoch
             if run.refresh is not None and isinstance(run.train, TrainingData):
                 run.train = replace(run.train, X=run.train.X.clone())
         modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
@@ -520,7 +521,7 @@ class Training:
             passes = [
                 stack.enter_context(closing(run.train.passes(run.batches))) for run in self.runs
             ]
-            # one pass, or several for a streamed run; zip would keep an earlier pass's windows
+            # one pass, or several for a streamed run; zip would keep the windows of an earlier pass
             for of_runs in map(lambda *parts: parts, *passes):
                 if len(of_runs) == 1:
                     self.native.replace_data(of_runs[0][0])
@@ -543,7 +544,7 @@ class Training:
                 row.update(run.validate())
 
     def measure_fixed(self) -> None:
-        """Let the recorders evaluate their fixed windows."""
+        """Evaluate the fixed windows of the recorders."""
         for run in self.runs:
             if run.recorder is not None:
                 with run.averaged_weights():

@@ -32,8 +32,8 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
     """Return a function of outputs (N, K) and classes (N,) that returns one loss per window.
 
-    `sensorseq.ops.reference.window_losses` defines the named losses. A callable gets
-    ``(outputs, targets)`` and returns (N,), or the batch's mean as a scalar.
+    `sensorseq.ops.reference.window_losses` defines the named losses. A callable receives
+    ``(outputs, targets)`` and returns losses (N,), or their mean over the batch as a scalar.
     """
     if callable(loss):
         return _checked(loss)
@@ -83,7 +83,7 @@ def evaluate(
     data : TrainingData or StreamedData
         The windows.
     losses_of : callable
-        The loss of each window, see `make_loss`.
+        Function that returns the loss of each window; see `make_loss`.
     keep
         As in `evaluate_models`.
     """
@@ -105,10 +105,10 @@ def evaluate_models(
     device: torch.device,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> list[tuple[float, float]]:
-    """Return the unweighted mean loss and the accuracy on `data` of M models on `device`.
+    """Return the unweighted mean loss and the accuracy of M models for `data`, on `device`.
 
-    `forward` returns the outputs (M, n, K) of a batch. `keep` is called in order with the outputs
-    of each batch.
+    `forward` returns the outputs (M, n, K) for a batch. `keep` is called with the outputs of each
+    batch, in order.
     """
     totals = torch.zeros((1, 2), dtype=torch.float64)
     with closing(data.blocks()) as blocks:
@@ -130,7 +130,7 @@ def evaluate_models(
 def sum_scores(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
-    """Return the sums of loss and hits over each model's first `n_windows`, (M, 2), float64.
+    """Return each model's sums (M, 2) of the loss and of the hits over its first `n_windows`.
 
     `outputs` are (M, n, K), and `target` is (M, n).
     """
@@ -138,7 +138,7 @@ def sum_scores(
     losses = losses_of(flat, target)
     hits = (flat.argmax(dim=1) == target).view(len(outputs), -1)
     of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
-    # Model by model, because a model's sum must not depend on the number of models.
+    # Summed model by model, because a model's sum must not depend on the number of models.
     means, sums = [], []
     for loss, hit, n in zip(of_models, hits.unbind(), n_windows, strict=True):
         means.append((loss if loss.ndim == 0 or len(loss) == n else loss[:n]).mean())
@@ -167,15 +167,15 @@ def forward_models(
     x: Tensor,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Return the logits (M, N, K) of M networks, bit-equal to `LSTMLinear` in evaluation mode.
+    """Return the logits (M, N, K) of M networks, bit for bit as `LSTMLinear` in evaluation mode.
 
-    `weights` are from `name_weights`, `running` (M, 2, P) are the statistics of
-    ``head_norm="batch"``, and windows `x` are (M or 1, N, T, C).
+    `weights` come from `name_weights`, `running` (M, 2, P) has the statistics of
+    ``head_norm="batch"``, and the windows `x` have shape (M or 1, N, T, C).
     """
     suffixes = ("", "_reverse")[: network.n_directions]
 
     def of_layer(name: str, layer: int) -> Tensor:
-        """Return a weight of the layer, (M, D, ...)."""
+        """Return a weight of the layer, of shape (M, D, ...)."""
         parts = [weights[f"lstm.{name}_l{layer}{suffix}"] for suffix in suffixes]
         return parts[0][:, None] if len(parts) == 1 else torch.stack(parts, dim=1)
 
@@ -208,7 +208,7 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# The network for the kernel of each module, with the state of the weights it was made from.
+# For each module, the network for the kernel, with the state of the weights it was made from.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 
@@ -266,7 +266,7 @@ def network_outputs(
 
 
 def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
-    """Return the logits of all windows of a part; its windows are scaled already."""
+    """Return the logits of all windows of a part, which are already scaled."""
     return np.concatenate(
         [
             model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())
@@ -277,7 +277,7 @@ def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArra
 
 def _network_of(module: LSTMLinear) -> LstmNetwork:
     """Return the module's network for the kernel, rebuilt only if a weight has changed."""
-    # the state holds the tensors themselves, so that their ids are not used by others
+    # the state contains the tensors themselves, so that no other tensor can get the same id
     tensors = (*module.parameters(), *module.buffers())
     state = [(tensor, tensor._version) for tensor in tensors]
     cached = _NETWORKS.get(module)

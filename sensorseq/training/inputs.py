@@ -17,21 +17,23 @@ from sensorseq.prediction.windows import (
 from sensorseq.training.prepared_windows import read_prepared, refuse_scaled
 from sensorseq.windows import WindowSet
 
-# A window with so few steps and so many channels is probably (n, c, t) given for (n, t, c).
+# Windows with at most this many steps and at least this many channels are probably of shape
+# (n, c, t) instead of (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
 _SMOOTHER = 0.7  # ratio of the roughness along time to that across channels
-_CHANNELS_PER_STEP = 8  # an error from this ratio on, even if both axes are equally smooth
-_EXAMINED = 200  # windows whose smoothness is measured
+_CHANNELS_PER_STEP = 8  # from this ratio on, an error, even if both axes are equally smooth
+_EXAMINED = 200  # number of windows whose smoothness is measured
 
 
 def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
-    """Raise if a 3-D array looks like (n, c, t); warn if it may have this order.
+    """Raise an error if a 3-D array looks like (n, c, t); warn if it may have this order.
 
-    It may have this order with few steps and many channels, unless its values are smoother along
-    the steps. It looks like (n, c, t) if the values are smoother along the last axis, if that axis
-    is much longer, or with one step of several channels. Such windows are accepted with `lengths`,
-    as a list, or as a WindowSet, because these define the time axis.
+    An array with only a few steps and many channels may have this order, unless its values are
+    smoother along the steps. An array looks like (n, c, t) if its values are smoother along the
+    last axis, if that axis is much longer, or if there is one step of several channels. Windows
+    like this are accepted with `lengths`, as a list, or as a WindowSet, because these define the
+    time axis.
     """
     if lengths is not None or isinstance(X, WindowSet) or is_list_of_sequences(X):
         return
@@ -60,7 +62,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return the difference of neighbors along an axis, relative to any two values: 1 for noise."""
+    """Return the difference of neighbors along an axis, relative to random pairs; 1 for noise."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -76,12 +78,12 @@ def _count(number: int, noun: str) -> str:
 MOST_COLUMNS = 31  # with more columns, rows are more likely windows or their spectra
 LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
 LEAST_RUN = 20  # mean number of consecutive rows with the same label
-NEAR = 0.7  # as a fraction of the distance to another row of the run, and to the next column
-SHARE = 0.25  # fraction of the columns in which rows are that close to the next row
+NEAR = 0.7  # fraction of the distance to another row of the run, and of that to the next column
+SHARE = 0.25  # fraction of the columns in which rows are this close to the next row
 
 
 def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
-    """Raise if the rows of X (n, t) look like samples of recordings, not like windows.
+    """Raise an error if the rows of X (n, t) look like samples of recordings, not like windows.
 
     In a table of samples, each row is closer to the previous one, column by column, than to other
     rows with the same label. The same is true of overlapping windows, but there the next column is
@@ -97,7 +99,7 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     moves = spread > 0
     Z = (X - X.mean(axis=0)) / np.where(moves, spread, 1)
     run = np.concatenate([[0], np.cumsum(~goes_on)])
-    # Shuffled within each run.
+    # The rows, shuffled within each run.
     mixed = Z[np.lexsort((np.random.default_rng(0).permutation(n), run))]
     onward, at_random = (np.abs(np.diff(rows, axis=0))[goes_on].mean(axis=0) for rows in (Z, mixed))
     sideways = np.abs(np.diff(Z, axis=1)).mean(axis=0)
@@ -119,7 +121,7 @@ SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are re
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:
-    """Raise if a window lacks a channel, which could give away its class."""
+    """Raise an error if a window lacks a channel, because this could reveal its class."""
     lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])
@@ -131,7 +133,7 @@ def check_channels_have_numbers(windows: Windows, name: str) -> None:
 
 
 def open_windows(X: Any, scale: str | None, name: str) -> Any:
-    """Open a prepared file; raise for a WindowSet that is already scaled."""
+    """Open a prepared file; raise an error for a WindowSet that is already scaled."""
     if isinstance(X, str | os.PathLike):
         X = read_prepared(X)
     refuse_sensors(X)

@@ -1,4 +1,4 @@
-"""The labels of a fit: checked, converted to class indices, and weighted; and its seed."""
+"""Check the labels of a fit, convert them to class indices, and weight them; draw its seed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_kn
 from sensorseq.prediction.windows import as_array
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 
-_FEW_CLASSES = 10  # so few classes may have one window each, for a first try
+_FEW_CLASSES = 10  # up to this number, classes may have one window each, for a first try
 
 
 def read_labels(
@@ -25,7 +25,7 @@ def read_labels(
     *,
     classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return a label for each window; for one-hot columns without `classes`, also the classes."""
+    """Return the label of each window and, for one-hot columns without `classes`, the classes."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     if np.ma.is_masked(y):
@@ -85,7 +85,7 @@ def read_known_labels(
 ) -> NDArray[np.int64]:
     """Return the class indices of labels, which must all be among the fit's `classes`.
 
-    `problem` describes a label that is not, in the message of the error.
+    `problem` describes any other label in the error message.
     """
     labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
     unknown = ~np.isin(labels, classes)
@@ -99,7 +99,7 @@ def read_known_labels(
 
 
 def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
-    """Raise if there are many classes, and most of them have only one window."""
+    """Raise an error if there are many classes and most of them have only one window."""
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
             f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two per class on"
@@ -123,7 +123,7 @@ def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
 
 
 def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the labels; a missing or infinite one raises an error with its row."""
+    """Return the labels; raise an error with the row of any missing or infinite label."""
     values = y.tolist()
     for row, label in enumerate(values):
         if _is_no_label(label):
@@ -157,7 +157,7 @@ def _is_no_label(label: Any) -> bool:
 
 
 def check_class_weight(class_weight: Any) -> None:
-    """Raise unless `class_weight` is None, one of the kinds of `class_weights`, or a mapping."""
+    """Raise an error unless `class_weight` is None, a kind of `class_weights`, or a mapping."""
     if isinstance(class_weight, str):
         check_choice("class_weight", class_weight, KINDS)
     elif not (class_weight is None or isinstance(class_weight, Mapping)):
@@ -173,7 +173,7 @@ def window_weights(
     class_weight: str | Mapping[Any, float] | None,
     sample_weight: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
-    """Return each window's factor in the loss, with a mean of one; None without weights."""
+    """Return the weight of each window in the loss, with mean one; None if there are no weights."""
     if class_weight is None and sample_weight is None:
         return None
     weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
@@ -203,7 +203,7 @@ def _class_weights(
 
 
 def nearest_label(label: Any, names: Iterable[Any]) -> str:
-    """Ask whether the most similar of the names is meant; empty if none is similar."""
+    """Return a question with the most similar of the names, or an empty string."""
     by_text = {str(name).lower(): name for name in names}
     nearest = nearest_known(label, by_text)
     return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
@@ -211,7 +211,7 @@ def nearest_label(label: Any, names: Iterable[Any]) -> str:
 
 @dataclass
 class ClassTarget:
-    """Labels as class indices; `classes` come from the fit that is continued, or are None."""
+    """Converts labels to class indices; `classes` come from the fit that is continued, or None."""
 
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
@@ -245,17 +245,17 @@ class ClassTarget:
         return np.searchsorted(classes, labels[takes_part])
 
     def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
-        """Return the class indices of other labels."""
+        """Return the class indices of labels whose classes must be known."""
         return read_known_labels(y, n_windows, name, owner, self.learned)
 
     def weigh(
         self, target: NDArray[Any], weight: NDArray[np.float64] | None
     ) -> NDArray[np.float64] | None:
-        """Return the product of window and class weights."""
+        """Return the products of the window weights and class weights."""
         return window_weights(target, self.learned, self.class_weight, weight)
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
-        """Return the facts about the targets of both parts that the report needs."""
+        """Return the facts that the report needs about the targets of both parts."""
         counts = None if validation is None else np.bincount(validation)
         return {
             "n_classes": self.n_outputs,
@@ -266,7 +266,7 @@ class ClassTarget:
 
 
 def draw_entropy(random_state: Any) -> int:
-    """Return the entropy that seeds all generators of a fit."""
+    """Return the entropy from which all generators of a fit are seeded."""
     try:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Train with the native epoch engine according to a `TrainingConfig`."""
+"""Train networks with the native epoch engine according to a `TrainingConfig`."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -34,7 +34,7 @@ from sensorseq.training.streamed_data import StreamedData
 def gap_of(
     module: nn.Module, config: TrainingConfig, train: TrainingData | StreamedData
 ) -> str | None:
-    """Return why the native engine cannot train `module` on `train`; None if it can."""
+    """Return the reason why the native engine cannot train `module` on `train`, or None."""
     if not isinstance(module, LSTMLinear):
         return f"it trains only LSTMLinear, not {type(module).__name__}"
     weight = module.linear.weight
@@ -61,7 +61,7 @@ def gap_of(
 def native_engine_gap(
     config: TrainingConfig, *, num_layers: int, device_type: str, dtype: str
 ) -> str | None:
-    """Return why the native engine cannot run this on either device; None if it can."""
+    """Return the reason why the native engine cannot run this training, or None."""
     if device_type not in ("cpu", "cuda"):
         return f"it runs on CPU and CUDA, not on {device_type}"
     if dtype not in DTYPES:
@@ -116,7 +116,7 @@ def make_trainer(
     data: TrainingData,
     n_timesteps: int,
 ) -> EpochTrainer:
-    """Return a trainer for modules of one kind; `data` may have weights for each model."""
+    """Return a trainer for modules of one kind; `data` may have separate weights per model."""
     network, config = layout_of(modules[0]), configs[0]
     assert not callable(config.loss)
     weights = [network.flatten(dict(module.named_parameters())) for module in modules]
@@ -137,9 +137,9 @@ def make_trainer(
 
 
 class ModelWeights(ModuleWeights):
-    """The weights of one model in a trainer, and the module outside of it.
+    """The weights of one model in a trainer, and the corresponding module.
 
-    If the trainer keeps a moving average, these are the averages.
+    If the trainer keeps a moving average, the weights are the averages.
     """
 
     def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
@@ -150,7 +150,7 @@ class ModelWeights(ModuleWeights):
         self.read_module()
 
     def move(self, trainer: EpochTrainer, model: int) -> None:
-        """Set the model's new index in the trainer."""
+        """Set the model's trainer and its index there."""
         averages, self._network = trainer.average is not None, trainer.network
         self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
@@ -159,7 +159,7 @@ class ModelWeights(ModuleWeights):
         self._running = None if trainer.running is None else trainer.running[model]
 
     def count_steps(self, n_steps: int) -> None:
-        """Add steps to the number of batches that the batch norms have seen."""
+        """Add steps to the number of batches seen by the batch norms."""
         if self._n_batches is not None:
             self._n_batches = self._n_batches + n_steps
 
@@ -174,14 +174,14 @@ class ModelWeights(ModuleWeights):
         return state
 
     def join(self) -> Tensor:
-        """Return weights and running statistics as one vector."""
+        """Return the weights and running statistics as one vector."""
         if self._running is None:
             return self._flat
         return torch.cat([self._flat, self._running.reshape(-1)])
 
     @torch.no_grad()
     def read_module(self) -> None:
-        """Load the module's weights into the trainer; a moving average continues."""
+        """Load the module's weights into the trainer; any moving average continues."""
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
@@ -204,7 +204,7 @@ class ModelWeights(ModuleWeights):
 
 
 class RandomCrops:
-    """Draws the starts of ``crop="random"`` for each window in each step, for `n_timesteps`."""
+    """Draws where crops of `n_timesteps` start for ``crop="random"``, per window and step."""
 
     def __init__(self, config: TrainingConfig, train: TrainingData) -> None:
         self._full = train.X.shape[1]
@@ -233,7 +233,7 @@ def summarize_epochs(
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # without the empty steps of models that have fewer; in plain Python, because steps are few
+        # without the empty steps of models that have fewer; plain Python is enough for a few steps
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
@@ -248,11 +248,11 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """Runs the optimizer steps of runs of one kind, as models of one trainer.
+    """Executes the optimizer steps of runs of one kind, as models of one trainer.
 
-    The modules provide the initial weights; `weights` are their copies in the trainer (with
-    `ema_decay`, the averages). Equal windows are stored once; `data` are each model's windows in
-    the trainer. Streamed windows, of a single model, are set with `replace_data`.
+    The modules provide the initial weights; `weights` are the copies in the trainer (with
+    `ema_decay`, the averages). Equal windows are stored once; `data` has each model's windows in
+    the trainer. The streamed windows of a single model are set with `replace_data`.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class NativeEpochs:
         ]
 
     def replace_data(self, data: TrainingData) -> None:
-        """Continue training a single model on these windows, of the same shape."""
+        """Continue training a single model on these windows, which have the same shape."""
         if data is self.data[0]:
             return
         self.data = [data]
@@ -314,7 +314,7 @@ class NativeEpochs:
         *,
         margins: bool = False,
     ) -> StepStatistics:
-        """Run a step for each batch of rows of each model; see `EpochTrainer.run`."""
+        """Run a step for each batch of window indices of each model; see `EpochTrainer.run`."""
         rows, offsets = pack_batches(batches)
         starts = None
         if self._crops[0].crops:

@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and clipping, with torch's names and arithmetic."""
+"""Optimizers, learning-rate schedules and clipping, with torch's names and arithmetic."""
 
 import inspect
 import math
@@ -15,13 +15,13 @@ from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup
 
 COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine
 PLATEAU_FACTOR = 0.5
-ONE_CYCLE_RISE = 0.3  # like the next two, a default of torch's OneCycleLR
+ONE_CYCLE_RISE = 0.3  # like the next two constants, a default of torch's OneCycleLR
 ONE_CYCLE_START = 1.0 / 25.0
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
 
 class Lion(Optimizer):
-    """Optimizer whose steps have one size, by the sign of an average; decoupled weight decay.
+    """Optimizer that steps by the sign of an average gradient, with decoupled weight decay.
 
     X. Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, https://arxiv.org/abs/2302.06675.
     """
@@ -39,7 +39,7 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move the parameters by their gradients."""
+        """Update the parameters with their gradients."""
         for group in self.param_groups:
             rate, (beta1, beta2) = group["lr"], group["betas"]
             for parameter in group["params"]:
@@ -66,9 +66,9 @@ _CLASSES: dict[str, type[Optimizer]] = {
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
     """Create a torch optimizer by name.
 
-    `momentum` applies to sgd; rmsprop, which has no momentum by default in torch, reads it from
-    `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw and lion,
-    added to the gradient in the others.
+    `momentum` applies to sgd only; rmsprop, which has no momentum by default in torch, reads its
+    momentum from `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw
+    and lion, and added to the gradient in the other optimizers.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if OPTIMIZERS[config.optimizer].takes_momentum:
@@ -88,9 +88,9 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
 
 def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     """Return all options of the optimizer, with torch's defaults."""
-    if config.optimizer_params:  # torch checks these itself
+    if config.optimizer_params:  # checked by torch itself
         return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
-    # without creating one, because the first one imports torch's compiler, which takes seconds
+    # no optimizer is created, because the first one imports torch's compiler, which takes seconds
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
     of_config = {"weight_decay": config.weight_decay}
     if OPTIMIZERS[config.optimizer].takes_momentum:
@@ -104,11 +104,11 @@ class Stateful:
     _kept: tuple[str, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for `load_state_dict`."""
+        """Return the state that `load_state_dict` restores."""
         return {name.removeprefix("_"): getattr(self, name) for name in self._kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`."""
+        """Restore the state from `state_dict`."""
         for name in self._kept:
             setattr(self, name, state[name.removeprefix("_")])
 
@@ -116,7 +116,7 @@ class Stateful:
 class Schedule(Stateful):
     """The learning rate of each step.
 
-    - ``constant``: `learning_rate`.
+    - ``constant``: always `learning_rate`.
     - ``cosine``: half a cosine from `learning_rate` down to a hundredth of it at the end of the
       run.
     - ``plateau``: halved whenever the monitored value has not improved for a quarter of `patience`
@@ -156,7 +156,7 @@ class Schedule(Stateful):
         return peak * self._plateau_scale
 
     def end_epoch(self, *, improved: bool) -> None:
-        """Update the schedule after an epoch, in which the monitored value improved or not."""
+        """Update the schedule after an epoch; `improved` refers to the monitored value."""
         self._n_stale = 0 if improved else self._n_stale + 1
         if self._config.lr_schedule == "plateau" and self._n_stale >= self._plateau_patience:
             self._plateau_scale *= PLATEAU_FACTOR
@@ -164,7 +164,7 @@ class Schedule(Stateful):
 
 
 def cosine_between(start: float, end: float, done: float) -> float:
-    """Return a half cosine from `start` to `end` after the fraction `done`."""
+    """Return the value of a half cosine from `start` to `end` at the fraction `done`."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
@@ -180,7 +180,7 @@ def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: s
 
 
 def l1_penalty(module: torch.nn.Module) -> Tensor:
-    """Return the sum of absolute weights, without biases and norms (one-dimensional)."""
+    """Return the sum of absolute weights, without biases and norms, which are one-dimensional."""
     weights = [p for p in module.parameters() if p.ndim >= 2]
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
 
@@ -188,8 +188,8 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict without changing the dtypes of its tensors.
 
-    torch would cast values that an optimizer keeps in another dtype (`mu_product` of NAdam) to the
-    dtype of the parameter, and continue in another precision.
+    torch would cast values that an optimizer keeps in a different dtype (`mu_product` of NAdam) to
+    the dtype of the parameter, and would continue in a different precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

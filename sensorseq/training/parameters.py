@@ -28,7 +28,7 @@ _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def check_device(device: str | torch.device) -> str:
-    """Return `device` if it is a valid device name, available or not."""
+    """Return `device` if it is a valid device name, whether or not the device is available."""
     name = str(device) if isinstance(device, torch.device) else device
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
@@ -40,9 +40,9 @@ def check_device(device: str | torch.device) -> str:
 def resolve_device(
     device: str | torch.device, *, hidden_size: int = 64, dtype: torch.dtype = torch.float32
 ) -> torch.device:
-    """Return the device for the argument `device`.
+    """Return the torch device for the argument `device`.
 
-    Raises an `EnvironmentProblemError` if this GPU is not available.
+    An `EnvironmentProblemError` is raised if this GPU is not available.
     """
     avoid_dead_threads()
     name = check_device(device)
@@ -104,7 +104,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:
-    """Raise an `InputError` if an argument is a function or object, which cannot be saved."""
+    """Raise an `InputError` if an argument is a function or an object that cannot be saved."""
     for name, value in parameters.items():
         is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
         members = value if isinstance(value, list | tuple) else [value]

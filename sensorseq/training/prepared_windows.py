@@ -1,7 +1,7 @@
-"""Prepared windows: read from a file, augmented and scaled as configured, and described.
+"""Read prepared windows from a file, augment and scale them as configured, and describe them.
 
 A model keeps the description of its windows, so that raw recordings can be prepared in the same way
-and recordings that it was trained on are recognized.
+and recordings on which it was trained are recognized.
 """
 
 import os
@@ -45,8 +45,9 @@ def read_training_file(
 ) -> tuple[WindowSet, Scaler | None]:
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
-    Test windows of a split file are not read. Training windows are its `sample_indices`, balanced
-    if configured, with copies augmented. If they exceed `buffer_bytes`, they stay in the file.
+    Test windows of a split file are not read. The training windows are those of its
+    `sample_indices`, balanced if this is configured, with augmented copies. If the windows exceed
+    `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
         if file.stored.y is None:
@@ -75,7 +76,7 @@ def read_training_file(
 
 
 def read_prepared(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
-    """Return all windows of a prepared file; the samples of a large file stay there.
+    """Return all windows of a prepared file; the samples of a large file stay in the file.
 
     The windows of several sensors are returned as SensorWindows in memory.
     """
@@ -93,9 +94,9 @@ def _take(file: PreparedFile, rows: NDArray[np.int64]) -> WindowSet:
 def augment_as_configured(
     windows: WindowSet, rows: NDArray[np.int64], seed: int | None = None
 ) -> WindowSet:
-    """Return training windows with the copies among them augmented as configured.
+    """Return training windows, with the copies among them augmented as configured.
 
-    For `rows` see `augment_copies`; `seed` is by default the seed of the preparation.
+    For `rows`, see `augment_copies`; `seed` is the seed of the preparation by default.
     """
     options = PreparationOptions.recorded(windows.provenance)
     if not options.augmentation:
@@ -105,10 +106,10 @@ def augment_as_configured(
 
 
 def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
-    """Return windows whose copies, among the first `n_train`, are augmented when read.
+    """Return windows whose copies, among the first `n_train` windows, are augmented when read.
 
-    They equal those of `augment_as_configured`, except for rounding of the deviation that scales
-    jitter.
+    The results equal those of `augment_as_configured`, except for rounding of the standard
+    deviation that scales the jitter.
     """
     samples: Any = windows.X
     options = PreparationOptions.recorded(windows.provenance)
@@ -142,9 +143,9 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with zeros in its test windows, so that messages still have the right rows."""
+    """Return the set with zeros in its test windows, so that row numbers in messages stay right."""
     is_test = None if windows.split is None else windows.split == "test"
-    is_stored = isinstance(windows.X, StoredSamples)  # test windows of a file were not read
+    is_stored = isinstance(windows.X, StoredSamples)  # then the test windows were not read
     if is_test is None or is_stored or not is_test.any():
         return windows
     X = windows.X.copy()
@@ -154,7 +155,7 @@ def without_test(windows: WindowSet) -> WindowSet:
 
 
 def refuse_scaled(windows: WindowSet, scale: str | None, name: str = "X") -> None:
-    """Raise if windows that are marked as scaled would be scaled again."""
+    """Raise an error if windows that are marked as scaled would be scaled again."""
     kind = Provenance.of(windows.provenance).scaled
     if kind is not None and scale is not None:
         raise InputError(
@@ -164,7 +165,7 @@ def refuse_scaled(windows: WindowSet, scale: str | None, name: str = "X") -> Non
 
 
 def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
-    """Warn if windows were prepared for a scaling that the estimator's default replaces."""
+    """Warn if the estimator's default replaces the scaling for which windows were prepared."""
     configured = None if windows is None else PreparationOptions.recorded(windows.provenance).scale
     if kind == _DEFAULT_SCALE and configured not in (None, _DEFAULT_SCALE):
         warn_caller(
@@ -179,7 +180,8 @@ def fit_requested_scaler(
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
     `pieces` yields the cropped training part of the `windows` given to `fit` (None for an array).
-    If the windows were prepared for the same `kind`, their ``rated`` values, which become 1, apply.
+    If the windows were prepared for the same `kind`, their ``rated`` values, which are scaled to 1,
+    are used.
     """
     if kind is None:
         return None
@@ -201,8 +203,8 @@ def fit_requested_scaler(
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
     """Raise a `SplitError` if a split does not separate its parts.
 
-    It must separate groups; in a split by recording, recordings; and in a split by time, intervals
-    of a recording, so that no window overlaps a window of another part.
+    Every split must separate groups. A split by recording must also separate recordings, and in a
+    split by time, no window may overlap a window of another part.
     """
     split = np.asarray(windows.split)
     by = PreparationOptions.recorded(windows.provenance).split_by
@@ -245,9 +247,10 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
     """Describe the preparation of a fit's windows, and the recordings they were cut from.
 
-    `sets` are the training set, then the validation set if it was given separately. Test windows of
-    the first do not count as seen, but `fit` uses all windows of the second. Unknown digests are
-    empty. With `with_dwell`, labels are classes, and their durations are learned if possible.
+    `sets` are the training set and, if it was given separately, the validation set. Test windows of
+    the training set do not count as seen, but `fit` uses all windows of the validation set. Unknown
+    digests are empty. With `with_dwell`, labels are classes, whose durations are learned if
+    possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Progress output for `verbose=1`: a bar on a terminal, a line in a notebook, or a log."""
+"""Display the progress of a fit: a bar on a terminal, a line in a notebook, or a log."""
 
 import os
 import statistics
@@ -19,17 +19,17 @@ from sensorseq.history import History
 from sensorseq.training.callbacks import Callback, NoProgress
 from sensorseq.training.config import TrainingConfig
 
-LINES = 20  # about the number of lines in the log of a fit
-_RECENT = 10  # number of epochs whose median duration predicts the rest
+LINES = 20  # approximate number of lines in the log of a fit
+_RECENT = 10  # number of epochs whose median duration predicts the remaining time
 
 
 class ProgressReport(NoProgress, Callback):
-    """Show the progress of a fit and the remaining time, on stderr.
+    """Shows the progress of a fit and the remaining time on stderr.
 
-    It is a callback for all networks of the fit. A terminal shows one bar above a line of figures,
-    a notebook one line that is updated, anything else a log of about twenty lines, or with
-    `every_epoch` one line per epoch. The remaining time covers all epochs of all networks; early
-    stopping may end the fit sooner.
+    This object is a callback for all networks of the fit. A terminal shows one bar above a line of
+    figures, and a notebook shows one line that is updated. Any other output gets a log of about
+    twenty lines or, with `every_epoch`, one line per epoch. The remaining time covers all epochs of
+    all networks; early stopping may end the fit sooner.
     """
 
     def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
@@ -55,16 +55,16 @@ class ProgressReport(NoProgress, Callback):
         self._show(stage, "", is_due=False)
 
     def expect(self, n_networks: int) -> None:
-        """Set how many networks will be trained."""
+        """Set the number of networks that will be trained."""
         self._n_networks = n_networks
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
-        """Count the network's epochs."""
+        """Add the network and the number of its epochs."""
         self._open()
         self._networks.append(_Network(module, config.n_epochs))
 
     def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Advance the bar, update the line, or write another line."""
+        """Advance the bar, update the line in the notebook, or write a line to the log."""
         row = history[-1]
         epoch = int(row["epoch"])
         network = next(network for network in self._networks if network.module is module)
@@ -104,13 +104,13 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def _total(self) -> int:
-        """The total number of epochs; networks that have not started count like the last one."""
+        """The total number of epochs; networks not yet started count as many as the last one."""
         n_others = max(0, self._n_networks - len(self._networks))
         n_started = sum(network.n_epochs for network in self._networks)
         return n_started + n_others * self._networks[-1].n_epochs
 
     def _name(self, network: "_Network") -> str:
-        """Return the names of the networks in training; empty if there is only one."""
+        """Return the names of the networks in training, or an empty string for a single network."""
         n_networks = max(self._n_networks, len(self._networks))
         if n_networks == 1:
             return ""
@@ -169,7 +169,7 @@ class _Stderr(Console):
 
 
 class _Bar(Progress):
-    """A bar with stage and time left, and below it the figures, within 80 columns."""
+    """A bar with the stage and the time left, above the figures, within 80 columns."""
 
     def __init__(self, console: Console) -> None:
         self._figures = ""
@@ -210,7 +210,7 @@ def _loss(value: float) -> str:
 
 
 def _notebook_display() -> Any:
-    """Return IPython's `display` in the kernel of a notebook; otherwise None."""
+    """Return IPython's `display` in the kernel of a notebook, otherwise None."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or getattr(shell, "kernel", None) is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sensorseq.ops.train_epoch import dropout_mask
 
 # torch's generator is global. Two fits in two threads (joblib's threading backend) would draw from
-# the same stream, so one waits for the other; a fit within a callback may nest.
+# the same stream, so one fit waits for the other; a fit within a callback may nest.
 _lock = threading.RLock()
 
 
@@ -27,16 +27,16 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 def integer_seed(sequence: np.random.SeedSequence) -> int:
-    """Return 63 bits of `sequence` as a seed for torch."""
+    """Return a seed for torch that consists of 63 bits from `sequence`."""
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextmanager
 def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's generators for a block, then restore their state."""
+    """Seed torch's generators in a block, and restore their state after it."""
     cuda_devices = [device.index or 0] if device.type == "cuda" else []
     with _lock, torch.random.fork_rng(devices=cuda_devices):
-        # torch.manual_seed takes 0.5 ms, because it seeds every kind of device
+        # torch.manual_seed would take 0.5 ms, because it seeds every kind of device
         if device.type == "cpu":
             torch.default_generator.manual_seed(seed)
         else:
@@ -46,7 +46,7 @@ def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Limit torch to one thread in a block."""
+    """Limit torch to one thread within a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -57,11 +57,12 @@ def single_thread() -> Iterator[None]:
 
 @contextmanager
 def deterministic_algorithms(device: torch.device) -> Iterator[None]:
-    """Restrict torch to deterministic CUDA kernels in a block; CPU kernels need no restriction."""
+    """Restrict torch to deterministic CUDA kernels in a block; CPU kernels are deterministic."""
     if device.type != "cuda":
         yield
         return
-    # cuBLAS reads this when its handle is created; otherwise torch rejects deterministic products.
+    # cuBLAS reads this variable when its handle is created; without it, torch refuses to compute
+    # matrix products deterministically.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -90,7 +91,7 @@ class CounterDropout:
 
 @contextmanager
 def isolated_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of torch, numpy and Python for a block, then restore them."""
+    """Seed the generators of torch, numpy and Python in a block, and restore them after it."""
     # a custom module may draw from numpy's global generator
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     np.random.seed(seed % 2**32)  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""Record a run without changing a bit of its results, and start again from one of its snapshots."""
+"""Record a run without changing a bit of its results, and start a run from one of its snapshots."""
 
 import copy
 import math
@@ -25,9 +25,9 @@ from sensorseq.training.optim import Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
 from sensorseq.training.streamed_data import StreamedData
 
-FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # fixed windows: one in 20, within these limits
+FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # one window in 20 is fixed, but 32 to 256
 AVERAGE_DECAY = 0.9
-# Snapshots besides the first, and an eighth of the epochs between them.
+# Number of snapshots after the first; an eighth of the epochs lies between them.
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
@@ -61,15 +61,16 @@ class _Epoch:
 
 
 class Recorder:
-    """Records the measurements in `TrainingRecord`; each run needs its own recorder.
+    """Makes the measurements in `TrainingRecord`; each run needs its own recorder.
 
     The run calls `begin`, the applicable `note_...` methods in each epoch, and `finish`. The
     recorder neither draws random numbers nor changes the network. Some measurements are not
-    possible in every run, and are then empty or NaN:
+    possible in every run; they are then empty or NaN:
 
-    - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
-    - A custom loss: no fixed subset. A given `fixed` subset has no `fixed_rows`.
-    - Runs side by side: no snapshots.
+    - If windows are streamed from their file, there is no fixed subset, `averaged_loss` or
+      `train_margin`.
+    - With a custom loss, there is no fixed subset. A given `fixed` subset has no `fixed_rows`.
+    - If runs are trained side by side, there are no snapshots.
     """
 
     def __init__(self, *, fixed: TrainingData | None = None, keeps_snapshots: bool = True) -> None:
@@ -123,7 +124,7 @@ class Recorder:
 
     @property
     def follows_validation(self) -> bool:
-        """True if `note_validation` has windows to track."""
+        """Whether `note_validation` has windows to track."""
         return len(self._val.rows) > 0
 
     @_timed
@@ -153,8 +154,9 @@ class Recorder:
     ) -> None:
         """Record steps taken by autograd.
 
-        `totals` (S, 3): loss and hits of each step, summed over its windows, and its gradient
-        norm. `step_outputs` has the losses, (n,) or (), and outputs (n, K) of each step's windows.
+        `totals` (S, 3) has the loss and the hits of each step, summed over its windows, and its
+        gradient norm. `step_outputs` has the losses, (n,) or (), and the outputs (n, K) of the
+        windows of each step.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -204,12 +206,12 @@ class Recorder:
 
     @_timed
     def measure_fixed(self, module: nn.Module) -> None:
-        """Evaluate the fixed windows with the network's present weights."""
+        """Evaluate the fixed windows with the network's current weights."""
         if self.fixed is not None:
             self.note_fixed(*evaluate(module, self.fixed, self._losses_of))
 
     def note_fixed(self, loss: float, accuracy: float) -> None:
-        """Record loss and accuracy of the fixed windows."""
+        """Record the loss and the accuracy on the fixed windows."""
         self._now.fixed = [np.array([[loss, accuracy]])]
 
     @_timed
@@ -232,7 +234,7 @@ class Recorder:
     def keep_snapshot(
         self, n_epochs: int, n_steps: int, get_state: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Store the state before the first step and at intervals, for a run trained alone."""
+        """Store the state before the first step and at intervals, if the run is trained alone."""
         if self._keeps_snapshots and not n_epochs % self._snapshot_every:
             snapshot = Snapshot(n_epochs, n_steps, _copied(get_state()))
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
@@ -262,7 +264,7 @@ class Recorder:
 
         The result is None if an interrupt left the last epoch incomplete.
         """
-        n_steps = self._done.n_steps[:n_epochs]  # an incomplete epoch may have been recorded, too
+        n_steps = self._done.n_steps[:n_epochs]  # without an incomplete epoch, if one was recorded
         if len(n_steps) < n_epochs:
             return None
         averaged_loss = self._measure_average(module)
@@ -291,7 +293,7 @@ class Recorder:
     @_timed
     @torch.no_grad()
     def _measure_average(self, module: nn.Module) -> float:
-        """Return the loss on the fixed windows with the averaged weights, after each epoch."""
+        """Return the loss on the fixed windows with the weights averaged over the epochs."""
         if self._average is None or self.fixed is None:
             return math.nan
         scratch = copy.deepcopy(module)
@@ -307,13 +309,13 @@ _is_recording = True
 
 
 def new_recorder() -> Recorder | None:
-    """Return a recorder for a run; None within a `without_recording` block."""
+    """Return a recorder for a run, or None within a `without_recording` block."""
     return Recorder() if _is_recording else None
 
 
 @contextmanager
 def without_recording() -> Iterator[None]:
-    """Disable recording in all fits of this process within a block; results are the same."""
+    """Disable recording in all fits of this process within a block; results do not change."""
     global _is_recording
     before, _is_recording = _is_recording, False
     try:
@@ -323,18 +325,18 @@ def without_recording() -> Iterator[None]:
 
 
 def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]:
-    """Return each window's logit of its own class minus the largest other one, (n,)."""
+    """Return the margins (n,): the logit of a window's class minus its largest other logit."""
     every = np.arange(len(outputs))
     of_class, of_others = outputs[every, target], outputs.copy()
     if outputs.shape[1] == 1:
         return np.zeros_like(of_class)
     of_others[every, target] = -np.inf
-    with np.errstate(invalid="ignore"):  # non-finite outputs give NaN, which is intended
+    with np.errstate(invalid="ignore"):  # margins of non-finite outputs are meant to be NaN
         return np.asarray(of_class - of_others.max(axis=1))
 
 
 class _Followed:
-    """Windows of a part that are tracked individually: all, or an even sample."""
+    """Windows of a part that are tracked individually: all, or an evenly spread sample."""
 
     def __init__(self, target: Tensor | None) -> None:
         none = np.zeros(0, np.int64)
@@ -348,11 +350,11 @@ class _Followed:
             self._place[self.rows] = np.arange(len(self.rows))
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the tracked part of values for all windows."""
+        """Return the values of the tracked windows, given those of all windows."""
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store the values of some windows at their positions; of repeated ones, the last."""
+        """Store the values of some windows at their positions; for repeated windows, the last."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -360,18 +362,18 @@ class _Followed:
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:
-    with np.errstate(over="ignore"):  # infinity is intended
+    with np.errstate(over="ignore"):  # too large values are meant to become infinite
         return values.astype(np.float16)
 
 
 def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
-    """Return evenly spread rows of all windows."""
+    """Return the indices of evenly spread windows."""
     return np.arange(n_chosen, dtype=np.int64) * n_windows // max(1, n_chosen)
 
 
 def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    with np.errstate(invalid="ignore"):  # non-finite losses give NaN, which is intended
+    with np.errstate(invalid="ignore"):  # variances of non-finite losses are meant to be NaN
         mean = np.add.reduceat(losses, starts) / sizes
         return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
 
@@ -392,7 +394,7 @@ DECAY_END = 0.01  # fraction of the rate at the end of the decay
 
 
 class FallingRates(Schedule):
-    """The rates of a run from a snapshot on, multiplied by a half cosine that falls to 1 %."""
+    """The learning rates of a run after a snapshot, times a half cosine that falls to 1 %."""
 
     def __init__(
         self, config: TrainingConfig, steps_per_epoch: int, first_step: int, n_steps: int
@@ -401,17 +403,17 @@ class FallingRates(Schedule):
         self._first_step, self._n_falling = first_step, n_steps
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step` in the run's count."""
+        """Return the learning rate of step `step`, counted as in the earlier run."""
         done = min(1.0, (step - self._first_step) / self._n_falling)
         return cosine_between(1.0, DECAY_END, done) * super().learning_rate(step)
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A snapshot to start a run from, with the windows in another order.
+    """A snapshot from which to start a run with the windows in a different order.
 
-    Weights, optimizer and schedule come from the `snapshot` of an earlier run, which had `config`
-    and `steps_per_epoch`. The rate falls to nearly zero over `n_epochs`.
+    The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
+    had `config` and `steps_per_epoch`. The learning rate falls to nearly zero over `n_epochs`.
     """
 
     snapshot: Snapshot
@@ -420,7 +422,7 @@ class Start:
     n_epochs: int
 
     def load_module(self, module: nn.Module) -> None:
-        """Load the weights into a module before a trainer takes them over."""
+        """Load the weights into a module before a trainer copies them."""
         module.load_state_dict(self.snapshot.state["module"])
 
     def make_schedule(self, n_batches: int) -> Schedule:
@@ -432,8 +434,8 @@ class Start:
         return schedule
 
     def load_optimizer(self, optimizer: Optimizer, average: WeightAverage | None) -> None:
-        """Load the optimizer's state into a run with autograd."""
-        state = copy.deepcopy(self.snapshot.state)  # because torch would not copy the tensors
+        """Load the state into the optimizer and the weight average of a run with autograd."""
+        state = copy.deepcopy(self.snapshot.state)  # torch would not copy the tensors
         load_exactly(optimizer, state["optimizer"])
         if average is not None:
             average.load_state_dict(state["average"])
@@ -451,7 +453,7 @@ class Start:
 
 
 def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
-    """Return a configuration for `n_epochs` that keeps the last weights."""
+    """Return a configuration for `n_epochs` with which the last weights are kept."""
     return replace(
         config,
         **changes,

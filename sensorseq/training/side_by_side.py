@@ -1,8 +1,8 @@
-"""Train many runs at once, with the same results as if each were trained alone.
+"""Train many runs at the same time, with the same results as if each were trained alone.
 
-Runs of one kind of network become the models of one `EpochTrainer`: an epoch of all of them is one
-native call, as is their validation on the same windows. Each run handles its epochs (order, rates,
-best weights, early stopping) itself, see `engine.TrainingRun`.
+Runs with the same kind of network become the models of one `EpochTrainer`: an epoch of all these
+runs is one native call, as is their validation on the same windows. Each run handles its epochs
+(order, rates, best weights, early stopping) itself; see `engine.TrainingRun`.
 """
 
 import math
@@ -30,10 +30,10 @@ from sensorseq.training.native import RandomCrops, layout_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.streamed_data import StreamedData
 
-SHARED_BYTES = 1024**3  # most bytes of windows stored for one group
-# Most bytes of validation windows that are copied for each model in a call.
+SHARED_BYTES = 1024**3  # maximum size of the windows stored for one group
+# Maximum size in bytes of the validation windows that are copied for each model in a call.
 STACKED_BYTES = 4 * 1024**2
-STEP_PRODUCTS = 4e9  # multiplications in a step of all models of a group: about 0.1 s
+STEP_PRODUCTS = 4e9  # maximum number of multiplications in a step of a group: about 0.1 s
 
 
 def train_side_by_side(
@@ -41,14 +41,15 @@ def train_side_by_side(
     *,
     return_errors: bool = False,
 ) -> list[Any]:
-    """Train every job's module in place, many at a time; return results in order of the jobs.
+    """Train the modules of all jobs in place, many at a time; return results in the jobs' order.
 
-    Weights, history and best epoch of each are bit for bit those of `train_network` alone.
-    `duration_s` is an equal share of the time that an epoch took for all its runs. Jobs that the
-    native engine does not support are trained one after another.
+    The weights, history and best epoch of each job are bit for bit those of `train_network` for
+    this job alone. `duration_s` is an equal share of the time that an epoch took for all runs. Jobs
+    that the native engine does not support are trained one after another.
 
     With `return_errors`, an error that ends one job takes the place of its result. An interrupt
-    ends all runs in training, each with its best weights; those that have not started get None.
+    ends all runs in training, each with its best weights; the result of a job that has not started
+    is None.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -98,8 +99,8 @@ def train_side_by_side(
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     """Train the jobs of one fit.
 
-    Jobs that had not started at an interrupt get no result. An error of a callback is raised, or
-    with a single job, stored in its result.
+    Jobs that had not started when training was interrupted get no result. The error of a callback
+    is raised or, with a single job, stored in its result.
     """
     if len(jobs) == 1:
         return [jobs[0].run()]
@@ -107,7 +108,7 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 
 
 def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun | None:
-    """Return the run of a job that can join a group; None if it has to train alone."""
+    """Return the run of a job that can join a group, or None if it has to be trained alone."""
     device = next(job.module.parameters()).device
 
     def move(data: TrainingData) -> TrainingData:
@@ -156,14 +157,14 @@ def _kind(run: TrainingRun) -> Hashable:
 
 
 def _evaluated_with(run: TrainingRun, data: TrainingData) -> Hashable:
-    """Return a key shared by models evaluated together: on the same windows, or stacked ones."""
+    """Return a key shared by models that are evaluated together, on the same or stacked windows."""
     is_small = len(data) <= EVALUATION_BATCH and data.X.nbytes <= STACKED_BYTES
     kind = data.X.shape[1:] if is_small and data.lengths is None else data.identity
     return kind, run.config.label_smoothing
 
 
 def _step_products(run: TrainingRun) -> float:
-    """Return the multiplications in one step, forward and backward."""
+    """Return the number of multiplications in one step, forward and backward."""
     products = sum(p.numel() for p in _network(run).lstm.parameters() if p.ndim == 2)
     train, config = _windows(run), run.config
     batch = min(config.batch_size or math.inf, len(train))
@@ -171,7 +172,7 @@ def _step_products(run: TrainingRun) -> float:
 
 
 def _in_portions(runs: Iterable[TrainingRun]) -> Iterator[list[TrainingRun]]:
-    """Yield groups of runs by windows, limited by memory and a prompt reaction to Ctrl-C."""
+    """Yield groups of runs, small enough for the memory and for a prompt reaction to Ctrl-C."""
     by_windows: dict[Hashable, list[TrainingRun]] = {}
     for run in runs:
         shared = _windows(run).identity if run.refresh is None else id(run)
@@ -197,19 +198,19 @@ def _in_portions(runs: Iterable[TrainingRun]) -> Iterator[list[TrainingRun]]:
 
 
 class SideBySide(Training):
-    """Runs that are models of one trainer and evaluated together.
+    """Trains runs that are models of one trainer, and evaluates them together.
 
-    With `return_errors`, the error that ends a run is in `errors`, or in its result if it came from
-    a callback.
+    With `return_errors`, the error that ends a run is in `errors`, or in the run's result if a
+    callback raised it.
     """
 
     def __init__(self, runs: Sequence[TrainingRun], *, return_errors: bool) -> None:
         fixed: dict[Hashable, TrainingData | None] = {}
-        for run in runs:  # runs with the same windows share their storage
+        for run in runs:  # runs with the same windows share one copy of them
             if run.recorder is not None:
                 identity = _windows(run).identity
                 run.recorder.fixed = fixed.setdefault(identity, run.recorder.fixed)
-        # lanes take the next model as they finish, so the longest go first
+        # each lane takes the next model when it has finished one, so the longest models go first
         super().__init__(sorted(runs, key=lambda run: -run.batches.n_batches))
         self.errors: dict[TrainingRun, Exception] = {}
         self._return_errors = return_errors
@@ -244,7 +245,7 @@ class SideBySide(Training):
                     run.recorder.note_validation(outputs)
 
     def measure_fixed(self) -> None:
-        """Let the recorders evaluate their fixed windows."""
+        """Evaluate the fixed windows of the recorders."""
         for fixed in self._fixed:
             for model, scores, _ in fixed.measure():
                 recorder = self.runs[model].recorder

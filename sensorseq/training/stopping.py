@@ -44,19 +44,19 @@ class WeightAverage:
             parameter.copy_(stored)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for `load_state_dict`."""
+        """Return the state that `load_state_dict` restores."""
         return {"n_steps": self._n_steps, "average": self._average}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`."""
+        """Restore the state from `state_dict`."""
         self._n_steps = state["n_steps"]
         for average, value in zip(self._average, state["average"], strict=True):
             average.copy_(value)
 
 
 class ModuleWeights:
-    """Weights that can be stored and restored: of a module, or of one model of several."""
+    """Weights of a module, or of one of several models, that can be stored and restored."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -67,7 +67,7 @@ class ModuleWeights:
         return {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def join(self) -> Tensor:
-        """Return parameters and floating-point buffers as one vector."""
+        """Return the parameters and floating-point buffers as one vector."""
         return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
     def read_module(self) -> None:
@@ -87,9 +87,9 @@ class BestEpoch(Stateful):
     """Tracks the best epoch by the monitored column of the history.
 
     The best epoch is the first with the best value. Patience counts the epochs since the last
-    reset; a value resets it if it is better by more than `tol` than the previous one to do so, so a
-    slow but steady gain still counts. Without the monitored column and with ``restore_best=False``,
-    the latest epoch is the best.
+    reset. A value resets this count if it is better by more than `tol` than the value at the last
+    reset, so a slow but steady gain also resets it. Without the monitored column and with
+    ``restore_best=False``, the latest epoch is the best.
     """
 
     _kept = ("_reference", "_n_stale")
@@ -111,11 +111,11 @@ class BestEpoch(Stateful):
 
     @property
     def exhausted(self) -> bool:
-        """True if patience has run out."""
+        """Whether patience has run out."""
         return self._n_stale >= self._patience
 
     def update(self, row: Mapping[str, Any], weights: ModuleWeights) -> bool:
-        """Process an epoch; return True if it improved by more than `tol`."""
+        """Process an epoch; return True if its value improved by more than `tol`."""
         value = self._sign * row[self.monitor]
         if self.epoch == 0 or self._keep_latest or value < self._sign * self.score:
             self.epoch, self.score = row["epoch"], row[self.monitor]

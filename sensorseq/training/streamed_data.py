@@ -40,17 +40,18 @@ Loaded = TypeVar("Loaded")
 
 
 class Abandoned(BaseException):
-    """Raised inside a load whose result is no longer needed."""
+    """Raised inside a `load` function whose result is no longer needed."""
 
 
 def read_ahead(
     load: Callable[[Job, int, Callable[[], None]], Loaded], jobs: Sequence[Job]
 ) -> Generator[Loaded, None, None]:
-    """Yield the result of loading each job, in order; a thread loads the next one meanwhile.
+    """Yield the loaded piece of each job, in order, while a thread loads the next piece.
 
-    A piece may be overwritten once the next one is requested. Close the iterator if you leave it
-    early; that waits for the thread. `load` takes a job, the slot 0 or 1 for its piece, and a
-    function to call regularly, which raises once the result is no longer needed.
+    A piece may be overwritten once the next piece is requested. If you do not exhaust the iterator,
+    close it, which waits for the thread. `load` takes a job, the slot 0 or 1 for its piece, and a
+    function that it must call regularly and that raises `Abandoned` once the result is no longer
+    needed.
     """
     abandoned = threading.Event()
 
@@ -72,11 +73,11 @@ def read_ahead(
             abandoned.set()
 
 
-HELD = 4  # a part of up to 1/4 of the buffer is read once and kept in memory
-_SHARE = (3, 8)  # most of the buffer for each of the two halves of a larger part
-_HALF_BYTES = 24 * 1024**2  # enough: fits with 24 and with 96 MB took equally long
+HELD = 4  # a part of up to 1/4 of the buffer size is read once and kept in memory
+_SHARE = (3, 8)  # maximum fraction of the buffer for each of the two halves of a larger part
+_HALF_BYTES = 24 * 1024**2  # large enough: fits with 24 MB and with 96 MB took equally long
 _BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
-_BLOCKS = 32  # fewest blocks in a buffer if a block has several chunks
+_BLOCKS = 32  # minimum number of blocks in a buffer if a block has several chunks
 
 
 class StreamedSampler(BatchSampler):
@@ -85,7 +86,7 @@ class StreamedSampler(BatchSampler):
     The file is divided into blocks of adjacent windows. Each epoch shuffles the blocks, cuts the
     result into buffers, and shuffles the windows of each buffer. A batch thus draws from all blocks
     of a buffer, and a buffer from the whole file. Every window is used once per epoch. `places`
-    (N,) are the windows' positions in the file; the sizes are in windows.
+    (N,) has the windows' positions in the file; all sizes are numbers of windows.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class StreamedSampler(BatchSampler):
 class StreamedData:
     """Like `TrainingData`, but windows are read again in every epoch instead of kept in memory.
 
-    The buffer has two halves: one in use, and one being read.
+    The buffer has two halves: one that is in use, and one into which windows are read.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class StreamedData:
 
     @property
     def resident_bytes(self) -> int:
-        """Size of the windows that are on the device at a time, in bytes."""
+        """Size in bytes of the windows that are on the device at the same time."""
         return min(self.buffer_windows, len(self)) * self._window_bytes
 
     def to(self, device: torch.device) -> "StreamedData":
@@ -179,7 +180,7 @@ class StreamedData:
         return self
 
     def patched(self, patch: Patch) -> "StreamedData":
-        """Return the same windows as steps of several samples."""
+        """Return the same windows with several samples joined into each step."""
         other = copy.copy(self)
         other._patch = patch
         return other
@@ -199,7 +200,8 @@ class StreamedData:
         samples = self._windows.X
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows
-        # Blocks consist of whole chunks, the units of reading; of few if the buffer is small.
+        # Blocks consist of whole chunks, which are read as a unit, and of only a few chunks if the
+        # buffer is small.
         most = max(1, _BLOCK_BYTES // (chunk * stored_bytes))
         n_chunks = min(most, max(1, self.buffer_windows // (_BLOCKS * chunk)))
         return StreamedSampler(
@@ -213,7 +215,7 @@ class StreamedData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple[TrainingData, list[Rows]], None, None]:
-        """Yield each buffer of an epoch, and the rows of its batches within the buffer."""
+        """Yield each buffer of an epoch, and the indices of its batches within the buffer."""
         assert isinstance(batches, StreamedSampler)
         drawn = batches.buffers()
 
@@ -227,8 +229,8 @@ class StreamedData:
         return self._read(drawn, split, most, self._change)
 
     def blocks(self) -> Generator[TrainingData, None, None]:
-        """Yield all windows in order and unchanged, as many at a time as the buffer holds."""
-        # whole evaluation batches, so that they are the same as for windows in memory
+        """Yield all windows in order and unchanged, as many at a time as fit in the buffer."""
+        # in whole evaluation batches, so that the batches are the same as for windows in memory
         size = max(1, self.buffer_windows // EVALUATION_BATCH) * EVALUATION_BATCH
         starts = range(0, len(self), size)
         rows = [np.arange(start, min(start + size, len(self))) for start in starts]
@@ -275,7 +277,7 @@ class StreamedData:
 
 
 def window_bytes(windows: Windows, form: WindowFormat, *, training: bool) -> int:
-    """Return the bytes of a window, cropped and scaled."""
+    """Return the size in bytes of a cropped and scaled window."""
     n_values = form.n_timesteps(windows, training=training) * int(windows.X.shape[2])
     return n_values * np.dtype(form.dtype).itemsize
 
@@ -312,16 +314,17 @@ def make_renewal(
     data: TrainingData | StreamedData,
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Any] | None:
-    """Return a function that changes the training windows in each epoch; None without augmentation.
+    """Return a function that changes the training windows in each epoch, or None.
 
-    `data` has the scaled `windows`; `seed` is the seed of the run.
+    The result is None without augmentation. `data` has the scaled `windows`; `seed` is the seed of
+    the run.
     """
     augmentation = check_augment(form.augment)
     if augmentation is None:
         return None
     augmentation = augmentation.with_indices(windows.X.shape[2], form.channels)
     if isinstance(data, StreamedData):
-        # computed from the file, so its rounding differs from that for windows in memory
+        # computed from the file, so the rounding differs from that for windows in memory
         return epoch_changes(
             augmentation,
             channel_sd(map(partial(form.cropped, training=True), windows.pieces())),

@@ -1,4 +1,4 @@
-"""The torch module of a fit: new, continued, or rebuilt from the arrays of a model file."""
+"""Make the torch module of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ def initialize_weights(
     forget_bias: float,
     generator: torch.Generator,
 ) -> None:
-    """Draw the weights of an `LSTMLinear`, on the CPU and only from `generator`.
+    """Initialize the weights of an `LSTMLinear` with random numbers from `generator`, on the CPU.
 
     ``weight_ih`` and ``linear.weight`` follow `weight_init`, ``weight_hh`` follows
     `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
@@ -90,7 +90,7 @@ def _fill(
         elif scheme == "he":
             nn.init.kaiming_uniform_(gate, a=0.0, generator=generator)
         elif scheme == "orthogonal":
-            # LAPACK's bits depend on its threads, but the initial weights must not
+            # the bits of LAPACK's results depend on its threads, but the initial weights must not
             with single_thread():
                 nn.init.orthogonal_(gate, generator=generator)
         else:
@@ -127,7 +127,7 @@ def _new_module(
 
 
 def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
-    """Return a copy of a trained network to continue from; raise if the architecture differs."""
+    """Return a copy of a trained network; raise an error if the architecture is different."""
     for name in _FIXED:
         if getattr(module, name) != parameters[name]:
             raise ArgumentError(
@@ -143,7 +143,7 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
 
 
 def network_arrays(modules: Sequence[LSTMLinear]) -> dict[str, NDArray[Any]]:
-    """Return weights by their names in a model file."""
+    """Return the weights by their names in a model file."""
     return {
         f"{array_prefix(member)}{name}": tensor.detach().cpu().numpy()
         for member, module in enumerate(modules)
@@ -162,8 +162,8 @@ def read_network(
 ) -> LSTMLinear:
     """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
-    Raises `ValueError` or `RuntimeError` if names, shapes or types of the arrays do not fit. Memory
-    is only allocated for the arrays, whatever sizes the architecture states.
+    A `ValueError` or `RuntimeError` is raised if the names, shapes or types of the arrays do not
+    fit. Memory is allocated only for the arrays, whatever sizes the architecture states.
     """
     weights = {
         name: torch.tensor(array)

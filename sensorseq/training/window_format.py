@@ -22,7 +22,7 @@ from sensorseq.training.prepared_windows import fit_requested_scaler
 from sensorseq.windows import WindowSet
 
 Change = Callable[[Windows, NDArray[np.int64]], Windows]
-"""Returns changed windows, given unscaled ones and their positions in the part."""
+"""A function of unscaled windows and their positions in the part that returns changed windows."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class WindowFormat:
 
     @classmethod
     def of(cls, model: TrainedModel, augment: Any = None) -> "WindowFormat":
-        """Return the format of a model's windows."""
+        """Return the window format of a model."""
         how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.patch
         return cls(*how, augment, model.channels)
 
@@ -50,7 +50,7 @@ class WindowFormat:
         return dtype
 
     def _longest(self, *, training: bool) -> int | None:
-        """Return the most steps of a window; the engine draws a new crop in each epoch itself."""
+        """Return the maximum number of steps, or None if the engine itself draws random crops."""
         return None if training and self.crop == "random" else self.max_timesteps
 
     def n_timesteps(self, windows: Windows, *, training: bool) -> int:
@@ -58,13 +58,13 @@ class WindowFormat:
         return min(windows.n_timesteps, self._longest(training=training) or windows.n_timesteps)
 
     def cropped(self, windows: Windows, *, training: bool) -> Windows:
-        """Return windows in memory, cropped."""
+        """Return the cropped windows, in memory."""
         return windows.held().cropped(self._longest(training=training), self.crop)
 
     def fit_scaler(
         self, windows: Windows, source: WindowSet | None, kind: str | None
     ) -> Scaler | None:
-        """Fit the scaler to training windows that were given as `source`."""
+        """Return the scaler fitted to training windows that were given as `source`."""
         crop = partial(self.cropped, training=True)
         return fit_requested_scaler(source, lambda: map(crop, windows.pieces()), kind)
 
@@ -78,9 +78,9 @@ class WindowFormat:
         change: Change | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Write the windows at `rows`, cropped, changed and scaled, to `out`.
+        """Crop, change and scale the windows with the indices `rows`, and write them to `out`.
 
-        `check` is called regularly, and may raise.
+        `check` is called regularly and may raise an exception.
         """
         windows, at = reader.windows, 0
         is_cropped = self.n_timesteps(windows, training=training) < windows.n_timesteps
@@ -90,7 +90,7 @@ class WindowFormat:
             check()
             scaled = None
             if in_one_pass:
-                with suppress(SignalError):  # the slower code below raises a better message
+                with suppress(SignalError):  # the slower code below has a better error message
                     X = reader.unchecked(some)
                     scaled = scaler.transform_to_float32(X, windows.lengths[some])
             if scaled is None:
@@ -110,7 +110,7 @@ def crop_tensor(
     max_timesteps: int,
     rng: np.random.Generator | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Crop each window at random, or to its center without `rng`, on the device of `X`."""
+    """Crop each window at random or, without `rng`, to its center, on the device of `X`."""
     n_windows, n_timesteps = X.shape[:2]
     if n_timesteps <= max_timesteps:
         return X, lengths
@@ -126,11 +126,11 @@ def crop_tensor(
 
 
 AUTO = "auto"
-# With patch="auto": the fewest samples of a window that is divided into frames, the fewest samples
-# of a frame, and the number of frame lengths in a window. Chosen on development folds.
+# For patch="auto": the minimum length of a window that is divided into frames, the minimum length
+# of a frame, and the number of frame lengths in a window. They were chosen on development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
-# The least spread of an input, as a fraction of its largest value, so that scaling does not enlarge
-# rounding errors.
+# The minimum spread of an input, as a fraction of its largest value. It keeps scaling from
+# enlarging rounding errors.
 LEAST_SPREAD = 1e-4
 _BLOCK = 1024  # number of windows whose statistics are computed at a time
 
@@ -154,7 +154,7 @@ def make_patch(patch: int | str | None, n_timesteps: int) -> Patch | None:
 def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> Patch:
     """Return the patch that scales its inputs by their statistics over training windows.
 
-    The windows and their lengths come in blocks.
+    `blocks` yields the windows and their lengths.
     """
     moments = ChannelMoments()
     for X, lengths in blocks:
@@ -202,10 +202,10 @@ def epoch_changes(
     channel_sd: NDArray[np.float64],
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Change]:
-    """Return a function that makes the changed training windows of an epoch from its number.
+    """Return a function that takes the number of an epoch and returns its change of windows.
 
     Windows are augmented in their original units before scaling, because a sensor's gain acts on
-    its readings. Jitter and offset are fractions of `channel_sd`.
+    its readings. Jitter and offset are given as fractions of `channel_sd`.
     """
     # independent of the streams that the engine spawns from the same seed
     sequence = np.random.SeedSequence([*seed.generate_state(4), 1])

@@ -27,7 +27,7 @@ def measure(kind, precision, modes=("eager", "graph"), shape=TINY, device=CPU):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_sides_are_as_exact_as_the_precision_says(kind, precision):
+def test_both_sides_are_as_accurate_as_the_precision_allows(kind, precision):
     problem = Problem(
         TINY, PRECISIONS[precision], CPU, uniform_lengths=kind.startswith("varlen"), seed=1
     )
@@ -38,7 +38,7 @@ def test_both_sides_are_as_exact_as_the_precision_says(kind, precision):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_in_half_precision_the_rounding_is_seen_and_in_single_not(precision):
+def test_rounding_is_visible_in_half_precision_but_not_in_single_precision(precision):
     measured = compare(Problem(TINY, PRECISIONS[precision], CPU, seed=2), "training")
     smallest = min(min(errors) for errors in measured.values())
     largest = max(max(errors) for errors in measured.values())
@@ -47,7 +47,7 @@ def test_in_half_precision_the_rounding_is_seen_and_in_single_not(precision):
 
 @pytest.mark.parametrize("kind", ["training", "varlen inference"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_row_says_what_was_timed_and_how(kind, mode):
+def test_a_row_states_what_was_timed_and_how(kind, mode):
     (row,) = measure(kind, "fp32", [mode])
     assert (row["what"], row["precision"], row["mode"]) == (kind, "fp32", mode)
     assert row["shape"] == list(TINY)
@@ -70,7 +70,7 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
         return right(problem, kind)
 
     monkeypatch.setattr(Problem, "ours", wrong)
-    # lengths drawn again may all be one, and a window of one step has no recurrence to test
+    # lengths drawn anew may all be 1, and a window with one step has no recurrence to test
     seeded = functools.partial(Problem, seed=3)
     monkeypatch.setattr(benchmark_cuda, "Problem", seeded)
     monkeypatch.setattr(benchmark_cuda, "alternate", None)
@@ -78,14 +78,14 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
         measure(kind, "fp32")
 
 
-def test_not_a_number_is_a_disagreement(monkeypatch):
+def test_nan_is_a_disagreement(monkeypatch):
     right = Problem.ours
     monkeypatch.setattr(Problem, "ours", lambda *a: lambda: [t * torch.nan for t in right(*a)()])
     with pytest.raises(EnvironmentProblemError, match="differ from float32 by nan"):
         measure("inference", "bf16")
 
 
-def test_a_shape_handed_to_the_framework_counts_as_one_and_is_not_timed(monkeypatch):
+def test_a_shape_computed_by_the_framework_has_the_ratio_one_and_is_not_timed(monkeypatch):
     monkeypatch.setattr(benchmark_cuda, "why_framework", lambda *_: "too wide")
     monkeypatch.setattr(benchmark_cuda, "alternate", None)
     for row in measure("training", "fp32"):
@@ -110,7 +110,7 @@ def test_data_are_drawn_anew_and_a_seed_draws_them_again():
     assert torch.equal(first.lstm.weight_hh_l0, again.lstm.weight_hh_l0)
 
 
-def test_tf32_is_set_and_set_back():
+def test_tf32_is_set_and_restored():
     rnn = torch.backends.cudnn.rnn
     before = rnn.fp32_precision
     for allowed, name in ((True, "tf32"), (False, "ieee")):
@@ -121,7 +121,7 @@ def test_tf32_is_set_and_set_back():
 
 
 @without_gpu
-def test_without_a_gpu_bench_says_what_it_needs():
+def test_without_a_gpu_bench_names_what_it_needs():
     message = refused(4, "bench", "--against", "cudnn")
     assert "needs an NVIDIA GPU" in message
     assert "--against torch" in message
@@ -130,7 +130,7 @@ def test_without_a_gpu_bench_says_what_it_needs():
 
 
 @pytest.mark.long
-def test_bench_against_cudnn_says_its_rows(monkeypatch):
+def test_bench_against_cudnn_prints_its_rows(monkeypatch):
     monkeypatch.setattr(benchmark_cuda, "current_gpu", lambda: CPU)
     monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))
     result = answer("bench", "--against", "cudnn")
@@ -147,7 +147,7 @@ def bench_cuda(*arguments, folder):
 
 
 @pytest.mark.benchmarks
-def test_the_sweep_goes_on_where_it_stopped(tmp_path):
+def test_the_sweep_continues_where_it_stopped(tmp_path):
     first = bench_cuda("--dry-run", "--limit", "2", folder=tmp_path)
     assert first.returncode == 0, first.stderr
     path = tmp_path / "cuda_dry.json"
@@ -163,7 +163,7 @@ def test_the_sweep_goes_on_where_it_stopped(tmp_path):
 
 
 @pytest.mark.benchmarks
-def test_models_at_once_end_as_those_one_after_the_other(tmp_path):
+def test_models_trained_together_equal_those_trained_one_after_another(tmp_path):
     done = bench_cuda("--dry-run", "--table", "models", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "cuda_dry_models.json").read_text())["rows"]

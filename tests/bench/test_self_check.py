@@ -56,12 +56,12 @@ def test_a_core_without_the_fast_kernels_of_the_processor_fails(no_training, mon
     assert "the processor has avx9, but the core offers only " in finding
 
 
-def test_the_flags_of_another_processor_are_not_asked_for(no_training, monkeypatch):
+def test_the_flags_of_a_different_processor_are_not_required(no_training, monkeypatch):
     monkeypatch.setattr(self_check, "_NEEDED", {"another": {"avx9": set()}})
     assert failures() == []
 
 
-def test_wrong_products_of_a_library_are_named_with_the_way_out(no_training, monkeypatch):
+def test_wrong_products_of_a_library_are_named_with_a_remedy(no_training, monkeypatch):
     def sgemm(_alpha, a, b, trans_b):
         assert trans_b
         return a @ b.T + np.float32(0.1)
@@ -81,7 +81,7 @@ def test_wrong_products_of_a_library_are_named_with_the_way_out(no_training, mon
     [("_ops", {"native library", "LSTM kernels"}), ("_signal", {"preprocessing"})],
 )
 @pytest.mark.long
-def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, failed):
+def test_an_installation_without_a_library_fails_with_a_message(tmp_path, missing, failed):
     package = Path(sensorseq.__file__).parent
     leave_out = shutil.ignore_patterns("__pycache__", f"{missing}*.so")
     shutil.copytree(package, tmp_path / "sensorseq", ignore=leave_out)
@@ -99,7 +99,7 @@ def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, fai
 
 
 @pytest.mark.parametrize("error", [1e-3, torch.nan])
-def test_kernels_that_are_off_fail(no_training, monkeypatch, error):
+def test_inaccurate_kernels_fail(no_training, monkeypatch, error):
     right = ops.lstm_linear
     monkeypatch.setattr(ops, "lstm_linear", lambda *a, **k: (right(*a, **k)[0] + error,))
     ((name, finding),) = failures()
@@ -107,7 +107,7 @@ def test_kernels_that_are_off_fail(no_training, monkeypatch, error):
     assert "differ from float64" in finding
 
 
-def test_a_filter_that_is_off_fails(no_training, monkeypatch):
+def test_an_inaccurate_filter_fails(no_training, monkeypatch):
     class Filter(_signal.PolyphaseFilter):
         def push_last(self, x):
             return np.asarray(super().push_last(x)) * (1 + 1e-9)
@@ -118,6 +118,6 @@ def test_a_filter_that_is_off_fails(no_training, monkeypatch):
     assert "the filter differs from numpy by 1e-09" in finding
 
 
-def test_it_takes_no_file_and_no_settings(tmp_path):
+def test_the_command_accepts_no_file_and_no_settings(tmp_path):
     for extra in ([tmp_path / "x.h5"], ["--set", "hidden_size=3"]):
         assert "--self checks the installation" in refused(2, "doctor", "--self", *extra)

@@ -43,20 +43,20 @@ def test_one_computation_is_timed_however_often_it_is_repeated(clock):
     assert (row["ours_ms"], row["theirs_ms"]) == pytest.approx((0.1, 3000.0))
 
 
-def test_the_sides_take_turns_and_each_goes_first_as_often(clock):
+def test_the_sides_alternate_and_each_goes_first_equally_often(clock):
     calls = []
     sides = [taking(clock, 1.0, calls, name) for name in "abc"]
     alternate(*sides, rounds=4, warm_up_s=0.0, budget_s=100.0)
     assert "".join(calls) == "aaabbbccc" + "abccba" * 2
 
 
-def test_slow_sides_get_fewer_rounds_but_three(clock):
+def test_slow_sides_get_fewer_rounds_but_at_least_three(clock):
     assert alternate(taking(clock, 1.0, [], "a"), rounds=21, budget_s=8.0).shape == (1, 8)
     assert alternate(taking(clock, 9.0, [], "a"), rounds=21, budget_s=8.0).shape == (1, 3)
     assert alternate(taking(clock, 9.0, [], "a"), rounds=2, budget_s=8.0).shape == (1, 2)
 
 
-def test_the_ratio_and_its_spread_are_of_the_pairs():
+def test_the_ratio_and_its_spread_are_computed_from_the_pairs():
     theirs = np.linspace(1.0, 3.0, 21)
     row = summarize(theirs, np.ones(21))
     assert (row["ratio_p10"], row["ratio"], row["ratio_p90"]) == pytest.approx((1.2, 2.0, 2.8))
@@ -66,8 +66,8 @@ def test_the_ratio_and_its_spread_are_of_the_pairs():
 def test_the_peak_itself_reaches_the_peak(monkeypatch):
     count = torch.ops.sensorseq.multiply_add_flops
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # two would wait for each other on a busy machine
-    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # as other values would
+    torch.set_num_threads(1)  # two threads would wait for each other on a busy machine
+    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # unaffected by load
 
     def side(n):
         count(n * 30_000)
@@ -82,7 +82,7 @@ def test_the_peak_itself_reaches_the_peak(monkeypatch):
         assert row["ours_gflops"] == pytest.approx(share * of_limit)
 
 
-def test_flops_are_those_of_the_products():
+def test_flops_are_those_of_the_matrix_products():
     shape = Shape(3, 5, 2, 7)
     n_windows, n_timesteps, n_channels, hidden_size = shape
     weights = [torch.randn(1, 1, 4 * hidden_size, size) for size in (n_channels, hidden_size)]
@@ -135,7 +135,7 @@ def test_gradients_that_disagree_are_not_timed(kind, monkeypatch):
 
 @pytest.mark.benchmarks
 @pytest.mark.parametrize("name", ["one step", "varlen training, train_epoch"])
-def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
+def test_a_part_of_the_benchmark_runs_and_does_not_change_the_results(name):
     results = ROOT / "benchmarks" / "results" / "cpu.json"
     before = results.read_bytes()
     script = [sys.executable, ROOT / "benchmarks" / "bench_cpu.py", "--quick", "--threads", "1"]
@@ -157,7 +157,7 @@ def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
     assert "OMP_WAIT_POLICY=PASSIVE slows torch" in done.stderr
 
 
-def test_the_command_line_leaves_the_environment_alone():
+def test_the_command_line_does_not_change_the_environment():
     before = dict(os.environ)
     with pytest.raises(SystemExit):
         cli.main(["info"])

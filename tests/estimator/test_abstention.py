@@ -7,7 +7,7 @@ from sensorseq.estimator.uncertainty import choose_threshold, lowest_error_rate
 
 
 def draw(rng, n_groups, alike, n_each=12):
-    """Probabilities, and whether they were right; `alike` is how much groups differ in errors."""
+    """Draw probabilities and whether the answers are right; `alike` correlates a group's errors."""
     of_group = alike * rng.normal(size=(n_groups, 1))
     logit = 1.5 + 2 * rng.normal(size=(n_groups, n_each)) + of_group / 2
     is_positive = rng.random((n_groups, n_each)) < expit(logit + of_group)
@@ -16,7 +16,7 @@ def draw(rng, n_groups, alike, n_each=12):
 
 
 @pytest.mark.parametrize(("alike", "n_groups"), [(0.0, 20), (2.5, 20), (1.0, 60)])
-def test_the_promise_is_broken_no_more_often_than_was_promised(alike, n_groups):
+def test_the_bound_is_broken_no_more_often_than_the_confidence_allows(alike, n_groups):
     rng = np.random.default_rng(0)
     everything = draw(rng, 5000, alike)
     n_trials, broken = 150, 0
@@ -31,8 +31,8 @@ def test_the_promise_is_broken_no_more_often_than_was_promised(alike, n_groups):
 @pytest.mark.parametrize(
     ("alike", "n_groups", "n_each"), [(0.02, 8, 40), (0.5, 8, 40), (0.2, 30, 20), (0.5, 100, 10)]
 )
-def test_it_is_kept_where_every_threshold_errs_just_more_than_allowed(alike, n_groups, n_each):
-    """Recordings have error rates of mean 0.255 and correlation `alike`, at any confidence."""
+def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_groups, n_each):
+    """At any confidence, the error rates of recordings have mean 0.255 and correlation `alike`."""
     rng = np.random.default_rng(0)
     n_trials, broken = 150, 0
     for _ in range(n_trials):
@@ -47,8 +47,8 @@ def test_it_is_kept_where_every_threshold_errs_just_more_than_allowed(alike, n_g
     assert broken <= binom.ppf(0.99, n_trials, 0.1)
 
 
-def test_windows_taken_for_independent_would_break_it():
-    """Each recording is wrong as a whole with probability 0.27: no threshold keeps a quarter."""
+def test_treating_windows_as_independent_would_break_the_bound():
+    """Each recording is wrong as a whole with probability 0.27: no threshold keeps 1/4."""
     rng = np.random.default_rng(1)
     broken = {"groups": 0, "windows": 0}
     for _ in range(150):
@@ -75,7 +75,7 @@ def test_many_windows_are_answered_nearly_as_often_as_the_error_rate_allows():
     assert chosen.error <= 0.1
 
 
-def test_a_higher_error_rate_and_a_lower_confidence_never_answer_less():
+def test_a_higher_error_rate_or_a_lower_confidence_never_answers_fewer_windows():
     rng = np.random.default_rng(3)
     for _ in range(6):
         drawn = draw(rng, 40, 1.0)
@@ -91,8 +91,8 @@ def test_a_higher_error_rate_and_a_lower_confidence_never_answer_less():
         assert by_confidence == sorted(by_confidence, reverse=True)
 
 
-def test_without_errors_it_takes_as_many_independent_windows_as_the_binomial_says():
-    """A start has a third of the 10 %, and 0.95^n is below 0.033 from n = 67 on."""
+def test_without_errors_a_binomial_test_determines_how_many_windows_are_needed():
+    """Each starting point has a third of the 10 %, and 0.95^n is below 0.033 from n = 67 on."""
     for n, is_enough in ((67, True), (66, False)):
         probability = np.linspace(0.5, 1, n)
         chosen = choose_threshold(
@@ -111,7 +111,7 @@ def test_without_errors_it_takes_as_many_independent_windows_as_the_binomial_say
         assert copied is None or is_enough
 
 
-def test_the_lowest_error_rate_is_one_that_can_be_had_and_the_next_lower_is_not():
+def test_the_lowest_error_rate_can_be_guaranteed_and_the_next_lower_one_cannot():
     drawn = draw(np.random.default_rng(4), 30, 1.0)
     lowest = lowest_error_rate(*drawn, 0.9)
     assert choose_threshold(*drawn, error_rate=lowest, confidence=0.9) is not None

@@ -20,7 +20,7 @@ T = 30
 
 
 def robot(n, seed, *, gain=1.0, offset=0.0, shifted=False):
-    """Windows of three classes that differ in level and rate; a robot may exchange two of them."""
+    """Windows of three classes that differ in level and rate; a robot may exchange two classes."""
     rng = np.random.default_rng(seed)
     kind = np.arange(n) % 3
     rate = np.array([0.2, 0.5, 0.9])[kind] + (0.25 if shifted else 0.0)
@@ -54,8 +54,8 @@ def log_loss(model, X, y):
     return -np.log(probability).mean()
 
 
-def test_labels_that_the_model_expects_keep_it(model):
-    """Labels drawn from the model's probabilities carry no information: changes are exceptions."""
+def test_labels_that_the_model_expects_change_nothing(model):
+    """Labels drawn from the model's probabilities carry no information, so changes are rare."""
     X, _ = robot(60, 1)
     before = model.predict_proba(X)
     n_kept = 0
@@ -79,14 +79,14 @@ def test_windows_of_another_robot_are_learned_from(model):
     assert adapted.score(*test) >= model.score(*test)
 
 
-def test_another_gain_and_offset_move_the_scaling(with_features):
+def test_a_different_gain_and_offset_move_the_scaling(with_features):
     few, test = robot(15, 1, gain=4.0, offset=30.0), robot(150, 2, gain=4.0, offset=30.0)
     adapted = with_features.adapt(*few)
     assert adapted.adaptation_.scaling_share == 1.0
     assert adapted.score(*test) > max(0.8, with_features.score(*test) + 0.2)
 
 
-def test_the_model_itself_stays_as_it_is(model):
+def test_the_original_model_is_not_changed(model):
     X, y = robot(30, 1, gain=4.0, shifted=True)
     before = model.predict_proba(X)
     adapted = model.adapt(X, y)
@@ -129,7 +129,7 @@ def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
 
 @pytest.fixture(scope="module")
 def with_trees():
-    """A model of trees and one network, both with a weight."""
+    """A model of trees and one network, both with nonzero weight."""
     X, y = robot(90, 0)
     settings = {"hidden_size": 6, "max_epochs": 5, "features": "boosting", "refit": None}
     clf = SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
@@ -138,7 +138,7 @@ def with_trees():
     return clf
 
 
-def test_beside_trees_the_states_of_the_lstm_change_what_all_predict(with_trees):
+def test_alongside_trees_the_layer_on_lstm_states_is_changed(with_trees):
     few = adapting.read_few(with_trees.model_, *robot(12, 1, shifted=True), None, None)
     changed = adapting.copy_model(with_trees.model_)
     (part,) = adapting.linear_parts(changed, few)
@@ -203,7 +203,7 @@ def test_a_new_fit_is_not_adapted(plain):
     assert adapted.adaptation_ is None
 
 
-def test_functions_as_features_stay_as_they_are_in_the_model():
+def test_functions_as_features_are_kept_in_the_adapted_model():
     def level(windows, lengths):
         return windows.mean(axis=1)
 
@@ -253,12 +253,12 @@ def of_recordings():
         ({"y": None}, "y is None; give labels"),
     ],
 )
-def test_what_does_not_fit_the_model_is_one_clear_error(of_recordings, changes, message):
+def test_windows_that_do_not_fit_the_model_give_one_clear_error(of_recordings, changes, message):
     with pytest.raises(InputError, match=message):
         of_recordings.adapt(window_set(30, 1, **changes))
 
 
-def test_too_many_windows_are_for_fit(of_recordings):
+def test_too_many_windows_are_refused_in_favor_of_fit(of_recordings):
     X = np.zeros((2001, T, 2))
     with pytest.raises(InputError, match="at most 2000"):
         of_recordings.adapt(X, np.resize(NAMES, 2001))

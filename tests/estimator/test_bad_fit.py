@@ -1,4 +1,4 @@
-"""Bad input to either estimator: one clear error, or a warning, before any training."""
+"""Bad input to either estimator gives one clear error, or a warning, before any training."""
 
 import warnings
 
@@ -113,7 +113,7 @@ def test_what_does_not_fit_the_windows_is_named(arguments, message):
 
 
 @pytest.mark.parametrize("y", [RNG.normal(size=N), np.round(RNG.normal(size=N) * 2) / 2])
-def test_numbers_with_fractions_are_no_classes(y):
+def test_numbers_with_fractions_are_refused_as_classes(y):
     with pytest.raises(InputError, match=r"Unknown label type: y holds .* text or whole numbers"):
         classifier().fit(X, y)
 
@@ -134,7 +134,7 @@ def test_as_many_classes_as_windows_are_named(y):
         classifier().fit(X, y)
 
 
-def test_few_windows_may_have_a_class_each():
+def test_a_few_windows_may_each_have_their_own_class():
     lonely = classifier(early_stopping=False).fit(X[:4], np.arange(4))
     assert lonely.classes_.tolist() == [0, 1, 2, 3]
 
@@ -177,7 +177,7 @@ def test_a_class_that_only_validation_has_is_named():
         classifier().fit(X, np.array(["ice", "sand"])[Y], X_val=X, y_val=y_val)
 
 
-def test_a_class_that_only_the_stored_validation_part_has_is_no_surprise():
+def test_a_class_found_only_in_the_stored_validation_part_is_accepted():
     split = np.repeat(["train", "validation"], [16, 8])
     y = np.where(np.arange(N) >= 20, 2, Y)
     fitted = classifier().fit(WindowSet(X.astype(np.float32), y=y, split=split))
@@ -190,7 +190,7 @@ def test_a_table_of_text_is_named():
 
 
 @pytest.mark.parametrize("seed", ["a", -1, 1.5, 2**32, np.random.default_rng(0)])
-def test_a_random_state_that_makes_no_generator_is_an_error_of_its_name(seed):
+def test_an_invalid_random_state_is_named_in_the_error(seed):
     with pytest.raises(ArgumentError, match=r"random_state=.* integer of 0 or more"):
         classifier(random_state=seed).fit(X, Y)
 
@@ -206,7 +206,7 @@ def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gpu_as_device_is_told_to_be_cuda_when_fitting_and_loading(tmp_path):
+def test_gpu_as_device_is_corrected_to_cuda_when_fitting_and_loading(tmp_path):
     with pytest.raises(ArgumentError, match=r"device='gpu' is not known. Did you mean 'cuda'"):
         classifier(device="gpu").fit(X, Y)
     classifier().fit(X, Y).save(tmp_path / "m")
@@ -214,13 +214,13 @@ def test_gpu_as_device_is_told_to_be_cuda_when_fitting_and_loading(tmp_path):
         SensorLSTMClassifier.load(tmp_path / "m", device="gpu")
 
 
-def test_recordings_in_the_place_of_weights_are_told_where_they_belong():
+def test_recordings_given_as_weights_are_redirected_to_groups():
     with pytest.raises(InputError, match=r"sample_weight .* give recordings as groups="):
         classifier().fit(X, Y, [f"run_{i // 4}" for i in range(N)])
 
 
 @pytest.mark.parametrize(("X", "is_number"), [(3, True), ({1}, False), (None, False)])
-def test_only_a_number_is_told_that_it_is_one(X, is_number):
+def test_only_a_number_is_described_as_a_number(X, is_number):
     with pytest.raises(InputError, match="expected an array of shape") as caught:
         classifier().fit(X, Y)
     assert ("A single number" in str(caught.value)) is is_number
@@ -253,7 +253,7 @@ def said_code(error, before, after):
         (np.where(IS_MARKED, None, CLASS).astype(str), "None"),
     ],
 )
-def test_a_mark_of_windows_without_a_label_is_named_with_ways_out(y, mark):
+def test_a_label_that_marks_unlabeled_windows_is_named_with_remedies(y, mark):
     sentence = rf"y is {mark!r} for \d+ of 90 windows, beside .* learned like any class"
     with pytest.warns(UserWarning, match=sentence) as caught:
         fit_marked(MARKED, y)
@@ -266,7 +266,7 @@ def test_a_mark_of_windows_without_a_label_is_named_with_ways_out(y, mark):
     assert mark not in classes
 
 
-def test_most_windows_without_a_label_are_an_error():
+def test_it_is_an_error_if_most_windows_have_no_label():
     y = np.where(np.arange(N_MARKED) % 5 > 0, -1, CLASS)
     with pytest.raises(InputError, match=r"-1 for 72 of 90 windows, beside .* sample_weight="):
         fit_marked(MARKED, y)
@@ -305,7 +305,7 @@ def test_classes_that_look_like_a_mark_are_fine(y):
         (np.ma.masked_array(CLASS, IS_MARKED), "masked"),
     ],
 )
-def test_windows_without_a_label_are_named_with_a_way_out(y, row):
+def test_windows_without_a_label_are_named_with_a_remedy(y, row):
     sentence = rf"(y\[0\]|y) is ({row}).*23 of 90 windows"
     with pytest.raises(InputError, match=sentence) as caught:
         fit_marked(MARKED, y)

@@ -11,7 +11,7 @@ from sensorseq.prediction.decisions import softmax
 
 
 def draw(n, temperature, k=4, seed=0, scale=2.0):
-    """Logits whose probabilities are right once divided by `temperature`."""
+    """Logits whose probabilities are calibrated after division by `temperature`."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=scale, size=(n, k))
     drawn = (rng.random((n, 1)) > scipy_softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1)
@@ -43,7 +43,7 @@ def test_the_temperature_is_the_minimum_that_another_search_finds(seed, n, k, te
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_many_windows_give_back_the_temperature_they_were_drawn_with(temperature):
+def test_many_windows_recover_the_temperature_they_were_drawn_with(temperature):
     logits, y = draw(20_000, temperature)
     assert fit_temperature(logits, y) == pytest.approx(temperature, rel=0.03)
 
@@ -54,7 +54,7 @@ def test_a_shift_of_all_logits_of_a_window_changes_nothing():
     assert fit_temperature(logits + shift, y) == pytest.approx(fit_temperature(logits, y))
 
 
-def test_windows_that_are_all_right_do_not_make_the_network_certain():
+def test_windows_that_are_all_classified_correctly_do_not_make_the_network_certain():
     for n in (1, 5, 50, 5000):
         right = np.tile([3.0, 0.0, 0.0], (n, 1))
         assert 0.1 < fit_temperature(right, np.zeros(n, int)) < 1
@@ -69,11 +69,11 @@ def test_windows_worse_than_chance_give_an_even_but_finite_answer():
     np.testing.assert_allclose(softmax(wrong / temperature), 1 / 3, atol=0.01)
 
 
-def test_logits_that_say_nothing_leave_the_temperature_at_one():
+def test_logits_without_information_leave_the_temperature_at_one():
     assert fit_temperature(np.full((9, 3), 7.0), np.zeros(9, int)) == pytest.approx(1)
 
 
-def test_few_windows_move_the_temperature_less_than_many():
+def test_a_few_windows_move_the_temperature_less_than_many():
     with_two, many = (
         fit_temperature(np.tile([4.0, 0.0], (n, 1)), np.arange(n) % 2) for n in (2, 200)
     )
@@ -81,7 +81,7 @@ def test_few_windows_move_the_temperature_less_than_many():
 
 
 @pytest.mark.parametrize("n", [40, 160])
-def test_the_spread_is_that_of_probabilities_over_new_draws(n):
+def test_the_spread_equals_that_of_probabilities_over_new_draws(n):
     draws = [draw(n, 2.0, seed=seed) for seed in range(200)]
     fixed, _ = draw(2000, 2.0, seed=10**6)
     temperatures = [fit_temperature(*pair) for pair in draws]
@@ -90,8 +90,8 @@ def test_the_spread_is_that_of_probabilities_over_new_draws(n):
     assert np.median(spreads) == pytest.approx(np.sqrt(top.var(axis=0).mean()), rel=0.25)
 
 
-def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
-    """Recordings of twelve windows, each drawn with its own temperature."""
+def test_the_spread_of_correlated_windows_is_that_of_their_groups():
+    """Each recording has twelve windows, which are drawn with its own temperature."""
     groups = np.repeat(np.arange(12), 12)
     fixed, _ = draw(2000, 2.0, seed=10**6)
     by_group, by_window, temperatures = [], [], []
@@ -110,7 +110,7 @@ def test_the_spread_of_windows_that_go_together_is_that_of_their_groups():
     assert np.median(by_window) < 0.7 * measured
 
 
-def test_softmax_is_scipys_and_does_not_overflow():
+def test_softmax_equals_scipys_and_does_not_overflow():
     logits = np.random.default_rng(0).normal(scale=300, size=(40, 5))
     np.testing.assert_allclose(softmax(logits), scipy_softmax(logits, axis=1), rtol=1e-12)
     assert softmax(logits.astype(np.float32)).dtype == np.float64

@@ -1,4 +1,4 @@
-"""checkpoint: the network as a model file during the fit, and fits that continue from it."""
+"""A checkpoint is a model file that is written during the fit, and fits can continue from it."""
 
 import warnings
 from pathlib import Path
@@ -54,7 +54,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("arguments", KEPT.values(), ids=KEPT)
-def test_it_ends_as_the_model_that_keeps_the_best_epoch(path, tmp_path, arguments):
+def test_the_last_checkpoint_is_the_model_of_the_best_epoch(path, tmp_path, arguments):
     arguments = {"restore_best": True, **arguments}
     fitted = classifier(checkpoint=path, **arguments).fit(X, Y, groups=GROUPS)
     plain = classifier(**arguments).fit(X, Y, groups=GROUPS)
@@ -83,7 +83,9 @@ def test_it_ends_as_the_model_that_keeps_the_best_epoch(path, tmp_path, argument
         ({"validation_fraction": 0, "monitor": "loss"}, "loss", 1),
     ],
 )
-def test_it_is_written_after_each_epoch_that_is_the_best_so_far(path, arguments, column, sign):
+def test_a_checkpoint_is_written_after_each_epoch_that_is_the_best_so_far(
+    path, arguments, column, sign
+):
     seen = []
 
     def look(module, history):
@@ -99,7 +101,7 @@ def test_it_is_written_after_each_epoch_that_is_the_best_so_far(path, arguments,
     assert len(set(seen)) > 1
 
 
-def test_it_is_the_lstm_alone_and_predicts(path):
+def test_a_checkpoint_contains_the_lstm_alone_and_can_predict(path):
     arguments = {**FOLDS, "calibrate": True, "checkpoint": str(path)}
     fitted = classifier(**arguments).fit(WAVES, Y, groups=GROUPS)
     assert len(fitted.modules_) == 3
@@ -115,7 +117,7 @@ def test_it_is_the_lstm_alone_and_predicts(path):
     assert kept.predict_proba(WAVES).tobytes() == fitted.predict_proba(WAVES).tobytes()
 
 
-def test_an_earlier_fit_leaves_nothing_in_it(path):
+def test_an_earlier_fit_leaves_nothing_in_the_checkpoint(path):
     classifier(checkpoint=path).fit(X, Y, groups=GROUPS)
     first = read_model(path)[1]
     arguments = {"features": "summary", "refit": "all", "calibrate": True}
@@ -136,7 +138,7 @@ class TestAWarmStart:
         center, best = kept.scaler_.channel_center, kept.best_score_
         kept.set_params(warm_start=True, learning_rate=1e-6, checkpoint=None)
         kept.fit(WAVES, Y, groups=GROUPS)
-        assert kept.history_[0]["val_loss"] == pytest.approx(best, rel=0.01)  # the same windows
+        assert kept.history_[0]["val_loss"] == pytest.approx(best, rel=0.01)  # on the same windows
         np.testing.assert_array_equal(kept.scaler_.channel_center, center)
         assert (len(kept.modules_), head_of(kept), kept.refitted_) == (1, None, False)
         assert str(kept.features_).startswith("the LSTM alone")
@@ -170,7 +172,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_training(tmp_path,
         classifier(checkpoint=tmp_path / place, callbacks=[never]).fit(X, Y, groups=GROUPS)
 
 
-def test_a_disk_that_fills_up_is_warned_of_once_and_the_training_continues(path, monkeypatch):
+def test_a_full_disk_gives_one_warning_and_the_training_continues(path, monkeypatch):
     def fill(module, history):
         if len(history) == 2:
             monkeypatch.setattr(Path, "replace", fail)
@@ -190,13 +192,13 @@ def test_a_disk_that_fills_up_is_warned_of_once_and_the_training_continues(path,
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_argument_that_no_file_can_hold_is_refused_before_the_training(path):
+def test_an_argument_that_cannot_be_saved_is_refused_before_the_training(path):
     with pytest.raises(InputError, match=r"random_state=.* cannot be saved"):
         classifier(checkpoint=path, random_state=np.random.RandomState(0)).fit(X, Y)
     assert not path.exists()
 
 
-def test_a_model_with_a_checkpoint_is_saved_with_its_name_and_loads_where_that_is_not(tmp_path):
+def test_a_model_stores_the_name_of_its_checkpoint_and_loads_without_that_file(tmp_path):
     (tmp_path / "other").mkdir()
     checkpoint = tmp_path / "other" / "run"
     classifier(checkpoint=checkpoint).fit(X, Y, groups=GROUPS).save(tmp_path / "model")

@@ -39,7 +39,7 @@ def small(**arguments):
 
 
 def make_windows(n=60, n_timesteps=20, n_channels=2, n_classes=3, seed=0):
-    """Sines whose frequency is the class, with random phase and a little noise."""
+    """Sines whose frequency depends on the class, with random phases and a little noise."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     t = np.arange(n_timesteps)[None, :, None]
@@ -157,7 +157,7 @@ def test_two_classes_have_one_decision_value():
 def test_the_seed_determines_the_result_bit_for_bit():
     settings = {"dropout": 0.3, "recurrent_dropout": 0.2, "max_timesteps": 15, "crop": "random"}
     torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002  the global state is the point
+    np.random.seed(1)  # noqa: NPY002  the test is about the global state
     first = small(**settings).fit(X, Y)
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
@@ -207,7 +207,7 @@ def test_fits_in_threads_do_not_disturb_each_other():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_an_unused_choice_elsewhere_changes_no_first_weight():
+def test_an_unrelated_argument_changes_no_initial_weight():
     plain, cropped = (small(max_epochs=1, crop=c).fit(X, Y) for c in ("head", "random"))
     assert_same_fit(plain, cropped)
 
@@ -229,7 +229,7 @@ def test_one_hot_columns_stand_for_the_classes_fit_saw():
     assert classifier.score(X, np.eye(3)[Y]) == classifier.score(X, names[Y]) > 0.5
 
 
-def test_an_object_array_of_windows_is_their_list():
+def test_an_object_array_of_windows_is_read_as_a_list():
     listed = [window[: 12 + i % 9] for i, window in enumerate(X)]
     boxed = np.empty(len(X), object)
     boxed[:] = listed
@@ -250,7 +250,7 @@ def test_one_channel_is_the_same_in_two_and_three_dimensions():
     np.testing.assert_array_equal(flat.predict_proba(X[:, :, :1]), deep.predict_proba(X[:, :, 0]))
 
 
-def test_three_dimensional_windows_may_have_any_length_and_flat_ones_not():
+def test_3d_windows_may_have_any_length_but_flat_windows_may_not():
     deep = small().fit(X, Y)
     assert deep.predict(X[:, :7]).shape == (60,)
     flat = small().fit(X[:, :, 0], Y)
@@ -274,7 +274,7 @@ def test_what_lies_beyond_the_lengths_changes_nothing():
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
-def test_a_window_is_classified_alike_alone_and_among_longer_ones(pooling):
+def test_a_window_is_classified_the_same_alone_and_among_longer_windows(pooling):
     classifier = small(pooling=pooling, bidirectional=True, dtype="float64").fit(X, Y)
     lengths = np.full(len(X), 20)
     lengths[0] = 6
@@ -382,7 +382,7 @@ def test_named_class_weights_are_those_of_preprocessing():
     assert_same_fit(effective, fit(small(class_weight=class_weights(y, "effective_number"))))
 
 
-def test_warm_start_goes_on_from_the_weights_and_the_scaling():
+def test_warm_start_continues_from_the_weights_and_the_scaling():
     classifier = small(warm_start=True, max_epochs=40).fit(X, Y)
     loss = classifier.best_score_
     center = classifier.scaler_.channel_center
@@ -392,7 +392,7 @@ def test_warm_start_goes_on_from_the_weights_and_the_scaling():
     np.testing.assert_array_equal(classifier.scaler_.channel_center, center)
 
 
-def test_without_warm_start_a_second_fit_is_a_first():
+def test_without_warm_start_a_second_fit_starts_anew():
     twice = small().fit(X * 5, (Y + 1) % 3).fit(X, Y)
     assert_same_fit(twice, small().fit(X, Y))
 
@@ -400,7 +400,7 @@ def test_without_warm_start_a_second_fit_is_a_first():
 # How a fit ends.
 
 
-def test_divergence_keeps_the_best_weights_and_says_so():
+def test_divergence_keeps_the_best_weights_and_gives_a_warning():
     calls = []
 
     def sick(logits, target):
@@ -446,7 +446,7 @@ def test_an_interrupt_leaves_a_classifier_that_can_be_used():
     assert classifier.predict(X).shape == (60,)
 
 
-def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere():
+def test_auto_chooses_as_many_epochs_as_the_training_part_needs():
     calls = []
 
     class Watch:
@@ -516,14 +516,14 @@ def test_verbose_shows_progress_on_stderr(capsys):
     assert "epoch 6/6  loss" in shown.err
 
 
-def test_history_can_be_drawn(tmp_path):
+def test_history_can_be_plotted(tmp_path):
     pytest.importorskip("matplotlib")
     classifier = small().fit(X, Y)
     classifier.plot_history(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
 
 
-def test_the_engine_says_why_it_ran():
+def test_the_engine_states_the_reason_why_it_ran():
     assert small().fit(X, Y).engine_.name == "native"
     assert str(small(engine="autograd").fit(X, Y).engine_) == "autograd (requested)"
     engine = small(loss=torch.nn.functional.cross_entropy).fit(X, Y).engine_
@@ -544,13 +544,13 @@ def test_both_engines_take_the_same_trajectory():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_a_clear_error():
+def test_a_missing_gpu_gives_a_clear_error():
     with pytest.raises(EnvironmentProblemError, match="device='cuda' is not available"):
         small(device="cuda").fit(X, Y)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_fit_repeats_and_predicts_without_one(tmp_path):
+def test_a_gpu_fit_is_repeatable_and_predicts_without_a_gpu(tmp_path):
     settings = {"device": "cuda", "dropout": 0.3}
     first, second = small(**settings).fit(X, Y), small(**settings).fit(X, Y)
     assert first.module_.linear.weight.is_cuda
@@ -564,21 +564,21 @@ def test_a_gpu_fit_repeats_and_predicts_without_one(tmp_path):
 # With scikit-learn.
 
 
-def test_a_clone_of_a_fitted_classifier_fits_alike():
+def test_a_clone_of_a_fitted_classifier_gives_the_same_fit():
     classifier = small(optimizer_params={"eps": 1e-6}, class_weight={0: 2.0}).fit(X, Y)
     twin = clone(classifier)
     assert not hasattr(twin, "module_")
     assert_same_fit(classifier, twin.fit(X, Y))
 
 
-def test_a_pickle_predicts_alike():
+def test_a_pickle_gives_the_same_predictions():
     classifier = small().fit(X, Y)
     again = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
     assert again.history_ == classifier.history_
 
 
-def test_it_is_the_end_of_a_pipeline_and_the_subject_of_a_search():
+def test_it_works_at_the_end_of_a_pipeline_and_in_a_search():
     pipeline = make_pipeline(FunctionTransformer(np.abs), small())
     grid = {"sensorlstmclassifier__hidden_size": [2, 6]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, Y)
@@ -638,7 +638,7 @@ def test_saved_labels_keep_their_type(labels, tmp_path):
     np.testing.assert_array_equal(predicted, classifier.predict(X))
 
 
-def test_equal_fits_give_equal_files_but_for_durations(tmp_path):
+def test_equal_fits_give_equal_files_except_for_durations(tmp_path):
     contents = []
     for name in ("first", "second"):
         classifier = small().fit(X, Y)
@@ -745,7 +745,7 @@ def test_loading_does_not_touch_the_global_generator(saved):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_no_warning_leaves_an_ordinary_fit():
+def test_an_ordinary_fit_gives_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small().fit(X, Y).predict(X)

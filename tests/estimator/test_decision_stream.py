@@ -108,8 +108,8 @@ def test_stamps_since_1970_give_the_decisions_of_stamps_from_0(rate):
 
 @pytest.mark.parametrize(("rate", "named"), [(100.0, "100 Hz"), (54.0, "54 Hz"), (25.0, "25 Hz")])
 @pytest.mark.parametrize("start_s", [0.0, 1_709_283_600.0])
-def test_stamps_of_another_rate_are_refused_before_many_decisions(rate, named, start_s):
-    """Samples at 100 Hz read as 50 Hz would be movements at half the speed."""
+def test_stamps_of_a_different_rate_are_refused_before_many_decisions(rate, named, start_s):
+    """Samples at 100 Hz that are read as 50 Hz would look like movements at half the speed."""
     model = shared()
     log = recording("new", "rough", n=900, seed=9, t=start_s + np.arange(900) / rate)
     message = f"time stamps have {named}, which does not fit 50 Hz.*sample_rate_hz"
@@ -118,7 +118,7 @@ def test_stamps_of_another_rate_are_refused_before_many_decisions(rate, named, s
     assert stream_in(model.stream(rate), log)
 
 
-def test_lost_samples_and_a_clock_that_drifts_are_no_other_rate():
+def test_lost_samples_and_a_drifting_clock_are_not_taken_for_a_different_rate():
     model, t = shared(), np.arange(900) / 50.0
     kept = np.random.default_rng(0).random(900) > 0.2
     for stamps in (t[kept], t * 1.02, t * 0.98):
@@ -174,7 +174,7 @@ def test_short_pieces_are_padded_where_training_padded_them():
     assert stream_in(shared().stream(), log) == []
 
 
-def test_a_decision_says_whether_it_reaches_the_threshold():
+def test_a_decision_states_whether_it_reaches_the_threshold():
     model = fitted()
     log = recording("new", "calm", seed=6)
     stream = model.stream()

@@ -40,7 +40,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(settings):
+def test_members_equal_those_of_smaller_ensembles_and_the_first_equals_a_single_fit(settings):
     single = small(**settings).fit(X, Y)
     three = small(**settings, n_models=3).fit(X, Y)
     two = small(**settings, n_models=2).fit(X, Y)
@@ -101,13 +101,13 @@ def test_two_classes_give_one_column_of_log_odds():
     np.testing.assert_array_equal(odds > 0, ensemble.predict(X))
 
 
-def test_every_member_stops_by_itself():
+def test_every_member_stops_independently():
     ensemble = small(n_models=4, max_epochs=60, patience=2, learning_rate=0.1).fit(X, Y)
     assert len({len(history) for history in ensemble.histories_}) > 1
     assert ensemble.n_iter_ == len(ensemble.histories_[0])
 
 
-def test_a_file_and_a_pickle_hold_every_member(tmp_path):
+def test_a_file_and_a_pickle_contain_every_member(tmp_path):
     ensemble = small(n_models=3, head_norm="batch").fit(X, Y)
     for loaded in reloaded(ensemble, tmp_path):
         assert loaded.get_params() == ensemble.get_params()
@@ -117,7 +117,7 @@ def test_a_file_and_a_pickle_hold_every_member(tmp_path):
             assert weights(module) == weights(wanted)
 
 
-def test_a_file_with_a_member_too_few_is_refused(tmp_path):
+def test_a_file_that_lacks_a_member_is_refused(tmp_path):
     path = tmp_path / "ensemble.safetensors"
     small(n_models=2).fit(X, Y).save(path)
     arrays, description = read_model(path)
@@ -130,7 +130,7 @@ def test_a_file_with_a_member_too_few_is_refused(tmp_path):
         SensorLSTMClassifier.load(path)
 
 
-def test_a_warm_start_goes_on_with_every_member():
+def test_a_warm_start_continues_with_every_member():
     ensemble = small(n_models=2, warm_start=True, max_epochs=2).fit(X, Y)
     before = [weights(module) for module in ensemble.modules_]
     ensemble.set_params(learning_rate=1e-30, optimizer="sgd").fit(X, Y)
@@ -152,7 +152,7 @@ def test_callbacks_see_every_member():
     assert list(count.epochs.values()) == [[1, 2, 3, 4]] * 3
 
 
-def test_an_ensemble_that_diverges_at_once_says_so():
+def test_an_ensemble_that_diverges_in_its_first_epoch_raises_an_error():
     wild = {"optimizer": "sgd", "max_grad_norm": None, "l1": 30.0, "learning_rate": 1e38}
     with pytest.raises(DivergedError, match="in its first epoch"):
         small(n_models=2, **wild).fit(X, Y)

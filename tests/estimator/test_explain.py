@@ -13,7 +13,7 @@ N, T, C = 90, 40, 3
 
 
 def planted(seed=0):
-    """Windows whose class is a bump in channel 1 between steps 16 and 24; the rest is noise."""
+    """Windows whose class is shown by a bump in channel 1, steps 16 to 24; the rest is noise."""
     rng = np.random.default_rng(seed)
     y = np.arange(N) % 3
     X = 0.3 * rng.normal(size=(N, T, C))
@@ -65,7 +65,7 @@ def test_features_are_explained_by_occlusion(with_features):
         {"pooling": "mean"},
         {"pooling": "last", "n_models": 2, "num_layers": 2},
         {"pooling": "meanmax"},  # the step of the maximum changes along the path
-        # trained longer, it switches from one class to another within 1 % of the path
+        # trained longer, the network switches from one class to another within 1 % of the path
         {"pooling": "last", "hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01},
     ],
 )
@@ -90,7 +90,7 @@ def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, patch):
     assert explanation.label.tolist() == ["up"] * 7
 
 
-def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
+def test_gradients_equal_a_fine_sum_over_torchs_own_network():
     X, y = planted()
     settings = {"hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01, "pooling": "last"}
     model = plain_classifier(**settings, patch=None, random_state=0).fit(X, y)
@@ -112,7 +112,7 @@ def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
     np.testing.assert_allclose(ours, wanted.numpy(), atol=0.02 * np.abs(ours).max())
 
 
-def test_other_weights_give_other_shares(model):
+def test_different_weights_give_different_shares(model):
     X, _ = planted(1)
     before = model.explain(X).shares
     module, state = model.module_, {k: v.clone() for k, v in model.module_.state_dict().items()}
@@ -128,7 +128,7 @@ def test_other_weights_give_other_shares(model):
     assert np.median(alike) < 0.5
 
 
-def test_occlusion_is_what_the_probability_loses(with_features):
+def test_occlusion_is_the_decrease_of_the_log_probability(with_features):
     X, _ = planted(3)
     explanation = with_features.explain(X[:5], n_regions=4)
     hidden = X[:5].copy()

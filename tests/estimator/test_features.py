@@ -1,4 +1,4 @@
-"""features= and refit= of the classifier: windows seen and left out, and stored features."""
+"""features= and refit= of the classifier: windows seen or left out, and stored features."""
 
 import json
 import pickle
@@ -40,7 +40,7 @@ NEW = RNG.normal(size=(9, 16, 2)).astype(np.float32) + 0.6
 
 @pytest.fixture(autouse=True)
 def set_limits(monkeypatch):
-    """Few convolutions; a test may change other limits of the features."""
+    """Use only a few convolutions; a test may change other limits of the features."""
 
     def set_to(**limits):
         for name, value in limits.items():
@@ -52,7 +52,7 @@ def set_limits(monkeypatch):
 
 @pytest.fixture
 def refit_jobs(monkeypatch):
-    """The trainings after the one on the training part, recorded as they begin."""
+    """The training runs after the one on the training part, recorded as they begin."""
     jobs, train_jobs = [], refit.train_jobs
     monkeypatch.setattr(refit, "train_jobs", lambda given: jobs.extend(given) or train_jobs(given))
     return jobs
@@ -60,7 +60,7 @@ def refit_jobs(monkeypatch):
 
 @pytest.fixture
 def chosen_statistics(monkeypatch):
-    """Record each choice of the most important statistics: number of windows, and result."""
+    """Record each choice of the most important statistics: the number of windows and the result."""
     chosen, choose = [], feature_head.important_statistics
 
     def noted(statistics, *rest):
@@ -122,7 +122,7 @@ def test_steps_of_the_most_important_statistics(refit, tmp_path, chosen_statisti
     """Each fit chooses from its own windows; the model stores only the chosen statistics."""
     set_limits(STEPPED_STATISTICS=36)
     small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
-    assert not chosen_statistics  # so few statistics are all used
+    assert not chosen_statistics  # with so few statistics, all are used
     set_limits(STEPPED_STATISTICS=4)
     clf = small(features="summary", refit=refit).fit(X, Y, groups=GROUPS)
     (block,) = head_of(clf).blocks
@@ -157,7 +157,7 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
 
 @pytest.mark.trains
 def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
-    """Another rounding of the scaled windows changes results by at most float32's precision."""
+    """A different rounding of the scaled windows changes results by at most float32's precision."""
     rng = np.random.default_rng(2)
     y = np.arange(264) % 2
     windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
@@ -222,7 +222,7 @@ def test_features_none_is_the_lstm_alone():
 
 
 @pytest.mark.trains
-def test_auto_keeps_what_lowers_the_loss():
+def test_auto_keeps_features_that_lower_the_loss():
     rng = np.random.default_rng(1)
     y = np.arange(80) % 2
     noise = rng.normal(size=(80, 40, 1))
@@ -264,7 +264,7 @@ def test_the_kind_that_helps_is_chosen(good, monkeypatch):
 
 
 def test_nothing_useful_keeps_the_order_of_the_lstm():
-    """Every model is wrong on windows left out: no weight is above 0; predict still works."""
+    """All models are wrong on windows left out, so no weight is above 0; predict still works."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]
@@ -281,7 +281,7 @@ def test_nothing_useful_keeps_the_order_of_the_lstm():
 
 
 @pytest.mark.trains
-def test_classes_of_few_recordings_count_equally_unless_weights_are_given():
+def test_classes_with_few_recordings_count_equally_unless_weights_are_given():
     groups = np.repeat([0, 1, 2, 3, 4, 5], [28, 4, 4, 4, 4, 4])
     y = groups % 2  # 36 windows of one class, 12 of the other
     windows = X + np.float32(1.2) * (y - Y)[:, None, None].astype(np.float32)
@@ -297,7 +297,7 @@ def test_classes_of_few_recordings_count_equally_unless_weights_are_given():
 
 
 def copies(n_groups=24, n_each=3, seed=0):
-    """Groups of equal windows with a random label each: only a leak can predict them."""
+    """Groups of equal windows; each group has a random label that only a leak can predict."""
     rng = np.random.default_rng(seed)
     of_group = rng.normal(size=(n_groups, 12, 1))
     label = rng.permutation(np.arange(n_groups) % 2)
@@ -326,7 +326,7 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
         arguments = {"max_epochs": 40, "hidden_size": 12, "dropout": 0.0, **arguments}
         clf = small(**arguments, random_state=seed).fit(windows, y, groups=groups)
         accuracy.append([tried.accuracy for tried in clf.features_.candidates])
-    mean = np.mean(accuracy, axis=0)  # single models, then all together: fitted on three weights
+    mean = np.mean(accuracy, axis=0)  # of single models, then of their sum with three weights
     assert (mean[:-1] < 0.72).all(), mean
     assert mean[-1] < 0.78, mean
 
@@ -351,7 +351,7 @@ def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(refit_jobs):
     assert clf.held_out_predictions(10) is None
 
 
-def test_labels_of_x_val_touch_no_weight():
+def test_labels_of_x_val_change_no_weight():
     one, other = (
         small(features=["summary", "boosting"]).fit(X[:36], Y[:36], X_val=X[36:], y_val=labels)
         for labels in (Y[36:], 1 - Y[36:])
@@ -480,7 +480,7 @@ def test_many_windows_are_not_refitted(monkeypatch):
     ],
     ids=str,
 )
-def test_it_fits_what_the_network_fits(arguments, of_fit, tmp_path):
+def test_features_can_be_fitted_to_any_data_that_the_network_accepts(arguments, of_fit, tmp_path):
     clf = small(**arguments).fit(X, Y, **of_fit)
     probability = clf.predict_proba(NEW)
     assert np.isfinite(probability).all()
@@ -489,7 +489,7 @@ def test_it_fits_what_the_network_fits(arguments, of_fit, tmp_path):
 
 
 @pytest.mark.trains
-def test_two_dimensions_are_one_channel_and_lists_differ_in_length():
+def test_2d_input_is_one_channel_and_list_items_may_differ_in_length():
     flat = small().fit(X[:, :, 0], Y).decision_function(NEW[:, :, 0])
     deep = small().fit(X[:, :, :1], Y).decision_function(NEW[:, :, :1])
     np.testing.assert_array_equal(flat, deep)
@@ -620,7 +620,7 @@ def test_a_function_sees_scaled_windows_and_their_lengths():
 
 
 @pytest.mark.parametrize("features", [averages, ["summary", averages]])
-def test_what_only_code_restores_goes_into_a_pickle_and_not_into_a_file(features, tmp_path):
+def test_functions_are_stored_in_a_pickle_but_not_in_a_model_file(features, tmp_path):
     clf = small(features=features, refit=None).fit(X, Y, groups=GROUPS)
     again = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
@@ -676,7 +676,7 @@ def test_warm_start_keeps_the_head_and_validates_on_what_was_held_out():
 
 @pytest.mark.trains
 @pytest.mark.parametrize("given", [False, True])
-def test_the_temperature_of_weighed_logits_is_near_one(given):
+def test_the_temperature_of_weighted_logits_is_near_one(given):
     rng = np.random.default_rng(0)
     y = np.arange(240) % 2
     windows = rng.normal(size=(240, 12, 1)) + 0.35 * y[:, None, None]
@@ -694,7 +694,7 @@ def test_the_temperature_of_weighed_logits_is_near_one(given):
 @pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 @pytest.mark.parametrize("features", ["summary", None])
-def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeypatch):
+def test_an_interrupt_of_further_training_runs_keeps_the_first_network(features, monkeypatch):
     clf = small(features=features, refit="all", engine="autograd")
     wanted = small(features=features, refit=None, engine="autograd").fit(X, Y, groups=GROUPS)
     train_jobs = refit.train_jobs
@@ -745,7 +745,7 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 
 @pytest.mark.trains
 @pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
-def test_features_learn_from_windows_changed_by_augment_too(lengths):
+def test_features_also_learn_from_augmented_windows(lengths):
     """The class is the distance of a level from zero; only the mirror shows that signs vary."""
     y = np.arange(60) % 2
     windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
@@ -767,7 +767,7 @@ def test_features_learn_from_windows_changed_by_augment_too(lengths):
 @pytest.mark.usefixtures("lstm_adds_nothing")
 @pytest.mark.parametrize("n_models", [1, 2])
 @pytest.mark.trains
-def test_an_lstm_that_adds_nothing_takes_no_part(n_models):
+def test_an_lstm_that_adds_nothing_is_left_out(n_models):
     rng, y = np.random.default_rng(0), np.arange(60) % 2
     windows = rng.normal(size=(60, 16, 2))
     windows[:, :, 0] += 9 * y[:, None]  # scaling keeps it
@@ -826,7 +826,7 @@ def many_windows():
 
 @pytest.fixture
 def few_are_drawn(monkeypatch, set_limits):
-    """Features of 40 windows, 5 kB, of 30 kB."""
+    """Features are fitted to 40 windows, which are 5 kB of 30 kB."""
     monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
     set_limits(MOST_WINDOWS=40)
     many = {"features": ["rocket", "summary", "boosting"], "refit": None}
@@ -860,7 +860,7 @@ def test_windows_in_their_file_have_the_features_of_those_in_memory(
     expected = {one.name: one.log_loss for one in here.candidates if one.weight is not None}
     actual = {one.name: one.log_loss for one in clf.features_.candidates if one.weight is not None}
     assert set(actual) == {"lstm", "rocket", "summary", "boosting"}
-    for name in ("rocket", "summary", "boosting"):  # the LSTM saw its batches in another order
+    for name in ("rocket", "summary", "boosting"):  # the LSTM saw its batches in a different order
         assert actual[name] == pytest.approx(expected[name], rel=1e-5)
     assert clf.features_.names
     assert clf.score(windows.part("validation")) > 0.8
@@ -981,7 +981,7 @@ DAMAGES = {
 }
 
 
-def test_a_file_written_again_as_it_was_read_is_the_same(model, tmp_path):
+def test_a_file_that_is_read_and_written_again_is_unchanged(model, tmp_path):
     write_model(tmp_path / "same", *read_model(model))
     np.testing.assert_array_equal(
         SensorLSTMClassifier.load(tmp_path / "same").predict_proba(NEW),
@@ -1007,7 +1007,7 @@ def test_a_truncated_file_is_refused(model, tmp_path):
             SensorLSTMClassifier.load(tmp_path / "cut")
 
 
-def test_the_choice_goes_through_json():
+def test_the_choice_survives_conversion_to_json():
     clf = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
     text = json.dumps(clf.features_.to_dict())
     again = feature_head.FeatureChoice.from_dict(json.loads(text))

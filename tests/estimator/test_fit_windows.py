@@ -64,7 +64,7 @@ def test_a_stored_split_is_kept_and_its_test_windows_are_left_out():
     assert not data.is_drawn
 
 
-def test_windows_given_apart_are_the_validation_part_and_all_others_train():
+def test_separately_given_windows_are_the_validation_part_and_all_others_are_trained_on():
     data = read(X[:16], Y[:16], X_val=X[16:], y_val=Y[16:])
     assert len(data.train.target) == 16
     assert data.validation is data.given_validation
@@ -80,7 +80,7 @@ def test_early_stopping_without_validation_windows_is_refused():
         read(X[:2], Y[:2], config=stops)
 
 
-def test_tensors_are_cropped_and_scaled_as_told():
+def test_tensors_are_cropped_and_scaled_as_configured():
     part, _ = split(X, Y, fraction=0.0)
     form = WindowFormat(3, "tail", "float64")
     form = replace(form, scaler=form.fit_scaler(part, None, "standard"))

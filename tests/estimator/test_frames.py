@@ -1,4 +1,4 @@
-"""DataFrames are read by the names of their columns; the truth is the fit on their arrays."""
+"""DataFrames are read by the names of their columns, as a fit on their arrays shows."""
 
 import re
 
@@ -47,7 +47,7 @@ def of_arrays():
 
 
 @given(st.permutations(range(4)), st.integers(0, 9))
-def test_any_order_of_columns_is_that_of_the_first_frame(order, seed):
+def test_columns_in_any_order_are_read_in_the_order_of_the_first_frame(order, seed):
     X = np.random.default_rng(seed).normal(size=(3, 5, 4))
     first, *further = frames(X, list("abcd"))
     read = windows_of([first, *(other.iloc[:, list(order)] for other in further)])
@@ -64,7 +64,7 @@ def test_a_fit_on_frames_is_the_fit_on_their_arrays(fitted, of_arrays):
     assert not hasattr(of_arrays, "feature_names_in_")
 
 
-def test_columns_in_another_order_predict_the_same_bits(fitted, of_arrays):
+def test_columns_in_a_different_order_predict_the_same_bits(fitted, of_arrays):
     expected = of_arrays.predict_proba(ARRAYS)
     for given_as in (frames(), shuffled(frames()), ARRAYS):
         np.testing.assert_array_equal(fitted.predict_proba(given_as), expected)
@@ -76,7 +76,7 @@ def test_columns_outside_the_training_are_named(fitted):
     assert "channel 'gyro' varies" in str(result)
 
 
-def test_a_model_of_arrays_takes_frames_in_their_order(of_arrays):
+def test_a_model_fitted_to_arrays_reads_the_columns_of_frames_in_order(of_arrays):
     renamed = frames(names=["c", "b", "a"])
     np.testing.assert_array_equal(of_arrays.predict_proba(renamed), of_arrays.predict_proba(ARRAYS))
 
@@ -91,7 +91,7 @@ def test_columns_numbered_in_order_have_no_names(names, of_arrays):
 @pytest.mark.parametrize(
     "names", [[2, 0, 1], [1, 1, 2], ["a", "b", 3], [0.5, 1.5, 2.5], [("imu", c) for c in "xyz"]]
 )
-def test_columns_that_only_their_place_could_tell_are_refused(names, of_arrays):
+def test_columns_that_only_their_position_identifies_are_refused(names, of_arrays):
     X = [*ARRAYS[:3], pd.DataFrame(ARRAYS[3]).set_axis(pd.Index(names), axis=1)]
     for read in (of_arrays.predict, lambda X: classifier().fit(X, Y[:4])):
         with pytest.raises(InputError, match=r"X\[3\] has the column .* which is not text"):
@@ -128,12 +128,12 @@ def test_a_frame_that_differs_is_named_with_its_column(fitted, change):
         classifier().fit(X, Y)
 
 
-def test_one_frame_alone_is_told_to_be_put_in_a_list(fitted):
+def test_a_single_frame_is_an_error_that_suggests_a_list(fitted):
     with pytest.raises(InputError, match=r"A single window of shape \(t, c\) is \[X\]\."):
         fitted.predict(frames()[0])
 
 
-def test_names_are_kept_by_every_copy_but_a_clone(fitted, tmp_path):
+def test_names_are_kept_by_every_copy_except_a_clone(fitted, tmp_path):
     expected = fitted.predict_proba(ARRAYS)
     for copy in reloaded(fitted, tmp_path):
         assert copy.feature_names_in_.tolist() == NAMES
@@ -141,14 +141,14 @@ def test_names_are_kept_by_every_copy_but_a_clone(fitted, tmp_path):
     assert not hasattr(clone(fitted), "feature_names_in_")
 
 
-def test_another_fit_forgets_the_names():
+def test_a_new_fit_forgets_the_names():
     clf = classifier()
     assert clf.fit(frames(), Y).feature_names_in_.tolist() == NAMES
     clf.fit(ARRAYS, Y)
     assert not hasattr(clf, "feature_names_in_")
 
 
-def test_further_fits_go_on_with_the_names():
+def test_continued_fits_keep_the_names():
     clf, plain = (classifier(warm_start=True).fit(X, Y) for X in (frames(), ARRAYS))
     clf.fit(shuffled(frames()), Y)
     assert weights(clf) == weights(plain.fit(ARRAYS, Y))
@@ -156,7 +156,7 @@ def test_further_fits_go_on_with_the_names():
         clf.fit([frame[NAMES[:2]] for frame in frames()], Y)
 
 
-def test_searches_and_cross_validation_take_frames():
+def test_searches_and_cross_validation_accept_frames():
     of_frames, plain = (cross_val_score(classifier(), X, Y, cv=2) for X in (frames(), ARRAYS))
     np.testing.assert_array_equal(of_frames, plain)
     search = GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2)
@@ -171,7 +171,7 @@ def window_set(channels):
     return WindowSet(X, y=Y, channels=channels)
 
 
-def test_a_window_set_s_channels_are_the_names_of_columns():
+def test_the_channels_of_a_window_set_are_the_column_names():
     clf = classifier().fit(window_set(NAMES))
     cut = [frame[:9].astype(np.float32) for frame in frames()]
     expected = clf.predict_proba(window_set(NAMES))
@@ -183,7 +183,7 @@ def test_a_window_set_s_channels_are_the_names_of_columns():
     assert weights(validated) == weights(same)
 
 
-def test_numbered_channels_of_a_window_set_are_no_names_to_be_missed():
+def test_numbered_channels_of_a_window_set_do_not_require_column_names():
     clf = classifier().fit(window_set(()))
     cut = [frame[:9].astype(np.float32) for frame in frames()]
     expected = clf.predict_proba(window_set(()))
@@ -192,7 +192,7 @@ def test_numbered_channels_of_a_window_set_are_no_names_to_be_missed():
     np.testing.assert_array_equal(clf.predict_proba(shuffled(numbered)), expected)
 
 
-def test_a_window_set_in_another_order_than_the_frames_is_refused(fitted):
+def test_a_window_set_in_a_different_order_than_the_frames_is_refused(fitted):
     with pytest.raises(InputError, match=r"trained on acc_x, acc_y, gyro\. The order differs"):
         fitted.predict(window_set(NAMES[::-1]))
     fitted.predict(window_set(NAMES))
@@ -217,12 +217,12 @@ class Columns:
         return self.frame.to_numpy(dtype)
 
 
-def test_frames_of_another_library_are_read_alike(fitted):
+def test_frames_of_a_different_library_are_read_the_same_way(fitted):
     polars_like = [Columns(frame) for frame in shuffled(frames())]
     np.testing.assert_array_equal(fitted.predict_proba(polars_like), fitted.predict_proba(ARRAYS))
 
 
-def test_a_stream_takes_frames_by_name():
+def test_a_stream_reads_the_columns_of_frames_by_name():
     drives = [
         Recording.evenly_sampled(RNG.normal(size=(120, 3)) + i % 2, 10.0, NAMES, f"r{i}", label=y)
         for i, y in enumerate(Y[:8])

@@ -1,4 +1,4 @@
-"""A network trained with another library has the same predictions here."""
+"""A network trained with a different library gives the same predictions here."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def torch_pair(n_outputs=4, **options):
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max"])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
-def test_a_classifier_from_torch_has_its_probabilities(options, pooling, tmp_path):
+def test_a_classifier_from_torch_gives_the_same_probabilities(options, pooling, tmp_path):
     lstm, linear = torch_pair(**options)
     clf = SensorLSTMClassifier.from_torch(lstm, linear, pooling=pooling, device="cpu")
     expected = softmax(torch_logits(lstm, linear, pooling), axis=1)
@@ -62,7 +62,7 @@ def test_a_single_logit_is_that_of_the_second_class():
     np.testing.assert_allclose(clf.decision_function(X), logit, atol=1e-6)
 
 
-def test_what_was_imported_is_trained_on():
+def test_an_imported_network_can_be_trained_further():
     lstm, linear = torch_pair(2)
     y = np.arange(9) % 2
     settings = {"warm_start": True, "learning_rate": 1e-4, "max_epochs": 1, "device": "cpu"}
@@ -97,12 +97,12 @@ def test_the_imported_weights_are_copies():
         ({"pooling": "first"}, "pooling='first' is not known"),
     ],
 )
-def test_what_does_not_fit_the_network_is_named(arguments, message):
+def test_arguments_that_do_not_fit_the_network_are_named(arguments, message):
     with pytest.raises(ArgumentError, match=message):
         SensorLSTMClassifier.from_torch(*torch_pair(), **arguments)
 
 
-# Keras: layers with the same interface, and a recurrence from Keras' documentation
+# Keras: stand-ins for its layers, and the recurrence from Keras' documentation
 
 
 class Layer:
@@ -152,7 +152,7 @@ def dense(n_inputs, n_outputs, activation="softmax", name="dense"):
 
 
 def keras_states(weights, x):
-    """Hidden states of all steps, gates in Keras' order i, f, c, o."""
+    """Hidden states of all steps, from gates in Keras' order i, f, c, o."""
     kernel, recurrent, *bias = weights
     n_units = len(recurrent)
     h, c = np.zeros((len(x), n_units)), np.zeros((len(x), n_units))
@@ -228,7 +228,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-def test_a_classifier_from_keras_has_its_probabilities(make):
+def test_a_classifier_from_keras_gives_the_same_probabilities(make):
     model = Model(*make())
     clf = SensorLSTMClassifier.from_keras(model, device="cpu")
     assert clf.dtype == "float64"

@@ -1,4 +1,4 @@
-"""The validation part that `fit` draws: whole groups, classes in proportion, no window lost."""
+"""The validation part that `fit` draws has whole groups and all classes, and loses no window."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sensorseq.estimator import classifier
 
 
 def parts_of(estimator, y, **arguments):
-    """Rows that `fit` trains on and validates on; every window contains its row number."""
+    """Indices of windows that `fit` trains and validates on; each window contains its index."""
     X = np.ones((len(y), 4, 1)) * np.arange(len(y))[:, None, None]
     configured = estimator.set_params(scale=None, hidden_size=2, random_state=0)
     first = configured._prepare_fit(X, y, **arguments)[0]
@@ -41,7 +41,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
     clf = plain_classifier(validation_fraction=fraction)
     try:
         train, validation = parts_of(clf, y, groups=groups)
-    except SplitError:  # only if every group is the only one of some class
+    except SplitError:  # raised only if every group is the only group of some class
         alone = {label for label in set(y) if len(set(groups[y == label])) == 1}
         assert all(set(y[groups == group]) & alone for group in set(groups))
         return
@@ -49,13 +49,13 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
     if set(groups[train]) & set(groups[validation]):  # too few groups: see below
         return
     assert sorted([*train, *validation]) == list(range(len(y)))
-    for label in set(y):  # a class of one group is learned, not validated
+    for label in set(y):  # a class with one group is in training, not in validation
         if len(set(groups[y == label])) == 1:
             assert label not in y[validation]
 
 
 @pytest.mark.parametrize("hop_s", [None, 1.0, 0.4])
-def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypatch):
+def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_s, monkeypatch):
     plans, plan_refit = [], classifier.plan_refit
     monkeypatch.setattr(
         classifier, "plan_refit", lambda *given: plans.append(plan_refit(*given)) or plans[-1]
@@ -106,7 +106,7 @@ def test_without_groups_each_class_gives_its_share_and_keeps_a_window(counts, fr
         assert taken <= max(np.ceil(count * fraction), 1)
 
 
-def test_own_validation_windows_take_the_place_of_held_out_ones():
+def test_given_validation_windows_replace_held_out_windows():
     y = np.arange(20) % 2
     apart = {"X_val": np.full((3, 4, 1), 99.0), "y_val": [0, 1, 1]}
     train, validation = parts_of(plain_classifier(), y, **apart)

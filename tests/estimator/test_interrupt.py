@@ -34,7 +34,7 @@ def interrupt_in_epoch(epoch, command):
             if f"epoch {epoch}/" in line:
                 break
         else:
-            pytest.fail(f"it ended by itself: {''.join(lines)}")
+            pytest.fail(f"the command ended by itself: {''.join(lines)}")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         output, err = process.communicate(timeout=300)
@@ -59,7 +59,7 @@ def python_takes_interrupts():
         pytest.param({"early_stopping": True}, id="with features", marks=pytest.mark.trains),
     ],
 )
-def test_a_program_goes_on_with_the_best_weights(settings, capsys, python_takes_interrupts):
+def test_a_program_continues_with_the_best_weights(settings, capsys, python_takes_interrupts):
     y = np.arange(60) % 2
     X = np.random.default_rng(0).normal(size=(60, 20)) + y[:, None]
     begun = threading.Event()

@@ -1,4 +1,4 @@
-"""Fits killed in the middle of their training leave a whole checkpoint, old or new."""
+"""A fit killed during its training leaves a complete checkpoint, either the old or the new one."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def runs():
 
 
 def hear_end(runs):
-    """Wait for the end of a run; return the epochs it reported since, and its exit code."""
+    """Wait for the end of a run; return the epochs reported until then, and the exit code."""
     epochs = []
     while True:
         word, number = runs.line().split()
@@ -59,10 +59,10 @@ def test_a_fit_killed_at_a_random_moment_leaves_its_last_epoch(runs, engine, who
     time.sleep(rng.uniform(0.0, 2 * epoch_s))
     os.kill(pid, signal.SIGKILL)
     later, code = hear_end(runs)
-    assert code == -signal.SIGKILL  # it was alive
+    assert code == -signal.SIGKILL  # the run was alive
     last = max([until, *later])
     n_epochs, arrays = content(path)
-    assert last <= n_epochs <= last + 1  # it reports an epoch after writing it
+    assert last <= n_epochs <= last + 1  # an epoch is reported after it is written
     assert arrays == whole[engine][n_epochs]
     runs.begin(checkpoint=str(path), engine=engine)
     assert hear_end(runs)[1] == 0

@@ -1,4 +1,4 @@
-"""Windows outside the training: ordinary windows stay inside, and planted faults are named."""
+"""Windows unlike those in training: ordinary windows are inside, and planted faults are named."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def model():
 
 
 def changed(c, values):
-    """New windows; windows 10 to 30 have another channel."""
+    """New windows, with one channel changed in windows 10 to 30."""
     windows = NEW.copy()
     windows[10:30, :, c] = values(windows[10:30, :, c])
     return windows
@@ -90,7 +90,7 @@ def test_new_windows_of_the_same_kind_are_inside(model):
         (0, ramps, "spectrum", "another spectrum than in training"),
     ],
 )
-def test_what_is_planted_is_found_and_named(model, c, values, reason, words):
+def test_planted_faults_are_found_and_named(model, c, values, reason, words):
     result = model.outside(changed(c, values))
     np.testing.assert_array_equal(np.flatnonzero(result.mask), np.arange(10, 30))
     assert set(result.reasons[10:30, c]) == {reason}
@@ -99,7 +99,7 @@ def test_what_is_planted_is_found_and_named(model, c, values, reason, words):
 
 
 def test_a_channel_that_once_stood_still_is_stuck_where_the_others_move():
-    """Its spread was zero before, but never beside other channels that vary this much."""
+    """The spread was zero before, but never while other channels varied this much."""
     rng = np.random.default_rng(0)
     size = np.where(np.arange(80) < 40, 0.0, 1.0)[:, None, None]
     windows = rng.normal(size=(80, 40, 2)) * size
@@ -112,7 +112,7 @@ def test_a_channel_that_once_stood_still_is_stuck_where_the_others_move():
     assert "is constant while others vary" in str(result)
 
 
-def test_a_window_alone_is_judged_as_among_others(model):
+def test_a_window_is_judged_the_same_alone_and_among_others(model):
     windows = changed(0, lambda x: 40 * x)
     together = model.outside(windows)
     alone = [model.outside(windows[i : i + 1]) for i in range(len(windows))]
@@ -125,7 +125,7 @@ def test_a_window_alone_is_judged_as_among_others(model):
 
 @settings(max_examples=2)
 @given(seed=st.integers(0, 99))
-def test_what_lies_past_lengths_changes_nothing(model, seed):
+def test_steps_beyond_the_lengths_change_nothing(model, seed):
     lengths = np.random.default_rng(seed).integers(1, 41, len(NEW))
     padded = changed(0, lambda x: 1000 * x)
     expected = model.outside(padded, lengths)
@@ -148,7 +148,7 @@ def test_a_channel_constant_in_training_may_not_change():
     assert np.isnan(result.ratio[:, 2]).all()
 
 
-def test_saved_and_pickled_models_say_the_same(model, tmp_path):
+def test_saved_and_pickled_models_give_the_same_result(model, tmp_path):
     windows = changed(0, lambda x: 1000 * x)
     expected = model.outside(windows)
     for again in reloaded(model, tmp_path):
@@ -158,7 +158,7 @@ def test_saved_and_pickled_models_say_the_same(model, tmp_path):
         np.testing.assert_array_equal(result.ratio, expected.ratio)
 
 
-def test_a_model_file_without_ranges_loads_and_says_what_it_lacks(model, tmp_path):
+def test_a_model_file_without_ranges_loads_and_the_error_explains_what_is_missing(model, tmp_path):
     path = tmp_path / "m.safetensors"
     model.save(path)
     arrays, description = read_model(path)
@@ -253,7 +253,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     assert not stored.outside(windows).n_outside
 
 
-def test_a_unit_does_not_matter_where_each_recording_is_scaled_by_itself():
+def test_units_do_not_matter_if_each_recording_is_scaled_separately():
     rng = np.random.default_rng(0)
     sizes, labels = [1, 1, 1, 1, 1, 1000], 3 * ["calm", "rough"]
     recordings = [

@@ -1,4 +1,4 @@
-"""Windows take few steps, in few files, from `fit` to the native call and through prediction."""
+"""Windows pass few functions, in few files, from `fit` to the native call and in prediction."""
 
 import sys
 from functools import partial
@@ -15,11 +15,11 @@ from sensorseq.io.prepared import write_windows
 ROOT = str(Path(sensorseq.__file__).parent)
 N_WINDOWS, N_TIMESTEPS, N_CHANNELS, BATCH = 100, 30, 3, 16
 LAST = "EpochTrainer.run"  # makes the native call
-MOST_STOPS, MOST_FILES = 56, 22  # the present numbers: a change that needs more must justify it
+MOST_STOPS, MOST_FILES = 56, 22  # the current numbers; a change that needs more must justify them
 
 
 def holds_windows(value, depth=2):
-    """Return whether a value is an array of more windows than a batch, or contains one."""
+    """Return whether a value is, or contains, an array with more windows than a batch."""
     if isinstance(value, np.ndarray | torch.Tensor):
         return value.shape[1:] == (N_TIMESTEPS, N_CHANNELS) and len(value) > BATCH
     if isinstance(value, list | tuple) and len(value) < 20:
@@ -35,8 +35,8 @@ def holds_windows(value, depth=2):
 def trace(call, last=None):
     """Return the stops of the windows in a call, as (file, function) in order of first arrival.
 
-    A stop is a function of the package that passes windows on: it returns them, as an array or in
-    an object, stores them in an object that it makes, or is on the call stack of `last`, where the
+    A stop is a function of the package that passes windows on: it returns them (as an array or in
+    an object), stores them in an object that it makes, or is on the call stack of `last`, where the
     path ends.
     """
     stops = {}
@@ -122,8 +122,8 @@ ROADS = {
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_windows_take_few_stops_to_the_native_call_on_all_roads_together(path, monkeypatch):
-    """The stops of all kinds of input together; they share most of them."""
+def test_windows_of_all_inputs_together_take_few_stops_to_the_native_call(path, monkeypatch):
+    """The stops of all kinds of input are counted together, because they share most of them."""
     every = {}
     for road, (classifier, given, y, keywords) in ROADS.items():
         if road == "streamed file":

@@ -46,7 +46,7 @@ FITS = {
 
 
 @pytest.mark.parametrize("arguments", FITS.values(), ids=FITS)
-def test_a_fit_that_is_recorded_is_the_fit_that_is_not(arguments):
+def test_recording_does_not_change_a_fit(arguments):
     recorded = make(**arguments).fit(X, Y)
     assert recorded.fluctuation_.record.n_epochs == len(recorded.history_)
     with without_recording():
@@ -55,7 +55,7 @@ def test_a_fit_that_is_recorded_is_the_fit_that_is_not(arguments):
     assert outcome(recorded) == outcome(plain)
 
 
-def test_the_groups_of_validation_windows_are_told_as_codes():
+def test_the_groups_of_validation_windows_are_recorded_as_codes():
     record = make().fit(X, Y, groups=GROUPS).fluctuation_.record
     assert len(record.val_groups) == len(record.val_rows) == len(record.val_target)
     assert len(np.unique(record.val_groups)) == len(record.val_target) // 8
@@ -66,7 +66,7 @@ def test_the_groups_of_validation_windows_are_told_as_codes():
 
 
 @pytest.mark.parametrize("loss", ["focal", "mse"])
-def test_a_report_on_another_loss_holds_the_record(loss):
+def test_a_report_on_a_different_loss_contains_the_record(loss):
     classifier = make(loss=loss, validation_fraction=0.0, early_stopping=False, monitor="loss")
     assert classifier.fit(X, Y).fluctuation_.record.n_epochs == 5
     assert make(loss=loss).fit(X, Y).fluctuation_.record.val_predicted.shape == (5, 24)
@@ -78,12 +78,12 @@ def test_a_warm_start_has_the_record_of_its_own_fit():
     again = classifier.fit(X, Y).fluctuation_.record
     assert again is not first
     assert again.n_epochs == 5
-    # it begins with the weights that the other kept
+    # the second fit begins with the weights that the first fit kept
     assert again.fixed_loss[0] < first.fixed_loss[0]
 
 
 class TestReport:
-    """A report with information that is in no history."""
+    """A report with information that the history does not contain."""
 
     @pytest.fixture
     def fitted(self):
@@ -109,14 +109,14 @@ class TestReport:
         assert again.verdict == fitted.fluctuation_.verdict
 
     @pytest.mark.parametrize("wrong", [None, 3, {}, {"format": "sensorseq.fluctuation"}])
-    def test_is_refused_where_a_file_holds_something_else(self, fitted, wrong, tmp_path):
+    def test_is_refused_if_a_file_contains_something_else(self, fitted, wrong, tmp_path):
         fitted.save(tmp_path / "model")
         arrays, description = read_model(tmp_path / "model")
         write_model(tmp_path / "model", arrays, {**description, "fluctuation": wrong})
         with pytest.raises(ModelFileError, match="model"):
             SensorLSTMClassifier.load(tmp_path / "model")
 
-    def test_leaves_the_record_behind(self, tmp_path):
+    def test_does_not_store_the_record(self, tmp_path):
         classifier = make().fit(X, Y)
         whole = len(pickle.dumps(classifier))
         with without_recording():

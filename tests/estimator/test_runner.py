@@ -51,11 +51,11 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_an_unchanged_rerun_is_the_run(options):
+def test_an_unchanged_rerun_equals_the_run(options):
     _, report, runner = fit(**options)
     record = report.record
     (whole,) = runner.run([Rerun("whole", N_EPOCHS)])
-    if options.get("lr_schedule") != "plateau":  # a patience too long for so short a run
+    if options.get("lr_schedule") != "plateau":  # whose patience is too long for this short run
         assert np.array_equal(whole.fixed_loss, record.fixed_loss)
 
 
@@ -102,7 +102,7 @@ def test_reruns_from_one_state_see_the_windows_in_one_order():
     assert not np.array_equal(one, other)
 
 
-def test_the_rate_of_a_decaying_rerun_falls_to_nearly_nothing():
+def test_the_rate_of_a_decaying_rerun_falls_to_nearly_zero():
     _, report, runner = fit(lr_schedule="cosine", batch_size=16, max_epochs=10)
     rates, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
     start = 2
@@ -137,7 +137,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch():
     assert classifier.module_.linear.weight.any()
 
 
-def test_a_rerun_that_diverges_says_so():
+def test_a_rerun_that_diverges_reports_it():
     _, _, runner = fit(max_grad_norm=None, optimizer="sgd")
     (rerun,) = runner.run([Rerun("too fast", 5, change={"learning_rate": 1e38})])
     assert "not finite" in rerun.failed
@@ -145,7 +145,7 @@ def test_a_rerun_that_diverges_says_so():
 
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
-def test_what_trains_when_the_time_is_up_ends_with_its_epoch_and_no_other_begins(engine):
+def test_when_the_time_is_up_the_current_epoch_is_finished_and_no_other_run_begins(engine):
     _, _, runner = fit(engine=engine)
     (whole,) = runner.run([Rerun("first", 5)])
     asked = []
@@ -162,7 +162,7 @@ def test_what_trains_when_the_time_is_up_ends_with_its_epoch_and_no_other_begins
     assert (late.failed, len(late.fixed_loss)) == (OUT_OF_TIME, 0)
 
 
-def test_other_data_than_those_of_the_fit_are_refused():
+def test_data_that_differ_from_those_of_the_fit_are_refused():
     _, report, _ = fit()
     X, y = make_data()
     relabeled = np.where(np.arange(60) < 5, (y + 1) % 3, y)
@@ -177,7 +177,7 @@ def test_a_member_of_an_ensemble_is_run_again():
     assert np.array_equal(whole.fixed_loss, report.record.fixed_loss)
 
 
-def test_what_cannot_be_run_again():
+def test_fits_that_cannot_be_rerun_are_refused():
     _, _, runner = fit()
     with pytest.raises(ArgumentError, match="can only change the rate"):
         runner.run([Rerun("smaller", 2, start=1, change={"batch_size": 3})])

@@ -1,4 +1,4 @@
-"""Inside scikit-learn's own tools every window keeps its group and its length."""
+"""In scikit-learn's own tools, every window keeps its group and its length."""
 
 import copy
 import pickle
@@ -185,7 +185,7 @@ def test_cross_validation_keeps_groups_whole_and_scores_with_lengths(cv, routing
         assert not learned & {GROUPS[row] for row in set(range(N)) - fitted.rows_}
 
 
-def test_a_search_in_a_pipeline_in_a_search_passes_all_on(routing):
+def test_a_search_in_a_pipeline_in_a_search_passes_all_arguments_on(routing):
     pipeline = make_pipeline(FunctionTransformer(), classifier())
     grid = {"spyclassifier__hidden_size": [2]}
     inner = GridSearchCV(pipeline, grid, cv=GroupKFold(2), error_score="raise")
@@ -215,7 +215,7 @@ def test_a_search_scores_with_lengths_and_its_best_predicts_with_them(routing):
     np.testing.assert_array_equal(search.predict(LISTED), best.predict(X, LENGTHS))
 
 
-def test_a_search_is_that_of_lists_bit_for_bit(routing):
+def test_a_search_equals_that_on_lists_bit_for_bit(routing):
     results = [
         GridSearchCV(classifier(), ONE, cv=GroupKFold(2), error_score="raise").fit(
             windows, Y, groups=GROUPS, **extra
@@ -227,7 +227,7 @@ def test_a_search_is_that_of_lists_bit_for_bit(routing):
     np.testing.assert_array_equal(*(search.predict_proba(LISTED) for search in results))
 
 
-def test_sample_weights_are_routed_when_they_are_asked_for(routing):
+def test_sample_weights_are_routed_when_they_are_requested(routing):
     weight = np.where(np.arange(N) % 4, 1.0, 0.0)
     asked = classifier().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
     params = {"sample_weight": weight}
@@ -237,7 +237,7 @@ def test_sample_weights_are_routed_when_they_are_asked_for(routing):
         cross_validate(classifier(), X, Y, cv=2, params=params)
 
 
-# Several estimators together give the same results as alone.
+# Several estimators together give the same results as each one alone.
 
 
 def test_soft_voting_is_the_mean_probability_and_hard_voting_the_majority():
@@ -278,7 +278,7 @@ def test_stacking_needs_no_arguments_for_lists():
     assert stack.fit(LISTED, Y).predict_proba(LISTED).shape == (N, 3)
 
 
-def test_what_refuses_three_dimensions_takes_flat_windows_that_a_pipeline_unfolds():
+def test_tools_that_refuse_3d_windows_accept_flat_windows_that_a_pipeline_unfolds():
     unfold = FunctionTransformer(np.reshape, kw_args={"shape": (-1, T, 2)})
     plain = plain_classifier(**SETTINGS)
     settings = {"n_estimators": 2, "bootstrap": False, "max_samples": 0.8}
@@ -289,12 +289,12 @@ def test_what_refuses_three_dimensions_takes_flat_windows_that_a_pipeline_unfold
         BaggingClassifier(plain).fit(X, Y)
 
 
-def test_several_labels_of_each_window_have_a_classifier_each():
+def test_each_of_several_labels_per_window_has_its_own_classifier():
     both = np.stack([Y, Y % 2], axis=1)
     assert MultiOutputClassifier(classifier()).fit(X, both).predict(X).shape == (N, 2)
 
 
-# If scikit-learn passes no lengths, padding is not silently read as signal.
+# If scikit-learn passes no lengths, padding is not silently read as a signal.
 
 FOLDS = {"cv": 2, "params": {"lengths": LENGTHS}}
 PADDED = np.where((np.arange(T) < LENGTHS[:, None])[:, :, None], X, 0.0)
@@ -320,7 +320,7 @@ def test_no_padding_no_warning():
     fitted.predict(PADDED, LENGTHS)
     fitted.predict(LISTED)
     fitted.predict(X)
-    classifier().fit(PADDED, Y).predict(PADDED)  # it was trained with the zeros
+    classifier().fit(PADDED, Y).predict(PADDED)  # the classifier was trained with the zeros
 
 
 # Copies.
@@ -355,7 +355,7 @@ def through_joblib(fitted, tmp_path):
     ],
     ids=["pickle", "deepcopy", "copy", "joblib"],
 )
-def test_a_copy_is_the_same_in_everything(name, again, tmp_path):
+def test_a_copy_is_the_same_in_every_respect(name, again, tmp_path):
     fitted = fitted_once(name)
     windows = X[:, :, 0] if fitted.n_features_in_ == T else X
     twin = again(fitted, tmp_path)
@@ -374,7 +374,7 @@ def test_a_copy_is_the_same_in_everything(name, again, tmp_path):
     assert torch.equal(fitted.module_.linear.bias, before)
 
 
-def test_a_pickle_names_nothing_of_torch_and_so_needs_no_gpu():
+def test_a_pickle_refers_to_nothing_in_torch_and_so_needs_no_gpu():
     fitted = plain(dtype="float64", scale="quantile").fit(X, Y)
     texts = [value for _, value, _ in pickletools.genops(pickle.dumps(fitted)) if value]
     modules = {text for text in texts if isinstance(text, str) and re.match(r"[a-z_]+\.", text)}
@@ -386,27 +386,27 @@ def test_a_pickle_names_nothing_of_torch_and_so_needs_no_gpu():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_what_a_gpu_trained_is_unpickled_on_a_cpu():
+def test_a_model_trained_on_a_gpu_is_unpickled_on_a_cpu():
     fitted = plain(device="cuda").fit(X, Y)
     twin = pickle.loads(pickle.dumps(fitted)).set_params(device="cpu")
     assert not twin.module_.linear.weight.is_cuda
     np.testing.assert_allclose(twin.predict_proba(X), fitted.predict_proba(X), atol=1e-5)
 
 
-def test_an_unfitted_classifier_is_pickled_too():
+def test_an_unfitted_classifier_can_be_pickled():
     twin = pickle.loads(pickle.dumps(plain(learning_rate=0.5)))
     assert twin.get_params() == plain(learning_rate=0.5).get_params()
     assert not hasattr(twin, "module_")
 
 
-def test_a_pickle_of_before_is_refused_with_a_way_out():
+def test_a_pickle_of_an_old_version_is_refused_with_a_remedy():
     older = {**vars(plain()), "plain_module_": {}, "plain_history_": []}
     with pytest.raises(InputError, match="write the model with `save`"):
         plain().__setstate__(older)
 
 
 @pytest.mark.long
-def test_fits_in_other_processes_are_the_same_bits():
+def test_fits_in_other_processes_have_the_same_bits():
     tasks = [plain(random_state=seed) for seed in range(2)]
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
         there = joblib.Parallel()(joblib.delayed(task.fit)(X, Y) for task in tasks)
@@ -438,7 +438,7 @@ def test_skops_needs_to_trust_the_estimator_alone(make):
     assert again.get_params() == fitted.get_params()
 
 
-def test_nothing_here_warns_of_itself():
+def test_nothing_here_gives_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GridSearchCV(plain(), ONE, **SEARCH).fit(X, Y)

@@ -1,4 +1,4 @@
-"""A classifier of several sensors: a model of each, and weights for each pattern of sensors."""
+"""A classifier of several sensors has a model of each, and weights for each pattern of sensors."""
 
 import copy
 import json
@@ -54,7 +54,7 @@ def without(X, name, rows=slice(None)):
     return {**X, name: other}
 
 
-def test_sensors_that_know_a_bit_each_know_the_class_together():
+def test_sensors_with_one_bit_each_determine_the_class_together():
     X, y, groups = windows(240)
     X["slow"][::7] = np.nan
     model = fused_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
@@ -144,7 +144,7 @@ def test_outside_names_sensor_and_channel(fitted):
     assert not fitted.outside(X).mask.any()
 
 
-def test_an_explanation_says_which_sensor_knows(fitted):
+def test_an_explanation_shows_which_sensor_is_informative(fitted):
     X, _, _ = windows(24, seed=7)
     explanations = fitted.explain(without(X, "slow", [4]), label="d", n_regions=2)
     assert explanations["fast"].contributions.shape == (24, 2, 2)
@@ -235,7 +235,7 @@ def test_windows_of_other_sensors_are_refused_by_name(complete, change, message)
     assert message in "\n".join([str(raised.value), *getattr(raised.value, "__notes__", ())])
 
 
-def test_mistakes_in_a_fit_are_said():
+def test_mistakes_in_a_fit_are_named():
     X, y, groups = windows()
     with pytest.raises(InputError, match="'slow' in 96 of 96 windows"):
         fused_classifier(**SETTINGS).fit(without(X, "slow"), y)
@@ -262,7 +262,7 @@ def test_a_threshold_is_chosen_on_the_labels_and_groups_of_the_windows(complete)
     assert not hasattr(complete, "abstention_")
 
 
-def test_a_classifier_of_one_sensor_names_that_of_several(complete, tmp_path):
+def test_a_classifier_of_one_sensor_refers_to_that_of_several(complete, tmp_path):
     X, y, groups = windows()
     single = plain_classifier(**SETTINGS)
     with pytest.raises(InputError, match="SensorFusionClassifier"):

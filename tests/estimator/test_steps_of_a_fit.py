@@ -33,7 +33,7 @@ def steps_of(clf, X, y, **given):
 
 @pytest.mark.trains
 @pytest.mark.parametrize("more", [{}, {"features": "auto", "refit": "auto", "calibrate": True}])
-def test_the_steps_taken_by_hand_give_the_fit(more, monkeypatch):
+def test_the_steps_called_one_by_one_give_the_same_fit(more, monkeypatch):
     learn_few_features(monkeypatch)
     clf = small_classifier(**more)
     data, scaled, trained, judged = steps_of(clf, X, Y, groups=GROUPS)
@@ -105,7 +105,7 @@ def test_a_fitted_estimator_moves_to_the_device_that_is_set():
 
 
 @pytest.mark.trains
-def test_a_fit_that_goes_on_takes_the_arguments_of_now(tmp_path):
+def test_a_continued_fit_uses_the_current_arguments(tmp_path):
     clf = small_classifier(warm_start=True, max_epochs=2).fit(X, Y)
     clf.set_params(max_timesteps=12, missing="expected").fit(X, Y)
     assert (clf.model_.max_timesteps, clf.model_.missing) == (12, "expected")
@@ -118,7 +118,7 @@ def test_a_fit_that_goes_on_takes_the_arguments_of_now(tmp_path):
 
 
 @pytest.mark.trains
-def test_a_fit_that_goes_on_refuses_columns_in_another_order():
+def test_a_continued_fit_refuses_columns_in_a_different_order():
     table = pd.DataFrame(X[:, :, 0], columns=[f"t{i}" for i in range(20)])
     clf = small_classifier(warm_start=True, max_epochs=1).fit(table, Y)
     clf.fit(table, Y)

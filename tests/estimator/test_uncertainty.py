@@ -1,4 +1,4 @@
-"""Meaningful probabilities: calibrated, with abstention if uncertain, one per recording."""
+"""Probabilities can be calibrated, lead to abstention if uncertain, and be joined per recording."""
 
 import pickle
 
@@ -21,7 +21,7 @@ def small(**arguments):
 
 
 def make_windows(n, n_classes=3, seed=0, mislabeled=0.0):
-    """Sines whose frequency is the class, some of them with random labels."""
+    """Sines whose frequency depends on the class, some of them with random labels."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, n_classes, n)
     t = np.arange(20)[None, :, None]
@@ -37,7 +37,7 @@ X_VAL, Y_VAL = make_windows(200, seed=2, mislabeled=0.3)
 
 @pytest.fixture(scope="module")
 def overfitted():
-    """Fits that memorized wrong labels, without and with calibration, with several seeds."""
+    """Fits that have memorized wrong labels, without and with calibration, for several seeds."""
     settings = {"hidden_size": 16, "max_epochs": 80, "early_stopping": False, "restore_best": False}
     pairs = []
     for seed in range(5):
@@ -60,7 +60,7 @@ def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overf
     before, after = np.transpose(
         [[error_of(clf, X_test, y_test) for clf in pair] for pair in overfitted]
     )
-    assert np.median(before) > 0.1  # there is something to repair
+    assert np.median(before) > 0.1  # there is an error to correct
     assert np.median(after / before) < 0.5
     assert (after < before + 0.02).all()
 
@@ -98,7 +98,7 @@ def test_the_temperature_is_that_of_the_validation_windows_under_the_kept_weight
     assert calibrated.temperature_ != 1.0
 
 
-def test_a_temperature_changes_how_sure_a_classifier_is_and_not_what_it_says(twins):
+def test_a_temperature_changes_the_confidence_but_not_the_predictions(twins):
     plain, calibrated = twins
     np.testing.assert_array_equal(plain.predict(X), calibrated.predict(X))
     logits, probabilities = calibrated.decision_function(X), calibrated.predict_proba(X)
@@ -113,7 +113,7 @@ def test_the_one_decision_value_of_two_classes_is_the_log_odds_of_its_probabilit
     np.testing.assert_allclose(expit(clf.decision_function(X)), clf.predict_proba(X)[:, 1])
 
 
-def test_validation_windows_that_are_held_out_calibrate_as_well_and_few_are_called_few():
+def test_held_out_windows_also_calibrate_and_too_few_of_them_give_a_warning():
     noisy = make_windows(500, seed=3, mislabeled=0.3)
     assert small(calibrate=True, max_epochs=2).fit(*noisy).temperature_ != 1.0
     few = noisy[0][:40], noisy[1][:40]
@@ -166,7 +166,7 @@ def test_a_file_with_an_impossible_temperature_or_threshold_is_refused(change, t
         SensorLSTMClassifier.load(tmp_path / "model")
 
 
-def test_a_classifier_answers_exactly_where_it_is_sure_enough(abstaining):
+def test_a_classifier_answers_exactly_if_it_is_confident_enough(abstaining):
     windows, _ = make_windows(300, seed=5)
     decisions = abstaining.predict_or_abstain(windows)
     probability = abstaining.predict_proba(windows).max(axis=1)
@@ -181,7 +181,7 @@ def test_a_classifier_answers_exactly_where_it_is_sure_enough(abstaining):
     assert not any(no_answer == label for label in abstaining.classes_)
 
 
-def test_the_chosen_threshold_keeps_its_promise_on_new_windows():
+def test_the_chosen_threshold_keeps_the_error_rate_on_new_windows():
     X_new, y_new = make_windows(4000, seed=6, mislabeled=0.1)
     clf = small(max_epochs=25, calibrate=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     kept = []
@@ -194,14 +194,14 @@ def test_the_chosen_threshold_keeps_its_promise_on_new_windows():
     assert np.mean(kept) >= 0.8  # of 20, with 0.9 promised; fewer by chance in 4 % of cases
 
 
-def test_another_fit_forgets_the_threshold(abstaining):
+def test_a_new_fit_forgets_the_threshold(abstaining):
     abstaining.set_params(warm_start=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     assert not hasattr(abstaining, "abstention_")
     with pytest.raises(InputError, match="call fit_abstention"):
         abstaining.predict_or_abstain(X)
 
 
-def test_a_window_set_brings_labels_groups_and_recordings(twins):
+def test_a_window_set_provides_labels_groups_and_recordings(twins):
     clf = twins[1]
     windows, y = make_windows(300, seed=7)
     ids = np.array([f"drive {i}" for i in np.arange(300) // 5])
@@ -214,7 +214,7 @@ def test_a_window_set_brings_labels_groups_and_recordings(twins):
     assert clf.predict_recordings(brought) == clf.predict_recordings(brought.X, ids)
 
 
-def test_recordings_that_were_learned_from_choose_no_threshold():
+def test_recordings_used_in_training_cannot_choose_a_threshold():
     windows = WindowSet(X, y=Y, recording_id=np.array([f"drive {i}" for i in range(120)]))
     clf = small().fit(windows)
     with pytest.raises(InputError, match=r"120 recording\(s\) .* used for training"):
@@ -233,7 +233,7 @@ def test_recordings_that_were_learned_from_choose_no_threshold():
         ({"groups": [1] * 120}, r"of 1 group\(s\).* Record more groups\.$"),
     ],
 )
-def test_what_gives_no_threshold_is_named(arguments, message, twins):
+def test_reasons_for_finding_no_threshold_are_named(arguments, message, twins):
     options = {"y": Y, **arguments}
     with pytest.raises(InputError, match=message):
         twins[1].fit_abstention(X, options.pop("y"), **options)
@@ -262,7 +262,7 @@ def test_a_recording_is_decided_by_mean_or_by_vote_in_order_of_appearance(twins)
                 assert votes[index] == votes.max()
 
 
-def test_a_decision_for_a_recording_needs_to_know_it(twins):
+def test_a_decision_for_a_recording_needs_its_id(twins):
     with pytest.raises(InputError, match="give recording_id"):
         twins[1].predict_recordings(X)
     with pytest.raises(InputError, match="recording_id"):

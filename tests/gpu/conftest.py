@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def padded_hidden(item):
-    """The hidden size of the kernel that a test concerns; 0 for none or several."""
+    """Return the hidden size of the kernel that a test runs, or 0 for none or several."""
     arguments = parameters(item)
     hidden_size = arguments.get("hidden_size") or getattr(
         arguments.get("variant"), "hidden_size", 0
@@ -56,7 +56,7 @@ def parameters(item):
 
 @pytest.fixture(autouse=True)
 def _expected_warnings():
-    """Ignore warnings that are given once, and cuDNN's warning about weights in several tensors."""
+    """Ignore the warning about unchecked kernels, and cuDNN's about weights in several tensors."""
     for message in ("SENSORSEQ_CUDA_KERNELS=1", "RNN module weights are not part of"):
         warnings.filterwarnings("ignore", message)
 

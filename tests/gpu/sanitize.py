@@ -1,10 +1,10 @@
-"""Every kernel on small sizes, forward, backward and in training: a program for compute-sanitizer.
+"""Run every kernel on small sizes, forward, backward and in training, for compute-sanitizer.
 
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck \\
         --kernel-regex kns=sensorseq --error-exitcode 9 python tests/gpu/sanitize.py
 
-Without torch's caching, a write beyond a tensor is a write beyond its allocation. Each call is
-printed before it begins. With `--device cpu` this is only a smoke test.
+Without torch's caching, a write beyond a tensor is also a write beyond its allocation. Each call is
+printed before it begins. With `--device cpu`, this is only a smoke test.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sensorseq.gpu_check import Case, make_cases  # noqa: E402
 from sensorseq.ops.cuda_kernels import MAX_HIDDEN_SIZE  # noqa: E402
 from sensorseq.ops.kernel_cases import compute  # noqa: E402
 
-PRECISIONS = ("float32", "float16")  # the others run the same kernels
+PRECISIONS = ("float32", "float16")  # the other precisions run the same kernels
 
 
 def main():
@@ -56,7 +56,7 @@ def main():
 
 
 def first_failure(path):
-    """Return the first case that was wrong or died; None if there is none, or no result."""
+    """Return the first case that was wrong or died; None if there is no such case or no result."""
     if path is None or not path.exists():
         return None
     for row in json.loads(path.read_text())["rows"].get("kernels", {"rows": []})["rows"]:
@@ -66,7 +66,7 @@ def first_failure(path):
 
 
 def calls(failed, device):
-    """Yield names and calls: of one case, or of every case and the layer in every variant."""
+    """Yield names and calls of one case, or of every case and every variant of the layer."""
     cases = [failed] if failed else make_cases((5,))
     if device == "cuda":
         yield from ((case.name, functools.partial(run_case, case)) for case in cases)

@@ -1,4 +1,4 @@
-"""Properties of GPUs alone: graphs, streams, several devices, sizes beyond 2^31."""
+"""Properties that only GPUs have: graphs, streams, several devices, and sizes beyond 2^31."""
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ def test_streams_wait_for_their_own_inputs_and_share_nothing(gpu, hidden_size):
             assert_same_bits(one, [other[name] for name in names])
 
 
-def test_the_current_device_stays_and_the_inputs_device_computes(gpu):
+def test_the_current_device_is_kept_and_the_device_of_the_input_computes(gpu):
     problem = Problem(Variant(64))
     before = torch.cuda.current_device()
     wanted = infer(problem, gpu, torch.float32)
@@ -120,7 +120,7 @@ def test_the_current_device_stays_and_the_inputs_device_computes(gpu):
     assert_same_bits([f.cpu() for f in results], [w.cpu() for w in wanted])
 
 
-def test_a_length_out_of_range_makes_its_row_nan_and_no_other(gpu):
+def test_a_length_out_of_range_makes_only_its_own_row_nan(gpu):
     problem = Problem(Variant(64, lengths="mixed", pooling="mean"))
     clean = infer(problem, gpu, torch.float32)[0]
     problem.lengths[[3, 11]] = torch.tensor([-1, problem.variant.n_timesteps + 1])
@@ -132,7 +132,7 @@ def test_a_length_out_of_range_makes_its_row_nan_and_no_other(gpu):
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
-def test_a_huge_weight_gives_nan_or_what_is_right_and_spoils_no_other_model(gpu, precision):
+def test_a_huge_weight_gives_nan_or_the_right_result_and_affects_no_other_model(gpu, precision):
     problem = Problem(Variant(64, n_models=3))
     with torch_precision(precision):
         clean = infer(problem, gpu, torch.float32)[0]

@@ -1,4 +1,4 @@
-"""The checks of layer_laws detect faults: each fails on a layer with one fault."""
+"""The checks of layer_laws detect faults: each check fails on a layer with one fault."""
 
 import functools
 import itertools
@@ -15,7 +15,7 @@ CALLS = itertools.count()
 
 
 def with_logits(change):
-    """The layer with its logits changed by a function of them and of the arguments."""
+    """The layer with its logits changed by a function of the logits and the arguments."""
 
     @functools.wraps(RIGHT)
     def layer(**arguments):
@@ -73,7 +73,7 @@ FAULTS = [
 ]
 
 
-def test_what_cudnn_says_of_weights_in_several_tensors_fails_no_test():
+def test_cudnns_warning_about_weights_in_several_tensors_fails_no_test():
     warnings.warn("RNN module weights are not part of single contiguous chunk.", stacklevel=1)
 
 

@@ -1,4 +1,4 @@
-"""The layer's guarantees on the CPU and on the GPU, by the same functions."""
+"""The layer's guarantees on the CPU and on the GPU, checked by the same functions."""
 
 import itertools
 import warnings
@@ -17,7 +17,7 @@ from sensorseq.ops import reference
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 HIDDEN_SIZES = (5, 50, 100, 223, 256)  # larger layers, which torch runs, promise no equal bits
-# Only a few on the CPU, whose kernels have their own tests, so that the checks run everywhere.
+# Only a few sizes on the CPU, so that the checks run everywhere; its kernels have their own tests.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
     for index, variant in enumerate(VARIANTS)
@@ -26,7 +26,7 @@ CASES = [
 ]
 
 
-def test_the_variants_bring_every_two_values_together():
+def test_the_variants_cover_all_pairs_of_values():
     seen = set().union(*map(pairs_of, VARIANTS))
     for (a, of_a), (b, of_b) in itertools.combinations(FACTORS.items(), 2):
         for pair in itertools.product(((a, v) for v in of_a), ((b, v) for v in of_b)):
@@ -63,7 +63,7 @@ def test_a_row_has_the_same_bits_in_any_batch(place, hidden_size, n_channels):
 
 
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
-def test_a_model_has_the_same_bits_beside_others(place, hidden_size):
+def test_a_model_has_the_same_bits_alongside_others(place, hidden_size):
     device, precision = place
     variant = Variant(hidden_size, 6, 1, 3, "max", "mixed", True)
     layer_laws.check_model_invariance(device, variant, precision)
@@ -79,7 +79,7 @@ def test_chunks_give_the_bits_of_the_whole(place, hidden_size):
 
 @pytest.mark.parametrize("pooling", ops.POOLINGS)
 @pytest.mark.parametrize("hidden_size", [64, 256])
-def test_what_lies_beyond_the_lengths_is_never_read(place, hidden_size, pooling):
+def test_steps_beyond_the_lengths_are_never_read(place, hidden_size, pooling):
     device, precision = place
     variant = Variant(hidden_size, 3, 2, 1, pooling, "mixed")
     layer_laws.check_beyond_lengths(device, variant, precision)
@@ -93,7 +93,7 @@ def test_arguments_need_not_be_dense(place, hidden_size):
 
 @pytest.mark.parametrize("n_windows", [0, 1, 7, 9])
 @pytest.mark.parametrize("n_timesteps", [0, 1])
-def test_empty_and_small_batches_are_the_references(device, n_windows, n_timesteps):
+def test_empty_and_small_batches_equal_the_reference(device, n_windows, n_timesteps):
     variant = Variant(32, 3, 2, 2, "mean", None, True, False, n_windows, n_timesteps)
     problem = layer_laws.Problem(variant)
     with torch_precision("float32"):
@@ -107,7 +107,7 @@ def test_empty_and_small_batches_are_the_references(device, n_windows, n_timeste
 
 @pytest.mark.parametrize("head_norm", ["none", "layer"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_module_is_itself_in_double(device, bidirectional, head_norm):
+def test_the_module_equals_itself_in_double_precision(device, bidirectional, head_norm):
     torch.manual_seed(1)
     module = LSTMLinear(6, 64, 5, 2, bidirectional, "meanmax", head_norm=head_norm)
     double = LSTMLinear(6, 64, 5, 2, bidirectional, "meanmax", head_norm=head_norm).double()
@@ -137,7 +137,7 @@ def test_a_second_backward_pass_gives_the_same_gradients(device):
     layer_laws.assert_same_bits(second, first)
 
 
-def test_second_derivatives_are_the_references(device):
+def test_second_derivatives_equal_the_reference(device):
     problem = layer_laws.Problem(Variant(5, 2, 1, 1, "mean", "mixed", n_windows=3, n_timesteps=4))
 
     def penalty(function, place, dtype):
@@ -156,7 +156,7 @@ def test_second_derivatives_are_the_references(device):
 
 
 @pytest.mark.parametrize("hidden_size", [64, 128])
-def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
+def test_a_long_sequence_is_as_accurate_as_the_frameworks(device, hidden_size):
     n_timesteps = 100_000 if device == "cuda" else 2_000
     torch.manual_seed(2)
     module = LSTMLinear(1, hidden_size, 4, pooling="mean")
@@ -167,7 +167,7 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
         theirs = linear(lstm(x)[0].double().mean(1).float())
         states = lstm.double()(x.double())[0]
         exact = linear.double()(states.mean(1))
-        # a sequential sum of so many terms in float32 has a notable error itself
+        # a sequential sum of this many terms in float32 itself has a notable error
         summed = np.add.accumulate(states.float().numpy(), axis=1)[:, -1] / np.float32(n_timesteps)
         in_sequence = linear(torch.from_numpy(summed).double())
         ours = module.to(device)(x.to(device))
@@ -183,7 +183,7 @@ def test_a_long_sequence_is_as_exact_as_the_frameworks(device, hidden_size):
 
 
 def last_hidden(lstm, x):
-    """The final states of torch's LSTM; on some processors oneDNN has none in bfloat16."""
+    """The final states of torch's LSTM; on some processors, oneDNN has no LSTM in bfloat16."""
     try:
         return lstm(x)[1][0][-1]
     except RuntimeError as error:
@@ -218,7 +218,7 @@ def test_under_autocast_the_error_is_within_the_frameworks(device, dtype):
 
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_compiled_it_has_the_bits_of_eager(device, backend):
+def test_the_compiled_layer_has_the_bits_of_eager_mode(device, backend):
     if device == "cpu" and backend == "inductor":
         pytest.skip("needs a GPU: the CPU's compiled form is tested in tests/nn")
     torch.manual_seed(3)

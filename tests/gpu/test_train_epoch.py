@@ -1,4 +1,4 @@
-"""Whole training steps on the CPU and on the GPU: their laws, and agreement with the CPU."""
+"""Training steps on the CPU and on the GPU keep their laws and agree with the CPU."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def make_trainer(device, network, models=range(M), dtype=torch.float32, **change
 
 
 def make_batches(n_steps=7):
-    """Another order for each model, and unequal batches, one of them empty."""
+    """Return a different order for each model, and batches of unequal size, one of them empty."""
     rng = np.random.default_rng(0)
     sizes = [[20, 9, 0, 1, 13, 8, 17], [5, 20, 8, 3, 2, 12, 1], [9] * 7]
     return [[rng.integers(0, N, size) for size in of_model[:n_steps]] for of_model in sizes]
@@ -66,7 +66,7 @@ def assert_same_bits(ours, theirs):
 
 
 @pytest.mark.parametrize("hidden_size", [5, 64, 130, 256])
-def test_a_model_has_the_same_bits_alone_and_beside_others_and_twice(device, hidden_size):
+def test_a_model_has_the_same_bits_alone_alongside_others_and_twice(device, hidden_size):
     network = NetworkLayout(C, hidden_size, K, bidirectional=hidden_size < 100, pooling="meanmax")
     batches = make_batches()
     together, again = (make_trainer(device, network) for _ in range(2))
@@ -80,10 +80,10 @@ def test_a_model_has_the_same_bits_alone_and_beside_others_and_twice(device, hid
         assert_same_bits(of_model.values, statistics.values[model : model + 1])
 
 
-def test_how_steps_are_cut_into_calls_changes_no_bit(monkeypatch, device):
+def test_how_steps_are_divided_into_calls_changes_no_bit(monkeypatch, device):
     network = NetworkLayout(C, 32, K, bidirectional=True, pooling="mean")
     trainers = []
-    for call_s in (10.0, 0.0):  # few calls with graphs, then one call for each step
+    for call_s in (10.0, 0.0):  # a few calls with graphs, then one call for each step
         monkeypatch.setattr("sensorseq.ops.train_epoch._CALL_S", call_s)
         trainers.append(make_trainer(device, network))
         for _ in range(3):

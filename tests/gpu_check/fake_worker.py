@@ -1,6 +1,6 @@
-"""Stands in for sensorseq.ops.kernel_cases: returns values from a folder, or misbehaves.
+"""A stand-in for sensorseq.ops.kernel_cases that returns values from a folder, or misbehaves.
 
-fake_worker.py VALUES MISCHIEF CASE: at the case of that name, it misbehaves as MISCHIEF requests.
+fake_worker.py VALUES MISCHIEF CASE: in the case of that name, it misbehaves as MISCHIEF requests.
 """
 
 import json

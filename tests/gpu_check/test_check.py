@@ -1,4 +1,4 @@
-"""The verdict on a GPU: which calls need it, where it is stored, which kernels it allows.
+"""The verdict on a GPU: which calls need it, where it is stored, and which kernels it allows.
 
 The GPU is simulated.
 """
@@ -44,7 +44,7 @@ def switch(monkeypatch):
 
 @pytest.fixture
 def hopper(switch, monkeypatch, tmp_path):
-    """A machine with a GPU that supports the kernels; its properties can be changed."""
+    """Simulate a machine whose GPU supports the kernels; its properties can be changed."""
     machine = SimpleNamespace(
         name="NVIDIA H100", multi_processor_count=132, total_memory=80 << 30, capability=(9, 0)
     )
@@ -90,14 +90,14 @@ def who(hidden_size=64, dtype=torch.float32):
     return choice.choose_here(GPU, dtype, hidden_size=hidden_size)
 
 
-def test_switched_off_no_kernel_serves_and_none_is_checked(hopper, worker, switch, tmp_path):
+def test_if_switched_off_no_kernel_is_used_or_checked(hopper, worker, switch, tmp_path):
     switch("0")
     check_before_fit("cuda")
     assert (who().served_by, who().reason) == ("framework", "SENSORSEQ_CUDA_KERNELS=0")
     assert not (tmp_path / "cache").exists()
 
 
-def test_by_default_a_kernel_serves_once_it_has_passed(hopper, worker, switch):
+def test_by_default_a_kernel_is_used_once_it_has_passed(hopper, worker, switch):
     switch(None)
     assert who().served_by == "framework"
     check_before_fit("cuda")
@@ -111,7 +111,7 @@ def test_the_default_follows_what_was_measured():
     assert {tuple(kernel) for kernel in kernels["passed"]} == cuda_kernels.ALL_KERNELS
 
 
-def test_forced_every_kernel_serves_and_a_warning_says_so(hopper, switch):
+def test_if_forced_every_kernel_is_used_with_a_warning(hopper, switch):
     switch("1")
     with pytest.warns(UserWarning, match="without a check"):
         assert who().served_by == "native"
@@ -121,7 +121,7 @@ def test_forced_every_kernel_serves_and_a_warning_says_so(hopper, switch):
         who()
 
 
-def test_a_kernel_serves_once_it_has_passed(hopper, worker):
+def test_a_kernel_is_used_once_it_has_passed(hopper, worker):
     assert (who().served_by, who().reason) == ("framework", NOT_CHECKED)
     check_before_fit("auto")
     assert who().served_by == "native"
@@ -130,7 +130,7 @@ def test_a_kernel_serves_once_it_has_passed(hopper, worker):
 
 
 @pytest.mark.parametrize("mischief", ["dies", "other bits", "prints garbage and dies"])
-def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, mischief):
+def test_a_failed_check_leaves_the_work_to_torch_with_one_warning(hopper, worker, mischief):
     worker(mischief)
     with pytest.warns(UserWarning, match="failed their check .*fp16x3 H=61 T=5") as caught:
         check_before_fit("cuda:1")
@@ -160,14 +160,14 @@ def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, mon
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"passed": 3}', '{"passed": [[1]]}', "\0"])
-def test_a_verdict_that_cannot_be_read_lets_nothing_serve(hopper, content):
+def test_a_verdict_that_cannot_be_read_allows_no_kernel(hopper, content):
     file = cuda_kernels.verdict_file(0)
     file.parent.mkdir(parents=True)
     file.write_text(content)
     assert permission(0) == (frozenset(), NOT_CHECKED)
 
 
-def test_a_verdict_lets_no_kernel_serve_that_there_is_not(hopper):
+def test_a_verdict_allows_no_kernel_that_does_not_exist(hopper):
     file = cuda_kernels.verdict_file(0)
     file.parent.mkdir(parents=True)
     file.write_text('{"passed": [["fp16", 64], ["fp16", 512]]}')
@@ -189,7 +189,7 @@ def test_a_user_without_a_home_is_no_error(hopper, worker, monkeypatch):
     assert who().served_by == "framework"
 
 
-def test_while_another_process_checks_torch_serves(hopper, worker):
+def test_while_another_process_runs_the_check_torch_is_used(hopper, worker):
     file = cuda_kernels.verdict_file(0)
     file.parent.mkdir(parents=True)
     with locking(file, run=True):
@@ -229,7 +229,7 @@ def test_an_operator_starts_no_check(hopper, monkeypatch):
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cuda", ["cuda"]), ("auto", ["auto"]), ("cpu", [])])
-def test_a_fit_on_a_gpu_asks_for_the_check(monkeypatch, device, asked):
+def test_a_fit_on_a_gpu_requests_the_check(monkeypatch, device, asked):
     devices = []
     monkeypatch.setattr(fit_windows, "check_before_fit", devices.append)
     monkeypatch.setattr(
@@ -239,7 +239,7 @@ def test_a_fit_on_a_gpu_asks_for_the_check(monkeypatch, device, asked):
     assert devices == asked
 
 
-def test_doctor_says_what_passed_and_what_serves(hopper, worker, switch):
+def test_doctor_lists_what_passed_and_what_is_used(hopper, worker, switch):
     switch("0")
     text = " ".join(succeed("doctor", "--gpu").split())
     assert "passed fp16x3 H=61 T=5" in text
@@ -254,7 +254,7 @@ def test_doctor_says_what_passed_and_what_serves(hopper, worker, switch):
     assert "--gpu checks the CUDA kernels" in refused(2, "doctor", "--gpu", "--self")
 
 
-def test_doctor_says_why_nothing_can_be_checked():
+def test_doctor_explains_why_nothing_can_be_checked():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     code, _, err = said("doctor", "--gpu")

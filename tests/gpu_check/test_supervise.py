@@ -1,4 +1,4 @@
-"""Supervision of workers that give right or wrong results, hang or die; here they are stand-ins."""
+"""Workers that give right or wrong results, hang or die are supervised; here, stand-ins do so."""
 
 import re
 import sys
@@ -42,7 +42,7 @@ def check(values, mischief="none", cases=CASES, **options):
     return list(check_kernels(cases, command=command, **options))
 
 
-def test_right_numbers_pass(values):
+def test_correct_results_pass(values):
     results = check(values)
     assert [(r.case, r.outcome) for r in results] == [(case, "passed") for case in CASES]
     assert all(re.fullmatch(r".* is off by \de-\d+, allowed \de-\d+", r.detail) for r in results)
@@ -70,7 +70,7 @@ LONG = [case._replace(n_timesteps=6) for case in CASES]
 
 @pytest.fixture(scope="module")
 def results(values):
-    """The results of each mischief; all run at once, because most of the time is spent waiting."""
+    """The results of each mischief; all run in parallel, because they mostly wait."""
     for case in LONG:
         name = f"{case.precision}-{case.padded_hidden}"
         (values / f"{name}-6.npz").write_bytes((values / f"{name}-5.npz").read_bytes())
@@ -103,7 +103,7 @@ def test_a_kernel_that_hung_is_not_called_again(results):
 
 
 @pytest.mark.parametrize("mischief", ["hangs", "never ready"])
-def test_the_time_is_kept_and_the_rest_is_not_run(values, mischief):
+def test_the_time_limit_is_kept_and_the_rest_is_not_run(values, mischief):
     began = time.monotonic()
     results = check(values, mischief, silence_s=60.0, limit_s=0.3)
     assert time.monotonic() - began < 10.0
@@ -112,7 +112,7 @@ def test_the_time_is_kept_and_the_rest_is_not_run(values, mischief):
     assert {r.outcome for r in results} <= {"passed", "hung", "not run"}
 
 
-def test_a_command_that_does_not_exist_is_an_answer(values):
+def test_a_missing_command_is_reported_as_a_result(values):
     results = list(check_kernels(CASES, command=["/nowhere/worker"]))
     assert [r.outcome for r in results] == ["died"] * 3
 

@@ -1,4 +1,4 @@
-"""accelerate changes the code that computes a model, and nothing else."""
+"""`accelerate` changes the code that computes a model, and nothing else."""
 
 import copy
 import io
@@ -15,7 +15,7 @@ from sensorseq.nn import LSTM, FoundLSTM, accelerate, find_lstms
 
 
 class Tagger(nn.Module):
-    """A model as users write it: an LSTM over packed sequences, and another one beside it."""
+    """A model as users write it: an LSTM over packed sequences, and a second LSTM."""
 
     def __init__(self):
         super().__init__()
@@ -33,7 +33,7 @@ X, LENGTHS = torch.randn(4, 6, 3), [3, 6, 1, 4]
 NATIVE = ("sensorseq", "float32 on cpu")
 
 
-def test_a_training_that_has_begun_goes_on_as_it_would_have():
+def test_training_that_has_begun_continues_unchanged():
     model = Tagger()
     untouched = copy.deepcopy(model)
     for m in (model, untouched):
@@ -53,7 +53,7 @@ def test_a_training_that_has_begun_goes_on_as_it_would_have():
         torch.testing.assert_close(parameter, untouched.get_parameter(name))
 
 
-def test_before_and_after_every_lstm_is_listed():
+def test_every_lstm_is_listed_before_and_after():
     model = Tagger()
     reason = "accelerate() would replace it"
     assert find_lstms(model) == [
@@ -64,7 +64,7 @@ def test_before_and_after_every_lstm_is_listed():
     assert find_lstms(accelerate(nn.LSTM(2, 3))) == [("", *NATIVE)]
 
 
-def test_it_is_still_an_lstm_to_others():
+def test_an_accelerated_lstm_still_counts_as_a_torch_lstm():
     lstm = accelerate(nn.LSTM(2, 3, 2, batch_first=True))
     assert isinstance(lstm, nn.LSTM)
     assert (lstm.hidden_size, lstm.batch_first, len(lstm.all_weights)) == (3, True, 2)
@@ -73,7 +73,7 @@ def test_it_is_still_an_lstm_to_others():
 
 
 @pytest.mark.parametrize("copied", ["deepcopy", "pickle", "torch.save", "state dict"])
-def test_copies_and_files_carry_it(copied):
+def test_copies_and_files_stay_accelerated(copied):
     model = accelerate(Tagger()).eval()
     if copied == "deepcopy":
         twin = copy.deepcopy(model)
@@ -154,7 +154,7 @@ def replaced_forward():
         (lambda: torch.ao.nn.quantizable.LSTM(3, 5), "it is a torch.ao.nn.quantizable"),
     ],
 )
-def test_what_stays_with_torch_is_said_with_its_path_and_reason(make, reason):
+def test_lstms_left_to_torch_are_named_with_path_and_reason(make, reason):
     model = nn.Sequential(nn.LSTM(3, 3), nn.ModuleDict({"odd": make()}))
     kind = type(model[1]["odd"])
     with pytest.warns(UserWarning, match=rf"1 of 2 LSTMs: 1\.odd \(.*{reason}.*\)\.") as caught:
@@ -169,14 +169,14 @@ def test_what_stays_with_torch_is_said_with_its_path_and_reason(make, reason):
     ("elsewhere", "kind"),
     [({"dtype": torch.bfloat16}, "bfloat16 on cpu"), ({"device": "meta"}, "float32 on meta")],
 )
-def test_a_model_of_another_kind_is_served_once_it_is_converted(elsewhere, kind):
+def test_a_model_of_an_unsupported_kind_is_accelerated_once_it_is_converted(elsewhere, kind):
     with pytest.warns(UserWarning, match=rf"the module \(no kernel for {kind}\)"):
         lstm = accelerate(nn.LSTM(3, 5, **elsewhere))
     lstm = lstm.to_empty(device="cpu").double()
     assert find_lstms(lstm) == [("", "sensorseq", "float64 on cpu")]
 
 
-def test_a_model_without_an_lstm_is_said_to_have_none():
+def test_a_model_without_an_lstm_gives_a_warning():
     with pytest.warns(UserWarning, match=r"GRU contains no torch\.nn\.LSTM"):
         accelerate(nn.GRU(2, 3))
     with pytest.raises(ArgumentError, match="not a Tensor"):
@@ -184,7 +184,7 @@ def test_a_model_without_an_lstm_is_said_to_have_none():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_scripted_model_is_torchs_again():
+def test_a_scripted_model_uses_torchs_lstm_again():
     model = nn.Sequential(accelerate(nn.LSTM(3, 5)))
     x = torch.randn(4, 2, 3)
     expected = model(x)[0]

@@ -1,4 +1,4 @@
-"""LSTMLinear.loss is forward followed by torch's loss, gradients included."""
+"""LSTMLinear.loss equals forward followed by torch's loss, including the gradients."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_value_and_gradients_are_those_of_the_logits_and_torchs_cross_entropy(
 
 
 @pytest.mark.parametrize("options", [{}, {"head_norm": "layer"}])
-def test_the_other_losses_are_their_definitions(options):
+def test_the_other_losses_match_their_definitions(options):
     module = LSTMLinear(C, 7, K, **options).double()
     x, y = draw_batch()
     p = module(x).softmax(1)
@@ -91,7 +91,7 @@ def test_a_penalty_on_the_gradient_of_the_input_reaches_the_weights():
     torch.testing.assert_close(*results, rtol=1e-8, atol=1e-12)
 
 
-def test_traced_without_graph_breaks_it_gives_the_same_results():
+def test_the_loss_traced_without_graph_breaks_gives_the_same_results():
     module = LSTMLinear(C, 8, K, pooling="meanmax")
     traced = torch.compile(module.loss, fullgraph=True, backend="eager")
     x, y = draw_batch(torch.float32)
@@ -106,7 +106,7 @@ def test_traced_without_graph_breaks_it_gives_the_same_results():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's own compiler
-def test_compiled_it_gives_the_same_results():
+def test_the_compiled_loss_gives_the_same_results():
     module = LSTMLinear(C, 8, K, num_layers=2, bidirectional=True)
     compiled = torch.compile(module.loss, fullgraph=True)
     x, y = draw_batch(torch.float32)

@@ -1,4 +1,4 @@
-"""LSTM is torch.nn.LSTM on other kernels."""
+"""LSTM equals torch.nn.LSTM, computed with different kernels."""
 
 from unittest import mock
 
@@ -23,7 +23,7 @@ def twins(*sizes, dtype=torch.float64, training=True, **options):
 
 
 def run(module, layout, tensors, seed=0):
-    """Return outputs, states and the gradients of a random weighting of them."""
+    """Return the outputs, the states, and the gradients of a random weighted sum of both."""
     leaves = [t.detach().clone().requires_grad_() for t in tensors]
     x, *states = leaves
     torch.manual_seed(seed)
@@ -92,7 +92,7 @@ def test_outputs_states_and_gradients_are_torchs_for_every_argument_and_layout(p
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_single_precision_is_as_exact_as_torchs(packed):
+def test_single_precision_is_as_accurate_as_torchs(packed):
     lengths = [30, 22, 11, 4, 1]
 
     def layout(x):
@@ -156,7 +156,7 @@ def test_the_output_can_be_viewed_wherever_torchs_can():
         ([[0.0, 0.0, 0.0]], None),
     ],
 )
-def test_arguments_that_do_not_fit_raise_what_torch_raises(x, states):
+def test_arguments_that_do_not_fit_raise_torchs_errors(x, states):
     ours, theirs = twins(3, 6, dtype=torch.float32)
     with pytest.raises(Exception) as expected:  # noqa: PT011  whatever torch says
         theirs(x, states)
@@ -165,14 +165,14 @@ def test_arguments_that_do_not_fit_raise_what_torch_raises(x, states):
     assert str(raised.value) == str(expected.value)
 
 
-def test_an_empty_batch_is_what_torch_makes_of_it():
+def test_an_empty_batch_gives_the_same_result_as_in_torch():
     ours, theirs = twins(3, 6, dtype=torch.float32)
     x = torch.zeros(5, 0, 3)
     assert ours(x)[0].shape == theirs(x)[0].shape == (5, 0, 6)
 
 
 def hidden_or_error(module, x):
-    """Return the outputs, or the error: on some processors torch has no LSTM in bfloat16."""
+    """Return the outputs or the error, because torch's LSTM lacks bfloat16 on some processors."""
     try:
         return module(x)[0]
     except RuntimeError as error:
@@ -188,7 +188,7 @@ def assert_same(our, their):
         assert torch.equal(our, their)
 
 
-def test_what_no_kernel_serves_is_torchs_to_the_bit():
+def test_calls_without_a_kernel_have_the_bits_of_torch():
     x = torch.randn(5, 2, 3)
     ours, theirs = twins(3, 6, dtype=torch.float32, num_layers=2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -235,7 +235,7 @@ def test_second_derivatives_agree_with_finite_differences():
 # dynamo reads the .grad of inner tensors, and suppresses the warning itself
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
-def test_it_compiles_as_torchs_does_and_without_a_break_where_dynamo_allows():
+def test_it_compiles_as_torchs_lstm_does_and_without_a_break_if_dynamo_allows():
     ours, theirs = twins(2, 4, bidirectional=True, dtype=torch.float32)
     x = torch.randn(2, 3, 2)
     expected = run(theirs, unchanged, [x])

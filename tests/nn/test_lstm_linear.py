@@ -1,4 +1,4 @@
-"""LSTMLinear is torch.nn.LSTM followed by torch.nn.Linear."""
+"""LSTMLinear equals torch.nn.LSTM followed by torch.nn.Linear."""
 
 import copy
 import itertools
@@ -101,7 +101,7 @@ def recurrent_masks(module, x):
     ]
 
 
-def test_one_recurrent_mask_serves_all_steps_of_a_sequence():
+def test_one_recurrent_mask_is_used_for_all_steps_of_a_sequence():
     torch.manual_seed(0)
     module = LSTMLinear(1, 64, 2, recurrent_dropout=0.5)
     (mask,) = recurrent_masks(module, torch.zeros(200, 5, 1))
@@ -110,7 +110,7 @@ def test_one_recurrent_mask_serves_all_steps_of_a_sequence():
     assert abs(mask.mean().item() - 1.0) < 0.05
 
 
-def test_every_layer_has_a_recurrent_mask_of_its_own():
+def test_every_layer_has_its_own_recurrent_mask():
     module = LSTMLinear(1, 64, 2, num_layers=3, recurrent_dropout=0.5)
     masks = recurrent_masks(module, torch.randn(4, 5, 1))
     assert len(masks) == 3
@@ -142,7 +142,7 @@ def test_a_head_norm_standardizes_the_pooled_vector_over_windows_or_over_its_val
 
 
 @pytest.mark.parametrize("head_norm", ["none", "batch", "layer"])
-def test_copies_and_state_dicts_carry_everything(head_norm):
+def test_copies_and_state_dicts_contain_everything(head_norm):
     module = LSTMLinear(2, 6, 3, head_norm=head_norm, pooling="meanmax")
     x = torch.randn(4, 10, 2)
     module(x)  # moves the running statistics of a batch norm
@@ -175,7 +175,7 @@ def test_a_wrong_input_shape_is_named():
         module(torch.zeros(5, 6, 2), state=(torch.zeros(1, 4, 4), torch.zeros(1, 5, 4)))
 
 
-def test_what_torch_has_and_we_do_not_is_refused():
+def test_options_of_torch_that_we_do_not_support_are_refused():
     for lstm, linear, message in (
         (nn.LSTM(2, 4, proj_size=2), nn.Linear(2, 3), "proj_size"),
         (nn.LSTM(2, 4, bias=False), nn.Linear(4, 3), "bias"),

@@ -25,7 +25,7 @@ def module_of(*sizes, dtype=torch.float32, **options):
 
 
 @given(st.data())
-def test_after_every_piece_the_logits_are_those_of_all_that_was_seen(data):
+def test_after_every_piece_the_logits_are_those_of_all_steps_so_far(data):
     n_windows = data.draw(st.integers(1, 7), "windows")
     pieces = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=6), "pieces")
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
@@ -51,7 +51,7 @@ def test_after_every_piece_the_logits_are_those_of_all_that_was_seen(data):
             assert stream.n_steps.tolist() == [seen] * n_windows
 
 
-def test_it_says_step_by_step_what_torch_says_of_the_sequence():
+def test_step_by_step_logits_equal_those_of_torch_on_the_sequence():
     lstm = nn.LSTM(3, 7, 2, batch_first=True).double()
     linear = nn.Linear(7, 4).double()
     stream = LSTMLinear.from_torch(lstm, linear).stream(5)
@@ -90,7 +90,7 @@ def test_a_module_in_training_streams_as_in_evaluation(head_norm):
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_the_state_is_the_modules_and_one_can_go_on_from_it(num_layers):
+def test_the_state_equals_the_modules_and_a_stream_can_continue_from_it(num_layers):
     module = module_of(2, 6, 3, num_layers, pooling="mean")
     stream = module.stream(3)
     x, y = torch.randn(2, 3, 8, 2)
@@ -115,7 +115,7 @@ ROW_1 = [1, -3, [1], (1, -3), slice(1, 2), torch.tensor([1]), torch.arange(4) ==
 @pytest.mark.parametrize(
     ("pooling", "rows"), [*((p, 1) for p in POOLINGS), *(("meanmax", rows) for rows in ROW_1[1:])]
 )
-def test_a_row_that_is_reset_begins_anew_and_the_others_go_on(pooling, rows):
+def test_a_row_that_is_reset_begins_anew_and_the_others_continue(pooling, rows):
     module = module_of(2, 6, 3, 2, pooling=pooling)
     x, y = torch.randn(2, 4, 5, 2)
     stream = module.stream(4)
@@ -131,7 +131,7 @@ def test_a_row_that_is_reset_begins_anew_and_the_others_go_on(pooling, rows):
 
 
 @pytest.mark.parametrize("rows", [4, [0, 7], (0, 4), "all", torch.ones(3, dtype=torch.bool)])
-def test_rows_that_are_none_cannot_be_reset(rows):
+def test_invalid_rows_cannot_be_reset(rows):
     stream = module_of(2, 6, 3).stream(4)
     stream(torch.randn(4, 2))
     with pytest.raises(InputError, match="do not index 4 sequences"):
@@ -139,7 +139,7 @@ def test_rows_that_are_none_cannot_be_reset(rows):
     assert stream.n_steps.tolist() == [1] * 4
 
 
-def test_what_becomes_of_the_module_is_not_seen_and_the_module_sees_no_stream():
+def test_a_module_and_its_stream_do_not_affect_each_other():
     module = module_of(2, 6, 3, 2, head_norm="batch")
     before = copy.deepcopy(module)
     x = torch.randn(3, 8, 2)
@@ -160,7 +160,7 @@ def test_what_becomes_of_the_module_is_not_seen_and_the_module_sees_no_stream():
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_copies_of_a_stream_go_their_own_ways(pooling):
+def test_copies_of_a_stream_are_independent(pooling):
     module = module_of(2, 6, 3, 2, pooling=pooling)
     x = torch.randn(3, 8, 2)
     stream = module.stream(3)
@@ -172,7 +172,7 @@ def test_copies_of_a_stream_go_their_own_ways(pooling):
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_no_graph_is_built_nor_a_gradient_wanted(pooling):
+def test_no_graph_is_built_and_no_gradient_is_required(pooling):
     module = module_of(2, 6, 3, 2, pooling=pooling, head_norm="layer")
     stream = module.stream()
     for _ in range(2):
@@ -219,7 +219,7 @@ def test_a_piece_that_does_not_fit_is_named_and_leaves_the_state(x, message):
     torch.testing.assert_close(stream(fitting[:, 2:]), module(fitting))
 
 
-def test_what_cannot_be_streamed_is_refused():
+def test_modules_that_cannot_be_streamed_are_refused():
     with pytest.raises(ArgumentError, match="bidirectional=True cannot be streamed"):
         LSTMLinear(2, 6, 3, bidirectional=True).stream()
     with pytest.raises(ArgumentError, match=r"bfloat16 on cpu; .* return_state=True"):

@@ -1,4 +1,4 @@
-"""The choice of the code for a call: as a table, with torch's settings, and under tracing."""
+"""The choice of the code for a call, given as a table, with torch's settings and in tracing."""
 
 import re
 from pathlib import Path
@@ -63,7 +63,9 @@ TF32 = {**HOPPER, "allows_tf32": True}
         ("xpu", F32, 8, TF32, "framework", "float32"),
     ],
 )
-def test_a_call_is_served_by(device_type, dtype, hidden_size, machine, served_by, precision):
+def test_a_call_is_computed_by_the_expected_code(
+    device_type, dtype, hidden_size, machine, served_by, precision
+):
     chosen = choose(device_type, dtype, hidden_size=hidden_size, **machine)
     assert chosen[:2] == (served_by, precision)
     assert not chosen.is_projected
@@ -94,7 +96,7 @@ def test_on_a_gpu_many_channels_and_inputs_with_a_gradient_are_projected(
         ({}, F64, "no kernel for float64 on cuda"),
     ],
 )
-def test_the_reason_says_what_is_missing(machine, dtype, reason):
+def test_the_reason_names_what_is_missing(machine, dtype, reason):
     assert choose("cuda", dtype, **{"hidden_size": 8, **HOPPER, **machine}).reason == reason
 
 
@@ -167,7 +169,7 @@ def hopper(monkeypatch):
 
 
 @pytest.mark.parametrize("tf32", [True, False])
-def test_what_is_listed_is_what_is_chosen(hopper, monkeypatch, tf32):
+def test_the_list_agrees_with_the_choices(hopper, monkeypatch, tf32):
     monkeypatch.setattr(choice, "allows_tf32", lambda: tf32)
     rows = [row for row in choice.served() if row.device != "cpu"]
     dtypes = {"float32": F32, "float64": F64, "half": BF16}
@@ -195,7 +197,7 @@ def drawn(H, C, *, dtype=F32, device="cuda", D=2, N=9, T=20, K=5):
     shapes = [(1, N, T, C), (1, D, 4 * H, C), (1, D, 4 * H, H), (1, D, 4 * H)]
     shapes += [(1, K, 2 * D * H), (1, K)]
     return [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
-
+# Fake tensors of a GPU must not require a gradient: with a CPU build of torch, this aborts.
 
 # Fake tensors of a GPU may not require a gradient: under a CPU build of torch, that aborts.
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
         assert saved.shape == (1, 2, 2, 20 * 12 + 2, 4 * padded)
 
 
-def test_a_projection_of_another_width_is_refused_while_tracing():
+def test_a_projection_of_a_wrong_width_is_refused_while_tracing():
     with FakeTensorMode():
         x, w_ih, w_hh, bias, *_ = drawn(8, 2 * 4 * 8 - 1)
         no_weights, no_states = w_ih.new_empty((1, 2, 32, 0)), (None, None, None, False)
@@ -262,7 +264,7 @@ def test_a_projection_of_another_width_is_refused_while_tracing():
 
 @pytest.mark.parametrize("key", ["AutocastCPU", "AutocastCUDA"])
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
-def test_the_raw_ops_know_autocast_on_both_devices(op, key):
+def test_the_raw_ops_support_autocast_on_both_devices(op, key):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"sensorseq::{op}", key)
 
 
@@ -278,7 +280,7 @@ def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper)
             torch.testing.assert_close(traced(x, hidden_size), precision(x, hidden_size))
 
 
-def test_what_this_machine_has_is_read_while_tracing_without_a_graph_break():
+def test_properties_of_this_machine_are_read_while_tracing_without_a_graph_break():
     def reason(x):
         chosen = choice.choose_here(torch.device("cuda", 0), x.dtype, hidden_size=3)
         return x + len(chosen.reason)
@@ -355,7 +357,7 @@ def test_the_reference_follows_a_forward_mode_derivative():
         ({"n_bytes": 2, "memory_bytes": 2}, None),
     ],
 )
-def test_whole_training_steps_on_a_gpu_are_served_or_the_gap_is_named(changes, gap):
+def test_whole_training_steps_on_a_gpu_are_supported_or_the_gap_is_named(changes, gap):
     arguments = {"dtype": F32, "hidden_size": 32, "n_channels": 3, **HOPPER, **changes}
     computed = training_gap(arguments.pop("dtype"), **arguments)
     assert computed is None if gap is None else gap in computed

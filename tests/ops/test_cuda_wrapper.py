@@ -1,7 +1,7 @@
-"""The Python code around the CUDA kernels, with CPU kernels that keep the same contract.
+"""The Python code around the CUDA kernels, run with CPU kernels that keep the same contract.
 
-The stand-ins accept only the arguments that csrc/lstm_linear_cuda.h describes, compute by
-the reference, and write over the saved state as the kernels do.
+The stand-ins accept only the arguments that csrc/lstm_linear_cuda.h describes, compute with the
+reference, and overwrite the saved state as the kernels do.
 """
 
 import concurrent.futures
@@ -63,7 +63,7 @@ class StandIns:
         assert saved.shape == shape
         assert (saved == FRESH).all()
         assert is_projected or not needs_grad_x, "the kernels have no gradient of x itself"
-        # below the dispatcher this thread records no graph, but another thread does
+        # below the dispatcher, this thread records no graph, but a different thread does
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             leaves, by_leaf = pool.submit(_gradients, function, tensors, options, grads).result()
         results = []
@@ -129,7 +129,7 @@ def kernels(monkeypatch):
 
 
 def _with_default(name, function):
-    """torch omits a last argument that has its default value."""
+    """Add a last argument, which torch omits if it has its default value."""
     n_arguments = len(getattr(torch.ops.sensorseq, name).default._schema.arguments)
     return lambda *given: function(*given, *(False,) * (n_arguments - len(given)))
 
@@ -165,7 +165,7 @@ def call_of(op, arguments):
 
 
 def assert_same_results_and_gradients(function, exact, arguments, *, rtol=1e-4):
-    """Two functions with the same arguments, the second in float64."""
+    """Compare two functions of the same arguments, the second of which computes in float64."""
     sides = []
     for call, dtype in ((function, None), (exact, torch.float64)):
         leaves = {
@@ -206,7 +206,7 @@ def test_projected_or_not_the_results_and_gradients_are_those_of_the_reference(
 
 
 @pytest.mark.parametrize("op", ["lstm", "lstm_linear"])
-def test_without_gradients_nothing_is_saved_and_the_input_goes_in_as_it_is(kernels, op):
+def test_without_gradients_nothing_is_saved_and_the_input_is_passed_unchanged(kernels, op):
     arguments, options = call_of(op, problem(3))
     with torch.no_grad():
         ours = getattr(ops, op)(**arguments, **options)
@@ -251,7 +251,7 @@ def test_second_derivatives_go_through_the_projection_and_the_reference(kernels,
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("C", [3, 17])
-def test_half_precision_is_computed_lower_and_returned_as_it_came(kernels, dtype, C):
+def test_half_precision_is_computed_in_fp16_and_returned_in_its_own_dtype(kernels, dtype, C):
     arguments = {
         name: t.detach().to(dtype).requires_grad_(t.requires_grad)
         if t is not None and t.is_floating_point()
@@ -286,7 +286,7 @@ def test_under_autocast_results_are_single_precision(kernels, monkeypatch, C):
     assert all(result.dtype == torch.float32 for result in results)
 
 
-def test_an_argument_of_another_dtype_is_an_error(kernels):
+def test_an_argument_of_a_different_dtype_is_an_error(kernels):
     arguments = of_layer(problem(3))
     arguments["weight_hh"] = arguments["weight_hh"].half()
     with pytest.raises(RuntimeError, match="must have the dtype of x"):
@@ -312,7 +312,7 @@ def test_the_loss_is_composed_with_the_gradients_of_the_reference(kernels, loss)
     assert_same_results_and_gradients(ours, exact, arguments)
 
 
-def test_a_module_trains_on_them(kernels):
+def test_a_module_trains_with_the_kernels(kernels):
     module = LSTMLinear(17, 3, 4, num_layers=2, bidirectional=True, pooling="mean")
     x, y, lengths = torch.randn(3, 5, 17), torch.tensor([3, 0, 1]), torch.tensor([5, 0, 3])
     module.loss(x, y, lengths).backward()
@@ -333,7 +333,9 @@ def test_a_module_trains_on_them(kernels):
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("autocast", [True, False])
-def test_the_drop_in_class_runs_on_them_and_returns_what_torch_returns(kernels, packed, autocast):
+def test_the_drop_in_class_uses_the_kernels_and_returns_what_torch_returns(
+    kernels, packed, autocast
+):
     ours = LSTM(3, 5, num_layers=2, bidirectional=True)
     theirs = nn.LSTM(3, 5, num_layers=2, bidirectional=True, dtype=torch.float64)
     theirs.load_state_dict(ours.state_dict())
@@ -353,7 +355,7 @@ def test_the_drop_in_class_runs_on_them_and_returns_what_torch_returns(kernels, 
     assert [lstm.served_by for lstm in find_lstms(nn.Sequential(ours))] == ["sensorseq"]
 
 
-def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):
+def test_torch_computes_a_layer_that_is_too_wide_and_the_reason_is_listed(kernels):
     lstm = LSTM(3, 257)
     output, _ = lstm(torch.randn(2, 1, 3))
     assert not kernels.calls
@@ -361,7 +363,7 @@ def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):
     assert find_lstms(lstm) == [("", "torch", "needs hidden size <= 256")]
 
 
-def test_the_kernels_of_the_cpu_are_back_in_their_place():
+def test_the_kernels_of_the_cpu_are_restored():
     _, _, _, saved = torch.ops.sensorseq.lstm(
         *(torch.zeros(1, 2, 3, 1), None, torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1)),
         *(torch.zeros(1, 1, 4), None, None, None, True),

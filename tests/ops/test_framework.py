@@ -13,7 +13,7 @@ from sensorseq.ops.choice import choose
 
 
 def problem(lengths, *, M, D, T, shared_x, states, seed, C=2, H=3, K=2, pooling="last"):
-    """Arguments of lstm_linear in float64; NaN beyond the lengths."""
+    """Arguments of lstm_linear in float64, with NaN beyond the lengths."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -69,7 +69,7 @@ def test_results_and_gradients_are_those_of_the_reference(
 
 
 @pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
-def test_a_recurrent_mask_is_not_forgotten(lengths):
+def test_a_recurrent_mask_is_applied(lengths):
     sizes = {"M": 2, "D": 2, "T": 4, "shared_x": False, "states": True, "seed": 0}
     tensors, on_device = problem(lengths, **sizes)
     mask = 2.0 * torch.randint(2, tensors[-1].shape).double()
@@ -80,7 +80,7 @@ def test_a_recurrent_mask_is_not_forgotten(lengths):
 
 @pytest.mark.parametrize("lengths", [[0, 0], None])
 @pytest.mark.parametrize("T", [0, 2])
-def test_no_steps_leave_the_states_as_they_are(lengths, T):
+def test_without_steps_the_states_are_unchanged(lengths, T):
     sizes = {"M": 2, "D": 2, "shared_x": True, "states": True, "seed": 0}
     (x, *weights, _, _, h_0, c_0), on_device = problem(lengths, T=T, **sizes)
     hidden, h_n, c_n = framework.lstm(x, on_device, *weights, h_0, c_0)
@@ -101,7 +101,7 @@ def test_a_length_out_of_range_is_an_error(lengths):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("lengths", [None, [5, 0, 3]])
-def test_half_precision_on_the_cpu_is_served_with_its_own_error(dtype, lengths):
+def test_half_precision_on_the_cpu_has_the_error_of_its_dtype(dtype, lengths):
     sizes = {"M": 2, "D": 2, "T": 5, "shared_x": False, "states": True, "seed": 1}
     tensors, on_device = problem(lengths, pooling="meanmax", **sizes)
     *halves, h_0, c_0 = (t.to(dtype) for t in tensors)

@@ -1,4 +1,4 @@
-"""lstm_linear_loss against the forward pass followed by torch's own loss, and its guarantees."""
+"""lstm_linear_loss is compared with the forward pass and torch's own loss; its guarantees hold."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from sensorseq import ops
 from sensorseq.errors import ArgumentError
 from sensorseq.ops import reference
 
-TILE = 6  # windows that are computed together
+TILE = 6  # number of windows that are computed together
 K = 4
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
 DIFFERENTIABLE = ("x", *WEIGHTS, "h_0", "c_0")
@@ -39,7 +39,7 @@ def draw_arguments(
     mask=False,
     seed=0,
 ):
-    """Random arguments in double precision; models may share some of them."""
+    """Random arguments in double precision, some of which the models may share."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -67,7 +67,7 @@ def draw_arguments(
 
 
 def leaves_of(arguments, dtype):
-    """Cast to a precision; differentiable tensors require a gradient."""
+    """Cast the arguments to a precision, and require gradients of differentiable tensors."""
     return {
         name: value.detach().to(dtype, copy=True).requires_grad_(name in DIFFERENTIABLE)
         if isinstance(value, torch.Tensor) and value.is_floating_point()
@@ -82,7 +82,7 @@ def gradients(leaves):
 
 
 def torch_losses(logits, class_index, loss, smoothing):
-    """Loss of each window by torch.nn.functional, or by the definition."""
+    """The loss of each window, from torch.nn.functional or from its definition."""
     if loss == "cross_entropy":
         how = {"reduction": "none", "label_smoothing": smoothing}
         return functional.cross_entropy(logits, class_index, **how)
@@ -95,7 +95,7 @@ def torch_losses(logits, class_index, loss, smoothing):
 
 
 def plain(arguments, loss, smoothing, dtype=torch.float64, lstm_linear=reference.lstm_linear):
-    """Mean losses, logits and the leaves from separate, unfused forward pass and loss."""
+    """Mean losses, logits and leaves from a separate, unfused forward pass and loss."""
     a = leaves_of(arguments, dtype)
     class_index, weight = a.pop("class_index"), a.pop("sample_weight")
     logits, _, _ = lstm_linear(**a)
@@ -206,7 +206,7 @@ def test_a_row_has_the_same_logits_in_any_batch(isa, n_windows, data):
         assert_same_bits([whole], [run(alone)[1]])
 
 
-def test_a_model_has_the_same_bits_beside_others(isa):
+def test_a_model_has_the_same_bits_alongside_others(isa):
     arguments = draw_arguments(15, 12, 17, n_models=3, shared=False, n_directions=2)
     whole = run(arguments)
     for model in range(3):
@@ -217,7 +217,7 @@ def test_a_model_has_the_same_bits_beside_others(isa):
         assert_same_bits([w[model : model + 1] for w in whole], run(alone))
 
 
-def test_what_lies_beyond_the_lengths_changes_no_bit(isa):
+def test_steps_beyond_the_lengths_change_no_bit(isa):
     arguments = draw_arguments(15, 12, 17, lengths=True, pooling="meanmax")
     dirty = arguments | {"x": arguments["x"].clone()}
     for row, length in enumerate(arguments["lengths"].tolist()):
@@ -236,7 +236,7 @@ def test_the_gradient_of_a_multiple_is_the_multiple_of_the_gradient():
     assert_same_bits(gradients(leaves), [8 * grad for grad in once])
 
 
-def test_a_retained_graph_goes_backward_again_and_gives_the_same():
+def test_a_second_backward_pass_through_a_retained_graph_gives_the_same():
     mean_loss, _, leaves = fused(draw_arguments(9, 8, 7), dtype=torch.float32)
     mean_loss.backward(retain_graph=True)
     once = [grad.clone() for grad in gradients(leaves)]
@@ -256,7 +256,7 @@ def test_the_loss_alone_is_differentiable():
     assert leaves["sample_weight"].grad is None
 
 
-def test_only_gradients_that_are_wanted_are_computed():
+def test_only_gradients_that_are_required_are_computed():
     arguments = leaves_of(draw_arguments(9, 8, 7), torch.float32)
     constant = {k: v.detach() if k in DIFFERENTIABLE else v for k, v in arguments.items()}
     with OpCalls("lstm_linear_loss") as seen:
@@ -302,7 +302,7 @@ def test_gradients_to_be_differentiated_are_the_same_gradients():
         torch.testing.assert_close(a, b.detach(), rtol=1e-10, atol=1e-13)
 
 
-def test_one_tensor_given_twice_has_both_its_gradients():
+def test_one_tensor_given_twice_gets_both_gradients():
     arguments = draw_arguments(5, 6, 3, n_channels=3)
     leaves = leaves_of(arguments, torch.float64)
     shared = leaves["weight_hh"]
@@ -315,7 +315,7 @@ def test_one_tensor_given_twice_has_both_its_gradients():
 @pytest.mark.long
 @pytest.mark.parametrize("requires_grad", [True, False])
 @pytest.mark.parametrize("states", [True, False])
-def test_it_passes_torchs_own_op_check(requires_grad, states):
+def test_the_op_passes_torchs_own_op_check(requires_grad, states):
     arguments = draw_arguments(5, 4, 3, **SEVERAL, states=states, weighted=states)
     a = leaves_of(arguments, torch.float64)
     tensors = [a[name] for name in TENSORS]
@@ -326,7 +326,7 @@ def test_it_passes_torchs_own_op_check(requires_grad, states):
     torch.library.opcheck(op, (*tensors, *options))
 
 
-def test_under_autocast_the_raw_op_takes_half_precision_too():
+def test_under_autocast_the_raw_op_accepts_half_precision():
     arguments = draw_arguments(5, 6, 8)
     halves = {k: v.bfloat16() if k in DIFFERENTIABLE else v for k, v in arguments.items()}
     halves["sample_weight"] = halves["sample_weight"].bfloat16()
@@ -340,7 +340,7 @@ def test_under_autocast_the_raw_op_takes_half_precision_too():
     assert_same_bits(ours, op(*(singles[name] for name in TENSORS), *options))
 
 
-def test_what_no_kernel_serves_goes_to_the_reference():
+def test_calls_without_a_kernel_are_computed_by_the_reference():
     arguments = draw_arguments(5, 6, 8)
     half = leaves_of(arguments, torch.bfloat16)
     half["sample_weight"].requires_grad_()

@@ -1,4 +1,4 @@
-"""The native ops against the reference, and their laws, on every instruction set."""
+"""The native ops equal the reference and keep their laws, on every instruction set."""
 
 import time
 
@@ -17,9 +17,9 @@ from sensorseq.errors import ArgumentError
 from sensorseq.ops import _extension, reference
 
 LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
-# around the lanes of every instruction set, in float and in double
+# sizes around the numbers of lanes of every instruction set, in float and in double
 HIDDEN_SIZES = sorted({size for v in (2, 4, 8, 16) for size in (1, v - 1, v, v + 1, 2 * v + 3)})
-TILE = 6  # windows that are computed together
+TILE = 6  # number of windows that are computed together
 
 
 class Problem:
@@ -72,7 +72,7 @@ class Problem:
         return [None if t is None else t.to(dtype).requires_grad_() for t in tensors]
 
     def run(self, dtype, kind, head=True):
-        """Outputs and gradients of the native op, of the reference or of torch."""
+        """Return outputs and gradients of the native op, the reference or torch."""
         x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves = self.cast(dtype)
         mask = None if self.mask is None else self.mask.to(dtype)
         states = {"lengths": self.lengths, "h_0": h_0, "c_0": c_0, "recurrent_mask": mask}
@@ -93,7 +93,7 @@ class Problem:
         return [*(o.detach() for o in outputs), *grads]
 
 
-def test_the_forced_instruction_set_is_the_one_that_runs(isa):
+def test_the_forced_instruction_set_is_used(isa):
     assert _extension.cpu_isa() == isa
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones():
             call()
 
 
-def test_an_instruction_set_of_another_processor_is_not_an_unknown_one():
+def test_an_instruction_set_of_a_different_processor_is_not_called_unknown():
     elsewhere = next(name for name in LANES if name not in ISAS)
     sentence = r"this processor lacks\. Known: .*baseline"
     with using_isa(elsewhere), pytest.raises(RuntimeError, match=sentence):
@@ -206,7 +206,7 @@ def test_a_row_has_the_same_bits_in_any_batch(isa, n_windows, data, **options):
 
 
 @given(n_windows=st.integers(1, 14), shared_x=st.booleans(), **EDGES)
-def test_a_model_has_the_same_bits_beside_others(isa, n_windows, shared_x, **options):
+def test_a_model_has_the_same_bits_alongside_others(isa, n_windows, shared_x, **options):
     with using_isa(isa):
         problem = Problem(n_windows, n_models=3, shared_x=shared_x, **options)
         whole = native(problem)
@@ -224,13 +224,13 @@ def test_chunks_in_time_give_the_bits_of_the_whole(isa, data, n_timesteps):
         whole = native(problem)
         _, h, c = native(problem, x=x[:, :, :cut])
         second = native(problem, x=x[:, :, cut:], h_0=h, c_0=c)
-        # without valid steps the pooled vector is zero, by contract
+        # without valid steps, the pooled vector is zero by contract
         whole, second = (whole[1:], second[-2:]) if cut == n_timesteps else (whole, second)
         assert_same_bits(whole, second)
 
 
 @given(n_windows=st.integers(1, 14), **EDGES)
-def test_what_lies_beyond_the_lengths_changes_no_bit(isa, n_windows, **options):
+def test_steps_beyond_the_lengths_change_no_bit(isa, n_windows, **options):
     with using_isa(isa):
         problem = Problem(n_windows, lengths="mixed", **options)
         x = problem.cast(torch.float32)[0].detach().clone()
@@ -365,7 +365,7 @@ def test_the_multiply_adds_of_the_peak_are_done_and_counted(isa):
         count(-1)
 
 
-def test_saved_state_comes_back_to_the_memory_of_the_step_before():
+def test_saved_state_reuses_the_memory_of_the_previous_step():
     problem = Problem(8, 30, 2, 32)
     x, w_ih, w_hh, bias, *_ = problem.cast(torch.float32)
 

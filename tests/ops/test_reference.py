@@ -12,7 +12,7 @@ EXACT = {"rtol": 1e-11, "atol": 1e-12}
 
 
 def stacked(lstm):
-    """weight_ih, weight_hh and bias of a one-layer nn.LSTM in the ops' layout."""
+    """Return weight_ih, weight_hh and bias of a one-layer nn.LSTM in the layout of the ops."""
     suffixes = ["", "_reverse"] if lstm.bidirectional else [""]
     parts = [
         torch.stack([getattr(lstm, f"{name}_l0{suffix}") for suffix in suffixes])[None]
@@ -126,7 +126,7 @@ def test_projecting_the_input_first_changes_nothing(shared_x, n_directions, leng
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "meanmax"])
-def test_lengths_may_lie_on_another_device_than_the_input(pooling):
+def test_lengths_may_be_on_a_different_device_than_the_input(pooling):
     module = LSTMLinear(2, 3, 4, pooling=pooling, head_norm="layer", device="meta")
     x, lengths = torch.zeros(5, 6, 2, device="meta"), torch.tensor([6, 0, 3, 1, 6])
     assert module(x, lengths).shape == (5, 4)

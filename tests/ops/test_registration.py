@@ -103,7 +103,7 @@ def test_second_derivatives_see_the_recurrent_mask():
     assert torch.autograd.gradgradcheck(logits, [*inputs, *head], fast_mode=True)
 
 
-def test_what_is_kept_for_the_backward_pass_is_no_part_of_the_graph():
+def test_state_kept_for_the_backward_pass_is_not_part_of_the_graph():
     a = arguments(requires_grad=True)
     inputs = [a["x"], a["lengths"], *a["weights"]]
     hidden, _, _, saved = torch.ops.sensorseq.lstm(*inputs, *a["states"], None, True)
@@ -116,7 +116,7 @@ def test_what_is_kept_for_the_backward_pass_is_no_part_of_the_graph():
     assert not saved.requires_grad
 
 
-def test_state_is_kept_only_where_a_backward_pass_can_follow():
+def test_state_is_kept_only_if_a_backward_pass_can_follow():
     module, x = LSTMLinear(2, 4, 3, num_layers=2), torch.randn(3, 5, 2)
     with OpCalls("lstm", "lstm_linear") as seen:
         module(x)
@@ -129,7 +129,7 @@ def test_state_is_kept_only_where_a_backward_pass_can_follow():
         assert [save_state for *_, save_state in calls] == [True, False, False, True]
 
 
-def test_gradients_that_nobody_asked_for_are_none():
+def test_gradients_that_are_not_required_are_none():
     a = arguments(requires_grad=False)
     weight_ih, weight_hh, bias = a["weights"]
     weight_hh.requires_grad_()
@@ -148,7 +148,7 @@ def first_and_second(outputs, inputs):
 
 
 @pytest.mark.parametrize("name", ["lstm", "lstm_linear", "lstm_linear_loss"])
-def test_the_short_way_of_eager_mode_has_the_bits_of_the_registered_op(name):
+def test_the_fast_path_of_eager_mode_has_the_bits_of_the_registered_op(name):
     a = arguments(requires_grad=True)
     inputs = [a["x"], *a["weights"], *a["states"]]
     x, lengths, weights, states = a["x"], a["lengths"], a["weights"], a["states"]
@@ -222,7 +222,7 @@ def test_under_autocast_the_core_computes_in_single_precision():
     assert module.linear.weight.grad.dtype == torch.float32
 
 
-def test_under_autocast_the_raw_ops_take_half_precision_too():
+def test_under_autocast_the_raw_ops_accept_half_precision():
     a = arguments(requires_grad=False, lengths=None)
     halves = [t.bfloat16() for t in (a["x"], *a["weights"], *a["head"]("mean"), *a["states"])]
     for op, extra in ((torch.ops.sensorseq.lstm, ()), (torch.ops.sensorseq.lstm_linear, ("mean",))):

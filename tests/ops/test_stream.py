@@ -1,4 +1,4 @@
-"""The ops of a stream: schemas, fake kernels, and packed weights of other origin."""
+"""The ops of a stream: schemas, fake kernels, and invalid packed weights."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_packed_weights_give_the_bits_of_the_weights(isa, dtype):
             assert torch.equal(ours, theirs[0, :, 0])
 
 
-def test_what_is_not_packed_for_this_call_is_refused(isa):
+def test_weights_that_are_not_packed_for_this_call_are_refused(isa):
     x, head, h, c = arguments()
     packed = lstm_pack(*weights())
     # the expected number of bytes: 16 padded units, columns of h, x and the bias

@@ -1,4 +1,4 @@
-"""Subnormal numbers: zero in float32, kept in float64; the caller's thread is unchanged."""
+"""Subnormal numbers are zero in float32 and kept in float64; the caller's threads are unchanged."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def flushes(request, _threads):
 
 
 def modes():
-    """The results of numpy and of each of torch's threads from subnormal numbers."""
+    """Return how numpy and each of torch's threads compute with subnormal numbers."""
     return (
         float(np.float64(1e-310) * np.float64(1.0)),
         float(np.float32(1e-40) * np.float32(1.0)),
@@ -46,7 +46,7 @@ def modes():
 
 
 def make_problem(dtype, n_timesteps=200, n_windows=13, hidden_size=9, n_channels=2, seed=0):
-    """torch's initial weights: after some 150 steps the gradients are subnormal."""
+    """With torch's initial weights, the gradients become subnormal after some 150 steps."""
     torch.manual_seed(seed)
     lstm = nn.LSTM(n_channels, hidden_size, batch_first=True, dtype=dtype)
     linear = nn.Linear(hidden_size, 3, dtype=dtype)
@@ -92,14 +92,14 @@ def take_steps(module, x, y):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_call_leaves_the_callers_threads_as_they_were(flushes, dtype):
+def test_a_call_does_not_change_the_callers_threads(flushes, dtype):
     before = modes()
     assert (before[0] == before[1] == 0.0) == flushes
     everything(dtype)
     assert modes() == before
 
 
-def test_a_call_that_raises_leaves_the_callers_threads_as_they_were(flushes):
+def test_a_call_that_raises_does_not_change_the_callers_threads(flushes):
     lstm, linear, x, y = make_problem(torch.float32)
     module = LSTMLinear.from_torch(lstm, linear)
     before = modes()
@@ -111,7 +111,7 @@ def test_a_call_that_raises_leaves_the_callers_threads_as_they_were(flushes):
 
 
 @pytest.mark.long
-def test_a_thread_that_a_call_starts_is_as_the_caller_was():
+def test_a_thread_started_by_a_call_has_the_callers_mode():
     program = """
 import torch
 torch.set_num_threads(2)
@@ -145,7 +145,7 @@ def test_the_callers_mode_and_threads_change_no_bit(isa, dtype):
 @pytest.mark.parametrize("flushes", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushes):
-    # Without weights the gates i, f, o are 1/2 and g is 0: each step halves c, and the gradient.
+    # With zero weights, the gates i, f, o are 1/2 and g is 0: each step halves c and the gradient.
     smallest = 2.0**-1070 if dtype == torch.float64 else 2.0**-145
     x, zero = torch.zeros(1, 2, 4, 1, dtype=dtype), torch.zeros(1, 2, 1, 3, dtype=dtype)
     weights = [torch.zeros(1, 1, 12, size, dtype=dtype) for size in (1, 3)]
@@ -161,7 +161,7 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
     assert c_n.flatten().tolist() == grad_c_0.flatten().tolist() == [wanted] * 6
 
 
-def test_gradients_that_vanish_are_finite_and_as_exact_as_torchs(isa):
+def test_gradients_that_vanish_are_finite_and_as_accurate_as_torchs(isa):
     # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of the allowed error on average, and
     # 1 is at least 5 standard deviations away for each of them
     pairs = []

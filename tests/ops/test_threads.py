@@ -1,4 +1,4 @@
-"""Threads of the native core: the same bits for any number, for several callers, after a fork."""
+"""The native core gives the same bits for any number of threads, several callers, and forks."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ import torch
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper
 
-N_WINDOWS = 40  # seven tiles: enough tasks for all threads here
+N_WINDOWS = 40  # seven tiles, which are enough tasks for all threads here
 TIMEOUT_S = 120
 
 
@@ -78,7 +78,7 @@ def n_native_threads():
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
-def test_threads_are_as_many_as_torch_says_a_fork_can_draw_and_no_compiler_is_loaded():
+def test_the_thread_count_is_torchs_a_fork_can_draw_and_no_compiler_is_loaded():
     program = """
 import os, signal, sys, threading, torch
 from test_threads import make_work, n_native_threads, one_thread
@@ -116,7 +116,7 @@ thread.join()
     assert run(program).split() == ["1", "3", "3"]
 
 
-def test_callers_at_once_all_finish_with_the_same_bits(work):
+def test_simultaneous_callers_all_finish_with_the_same_bits(work):
     expected = one_thread(work)
     results = []
 
@@ -161,7 +161,7 @@ def run(program):
 
 
 @pytest.mark.long
-def test_a_forked_child_and_its_own_child_work_on_threads_of_their_own():
+def test_a_forked_child_and_its_own_child_use_their_own_threads():
     program = """
 import os, signal, torch
 from test_threads import make_work, n_native_threads, one_thread

@@ -1,4 +1,4 @@
-"""One binary works with every torch from 2.11 on: it loads under the oldest and the newest."""
+"""One binary works with every torch from 2.11 on: it loads under the oldest and newest version."""
 
 import subprocess
 import venv

@@ -59,7 +59,7 @@ def make_data(dtype=torch.float32):
 
 
 def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **changes):
-    """Some of three models that differ in every property that may differ."""
+    """Make a trainer of up to three models that differ in every property that may differ."""
     models = list(models)
     data = make_data(dtype)
     options = {
@@ -75,7 +75,7 @@ def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **change
 
 
 def make_batches(n_steps=7, seed=0):
-    """Another order for each model, and unequal batches."""
+    """Return a different order for each model, and batches of unequal size."""
     rng = np.random.default_rng(seed)
     return [[rng.integers(0, N, rng.integers(2, 14)) for _ in range(n_steps)] for _ in range(M)]
 
@@ -88,7 +88,7 @@ def assert_same_bits(ours, theirs, models=slice(None)):
     for name in ("parameters", "state", "step_count", "average", "running"):
         a, b = getattr(ours, name), getattr(theirs, name)
         if a is None and b is None:
-            continue  # a network without norm has no running statistics
+            continue  # a network without a norm has no running statistics
         b = b[models]
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
 
@@ -98,7 +98,7 @@ def assert_same_bits(ours, theirs, models=slice(None)):
 
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_model_has_the_same_bits_alone_and_beside_others(isa, n_threads, dtype):
+def test_a_model_has_the_same_bits_alone_and_alongside_others(isa, n_threads, dtype):
     batches = make_batches()
     together = make_trainer(dtype=dtype)
     with torch_threads(n_threads):
@@ -125,7 +125,7 @@ def test_the_thread_count_changes_no_bit():
 
 
 @given(cuts=st.sets(st.integers(1, 6)), call_s=st.sampled_from([0.0, 10.0]))
-def test_how_steps_are_cut_into_calls_changes_no_bit(cuts, call_s):
+def test_how_steps_are_divided_into_calls_changes_no_bit(cuts, call_s):
     with pytest.MonkeyPatch.context() as patch:
         whole = make_trainer()
         patch.setattr(train_epoch, "_CALL_S", 10.0)
@@ -147,7 +147,7 @@ def test_recording_changes_no_bit():
     assert_same_bits(recorded, plain)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(monkeypatch):
+def test_an_interrupted_run_continues_where_it_stopped(monkeypatch):
     monkeypatch.setattr(train_epoch, "_CALL_S", 0.0)
     rows, offsets = pack_batches(make_batches())
     whole, broken = make_trainer(), make_trainer()
@@ -179,11 +179,11 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
         trainer.run(torch.arange(400) % N, torch.arange(0, 401, 2), 0.1)
     assert sum(sizes) == 400
     assert all(size == 1 or size * step_s <= 0.5 for size in sizes)
-    # nor are there more calls than needed, after the first ones, which measure the speed
+    # there are no more calls than needed, after the first calls, which measure the speed
     assert step_s > 1 or len(sizes) <= 6 + 400 * step_s / 0.2
 
 
-def test_what_lies_beyond_the_lengths_changes_no_bit():
+def test_steps_beyond_the_lengths_change_no_bit():
     data = make_data()
     for row, length in enumerate(data["lengths"].tolist()):
         data["x"][row, length:] = math.nan
@@ -205,7 +205,7 @@ def test_a_step_without_windows_is_none():
     assert_same_bits(alone, trainer, slice(1, 2))
 
 
-def test_each_model_may_have_data_and_rates_of_its_own():
+def test_each_model_may_have_its_own_data_and_rates():
     x, class_index = draw(M, N, T, C, seed=9), torch.randint(0, K, (M, N))
     rates = torch.rand(M, 7, dtype=torch.float64) * 0.1
     batches = make_batches()
@@ -217,7 +217,7 @@ def test_each_model_may_have_data_and_rates_of_its_own():
         assert_same_bits(alone, together, slice(model, model + 1))
 
 
-def test_one_order_and_one_weighting_serve_every_model():
+def test_one_order_and_one_weighting_can_be_shared_by_all_models():
     batches = make_batches()[:1]
     weight = torch.rand(N)
     shared, repeated = make_trainer(weight=weight), make_trainer(weight=weight.repeat(M, 1))
@@ -237,7 +237,7 @@ def module_of(network, parameters):
     return module
 
 
-def test_the_statistics_are_those_of_the_step():
+def test_the_statistics_describe_the_step():
     network = NetworkLayout(C, 9, K, bidirectional=True, pooling="mean")
     hyper = make_hyper(1, max_grad_norm=0.1)
     trainer = make_trainer([0], network, torch.float64, hyper=hyper, seeds=None)
@@ -286,10 +286,10 @@ def test_masks_come_from_splitmix64():
         assert train_epoch.mix(np.array([state], dtype=np.uint64)) == wanted
 
 
-def test_a_mask_has_the_asked_share_of_zeros_and_mean_one():
+def test_a_mask_has_the_requested_fraction_of_zeros_and_mean_one():
     mask = dropout_mask(5, 17, 3, (200, 500), 0.3)
     assert np.unique(mask).tolist() == [0.0, 1.0 / 0.7]
-    # five standard deviations of a share over 100 000 draws
+    # five standard deviations of a fraction over 100 000 draws
     assert (mask == 0).mean() == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 1e5) ** 0.5)
 
 
@@ -303,7 +303,7 @@ def test_masks_of_different_seeds_steps_and_sites_are_uncorrelated():
 # Arguments
 
 
-def test_lanes_are_used_where_they_keep_more_threads_busy():
+def test_lanes_are_used_if_they_keep_more_threads_busy():
     assert n_lanes(1, 16, 512) == 1
     assert n_lanes(8, 2, 32) == 2
     assert n_lanes(2, 16, 4) == 2  # one tile: a model alone would use one thread
@@ -312,7 +312,7 @@ def test_lanes_are_used_where_they_keep_more_threads_busy():
 
 
 @given(st.lists(st.lists(st.lists(st.integers(0, 99)), max_size=4), min_size=1, max_size=3))
-def test_packed_batches_are_the_batches(batches):
+def test_packed_batches_equal_the_batches(batches):
     rows, offsets = pack_batches(batches)
     for model, of_model in enumerate(batches):
         for step, wanted in enumerate(of_model):
@@ -361,7 +361,7 @@ def test_every_hyper_parameter_has_a_column():
         ({"loss": "hinge"}, "loss='hinge' is not known"),
     ],
 )
-def test_a_trainer_that_cannot_be_made_says_why(changes, message):
+def test_a_trainer_that_cannot_be_made_gives_the_reason(changes, message):
     with pytest.raises(ArgumentError, match=message):
         make_trainer(**changes)
 
@@ -422,7 +422,7 @@ def test_the_op_passes_torchs_own_check():
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Replace the GPU's engine by the CPU's; record its calls, and how often they were awaited."""
+    """Replace the GPU's engine with the CPU's; count its calls, and how often they were awaited."""
     calls, waits = [], []
     op = torch.ops.sensorseq.train_epoch
 
@@ -443,7 +443,7 @@ def as_gpu(monkeypatch):
     return calls, waits
 
 
-def test_a_gpu_gets_what_the_cpu_gets_and_every_call_is_waited_for(monkeypatch, as_gpu):
+def test_a_gpu_gets_the_arguments_of_the_cpu_and_every_call_is_awaited(monkeypatch, as_gpu):
     ours = make_trainer(n_timesteps=5)
     batches = make_batches()
     starts = torch.zeros(M, pack_batches(batches)[0].shape[1], dtype=torch.int64)
@@ -461,7 +461,7 @@ def test_a_gpu_gets_what_the_cpu_gets_and_every_call_is_waited_for(monkeypatch, 
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_gpu_draws_masks_only_with_dropout_and_asks_for_seeds_then(as_gpu):
+def test_a_gpu_draws_masks_and_requires_seeds_only_with_dropout(as_gpu):
     calls, _ = as_gpu
     hyper = make_hyper(M)
     run(make_trainer(hyper=hyper), make_batches(1))
@@ -493,7 +493,7 @@ def test_a_gpu_computes_in_the_precision_of_the_layer(choose, as_gpu, precision)
     assert as_gpu[0][-1]["low_precision"] == (precision == "fp16")
 
 
-def test_a_kernel_that_may_not_serve_takes_no_step(choose, as_gpu):
+def test_a_kernel_that_may_not_be_used_takes_no_step(choose, as_gpu):
     choose(served_by="framework", reason="not checked on this GPU")
     with pytest.raises(EnvironmentProblemError, match="not checked on this GPU"):
         run(make_trainer(), make_batches(1))
@@ -518,7 +518,7 @@ def test_a_kernel_that_may_not_serve_takes_no_step(choose, as_gpu):
         ({}, {"crop_starts": torch.tensor([0, 0, 0])}, "crop_starts has shape"),
     ],
 )
-def test_what_does_not_fit_is_named_before_a_gpu_reads_it(as_gpu, changes, options, message):
+def test_invalid_arguments_are_named_before_a_gpu_reads_them(as_gpu, changes, options, message):
     call = {"rows": torch.tensor([0, 1]), "offsets": torch.tensor([0, 2]), **options}
     with pytest.raises(RuntimeError, match=message):
         make_trainer(**changes).run(learning_rate=0.1, **call)

@@ -1,4 +1,4 @@
-"""The wheel for aarch64 in an emulator predicts nearly the same as the toolkit."""
+"""In an emulator, the wheel for aarch64 predicts nearly the same as the toolkit."""
 
 import json
 from dataclasses import replace
@@ -101,7 +101,7 @@ def models():
 
 
 def write_networks(folder):
-    """Write networks with sizes near the kernels' tiles, and their outputs."""
+    """Write networks with sizes near those of the kernels' tiles, and their outputs."""
     rng, expected = np.random.default_rng(0), {}
     for number, (n, t, c, hidden, k) in enumerate(
         [(1, 1, 1, 1, 1), (3, 7, 2, 5, 3), (8, 9, 4, 8, 2), (9, 5, 17, 15, 9), (33, 4, 3, 17, 4)]

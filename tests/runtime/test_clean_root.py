@@ -1,4 +1,4 @@
-"""The runtime's wheel works in a new root without a compiler, torch, scipy and scikit-learn."""
+"""The runtime's wheel works in a new root without a compiler, torch, scipy or scikit-learn."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 
 def oldest_python():
-    """Return the oldest Python from 3.9 on, among those on PATH and in pyenv."""
+    """Return the oldest Python, but at least 3.9, among those on PATH and in pyenv."""
     folders = os.environ["PATH"].split(os.pathsep)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders += map(str, pyenv.glob("versions/*/bin"))
@@ -136,7 +136,7 @@ print(any(map(shutil.which, ("gcc", "g++", "cc", "clang"))), sorted(heavy))
 """
 
 
-def test_mistakes_are_one_sentence(clean, model):
+def test_mistakes_give_one_sentence(clean, model):
     root, call = clean
     model[0].save(root / "data/model.safetensors")
     (root / "data/log.csv").write_text("time,cur\n0,1\n")

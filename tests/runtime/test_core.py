@@ -1,4 +1,4 @@
-"""The LSTM of the C library has the same bits as the torch operator, and is an LSTM."""
+"""The layer of the C library has the same bits as the torch operator, and is an LSTM."""
 
 import os
 import threading
@@ -58,12 +58,12 @@ def check(seed, n, t, c, h, d, k, pooling, dtype, with_lengths, n_threads):
     with_lengths=st.booleans(),
     n_threads=st.integers(1, 3),
 )
-def test_it_has_the_bits_of_torchs_operators(**case):
+def test_the_layer_has_the_bits_of_torchs_operators(**case):
     check(**case)
 
 
 @pytest.mark.parametrize("isa", EACH_ISA)
-def test_it_has_them_on_every_instruction_set(isa):
+def test_the_layer_has_these_bits_on_every_instruction_set(isa):
     with using_isa(isa):
         assert core.cpu_isa() == isa
         for h in (1, 15, 16, 17, 64):
@@ -71,7 +71,7 @@ def test_it_has_them_on_every_instruction_set(isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_it_is_an_lstm(dtype):
+def test_the_layer_is_an_lstm(dtype):
     torch.manual_seed(0)
     peer = torch.nn.LSTM(3, 20, batch_first=True).double()
     x = np.random.default_rng(0).normal(size=(7, 40, 3))

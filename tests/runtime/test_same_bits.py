@@ -1,4 +1,4 @@
-"""Any model predicts the same bits in the toolkit and in the runtime."""
+"""Every model predicts the same bits in the toolkit and in the runtime."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from sensorseq.windows import WindowSet
 
 
 def make_windows(n, seed, *, confounded=False):
-    """Two surfaces that differ in ripple; `confounded`: each was recorded with its own sensor."""
+    """Two surfaces that differ in ripple; if `confounded`, each has its own sensor."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
@@ -25,7 +25,7 @@ X, Y = make_windows(48, 0)
 
 
 @pytest.mark.trains
-def test_a_random_gain_unlearns_the_gain_that_went_with_the_class():
+def test_a_random_gain_removes_the_effect_of_a_gain_confounded_with_the_class():
     better = []
     for seed in range(5):
         train, test = make_windows(60, seed, confounded=True), make_windows(200, 100 + seed)
@@ -72,7 +72,7 @@ def test_both_engines_take_the_same_trajectory_on_augmented_windows():
     assert first.history_["loss"][-1] != plain.history_["loss"][-1]
 
 
-def test_every_epoch_draws_anew_and_equal_seeds_draw_alike():
+def test_every_epoch_draws_anew_and_the_same_seed_draws_the_same():
     seen = []
 
     def loss(logits, class_index):
@@ -87,7 +87,7 @@ def test_every_epoch_draws_anew_and_equal_seeds_draw_alike():
     assert len(set(seen)) == 3
 
 
-def test_validation_and_the_callers_windows_stay_as_they_are():
+def test_validation_windows_and_the_callers_windows_are_unchanged():
     original = X.astype(np.float32)
     before = original.copy()
     X_val, y_val = make_windows(20, 9)
@@ -106,7 +106,7 @@ def test_an_augmentation_of_no_strength_changes_no_bit():
 @pytest.mark.parametrize(
     "augment", [Augmentation(jitter=0.05), {"jitter": 0.05}], ids=["object", "dictionary"]
 )
-def test_a_saved_classifier_says_how_it_was_augmented(augment, tmp_path):
+def test_a_saved_classifier_records_how_it_was_augmented(augment, tmp_path):
     clf = small(augment=augment).fit(X, Y)
     clf.save(tmp_path / "model")
     again = SensorLSTMClassifier.load(tmp_path / "model")
@@ -157,7 +157,7 @@ def test_axes_to_rotate_are_found_by_name_and_stored_as_given(tmp_path):
         small(augment={"rotation_deg": 30.0}).fit(windows.X, windows.y)
 
 
-def test_what_lies_beyond_the_lengths_does_not_count():
+def test_steps_beyond_the_lengths_do_not_count():
     lengths = np.arange(48) % 20 + 20
     other = np.where(np.arange(40)[None, :, None] < lengths[:, None, None], X, np.nan)
     first, second = (
@@ -170,6 +170,6 @@ def test_what_lies_beyond_the_lengths_does_not_count():
     "value",
     ["jitter", 0.1, {"jiter": 0.1}, {"jitter": -1}, {"offset": -1}, {"mirror": "jitter"}],
 )
-def test_what_is_no_augmentation_is_named(value):
+def test_an_invalid_augmentation_is_named(value):
     with pytest.raises(ArgumentError, match=r"augment|jitter|offset"):
         small(augment=value).fit(X, Y)

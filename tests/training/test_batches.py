@@ -23,7 +23,7 @@ def test_an_epoch_visits_every_window_once(n, batch_size):
     assert all(len(batch) <= (batch_size or n) for batch in batches)
 
 
-def test_a_rest_too_small_to_be_normalized_is_merged():
+def test_a_last_batch_too_small_to_be_normalized_is_merged():
     assert [len(b) for b in draw(np.zeros(9, int), 4, minimum_size=2)] == [4, 5]
 
 
@@ -47,7 +47,7 @@ def test_balanced_drawing_gives_equal_shares_and_repeats_no_window_more_than_nee
     counts=st.lists(st.integers(1, 200), min_size=2, max_size=5),
     seed=st.integers(0, 100),
 )
-def test_sqrt_drawing_gives_shares_by_the_root_of_the_counts(counts, seed):
+def test_sqrt_drawing_gives_shares_in_proportion_to_the_roots_of_the_counts(counts, seed):
     class_index = np.repeat(np.arange(len(counts)), counts)
     order = np.concatenate(list(draw(class_index, 7, "sqrt", seed=seed)))
     n = len(class_index)
@@ -67,7 +67,7 @@ def test_the_mean_shares_of_sqrt_drawing_are_exact():
     assert np.mean(shares, axis=0) == pytest.approx([30 / 8, 60 / 8, 150 / 8], abs=0.03)
 
 
-def test_orders_differ_between_epochs_and_agree_between_equal_seeds():
+def test_orders_differ_between_epochs_and_agree_for_the_same_seed():
     first, second = draw(np.zeros(50, int), 50), draw(np.zeros(50, int), 50)
     epochs = [next(iter(first)).tolist() for _ in range(3)]
     assert epochs == [next(iter(second)).tolist() for _ in range(3)]

@@ -63,7 +63,7 @@ class Recorder:
         self._note("on_fit_end", None)
 
 
-def test_hooks_come_in_order():
+def test_hooks_are_called_in_order():
     recorder = Recorder()
     train([recorder], max_epochs=2)
     epochs = [(hook, epoch) for epoch in (1, 2) for hook in ("on_epoch_begin", "on_epoch_end")]
@@ -80,7 +80,7 @@ def test_the_base_class_has_every_hook_and_changes_nothing():
 
 @pytest.mark.parametrize("engine", ["autograd", "native"])
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
-def test_before_an_epoch_the_module_holds_what_was_validated_last(ema_decay, engine):
+def test_before_an_epoch_the_module_has_the_weights_validated_last(ema_decay, engine):
     class Weights:
         def __init__(self):
             self.before, self.after = [], []
@@ -101,7 +101,7 @@ def test_before_an_epoch_the_module_holds_what_was_validated_last(ema_decay, eng
 
 @pytest.mark.parametrize("engine", ["autograd", "native"])
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end", "on_fit_end"])
-def test_an_error_in_a_callback_rises_and_what_was_trained_is_kept(hook, engine):
+def test_an_error_in_a_callback_is_raised_and_the_trained_weights_are_kept(hook, engine):
     broken, other = Recorder(hook, at=3), Recorder()
     torch.manual_seed(0)
     module = LSTMLinear(2, 4, 3)
@@ -133,14 +133,14 @@ def test_an_error_before_the_first_epoch_still_closes_what_others_opened():
     assert raised.value.__notes__ == ["raised in on_fit_begin of the callback Recorder"]
 
 
-def test_the_first_of_two_errors_rises_and_names_the_second():
+def test_the_first_of_two_errors_is_raised_and_names_the_second():
     first, second = Recorder("on_epoch_end", at=2), Recorder("on_fit_end", error=KeyError)
     with pytest.raises(RuntimeError) as raised:
         train([first, second])
     assert "then Recorder.on_fit_end: KeyError('no room on the disk')" in raised.value.__notes__
 
 
-def test_an_error_of_the_training_names_what_a_callback_raised_besides():
+def test_an_error_of_the_training_names_an_additional_error_of_a_callback():
     def broken_loss(logits, target):
         raise ZeroDivisionError("in the loss")
 
@@ -173,6 +173,6 @@ def test_an_error_before_the_first_epoch_leaves_no_fitted_estimator():
 
 
 @pytest.mark.parametrize("callbacks", [3, "bar", [Callback], [object()]])
-def test_what_is_no_callback_is_refused(callbacks):
+def test_an_object_that_is_not_a_callback_is_refused(callbacks):
     with pytest.raises(ArgumentError, match="callbacks"):
         check_callbacks(callbacks)

@@ -16,7 +16,7 @@ from sensorseq.training import parameters
         (CAPABILITY, False, 64, torch.float32, "cpu"),
     ],
 )
-def test_auto_is_a_gpu_only_where_a_kernel_serves_it(
+def test_auto_chooses_a_gpu_only_if_a_kernel_supports_the_network(
     monkeypatch, capability, there, hidden_size, dtype, chosen
 ):
     def choose_here(device, dtype, **of_call):

@@ -41,7 +41,7 @@ def train(module, train_part=TRAIN, validation=VALIDATION, seed=0, callbacks=(),
         ("sgd", lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)),
     ],
 )
-def test_full_batch_training_is_the_plain_torch_loop(optimizer, make):
+def test_full_batch_training_equals_the_plain_torch_loop(optimizer, make):
     module = make_module()
     twin = copy.deepcopy(module)
     settings = {"optimizer": optimizer, "learning_rate": 0.01, "lr_schedule": "constant"}
@@ -62,7 +62,7 @@ def test_full_batch_training_is_the_plain_torch_loop(optimizer, make):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_weights_are_those_of_a_weighted_torch_loss_up_to_its_unit():
+def test_weights_act_as_in_a_weighted_torch_loss_up_to_its_unit():
     module = make_module()
     twin = copy.deepcopy(module)
     class_weight = torch.tensor([1.0, 2.0, 5.0])
@@ -172,7 +172,7 @@ def test_history_has_the_documented_columns():
     )
 
 
-def test_equal_seeds_give_equal_bits_and_the_global_generator_is_left_alone():
+def test_the_same_seed_gives_equal_bits_and_the_global_generator_is_unchanged():
     def weights(global_seed, seed):
         module = make_module(dropout=0.4, recurrent_dropout=0.3)
         torch.manual_seed(global_seed)
@@ -193,7 +193,7 @@ def test_dropout_acts_in_training_and_not_in_validation():
     assert first == evaluate(module, VALIDATION, CROSS_ENTROPY)
 
 
-def test_a_loss_that_turns_nan_ends_training_with_the_best_weights():
+def test_a_loss_that_becomes_nan_ends_training_with_the_best_weights():
     calls = []
 
     def sick(logits, target):
@@ -274,12 +274,12 @@ def test_a_second_interrupt_soon_after_the_first_is_passed_on(monkeypatch):
 
 
 @pytest.mark.parametrize(("answer", "n_epochs"), [(True, 1), (np.True_, 1), (np.False_, 4), (1, 4)])
-def test_only_true_ends_training_be_it_numpys(answer, n_epochs):
+def test_only_true_including_numpys_ends_training(answer, n_epochs):
     result = train(make_module(), max_epochs=4, callbacks=[Watcher(lambda history: answer)])
     assert len(result.history) == n_epochs
 
 
-def test_an_interrupt_before_the_first_epoch_ended_is_passed_on():
+def test_an_interrupt_before_the_end_of_the_first_epoch_is_passed_on():
     def interrupt(logits, target):
         raise KeyboardInterrupt
 
@@ -329,7 +329,7 @@ def test_batch_normalization_never_sees_a_batch_of_one():
         train(make_module(head_norm="batch"), batch_size=1)
 
 
-def test_the_running_loss_weighs_each_window_alike_whatever_its_batch():
+def test_the_running_loss_weights_each_window_equally_whatever_its_batch():
     settings = {"learning_rate": 1e-12, "max_epochs": 1, "lr_schedule": "constant"}
     whole = train(make_module(), batch_size=None, **settings).history[0]
     uneven = train(make_module(), batch_size=7, **settings).history[0]
@@ -337,6 +337,6 @@ def test_the_running_loss_weighs_each_window_alike_whatever_its_batch():
     assert uneven["accuracy"] == whole["accuracy"]
 
 
-def test_a_learning_rate_that_float32_does_not_hold_is_refused():
+def test_a_learning_rate_that_float32_cannot_represent_is_refused():
     with pytest.raises(ArgumentError, match=r"learning_rate=1e\+300 .* torch.float32"):
         train(make_module(), learning_rate=1e300)

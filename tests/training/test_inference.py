@@ -40,12 +40,12 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # in the same blocks: after a norm, the last bit of torch's linear depends on them
+        # in the same blocks: after a norm, the last bit of torch's linear layer depends on them
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]
         wanted = torch.cat([module(X[b], None if lengths is None else lengths[b]) for b in blocks])
-    # equal bits, except behind a norm, where torch's linear layer sums in another order
+    # equal bits, except after a norm, where torch's linear layer sums in a different order
     atol = 1e-6 if "head_norm" in arguments else 0
     torch.testing.assert_close(predict_outputs(module, X, lengths), wanted, rtol=0, atol=atol)
 
@@ -72,7 +72,7 @@ def test_a_change_of_the_weights_is_noticed(name, how):
         torch.testing.assert_close(after, module(X), rtol=0, atol=0)
 
 
-def test_a_copy_has_weights_of_its_own():
+def test_a_copy_has_its_own_weights():
     module, X = make_module(), make_windows(4)
     before = predict_outputs(module, X, None)
     twin = copy.deepcopy(module)

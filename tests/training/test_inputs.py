@@ -23,7 +23,7 @@ def test_a_list_of_sequences_is_padded_and_unpads_to_itself(lengths):
         assert (row[length:] == 0).all()
 
 
-def test_what_lies_beyond_the_lengths_is_not_looked_at():
+def test_steps_beyond_the_lengths_are_not_read():
     X = np.ones((2, 4, 1))
     X[0, 2:] = np.nan
     X[1, 3:] = np.inf
@@ -33,7 +33,7 @@ def test_what_lies_beyond_the_lengths_is_not_looked_at():
 
 
 @pytest.mark.parametrize("kind", ["list of lists", "torch", "float16", "int", "read-only"])
-def test_windows_of_any_number_type_read_alike(kind):
+def test_windows_of_any_number_type_are_read_the_same_way(kind):
     X = np.arange(24.0).reshape(2, 4, 3)
     weights = {
         "list of lists": X.tolist(),
@@ -50,7 +50,7 @@ def test_a_ragged_nested_list_is_a_list_of_sequences():
     assert read.lengths.tolist() == [1, 2]
 
 
-def test_an_object_array_of_sequences_is_their_list():
+def test_an_object_array_of_sequences_is_read_as_a_list():
     parts = [np.ones((3, 2)), np.zeros((5, 2))]
     boxed = np.empty(2, object)
     boxed[:] = parts
@@ -61,14 +61,14 @@ def test_an_object_array_of_sequences_is_their_list():
     np.testing.assert_array_equal(read.lengths, listed.lengths)
 
 
-def test_a_window_set_brings_its_lengths():
+def test_a_window_set_provides_its_lengths():
     windows = WindowSet(np.ones((3, 5, 2), np.float32), lengths=np.array([1, 5, 2]))
     assert windows_of(windows).lengths.tolist() == [1, 5, 2]
     with pytest.raises(InputError, match="leave lengths=None"):
         windows_of(windows, [1, 1, 1])
 
 
-def test_tables_are_told_from_sequences():
+def test_tables_are_distinguished_from_sequences():
     assert is_table([[1.0, 2.0], [3.0, 4.0]])
     assert is_table(np.zeros((3, 4)))
     assert not is_table(np.zeros((3, 4, 1)))
@@ -104,7 +104,7 @@ def smooth(shape, axis):
 
 
 @pytest.mark.parametrize("shape", [(98, 1, 100), (98, 1, 2), (98, 6, 100), (10, 16, 32)])
-def test_few_steps_of_many_channels_are_read_both_ways_in_the_error(shape):
+def test_the_error_for_few_steps_of_many_channels_gives_both_readings(shape):
     n, t, c = shape
     both = f" {t} steps? and {c} channels; as .* windows of {c} steps and {t} channels?\\."
     X = smooth(shape, 2)
@@ -131,7 +131,7 @@ def test_few_steps_of_many_channels_are_accepted(shape):
 @pytest.mark.parametrize(
     "shape", [(98, 100, 1), (98, 1, 1), (10, 2, 31), (10, 17, 32), (10, 46, 156)]
 )
-def test_usual_windows_are_not_suspected(shape):
+def test_ordinary_windows_are_not_suspected(shape):
     check_axis_order(np.zeros(shape), None)
 
 

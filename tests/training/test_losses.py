@@ -9,13 +9,13 @@ LOGITS = torch.randn(20, 4, dtype=torch.float64, generator=torch.Generator().man
 TARGET = torch.arange(20) % 4
 
 
-def test_cross_entropy_is_torchs():
+def test_cross_entropy_equals_torchs():
     ours = make_loss("cross_entropy", label_smoothing=0.1)(LOGITS, TARGET)
     theirs = functional.cross_entropy(LOGITS, TARGET, reduction="none", label_smoothing=0.1)
     torch.testing.assert_close(ours, theirs)
 
 
-def test_focal_loss_is_cross_entropy_damped_by_the_square_of_the_miss():
+def test_focal_loss_is_cross_entropy_times_the_squared_missing_probability():
     p = functional.softmax(LOGITS, 1)[torch.arange(20), TARGET]
     ours = make_loss("focal")(LOGITS, TARGET)
     torch.testing.assert_close(ours, -((1 - p) ** 2) * p.log())
@@ -50,7 +50,7 @@ def test_smoothing_moves_the_minimum_of_mse_away_from_certainty():
     assert smoothed.item() == pytest.approx(0.1**2)
 
 
-def test_a_callable_of_another_shape_is_refused_by_name():
+def test_a_callable_that_returns_a_wrong_shape_is_refused():
     with pytest.raises(ArgumentError, match=r"loss returned \(2,\) for 20 windows"):
         make_loss(lambda logits, target: logits[:2, 0])(LOGITS, TARGET)
 

@@ -47,7 +47,7 @@ OPTIMIZERS = {
         "learning_rate": 0.003,
         "optimizer_params": {"betas": (0.5, 0.8)},
     },
-    # a first step of RMSprop is ten times the rate
+    # the first step of RMSprop is ten times the learning rate
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.002},
     "rmsprop centered with momentum": {
         "optimizer": "rmsprop",
@@ -164,7 +164,7 @@ def test_windows_without_padding_give_the_same_trajectory(pooling):
 
 
 def share_of_torchs_error(options, seed):
-    """Return the distance of our weights from exact ones, as a share of the distance of torch's."""
+    """Return the distance of our weights from exact ones, relative to that of torch's weights."""
     data = drawn(dtype=torch.float32)
     exact = replace(data, X=data.X.double())
     weights = []
@@ -182,17 +182,17 @@ def share_of_torchs_error(options, seed):
 
 @pytest.mark.parametrize("name", ["sgd with nesterov", "adamw", "rmsprop centered with momentum"])
 def test_in_single_precision_the_error_is_within_the_budget(name):
-    # A rounding error in a gradient near zero may change the sign of a step: of one network our
-    # error is up to three times torch's, or a third. Over 64 networks the logarithm of that ratio
-    # has a mean within 0.01 of 0 and a standard deviation of at most 0.31: log 2 is six standard
-    # errors of the mean of eight away.
+    # A rounding error in a gradient near zero may change the sign of a step: for a single network,
+    # our error is up to three times torch's, or a third of it. Over 64 networks, the logarithm of
+    # this ratio has a mean within 0.01 of 0 and a standard deviation of at most 0.31, so that log 2
+    # is six standard errors away from the mean of eight networks.
     shares = [share_of_torchs_error(OPTIMIZERS[name], seed) for seed in range(8)]
     assert np.log(shares).mean() < np.log(2)
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # not with an average: the module then has the averaged weights, which are no starting point
+    # not with an average: the module then has the averaged weights, from which no step starts
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 
@@ -209,7 +209,7 @@ def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_d
     assert kept == (ema_decay is None)
 
 
-def test_the_gap_names_what_the_native_engine_does_not_serve():
+def test_the_gap_names_what_the_native_engine_does_not_support():
     here = {"num_layers": 1, "device_type": "cpu", "dtype": "float32"}
     for options in (*OPTIMIZERS.values(), *LOSSES.values(), *OPTIONS.values()):
         assert native_engine_gap(make_config(**options), **here) is None

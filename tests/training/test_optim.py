@@ -20,7 +20,7 @@ def rates(n_steps, steps_per_epoch, **arguments):
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 10, 37])
-def test_one_cycle_is_torchs(n_steps):
+def test_one_cycle_equals_torchs(n_steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=0.1, total_steps=n_steps, cycle_momentum=False
@@ -35,7 +35,7 @@ def test_one_cycle_is_torchs(n_steps):
     assert ours == pytest.approx(expected)
 
 
-def test_cosine_is_torchs_down_to_a_hundredth():
+def test_cosine_equals_torchs_down_to_a_hundredth():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=0.001)
     expected = []
@@ -58,7 +58,9 @@ def test_warm_up_rises_evenly_to_the_learning_rate_and_the_schedule_follows():
     ("share", "n_steps", "n_warm"), [(0.05, 10, 1), (0.05, 100, 5), (0.07, 100, 7), (0.5, 10, 5)]
 )
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau"])
-def test_a_share_of_warm_up_is_of_all_steps_and_at_least_one(share, n_steps, n_warm, schedule):
+def test_a_warm_up_fraction_refers_to_all_steps_and_is_at_least_one_step(
+    share, n_steps, n_warm, schedule
+):
     arguments = {"learning_rate": 0.6, "lr_schedule": schedule, "max_epochs": n_steps // 2}
     ours = rates(n_steps, 2, warmup_epochs=share, **arguments)
     assert ours[:n_warm] == pytest.approx([0.6 * (i + 1) / n_warm for i in range(n_warm)])
@@ -100,7 +102,7 @@ def test_warm_up_with_one_cycle_is_a_contradiction():
         TrainingConfig(n_outputs=2, warmup_epochs=2, lr_schedule="one_cycle")
 
 
-def test_one_cycle_does_not_use_a_share_of_warm_up():
+def test_one_cycle_ignores_a_warm_up_fraction():
     arguments = {"lr_schedule": "one_cycle", "max_epochs": 5}
     assert rates(20, 4, warmup_epochs=0.05, **arguments) == rates(20, 4, **arguments)
 
@@ -128,7 +130,7 @@ def test_plateau_halves_after_a_quarter_of_the_patience_without_gain():
         ("sgd", {"nesterov": True}, partial(torch.optim.SGD, momentum=0.9, nesterov=True)),
     ],
 )
-def test_optimizers_are_torchs(optimizer, params, theirs):
+def test_optimizers_equal_torchs(optimizer, params, theirs):
     module = nn.Linear(3, 2)
     twin = copy.deepcopy(module)
     settings = {"optimizer": optimizer, "optimizer_params": params, "learning_rate": 0.01}
@@ -178,7 +180,7 @@ def test_the_decay_of_adamw_is_decoupled_from_the_size_of_the_loss_and_that_of_a
         (None, 1.0, 2.0, torch.inf),  # torch's alpha is 0.99
     ],
 )
-def test_the_steps_of_rmsprop_over_those_of_keras_are_as_the_page_says(params, size, low, high):
+def test_the_ratio_of_rmsprops_steps_to_those_of_keras_is_as_documented(params, size, low, high):
     rng = torch.Generator().manual_seed(0)
     gradients = size * (0.5 + torch.rand(6, 20, dtype=torch.float64, generator=rng))
     velocity, of_keras = 0.0, []
@@ -202,7 +204,7 @@ def test_the_steps_of_rmsprop_over_those_of_keras_are_as_the_page_says(params, s
         ("adam", [("eps", 1)], "must be a dictionary"),
     ],
 )
-def test_an_optimizer_argument_that_torch_has_not_is_named(optimizer, params, message):
+def test_an_optimizer_argument_that_torch_lacks_is_named(optimizer, params, message):
     with pytest.raises(ArgumentError, match=message):
         TrainingConfig(n_outputs=2, optimizer=optimizer, optimizer_params=params)
 
@@ -247,7 +249,7 @@ def test_l1_counts_weights_and_leaves_biases_out():
     assert l1_penalty(module).item() == pytest.approx(3.0)
 
 
-def test_the_average_of_constant_weights_is_them_and_the_block_gives_the_weights_back():
+def test_the_average_of_constant_weights_equals_them_and_the_weights_are_restored():
     module = nn.Linear(2, 2)
     average = WeightAverage(module, 0.9)
     before = module.weight.detach().clone()

@@ -1,4 +1,4 @@
-"""Patches: steps of several samples, the same in every implementation."""
+"""Patches join several samples into a step, with the same results in every implementation."""
 
 import warnings
 
@@ -45,7 +45,7 @@ def fitted(patch=9, **arguments):
 @given(
     st.integers(1, 3), st.integers(1, 40), st.integers(1, 3), st.integers(2, 15), st.integers(0, 99)
 )
-def test_steps_are_their_definition(n, t, c, size, seed):
+def test_steps_match_their_definition(n, t, c, size, seed):
     rng = np.random.default_rng(seed)
     windows = rng.normal(size=(n, t, c)) * 10.0 ** rng.integers(-3, 3, c)
     lengths = rng.integers(1, t + 1, n)
@@ -110,7 +110,7 @@ def logs(power):
 
 
 def welch(part, bands):
-    """The power in bands (c, bands), by sums of sines and cosines."""
+    """The power in bands (c, bands), computed with sums of sines and cosines."""
     size = len(part)
     number = np.arange(size)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (number + 0.5) / size)
@@ -121,7 +121,7 @@ def welch(part, bands):
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 25, 100, 1001])
-def test_bands_hold_every_frequency_once(size):
+def test_bands_contain_every_frequency_once(size):
     bands = Patch(size).bands
     assert 1 <= len(bands) <= 6
     held = [number for low, high in bands for number in range(low, high)]
@@ -131,7 +131,7 @@ def test_bands_hold_every_frequency_once(size):
 def test_the_power_of_white_noise_is_its_variance():
     noise = np.random.default_rng(0).normal(size=(400, 250, 1)) * 3
     patched, _ = Patch(50).apply(noise, None)
-    power = np.exp(patched[:, :, 5:]).mean((0, 1))  # the mean takes from the lowest band
+    power = np.exp(patched[:, :, 5:]).mean((0, 1))  # removing the mean lowers the lowest band
     np.testing.assert_allclose(power, 9, rtol=0.03)
 
 
@@ -144,7 +144,7 @@ def test_a_sine_is_in_its_band():
         assert low <= number < high
 
 
-def test_a_window_that_ends_within_a_frame_is_that_of_its_own_samples():
+def test_a_window_that_ends_within_a_frame_depends_only_on_its_own_samples():
     clf = fitted(lengths=LENGTHS)
     for n_samples in (1, 4, 8, 9, 10, 13, 66, 67):
         whole = clf.predict_proba(X, lengths=np.full(len(X), n_samples))
@@ -215,7 +215,7 @@ def test_no_windows_have_no_steps(lengths):
     assert patched.shape == expected.shape == (0, 16, patch.n_inputs(N_CHANNELS))
 
 
-def test_windows_that_change_in_each_epoch_become_patches_too():
+def test_windows_that_change_in_each_epoch_also_become_patches():
     # without augmentation, as if windows did not change
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
@@ -247,7 +247,7 @@ def test_a_warm_start_keeps_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     first = clf.fit(X, Y).patch_
     assert first.n_samples == 8
-    assert clf.fit(2 * X, Y).patch_ is first  # with the scaling that its weights were learned for
+    assert clf.fit(2 * X, Y).patch_ is first  # with the scaling for which its weights were learned
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():

@@ -150,7 +150,7 @@ def test_the_model_remembers_preparation_and_the_recordings_it_learned_from(
     np.testing.assert_array_equal(again.predict_proba(windows), classifier.predict_proba(windows))
 
 
-def test_recordings_are_known_again_by_what_they_hold_or_else_by_name(windows):
+def test_recordings_are_recognized_by_content_or_else_by_name(windows):
     preparation = small(max_epochs=1).fit(windows).preparation_
     test = windows.part("test")
     learned_from = np.unique(windows.recording_id[windows.split != "test"]).tolist()
@@ -168,7 +168,7 @@ def test_recordings_are_known_again_by_what_they_hold_or_else_by_name(windows):
     assert seen_recordings(preparation, nameless) == learned_from
 
 
-def test_validation_windows_that_come_apart_are_seen_whatever_their_split(windows):
+def test_separate_validation_windows_count_as_seen_whatever_their_split(windows):
     train, test = replace(windows.part("train"), split=None), windows.part("test")
     preparation = small(max_epochs=1).fit(train, X_val=test).preparation_
     assert seen_recordings(preparation, test) == np.unique(test.recording_id).tolist()
@@ -180,7 +180,7 @@ def test_arrays_have_no_preparation(windows):
     assert classifier.preparation_ is None
 
 
-def test_scaled_windows_are_refused_unless_nothing_scales_them_again(windows):
+def test_scaled_windows_are_refused_unless_they_are_not_scaled_again(windows):
     scaled = ChannelScaler().fit_transform(windows)
     with pytest.raises(InputError, match=r"X is already scaled .*scaled twice"):
         small().fit(scaled)
@@ -207,13 +207,13 @@ def test_windows_prepared_otherwise_are_refused(windows, change, message):
         classifier.predict(replace(windows, **change))
 
 
-def test_unnamed_channels_are_taken_as_they_come(windows):
+def test_unnamed_channels_are_read_in_order(windows):
     classifier = small(max_epochs=1).fit(windows)
     unnamed = replace(windows, channels=())
     np.testing.assert_array_equal(classifier.predict(unnamed), classifier.predict(windows))
 
 
-def test_files_that_cannot_train_are_refused_with_their_name(windows, tmp_path):
+def test_files_that_cannot_be_trained_on_are_refused_with_their_name(windows, tmp_path):
     path = tmp_path / "windows.h5"
     write_windows(path, replace(windows, y=None))
     with pytest.raises(WindowError, match=r"windows\.h5: the windows have no labels"):
@@ -226,7 +226,7 @@ def test_files_that_cannot_train_are_refused_with_their_name(windows, tmp_path):
         small().fit(path)
 
 
-def test_a_model_with_half_a_preparation_is_refused(windows, tmp_path):
+def test_a_model_with_an_incomplete_preparation_is_refused(windows, tmp_path):
     path = tmp_path / "model"
     small(max_epochs=1).fit(windows).save(path)
     arrays, description = read_model(path)

@@ -124,7 +124,7 @@ def test_networks_that_are_not_trained_after_all_leave_the_bar():
     assert text.getvalue().splitlines()[-1].startswith("10 epochs of 1 network, ")
 
 
-def test_what_fails_before_anything_is_shown_says_nothing():
+def test_a_fit_that_fails_before_anything_is_shown_prints_nothing():
     text = io.StringIO()
     with ProgressReport(console=Console(file=text)):
         pass
@@ -132,7 +132,7 @@ def test_what_fails_before_anything_is_shown_says_nothing():
 
 
 class StandIn(types.ModuleType):
-    """The part of IPython that is called, with or without the kernel of a notebook."""
+    """The part of IPython that the display calls, with or without the kernel of a notebook."""
 
     def __init__(self, has_kernel):
         super().__init__("IPython")
@@ -163,7 +163,7 @@ def ipython(request, monkeypatch):
 
 
 @pytest.mark.parametrize("ipython", [True], indirect=True)
-def test_a_notebook_shows_one_line_that_is_written_over(ipython, capsys):
+def test_a_notebook_shows_one_line_that_is_overwritten(ipython, capsys):
     watch(ProgressReport(), 2, 10)
     *shown, ending = ipython.shown
     assert shown == [
@@ -178,13 +178,13 @@ def test_a_notebook_shows_one_line_that_is_written_over(ipython, capsys):
 
 
 @pytest.mark.parametrize("ipython", [False], indirect=True)
-def test_ipython_in_a_terminal_is_no_notebook(ipython, capsys):
+def test_ipython_in_a_terminal_is_not_taken_for_a_notebook(ipython, capsys):
     watch(ProgressReport(), 2, 10)
     assert ipython.shown == []
     assert "\n2 epochs of 1 network, " in capsys.readouterr().err
 
 
-def test_a_full_disk_below_the_lines_does_not_cost_the_fit():
+def test_a_full_disk_for_the_log_does_not_end_the_fit():
     full = open("/dev/full", "w")  # noqa: SIM115, PTH123  which cannot be closed in peace
     watch(ProgressReport(console=Console(file=full)), 3, 3)
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A recorder records the run correctly with both engines, and does not change it."""
+"""A recorder records a run correctly with both engines, and does not change the run."""
 
 import copy
 import math
@@ -105,7 +105,7 @@ COMPARED = (
 def assert_close(ours, theirs, name):
     dtype = np.asarray(ours).dtype
     assert dtype == np.asarray(theirs).dtype
-    # in half precision a value may be rounded up or down
+    # in half precision, a value may be rounded up or down
     rtol, atol = (1e-3, 1e-6) if dtype == np.float16 else (1e-9, 1e-12)
     np.testing.assert_allclose(theirs, ours, rtol=rtol, atol=atol, err_msg=name)
 
@@ -117,7 +117,7 @@ def natively(request):
     return options, train(recorder=Recorder(), **options)[1]
 
 
-def test_both_engines_note_the_same(natively):
+def test_both_engines_record_the_same(natively):
     options, result = natively
     native, autograd = result.record, record_of("autograd", **options)
     assert set(native.steps) == set(autograd.steps) == set(STEP_NAMES)
@@ -153,7 +153,7 @@ def reference_outputs(module, data):
 
 
 class KeepOutputs:
-    """Compute the expected contents of a record after each epoch by other means."""
+    """Computes the expected contents of a record after each epoch in a different way."""
 
     def __init__(self, data):
         self.data, self.outputs, self.weights = data, [], []
@@ -164,7 +164,7 @@ class KeepOutputs:
 
 
 @pytest.mark.parametrize("network", [{}, {"head_norm": "batch", "dropout": 0.4}])
-def test_windows_are_followed_as_the_network_of_each_epoch_sees_them(network):
+def test_windows_are_tracked_as_the_network_of_each_epoch_sees_them(network):
     validation, training = (make_data(n, s, torch.float64) for n, s in ((N_VAL, 2), (N_TRAIN, 1)))
     seen, of_training = KeepOutputs(validation), KeepOutputs(training)
     options = {"network": network, "callbacks": (seen, of_training), "restore_best": False}
@@ -229,7 +229,7 @@ def test_a_window_that_took_part_in_no_step_has_no_margin():
     np.testing.assert_array_equal(np.isnan(record.train_margin).sum(axis=1), expected)
 
 
-def test_of_many_windows_some_are_followed(monkeypatch):
+def test_of_many_windows_only_some_are_tracked(monkeypatch):
     whole = record_of()
     monkeypatch.setattr("sensorseq.training.recorder.MAX_WATCHED", 10)
     record = record_of()
@@ -288,7 +288,7 @@ def same(one, other):
 
 
 class OfTorch(torch.nn.Module):
-    """A network of torch's own layers, whose masks come from torch's generator."""
+    """A network of torch's own layers, whose dropout masks come from torch's generator."""
 
     def __init__(self):
         super().__init__()
@@ -299,7 +299,7 @@ class OfTorch(torch.nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
-def test_recording_changes_no_bit_of_another_network():
+def test_recording_changes_no_bit_of_a_custom_network():
     ends = []
     for recorder in (None, Recorder()):
         torch.manual_seed(0)
@@ -314,8 +314,8 @@ def test_recording_changes_no_bit_of_another_network():
     assert np.isfinite(result.record.fixed_loss).all()
 
 
-def test_no_generator_of_the_process_is_drawn_from():
-    legacy = np.random.get_state()[1].copy()  # noqa: NPY002  # recording is not to touch it
+def test_recording_draws_from_no_global_generator():
+    legacy = np.random.get_state()[1].copy()  # noqa: NPY002  # recording must not change it
     train(recorder=Recorder())
     after = torch.get_rng_state()
     train()
@@ -357,7 +357,7 @@ def test_a_run_that_diverges_is_recorded_to_its_end():
     assert all(snapshot.epoch < record.n_epochs for snapshot in record.snapshots)
 
 
-def test_a_loss_of_one_number_has_no_variance():
+def test_a_loss_that_is_a_single_number_has_no_variance():
     def of_batch(outputs, target):
         return functional.cross_entropy(outputs, target)
 

@@ -1,4 +1,4 @@
-"""Runs side by side have the same records as alone, and the report of a fit has its own record."""
+"""Runs have the same records side by side as alone, and a fit's report has its own record."""
 
 import numpy as np
 import pytest

@@ -16,7 +16,7 @@ N_RECORDINGS = 8
 
 
 def configured(windows, **scale):
-    """The windows with a configuration, as a pipeline writes it."""
+    """The windows with a configuration in the form that a pipeline writes."""
     return replace(windows, provenance={"configuration": {"scale": scale}})
 
 
@@ -45,7 +45,7 @@ def without_groups(windows):
     return replace(windows, groups=windows.recording_id)
 
 
-def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(windows):
+def test_windows_prepared_for_a_different_kind_are_scaled_as_the_estimator_requests(windows):
     prepared = configured(without_groups(windows), kind="robust")
     with pytest.warns(UserWarning, match="prepared with scale='robust'"):
         assert isinstance(small().fit(prepared).scaler_, Scaler)
@@ -53,7 +53,7 @@ def test_windows_prepared_for_another_kind_are_scaled_as_the_estimator_says(wind
     assert small(scale="max_abs").fit(prepared).scaler_.kind == "max_abs"
 
 
-def test_physical_windows_bring_their_rated_values(windows):
+def test_physical_windows_provide_their_rated_values(windows):
     prepared = configured(
         without_groups(windows), kind="physical", rated={"gyro": 2.0, "current": 20.0}
     )
@@ -66,7 +66,7 @@ def test_physical_windows_bring_their_rated_values(windows):
     np.testing.assert_allclose(plain.predict_proba(scaled), expected, atol=1e-5)
 
 
-def test_physical_needs_windows_that_bring_rated_values(windows):
+def test_physical_needs_windows_that_provide_rated_values(windows):
     for X, y in ((windows.X, windows.y), (without_groups(windows), None)):
         with pytest.raises(ArgumentError, match="needs the rated value of each channel"):
             small(scale="physical").fit(X, y)
@@ -93,7 +93,7 @@ def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scal
     assert loaded.scaler_.kind == scale
 
 
-def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_ones(windows, tmp_path):
+def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_windows(windows, tmp_path):
     prepared = without_groups(windows)
     prepared = replace(prepared, X=prepared.X * np.linspace(1, 9, 30, dtype=np.float32)[:, None])
     train = prepared.part("train")

@@ -60,7 +60,7 @@ def embedded():
     return [(x.values[np.isfinite(x.values[:, 0])], x.label) for x in load_surfaces()[::4]]
 
 
-def test_a_table_of_simulated_samples_is_refused_and_the_way_out_is_one(drives):
+def test_a_table_of_simulated_samples_is_refused_and_the_remedy_works(drives):
     X, y = table([(x[:500, [0, 4, 6]], label) for x, label in drives[:3]])
     settings = {"hidden_size": 2, "max_epochs": 1, "device": "cpu", "random_state": 0}
     words = rf"read as {len(X)} windows .* PreparePipeline\(window_s=\.\.\.\)\.prepare"
@@ -112,7 +112,7 @@ def test_independent_rows_are_accepted_sorted_by_class(seed, n_columns, n_classe
 @pytest.mark.long
 @needs_borealtc
 @pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
-def test_borealtc_is_told_apart(files):
+def test_tables_and_windows_of_borealtc_are_distinguished(files):
     signals = []
     for terrain in ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"):
         for path in sorted((BOREALTC / terrain).glob(files))[:6]:

@@ -1,4 +1,4 @@
-"""Runs side by side have the same bits as alone."""
+"""Runs trained side by side have the same bits as runs trained alone."""
 
 from dataclasses import replace
 
@@ -89,14 +89,14 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("options", FIELDS.values(), ids=FIELDS)
-def test_runs_of_different_arguments_get_the_bits_they_get_alone(options):
+def test_runs_with_different_arguments_get_the_bits_they_get_alone(options):
     assert_same_as_alone(
         [make_job(i, DATA, VALIDATION, **of_job) for i, of_job in enumerate(options)]
     )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_runs_of_different_networks_get_the_bits_they_get_alone(name):
+def test_runs_with_different_networks_get_the_bits_they_get_alone(name):
     networks, lengths = NETWORKS[name], name not in ("batch norm", "dropout")
     data, validation = make_data(1, lengths=lengths), make_data(2, 11, lengths=lengths)
     assert_same_as_alone(
@@ -161,7 +161,7 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are():
     assert results[2].best_epoch == 1
 
 
-def test_early_stopping_is_every_runs_own():
+def test_every_run_stops_early_independently():
     jobs = [
         make_job(i, DATA, VALIDATION, learning_rate=rate, max_epochs=40)
         for i, rate in enumerate([0.3, 0.05, 0.1, 0.02, 0.2])
@@ -170,7 +170,7 @@ def test_early_stopping_is_every_runs_own():
     assert len({len(r.history) for r in results if r.ended_by == "early_stopping"}) > 2
 
 
-def test_what_the_native_engine_lacks_is_trained_as_well():
+def test_runs_that_the_native_engine_does_not_support_are_also_trained():
     def loss(logits, target):
         return torch.nn.functional.cross_entropy(logits, target, reduction="none")
 
@@ -214,7 +214,7 @@ def test_callbacks_see_and_change_their_own_run():
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])
-def test_windows_that_are_new_in_each_epoch_are_every_runs_own(n_jobs):
+def test_every_run_has_its_own_windows_that_change_in_each_epoch(n_jobs):
     before = DATA.X.clone()
 
     def refresh_by(factor):
@@ -335,7 +335,7 @@ def test_an_error_in_one_run_can_be_returned_in_its_place():
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_callback_that_raises_ends_its_own_run_as_it_would_alone(hook):
     class Failing:
-        """Raises in one hook, from the third call on; counts the calls of `on_fit_end`."""
+        """Raises an error in one hook from the third call on; counts the calls of `on_fit_end`."""
 
         n_calls = n_ended = 0
 

@@ -1,4 +1,4 @@
-"""Training on a prepared file larger than the buffer is the same as in memory."""
+"""Training on a prepared file larger than the buffer gives the same results as in memory."""
 
 import itertools
 import os
@@ -134,7 +134,7 @@ OF_DIFFERENT_LENGTHS = ("as it is", "cropped at random", "augmented without jitt
     ("name", "lengths"),
     [*((name, False) for name in CASES), *((name, True) for name in OF_DIFFERENT_LENGTHS)],
 )
-def test_streamed_windows_give_the_bits_of_held_ones_in_their_order(
+def test_streamed_windows_give_the_bits_of_windows_in_memory_in_the_same_order(
     name, lengths, tmp_path, streamed_orders
 ):
     path = write(tmp_path / "windows.h5", make_windows(lengths=lengths))
@@ -172,25 +172,25 @@ def test_copies_of_balanced_windows_are_augmented_in_the_stream(tmp_path, stream
     assert outcome(streamed) == outcome(held)
 
 
-def test_a_file_without_a_split_is_parted_by_recordings_as_in_memory(tmp_path, streamed_orders):
+def test_a_file_without_a_split_is_split_by_recordings_as_in_memory(tmp_path, streamed_orders):
     path = write(tmp_path / "windows.h5", make_windows(split=False))
     streamed, held = fit_both_ways(path, validation_fraction=0.4)
     assert outcome(streamed) == outcome(held)
 
 
-def test_a_streamed_fit_repeats_bit_for_bit(path, small_buffer):
+def test_a_streamed_fit_is_repeatable_bit_for_bit(path, small_buffer):
     first, second = make().fit(path), make().fit(path)
     assert outcome(first) == outcome(second)
     assert outcome(first) != outcome(make(random_state=4).fit(path))
 
 
-def test_a_file_within_the_buffer_is_the_fit_of_its_windows(tmp_path):
+def test_a_fit_on_a_file_within_the_buffer_equals_the_fit_on_its_windows(tmp_path):
     windows = make_windows()
     path = write(tmp_path / "windows.h5", windows)
     assert outcome(make().fit(path)) == outcome(make().fit(windows.take(windows.split != "test")))
 
 
-def test_both_engines_take_one_trajectory_through_the_stream(tmp_path, small_buffer):
+def test_both_engines_take_the_same_trajectory_through_the_stream(tmp_path, small_buffer):
     path = write(tmp_path / "windows.h5", make_windows(lengths=True))
     native, autograd = (
         make(dtype="float64", engine=engine).fit(path) for engine in ("native", "autograd")
@@ -212,7 +212,7 @@ def make_sampler(n_windows, batch_size, seed=0, **options):
     spare=st.integers(0, 40),
     seed=st.integers(0, 99),
 )
-def test_every_window_comes_once_in_an_epoch(n_windows, batch_size, block_windows, spare, seed):
+def test_every_window_is_used_once_in_an_epoch(n_windows, batch_size, block_windows, spare, seed):
     blocks = {"block_windows": block_windows, "buffer_windows": 2 * batch_size + spare}
     places = np.arange(n_windows) * 3
     sampler = make_sampler(n_windows, batch_size, seed, places=places, **blocks)
@@ -234,7 +234,7 @@ def test_epochs_differ_and_a_buffer_draws_from_the_whole_file():
         # as if drawn without blocks: means within four standard errors of 100 blocks
         assert abs(rows.mean() - n_windows / 2) < 4 * n_windows / np.sqrt(12 * 100)
         distinct = [len(np.unique(batch // 10)) for batch in np.split(rows, ends)]
-        assert np.mean(distinct) > 17  # 20 windows of a batch come from this many blocks
+        assert np.mean(distinct) > 17  # the 20 windows of a batch come from this many blocks
 
 
 def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypatch):
@@ -304,10 +304,10 @@ def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path):
         return int(subprocess.check_output(command, env=environment, text=True))
 
     small, large = path_of(1500), path_of(12000)  # 6 and 49 MB
-    # The buffer and other memory. A page of a library that the system reclaimed in between
-    # and read again counts, too; therefore the best of three.
+    # The peak includes the buffer and other memory. Library pages that the system has reclaimed
+    # and read again also count, so the lowest of three peaks is taken.
     assert any(peak({BUFFER_VARIABLE: str(4 * 1024**2)}) < 24e6 for _ in range(3))
-    assert peak({}) > 48e6  # so the measurement can distinguish them
+    assert peak({}) > 48e6  # without a limit, so the measurement can show the difference
 
 
 def test_a_window_that_is_not_finite_ends_the_fit_naming_window_and_file(tmp_path, small_buffer):
@@ -352,7 +352,7 @@ def open_files(path):
 
 
 @pytest.mark.parametrize("engine", ["autograd", "native"])
-def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
+def test_an_interrupt_within_an_epoch_ends_the_thread_and_closes_the_file(
     engine, path, monkeypatch, small_buffer
 ):
     seen = []
@@ -372,7 +372,7 @@ def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
     assert open_files(path) == []
 
 
-def test_only_two_pieces_are_held_and_errors_rise_in_their_place():
+def test_only_two_pieces_are_kept_and_errors_are_raised_in_their_place():
     loaded, used = [], []
 
     def load(job, place, check):
@@ -399,12 +399,12 @@ def test_a_batch_larger_than_the_buffer_is_refused_by_name(batch_size, path, sma
 
 
 @pytest.mark.parametrize("variable", ["1 GB", "0", "-5", "1e9"])
-def test_a_buffer_that_is_no_number_is_refused(variable, path):
+def test_a_buffer_size_that_is_not_a_number_is_refused(variable, path):
     with buffer_of(variable), pytest.raises(ArgumentError, match=BUFFER_VARIABLE):
         make().fit(path)
 
 
-def test_scattered_windows_are_read_as_they_lie(tmp_path):
+def test_scattered_windows_are_read_where_they_are_stored(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(5000, 40, 3)).astype(np.float32)
     path = write(tmp_path / "windows.h5", WindowSet(X))

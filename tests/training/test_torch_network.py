@@ -13,7 +13,7 @@ def initialized(weight_init="xavier", recurrent_init="orthogonal", forget_bias=1
     return module.state_dict()
 
 
-def test_biases_are_zero_but_the_forget_gates_of_one_of_the_two():
+def test_biases_are_zero_except_those_of_the_forget_gate_in_one_of_the_two():
     state = initialized(forget_bias=1.5)
     for name, tensor in state.items():
         if "bias_ih" in name:
