@@ -243,7 +243,7 @@ def _changes(correct: ArrayLike) -> Floats:
 
 
 def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
-    codes = check_per_window("groups", groups, n_windows, ArgumentError, "correct")
+    codes = check_per_window("groups", np.asarray(groups), n_windows, ArgumentError, "correct")
     assert codes is not None
     return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
 

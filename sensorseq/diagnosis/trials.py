@@ -23,6 +23,7 @@ from sensorseq.diagnosis.causes import (
     deviations,
     is_same,
 )
+from sensorseq.diagnosis.defaults import DEFAULTS
 from sensorseq.diagnosis.metrics import Floats
 from sensorseq.history import History, TrainingRecord
 from sensorseq.messages import text_of
@@ -74,7 +75,6 @@ class TrialRunner(ABC):
     """
 
     arguments: Mapping[str, Any]  # of the estimator
-    defaults: Mapping[str, Any]  # of its class
 
     def __init__(
         self,
@@ -281,11 +281,11 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
 def _presets(runner: TrialRunner) -> list[SettingsCandidate]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
-        return {name: runner.defaults[name] for name in names}
+        return {name: DEFAULTS[name] for name in names}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
     features = (
-        {"features": runner.defaults["features"]} if runner.arguments["features"] is None else {}
+        {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
     )
     return [
         SettingsCandidate(PRESET, SEVERAL, whole, is_preset=True),
@@ -306,7 +306,7 @@ def _singles(runner: TrialRunner) -> list[SettingsCandidate]:
 
     def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
         names = arguments or ARGUMENTS_OF[cause]
-        add(name, cause, {key: runner.defaults[key] for key in names}, finding)
+        add(name, cause, {key: DEFAULTS[key] for key in names}, finding)
 
     rate, width = run_arguments["learning_rate"], run_arguments["hidden_size"]
     if run_arguments["lr_schedule"] == "constant":
@@ -317,7 +317,7 @@ def _singles(runner: TrialRunner) -> list[SettingsCandidate]:
         add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
     reset("standard scaling", "preprocessing", "scale of the inputs")
     reset("the default first weights", "weight_init")
-    reset(f"batches of {runner.defaults['batch_size']}", "batch_size")
+    reset(f"batches of {DEFAULTS['batch_size']}", "batch_size")
     reset("clipping", "gradient_clipping")
     reset("the default optimizer", "optimizer")
     reset("the default regularization", "regularization")

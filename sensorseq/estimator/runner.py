@@ -152,7 +152,6 @@ class FitRunner(TrialRunner):
         self._jobs = make_jobs(fit, scaled)
         self.out_of_fold = origin.out_of_fold
         self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
-        self.defaults = type(origin.estimator)().get_params(deep=False)
         if origin.is_whole:  # after a warm start the scaling may come from the first fit
             self._check_data(train, self._jobs[0].validation)
         if not record.is_in_nats:

@@ -32,6 +32,8 @@ def read_predictions(
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
     """Return labels, scores of shape (N, K) and class names after checking that they match."""
     labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
+    if labels.ndim != 1:
+        raise InputError(f"y has shape {labels.shape}; give one label per window.")
     if not len(labels):
         raise InputError(f"there are no windows to {purpose}.")
     if scores.shape != (len(labels), len(names)):

@@ -39,7 +39,7 @@ class KnownRunner:
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
-        self.arguments, self.defaults = arguments, DEFAULTS
+        self.arguments = arguments
         self.n_epochs, self.n_classes = n_epochs, N_CLASSES
         rng = np.random.default_rng(0)
         self.record = TrainingRecord(fixed_loss=1 + rng.normal(0, 0.2, n_epochs))

@@ -70,7 +70,6 @@ class FakeRunner:
         self.effects = effects or {}
         self.noise, self.level = noise, level
         self.scatter, self.wobble, self.seed = scatter, wobble, seed
-        self.defaults = DEFAULTS
         self.arguments = {**ARGUMENTS, "batch_size": batch_size, **(arguments or {})}
         self.n_epochs, self.steps_per_epoch = n_epochs, steps_per_epoch
         self.kept_epoch = n_epochs
