@@ -570,7 +570,7 @@ def _naming(path: Path) -> Iterator[None]:
             raise RecordingError(f"{path}: the file is empty.") from error
         intact = _intact_bytes(path)
         reason = str(error) or type(error).__name__
-        at = "" if intact is None else f"; it is whole up to byte {intact} of {size}"
+        at = "" if intact is None else f"; it is intact up to byte {intact} of {size}"
         raise RecordingError(
             f"{path}: cannot be read{at} ({reason}). Perhaps the recorder was killed;"
             " rosbag reindex, ros2 bag reindex or mcap recover save the intact messages."

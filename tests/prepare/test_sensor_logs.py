@@ -156,7 +156,7 @@ def test_a_damaged_log_is_skipped_or_used_up_to_the_damage(logs, tmp_path):
     half, gone = (folder / "class_0" / f"run_{number}.mcap" for number in (1, 2))
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     gone.write_bytes(b"")
-    with pytest.raises(RecordingError, match=r"run_1\.mcap: cannot be read; it is whole up to"):
+    with pytest.raises(RecordingError, match=r"run_1\.mcap: cannot be read; it is intact up to"):
         prepare(folder, tmp_path / "w.h5", **HOW)
     summary = prepare(folder, tmp_path / "w.h5", **HOW, split="none", on_error="skip")
     windows = read_sensor_windows(tmp_path / "w.h5", ["/imu", "/motor"])

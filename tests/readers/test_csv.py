@@ -146,7 +146,7 @@ def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("0.0,1.5\n0.1,1.6\n", "first line has numbers"),
+        ("0.0,1.5\n0.1,1.6\n", "first line contains numbers"),
         ("time;a\n0;1\n", "columns are separated by ';'. Use delimiter=';'"),
         ('time_s,"a\n1,x"\n2,3\n', "column names cannot be separated; check the quotes"),
     ],

@@ -109,7 +109,7 @@ def test_an_option_that_has_no_use_is_an_error_or_a_warning(kind, tmp_path):
 
 def test_names_and_a_header_line_exclude_each_other(tmp_path):
     path = write_one(tmp_path, "csv", time=T)
-    with pytest.raises(ArgumentError, match="`names` are for files without a header line"):
+    with pytest.raises(ArgumentError, match="`names` is for files without a header line"):
         read_csv(path, names=["x", "y", "z"], no_header=False)
 
 

@@ -377,7 +377,7 @@ def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, 
     said = "cannot be read" if size else "is empty"
     with pytest.raises(RecordingError, match=said) as error:
         read_robot_log(file)
-    whole_up_to = re.search(r"whole up to byte (\d+) of (\d+)", str(error.value))
+    whole_up_to = re.search(r"intact up to byte (\d+) of (\d+)", str(error.value))
     if kind != "db3" and size:
         assert int(whole_up_to[1]) <= size == int(whole_up_to[2])
 
@@ -447,7 +447,7 @@ def test_what_is_before_the_damage_can_be_salvaged(
     np.testing.assert_array_equal(kept.values, whole.values[: kept.n_samples])
     np.testing.assert_array_equal(kept.timestamps_s, whole.timestamps_s[: kept.n_samples])
     assert kept.attributes["salvaged"]["kept_s"] == kept.duration_s
-    assert re.search(r"whole up to byte \d+ of", kept.attributes["salvaged"]["reason"])
+    assert re.search(r"intact up to byte \d+ of", kept.attributes["salvaged"]["reason"])
 
 
 @pytest.mark.parametrize("kind", ["bag", "mcap"])
@@ -489,13 +489,13 @@ def test_prepare_uses_what_is_before_the_damage_if_errors_are_skipped(long_logs,
     whole = (tmp_path / "in" / "grass" / "run0.bag").read_bytes()
     cut.write_bytes(whole[:-200])
     options = {"channels": ["/joint_states.effort[0]"], "window_s": 0.5}
-    with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read; it is whole up to byte"):
+    with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read; it is intact up to byte"):
         prepare(tmp_path / "in", tmp_path / "out.h5", **options)
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
     (entry,) = summary.dropped
     assert entry["recording_id"] == "grass/cut"
     assert entry["kept_s"] == pytest.approx(1.99)
-    assert entry["reason"].startswith("cut.bag: cannot be read; it is whole up to byte")
+    assert entry["reason"].startswith("cut.bag: cannot be read; it is intact up to byte")
     assert entry["reason"].endswith("Only its first 2.0 s are used.")
     assert summary.n_recordings == 5
     assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())

@@ -83,14 +83,14 @@ def test_a_log_that_is_cut_off_is_named_with_the_byte_or_used_so_far(tmp_path):
     path = tmp_path / "1.ulg"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(RecordingError, match=r"1.ulg: is whole up to byte \d+ of \d+") as error:
+    with pytest.raises(RecordingError, match=r"1.ulg: is intact up to byte \d+ of \d+") as error:
         list(read_recordings(tmp_path, channels=["sensor_accel_0.x"]))
     whole = int(str(error.value).split("byte ")[1].split(" ")[0])
     n_bytes, _ = struct.unpack_from("<HB", content, whole)
     assert whole < len(content) // 2 < whole + 3 + n_bytes
     kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
     assert 2.5 < kept.duration_s < 3.5
-    assert "is whole up to byte" in kept.attributes["salvaged"]["reason"]
+    assert "is intact up to byte" in kept.attributes["salvaged"]["reason"]
 
 
 def test_a_topic_whose_stamps_never_move_is_no_sensor(tmp_path):
@@ -129,7 +129,7 @@ def test_damage_amid_the_messages_and_unknown_channels_are_named(tmp_path):
     at = content.index(struct.pack("<HQ", 0, START_US + 3_000_000)) - 3
     content[at + 2] = 0  # the kind of a message; its size is unchanged
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match=r"is whole up to byte \d+ of"):
+    with pytest.raises(RecordingError, match=r"is intact up to byte \d+ of"):
         read_robot_log(path)
 
 
@@ -138,7 +138,7 @@ def test_of_a_log_with_a_hole_only_the_messages_before_it_are_used(tmp_path):
     content = path.read_bytes()
     at = content.index(struct.pack("<HQ", 0, START_US + 2_000_000)) - 3
     path.write_bytes(content[:at] + bytes(40) + content[at + 40 :])
-    with pytest.raises(RecordingError, match=rf"is whole up to byte {at} of {len(content)}"):
+    with pytest.raises(RecordingError, match=rf"is intact up to byte {at} of {len(content)}"):
         read_robot_log(path)
     kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
     assert kept.timestamps_s[-1] == pytest.approx(1.995)
