@@ -36,7 +36,7 @@ from sensorseq.recording import UNITS, Recording
 from sensorseq.text import listed
 from sensorseq.time_names import unit_in_name
 
-_DEEPEST = 16  # deepest nesting of groups
+_DEEPEST = 16  # maximum nesting depth of groups
 
 
 def read_hdf5(

@@ -173,7 +173,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
     if label_column is not None and label is not None:
         raise RecordingError(
             f"{where}: its folder or manifest gives the label {label!r}, and"
-            f" label_column={label_column!r} labels parts of it; use only one of them."
+            f" label_column={label_column!r} labels parts of it; use only one of the two."
         )
     topics, damage = _read_or_salvage(paths, options)
     spans, parts, use = None, [], replace(options, units=None)
@@ -560,7 +560,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise EnvironmentProblemError(
             f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
         ) from error
-    except Exception as error:  # foreign parsers may raise anything for damaged bytes
+    except Exception as error:  # foreign parsers may raise any exception for damaged bytes
         # EINVAL is a seek before the start of a truncated file.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             message = f"{path}: cannot be read ({error.strerror or error})."

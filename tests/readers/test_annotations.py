@@ -197,8 +197,8 @@ def test_tables_with_tabs_label_the_recording_of_their_name_from_its_start(tmp_p
     ("text", "said"),
     [
         ("1.0\t2.0\t9.0\twalk\n", "line 1: 9 s is not the duration from 1"),
-        ("2,5\t10\twalk\n", "line 1: needs a start and an end"),
-        ("1.0\t2.0\n", "line 1: needs a start and an end in seconds, and one label"),
+        ("2,5\t10\twalk\n", "line 1: must contain a start and an end"),
+        ("1.0\t2.0\n", "line 1: must contain a start and an end in seconds, followed by one label"),
         ("1.0\t2.0\twalk\tfast\n", "line 1: needs a start"),
         ("1.0\t2.0\t1.0\n", "line 1: needs a start"),
         ("start\tend\tlabel\n", "has no labels"),

@@ -160,7 +160,7 @@ def test_what_has_no_number_for_each_sample_is_named(tmp_path, capsys):
     assert run(["inspect", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out columns 'images', " in said
-    assert "'slow/b', 'slow/time' of 1 recording(s): no number for each sample" in said
+    assert "'slow/b', 'slow/time' of 1 recording(s): without a number for each sample" in said
     np.testing.assert_array_equal(read_hdf5(path, channels=["slow/b"]).timestamps_s, T[::3])
 
 

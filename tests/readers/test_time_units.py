@@ -87,7 +87,7 @@ def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_column_that_counts_the_rows_is_asked_about_with_a_way_out(tmp_path, file, read, first):
     rows = first + np.arange(400)
-    with pytest.raises(RecordingError, match="if it only counts the rows, rename it"):
+    with pytest.raises(RecordingError, match="if the column only counts the rows, rename it"):
         read(write(tmp_path / file, rows))
     path = write_table(tmp_path / file, {"index": rows, "a": np.sin(rows)})
     (recording,) = read_recordings(path, sample_rate_hz=100)
