@@ -105,7 +105,7 @@ def test_a_file_that_lost_its_checksums_is_refused(path, lost):
 def test_a_file_to_which_another_program_wrote_is_refused(path):
     with h5py.File(path, "r+") as file:
         file.attrs["note"] = "mine"
-    with pytest.raises(PreparedFileError, match="another program wrote to it"):
+    with pytest.raises(PreparedFileError, match="was changed by another program"):
         read_windows(path)
     assert len(read_windows(path, verify=False)) == 30
 

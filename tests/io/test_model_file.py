@@ -160,7 +160,7 @@ def test_a_folder_is_refused_and_a_missing_file_is_not_found(tmp_path):
 def test_a_safetensors_file_of_another_program_is_refused(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(3)}, path, metadata)
-    assert_refused(path, "of another kind .*" + ("'pt'" if metadata else "None"))
+    assert_refused(path, "of a different kind .*" + ("'pt'" if metadata else "None"))
 
 
 @pytest.mark.parametrize(

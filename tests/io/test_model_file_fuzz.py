@@ -135,7 +135,7 @@ def test_a_safetensors_file_of_another_program_is_named(tmp_path):
     arrays = {"weight": np.zeros((3, 4), np.float32)}
     for metadata in (None, {"format": "pt"}, {"format": "sensorseq.windows"}):
         safetensors.numpy.save_file(arrays, path, metadata)
-        with pytest.raises(ModelFileError, match="safetensors file of another kind"):
+        with pytest.raises(ModelFileError, match="safetensors file of a different kind"):
             SensorLSTMClassifier.load(path)
 
 
