@@ -474,10 +474,10 @@ class TestOtherFiles:
     def test_a_file_without_a_record_is_replaced_and_not_extended(self, terrains, tmp_path):
         prepare(terrains, tmp_path / "w.h5", **PLAIN)
         write_windows(tmp_path / "w.h5", read_windows(tmp_path / "w.h5"))
-        with pytest.raises(ArgumentError, match="prepared by another version of sensorseq"):
+        with pytest.raises(ArgumentError, match="prepared by a different version of sensorseq"):
             prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True)
         summary = prepare(terrains, tmp_path / "w.h5", **PLAIN)
-        assert "prepared by another version of sensorseq" in summary.headline
+        assert "prepared by a different version of sensorseq" in summary.headline
 
 
 BY_ITSELF = """
