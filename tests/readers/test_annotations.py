@@ -161,7 +161,9 @@ def test_a_table_of_intervals_is_in_the_logs_own_time_stamps(tmp_path, unit):
         find_recordings(tmp_path)
     both = "path,start,end,start_s,end_s,label\nrun1.csv,1,2,3,4,a\n"
     (tmp_path / "manifest.csv").write_text(both)
-    with pytest.raises(RecordingError, match="row 1: has start_s and end_s, and start and end"):
+    with pytest.raises(
+        RecordingError, match="row 1: has start_s and end_s as well as start and end"
+    ):
         find_recordings(tmp_path)
 
 

@@ -170,7 +170,7 @@ def test_messages_of_an_unknown_encoding_matter_only_where_they_are_asked_for(tm
         writer.finish()
     (motor,) = read_sensors(file, channels=["/motor.a"])["/motor"]
     np.testing.assert_array_equal(motor.values[:, 0], np.arange(5))
-    with pytest.raises(RecordingError, match="'/camera' are encoded as 'cbor'"):
+    with pytest.raises(RecordingError, match="'/camera' have the encoding 'cbor'"):
         read_sensors(file)
 
 
@@ -235,7 +235,9 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
     assert recording.channel_names == ("/motor.a.b[0]", "/motor.a.b[1]")
     np.testing.assert_array_equal(recording.values[:, 1], 2 * np.arange(5))
     write_json_mcap(file, [(START_NS, {})], encoding="cbor")
-    with pytest.raises(RecordingError, match="'/motor' are encoded as 'cbor'; known: cdr, json, p"):
+    with pytest.raises(
+        RecordingError, match="'/motor' have the encoding 'cbor'; known encodings: cdr"
+    ):
         read_robot_log(file)
 
 

@@ -324,7 +324,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     path = as_csv(tmp_path, frame)
     with pytest.raises(RecordingError, match=r"no column 'sensr'.*Did you mean 'sensor'"):
         read_recordings(path, sensor_column="sensr")
-    with pytest.raises(ArgumentError, match=r"pair='.*use one of the options"):
+    with pytest.raises(ArgumentError, match=r"pair='.*use only one of these options"):
         read_recordings(path, sensor_column="sensor", pair="{sensor}_{recording}.*")
     frame.loc[6, "sensor"] = None
     with pytest.raises(RecordingError, match=r"row 7: column 'sensor' is empty"):
