@@ -309,7 +309,8 @@ class PreparedFile:
                 f"{self.path}: contains windows of several sensors, each at its own rate"
                 f" ({', '.join(names)}), but one sensor is expected. SensorFusionClassifier,"
                 " `train`, `evaluate` and `info` accept this file, and `inspect --sensor` reads one"
-                " of its sensors; for everything else, prepare the files of one sensor."
+                " of its sensors; for everything else, prepare the files of one sensor.",
+                tuple(names),
             )
         return file[f"sensor_{names.index(sensor)}"]
 

@@ -50,7 +50,7 @@ def worker_pool(
     if jobs == 1:
         yield None
         return
-    # Processes are spawned, because forked ones would inherit locks held by this process's threads.
+    # Processes are spawned, because forked ones would inherit the state of this process's threads.
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
@@ -87,7 +87,7 @@ def outcomes(
     except BrokenProcessPool as error:
         raise EnvironmentProblemError(
             "a process that was reading recordings was killed, perhaps because memory ran out;"
-            " reduce `jobs`. {way_out}"
+            f" reduce `jobs`. {way_out}"
         ) from error
     except CancelledError as error:
         raise EnvironmentProblemError(
@@ -178,10 +178,10 @@ def _connect(where: Any) -> "Client":
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
-    """Raise an error if there are no workers, or if one would not compute as this process does."""
+    """Raise an error if there are no workers, or if one computes differently from this process."""
     try:
         replies = client.run(_describe_worker, list(paths))
-    except Exception as error:  # dask passes on the ImportError of a worker
+    except Exception as error:  # such as the ImportError of a worker
         raise EnvironmentProblemError(
             f"a dask worker cannot run sensorseq ({error}); install it on every worker."
         ) from error

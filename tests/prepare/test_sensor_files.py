@@ -86,7 +86,7 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
 
 
 def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
-    """Stamps with too many digits for a float count from a file's first, which sensors do not share."""
+    """Stamps with too many digits for a float count from the first one, but not for sensors."""
     for path in logs.glob("*/*.csv"):
         rows = np.loadtxt(path, delimiter=",", skiprows=1)
         late_s = 3.3 if path.name.startswith("imu") else 0.0
