@@ -108,7 +108,7 @@ def _new_lock(file: Path) -> _Lock | str:
     except PermissionError:
         if not path.exists():
             raise
-        descriptor = os.open(path, os.O_RDONLY | flags)  # of a killed process of another user
+        descriptor = os.open(path, os.O_RDONLY | flags)  # left by a process of another user
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         try:
@@ -148,7 +148,7 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a temporary name in the file's folder; rename the file at the end unless it fails."""
+    """Yield a temporary name in the file's folder; rename it at the end unless an error occurs."""
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield part
@@ -160,7 +160,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a temporary file in the target's folder, then rename it, so that no part is ever seen.
+    """Write a temporary file in the target's folder and rename it, so that no part is ever seen.
 
     With `force`, the file is flushed to disk first, so that it survives a power failure. If the
     path is a link, its target is replaced. On failure, an `OutputError` is raised and no partial

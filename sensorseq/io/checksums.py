@@ -104,7 +104,7 @@ class CheckedFile(io.FileIO):
         if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
             raise PreparedFileError(
                 f"{self.name}: has no checksums: it is not a prepared file, is truncated, or was"
-                f" changed by another program. Give a file written by `sensorseq prepare`, or"
+                " changed by another program. Give a file written by `sensorseq prepare`, or"
                 " prepare it again."
             )
         crc, self._piece_bytes, self._size, _ = _FOOTER.unpack(footer)

@@ -66,7 +66,7 @@ def release(*arrays: NDArray[Any]) -> None:
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
 
-    It is closed because a recording may have more pieces than the system allows open files.
+    The file is closed, because a recording may have more pieces than the limit of open files.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:

@@ -100,7 +100,7 @@ class StoredSamples:
         if version_of(file) != self.version:
             raise PreparedFileError(
                 f"{self.path}: was replaced while it was being read; start again, and give new"
-                f" files different names."
+                " files different names."
             )
 
 

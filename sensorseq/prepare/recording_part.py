@@ -169,7 +169,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Cut a recording, if configured also into training windows; return facts and windows."""
+    """Cut a recording, if configured also into training windows; return facts and all windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
@@ -384,7 +384,7 @@ def find_copies(
 ) -> list[dict[str, Any]]:
     """Return pairs of recordings in different parts that share windows, that is, keys above 0.
 
-    Pairs with the most common windows come first.
+    Pairs that share the most windows come first.
     """
     if split is None:
         return []

@@ -50,7 +50,7 @@ class Request:
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
             raise ArgumentError(
                 f"random_state={seed!r} is not an integer of 0 or more; a prepared file needs a"
-                f" fixed seed."
+                " fixed seed."
             )
         if use.get("stamps") is not None:
             check_choice("stamps", use["stamps"], STAMPS)
@@ -110,7 +110,7 @@ class PreparedSummary:
     clocks: dict[str, int] = field(
         default_factory=dict
     )  # number of recordings by description of the clock
-    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # rates of the exceptions
+    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # odd rates by recording
     # Recordings in a different unit that were allowed.
     odd_scales: list[str] = field(default_factory=list)
     # A sentence for each kind of value that may not be a measurement.

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 ON_ERROR = ("stop", "skip")
-"""What `read_recordings` can do about a recording that cannot be read."""
+"""Values of `on_error`, which defines what to do if a recording cannot be read."""
 
 
 def read_recordings(
@@ -386,8 +386,8 @@ def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
     if options.sample_rate_hz and not any("sample_rate_hz" in clock for clock in clocks):
         warnings.warn(
             f"sample_rate_hz={options.sample_rate_hz:g} is not used: it is the rate of rows"
-            f" without time stamps, but all recordings have time stamps. To resample, give the"
-            f" rate to PreparePipeline.",
+            " without time stamps, but all recordings have time stamps. To resample, give the"
+            " rate to PreparePipeline.",
             stacklevel=4,
         )
     if options.label_column is not None:  # without it, labels were checked before reading

@@ -81,7 +81,7 @@ def _rows_of_task(
         )
         raise RecordingError(
             f"{table}, {at}: names {names} among the recordings, not exactly one file; name one"
-            f" file in the task, and give the folder that contains this file."
+            " file in the task, and give the folder that contains this file."
         )
     kind = str(data.get(_KIND) or "stamps")
     if kind not in SPAN_CLOCKS:
@@ -111,7 +111,9 @@ def _rows_of_task(
         )
     for value, labels in marks:
         if len(labels) != 1:
-            raise RecordingError(f"{table}, {at}: a region has {len(labels)} labels, not one.")
+            raise RecordingError(
+                f"{table}, {at}: a region has {len(labels)} labels; give each region one label."
+            )
         times = {name: str(value[name]) for name in COLUMNS if value.get(name) is not None}
         row = {"at": at, "path": str(paths[0]), "kind": kind, "label": str(labels[0])}
         yield row | times
@@ -166,7 +168,7 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
         if not 2 <= len(times) <= 3 or len(after) != 1:
             raise RecordingError(
                 f"{table}, line {number}: must contain a start and an end in seconds, followed by"
-                f" one label, separated by tabs."
+                " one label, separated by tabs."
             )
         start_s, end_s, *durations_s = times
         if durations_s and abs(durations_s[0] - (end_s - start_s)) > _ROUNDED_S:

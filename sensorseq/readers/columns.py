@@ -119,7 +119,7 @@ def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> No
         raise RecordingError(
             f"{path}: {name!r} has shape {tuple(shape)} and no time stamps. If it contains"
             f" {shape[0]} windows of {shape[1]} samples and {shape[2]} channels, load them in"
-            f" Python and call fit(X, y); recordings are 1-D or 2-D arrays of samples."
+            " Python and call fit(X, y); recordings are 1-D or 2-D arrays of samples."
         )
 
 
@@ -268,7 +268,7 @@ def read_recording(
 ) -> Recording:
     """Read the recording in a file; `opens` opens it as a table.
 
-    It is not checked whether the given `channels` contain the names of sensors.
+    The given `channels` are assumed not to contain the names of sensors.
     """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
@@ -340,7 +340,7 @@ def check_one_sensor(
             texts = texts or texts_of_numbers(np.unique(numbers[name]))
             raise RecordingError(
                 f"{table.path}: column {name!r} names the sensor of each row ({listed(texts, 6)}),"
-                f" but rows of several sensors are not one signal. Read each sensor separately with"
+                " but rows of several sensors are not one signal. Read each sensor separately with"
                 f" sensor_column={name!r}{keep}."
             )
         if codes is not None and not is_in_order and has_blocks(codes, t):
@@ -395,12 +395,12 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
         if row >= 0:
             raise RecordingError(
                 f"{path}, row {row + 1}, column {name!r}: {values[row]} is not a measured value;"
-                f" leave the field empty if the sample is missing."
+                " leave the field empty if the sample is missing."
             )
     if labels is not None and len(labels) != len(timestamps_s):
         raise RecordingError(
             f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column must"
-            f" have one entry, which may be empty, for each sample."
+            " have one entry, which may be empty, for each sample."
         )
     stored = {name: unit for name, unit in content.units.items() if name in columns}
     units = {**stored, **(options.units or {})}
@@ -451,8 +451,8 @@ def without_counters(recording: Recording) -> Recording:
                 raise RecordingError(
                     f"recording {recording.recording_id!r}: no column has a name that is usual for"
                     f" time stamps, but {name!r} increases in every row. Use time_column={name!r}"
-                    f" if it contains the time; if no column does, choose the other columns with"
-                    f" `channels`."
+                    " if it contains the time; if no column does, choose the other columns with"
+                    " `channels`."
                 )
     counters = [
         name
@@ -583,7 +583,7 @@ def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
 def check_label_column(
     path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
 ) -> None:
-    """Raise an error if the label column is missing, is the time, or is not the only source."""
+    """Raise an error if the label column is missing, is the time or conflicts with a `label`."""
     if label_column is None:
         return
     columns = list(names)
@@ -608,7 +608,7 @@ def table_of(path: Path, columns: Mapping[str, NDArray[Any]], words: str) -> pa.
         if len(values) != n_rows:
             raise RecordingError(
                 f"{path}: {words!r} has {n_rows} rows, but {name!r} has {len(values)}; a column"
-                f" that names the sensors of rows must have one entry for each row."
+                " that names the sensors of rows must have one entry for each row."
             )
     return pa.table({n: x.tolist() if x.dtype.kind in "OUS" else x for n, x in columns.items()})
 

@@ -271,7 +271,7 @@ def find_recordings(
         raise ArgumentError(
             f"pair={options.pair!r} joins files of one sensor each, but"
             f" sensor_column={options.sensor_column!r} is for files of several sensors; use only"
-            f" one of these options."
+            " one of these options."
         )
     if is_url(path):
         return _at_url(os.fspath(path), options)
@@ -365,7 +365,7 @@ def _with_sensors(
 def check_form_is_used(
     sources: Iterable[RecordingSource], options: ReadOptions, table: Path | None = None
 ) -> None:
-    """Raise an error for options of CSV files, or a unit of time, that would apply to no file.
+    """Raise an error for CSV options or a time unit that would not apply to any file.
 
     CSV options need a CSV file, and a unit of time needs a file that is not a robot log. Otherwise
     the options would be ignored without notice.

@@ -212,15 +212,15 @@ class _Hdf5Table(Table):
             raise RecordingError(
                 f"{self.path}: has {len(times)} time columns ({each}). Choose `channels` with the"
                 f" same time, such as channels={example!r}, or name the time with `time_column`. To"
-                f" combine sensors with different times, store each sensor in its own file and join"
-                f" the files with `pair`."
+                " combine sensors with different times, store each sensor in its own file and join"
+                " the files with `pair`."
             )
         if len(self._rates_hz) > 1:
             rates = " and ".join(f"{rate:g}" for rate in self._rates_hz)
             raise RecordingError(
                 f"{self.path}: its attributes 'sample_rate_hz' differ ({rates}). Choose `channels`"
-                f" with the same rate, or store each rate in its own file and join the files with"
-                f" `pair`."
+                " with the same rate, or store each rate in its own file and join the files with"
+                " `pair`."
             )
         if self._rates_hz:
             return RATE
@@ -319,7 +319,7 @@ class _Hdf5Table(Table):
                 if dataset.ndim > 2:
                     raise RecordingError(
                         f"{self.path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D"
-                        f" datasets, or 2-D datasets of shape (n_samples, n_columns)."
+                        " datasets, or 2-D datasets of shape (n_samples, n_columns)."
                     )
         if not numeric:
             return words
@@ -419,7 +419,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
     if unit and unit_in_name(f"time_{unit}"):  # only if the word is a unit
         raise RecordingError(
             f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
-            f" unit of time stamps. Convert the column to seconds, or give time_unit (s, ms, us or"
+            " unit of time stamps. Convert the column to seconds, or give time_unit (s, ms, us or"
             " ns) if it has one of these."
         )
     return None
@@ -459,7 +459,7 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
 
 
 def _is_upright(dataset: foreign.Hdf5Dataset, lengths: Counter[int]) -> bool:
-    """Test whether time is along the first axis, which is as long as vectors or the longer one."""
+    """Test whether time is along the first axis, by the length of vectors or the longer axis."""
     if dataset.ndim != 2 or "columns" in dataset.attrs:
         return True
     rows, columns = dataset.shape

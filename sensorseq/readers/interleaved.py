@@ -99,7 +99,7 @@ def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
 def codes_of_numbers(values: NDArray[np.floating]) -> NDArray[np.int64] | None:
     """Return a column as codes from 0, or None unless it contains only a few distinct integers."""
     middle = max(0, (len(values) - _LOOKED_AT) // 2)
-    for some in (values[middle : middle + _LOOKED_AT], values):  # the first rows are usually enough
+    for some in (values[middle : middle + _LOOKED_AT], values):  # the middle is usually enough
         if not (np.isfinite(some).all() and (some == some.round()).all()):
             return None
         distinct, codes = np.unique(some, return_inverse=True)

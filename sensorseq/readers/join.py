@@ -55,7 +55,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         )
         raise RecordingError(
             f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans});"
-            f" convert their time stamps to a common clock."
+            " convert their time stamps to a common clock."
         )
     shared = Counter(name for recording in recordings for name in recording.channel_names)
     timestamps_s, values = _side_by_side(recordings)
@@ -95,7 +95,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
 def _side_by_side(
     recordings: Sequence[Recording],
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """Return all timestamps, merged, and the values, with NaN where a channel has no sample."""
+    """Return the merged timestamps and the values, with NaN where a channel has no sample."""
     stamps_of, values_of = ([getattr(r, name) for r in recordings] for name in _SAMPLES)
     ends = np.cumsum([r.n_channels for r in recordings])
     folder = next((path for x in values_of if (path := folder_of(x)) is not None), None)

@@ -526,7 +526,7 @@ def _messages(
     *,
     salvage: bool = False,
 ) -> Iterator[_Message]:
-    """Yield the messages of the topics that may contain the channels; of all topics if None.
+    """Yield the messages of the topics that may contain the channels; by default, of all topics.
 
     To salvage messages, files are read from the start, without their index, up to the first damage.
     """
@@ -692,7 +692,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
     if encoding not in ("cdr", "ros1", "protobuf") or schema is None:
         raise RecordingError(
             f"{path}: messages of {channel.topic!r} have the encoding {encoding!r}; known"
-            f" encodings: cdr, json, protobuf, ros1."
+            " encodings: cdr, json, protobuf, ros1."
         )
     if encoding == "protobuf":
         parse = _protobuf_parser(schema.data, schema.name)

@@ -326,7 +326,7 @@ def dates_of_digits(path: Path, name: str, stamps: NDArray[Any]) -> NDArray[np.i
     if any(_are_times_of_day(stamps, scale) for scale in (1, 10**3, 10**6)):
         raise RecordingError(
             f"{path}: the numbers in time column {name!r} are times of day in digits, where 59 is"
-            f" followed by 100. Convert them to seconds, or use time_unit if they are counts."
+            " followed by 100. Convert them to seconds, or use time_unit if they are counts."
         )
     n_digits = len(str(int(stamps[0])))
     if not _DATE_DIGITS <= n_digits <= _MOST_DIGITS:

@@ -29,9 +29,8 @@ class TextColumn:
         self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
         self._n_rows = self._n_numbers = 0
         self._word: tuple[int, str] | None = None  # the row and text of the first word
-        self._other: tuple[int, str] | None = (
-            None  # the same for the first number in a different format
-        )
+        # The row and text of the first number in a different format.
+        self._other: tuple[int, str] | None = None
 
     def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
         """Return the numbers in the next strings, with NaN for strings that are not numbers."""
@@ -109,7 +108,7 @@ class DateTexts:
             raise RecordingError(
                 f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
                 f" is not a date{like}; use ISO 8601 for all dates, such as 2026-03-01T12:00:00.5,"
-                f" with a time zone in all or in none."
+                " with a time zone in all or in none."
             ) from error
         self._n_rows += len(texts)
         missing = np.iinfo(np.int64).min
@@ -120,7 +119,7 @@ class DateTexts:
         if self._first is None or not is_date(self._first):
             raise RecordingError(
                 f"{self._path}: column {self._name!r} has no numbers; time stamps must be numbers,"
-                f" such as seconds since the start, or dates, such as 2026-03-01T12:00:00.5Z."
+                " such as seconds since the start, or dates, such as 2026-03-01T12:00:00.5Z."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
         self._type = pa.timestamp("ns", "UTC" if zoned else None)
@@ -146,8 +145,8 @@ def refuse_stray(path: Path, row: int, name: str, text: str) -> None:
     if text.strip() == name:
         raise RecordingError(
             f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}, because"
-            f" several logs were appended. Divide the file at this row, or remove the row if the"
-            f" time continues."
+            " several logs were appended. Divide the file at this row, or remove the row if the"
+            " time continues."
         )
 
 

@@ -51,10 +51,8 @@ def read_ulog(
     n_whole = _check_whole(path, salvage=salvage)
     names = None if channels is None else sorted({_type_of(name) for name in channels})
     try:
-        with (
-            path.open("rb") as file,
-            redirect_stdout(io.StringIO()),
-        ):  # pyulog prints errors
+        # pyulog prints messages about damage.
+        with path.open("rb") as file, redirect_stdout(io.StringIO()):
             log = ULog(io.BytesIO(file.read(n_whole)) if salvage else file, names)
     except Exception as error:  # pyulog may raise any exception for damaged bytes
         raise RecordingError(f"{path}: cannot be read as a ULog file ({error}).") from error
