@@ -204,18 +204,18 @@ class ReadOptions:
         read=split_names,
     )
     label_column: str | None = option_field(
-        "input", metavar="NAME", help="Column with a label per sample."
+        "input", metavar="NAME", help="Column with the label of each sample."
     )
     recording_column: str | None = option_field(
-        "input", metavar="NAME", help="Column with recording ids, if the file has many recordings."
+        "input", metavar="NAME", help="Column with recording ids, if a file has many recordings."
     )
     group_column: str | None = option_field(
-        "input", metavar="NAME", help="Column with the group of each such recording."
+        "input", metavar="NAME", help="Column with the group of each of these recordings."
     )
     sensor_column: str | None = option_field(
         "input",
         metavar="NAME",
-        help="Column with the sensor of each row, for rows of several sensors.",
+        help="Column with the sensor of each row, if rows come from several sensors.",
     )
     labels: Sequence[str] | None = option_field(
         "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names

@@ -238,7 +238,7 @@ class PreparationOptions(ReadOptions):
     min_purity: float | None = option_field(
         "window",
         metavar="SHARE",
-        help="Least share of the label in a window, for majority [default: 0.5].",
+        help="Minimum share of the label in a window, for majority [default: 0.5].",
     )
     short: str = option_field(
         "window",
@@ -256,7 +256,7 @@ class PreparationOptions(ReadOptions):
     slop_s: float | None = option_field(
         "window",
         metavar="S",
-        help="With --native-rates: largest distance between window starts of two sensors"
+        help="With --native-rates: maximum time between window starts of two sensors"
         " [default: hop-s / 10].",
     )
     missing: str | None = option_field(
