@@ -91,8 +91,8 @@ def read_recordings(
     path : path-like
         Folder, manifest or file; see `find_recordings`.
     options : ReadOptions, optional
-        Options that choose the recordings and define how to read them; all except `salvage` and
-        `scratch` can also be given by name:
+        Options that choose the recordings and define how to read them; all options except `salvage`
+        and `scratch` can also be given by name:
         ``read_recordings("logs", files="pro_*.csv", time_column="time")``.
     files : str or sequence of str, optional
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
@@ -253,8 +253,8 @@ def read_sensors(
     path : path-like
         As in `read_recordings`.
     options : ReadOptions, optional
-        Options that define which files belong together and how to read them; all except `salvage`
-        and `scratch` can also be given by name:
+        Options that define which files belong together and how to read them; all options except
+        `salvage` and `scratch` can also be given by name:
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
         In robot logs, each topic is a sensor; the channels determine which topics are read.
     files : str or sequence of str, optional

@@ -374,7 +374,7 @@ def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, 
         except ValueError as error:
             if "allow_pickle" not in str(error):
                 raise
-            left_out[name] = "Python objects, which are never loaded because pickles can run code"
+            left_out[name] = "Python objects, which are never loaded (allow_pickle=False)"
             continue
         if isinstance(array, np.ndarray):  # archives may contain bytes, too
             yield name, array

@@ -83,8 +83,8 @@ def read_source(
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `channels`, `salvage`,
         `scratch` and `sample_rate_hz` are used, and can also be given by name; the format of CSV
-        files is stored in `source`. With several sensors, the counts of repaired stamps are totals
-        over all files. Robot logs and files of arrays are read into memory.
+        files is stored in the source. With several sensors, the counts of repaired stamps are
+        totals over all files. Robot logs and files of arrays are read into memory.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``

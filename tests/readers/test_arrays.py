@@ -380,7 +380,7 @@ def test_matlab_cells_are_left_out_and_named(tmp_path, kind):
 def test_arrays_of_windows_are_recognized(tmp_path, capsys, more):
     np.savez(tmp_path / "a.npz", X=np.zeros((20, 50, 3)), **more)
     with pytest.raises(
-        RecordingError, match=r"shape \(20, 50, 3\) .* 20 windows already cut.* fit"
+        RecordingError, match=r"shape \(20, 50, 3\) .* 20 windows of 50 samples.* fit"
     ):
         read_arrays(tmp_path / "a.npz")
     assert run(["inspect", str(tmp_path / "a.npz")]) == 3

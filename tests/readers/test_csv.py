@@ -242,7 +242,7 @@ def test_a_class_may_be_named_like_a_missing_number(tmp_path, word):
 HEADER = "time_s,a,state\n"
 ROWS = "".join(f"{row / 50},{row % 7}.5,on\n" for row in range(40))
 DATES = "".join(f"2026-03-01T12:00:{row:02d},{row % 7}.5,on\n" for row in range(40))
-AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1': logs were appended\."
+AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1', because several logs"
 
 
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])

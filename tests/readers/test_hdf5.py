@@ -75,7 +75,7 @@ THREE = np.arange(3.0)
     [
         ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples and 'b' 4; .* `pair`"),
         ({"data": np.ones((3, 2))}, r"columns: data\[0\], data\[1\]\). Give the time column"),
-        ({"left/a": THREE, "right/a": THREE}, "contains left, right. Store one recording per file"),
+        ({"left/a": THREE, "right/a": THREE}, "contains no dataset, but left, right. Store one"),
         ({"time": [0.0, 2.0, 1.0], "a": THREE}, "row 3: time goes back"),
         ({"time": THREE, "a": np.ones((3, 2, 2))}, "has 3 dimensions"),
         ({"a": THREE}, "Give the time column with time_column"),
@@ -183,7 +183,7 @@ def test_groups_with_the_same_contents_are_not_read_as_one_recording(tmp_path, g
             file[f"data/{name}/action"], file[f"data/{name}/obs/q"] = A, GYRO
 
     path = write(tmp_path, fill)
-    named = r"it contains demo_0, demo_1\. Store one recording per .* channels='demo_0/action'"
+    named = r"contains no dataset, but demo_0, demo_1\. Store one .* channels='demo_0/action'"
     with pytest.raises(RecordingError, match=named):
         read_hdf5(path, **given)
     channels = ["demo_0/action", "demo_0/obs/q[1]"]

@@ -153,7 +153,7 @@ def test_an_episode_in_the_wrong_file_or_in_two_files_is_named(tmp_path):
         find_recordings(root)
     root = write_dataset(tmp_path / "other", "v3.0", episodes(4))
     pq.write_table(pa.table(episode(2, 60)), root / "data" / "chunk-000" / "file-001.parquet")
-    with pytest.raises(RecordingError, match=r"file-001.parquet: has rows of episode 2, and"):
+    with pytest.raises(RecordingError, match=r"file-001.parquet: contains rows of episode 2, and"):
         find_recordings(root)
 
 

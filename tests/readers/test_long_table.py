@@ -171,7 +171,7 @@ def test_stamps_of_any_unit_and_words_among_numbers(tmp_path):
         ),
         (
             lambda f: f.assign(robot=np.arange(len(f)).astype(str)),
-            *(COLUMNS, RecordingError, "the same group in all rows of column 'robot'; it has '"),
+            *(COLUMNS, RecordingError, "the same group in all rows of column 'robot', but has '"),
         ),
         (lambda f: f[:0], {"recording_column": "run"}, RecordingError, "no samples"),
     ],

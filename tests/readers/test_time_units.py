@@ -143,7 +143,7 @@ def test_a_string_that_is_not_a_date_is_named_with_its_row(tmp_path):
     dates = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z", "2026-03-01T12:00:02", "yesterday"]
     with pytest.raises(RecordingError, match=r"row 3, time column 'time': '2026-03-01T12:00:02'"):
         read_csv(write(tmp_path / "one.csv", dates), time_column="time")
-    with pytest.raises(RecordingError, match="has no numbers; time stamps are"):
+    with pytest.raises(RecordingError, match="has no numbers; time stamps must be"):
         read_csv(write(tmp_path / "one.csv", ["12:00", "12:01"]), time_column="time")
     with pytest.raises(RecordingError, match="row 2: no time stamp"):
         read_csv(write(tmp_path / "one.csv", [dates[0], "", dates[1]]), time_column="time")
