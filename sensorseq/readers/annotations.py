@@ -60,7 +60,7 @@ def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
         if task_of.setdefault(row["path"], row["at"]) != row["at"]:
             raise RecordingError(
                 f"{table}: {task_of[row['path']]} and {row['at']} both label {row['path']}; rename"
-                " one of the files, or export one of the tasks."
+                " one of the files, or export only one of the tasks."
             )
     if not rows:
         raise RecordingError(f"{table}: has no tasks with labels.")
@@ -95,7 +95,7 @@ def _rows_of_task(
     ]
     if len(annotations) > 1:
         raise RecordingError(
-            f"{table}, {at}: has {len(annotations)} annotations; export one of them."
+            f"{table}, {at}: has {len(annotations)} annotations; export only one of them."
         )
     results = [
         result.get("value", {}) for annotation in annotations for result in annotation["result"]

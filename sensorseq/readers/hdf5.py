@@ -353,7 +353,7 @@ class _Hdf5Table(Table):
             return seconds_of(self.path, name, dataset[()].tolist(), time_unit)
         if numbers is None:
             raise RecordingError(
-                f"{self.path}: dataset {name!r} has no numbers; seconds are needed."
+                f"{self.path}: dataset {name!r} has no numbers; time stamps must be numbers."
             )
         return seconds_of(self.path, name, numbers, time_unit, stored_unit)
 
@@ -377,8 +377,8 @@ class _Packing(NamedTuple):
             if not (is_number and np.isfinite(values[0]) and (at or values[0])):
                 raise RecordingError(
                     f"{path}: the attribute {attribute!r} of dataset {name!r} is"
-                    f" {listed(map(str, values), 4)}; it must be one number to unpack the dataset."
-                    " Correct or remove it."
+                    f" {listed(map(str, values), 4)}; to unpack the dataset, it must be one number."
+                    " Correct or remove this attribute."
                 )
             factors[at] = float(values[0])
         fills = [dataset.attrs.get(name, []) for name in ("_FillValue", "missing_value")]

@@ -217,8 +217,8 @@ class ArrowTable(Table):
             dates = DateTexts(path, name)
             return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
         raise RecordingError(
-            f"{path}: column {name!r} of type {type_} has no numbers; time stamps need seconds or a"
-            " timestamp type."
+            f"{path}: column {name!r} of type {type_} has no numbers; time stamps must be seconds"
+            " or have a timestamp type."
         )
 
     def labels(self, name: str) -> CodedLabels:

@@ -576,7 +576,7 @@ def _naming(path: Path) -> Iterator[None]:
         at = "" if intact is None else f"; it is intact up to byte {intact} of {size}"
         raise RecordingError(
             f"{path}: cannot be read{at} ({reason}). Perhaps the recorder was killed;"
-            " rosbag reindex, ros2 bag reindex or mcap recover save the intact messages."
+            " rosbag reindex, ros2 bag reindex or mcap recover can save the intact messages."
         ) from error
 
 
