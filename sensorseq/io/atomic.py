@@ -15,15 +15,15 @@ from pathlib import Path
 
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
-_WAIT_S = 10.0  # longest wait for another process that writes the same file
-_OWNER_BYTES = 300  # size of a lock file: the name of its owner, padded with spaces
-# errors of network disks without locks
+_WAIT_S = 10.0  # maximum wait in seconds for another process that writes the same file
+_OWNER_BYTES = 300  # size of a lock file, which contains its owner's name and spaces
+# errors of network disks that do not support locks
 _NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
 @dataclass
 class _Lock:
-    """A lock file of this process; one of its `n_users` users may be a run."""
+    """A lock file of this process with `n_users` users, one of which may be a run."""
 
     path: Path
     descriptor: int
@@ -31,7 +31,7 @@ class _Lock:
     has_run: bool = False
 
 
-_locks: dict[str, _Lock] = {}  # by real path of the locked file
+_locks: dict[str, _Lock] = {}  # locks of this process, by the real path of the locked file
 _guard = threading.Lock()
 
 
@@ -39,11 +39,11 @@ _guard = threading.Lock()
 def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path]:
     """Lock a file against writes by other processes, and yield it (the target of a link).
 
-    Temporary files of killed processes are removed. A `run` will write the file later; it raises an
-    `OutputError` if another run, here or in another process, has the lock. Other users write
-    immediately, and wait while another process is writing. The lock is an `flock` on
-    ``.<name>.lock``, which names the process and its host, and ends with the process. On disks
-    without `flock` there is no lock.
+    Temporary files of killed processes are removed. A `run` will write the file later; if another
+    run, in this process or another one, has the lock, an `OutputError` is raised. Other users write
+    immediately, but wait while another process is writing. The lock is an `flock` on
+    ``.<name>.lock``, a file that names the process and its host; the lock ends with the process. On
+    disks without `flock` there is no lock.
     """
     file = real_file(path)
     key = os.path.realpath(file)
@@ -69,7 +69,7 @@ def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path
 
 
 def real_file(path: str | os.PathLike[str]) -> Path:
-    """Return the file to write for `path` (the target of a link); raise if it is not a file."""
+    """Return the file to write for `path` (the target of a link); refuse all but regular files."""
     file = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     if file.exists() and not file.is_file():
         kind = "a folder" if file.is_dir() else "a device"
@@ -78,7 +78,7 @@ def real_file(path: str | os.PathLike[str]) -> Path:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make the folder `path`, following a link."""
+    """Create the folder `path`, or the folder to which the link `path` points."""
     with writing(path, folder=True):
         folder = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _new_lock(file: Path) -> _Lock | str:
     except PermissionError:
         if not path.exists():
             raise
-        descriptor = os.open(path, os.O_RDONLY | flags)  # left by a killed process of another user
+        descriptor = os.open(path, os.O_RDONLY | flags)  # left by a process of another user
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
         try:
@@ -124,7 +124,7 @@ def _new_lock(file: Path) -> _Lock | str:
         except BlockingIOError:
             owner = os.pread(descriptor, _OWNER_BYTES, 0).decode(errors="replace").strip()
             return owner or "another process"
-        except FileNotFoundError:  # its owner has just removed it
+        except FileNotFoundError:  # the owner of the file has just removed it
             return _new_lock(file)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -148,7 +148,7 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a temporary name next to the file, and rename it at the end unless an error occurs."""
+    """Yield a temporary name in the file's folder; rename it at the end unless an error occurs."""
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield part
@@ -160,16 +160,17 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a temporary file next to the target, then rename it, so that readers never see a part.
+    """Write a temporary file in the target's folder and rename it, so that no part is ever seen.
 
-    `force` flushes it to disk first, to survive a power failure. If the path is a link, its target
-    is replaced. On failure it raises an `OutputError` and leaves no partial file.
+    With `force`, the file is flushed to disk first, so that it survives a power failure. If the
+    path is a link, its target is replaced. On failure, an `OutputError` is raised and no partial
+    file remains.
     """
     write_together({Path(path): content}, force=force)
 
 
 def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
-    """Write several files, all or none; see `write_whole`."""
+    """Write all of several files, or none if an error occurs; see `write_whole`."""
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path))

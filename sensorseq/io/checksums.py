@@ -1,8 +1,9 @@
 """Checksums at the end of a prepared file, verified before HDF5 reads any of it.
 
 The HDF5 content is followed by the CRC-32 of each 256 KiB piece (little-endian, 4 bytes each) and a
-footer: the CRC-32 of these sums and of the rest of the footer (4 bytes), the size of a piece (4)
-and of the content (8), and ``ssqsums1``. HDF5 ignores bytes after its own end.
+footer. The footer contains the CRC-32 of these sums and of the rest of the footer (4 bytes), the
+size of a piece (4 bytes), the size of the content (8 bytes), and ``ssqsums1``. HDF5 ignores bytes
+after its own end.
 """
 
 import io
@@ -40,7 +41,7 @@ def damaged(
 MAGIC = b"ssqsums1"
 _FOOTER = struct.Struct("<IIQ8s")
 _PIECE_BYTES = 1 << 18
-_AT_ONCE = 16  # pieces read together
+_AT_ONCE = 16  # number of pieces read at a time
 
 verifying = ContextVar("verifying", default=True)
 """True if prepared files are verified by default."""
@@ -66,7 +67,7 @@ def append(file: io.FileIO) -> None:
         if os.preadv(file.fileno(), [block], at) != len(block):
             raise OSError("the file became shorter while it was written")
         sums += np.array(_sums(block, _PIECE_BYTES), "<u4").tobytes()
-    footer = struct.pack("<IQ8s", _PIECE_BYTES, size, MAGIC)  # without the checksum before it
+    footer = struct.pack("<IQ8s", _PIECE_BYTES, size, MAGIC)  # the footer without its own checksum
     sums += struct.pack("<I", zlib.crc32(footer, zlib.crc32(sums))) + footer
     file.seek(size)
     view = memoryview(sums)
@@ -86,23 +87,24 @@ def _sums(block: memoryview, piece_bytes: int) -> list[int]:
 
 
 class CheckedFile(io.FileIO):
-    """A file for HDF5 to read, whose pieces are verified when they are first read."""
+    """A file that HDF5 reads and whose pieces are verified when they are first read."""
 
     failure: DamagedFileError | None = None
-    """The first damage found; HDF5 may replace the error that was raised for it."""
+    """The error for the first damage found, because HDF5 may replace the raised error."""
 
     def begin(self, *, whole: bool, verified_pieces: bytearray | None = None) -> None:
         """Read the checksums; if `whole`, verify a small file, otherwise its first piece.
 
         Raises a `PreparedFileError` if there are no checksums, and a `DamagedFileError` if the file
-        is damaged. `verified_pieces` marks pieces that were verified before; it is empty at first.
+        is damaged. `verified_pieces` marks the pieces that are already verified; it is empty at
+        first.
         """
         end = os.fstat(self.fileno()).st_size
         footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
         if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
             raise PreparedFileError(
-                f"{self.name}: has no checksums: it is not a prepared file, is truncated, or"
-                " another program wrote to it. Give a file written by `sensorseq prepare`, or"
+                f"{self.name}: has no checksums: it is not a prepared file, is truncated, or was"
+                " changed by another program. Give a file written by `sensorseq prepare`, or"
                 " prepare it again."
             )
         crc, self._piece_bytes, self._size, _ = _FOOTER.unpack(footer)
@@ -111,20 +113,21 @@ class CheckedFile(io.FileIO):
             raise self._damaged("its length does not match its checksums")
         sums = os.pread(self.fileno(), n_bytes, self._size)
         if zlib.crc32(footer[4:], zlib.crc32(sums)) != crc:
-            raise self._damaged("its checksums do not match their own")
+            raise self._damaged("its checksums are damaged")
         self._sums = np.frombuffer(sums, "<u4")
         self._is_good = bytearray() if verified_pieces is None else verified_pieces
         self._is_good.extend(bytes(max(0, len(self._sums) - len(self._is_good))))
-        # HDF5 reads these to open the file; an error there would crash the process at exit.
+        # HDF5 reads these pieces to open the file; an error at that time would crash the process at
+        # exit.
         all_now = whole and end <= WHOLE_BYTES
         self.check(0, self._size if all_now else min(self._size, _PIECE_BYTES))
 
     def verify(self) -> None:
-        """Verify the whole file; raise a `DamagedFileError` if any byte has changed."""
+        """Verify the whole file; if any byte has changed, a `DamagedFileError` is raised."""
         self.check(0, self._size)
 
     def check(self, begin: int, end: int) -> None:
-        """Verify the pieces of these bytes that were not verified yet."""
+        """Verify the pieces that contain these bytes, unless they are already verified."""
         stop = -(-end // self._piece_bytes)
         at = self._is_good.find(0, begin // self._piece_bytes, stop)
         while at >= 0:

@@ -1,4 +1,4 @@
-"""Read HDF5 files of other programs: groups and datasets, with attributes as plain values."""
+"""Read groups, datasets and attributes from HDF5 files of other programs."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from sensorseq.errors import RecordingError
 from sensorseq.io import hdf5_file
 
 _ATTRIBUTES = ("unit", "units", "columns", "MATLAB_class")
-_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # names of netCDF
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as named in netCDF
 
 
 class _Unpacking:
@@ -25,13 +25,13 @@ class _Unpacking:
         self._path, self._n_bytes = path, 0
 
     def add(self, n_bytes: int) -> None:
-        """Count bytes before they are read; raise if the file is far too small for them."""
+        """Count bytes before they are read; raise an error if the file is far too small."""
         self._n_bytes += n_bytes
         check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
 
 
 class Hdf5Dataset:
-    """A dataset, with the part of h5py's interface that readers use."""
+    """A dataset with the part of h5py's interface that the readers use."""
 
     def __init__(self, unpacking: _Unpacking, dataset: h5py.Dataset) -> None:
         self._unpacking, self._dataset = unpacking, dataset
@@ -46,7 +46,7 @@ class Hdf5Dataset:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return a slice of rows, or the whole dataset for ()."""
+        """Return a slice of rows, or the whole dataset if the key is ``()``."""
         n_values = self.size
         if rows != () and n_values:
             n_values = n_values // len(self) * len(range(*rows.indices(len(self))))
@@ -65,7 +65,7 @@ class Hdf5Group:
         self._unpacking = unpacking
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)
-            self.place = hash(group)  # a group may be in several groups
+            self.place = hash(group)  # a group may be contained in several groups
             inner = {name: group.get(name) for name in group}
             self.datasets = {
                 name: Hdf5Dataset(unpacking, node)
@@ -95,7 +95,7 @@ def opened(path: Path, expected: str) -> Iterator[Hdf5Group]:
 
 @contextmanager
 def _calling_hdf5() -> Iterator[None]:
-    """Raise an `OSError` for any error of h5py about broken structures."""
+    """Convert any error of h5py about damaged structures to an `OSError`."""
     try:
         yield
     except OSError:
@@ -123,7 +123,7 @@ def _attributes(holder: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> int | float | str:
-    """Return the number in an attribute, with all digits of a whole number, or its text."""
+    """Return the number, with all digits if it is whole, or the string in an attribute."""
     if isinstance(value, np.integer):
         return int(value)
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -27,7 +27,7 @@ from sensorseq.io import checksums
 from sensorseq.io.atomic import locking, replacing
 from sensorseq.io.checksums import CheckedFile
 
-_CHUNK_BYTES = 64 * 1024  # small enough to read single rows, large enough for streaming
+_CHUNK_BYTES = 64 * 1024  # small enough for reading single rows, large enough for streaming
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 
 
@@ -35,10 +35,11 @@ _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 def opened_prepared(
     path: Path, *, verify: bool, whole: bool, verified_pieces: bytearray | None = None
 ) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
-    """Open a prepared file; also yield its `CheckedFile`, or None if it is not verified.
+    """Open a prepared file; also yield its `CheckedFile`, which is None without verification.
 
-    Each piece is verified when it is read; if `whole`, a file that is not large is verified now.
-    Pieces marked in `verified_pieces` by an earlier opening are skipped, and new ones are marked.
+    Each piece is verified when it is read; if `whole` is true, a file that is not large is verified
+    when it is opened. Pieces marked in `verified_pieces` are skipped, and newly verified pieces are
+    marked there.
     """
     with naming(path, PreparedFileError, "a prepared file"), ExitStack() as stack:
         checked = stack.enter_context(CheckedFile(path)) if verify else None
@@ -78,20 +79,20 @@ def naming(path: Path, error: type[InputError], expected: str) -> Iterator[None]
             f"{path}: is truncated or damaged ({problem}); copy it again from its source, or make"
             " it again."
         ) from problem
-    except (RuntimeError, KeyError) as problem:  # raised by h5py for broken structures
+    except (RuntimeError, KeyError) as problem:  # errors that h5py raises for damaged structures
         raise error(
             f"{path}: is damaged ({problem}); copy it again from its source, or make it again."
         ) from problem
 
 
 class Hdf5Writer:
-    """Writes one HDF5 file with checksums for its arrays; created by `writing`."""
+    """A writer of one HDF5 file with checksums for its arrays; created by `writing`."""
 
     def __init__(self, file: h5py.Group, guarded: "_GuardedFile") -> None:
         self._file, self._guarded = file, guarded
 
     def group(self, name: str) -> "Hdf5Writer":
-        """Return a writer into a group of the file."""
+        """Return a writer for a group of the file."""
         return Hdf5Writer(self._file.create_group(name), self._guarded)
 
     def attribute(self, name: str, value: str | int | float) -> None:
@@ -99,7 +100,7 @@ class Hdf5Writer:
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:
-        """Store an array of numbers, or of UTF-8 strings padded to the longest."""
+        """Store an array of numbers, or of UTF-8 strings padded to a common length."""
         array = np.asarray(values)
         dtype = array.dtype
         if dtype.kind == "U":
@@ -109,7 +110,7 @@ class Hdf5Writer:
         self.blocks(name, array.shape, dtype, [array])
 
     def choices(self, name: str, values: ArrayLike, among: Sequence[str]) -> None:
-        """Store strings with few different values as an enumeration."""
+        """Store strings with only a few distinct values as an enumeration."""
         codes = np.array([among.index(word) for word in np.asarray(values).tolist()], np.uint8)
         dtype = h5py.enum_dtype({word: code for code, word in enumerate(among)}, basetype="u1")
         self.blocks(name, codes.shape, dtype, [codes])
@@ -124,7 +125,7 @@ class Hdf5Writer:
     def blocks(
         self, name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterable[NDArray[Any]]
     ) -> None:
-        """Store an array that arrives in blocks along its first axis, with one block in memory."""
+        """Store an array that arrives in blocks along its first axis; one block is in memory."""
         layout: dict[str, Any] = {}
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
@@ -141,9 +142,10 @@ class Hdf5Writer:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Hdf5Writer]:
-    """Write a file that gets its name when it is complete; until then, an existing file stays.
+    """Write a file that gets its name when it is complete; until then, an existing file is kept.
 
-    The file ends with its checksums. Equal content gives equal bytes, because no time is stored.
+    The file ends with its checksums. The same content gives the same bytes, because no time is
+    stored.
     """
     try:
         with (
@@ -177,9 +179,9 @@ def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
 
 
 class _GuardedFile(io.FileIO):
-    """Hides I/O errors from HDF5, which would abort the process at exit; `check` raises them.
+    """A file that hides I/O errors from HDF5, which would abort the process; `check` raises them.
 
-    After the first error, nothing is written to the disk, and reading gives zeros.
+    After the first error, nothing more is written to the disk, and reading returns zeros.
     """
 
     _failure: BaseException | None = None
@@ -192,7 +194,7 @@ class _GuardedFile(io.FileIO):
     def _try(self, call: Callable[[Any], int], argument: Any) -> int:
         try:
             return 0 if self._failure is not None else call(argument)
-        except BaseException as failure:  # an interrupt, too, because HDF5 could not pass it on
+        except BaseException as failure:  # also for an interrupt, because HDF5 could not pass it on
             self._failure = failure
             return 0
 
@@ -214,7 +216,7 @@ class _GuardedFile(io.FileIO):
 
 
 class RowReader:
-    """Reads rows of an array directly, because HDF5 is five times slower and verifies again.
+    """A reader of rows without HDF5, which would be five times slower and verify the rows again.
 
     Arrays that another program stored in a different layout are read with HDF5.
     """
@@ -248,8 +250,8 @@ class RowReader:
 def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
     """Return the file offset of each chunk of rows; None if rows cannot be read directly.
 
-    Rows can be read directly if chunks contain whole rows in this machine's byte order, with at
-    most a checksum as a filter.
+    Rows can be read directly if chunks contain whole rows in this machine's byte order, with no
+    filter except a checksum.
     """
     plain = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]
     filtered = dataset.compression or dataset.shuffle or dataset.scaleoffset
@@ -266,13 +268,14 @@ def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
 
 
 def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
-    """Return numbers, or strings as an array of str."""
+    """Return the numbers of a dataset, or its strings as an array of str."""
     return words_of(dataset[()]) if is_text(dataset) else np.asarray(dataset[()])
 
 
 def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return strings of a file as an array of str."""
-    # Each word once, because a list of all of them takes more memory than the array.
+    # Decode each distinct word only once, because a list of all words takes more memory than the
+    # array.
     code_of: dict[object, int] = {}
     codes = np.fromiter((code_of.setdefault(text, len(code_of)) for text in values.flat), np.int64)
     return np.array([_as_text(text) for text in code_of], dtype=np.str_)[codes]

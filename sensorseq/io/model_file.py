@@ -1,7 +1,7 @@
-"""Models on disk: arrays and a description in one safetensors file.
+"""Models on disk, as arrays and a description in one safetensors file.
 
-Nothing in a file is executed. `format` and `version` identify a file; a SHA-256 of the arrays and
-the description detects damage, so that a damaged file is never loaded.
+Nothing in a file is executed. `format` and `version` identify a file. A SHA-256 of the arrays and
+the description shows damage, so that a damaged file is never loaded.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from types import UnionType
 
 _KEYS = {"format", "version", "description", "sha256"}
-# The only key of a mapping that stands for a tuple or a dictionary.
+# The only key in a JSON mapping that represents a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
-# Strings of a wide dtype are padded, so a small file could need much memory.
+# Strings are padded to the width of their dtype, so a small file could need a lot of memory.
 _LARGEST_LABELS_BYTES = 2**26
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = (str, bool, int, float)
 _FORMAT, _VERSION = "sensorseq.model", 7
 SAVE_AGAIN = " Save the model again where it was trained."
 _WAY_OUT = "Give a file written by save(), or copy it again from its source."
-# In the order in which arrays of these types are stored in a file, the widest first.
+# Types in the order in which their arrays are stored in a file: the widest first.
 _DTYPES = {
     "U64": "<u8",
     "I64": "<i8",
@@ -50,7 +50,7 @@ _DTYPES = {
 }
 _RANK = {dtype: rank for rank, dtype in enumerate(_DTYPES.values())}
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-MAX_HEADER_BYTES = 100_000_000  # the limit of the format
+MAX_HEADER_BYTES = 100_000_000  # the limit that the format sets
 
 
 def write_model(
@@ -92,7 +92,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
         ) from error
     if metadata.get("format") != _FORMAT:
         raise ModelFileError(
-            f"{file} is a safetensors file of another kind (format {metadata.get('format')!r},"
+            f"{file} is a safetensors file of a different kind (format {metadata.get('format')!r},"
             f" expected {_FORMAT!r}). {_WAY_OUT}"
         )
     version = metadata.get("version", "")
@@ -118,7 +118,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
 
 
 def is_model(path: Path) -> bool:
-    """Test whether a file looks like a safetensors file: a length, then JSON."""
+    """Test whether a file begins like a safetensors file: with a length, followed by JSON."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -127,7 +127,7 @@ def is_model(path: Path) -> bool:
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
-    """Return the content of a model file; `text` is the description as JSON."""
+    """Return the content of a model file, where `text` is the description as JSON."""
     # np.ascontiguousarray would turn a scalar into an array of length 1.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {
@@ -151,7 +151,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Plain:
-    """Convert a value to JSON values; tuples and keys that are not strings are tagged."""
+    """Convert a value to JSON values; tuples and keys that are not strings are marked."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, _LABEL):
@@ -173,7 +173,7 @@ def to_jsonable(value: Any, where: str = "description") -> Plain:
 
 
 def from_jsonable(value: Any) -> Plain:
-    """Restore a value from `to_jsonable`."""
+    """Restore a value that `to_jsonable` converted."""
     if isinstance(value, list):
         return [from_jsonable(part) for part in value]
     if not isinstance(value, dict):
@@ -185,7 +185,7 @@ def from_jsonable(value: Any) -> Plain:
 
 
 def arrays_below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays whose names start with a prefix, with the prefix removed."""
+    """Return the arrays whose names start with a prefix, by their names without the prefix."""
     return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
@@ -203,7 +203,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 
 
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
-    """Rebuild labels from `describe_labels`; raise a ValueError if that is impossible."""
+    """Restore labels from the result of `describe_labels`; if impossible, raise a ValueError."""
     dtype, values = description["dtype"], description["values"]
     if not isinstance(values, list) or not all(isinstance(value, _LABEL) for value in values):
         raise ValueError("labels must be a list of text, numbers or bools")
@@ -222,13 +222,13 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def check_texts(name: str, values: list[Any]) -> list[str]:
-    """Return a list of strings from a file, or raise if any entry is not a string."""
+    """Return a list of strings from a file; raise an error if an entry is not a string."""
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{name} is {values!r}, expected text")
     return values
 
 
-TakeField = Callable[[str, Any], Any]  # returns a field of a description, and checks its type
+TakeField = Callable[[str, Any], Any]  # returns a field of a description, after a check of its type
 
 
 def take_field(
@@ -237,7 +237,7 @@ def take_field(
     kind: "type | UnionType | tuple[type, ...]",
     path: str | os.PathLike[str],
 ) -> Plain:
-    """Return a field of a description; raise if it is missing or has another type."""
+    """Return a field of a description; raise an error if it is missing or has a different type."""
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""
@@ -253,7 +253,7 @@ def take_field(
 
 
 def pack_tensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """Return the content of a safetensors file; equal arrays and texts give equal bytes."""
+    """Return the content of a safetensors file; the same arrays and texts give the same bytes."""
     fields: dict[str, Any] = {"__metadata__": dict(metadata)}
     names = sorted(arrays, key=lambda name: (_RANK[arrays[name].dtype.str], name))
     end = 0
@@ -272,7 +272,7 @@ def pack_tensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read all arrays and texts; raise a ValueError for bytes that belong to none of them."""
+    """Read all arrays and texts; raise a ValueError if bytes belong to no array or text."""
     size = path.stat().st_size
     with path.open("rb") as file:
         fields, start = _read_tensor_header(file, size)
@@ -315,7 +315,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _place(name: str, field: Any) -> tuple[str, list[int], int, int]:
-    """Check a field of the header; return type, shape, beginning and end of its array."""
+    """Check a field of the header, and return the type, shape, begin and end of its array."""
     if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"array {name!r} has no type, shape and offsets")
     shape, offsets = field["shape"], field["data_offsets"]

@@ -1,4 +1,4 @@
-"""Patterns of names that join the files of one recording, such as ``{recording}/{sensor}.csv``."""
+"""Name patterns for joining the files of one recording, such as ``{recording}/{sensor}.csv``."""
 
 import re
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Paired(NamedTuple):
 
 
 class PairPattern:
-    """A pattern for the end of a path: the file's name and, with slashes, folders before it."""
+    """A pattern for the end of a path: the file's name and, if it has slashes, names of folders."""
 
     def __init__(self, pair: str) -> None:
         for placeholder in ("{sensor}", "{recording}"):
@@ -37,10 +37,11 @@ class PairPattern:
                 f"pair={pair!r} must be the end of a path, such as '{{recording}}/{{sensor}}.*'."
             )
         self.depth = len(parts)
-        """The number of names in the pattern, including folders."""
+        """The number of names in the pattern, including the names of folders."""
         self.sensor_depth = next(at for at, part in enumerate(parts) if "{sensor}" in part)
-        """The number of names before the sensor's."""
-        # `.*` is the format's suffix, because a recording's name may contain a dot.
+        """The number of names before the name with the sensor."""
+        # `.*` matches only the suffix of a known format, because a recording's name may contain a
+        # dot.
         self.is_of_stem = pair.endswith(".*")
         pattern = re.escape(pair.removesuffix(".*"))
         for placeholder, expression in _PLACEHOLDERS.items():
@@ -48,6 +49,6 @@ class PairPattern:
         self._expression = re.compile(pattern)
 
     def match(self, names: tuple[str, ...]) -> Paired | None:
-        """Return the recording and sensor in the last names of a path; None without a match."""
+        """Return the recording and sensor in the last names of a path; None if none match."""
         match = self._expression.fullmatch("/".join(names[-self.depth :]))
         return None if match is None else Paired(match["recording"], match["sensor"])

@@ -1,4 +1,4 @@
-"""Part files, each with the windows of one recording, to be merged into a prepared file."""
+"""Part files, which contain the windows of one recording each and are merged at the end."""
 
 import errno
 import hashlib
@@ -20,16 +20,17 @@ from sensorseq.io.remote import list_folder, local_copy, make_folder, remove
 from sensorseq.io.scratch import blocks
 
 _SUFFIX = ".part"
-_BLOCK_BYTES = 1 << 20  # bytes read at once to verify a part
+_BLOCK_BYTES = 1 << 20  # number of bytes read at a time to verify a part
 
 
 class PartFolder:
-    """The folder next to a prepared file with its finished parts, locked by one run.
+    """The folder with the finished parts of a prepared file, locked by one run.
 
-    Use as a context manager. On exit, an empty folder is removed; a folder with parts is kept for
-    resuming until `discard`, and an error mentions it. Without `keep`, parts of an earlier run are
-    removed; unfinished files of a killed run are always removed. With a URL, the parts are stored
-    there, and the folder has copies for merging.
+    The folder has the name of the prepared file with a suffix. Use it as a context manager. On
+    exit, an empty folder is removed; a folder with parts is kept for resuming until `discard` is
+    called, and an error mentions it. Without `keep`, parts of an earlier run are removed;
+    unfinished files of a killed run are always removed. If a URL is given, the parts are stored
+    there, and the folder contains copies for merging.
     """
 
     path: Path
@@ -48,7 +49,7 @@ class PartFolder:
                 self.path.mkdir(exist_ok=True)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                # The lock excludes other runs.
+                # The lock keeps other runs out.
                 self._remove(".tmp", *([] if self._keep else [_SUFFIX]))
             except OSError as problem:
                 raise cannot_write(self._output, problem) from problem
@@ -61,7 +62,7 @@ class PartFolder:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         n_parts = 0
-        with suppress(SensorseqError):  # a second error of the store would only hide `error`
+        with suppress(SensorseqError):  # a second error from the store would only hide `error`
             n_parts = self._count_parts() if error is not None else 0
         if error is not None and n_parts:
             kept = self._url or self.path
@@ -70,7 +71,7 @@ class PartFolder:
                 " with them, and a run without it removes them"
             )
         with suppress(OSError):  # if the folder is not empty, the next run removes the files
-            if self._is_done:  # include files that an abandoned worker has written since
+            if self._is_done:  # also files that an abandoned worker has written since
                 self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()
         self._lock.close()
@@ -82,7 +83,7 @@ class PartFolder:
 
     @property
     def has_parts(self) -> bool:
-        """True if an earlier run left parts to reuse."""
+        """True if an earlier run left parts that can be reused."""
         return self._count_parts() > 0
 
     def _count_parts(self) -> int:
@@ -122,8 +123,8 @@ def write_part(
 ) -> None:
     """Write a part, which gets its name only when it is complete.
 
-    `key` identifies the inputs and arguments; a part with another key is not reused. The file
-    consists of its checksum, the length of a JSON text, the text, and the arrays.
+    `key` identifies the inputs and arguments; a part with a different key is not reused. The file
+    consists of its checksum, the length of a JSON text, the text itself, and the arrays.
     """
     places, at = {}, 0
     for name, array in arrays.items():
@@ -146,7 +147,7 @@ def write_part(
 
 
 def _pieces(text: bytes, arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
-    """Yield the content of a part after its checksum."""
+    """Yield the content of a part that follows the checksum."""
     yield len(text).to_bytes(8, "little") + text
     for array in arrays.values():
         content: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -171,7 +172,7 @@ def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def read_part(path: Path, name: str, begin: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Return an array of a part, or its rows `begin` to `stop - 1`."""
+    """Return an array of a part, or the rows `begin` to `stop - 1` of the array."""
     with path.open("rb") as file:
         dtype, shape, at = _read_header(file)["arrays"][name]
         begin, stop, _ = slice(begin, stop).indices(shape[0])

@@ -40,7 +40,7 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
-SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group like a file of a single sensor
+SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group, laid out like a file
 VERSION = 2  # since this version, files end with their checksums
 
 
@@ -53,18 +53,19 @@ def write_windows(
 ) -> None:
     """Write a prepared file, which gets its name only when it is complete.
 
-    Equal windows give equal bytes.
+    The same windows give the same bytes.
 
     Parameters
     ----------
     path : path-like
         Name of the file; an existing file is replaced.
     windows : WindowSet
-        Unscaled and unbalanced windows. `provenance` must have plain values.
+        Unscaled and unbalanced windows. `provenance` must contain only plain values.
     scaler : mapping of str to ndarray, optional
         Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
-        Training windows to fit: sorted positions, balanced if balancing was requested.
+        Sorted positions of the training windows on which a model is fitted, balanced if that was
+        requested.
     """
     write_window_blocks(
         path,
@@ -86,8 +87,8 @@ def write_window_blocks(
 ) -> None:
     """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`.
 
-    Everything in `windows` except the samples is used. `record` is called after the last block; its
-    plain values are stored for `PreparedFile.record`.
+    Everything in `windows` except the samples is used. `record` is called after the last block; the
+    plain values that it returns are stored for `PreparedFile.record`.
     """
     content = SensorWriting(windows, X_blocks, scaler)
     with hdf5_file.writing(Path(path)) as writer:
@@ -95,7 +96,7 @@ def write_window_blocks(
 
 
 class _SeveralSensorsError(PreparedFileError):
-    """A file has windows of several sensors, but a single sensor is expected."""
+    """Raised if a file contains windows of several sensors, but a single sensor is expected."""
 
     def __init__(self, message: str, sensors: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -111,7 +112,7 @@ class SensorWriting(NamedTuple):
 
 
 def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWriting]) -> None:
-    """Write a prepared file of several sensors, whose rows are the same stretches of time."""
+    """Write a prepared file of several sensors; the same row of each sensor has the same time."""
     with hdf5_file.writing(Path(path)) as writer:
         writer.attribute("format", SENSORS_FORMAT)
         writer.attribute("version", VERSION)
@@ -171,19 +172,19 @@ def read_windows(
 
 
 def read_one_or_several(path: str | os.PathLike[str]) -> WindowSet | SensorWindows:
-    """Read all windows of a prepared file, of one sensor or of several."""
+    """Read all windows of a prepared file with one or several sensors."""
     if sensors := sensors_in(path):
         return read_sensor_windows(path, sensors)
     return read_windows(path)
 
 
 def read_sensor_windows(path: str | os.PathLike[str], sensors: Iterable[str]) -> SensorWindows:
-    """Read all windows of a prepared file of several sensors; `sensors_in` returns their names."""
+    """Read all windows of a prepared file with several sensors; see also `sensors_in`."""
     return SensorWindows({name: _read(path, None, None, name) for name in sensors})
 
 
 def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of the sensors in a prepared file; empty for a file of a single sensor."""
+    """Return the names of the sensors in a prepared file; none if it has a single sensor."""
     try:
         PreparedFile(path, whole=False).close()
     except _SeveralSensorsError as error:
@@ -201,16 +202,17 @@ def _read(
 
 
 class PreparedFile:
-    """An open prepared file: windows are read on request, everything else on opening.
+    """An open prepared file; windows are read on request, everything else when it is opened.
 
-    Use as a context manager. `stored` has all windows, whose samples stay in the file, `scaler` the
-    statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit, as
-    positions among all windows. Opening raises a `PreparedFileError` if the file is missing,
-    truncated, damaged, from another program or from a newer version.
+    Use it as a context manager. `stored` contains all windows, whose samples stay in the file,
+    `scaler` the statistics for `Scaler.from_dict`, and `sample_indices` the positions, among all
+    windows, of the training windows on which a model is fitted. A `PreparedFileError` is raised if
+    the file is missing, truncated, damaged, from another program or from a newer version.
 
-    Checksums are verified on opening for files up to 1 GiB, and while reading for larger files or
-    with ``whole=False``. With ``verify=False`` they are not verified, and damage can crash the
-    process or change results unnoticed. By default they are verified, except within `unverified`.
+    Checksums are verified when a file of up to 1 GiB is opened, and while a larger file, or one
+    opened with ``whole=False``, is read. With ``verify=False`` they are not verified, and damage
+    can crash the process or change results unnoticed. By default they are verified, except within
+    `unverified`.
     """
 
     def __init__(
@@ -247,7 +249,7 @@ class PreparedFile:
         return len(self.stored)
 
     def verify(self) -> None:
-        """Verify everything not read yet; raise if the file is damaged or has no checksums."""
+        """Verify everything not yet read; damage or missing checksums raise an error."""
         if self._checked is None:
             raise PreparedFileError(f"{self.path}: has no checksums; prepare it again.")
         self._checked.verify()
@@ -260,7 +262,7 @@ class PreparedFile:
             raise self._damaged(error) from error
 
     def close(self) -> None:
-        """Close the file; data already read stays valid."""
+        """Close the file; data already read can still be used."""
         self._stack.close()
 
     def windows(self) -> WindowSet:
@@ -306,8 +308,8 @@ class PreparedFile:
             raise _SeveralSensorsError(
                 f"{self.path}: contains windows of several sensors, each at its own rate"
                 f" ({', '.join(names)}), but one sensor is expected. SensorFusionClassifier,"
-                " `train`, `evaluate` and `info` accept it, and `inspect --sensor` reads one of"
-                " them; for everything else, prepare the files of one sensor.",
+                " `train`, `evaluate` and `info` accept this file, and `inspect --sensor` reads one"
+                " of its sensors; for everything else, prepare the files of one sensor.",
                 tuple(names),
             )
         return file[f"sensor_{names.index(sensor)}"]
@@ -316,7 +318,7 @@ class PreparedFile:
         stored = facts.get("format")
         if stored != FORMAT:
             raise PreparedFileError(
-                f"{self.path}: is an HDF5 file of another kind (format {stored!r}, expected"
+                f"{self.path}: is an HDF5 file of a different kind (format {stored!r}, expected"
                 f" {FORMAT!r}); give a file written by `sensorseq prepare`."
             )
         version = int(facts.get("version", 0))

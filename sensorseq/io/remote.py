@@ -1,4 +1,4 @@
-"""Files at URLs (``s3://bucket/folder``), through fsspec: downloaded and uploaded as a whole."""
+"""Download and upload whole files at URLs (``s3://bucket/folder``) with fsspec."""
 
 import os
 import tempfile
@@ -27,8 +27,8 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield a local folder with an empty file for each file at a URL, and the folder's URL.
 
-    `url` may also be a single file; then its local path is yielded. CSV files with the given names,
-    or the single file, are downloaded with their contents.
+    `url` may also be that of a single file, whose local path is then yielded. CSV files with the
+    given names, and a single file, are downloaded with their contents.
     """
     with _scratch() as scratch:
         with _file_system(url, RecordingError) as (files, remote_path):
@@ -36,9 +36,9 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
             root = files._parent(remote_path) if is_file else remote_path.rstrip("/")
             wanted = {f"{root}/{name}" for name in contents} | ({remote_path} if is_file else set())
             folder = scratch / (Path(root).name or "root")
-            is_table = is_file and remote_path.lower().endswith(".csv")  # it may be a manifest
+            is_table = is_file and remote_path.lower().endswith(".csv")  # perhaps a manifest
             names = files.find(root) if is_table or not is_file else [remote_path]
-            # The consoles of object stores represent a folder by an empty object with its name.
+            # Object stores may represent a folder by an empty object with the folder's name.
             folders = {root, *(str(parent) for name in names for parent in Path(name).parents)}
             for name in (name for name in names if name.rstrip("/") not in folders):
                 local = folder / name[len(root) :].lstrip("/")
@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a local path: the path itself, or a copy of the file at a URL if it exists."""
+    """Yield a local path: the given one, or that of a copy of the file at a URL, if it exists."""
     if not is_url(path):
         yield Path(path)
         return
@@ -90,13 +90,13 @@ def upload(copy: Path, path: str | os.PathLike[str]) -> None:
 
 
 def make_folder(url: str) -> None:
-    """Make a folder below an existing one; buckets need no folders."""
+    """Create a folder in an existing one; buckets do not need folders."""
     with _file_system(url, PreparedFileError) as (files, remote_path), suppress(FileExistsError):
         files.mkdir(remote_path, create_parents=False)
 
 
 def list_folder(url: str) -> list[str]:
-    """Return the paths of the files in a folder; an empty list if it does not exist."""
+    """Return the paths of the files in a folder; the list is empty if the folder does not exist."""
     with _file_system(url, PreparedFileError) as (files, remote_path):
         return list(files.find(remote_path))
 
@@ -110,7 +110,7 @@ def remove(url: str) -> None:
 
 @contextmanager
 def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
-    """Yield a URL's file system and path; convert errors and name the URL in them."""
+    """Yield the file system and the path of a URL; errors are converted and name the URL."""
     try:
         from fsspec.core import url_to_fs
 
@@ -123,7 +123,7 @@ def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
         raise kind(f"{url}: cannot be read or written ({error}).") from error
     except ValueError as error:
         raise ArgumentError(f"{url}: is not a URL that fsspec can open ({error}).") from error
-    except Exception as error:  # each store has its own library, with its own errors
+    except Exception as error:  # each kind of store has its own library with its own errors
         raise EnvironmentProblemError(
             f"{url}: the store cannot be used ({type(error).__name__}:"
             f" {reason_of(error) if isinstance(error, OSError) else error})."
@@ -138,7 +138,7 @@ def _scratch() -> Iterator[Path]:
 
 @contextmanager
 def _naming(folder: Path, url: str) -> Iterator[None]:
-    """Replace the local folder by the URL in error messages."""
+    """Replace the local folder with the URL in error messages."""
     try:
         yield
     except SensorseqError as error:

@@ -18,13 +18,13 @@ from sensorseq.errors import writing
 LARGE_BYTES = 1 << 25
 """Recordings that need more memory than this are stored on disk."""
 
-_VALUES = 1 << 20  # values per block, over all columns
+_VALUES = 1 << 20  # number of values per block, over all columns
 _MOST_ROWS = 1 << 17
-_GOLDEN = (5**0.5 - 1) / 2  # the fractions of its multiples are spread most evenly
+_GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spread most evenly
 
 
 def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
-    """Return the folder for arrays of this size; None if they fit into memory."""
+    """Return the folder for arrays of this size, or None if they fit into memory."""
     return scratch if n_bytes > LARGE_BYTES else None
 
 
@@ -36,7 +36,7 @@ class _Stored(np.ndarray[Any, Any]):
 
 
 def _stored(array: Any) -> _Stored | None:
-    """Return the array on disk of which this is a view, or None."""
+    """Return the array on disk of which this array is a view, or None."""
     while isinstance(array, np.ndarray):
         if isinstance(array, _Stored):
             return array
@@ -59,14 +59,14 @@ def release(*arrays: NDArray[Any]) -> None:
     """Free the memory of stored arrays' pages, which are read again when needed."""
     for array in arrays:
         stored = _stored(array)
-        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # missing on some systems
+        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on all systems
             _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
 
 
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
 
-    It must be closed, because a recording may have more pieces than the limit of open files.
+    The file is closed, because a recording may have more pieces than the limit of open files.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -93,9 +93,9 @@ def release_mapped(mapped: mmap.mmap) -> None:
 def blocks(
     n_rows: int, *arrays: NDArray[Any], n_columns: int = 1, step: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of blocks of rows, and free the pages of `arrays` after each.
+    """Yield the start and stop of blocks of rows, and free the pages of `arrays` after each block.
 
-    Unless their length `step` is given, results must not depend on where blocks end.
+    Results must not depend on where blocks end, unless the length `step` of a block is given.
     """
     step = step or max(1, min(_MOST_ROWS, _VALUES // max(1, n_columns)))
     for at in range(0, n_rows, step):
@@ -104,7 +104,7 @@ def blocks(
 
 
 RowTest = Callable[[int, int], NDArray[np.bool_]]
-"""Returns a mask of the wanted rows of a block, from start and stop."""
+"""A function that returns a mask of the wanted rows in the block from start to stop."""
 
 
 def is_finite(array: NDArray[np.floating]) -> bool:
@@ -116,7 +116,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
 
 
 def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
-    """Return the number of matching entries and the row of the first one, -1 if none matches."""
+    """Return the number of matching rows, and the first of these rows, or -1 if none matches."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         mask = test(at, stop)
@@ -127,7 +127,7 @@ def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int,
 
 
 def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the matching rows, which must be few."""
+    """Return the numbers of the matching rows; there must be only a few."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         matches.append(np.flatnonzero(test(at, stop)) + at)
@@ -135,11 +135,11 @@ def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.
 
 
 def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
-    """Return the rows from `at` to `stop - 1` in a sample of `most` of all `n_rows`.
+    """Return the rows from `at` to `stop - 1` that are in a sample of `most` of `n_rows` rows.
 
-    If there are at most that many, all are in the sample. Otherwise it has one row from each of
-    `most` equal stretches, at varying places, so that a period in the rows does not matter. It does
-    not depend on the blocks.
+    If there are at most that many rows, all belong to the sample. Otherwise it contains one row
+    from each of `most` equal stretches, at varying positions, so that a period in the rows does not
+    matter. The sample does not depend on the blocks.
     """
     if n_rows <= most:
         return np.arange(at, stop)
@@ -161,7 +161,7 @@ def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
 
 
 class Rows:
-    """Collects rows that arrive in blocks into one array, in memory or in a file in `folder`."""
+    """A collector of rows that arrive in blocks: one array, in memory or in a file in `folder`."""
 
     def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape  # dtype and shape of one row
@@ -172,7 +172,7 @@ class Rows:
 
     @classmethod
     def like(cls, array: NDArray[Any], dtype: DTypeLike, *shape: int) -> "Rows":
-        """Return a collector that stores rows where `array` is stored."""
+        """Return a collector that stores rows where `array` is: in memory or in its folder."""
         return cls(folder_of(array), dtype, *shape)
 
     def __len__(self) -> int:
@@ -211,7 +211,7 @@ class Rows:
 def map_blocks(
     function: Callable[[NDArray[Any]], NDArray[Any]], array: NDArray[Any], dtype: DTypeLike
 ) -> NDArray[Any]:
-    """Apply a function to each block of an array; store the result where the array is."""
+    """Apply a function to each block of an array; the result is stored where the array is."""
     rows = Rows.like(array, dtype)
     for at, stop in blocks(len(array), array):
         rows.append(function(array[at:stop]))
@@ -219,13 +219,13 @@ def map_blocks(
 
 
 def temporary_file(folder: Path) -> IO[bytes]:
-    """Return a nameless file, unbuffered, because a full disk would leave data in a buffer."""
+    """Return an unbuffered file without a name; a full disk would leave data in a buffer."""
     with writing(folder, folder=True):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> None:
-    """Write to a file from `temporary_file`; an `OutputError` names its folder."""
+    """Write to a file from `temporary_file`; an error is an `OutputError` that names the folder."""
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]
@@ -234,7 +234,7 @@ def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> N
 def even_stamps(
     start_s: float, sample_rate_hz: float, n_samples: int, folder: Path | None
 ) -> NDArray[np.float64]:
-    """Return timestamps of evenly spaced samples, on disk if there is a folder."""
+    """Return the timestamps of evenly spaced samples, on disk if a folder is given."""
     stamps = Rows(folder, np.float64)
     for at, stop in blocks(n_samples):
         stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)

@@ -1,4 +1,4 @@
-"""Samples of a WindowSet that are read from their prepared file when they are needed."""
+"""The samples of a WindowSet, read from the prepared file when they are needed."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, PreparedFileError
 from sensorseq.io import hdf5_file
 from sensorseq.io.checksums import damaged
 
-BUFFER_BYTES = 256 * 1024**2  # default, unless set in the environment
+BUFFER_BYTES = 256 * 1024**2  # default in bytes, unless set in the environment
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
 
 
@@ -35,14 +35,16 @@ def buffer_bytes() -> int:
 class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
-    They are read and verified, not mapped: the pages of a mapped file count as memory and are not
-    verified, and mapping would save less than 1 % of an epoch (0.3 of 39 s for 1.1 GB).
+    The samples are read and verified, not mapped: the pages of a mapped file count as memory and
+    are not verified, and mapping would save less than 1 % of the time of an epoch (0.3 of 39 s for
+    1.1 GB).
 
-    `rows` are the windows' positions in the file, or -1 for a window that a sensor lacks, which is
-    read as NaN; `chunk_windows` windows are stored and read together. `version` detects a replaced
-    file, and `group` is the sensor's group in the file, with a slash. `change` augments the windows
-    whose `copy_number` is not 0: its arguments are samples (n, t, c), the positions of their
-    windows in the file and their copy numbers, and it returns the samples for training.
+    `rows` contains the windows' positions in the file; -1 stands for a window that the sensor
+    lacks, which is read as NaN. `chunk_windows` windows are stored and read together. `version`
+    shows whether the file was replaced, and `group` is the sensor's group in the file, with a
+    slash. `change` augments the windows whose `copy_number` is not 0: its arguments are samples of
+    shape (n, t, c), the positions of their windows in the file and their copy numbers, and it
+    returns the samples for training.
     """
 
     path: Path
@@ -66,7 +68,7 @@ class StoredSamples:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_windows, n_timesteps, n_channels)."""
+        """The shape (n_windows, n_timesteps, n_channels)."""
         return len(self.rows), self.n_timesteps, self.n_channels
 
     @property
@@ -85,7 +87,7 @@ class StoredSamples:
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
-        """Open the file for reading; only one thread at a time can have it open."""
+        """Open the file for reading; only one thread at a time can use it."""
         self._check_version(self.path)
         opened = hdf5_file.opened_prepared(
             self.path, verify=self.verify, whole=False, verified_pieces=self.verified_pieces
@@ -98,19 +100,19 @@ class StoredSamples:
         if version_of(file) != self.version:
             raise PreparedFileError(
                 f"{self.path}: was replaced while it was being read; start again, and give new"
-                " files other names."
+                " files different names."
             )
 
 
 @dataclass(frozen=True)
 class SampleReader:
-    """An open file of `StoredSamples`; made by `StoredSamples.opened`."""
+    """An open file of `StoredSamples`, created by `StoredSamples.opened`."""
 
     samples: StoredSamples
     stored: hdf5_file.RowReader
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return windows by position among the samples, (n, t, c), in the given order."""
+        """Return the windows at these positions, in the given order, with shape (n, t, c)."""
         wanted = self.samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
@@ -130,6 +132,6 @@ class SampleReader:
 
 
 def version_of(path: Path | int) -> tuple[int, ...]:
-    """Return numbers that change if the file is changed or replaced by another one."""
+    """Return numbers that differ if the file is changed or replaced."""
     status = os.stat(path)  # noqa: PTH116  it may be the number of an open file
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Prepare recordings as one file: `sensorseq prepare` and the function behind it."""
+"""Prepare recordings as one file: the function and the command `prepare`."""
 
 from sensorseq.prepare.run import prepare
 

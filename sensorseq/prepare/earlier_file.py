@@ -17,13 +17,13 @@ from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.text import listed
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
-"""Options that choose recordings; the windows of a recording do not depend on them."""
+"""Options that only choose recordings, so that a recording's windows do not depend on them."""
 
 _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings; classes do not if a column has them."""
+    """Return the options that only choose recordings; without classes if a column has them."""
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
@@ -32,10 +32,10 @@ def selecting(options: PreparationOptions) -> tuple[str, ...]:
 class EarlierFile:
     """An open prepared file that a new preparation would replace or extend.
 
-    `record` has the facts that `prepare` stored, and is empty for a file of an older version:
-    ``version`` of the windows, ``inputs`` (a digest of the files and labels of each recording),
-    ``facts`` about recordings that were cut, ``failed`` with reasons for the others, and
-    ``summary``.
+    `record` contains the facts that `prepare` stored; it is empty for a file of an older version.
+    The facts are the ``version`` of the windows, ``inputs`` (a digest of the files and labels of
+    each recording), ``facts`` about recordings that were cut, ``failed`` with reasons for the
+    others, and the ``summary``.
     """
 
     def __init__(self, prepared: PreparedFile) -> None:
@@ -49,12 +49,12 @@ class EarlierFile:
         cut = {facts["recording_id"]: facts for facts in self.record.get("facts", ())}
         self.facts = {name: facts for name, facts in cut.items() if name not in self.failed}
         damaged = {n for n, facts in cut.items() if any("kept_s" in d for d in facts["dropped"])}
-        self.left_out = damaged.union(self.failed)  # partly or entirely
+        self.left_out = damaged.union(self.failed)  # left out partly or entirely
 
     @classmethod
     @contextmanager
     def at(cls, path: Path) -> "Iterator[EarlierFile | str | None]":
-        """Open the file at `path`; None if it does not exist. Another kind of file raises an error.
+        """Yield the open file at `path`, or None if it does not exist; refuse other kinds of files.
 
         For a damaged prepared file, yield a description of the damage.
         """
@@ -78,7 +78,7 @@ class EarlierFile:
         yield f"it {reason}"
 
     def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
-        """Return the options that this configuration changes, with both values as text."""
+        """Return the options that this configuration changes, with both values as strings."""
         stored = self.provenance.get("configuration") or {}
         changed = {}
         for name, option in OPTIONS.items():
@@ -94,7 +94,7 @@ class EarlierFile:
             and configuration["derive"]["mode"]
             and "derived" in self.provenance
         ):
-            del changed["derive"]  # the file has the derived steps instead
+            del changed["derive"]  # the file contains the derived steps instead
             changed.pop("steps", None)
         return changed
 
@@ -112,17 +112,17 @@ class EarlierFile:
             if names
         ]
         if not changes and list(old) != list(inputs):
-            changes.append("the recordings are in another order")
+            changes.append("the recordings are in a different order")
         return changes
 
     def verify(self) -> None:
-        """Verify the whole file; raise if it is damaged or has no checksums."""
+        """Verify the whole file; if it is damaged or has no checksums, raise an error."""
         self.prepared.verify()
 
     def part(
         self, recording_id: str, channels: Sequence[str], *, has_separate_training: bool
     ) -> "EarlierPart":
-        """Return the windows of one recording in this order of channels; see `EarlierPart`."""
+        """Return the windows of one recording with channels in this order; see `EarlierPart`."""
         facts = self.facts[recording_id]
         return EarlierPart(
             recording_id,
@@ -136,10 +136,10 @@ class EarlierFile:
         )
 
     def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
-        """Return the part of the split for a new or changed recording; "" if it is undecided.
+        """Return the part of the split to which a new or changed recording goes; "" if undecided.
 
-        It is the part of its group or, for a copy or a renamed file, the part of the recording with
-        the same files.
+        A recording gets the part of its group or, if it is a copy or a renamed file, the part of
+        the recording with the same files.
         """
         if by == "time":
             return ""
@@ -163,7 +163,8 @@ class EarlierFile:
                 # A recording without rows has only training windows, which were cut separately.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
-                groups = self.prepared.stored.groups  # simultaneous recordings share a group
+                # Stored groups, because simultaneous recordings share one.
+                groups = self.prepared.stored.groups
                 group = facts["group"] if rows is None or groups is None else str(groups[rows[0]])
                 keys = (("group", group), ("recording", name), ("files", *digests))
                 for key in keys:
@@ -175,15 +176,15 @@ class EarlierFile:
 class EarlierPart:
     """The windows of one recording in a prepared file, with the interface of a part file.
 
-    If training windows were cut separately, the `prefix` ``"train_"`` reads them. Then the file
-    lacks the windows on the grid, and has only their counts by label, in `n_of_label`.
+    If training windows were cut separately, they are read with the `prefix` ``"train_"``. The file
+    then lacks the windows on the grid, and contains only their counts by label, in `n_of_label`.
     """
 
     recording_id: str
     group: str
     prepared: PreparedFile
     rows: NDArray[np.int64]
-    order: list[int]  # positions of its channels
+    order: list[int]  # positions of the channels to read
     n_of_label: list[tuple[str, int]]
     has_separate_training: bool
     prefix: str = ""
@@ -215,7 +216,7 @@ class EarlierPart:
 
 
 def reason_of(error: PreparedFileError, path: Path) -> str:
-    """Describe an error about the file at `path`, without its name and advice."""
+    """Return the reason in an error about the file at `path`, without file name and advice."""
     return str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
 
 

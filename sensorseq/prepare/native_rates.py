@@ -38,7 +38,7 @@ from sensorseq.sensor_windows import (
 )
 from sensorseq.text import listed, plural
 
-_BLOCK = 1024  # windows copied at a time
+_BLOCK = 1024  # number of windows copied at a time
 
 
 def prepare_sensor_files(
@@ -51,14 +51,15 @@ def prepare_sensor_files(
 ) -> PreparedSummary:
     """Prepare each sensor separately, then join their windows in `output`.
 
-    `prepare_one` prepares a file of one sensor from the request, the sources and its path. These
-    files stay in ``<output>.sensors`` until the end, so that an interrupted run can be resumed.
+    `prepare_one` prepares the file of one sensor from the request, the sources and the file's path.
+    These files are kept in ``<output>.sensors`` until the end, so that an interrupted run can be
+    resumed.
     """
     if is_url(output):
         raise ArgumentError(f"{output}: native_rates needs a local output; upload it afterwards.")
     output, use = Path(output), request.options
     if not sensors_in(output):
-        with EarlierFile.at(output):  # raises for another kind of file
+        with EarlierFile.at(output):  # refuses another kind of file
             pass
     sources_of = sources_by_sensor(sources, use.channels, salvage=skip)
     uses = {
@@ -94,7 +95,7 @@ def _rates(
     sources: list[RecordingSource], use: PreparationOptions, *, skip: bool
 ) -> Iterator[float]:
     for source in sources:
-        # Unreadable recordings are named later, when they are left out.
+        # Unreadable recordings are named later, at the time when they are left out.
         with suppress(*SPOILT) if skip else nullcontext():
             yield read_source_rate(source, use, salvage=skip)
 

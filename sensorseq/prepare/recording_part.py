@@ -1,4 +1,4 @@
-"""Part files of recordings: make or reuse one for each recording, and read them together."""
+"""Part files of recordings: create or reuse one for each recording, and read them together."""
 
 import hashlib
 import json
@@ -30,10 +30,11 @@ from sensorseq.readers.source import local_source
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 7  # increased when equal arguments no longer give equal windows
-_READ_BYTES = 1 << 23  # bytes of a part that are read at once
-SPOILT = (RecordingError, SignalError, WindowError)  # errors that `on_error="skip"` skips
-_PART_OPTIONS = [  # options that determine a recording's windows; derived steps are separate
+PART_VERSION = 7  # increased when the same arguments no longer give the same windows
+_READ_BYTES = 1 << 23  # number of bytes of a part that are read at a time
+SPOILT = (RecordingError, SignalError, WindowError)  # skipped by on_error="skip"
+# Options that determine a recording's windows; derived steps are stored separately.
+_PART_OPTIONS = [
     name
     for name, option in OPTIONS.items()
     if option.section in ("input", "resample", "window") or name == "random_state"
@@ -48,9 +49,10 @@ class PartTask:
     options: PreparationOptions
     plan: PreparationPlan
     sample_rate_hz: float
-    path: Path | str  # a str is a URL
-    salvage: bool  # read damaged logs up to the damage
-    files: list[dict[str, Any]] | None = None  # digests of its files, if already computed
+    path: Path | str  # a URL if it is a str
+    salvage: bool  # True to read damaged logs up to the damage
+    # Digests of the recording's files, if already computed.
+    files: list[dict[str, Any]] | None = None
     facts: "Facts | None" = None  # facts about the recording in an earlier file
 
 
@@ -60,7 +62,7 @@ class Facts:
 
     recording_id: str
     group: str
-    labels: list[str]  # labels of its windows
+    labels: list[str]  # labels of the windows
     labels_there: list[str | None]  # labels that occur in the recording
     classes: list[Fate]
     channels: list[str]
@@ -70,12 +72,12 @@ class Facts:
     sample_rate_hz: float | None
     duration_s: float
     n_samples: int
-    start_s: float  # since 1970 if its time stamps are dates
+    start_s: float  # seconds since 1970 if the time stamps are dates
     end_s: float
     repaired_stamps: dict[str, int] | None = None
     packets: str | None = None  # such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
-    bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge its gaps
+    bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
     n_pieces: int
     n_holes_filled: int
     n_windows: int
@@ -85,7 +87,7 @@ class Facts:
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     scales: dict[str, list[float]] | None = None  # from `measure_scales`
-    left_out_classes: list[str] = field(default_factory=list)  # of the label column
+    left_out_classes: list[str] = field(default_factory=list)  # classes of the label column
     odd_values: OddFacts | None = None  # from `measure_odd_values`
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Facts:
 
 
 def make_part(task: PartTask) -> tuple[Facts, bool]:
-    """Make or reuse the part of a recording; return its facts, and True if it was reused."""
+    """Create or reuse the part of a recording; return its facts, and True if it was reused."""
     if task.facts is not None:
         return task.facts, True
     with local_source(task.source) as source, local_copy(task.path) as path:
@@ -141,12 +143,12 @@ def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
 def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
-    """Read a recording with the options for reading."""
+    """Read the recording of a task with the options for reading."""
     return read_source(source, options, salvage=salvage, scratch=scratch)
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
-    """Return path, size and SHA-256 of each of a recording's files."""
+    """Return the path, size and SHA-256 of each file of a recording."""
     with local_source(source) as local:
         digests = digest_source(local)
     return [
@@ -157,7 +159,8 @@ def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
 
 def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDArray[np.bool_]:
     some, largest = values[at:stop], np.finfo(np.float32).max
-    if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:  # false for NaN
+    # The comparison is false for NaN.
+    if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:
         return np.zeros(0, bool)
     beyond: NDArray[np.bool_] = np.abs(some) > largest
     return beyond
@@ -166,7 +169,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Cut a recording, with separate training windows if configured; return facts and windows."""
+    """Cut a recording, if configured also into training windows; return facts and all windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
@@ -263,8 +266,8 @@ class RecordingPart:
     path: Path
     recording_id: str
     group: str
-    order: list[int]  # positions of its channels
-    prefix: str = ""  # prefix of its arrays: "train_" for training windows cut separately
+    order: list[int]  # positions of the channels to read
+    prefix: str = ""  # prefix of the arrays: "train_" for training windows that were cut separately
 
     def read(self, name: str) -> NDArray[Any]:
         """Return the array of this name."""
@@ -282,9 +285,9 @@ class RecordingPart:
 
 @dataclass(frozen=True, eq=False)
 class PartSamples:
-    """The samples of the windows of many parts, which stay in their files.
+    """The samples of the windows in many parts; the samples stay in the part files.
 
-    `used` has the rows of the windows in each part; `at_once` windows are read together.
+    `used` contains the rows of the windows in each part; `at_once` windows are read at a time.
     """
 
     parts: Sequence[RecordingPart | EarlierPart]
@@ -302,7 +305,7 @@ class PartSamples:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_windows, n_timesteps, n_channels)."""
+        """The shape (n_windows, n_timesteps, n_channels)."""
         return len(self), self.n_timesteps, self.n_channels
 
     @property
@@ -362,7 +365,7 @@ def windows_in(
 def with_separate_training_windows(
     windows: WindowSet, split: NDArray[np.str_]
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace training windows by separately cut ones; return all windows and their parts."""
+    """Replace training windows with those cut separately; return all windows and their parts."""
     samples: Any = windows.X
     part_of = dict(zip(np.asarray(windows.recording_id).tolist(), split.tolist(), strict=True))
     part_names = [part_of[part.recording_id] for part in samples.parts]
@@ -379,7 +382,7 @@ def with_separate_training_windows(
 def find_copies(
     keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts that share windows: equal keys above 0.
+    """Return pairs of recordings in different parts that share windows, that is, keys above 0.
 
     Pairs that share the most windows come first.
     """

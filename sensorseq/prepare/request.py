@@ -1,4 +1,4 @@
-"""The request of a preparation, and the summary of its result."""
+"""The request for a preparation, and the summary of its result."""
 
 import os
 from collections import Counter
@@ -18,13 +18,13 @@ from sensorseq.preprocessing.steps.derive import DERIVE
 from sensorseq.readers.columns import describe_counters, describe_dropped, describe_packets
 from sensorseq.stamp_repair import STAMPS
 
-# Fields that describe a run, not the file.
+# Fields that describe the run instead of the file.
 _RUN_FIELDS = ("path", "n_reused", "size_bytes", "action", "changes")
 
 
 @dataclass(frozen=True)
 class Request:
-    """The checked options, and the pipeline built from them."""
+    """The checked options of a preparation, and the pipeline built from them."""
 
     options: PreparationOptions
     pipeline: PreparePipeline
@@ -36,7 +36,7 @@ class Request:
         options: Mapping[str, Any],
         config: str | os.PathLike[str] | PrepareConfiguration | None,
     ) -> "Request":
-        """Check the given options; the configuration provides options that are None."""
+        """Check the given options; an option that is None is taken from the configuration."""
         configured = PrepareConfiguration()
         named: AbstractContextManager[None] = nullcontext()
         if isinstance(config, PrepareConfiguration):
@@ -66,7 +66,7 @@ class Request:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The options in sections, as in a configuration file, without paths on this machine."""
+        """The options in sections, as in a configuration file, but without local paths."""
         use = {name: getattr(self.options, name) for name, o in OPTIONS.items() if o.of_files}
         use["exclude"] = list(use["exclude"] or ()) or None
         if not isinstance(use["manifest"], bool | None):
@@ -78,55 +78,56 @@ class Request:
 class PreparedSummary:
     """The result of `prepare`: counts, lengths and rates of windows, and omitted data."""
 
-    path: Path | str  # a str is a URL
-    counts: dict[str, dict[str, int]]  # windows by part and class
+    path: Path | str  # a URL if it is a str
+    counts: dict[str, dict[str, int]]  # number of windows by part and class
     n_recordings: int
     n_windows: int
     window_samples: int
     channels: tuple[str, ...]
     sample_rate_hz: float
     sample_rate_from: str  # "given", or a description of the choice
-    dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings or segments of them
-    # Numbers of recordings, by column without a number for each sample.
+    # Dropped recordings, or segments of recordings.
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    # Number of recordings, by name of a column without a number for each sample.
     dropped_columns: dict[str, int] = field(default_factory=dict)
-    # Numbers of recordings, by column that counts instead of measuring.
+    # Number of recordings, by name of a column that counts instead of measuring.
     counters: dict[str, int] = field(default_factory=dict)
-    n_reused: int = 0  # recordings reused from an interrupted run or from the existing file
+    n_reused: int = 0  # number of recordings reused from an interrupted run or the existing file
     size_bytes: int = 0
     imbalance: str = ""
     constant_channels: list[str] = field(default_factory=list)
     n_holes_filled: int = 0
     repaired_stamps: dict[str, int] = field(default_factory=dict)
-    resampled_to_hz: float = 0.0  # rate before steps that change it
-    # Copies among recordings of different parts.
+    resampled_to_hz: float = 0.0  # the rate before steps that change it
+    # Copies of recordings in different parts.
     copies: list[dict[str, Any]] = field(default_factory=list)
     # Lowest and highest median rate of the recordings.
     own_rates_hz: tuple[float, float] = (0.0, 0.0)
-    # Training windows by class, after balancing.
+    # Number of training windows by class, after balancing.
     n_fitted: dict[str, int] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
-    packets: dict[str, int] = field(default_factory=dict)  # samples that came in packets
+    packets: dict[str, int] = field(default_factory=dict)  # number of recordings by kind of packets
     clocks: dict[str, int] = field(
         default_factory=dict
-    )  # numbers of recordings, by description of the clock
-    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings with a different rate
-    # Recordings in another unit that were allowed.
+    )  # number of recordings by description of the clock
+    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # odd rates by recording
+    # Recordings in a different unit that were allowed.
     odd_scales: list[str] = field(default_factory=list)
-    # Values that may not be measurements, a sentence for each kind.
+    # A sentence for each kind of value that may not be a measurement.
     odd_values: list[str] = field(default_factory=list)
     # Number of all-zero windows by recording.
     zero_windows: dict[str, int] = field(default_factory=dict)
-    # By recording, the `max_gap_s` that would bridge its gaps.
+    # The `max_gap_s` that would bridge the gaps, by recording.
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)
     simultaneous: str = ""  # recordings that cover the same time
     subjects: str = ""  # persons or machines of recordings in several parts
-    sensors: list[str] = field(default_factory=list)  # sentences about each, at its own rate
-    action: str = "written"  # or "replaced", "extended", "none"
+    sensors: list[str] = field(default_factory=list)  # a sentence about each sensor at its own rate
+    action: str = "written"  # or "replaced", "extended" or "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property
     def headline(self) -> str:
-        """A sentence on the change of an existing file; empty for a new file."""
+        """A sentence about the change of an existing file; empty for a new file."""
         if self.action == "none":
             return (
                 f"{self.path} is up to date: {self.n_recordings} recordings, same configuration;"

@@ -1,4 +1,4 @@
-"""Turn many recordings into one prepared file: one at a time, in parallel, resumable."""
+"""Prepare many recordings as one file, one at a time or in parallel; a run can be resumed."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,51 +83,54 @@ def prepare(
 ) -> PreparedSummary:
     """Read, resample, cut and split recordings, and write them as one file.
 
-    The result equals that of `PreparePipeline`, but at most one recording per job is in memory, and
-    never all of a CSV, Parquet or HDF5 recording of more than 32 MB. Preparing twice gives the same
-    bytes, regardless of `jobs` and interruptions; if `output` was made from the same files with the
-    same options, nothing is done.
+    The result is the same as that of `PreparePipeline`, but at most one recording per job is in
+    memory, and a CSV, Parquet or HDF5 recording larger than 32 MB is never completely in memory.
+    Preparing twice gives the same bytes, regardless of `jobs` and interruptions; if `output` was
+    made from the same files with the same options, nothing is done.
 
     Parameters
     ----------
     source : path-like
-        Folder of folders per label, folder with a manifest, manifest, or one recording; or the URL
-        of one (``s3://bucket/folder``), from which each recording is downloaded to be read.
+        Folder with a folder for each label, folder with a manifest, manifest, or one recording. Or
+        a URL of one of these, such as ``s3://bucket/folder``, from which each recording is
+        downloaded before it is read.
     output : path-like
-        The prepared file. An existing prepared file is replaced once the new one is complete;
-        for another kind of file, an error is raised. Finished recordings are kept in
-        ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. A
-        URL is written when the file is complete; its parts are at ``<output>.parts/``, too.
+        The prepared file. An existing prepared file is replaced once the new one is complete; for
+        another kind of file, an error is raised. Finished recordings are kept in
+        ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. If
+        `output` is a URL, the file is uploaded when it is complete; its parts are at
+        ``<output>.parts/``, too.
     config : path-like or PrepareConfiguration, optional
-        Sets the options that are None, see `read_configuration`; those that it does not set either
-        have the defaults below. `window_s` is required, here or there. ``split="none"``,
-        ``derive="none"``, ``scale="none"`` and ``balance="none"`` turn off what `config` sets;
-        ``derive="auto"`` replaces its steps.
+        Configuration for the options that are None; see `read_configuration`. Options that it does
+        not set either have the defaults below. `window_s` is required, here or there.
+        ``split="none"``, ``derive="none"``, ``scale="none"`` and ``balance="none"`` turn off what
+        `config` sets; ``derive="auto"`` replaces its steps.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
-        Processes of this machine, or dask workers; dask replaces workers that are killed.
+        Processes on this machine, or dask workers; dask replaces workers that are killed.
     scheduler : str, optional
         Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
-        instead of `jobs` local ones. All must be able to access `source` and the folder of
+        instead of `jobs` local ones. All workers must be able to access `source` and the folder of
         `output`, or these must be URLs.
     resume : bool, default=False
-        Reuse the recordings that an interrupted run finished, unless the files or the arguments
+        Reuse the recordings that an interrupted run has finished, unless the files or the arguments
         have changed. If `output` exists, extend it: only new and changed recordings are read, and
         the others keep their windows and parts. New groups are assigned to parts so that the shares
         come close to `split`.
     on_error : {"stop", "skip"}, default="stop"
-        skip: leave out recordings that cannot be used, and list the reasons in `dropped`. A
-        damaged robot log is used up to the damage; its entry has the number of seconds kept.
+        With ``"skip"``, recordings that cannot be used are left out, and the reasons are listed in
+        `dropped`. A damaged robot log is used up to the damage; its entry contains the number of
+        seconds that were kept.
     allow_scales : bool, default=False
         Use recordings even if all their samples are zero, or if their time stamps or a channel seem
-        to have another unit than in the other recordings: the sample rate differs by a factor of
-        100, or the range of values, at the same spectrum, by a factor of 30 from the rest of the
-        class. By default, such a recording cannot be used.
+        to be in a different unit than in the other recordings: the sample rate differs by a factor
+        of 100, or the range of values, with the same spectrum, differs by a factor of 30 from the
+        rest of the class. By default, a recording like this cannot be used.
     allow_constant : bool, default=False
         Keep channels that are constant within windows and whose values alone determine the class of
-        all windows, with two recordings or more in each class. By default they raise an error,
-        because they probably repeat the label.
+        all windows, with two recordings or more in each class. By default, an error is raised for
+        these channels, because they probably repeat the label.
     progress : callable, optional
         See `Progress`.
     files : str or sequence of str, optional
@@ -269,14 +272,14 @@ def prepare(
     Raises
     ------
     RecordingError, WindowError, SplitError
-        If a recording cannot be used (the message names file and row), or seems to have another
-        unit, or a class has no window or too few groups for the parts, or constant channels
-        determine the class.
+        If a recording cannot be used (the message names the file and row) or seems to be in a
+        different unit, if a class has no window or too few groups for the parts, or if constant
+        channels determine the class.
     ArgumentError
-        If `output` is to be extended, but was made with other options.
+        If `output` is to be extended, but was made with different options.
     PreparedFileError
-        If the file cannot be written, another run is writing it, or `output` is another kind of
-        file.
+        If the file cannot be written, if another run is writing it, or if `output` is another kind
+        of file.
     """
     options = dict(  # noqa: C408 (written like a signature)
         # options
@@ -337,7 +340,7 @@ def prepare(
     warn_of_similar_classes(source.labels for source in sources)
     if use.split is not None and use.split_by != "time":
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
-    if scheduler is not None or engine == "dask":  # dask's workers run in other folders
+    if scheduler is not None or engine == "dask":  # dask's workers run in different folders
         sources = [_absolute(source) for source in sources]
 
     def run(
@@ -388,7 +391,7 @@ def _absolute(source: RecordingSource) -> RecordingSource:
 def check_groups(
     sources: Iterable[RecordingSource], fractions: Sequence[float], *, by_recording: bool
 ) -> None:
-    """Raise if a class has too few groups for the parts, before all recordings are read."""
+    """Raise an error, before recordings are read, if a class has too few groups for the parts."""
     used = [part for part, share in zip(PARTS, fractions, strict=True) if share > 0]
     groups_of: dict[str | None, set[str]] = {}
     for source in sources:

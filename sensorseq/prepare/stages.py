@@ -67,17 +67,18 @@ from sensorseq.recording import Channel
 from sensorseq.windows import WindowSet
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
-are done and how many there are. An exception it raises ends the run."""
+"""A function that is called with the stage (``"digests"``, ``"rates"``, ``"recordings"`` or
+``"merge"``), the number of finished items and the number of all items. An exception that it raises
+ends the run."""
 
-_REPLACED = "the steps of the configuration are not used: derive replaces them"
+_REPLACED = "the steps of the configuration are not used, because derive replaces them"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
 
 @dataclass
 class FilePreparation:
-    """A prepared file in progress; call the public methods in the order of definition."""
+    """A prepared file in progress; its public methods are called in the order of definition."""
 
     request: Request
     sources: list[RecordingSource]
@@ -88,18 +89,18 @@ class FilePreparation:
     allow_constant: bool
     progress: Progress
     earlier: EarlierFile | None
-    damage: str = ""  # damage of the file to be replaced
+    damage: str = ""  # description of the damage to the file that is replaced
 
     def __post_init__(self) -> None:
-        self.failed: dict[str, str] = {}  # reason by recording_id
+        self.failed: dict[str, str] = {}  # reasons of failures, by recording_id
         self.labels = {label for source in self.sources for label in labels_of(source)}
         self.all_sources = list(self.sources)
         self.digests: dict[str, list[dict[str, Any]]] = {}  # file digests by recording
         self.extended: EarlierFile | None = None
         self.changes = [self.damage] if self.damage else []  # differences from the earlier file
-        self.channels: tuple[str, ...] = ()  # channels of an extended file, in order
+        self.channels: tuple[str, ...] = ()  # channels of an extended file, in its order
         self.input_channels: list[str] = []
-        self.unread: set[str] = set()  # recordings whose windows the earlier file has
+        self.unread: set[str] = set()  # recordings whose windows are in the earlier file
         self.facts: list[Facts] = []
         self.odd_scales: list[str] = []  # descriptions of odd scales that were allowed
         self.simultaneous: Simultaneous | None = None
@@ -117,7 +118,7 @@ class FilePreparation:
         if not self.skip and earlier.left_out:
             options["on_error"] = "on_error was skip, now stop"
         if earlier.record.get("version") != PART_VERSION:
-            options["version"] = "it was prepared by another version of sensorseq"
+            options["version"] = "it was prepared by a different version of sensorseq"
         self.changes = list(options.values())
         decisive = [
             change.replace(f"{name} ", f"`{name}` ", 1) if change.startswith(name) else change
@@ -170,7 +171,8 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Checked before recordings are read, because a wrong unit may mean a thousandfold rate.
+        # Checked before recordings are read, because a wrong unit may make the rate a thousand
+        # times as high.
         if not (self.skip or self.allow_scales):
             pairs = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", rate) for s, rate in pairs]
@@ -178,7 +180,7 @@ class FilePreparation:
                 raise odd_scale_error(facts[at], texts)
 
     def derive(self) -> None:
-        """Derive steps from the first readable recording, if the options request it."""
+        """Derive steps from the first readable recording if the options request this."""
         pipeline = self.request.pipeline
         if not pipeline.derives:
             return
@@ -203,7 +205,7 @@ class FilePreparation:
                 return
 
     def make_parts(self) -> None:
-        """Write a part file for every recording, and collect their `facts` in order."""
+        """Write a part file for every recording, and collect the recordings' `facts` in order."""
         plan = self.request.pipeline.plan
         self.window_samples = plan.window_samples(self.rate)
         shared = self.request.options, plan, self.rate
@@ -258,7 +260,7 @@ class FilePreparation:
                 allow_constant=self.allow_constant,
             )
         if self.request.options.split_by == "time" and learned.facts:
-            # An extended file lacks the windows that were left out before.
+            # An extended file does not contain the windows that were left out before.
             n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
             learned.facts["split"]["n_left_out"] = n_left_out
         windows = replace(
@@ -392,7 +394,7 @@ class FilePreparation:
             try:
                 files = computed.get(source.recording_id) or digests_of(source)
                 keys[source.recording_id] = input_key(source, files)
-            except RecordingError:  # an unreadable file, which was left out
+            except RecordingError:  # a recording with an unreadable file was left out
                 keys[source.recording_id] = ""
         return keys
 
@@ -401,7 +403,8 @@ class FilePreparation:
         name, earlier = source.recording_id, self.extended
         if earlier is None or name not in earlier.facts:
             return None
-        if name in earlier.left_out and not self.skip:  # partly left out
+        # Recordings that were partly left out are read again.
+        if name in earlier.left_out and not self.skip:
             return None
         if earlier.inputs[name] != input_key(source, self.digests[name]):
             return None
@@ -426,7 +429,7 @@ class FilePreparation:
         return self.group_of.get(facts.recording_id, facts.group)
 
     def _decided_parts(self, kept: list[Facts], windows: WindowSet) -> NDArray[np.str_] | None:
-        """Return each window's part in the extended file, "" for a new window, or None."""
+        """Return each window's part in the extended file ("" if new), or None for a new file."""
         if self.extended is None or self.request.options.split is None:
             return None
         by, decided = self.request.options.split_by, []
@@ -447,7 +450,7 @@ class FilePreparation:
         tasks: Sequence[_Task],
         pool: Executor | None,
     ) -> list[_Result]:
-        """Return the results in order; a failure stops the run or skips its recording."""
+        """Return the results in order; a failure stops the run, or the recording is skipped."""
         results, kept = [], []
         self.progress(stage, 0, len(tasks))
         ended = zip(self.sources, outcomes(pool, function, tasks), strict=True)
@@ -457,7 +460,7 @@ class FilePreparation:
                 kept.append(source)
             elif self.skip and isinstance(outcome, SPOILT):
                 message = str(outcome)
-                # Relative paths, so that equal data give equal files.
+                # Relative paths, so that the same data give the same file.
                 for path, relative in zip(source.names, source.relative_paths, strict=True):
                     message = message.replace(printable(path), relative)
                 self.failed[source.recording_id] = message
@@ -477,7 +480,7 @@ class FilePreparation:
         if not facts:
             fates = [fate for dropped in self.facts for fate in dropped.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
-                self._check_fates()  # recordings are long enough, but their windows have no label
+                self._check_fates()  # raises an error if only labels are missing
             longest_s = max((dropped.duration_s for dropped in self.facts), default=0.0)
             gap_s = max((dropped.bridging_gap_s or 0.0 for dropped in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
@@ -503,7 +506,7 @@ class FilePreparation:
                 + (f" ({', '.join(counters)} left out as a counter)" if counters else "")
                 + f"; {files_of(example)} and most others have {', '.join(example.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
-                f" or, if the files are sensors of one recording, join them with {joining}."
+                f" or, if the files are the sensors of one recording, join them with {joining}."
             )
             if not self.skip:
                 raise RecordingError(message)
@@ -511,7 +514,7 @@ class FilePreparation:
         return kept
 
     def _with_usual_scales(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings whose time and channels have the same units as the others."""
+        """Keep the recordings whose time and channels are in the same units as in the others."""
         compared = [
             ScaleFacts(
                 files_of(recording),
@@ -542,7 +545,7 @@ class FilePreparation:
             classes = {str(label) for label in (recorded | self.labels) - {None}}
             left_out = [name for facts in self.facts for name in facts.left_out_classes]
             check_labels(use.labels, classes, "of a recording", left_out)
-        # The labels of samples were unknown until now.
+        # The labels of single samples were unknown until now.
         warn_of_similar_classes((f.labels_there for f in self.facts), checked=self.labels)
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | recorded) - with_windows - {None})
@@ -600,9 +603,9 @@ class FilePreparation:
 def warn_of_similar_classes(
     labels: Iterable[Iterable[str | None]], checked: Collection[str | None] = ()
 ) -> None:
-    """Warn of classes with similar names, except for pairs of `checked` classes.
+    """Warn about classes with similar names, except for pairs of `checked` classes.
 
-    `labels` has the labels of each recording.
+    `labels` contains the labels of each recording.
     """
     names = (str(label) for recording_labels in labels for label in recording_labels)
     for pair in similar_names(Counter(names)):
@@ -611,12 +614,12 @@ def warn_of_similar_classes(
 
 
 def _covered(facts: Facts) -> Covered:
-    """Return the time that a recording covers."""
+    """Return the period that a recording covers."""
     period_s = 1 / facts.sample_rate_hz if facts.sample_rate_hz else 0.0
     labels = tuple(facts.labels_there)
     return Covered(facts.recording_id, facts.group, labels, facts.start_s, facts.end_s, period_s)
 
 
 def _threads(jobs: int) -> AbstractContextManager[Executor | None]:
-    """Return threads for computing digests, which need no processes."""
+    """Return a pool of threads for computing digests, which does not need processes."""
     return nullcontext() if jobs == 1 else ThreadPoolExecutor(jobs)

@@ -28,9 +28,9 @@ ENGINES = ("process", "dask")
 """Ways to read recordings in parallel."""
 
 _TIMEOUT_S = 30
-# Many tasks are sent in batches, because sending one takes as long as reading a small recording.
+# Tasks are sent in batches, because sending one task takes as long as reading a small recording.
 _MOST_IN_BATCH, _FEWEST_BATCHES = 16, 64
-_ended: set[str] = set()  # ended runs, in a worker
+_ended: set[str] = set()  # runs that have ended, in a worker
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
@@ -41,7 +41,7 @@ def worker_pool(
 ) -> Iterator[Executor | None]:
     """Yield an executor for tasks, or None to run them in this process.
 
-    All dask workers must have access to the paths they read and write.
+    All dask workers must be able to access the paths that they read and write.
     """
     if scheduler is not None or engine == "dask":
         with _dask_pool(jobs, scheduler, reads, writes) as pool:
@@ -50,7 +50,7 @@ def worker_pool(
     if jobs == 1:
         yield None
         return
-    # Spawned processes, because forked ones would inherit the threads of this process.
+    # Processes are spawned, because forked ones would inherit the state of this process's threads.
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
@@ -60,7 +60,7 @@ def worker_pool(
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent is gone, because a killed parent cannot stop it."""
+    """End this worker process when its parent is gone, because a killed parent cannot end it."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -74,7 +74,7 @@ def _end_with_parent() -> None:
 def outcomes(
     pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
 ) -> Iterator[_Result | Exception]:
-    """Yield each task's result or error, in order."""
+    """Yield the result or the error of each task, in order."""
     if pool is None:
         yield from _run_each(function, tasks)
         return
@@ -86,8 +86,8 @@ def outcomes(
             yield from done
     except BrokenProcessPool as error:
         raise EnvironmentProblemError(
-            "a process that was reading recordings was killed, perhaps because memory ran out; use"
-            f" fewer `jobs`. {way_out}"
+            "a process that was reading recordings was killed, perhaps because memory ran out;"
+            f" reduce `jobs`. {way_out}"
         ) from error
     except CancelledError as error:
         raise EnvironmentProblemError(
@@ -150,7 +150,8 @@ def _dask_pool(
             tempfile.NamedTemporaryFile(dir=writes, suffix=".tmp") as probe,
         ):
             needed = {} if reads is None else {str(reads): reads}
-            if writes is not None:  # the same path may be a different folder on another machine
+            # The same path may refer to a different folder on another machine.
+            if writes is not None:
                 needed[probe.name] = writes
             _check_workers(client, str(scheduler), needed)
         pool = _DaskPool(client)
@@ -161,13 +162,14 @@ def _dask_pool(
 
 
 def _connect(where: Any) -> "Client":
-    """Connect to a cluster through a client of its own."""
+    """Connect to a cluster with a separate client."""
     from distributed import Client
     from distributed.comm.addressing import resolve_address
 
     if isinstance(where, str):
-        # This raises for a malformed address, which would leave a client half open. Such a client,
-        # garbage-collected while the next one starts, would wait forever for its own thread's lock.
+        # This raises an error for a malformed address, with which a client would remain half open.
+        # If that client were garbage-collected while the next one starts, it would wait forever for
+        # its own thread's lock.
         resolve_address(where)
     try:
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
@@ -176,10 +178,10 @@ def _connect(where: Any) -> "Client":
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
-    """Raise if there are no workers, or one would compute differently from this process."""
+    """Raise an error if there are no workers, or if one computes differently from this process."""
     try:
         replies = client.run(_describe_worker, list(paths))
-    except Exception as error:  # dask passes on a worker's ImportError as text
+    except Exception as error:  # such as the ImportError of a worker
         raise EnvironmentProblemError(
             f"a dask worker cannot run sensorseq ({error}); install it on every worker."
         ) from error
@@ -204,7 +206,7 @@ def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> 
 
 
 def _describe_worker(needed: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions that affect samples, and the needed paths that do not exist."""
+    """Return the versions on which samples depend, and the needed paths that do not exist."""
     return versions(), [path for path in needed if not Path(path).exists()]
 
 
@@ -225,7 +227,7 @@ class _DaskPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Cancel tasks that have not started; running ones finish first, as with processes."""
+        """Cancel tasks that have not started, and wait for running ones, as with processes."""
         self._executor.shutdown(wait=False)
         self._client.run(_await_end, self._run, on_error="ignore")
 

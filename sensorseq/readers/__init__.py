@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 ON_ERROR = ("stop", "skip")
-"""Possible reactions of `read_recordings` to a recording that cannot be read."""
+"""Values of `on_error`, which defines what to do if a recording cannot be read."""
 
 
 def read_recordings(
@@ -91,8 +91,8 @@ def read_recordings(
     path : path-like
         Folder, manifest or file; see `find_recordings`.
     options : ReadOptions, optional
-        The choice of recordings and how to read them; all options except `salvage` and `scratch`
-        can be given by name:
+        Options that choose the recordings and define how to read them; all options except `salvage`
+        and `scratch` can also be given by name:
         ``read_recordings("logs", files="pro_*.csv", time_column="time")``.
     files : str or sequence of str, optional
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
@@ -166,19 +166,20 @@ def read_recordings(
         Rows per second of files without a column of time stamps, which then begin at 0 s; only if
         `time_column` is None. Robot logs have stamps.
     on_error : {"stop", "skip"}, default="stop"
-        skip: leave out recordings that cannot be read, with a warning that gives the reason; use a
-        damaged robot log up to the damage.
+        With ``"skip"``, recordings that cannot be read are left out, with a warning that gives the
+        reason, and a damaged robot log is used up to the damage.
 
     Returns
     -------
     list of Recording
-        With several sensors (`pair`), a recording has the stamps of all of them, and NaN where a
-        sensor has no sample; see `join_sensors`. `read_sensors` keeps sensors separate.
+        The recordings. With several sensors (`pair`), a recording contains the time stamps of all
+        sensors, and NaN where a sensor has no sample; see `join_sensors`. `read_sensors` keeps the
+        sensors separate.
 
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or none remains.
+        If a recording cannot be read, or if no recording remains.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """
@@ -252,10 +253,10 @@ def read_sensors(
     path : path-like
         As in `read_recordings`.
     options : ReadOptions, optional
-        The files that belong together, and how to read them; all options except `salvage` and
-        `scratch` can be given by name:
+        Options that define which files belong together and how to read them; all options except
+        `salvage` and `scratch` can also be given by name:
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
-        In robot logs each topic is a sensor; the channels determine which topics are read.
+        In robot logs, each topic is a sensor; the channels determine which topics are read.
     files : str or sequence of str, optional
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
         all files that can be read. Every pattern must match something.
@@ -333,13 +334,13 @@ def read_sensors(
     Returns
     -------
     dict of str to list of Recording
-        The recordings of each sensor, in the order of `files`, or by the names of topics.
-        Recordings with the same `recording_id` were recorded together.
+        The recordings of each sensor by its name, in the order of `files`, or sorted by the names
+        of topics. Recordings with the same `recording_id` were recorded together.
 
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or is neither several files nor a robot log.
+        If a recording cannot be read, or if it consists of a single file that is not a robot log.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """
@@ -380,13 +381,13 @@ def read_sensors(
 
 
 def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
-    """Warn if no recording needs the given rate; raise for a label that no recording has."""
+    """Warn if no recording needs the given rate; a label that no recording has raises an error."""
     clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
     if options.sample_rate_hz and not any("sample_rate_hz" in clock for clock in clocks):
         warnings.warn(
-            f"sample_rate_hz={options.sample_rate_hz:g} is not used: it is the rate of rows without"
-            " a time, and all recordings have time stamps. To resample, give it to"
-            " PreparePipeline.",
+            f"sample_rate_hz={options.sample_rate_hz:g} is not used: it is the rate of rows"
+            " without time stamps, but all recordings have time stamps. To resample, give the"
+            " rate to PreparePipeline.",
             stacklevel=4,
         )
     if options.label_column is not None:  # without it, labels were checked before reading

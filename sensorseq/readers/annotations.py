@@ -1,4 +1,4 @@
-"""Labels from annotation programs: read them, convert them to the recording's clock, write them."""
+"""Read labels from annotation programs, convert them to the recording's clock, and write them."""
 
 import json
 import math
@@ -18,12 +18,12 @@ from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
 from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
-"""In a manifest's name, the placeholder for each recording's name, if each has its own table."""
+"""The placeholder for the recording's name in a manifest's name, if each recording has a table."""
 COLUMNS = ("start", "end")
-"""Columns of times: time stamps as in the log, in its unit, or dates with a time zone."""
+"""Columns of times: time stamps in the unit of the log, or dates with a time zone."""
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
-"""Clocks for times of labels from other programs: the log's time stamps in their unit, milliseconds
-since 1970, seconds from the log's start, or row numbers from 0."""
+"""Clocks for the times of labels from other programs: the log's time stamps in their own unit,
+milliseconds since 1970, seconds from the start of the log, or row numbers from 0."""
 _READ_AS = {
     "stamps": "They were read as the log's own time stamps. In a manifest, write seconds as start_s"
     " and end_s; in the data of a Label Studio task, write 'times': 'rows' for row numbers.",
@@ -31,18 +31,19 @@ _READ_AS = {
     "start": "They were read as seconds from the start of the log.",
     "rows": "They were read as row numbers.",
 }
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # prefix of an uploaded file's name
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # prefix of the name of an uploaded file
 _CLOCK_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)$")
-_KIND = "times"  # key of a task's data, with one of `SPAN_CLOCKS`
+_KIND = "times"  # key in a task's data for one of `SPAN_CLOCKS`
 _NAMES = ("label", "ts")  # names of the tags in a labeling configuration
 _DIGITS = 6
-_ROUNDED_S = 0.002  # tolerance of durations, because times are rounded to milliseconds
+_ROUNDED_S = 0.002  # tolerance of durations in seconds, because times are rounded to milliseconds
 
 
 def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     """Return the regions in a JSON export of Label Studio as rows of a manifest.
 
-    Files are found by the end of their paths below `root`, also without the prefix of an upload.
+    Files below `root` are found by the end of their paths, with or without the prefix that an
+    upload adds.
     """
     files = [path.relative_to(root) for path in sorted(root.rglob("*")) if suffix_of(path)]
     try:
@@ -59,7 +60,7 @@ def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
         if task_of.setdefault(row["path"], row["at"]) != row["at"]:
             raise RecordingError(
                 f"{table}: {task_of[row['path']]} and {row['at']} both label {row['path']}; rename"
-                " one of the files, or export one of the tasks."
+                " one of the files, or export only one of the tasks."
             )
     if not rows:
         raise RecordingError(f"{table}: has no tasks with labels.")
@@ -79,8 +80,8 @@ def _rows_of_task(
             " and ".join(map(str, paths)) or f"no file {'/'.join((named or texts or [('?',)])[0])}"
         )
         raise RecordingError(
-            f"{table}, {at}: names {names} among the recordings, not one file; give the folder that"
-            " contains it, and name one file in the task."
+            f"{table}, {at}: names {names} among the recordings, not exactly one file; name one"
+            " file in the task, and give the folder that contains this file."
         )
     kind = str(data.get(_KIND) or "stamps")
     if kind not in SPAN_CLOCKS:
@@ -94,12 +95,12 @@ def _rows_of_task(
     ]
     if len(annotations) > 1:
         raise RecordingError(
-            f"{table}, {at}: has {len(annotations)} annotations; export one of them."
+            f"{table}, {at}: has {len(annotations)} annotations; export only one of them."
         )
     results = [
         result.get("value", {}) for annotation in annotations for result in annotation["result"]
     ]
-    if "data" not in task:  # the short export
+    if "data" not in task:  # in the short form of the export
         results = [value for field in task.values() if isinstance(field, list) for value in field]
     marks = [(value, value.get("timeserieslabels") or value.get("choices")) for value in results]
     marks = [(value, labels) for value, labels in marks if labels is not None]
@@ -110,14 +111,16 @@ def _rows_of_task(
         )
     for value, labels in marks:
         if len(labels) != 1:
-            raise RecordingError(f"{table}, {at}: a region has {len(labels)} labels; give it one.")
+            raise RecordingError(
+                f"{table}, {at}: a region has {len(labels)} labels; give each region one label."
+            )
         times = {name: str(value[name]) for name in COLUMNS if value.get(name) is not None}
         row = {"at": at, "path": str(paths[0]), "kind": kind, "label": str(labels[0])}
         yield row | times
 
 
 def _path_in(text: str) -> tuple[str, ...]:
-    """Return the names in a path or URL."""
+    """Return the names of the folders and the file in a path or URL."""
     address = urlsplit(text)
     local = parse_qs(address.query).get("d", [address.path])[0]
     return tuple(unquote(local).replace("\\", "/").strip("/").split("/"))
@@ -141,8 +144,8 @@ def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
 def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
     """Return the intervals of one recording, exported by Audacity or ELAN, as manifest rows.
 
-    Start, end and possibly the duration are in seconds, or hours:minutes:seconds; the label follows
-    them.
+    The start, the end and possibly the duration are in seconds or hours:minutes:seconds; the label
+    follows these times.
     """
     try:
         text = table.read_text("utf-8-sig")
@@ -153,7 +156,7 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
         fields = [field.strip() for field in line.split("\t")]
         is_header = number == 1 and not re.search(r"\d", line)
         if is_header or not any(fields) or fields[0] == "\\":
-            continue  # a header, a blank line, or the frequencies of a label
+            continue  # skip a header, a blank line, or the frequencies of a label
         places = [
             (at, time_s)
             for at, field in enumerate(fields)
@@ -164,8 +167,8 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
         after = fields[places[-1][0] + 1 :] if places else []
         if not 2 <= len(times) <= 3 or len(after) != 1:
             raise RecordingError(
-                f"{table}, line {number}: needs a start and an end in seconds, and one label after"
-                " them, separated by tabs."
+                f"{table}, line {number}: must contain a start and an end in seconds, followed by"
+                " one label, separated by tabs."
             )
         start_s, end_s, *durations_s = times
         if durations_s and abs(durations_s[0] - (end_s - start_s)) > _ROUNDED_S:
@@ -188,7 +191,7 @@ def _seconds(text: str) -> float | None:
 
 
 def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
-    """Return a time, and True if it was a date, which becomes milliseconds since 1970."""
+    """Return a time and True if it was a date; a date is converted to milliseconds since 1970."""
     if (number := parse_number(text, decimal)) is not None:
         return number, False
     try:
@@ -206,7 +209,7 @@ def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
 def on_clock(
     spans: Iterable[LabelSpan], recording: Recording, span_clock: str
 ) -> tuple[LabelSpan, ...]:
-    """Return label spans with their times, on one of `SPAN_CLOCKS`, converted to seconds.
+    """Return label spans with their times converted from one of `SPAN_CLOCKS` to seconds.
 
     Time stamps may also be milliseconds since 1970 if the recording's time stamps are dates.
 
@@ -244,7 +247,7 @@ def on_clock(
 
 
 def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the ticks per second of a log's own time stamps, and the time at 0 s of its clock."""
+    """Return the ticks per second of a log's time stamps, and the stamp at 0 s of its clock."""
     unit = clock.get("unit", "s")
     ticks = clock.get("sample_rate_hz") or UNITS.get(unit, UNITS["ms"])
     return float(ticks), clock.get("origin_ns", 0) / UNITS["ns"]
@@ -255,7 +258,7 @@ def as_label_studio(
 ) -> dict[str, Any]:
     """Return a task of Label Studio with a prediction of (start_s, end_s, label, probability).
 
-    Times are written in the unit of the log's time stamps; dates as milliseconds since 1970.
+    Times are written in the unit of the log's time stamps, and dates as milliseconds since 1970.
     """
     ticks, origin_s = _ticks_and_origin(clock)
     results = [

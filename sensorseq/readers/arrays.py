@@ -1,4 +1,4 @@
-"""Read recordings from files of named arrays: NumPy ``.npz`` and ``.npy``, MATLAB ``.mat``."""
+"""Read recordings from files of named arrays: NumPy ``.npz`` and ``.npy``, and MATLAB ``.mat``."""
 
 import math
 import re
@@ -38,9 +38,9 @@ from sensorseq.recording import Recording, column_names
 from sensorseq.text import listed
 
 _Arrays = dict[str, NDArray[Any]]
-_NUMBERS = "fiub"  # kinds of numeric dtypes
+_NUMBERS = "fiub"  # kind codes of numeric dtypes
 _ELEMENT = re.compile(r"(.+)\[\d+\]")
-_DEEPEST = 16  # deepest nesting of groups
+_DEEPEST = 16  # maximum nesting depth of groups
 
 
 def read_arrays(
@@ -62,11 +62,12 @@ def read_arrays(
 ) -> Recording:
     """Read one recording from a ``.npz``, ``.npy``, ``.mat``, ``.json`` or ``.cbor`` file.
 
-    A vector is a channel; each column of a 2-D array is one, named ``name[0]``, with time along
-    either axis. Fields of MATLAB structs and of structured arrays are named ``struct.field``. Time
-    is an array, or a number ``sample_rate_hz``. JSON and CBOR files are in Edge Impulse's
-    acquisition format. Single numbers are not channels. Nothing is unpickled: objects, and cells of
-    MATLAB, are listed in ``attributes["dropped_columns"]``.
+    A vector is a channel. Each column of a 2-D array is a channel named ``name[0]``, ``name[1]``
+    and so on; time may be along either axis. Fields of MATLAB structs and of structured arrays are
+    named ``struct.field``. The time stamps are an array, or follow from a number
+    ``sample_rate_hz``. JSON and CBOR files are in Edge Impulse's acquisition format. Single numbers
+    are not channels. Nothing is unpickled: Python objects and MATLAB cells are listed in
+    ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def read_arrays(
         As in `read_csv`.
     options : ReadOptions, optional
         `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column` and
-        `sample_rate_hz` are used, and can be given by name.
+        `sample_rate_hz` are used, and can also be given by name.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -113,7 +114,7 @@ def read_arrays(
     Raises
     ------
     RecordingError
-        If the file is damaged or its arrays do not fit together.
+        If the file is damaged, or its arrays have different lengths.
     """
     options = combined(
         options,
@@ -143,7 +144,7 @@ class ArraysTable(Table):
         super().__init__(path, [*names, *self._left_out], units)
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the name of the array of timestamps, or of the array that has the rate instead."""
+        """Return the name of the array with the timestamps, or of the array with the rate."""
         name, self._stamps = _time(self.path, self._arrays, options, options.channels)
         return name
 
@@ -165,7 +166,7 @@ class ArraysTable(Table):
                     f"{path}: no channel {name!r}; it has {', '.join(names_of_channels[:12])}."
                     + did_you_mean(name, names_of_channels)
                 )
-        columns.pop(time_name, None)  # it may be a column of a 2-D array
+        columns.pop(time_name, None)  # the name may be that of a column of a 2-D array
         left_out = next((name for name in names if name in self._left_out), None)
         if left_out and all(values is None for values in columns.values()):
             raise RecordingError(
@@ -189,7 +190,7 @@ class ArraysTable(Table):
         raise RecordingError(f"{self.path}: {name!r} contains {labels.dtype}, not labels.")
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return the arrays as long as `words`, with matrices split into their columns."""
+        """Return the arrays that are as long as `words`, with matrices divided into columns."""
         n_rows = len(self._arrays[words].ravel())
         columns: dict[str, NDArray[Any]] = {}
         for name in self.names:
@@ -203,7 +204,7 @@ class ArraysTable(Table):
 
 
 def list_arrays(path: Path) -> list[Topic]:
-    """Return the arrays of numbers in a file: name, type and shape, samples, rate, channels.
+    """Return the name, type and shape, samples, rate and channels of each numeric array in a file.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
             continue
         shape = " x ".join(map(str, array.shape))
         if array.ndim > 2:
-            _time(path, arrays, ReadOptions(), [name])  # raises for windows
+            _time(path, arrays, ReadOptions(), [name])  # an error for windows
             yield Topic(name, f"{array.dtype} {shape}", len(array), math.nan, ())
             continue
         n_samples, rate_hz = max(array.shape), math.nan
@@ -250,7 +251,7 @@ def _split(
         longest = repr(time_name) if time_name else "the longest array"
         raise RecordingError(
             f"{path}: {name!r} has shape {array.shape}, but {longest} has {n_samples} samples."
-            " Choose arrays of one length with `channels`, and their time with `time_column`."
+            " Choose arrays of the same length with `channels`, and their time with `time_column`."
         )
     if array.dtype.kind not in _NUMBERS:
         return {name: None}
@@ -266,7 +267,7 @@ def _split(
 def _time(
     path: Path, arrays: _Arrays, options: ReadOptions, channels: Sequence[str] | None
 ) -> tuple[str, Stamps]:
-    """Return the timestamps, and the name of their array; the name is "" for a given rate."""
+    """Return the timestamps and the name of their array, which is "" if a rate is given instead."""
     time_column = options.time_column
     vectors = {name: array for name, array in arrays.items() if array.ndim == 1 and array.size > 1}
     if time_column is not None:
@@ -291,11 +292,11 @@ def _time(
             return "" if facts else RATE, Stamps(np.arange(n_samples) / rate_hz, facts)
     if len(usual) != 1:
         problem = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
-        way_out = "choose `channels` of one time"
+        way_out = "choose `channels` that have the same time"
         if not usual:
             way_out = "or, if there is none, the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
-            f"{path}: has {problem}; its vectors are {listed(vectors) or 'none'}. Give the time"
+            f"{path}: has {problem}; its vectors are {listed(vectors) or 'none'}. Name the time"
             f" with `time_column`, {way_out}, or store an array '{RATE}'."
         )
     stamps = vectors[usual[0]]
@@ -317,13 +318,13 @@ def _stored_rate(path: Path, arrays: _Arrays, channels: Sequence[str] | None) ->
     if len(set(rates.values())) > 1:
         each = ", ".join(f"{name} {rate_hz:g}" for name, rate_hz in rates.items())
         raise RecordingError(
-            f"{path}: stores several rates ({each}); choose `channels` of one of them."
+            f"{path}: contains several rates ({each}); choose `channels` with the same rate."
         )
     return next(iter(rates.values()), None)
 
 
 def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
-    """Return the arrays of a file by name, the kinds of other values by name, and the units.
+    """Return the arrays of a file, the kinds of its other values, and the units, all by name.
 
     Row and column vectors become one-dimensional.
     """
@@ -331,7 +332,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
     units: dict[str, str] = {}
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the headers of damaged files
+            warnings.simplefilter("ignore")  # warnings about the headers of damaged files
             if path.suffix.lower() in ACQUISITION_SUFFIXES:
                 arrays, units = read_acquisition(path)
             elif path.suffix.lower() != ".mat":
@@ -354,7 +355,7 @@ def _load(path: Path) -> tuple[_Arrays, dict[str, str], dict[str, str]]:
             return dict(zip(names, (array for _, array in fields), strict=True)), left_out, units
     except (RecordingError, EnvironmentProblemError):
         raise
-    except Exception as error:  # foreign parsers may raise anything for damaged bytes
+    except Exception as error:  # foreign parsers may raise any exception for damaged bytes
         if isinstance(error, OSError) and error.errno is not None:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
         if path.stat().st_size == 0:
@@ -375,7 +376,7 @@ def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, 
                 raise
             left_out[name] = "Python objects, which are never loaded (allow_pickle=False)"
             continue
-        if isinstance(array, np.ndarray):  # other members of an archive are returned as bytes
+        if isinstance(array, np.ndarray):  # archives may contain bytes, too
             yield name, array
 
 
@@ -385,7 +386,7 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
         yield from _fields(f"{name}.{field}", array[field])
     if array.dtype.names is None:
         if array.size and not array.dtype.itemsize:
-            raise ValueError(f"{name!r} has {array.size} elements of no size")
+            raise ValueError(f"{name!r} has {array.size} elements with a size of 0 bytes")
         yield name, array.ravel() if array.size == max(array.shape, default=1) else array
 
 

@@ -1,4 +1,4 @@
-"""Turn named columns of a file into a Recording, with the checks common to all tables."""
+"""Convert named columns of a file to a Recording, with the checks common to all tables."""
 
 import re
 import shlex
@@ -41,16 +41,16 @@ from sensorseq.stamp_repair import StampRepair, plan_repair
 from sensorseq.text import listed
 from sensorseq.time_names import is_time_name, usual_time_names
 
-NumberColumns = dict[str, NDArray[np.float64] | None]  # None if there are no numbers
+NumberColumns = dict[str, NDArray[np.float64] | None]  # None for a column without numbers
 
 RATE = "sample_rate_hz"
 """Name of the array or attribute with the sample rate, in files without time stamps."""
-_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or a name made by pandas
+_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # empty, or from pandas
 # Whole numbers of 16 or more digits do not match, because a float cannot represent them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
-_FEWEST_ROWS = 30  # in fewer rows, values may increase by chance
+_FEWEST_ROWS = 30  # minimum number of rows, because in fewer rows values may increase by chance
 _SAME_CLOCK = 0.01
-_MOST_ROWS = 1 << 18  # at the beginning of a file, to find a column that names sensors
+_MOST_ROWS = 1 << 18  # number of first rows in which a column that names sensors is sought
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
@@ -59,9 +59,9 @@ def refusing_content(path: Path) -> AbstractContextManager[None]:
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
-    """Return the name of the time column, given by name or index, or recognized by its name.
+    """Return the name of the time column, which is given by name or position, or recognized.
 
-    An error names the most similar column.
+    If the given column does not exist, the error names the most similar one.
     """
     columns = list(names)
     if time_column is None:
@@ -97,8 +97,8 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
     """Return the columns of timestamps by their names, such as ``imu/time``.
 
-    They are from the innermost group around all the channels, by default around all columns, or
-    from all groups if none contains all the channels. In one group, ``time`` and ``time_s`` are
+    They are in the innermost group that contains all the channels (by default, all columns); if
+    there is none, they are from all groups. If one group has several, ``time`` and ``time_s`` are
     preferred.
     """
     columns = list(names)
@@ -114,17 +114,17 @@ def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator:
 
 
 def refuse_windows(path: Path, name: str, shape: Sequence[int], kind: str) -> None:
-    """Raise if an array without timestamps has the three axes of windows: N, T and C."""
+    """Raise an error if an array without timestamps has the three axes of windows: N, T and C."""
     if len(shape) == 3 and kind in "fiub" and min(shape) > 0:
         raise RecordingError(
-            f"{path}: {name!r} has shape {tuple(shape)} and no time. If these are {shape[0]}"
-            f" windows already cut, of {shape[1]} samples and {shape[2]} channels, load them with"
+            f"{path}: {name!r} has shape {tuple(shape)} and no time stamps. If it contains"
+            f" {shape[0]} windows of {shape[1]} samples and {shape[2]} channels, load them in"
             " Python and call fit(X, y); recordings are 1-D or 2-D arrays of samples."
         )
 
 
 def stamps_of_rows(columns: NumberColumns, options: ReadOptions) -> Stamps:
-    """Return timestamps for rows without any, from the given sample rate."""
+    """Return timestamps made from the given sample rate, for rows without timestamps."""
     assert options.sample_rate_hz is not None  # checked by `Table.time_name`
     rate_hz = float(options.sample_rate_hz)
     rows = next((values for values in columns.values() if values is not None), np.empty(0))
@@ -142,7 +142,7 @@ def check_timestamps(
 ) -> StampRepair | None:
     """Return a repair of timestamps, or None if they need none.
 
-    A missing timestamp raises an error, and so does a repair `stamps` that would destroy the signal
+    An error is raised for a missing timestamp, and if the repair `stamps` would destroy the signal
     in `columns`, which are read only if needed. Errors name the row, counted from 1 below the
     header.
     """
@@ -205,7 +205,7 @@ Labels = Sequence[str | None] | CodedLabels
 
 
 class Origin(NamedTuple):
-    """Facts about a recording before it is read; by default, the file's name is its id."""
+    """Facts about a recording that is not yet read; its id is by default the file's name."""
 
     recording_id: str | None = None
     group: str = ""
@@ -213,9 +213,9 @@ class Origin(NamedTuple):
 
 
 class Table:
-    """The columns of a file with one recording, read differently for each kind of file.
+    """The columns of a file with one recording; each kind of file has its own subclass.
 
-    `names` lists all columns; `units` has the units stored in the file.
+    `names` lists all columns; `units` contains the units stored in the file.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Table:
         pass
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the name of the time column; "" if the given sample rate replaces it."""
+        """Return the name of the time column, or "" if a sample rate is given instead."""
         has_no_time = options.time_column is None and not usual_time_names(self.names)
         if has_no_time and options.sample_rate_hz:
             return ""
@@ -247,7 +247,7 @@ class Table:
         raise NotImplementedError
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return all columns in memory: `words` as strings, others by the type of their values."""
+        """Return all columns in memory: `words` as strings, others with their own types."""
         raise NotImplementedError
 
     def text_column(self, path: Path, name: str) -> "TextColumn":
@@ -256,7 +256,7 @@ class Table:
 
 
 Opens = Callable[[Path, ReadOptions], AbstractContextManager[Table]]
-"""Opens a file as a table."""
+"""A function that opens a file as a table."""
 
 
 def read_recording(
@@ -268,7 +268,7 @@ def read_recording(
 ) -> Recording:
     """Read the recording in a file; `opens` opens it as a table.
 
-    The given `channels` are not checked for names of sensors.
+    The given `channels` are assumed not to contain the names of sensors.
     """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
@@ -312,10 +312,10 @@ def check_one_sensor(
     timestamps_s: NDArray[np.float64],
     channels: Collection[str] = (),
 ) -> None:
-    """Raise if a column names the sensor of each row, so that the rows are not one signal.
+    """Raise an error if a column names the sensor of each row: the rows are then several signals.
 
-    Also raise if a column names recordings, because the time starts again wherever its value
-    changes. The given `channels` are not checked.
+    Also raise an error if a column names recordings, which is shown by a time that starts again
+    wherever the value of the column changes. The given `channels` are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
     if len(t) < 2 or not np.isfinite(t).all():
@@ -339,8 +339,8 @@ def check_one_sensor(
         if is_sensor:
             texts = texts or texts_of_numbers(np.unique(numbers[name]))
             raise RecordingError(
-                f"{table.path}: column {name!r} names the sensor of each row ({listed(texts, 6)});"
-                " rows of several sensors are not one signal. Read each sensor separately with"
+                f"{table.path}: column {name!r} names the sensor of each row ({listed(texts, 6)}),"
+                " but rows of several sensors are not one signal. Read each sensor separately with"
                 f" sensor_column={name!r}{keep}."
             )
         if codes is not None and not is_in_order and has_blocks(codes, t):
@@ -354,8 +354,8 @@ def check_one_sensor(
 def _codes_of_words(
     table: Table, name: str, n_rows: int
 ) -> tuple[NDArray[np.integer] | None, list[str | None]]:
-    """Return a column of words as codes, and the words; None for the codes if a row is blank."""
-    with suppress(RecordingError):  # neither words nor numbers
+    """Return a column of words as codes, and the words; if a row is blank, the codes are None."""
+    with suppress(RecordingError):  # raised if the column contains neither words nor numbers
         coded = CodedLabels.of(table.labels(name))
         codes = np.asarray(coded.codes[:n_rows])
         is_blank = np.array([not (text or "").strip() for text in coded.names], bool)
@@ -375,7 +375,7 @@ class Content(NamedTuple):
 
 
 def make_recording(path: Path, content: Content, options: ReadOptions, origin: Origin) -> Recording:
-    """Make the recording of a file; errors name the file and the row."""
+    """Return the recording in a file; errors name the file and the row."""
     timestamps_s, clock = content.stamps
     time_name = content.time_name
     labels = None if content.labels is None else CodedLabels.of(content.labels)
@@ -394,13 +394,13 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
             _, row = count_where(partial(_are_infinite, values), len(values), values)
         if row >= 0:
             raise RecordingError(
-                f"{path}, row {row + 1}, column {name!r}: {values[row]} is not a"
-                " measurement; leave the field empty if the sample is missing."
+                f"{path}, row {row + 1}, column {name!r}: {values[row]} is not a measured value;"
+                " leave the field empty if the sample is missing."
             )
     if labels is not None and len(labels) != len(timestamps_s):
         raise RecordingError(
-            f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column needs"
-            " one entry for each sample, which may be empty."
+            f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column must"
+            " have one entry, which may be empty, for each sample."
         )
     stored = {name: unit for name, unit in content.units.items() if name in columns}
     units = {**stored, **(options.units or {})}
@@ -437,9 +437,10 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
 
 
 def without_counters(recording: Recording) -> Recording:
-    """Drop columns that are not measurements: nameless ones, indices, counters, other timestamps.
+    """Drop columns that are not measurements: nameless columns, indices, counters and timestamps.
 
-    ``attributes["counters"]`` lists them. A recording with no other columns is unchanged.
+    ``attributes["counters"]`` lists the dropped columns. A recording without any other column is
+    not changed.
     """
     t, x, names = recording.timestamps_s, recording.values, recording.channel_names
     clock: Any = recording.attributes.get("clock", {})
@@ -448,9 +449,10 @@ def without_counters(recording: Recording) -> Recording:
         for name in rising:
             if (np.diff(x[:_FEWEST_ROWS, names.index(name)]) != 1).any():
                 raise RecordingError(
-                    f"recording {recording.recording_id!r}: no column is named like time stamps,"
-                    f" but {name!r} rises in every row. Use time_column={name!r} if it is the time;"
-                    " if no column is, choose the other columns with `channels`."
+                    f"recording {recording.recording_id!r}: no column has a name that is usual for"
+                    f" time stamps, but {name!r} increases in every row. Use time_column={name!r}"
+                    " if it contains the time; if no column does, choose the other columns with"
+                    " `channels`."
                 )
     counters = [
         name
@@ -465,7 +467,7 @@ def without_counters(recording: Recording) -> Recording:
 
 def describe_counters(counters: Mapping[str, int]) -> list[str]:
     """Return a sentence for each dropped column, with the number of its recordings."""
-    named = "left out column {!r}, which rises in every row (an index, a counter or a stamp), in {}"
+    named = "left out column {!r}, which increases in every row (index, counter or stamp), in {}"
     nameless = "left out a column without a name in {1}"
     return [
         (nameless if _NAMELESS.fullmatch(name) else named).format(name, f"{count} recording(s)")
@@ -480,7 +482,7 @@ def describe_packets(packets: Mapping[str, int]) -> list[str]:
 
 
 def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) -> list[str]:
-    """Return a sentence for each group of columns left out of equally many recordings."""
+    """Return a sentence for each group of columns left out of the same number of recordings."""
     lines = []
     for count in sorted(set(columns.values()), reverse=True):
         names = [name or "(no name)" for name, n in columns.items() if n == count]
@@ -488,8 +490,8 @@ def describe_dropped(columns: Mapping[str, int], *, may_be_label: bool = False) 
         label = f"; if it is the label, use --label-column {shlex.quote(names[0])}"
         hint = label if may_be_label else ""
         lines.append(
-            f"left out {noun} {listed(map(repr, names), 6)} of {count} recording(s): no number for"
-            f" each sample{hint}"
+            f"left out {noun} {listed(map(repr, names), 6)} of {count} recording(s): without a"
+            f" number for each sample{hint}"
         )
     return lines
 
@@ -505,7 +507,7 @@ def _rises(values: NDArray[np.floating]) -> bool:
 
 
 def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
-    """Test whether a monotonic column has whole numbers, or the time in one of its units."""
+    """Test whether a monotonic column contains whole numbers, or the time in one of the units."""
     n = len(values)
     if not count_where(lambda at, stop: values[at:stop] != np.floor(values[at:stop]), n, values)[0]:
         return True
@@ -518,7 +520,7 @@ def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np
 
 
 def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Join columns into one array, on disk if the first column is."""
+    """Join columns into one array, which is on disk if the first column is on disk."""
     if not is_stored(columns[0]):
         return np.column_stack(columns)
     rows = Rows.like(columns[0], np.float64, len(columns))
@@ -528,10 +530,10 @@ def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[LabelSpan, ...]:
-    """Return a span for each run of equal labels (see `as_label`).
+    """Return a span for each run of the same label (see `as_label`).
 
-    A span ends at the time of the next sample; the last one ends a median sample period after the
-    last sample.
+    A span ends at the time of the first sample after it; the last span ends a median sample period
+    after the last sample.
     """
     if not len(labels):
         return ()
@@ -553,7 +555,7 @@ def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[
 
 
 def labels_in_order(path: Path, coded: CodedLabels, plan: StampRepair) -> CodedLabels:
-    """Return the labels of the rows that remain after a repair, in their new order."""
+    """Return the labels of the rows that a repair keeps, in the new order of the rows."""
     labels = [coded.names[code] for code in coded.codes.tolist()]
     order = plan.order.tolist()
     is_first = np.zeros(len(order), bool)
@@ -571,7 +573,7 @@ def labels_in_order(path: Path, coded: CodedLabels, plan: StampRepair) -> CodedL
 
 
 def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
-    """Raise for a name that is not in the columns of a table, and name the most similar one."""
+    """Raise an error for a name that is not a column of a table."""
     for name in names:
         if name not in columns:
             hint = did_you_mean(name, columns)
@@ -581,7 +583,7 @@ def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
 def check_label_column(
     path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
 ) -> None:
-    """Raise unless the label column exists, is not the time, and is the only source of labels."""
+    """Raise an error if the label column is missing, is the time or conflicts with a `label`."""
     if label_column is None:
         return
     columns = list(names)
@@ -595,18 +597,18 @@ def check_label_column(
     if label is not None:
         raise RecordingError(
             f"{path}: its folder or manifest gives the label {label!r}, and"
-            f" label_column={label_column!r} labels its samples; use only one of them."
+            f" label_column={label_column!r} labels its samples; use only one of the two."
         )
 
 
 def table_of(path: Path, columns: Mapping[str, NDArray[Any]], words: str) -> pa.Table:
-    """Return arrays as a table of rows; raise unless all have the length of the array `words`."""
+    """Return arrays as a table of rows; all must be as long as the array `words`."""
     n_rows = len(columns[words])
     for name, values in columns.items():
         if len(values) != n_rows:
             raise RecordingError(
-                f"{path}: {words!r} has {n_rows} rows and {name!r} {len(values)}; a column that"
-                " names the sensors of rows needs one entry for each row."
+                f"{path}: {words!r} has {n_rows} rows, but {name!r} has {len(values)}; a column"
+                " that names the sensors of rows must have one entry for each row."
             )
     return pa.table({n: x.tolist() if x.dtype.kind in "OUS" else x for n, x in columns.items()})
 
@@ -624,10 +626,11 @@ def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
 
 
 def as_label(text: str | None) -> str | None:
-    """Return the name of a class, without blanks around it; None for a blank name.
+    """Return the name of a class without leading and trailing blanks; None for a blank name.
 
-    Equal numbers are one class: 1, 1.0 and 1e0, because some programs write whole numbers as floats
-    if a column has gaps. A number with leading zeros, such as 01, is a name.
+    Equal numbers, such as 1, 1.0 and 1e0, are the same class, because some programs write whole
+    numbers as floats if a column has gaps. A number with a leading zero, such as 01, is kept as a
+    name.
     """
     name = (text or "").strip()
     return _text_of_number(float(name)) if _NUMBER.fullmatch(name) else name or None
@@ -639,5 +642,5 @@ def _text_of_number(value: float) -> str:
 
 def _before_header(names: list[str]) -> str:
     if len(names) == 1:
-        return " The first line must have the column names; remove the lines before them."
+        return " The first line must contain the column names; remove the lines before it."
     return ""

@@ -42,9 +42,11 @@ from sensorseq.time_names import is_time_name
 
 
 class CsvFormat(NamedTuple):
-    """The format of CSV files; None stands for UTF-8 or the byte order mark, ``,`` and ``.``.
+    """The format of CSV files.
 
-    A file has no header line if `no_header` is true, or if it is None and `names` are given.
+    By default, the encoding is UTF-8 or that of the byte order mark, the delimiter ``,`` and the
+    decimal mark ``.``. A file has no header line if `no_header` is true, or if it is None and
+    `names` are given.
     """
 
     encoding: str | None = None
@@ -60,13 +62,13 @@ class CsvFormat(NamedTuple):
         return cls(options.encoding, options.delimiter, options.decimal, options.no_header, names)
 
     def check(self) -> "CsvFormat":
-        """Return the format, or raise if an option is invalid for text files."""
+        """Return the format; raise an error if an option is invalid for text files."""
         try:
             "".encode(self.encoding or "utf-8")
         except (LookupError, ValueError) as error:
             raise ArgumentError(
-                f"encoding={self.encoding!r} is not known. Usual ones: utf-8, latin-1, cp1252,"
-                " utf-16."
+                f"encoding={self.encoding!r} is not known. Common encodings: utf-8, latin-1,"
+                " cp1252, utf-16."
             ) from error
         if not _SEPARATOR.fullmatch(self.separator):
             raise ArgumentError(
@@ -76,20 +78,19 @@ class CsvFormat(NamedTuple):
             raise ArgumentError(f"decimal={self.decimal!r} must be '.' or ','.")
         if self.names is not None and self.no_header is False:
             raise ArgumentError(
-                "`names` are for files without a header line; leave out no_header=False, or"
-                " `names`."
+                "`names` is for files without a header line; leave out no_header=False, or `names`."
             )
         if (twice := repeated(self.names or ())) is not None:
-            raise ArgumentError(f"`names` has {twice!r} more than once.")
+            raise ArgumentError(f"`names` contains {twice!r} more than once.")
         return self
 
     @property
     def has_header(self) -> bool:
-        """True if the first line of a text contains the column names."""
+        """True if the first line of the file contains the column names."""
         return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
-        """Return the encoding of a text: the given one, or the one of its byte order mark."""
+        """Return the given encoding, or by default UTF-8 or that of the byte order mark."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
@@ -102,7 +103,7 @@ class CsvFormat(NamedTuple):
 
     @property
     def separator(self) -> str:
-        """The separator of fields, by default a semicolon if numbers have decimal commas."""
+        """The separator of fields; by default a comma, or a semicolon for decimal commas."""
         usual = ";" if self.decimal == "," else ","
         return {None: usual, "tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter or "")
 
@@ -134,18 +135,18 @@ def read_csv(
 ) -> Recording:
     """Read one recording from a CSV file.
 
-    Every column of numbers except the time is a channel. A column without any number, such as a
-    comment, is left out and listed in ``attributes["dropped_columns"]``. An empty field is a
-    missing sample, and so are words such as NA and nan.
+    Every numeric column except the time is a channel. A column without any number, such as a
+    comment, is left out and listed in ``attributes["dropped_columns"]``. An empty field, or a word
+    such as NA or nan, means that the sample is missing.
 
     Parameters
     ----------
     path : path-like
         The file; a name ending in ``.gz`` is decompressed.
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`,
-        `delimiter`, `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and
-        can be given by name.
+        `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`, `delimiter`,
+        `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and can also be
+        given by name.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -198,14 +199,15 @@ def read_csv(
     Returns
     -------
     Recording
-        Values as float64. ``attributes["clock"]`` has the unit of the time stamps and its source,
-        unless they are in seconds. Stamps too precise for a float (nanoseconds since 1970) count
-        from the first one, whose time is ``attributes["clock"]["origin_ns"]``.
+        A recording with values in float64. ``attributes["clock"]`` contains the unit of the time
+        stamps and where the unit was found, unless the stamps are in seconds. Stamps with too many
+        digits for a float (nanoseconds since 1970) are counted from the first stamp, which is
+        ``attributes["clock"]["origin_ns"]``.
 
     Raises
     ------
     RecordingError
-        If the file cannot be read as a table, or several units of its time stamps are possible.
+        If the file cannot be read as a table, or if its time stamps could be in several units.
     """
     options = combined(
         options,
@@ -237,14 +239,14 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read all columns: one as strings, others as numbers if all their fields are numbers."""
+    """Read one column as strings, and every other as numbers if all its fields are numbers."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
 
 
 class CsvTable(Table):
-    """A table whose text is in memory, or on disk if it is large and has a scratch folder."""
+    """A table whose text is in memory; with a scratch folder, a large text is on disk."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self._form = path, CsvFormat.of(options).check()
@@ -264,10 +266,9 @@ class CsvTable(Table):
                 self._text = _in_utf8(self._text, encoding, self._folder)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise RecordingError(
-                f"{path}: not a complete gzip file ({error}); it is truncated or another kind of"
-                " file."
+                f"{path}: not a complete gzip file ({error}); it is truncated or not a gzip file."
             ) from error
-        except OutputError:  # the decompressed file could not be written
+        except OutputError:  # raised if the decompressed file could not be written
             raise
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -281,7 +282,7 @@ class CsvTable(Table):
         self._first_line = line = self._begin()
         self._data_at = line.end() if self._form.has_header else line.start(1)
         super().__init__(path, self._header())
-        if self._text[-1:] == b"\0":  # the last field would contain them
+        if self._text[-1:] == b"\0":  # the last field would contain the NUL bytes
             raise self._nul_error()
 
     def read(
@@ -297,11 +298,11 @@ class CsvTable(Table):
     def _begin(self) -> re.Match[bytes]:
         """Return the line of column names or, if there is none, the first line of samples.
 
-        Comments before it are skipped, but the last comment has the names if samples follow it, as
-        ``%time,x`` by ``rostopic echo -p`` and ``# time,x`` by numpy.
+        Comments before that line are skipped. But if samples follow the last comment, it contains
+        the names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from numpy.
         """
         comment, line = None, _FIRST_LINE.match(self._text)
-        assert line is not None  # any text has a first line
+        assert line is not None  # any text that is not blank has a first line
         while _is_comment(line) and line.end() < len(self._text):
             comment, line = line, _FIRST_LINE.match(self._text, line.end())
             assert line is not None
@@ -316,7 +317,7 @@ class CsvTable(Table):
 
     def _fields(self, line: re.Match[bytes]) -> list[str]:
         text, mark = line[1].decode("utf-8-sig", errors="replace"), self._form.separator
-        # A quote may follow the blank after a separator.
+        # Allow a quote after a separator and a space.
         fields = next(csv.reader([text], delimiter=mark, skipinitialspace=True), [])
         if mark == " " and fields and fields[0].encode() in COMMENTS:
             below = _FIRST_LINE.match(self._text, line.end())
@@ -352,14 +353,14 @@ class CsvTable(Table):
         words = [f for f in fields if f.strip() and parse_number(f, decimal) is None]
         if len(words) < sum(map(bool, fields)) and all(map(is_date, words)):
             raise RecordingError(
-                f"{path}: the first line has numbers ({listed(fields, 4)}), not names of columns."
+                f"{path}: the first line contains numbers ({listed(fields, 4)}), not column names."
                 " Name the columns with names='a,b,c', or use `no_header`, which names them"
                 f" column_1 to column_{len(fields)}."
             )
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # empty names, from separators at the ends of lines or two in a row
+        if twice is not None:  # drop empty names, from extra separators
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -371,8 +372,8 @@ class CsvTable(Table):
         words = [f for f in fields if f.strip() and parse_number(f, decimal) is None]
         if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
             raise RecordingError(
-                f"{self.path}: the first line has names ({listed(fields, 4)}), not samples. Read"
-                " it as a header line with no_header=False."
+                f"{self.path}: the first line contains names ({listed(fields, 4)}), not samples."
+                " Read it as a header line with no_header=False."
             )
         if names is None:
             return [f"column_{place}" for place in range(1, len(fields) + 1)]
@@ -384,7 +385,7 @@ class CsvTable(Table):
         return list(names)
 
     def _check_form(self, header: str, names: list[str]) -> None:
-        """Raise if the text does not have the given or default format."""
+        """Raise an error if the text does not have the given or default format."""
         path, mark = self.path, self._form.separator
         row = _FIRST_LINE.match(self._text, self._first_line.end())
         second = row[1].decode(errors="replace") if row else ""
@@ -403,7 +404,7 @@ class CsvTable(Table):
         differs = mark in " \t" and n_fields != len(names)
         if mark != " " and (len(names) == 1 or differs) and 1 < n_words == len(second.split()):
             raise RecordingError(
-                f"{path}: its columns are separated by blanks or tabs. Use delimiter=' ', which"
+                f"{path}: its columns are separated by spaces or tabs. Use delimiter=' ', which"
                 " treats any number of them as one separator; if numbers have decimal commas, also"
                 " decimal=','."
             )
@@ -412,12 +413,12 @@ class CsvTable(Table):
         if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), the next line"
-                f" {n_fields} fields. The first line must have all names: remove lines before it,"
-                f" and {mark!r} at the ends of lines or in numbers."
+                f" {n_fields} fields. The first line must contain all names: remove lines before"
+                f" it, and {mark!r} at the ends of lines or in numbers."
             )
 
     def _check_lines_before(self, n_names: int) -> None:
-        """Raise if a later line has the column names: words, and numbers in the next line."""
+        """Raise an error if a later line seems to contain the column names, above its numbers."""
         decimal, line = self._form.decimal or ".", self._first_line
         lines = [line]
         while len(lines) < _MOST_LINES_BEFORE and line.end() < len(self._text):
@@ -426,7 +427,7 @@ class CsvTable(Table):
             line = following
             lines.append(line)
         if '"' in "".join(line[1].decode(errors="replace") for line in lines[:2]):
-            return  # a field may continue in the next line
+            return  # a quoted field may continue on the next line
         for mark in dict.fromkeys((self._form.separator, *",;\t|")):
             rows = [
                 next(csv.reader([line[1].decode(errors="replace")], delimiter=mark), [])
@@ -443,7 +444,7 @@ class CsvTable(Table):
                 number = self._text[: lines[at].start(1)].count(b"\n") + 1
                 use = "" if mark == self._form.separator else f" and use delimiter={mark!r}"
                 raise RecordingError(
-                    f"{self.path}: line {number} seems to have the column names"
+                    f"{self.path}: line {number} seems to contain the column names"
                     f" ({listed(map(str.strip, fields), 4)}), but there are other lines before it."
                     f" Remove the first {number - 1} line(s){use}; in a shell:"
                     f" tail -n +{number} FILE > NEW."
@@ -453,9 +454,10 @@ class CsvTable(Table):
         """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
-        # Types are given, not inferred: arrow would infer them from the first block alone, and then
-        # reject a fraction in a column whose first megabyte has only whole numbers.
-        for missing in ([""], None):  # comparisons with words such as NA take a sixth of the time
+        # Types are given, not inferred: arrow would infer them from the first block alone. If a
+        # column had only whole numbers in its first megabyte, a later fraction would raise an
+        # error.
+        for missing in ([""], None):  # first without words such as NA, which is faster
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)
@@ -470,7 +472,7 @@ class CsvTable(Table):
         }
 
     def _plain_numbers(self, names: list[str]) -> NumberColumns | None:
-        """Read plain numbers of a text in memory in a third of the usual time, or return None."""
+        """Read a text in memory with a fast parser of plain numbers; return None if that fails."""
         is_usual = self._form.separator == "," and self._form.decimal != ","
         if not (isinstance(self._text, bytes) and is_usual):
             return None
@@ -482,7 +484,7 @@ class CsvTable(Table):
         return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
     def _numbers_of_words(self, names: list[str]) -> NumberColumns:
-        """Read columns with words in some of them; a column without any number becomes None."""
+        """Read columns, some of which contain words; a column without any number becomes None."""
         comma = self._form.decimal == ","
         texts = [self._form.text_column(self.path, name) for name in names]
         columns = self._arrays(
@@ -499,7 +501,7 @@ class CsvTable(Table):
     def stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        """Return the timestamps in a column; its words are read if `numbers` is None."""
+        """Return the timestamps in a column; if `numbers` is None, its words are read as dates."""
         path = self.path
         if numbers is None:
             dates = DateTexts(path, name)
@@ -507,7 +509,7 @@ class CsvTable(Table):
                 [name], self._words([name]), "M8[ns]", lambda _, texts: dates.ticks(texts)
             )
             return seconds_of(path, name, ticks, time_unit)
-        if len(numbers) and abs(numbers[0]) >= EXACT:  # such floats have lost digits
+        if len(numbers) and abs(numbers[0]) >= EXACT:  # floats of this size have lost digits
             with suppress(pa.ArrowInvalid):
                 read = self._read([name], pa.int64(), None)
                 (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
@@ -530,7 +532,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Read all columns: one as strings, others as numbers if all their fields are numbers."""
+        """Read one column as strings, and every other as numbers if all its fields are numbers."""
         table = self.words([words])
         for name in self.names:
             if name == words:
@@ -547,11 +549,11 @@ class CsvTable(Table):
         return table
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter for a column of strings in the file's number format."""
+        """Return a converter for a column of strings with numbers in the format of the file."""
         return self._form.text_column(path, name)
 
     def table(self, names: list[str], type_: pa.DataType) -> pa.Table:
-        """Read columns with a common type."""
+        """Read columns that all have the given type."""
         schema = pa.schema([(name, type_) for name in names])
         return pa.Table.from_batches(self._read(names, type_, None), schema)
 
@@ -584,7 +586,7 @@ class CsvTable(Table):
     def _read(
         self, names: list[str], type_: pa.DataType, null_values: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows of some columns, in one batch if the text is in memory."""
+        """Yield the rows of some columns in batches; a text in memory is a single batch."""
         self._check_quotes()
         source = pa.BufferReader(pa.py_buffer(self._text).slice(self._data_at))
         convert = pyarrow.csv.ConvertOptions(
@@ -609,7 +611,7 @@ class CsvTable(Table):
             release_mapped(self._text)
 
     def _check_quotes(self) -> None:
-        """Raise if the last quote opens a field, because it would never end."""
+        """Raise an error if the last quote opens a field, because that field would never end."""
         at, blocks = self._text.rfind(b'"'), range(0, len(self._text), _BLOCK_BYTES)
         before = self._text[max(at - 1, 0) : at].decode(errors="replace").replace("\r", "\n")
         if at < 0 or before not in ("", "\n", self._form.separator):
@@ -634,7 +636,7 @@ class CsvTable(Table):
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """Yield the content of a compressed file in blocks; nothing for an empty file."""
+    """Yield the content of a compressed file in blocks; an empty file has no block."""
     n_bytes, stored_bytes = 0, path.stat().st_size
     with gzip.open(path) as text:
         while block := text.read(16 * _BLOCK_BYTES):
@@ -644,7 +646,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
 
 
 def _mapped(path: Path, folder: Path) -> mmap.mmap:
-    """Map the text of a file; a compressed file is first decompressed into a folder."""
+    """Map the text of a file into memory; a compressed file is first decompressed into a folder."""
     with path.open("rb") as file:
         if path.suffix != ".gz":
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -668,10 +670,10 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
 
 
 def _with_single_blanks(text: bytes | mmap.mmap, folder: Path | None) -> bytes | mmap.mmap:
-    """Replace each run of blanks and tabs by one blank, and remove those at the ends of lines."""
+    """Replace each run of spaces and tabs with one space, and remove runs at the ends of lines."""
 
     def plain(line: bytes) -> bytes:
-        if b'"' in line:  # blanks within quotes stay
+        if b'"' in line:  # spaces within quotes are kept
             line = _BLANKS.sub(lambda match: match[1] or b" ", line.strip())
             return line + b"\n"
         return b" ".join(line.split()) + b"\n"
@@ -693,7 +695,7 @@ def _is_comment(line: re.Match[bytes]) -> bool:
 
 
 def _is_sample(fields: list[str], decimal: str) -> bool:
-    """Test whether the first nonempty field of a line is a number or a date."""
+    """Return True if the first nonempty field of a line is a number or a date."""
     first = next((field for field in fields if field.strip()), "")
     return parse_number(first, decimal) is not None or is_date(first)
 
@@ -721,12 +723,12 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array, *, comma: bool) -> NDA
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
-_PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousands"
+_PLAIN_NUMBERS = "Write numbers without spaces, quotes or thousands separators"
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\f\v]*[\r\n])*([^\r\n]*)")
 _BLANKS = re.compile(rb'("[^"]*")|[ \t]+')
 _MOST_LINES_BEFORE = 50
 _NOT_BLANK = re.compile(rb"[^\s\0]")
-_EMPTY = [""]  # a missing label or id; null, NA or nan may be a class
-_BLOCK_BYTES = 1 << 20  # bytes of text parsed at once
-_GZIP_RATIO = 8  # highest compression ratio of numeric tables
+_EMPTY = [""]  # fields that mean a missing label or id; null, NA or nan may be a class
+_BLOCK_BYTES = 1 << 20  # number of bytes of text parsed at a time
+_GZIP_RATIO = 8  # highest expected compression ratio of a numeric table

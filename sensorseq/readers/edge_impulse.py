@@ -16,14 +16,14 @@ from sensorseq.recording import column_names
 from sensorseq.time_names import is_time_name
 
 LABELS = "info.labels"
-"""The file with the labels of an exported dataset, in its folder."""
+"""Name of the file with the labels of an exported dataset, in the dataset's folder."""
 _KEYS = (b"payload", b"interval_ms", b"values")
 _IN_PAYLOAD = ("sensors", "interval_ms", "values")
-_HEAD_BYTES = 1 << 16  # the first bytes of a file, which contain the keys of an acquisition
+_HEAD_BYTES = 1 << 16  # number of first bytes of a file, which contain the keys of an acquisition
 
 
 def is_acquisition(path: Path) -> bool:
-    """Test whether a JSON or CBOR file begins like an acquisition; others are not recordings."""
+    """Return True if a JSON or CBOR file begins like an acquisition; others are not recordings."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -33,7 +33,7 @@ def is_acquisition(path: Path) -> bool:
 
 
 def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the values of each sensor by name with their rate, and the units."""
+    """Return the values of each sensor by its name, with their rate, and the units by name."""
     if path.suffix.lower() == ".json":
         content = json.loads(path.read_bytes())
     else:
@@ -46,7 +46,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
         content = cbor2.loads(path.read_bytes())
     payload = content.get("payload") if isinstance(content, dict) else None
     if not isinstance(payload, dict):
-        raise RecordingError(f"{path}: has no payload as in Edge Impulse's acquisition format.")
+        raise RecordingError(f"{path}: has no payload in Edge Impulse's acquisition format.")
     if lacking := [key for key in _IN_PAYLOAD if payload.get(key) in (None, [])]:
         raise RecordingError(f"{path}: its payload has no {lacking[0]}.")
     sensors, interval_ms, values = (payload[key] for key in _IN_PAYLOAD)
@@ -55,13 +55,13 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
     names = column_names(str(sensor.get("name", "")) for sensor in sensors)
     for name in names:
         if not name or is_time_name(name) or name == RATE:
-            raise RecordingError(f"{path}: a sensor is named {name!r}; name it by its quantity.")
-    if len(sensors) == 1:  # its values may be in the list without inner lists
+            raise RecordingError(f"{path}: a sensor is named {name!r}; name it after its quantity.")
+    if len(sensors) == 1:  # the values of a single sensor may be in the list without inner lists
         values = [row if isinstance(row, list) else [row] for row in values]
     for number, row in enumerate(values, start=1):
         if not isinstance(row, list) or len(row) != len(sensors):
             raise RecordingError(
-                f"{path}, row {number} of values: needs one number for each of the"
+                f"{path}, row {number} of values: must contain one number for each of the"
                 f" {len(sensors)} sensors."
             )
     table = np.array(values, np.float64).reshape(-1, len(sensors))
@@ -73,9 +73,9 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
 
 
 def exported_labels(root: Path) -> dict[str, str | None]:
-    """Return the label of each file that an exported dataset lists, by its path below `root`.
+    """Return the label of each file in an exported dataset, by the file's path below `root`.
 
-    `root` may also be a part of the dataset. Files without a label have None.
+    `root` may also be a part of the dataset. The label of a file without one is None.
     """
     table, part = root / LABELS, ""
     if not table.is_file():
@@ -97,6 +97,6 @@ def exported_labels(root: Path) -> dict[str, str | None]:
     several = next((p for p, kind in kinds.items() if kind not in ("label", "unlabeled")), None)
     if several:
         raise RecordingError(
-            f"{table}: {several} has {kinds[several]!r} labels; list each part of it in a manifest."
+            f"{table}: {several} has {kinds[several]!r} labels; list its parts in a manifest."
         )
     return labels

@@ -1,4 +1,4 @@
-"""List the recordings in label folders, a manifest or a single file, without reading them."""
+"""List the recordings in label folders, a manifest or a single file without reading them."""
 
 import csv
 import io
@@ -50,29 +50,30 @@ _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", *_TIMES, *COLUMNS
 
 @dataclass(frozen=True)
 class RecordingSource:
-    """The files of one recording, and facts known without reading them.
+    """The files of one recording, and facts that are known before the files are read.
 
     Parameters
     ----------
     recording_id : str
-        ``label/name`` for folders per label.
+        ``label/name`` if each label has a folder.
     paths : tuple of Path
         One file, or one for each sensor.
     label : str or None
-        Class; None if unknown.
+        Class of the recording; None if unknown.
     group : str
-        Unit that a split never divides; `recording_id` unless a manifest sets it.
+        Group, which a split never divides; `recording_id` unless a manifest contains the group.
     sensors : tuple of str
         Name of the sensor of each path; empty for a recording of one file.
     channels : tuple of str
-        Channels read from a robot log by default, if they are one topic; empty for all channels.
+        Channels that are read from a robot log by default, if the sensor is one of its topics;
+        empty for all channels.
     is_sensor : bool
-        True for one of several sensors: its timestamps stay on the common clock, even if they are
-        too precise for a float.
+        True if this is one of several sensors, whose timestamps stay on the common clock even if
+        they have too many digits for a float.
     sensor_column : str or None
         The column that names the sensor of each row.
     row_sensor : str
-        The sensor whose rows belong to this recording; empty for all sensors.
+        The sensor whose rows belong to this recording; empty if all rows do.
     span_clock : str
         The clock of `label_spans`, one of `annotations.SPAN_CLOCKS`; empty for seconds on the
         recording's clock.
@@ -81,11 +82,11 @@ class RecordingSource:
     root : Path
         Folder to which `relative_paths` are relative.
     label_spans : tuple of LabelSpan
-        Classes of parts of the recording, in order of time, instead of `label`.
+        Classes of parts of the recording in chronological order, used instead of `label`.
     rows : TableRows or None
-        The rows of this recording, if the file is one table of many recordings.
+        The rows of this recording, if the file is a table of many recordings.
     url : str
-        The URL of `root`, if it is not on this machine; `paths` are then its downloaded files.
+        The URL of `root` if `root` is not on this machine; `paths` are then the downloaded files.
     form : CsvFormat
         The format of CSV files.
     labelled_by : str or None
@@ -112,7 +113,7 @@ class RecordingSource:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The recording's classes without repetition; empty if none is known."""
+        """The distinct classes of the recording; empty if none is known."""
         spans = dict.fromkeys(span.label for span in self.label_spans)
         return tuple(spans) if self.label is None else (self.label,)
 
@@ -123,18 +124,18 @@ class RecordingSource:
 
     @property
     def has_arrays(self) -> bool:
-        """True for a single file of named arrays, from which only the channels are read."""
+        """True for a single file of named arrays, from which only the chosen channels are read."""
         kinds = (*ARRAY_SUFFIXES, *HDF5_SUFFIXES)
         return len(self.paths) == 1 and suffix_of(self.paths[0]) in kinds
 
     @property
     def relative_paths(self) -> tuple[str, ...]:
-        """The paths relative to `root`, with slashes, the same on every machine."""
+        """The paths relative to `root`, written with slashes on every machine."""
         return tuple(Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The paths or URLs in the form used in messages."""
+        """The paths or URLs as they appear in messages."""
         if self.url:
             return tuple(f"{self.url}/{path}" for path in self.relative_paths)
         return tuple(map(str, self.paths))
@@ -164,28 +165,28 @@ def find_recordings(
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
-    Folder per label: every folder in `path` is a class, and every matching file below it a
-    recording (``ICE/pro_01.csv``) with its own group. The files in a folder without folders are
-    recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
-    manifest's folder), ``label`` (or ``class``) and, optionally, ``group``, ``recording_id``,
-    ``start_s`` and ``end_s`` in seconds, or ``start`` and ``end`` in the log's own time stamps. A
-    row with times labels a part of the recording; several rows may have the same path. The manifest
-    may also be a JSON export of Label Studio, or a table for each recording
-    (``{recording}.txt``). Long table: one CSV or Parquet file whose `recording_column` names the
-    recording of each row; rows may be in any order. LeRobot dataset: a folder with
-    ``meta/info.json``, whose episodes are the recordings, labeled by their tasks. Hidden files and
-    folders are ignored.
+    With a folder for each label, every folder in `path` is a class, and every matching file below
+    that folder is a recording (``ICE/pro_01.csv``) with its own group. If `path` contains no
+    folders, its files are recordings without a label. A manifest is a CSV table with columns
+    ``path`` (relative to the manifest's folder), ``label`` (or ``class``) and, optionally,
+    ``group``, ``recording_id``, and ``start_s`` and ``end_s`` in seconds, or ``start`` and ``end``
+    in the unit of the log's time stamps. A row with times labels a part of the recording; several
+    rows may have the same path. The manifest may also be a JSON export of Label Studio, or a table
+    for each recording (``{recording}.txt``). A long table is a CSV or Parquet file whose
+    `recording_column` names the recording of each row; rows may be in any order. A LeRobot dataset
+    is a folder with ``meta/info.json``; its episodes are the recordings, labeled with their tasks.
+    Hidden files and folders are ignored.
 
     Parameters
     ----------
     path : path-like
-        Folder, manifest or recording; or the URL of one, which fsspec lists.
+        Folder, manifest or recording, or the URL of one, which is listed with fsspec.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
-        are used, and can be given by name. If a long table's recording has several classes,
-        `read_source` makes label spans of them. A manifest may have the recordings' CSV format or
-        the default one.
+        are used, and can also be given by name. If a recording in a long table has several classes,
+        `read_source` converts them to label spans. A manifest may have the CSV format of the
+        recordings or the default one.
     files : str or sequence of str, optional
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
         all files that can be read. Every pattern must match something.
@@ -229,18 +230,18 @@ def find_recordings(
         JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
         export for each recording, such as ``{recording}.txt``.
     ignore : path-like, optional
-        A file in the folder that is not a recording, such as the file prepared from them.
+        A file in the folder that is not a recording, such as the file prepared from the recordings.
 
     Returns
     -------
     list of RecordingSource
-        Sorted by recording id, or in the order of the manifest.
+        The recordings, sorted by recording id or in the order of the manifest.
 
     Raises
     ------
     RecordingError
-        If a class is empty, a file is missing or has no label, label spans overlap or are
-        invalid, or two recordings share an id.
+        If a class is empty, if a file is missing or has no label, if label spans overlap or are
+        invalid, or if two recordings have the same id.
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
@@ -268,9 +269,9 @@ def find_recordings(
     form = CsvFormat.of(options).check()
     if options.pair is not None and options.sensor_column is not None:
         raise ArgumentError(
-            f"pair={options.pair!r} joins files of one sensor each, and"
-            f" sensor_column={options.sensor_column!r} is for files of several sensors; use one of"
-            " the options."
+            f"pair={options.pair!r} joins files of one sensor each, but"
+            f" sensor_column={options.sensor_column!r} is for files of several sensors; use only"
+            " one of these options."
         )
     if is_url(path):
         return _at_url(os.fspath(path), options)
@@ -325,7 +326,7 @@ def find_recordings(
         if first is not source:
             raise RecordingError(
                 f"{first.paths[0]} and {source.paths[0]}: both have the recording id"
-                f" {source.recording_id!r}; rename one or narrow `files`."
+                f" {source.recording_id!r}; rename one file or narrow `files`."
             )
     sources = [replace(source, form=form) for source in sources]
     sources = _with_sensors(sources, options.sensor_column)
@@ -337,7 +338,7 @@ def _source_of_file(path: Path) -> RecordingSource:
 
 
 def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
-    """Return a recording with the labels from its own table."""
+    """Return a recording with the labels from the table that belongs to it."""
     path = source.paths[0]
     table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
     spans = [
@@ -351,7 +352,7 @@ def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
 def _with_sensors(
     sources: list[RecordingSource], sensor_column: str | None
 ) -> list[RecordingSource]:
-    """Return the sources with the column that names the sensor of each row, if there is one."""
+    """Return the sources with the given column that names the sensor of each row, if any."""
     for source in sources:
         if sensor_column is not None and source.is_log:
             raise ArgumentError(
@@ -364,21 +365,22 @@ def _with_sensors(
 def check_form_is_used(
     sources: Iterable[RecordingSource], options: ReadOptions, table: Path | None = None
 ) -> None:
-    """Raise for CSV options if no file is CSV, and for a unit of time if all files are robot logs.
+    """Raise an error for CSV options or a time unit that would not apply to any file.
 
-    These options would be ignored silently.
+    CSV options need a CSV file, and a unit of time needs a file that is not a robot log. Otherwise
+    the options would be ignored without notice.
 
     Parameters
     ----------
     sources : iterable of RecordingSource
     options : ReadOptions
     table : Path, optional
-        The manifest, which is a CSV file.
+        The manifest, which counts as a CSV file.
 
     Raises
     ------
     ArgumentError
-        It names the option and the kinds of files.
+        The message names the option and the kinds of files.
     """
     suffixes = {suffix_of(path) for source in sources for path in source.paths}
     unused = ["time_unit"] if suffixes and suffixes.issubset(LOG_SUFFIXES) else []
@@ -411,7 +413,7 @@ def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
 
 
 def _check_all_labeled(sources: list[RecordingSource]) -> None:
-    """Raise if some recordings in folders have a label and others do not."""
+    """Raise an error if some recordings in folders have a label and others do not."""
     unlabeled = next((source for source in sources if source.label is None), None)
     if unlabeled is not None and any(source.label is not None for source in sources):
         raise RecordingError(
@@ -441,8 +443,8 @@ def _find_manifest(
         header = reader.fieldnames or ()
         if "path" in header and {"label", "class"}.intersection(header):
             return root
-        # A recording does not list files, so a file that does is a manifest, even if its column
-        # names have typos.
+        # A file that lists other files is a manifest, not a recording, even if its column names
+        # contain typos.
         fields = [field for row in reader for field in row.values() if isinstance(field, str)]
         return root if any(suffix_of(Path(field.strip())) for field in fields) else None
     table = root / MANIFEST
@@ -474,16 +476,16 @@ def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.Di
 def _read_manifest(
     table: Path, form: CsvFormat, label_column: str | None
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
-    """Return the header and rows of a manifest, and `label_column` if the manifest has it.
+    """Return the header and rows of a manifest, and `label_column` if the manifest has this column.
 
-    Unknown columns raise an error. The column ``class`` or `label_column` is read as ``label``.
+    An unknown column raises an error. The column ``class`` or `label_column` is read as ``label``.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
         header = list(reader.fieldnames or [])
         labels = label_column if label_column in header else "class"
         if labels in header and (labels == label_column or "label" not in header):
-            renamed = {"label": "", labels: "label"}  # another column named "label" is ignored
+            renamed = {"label": "", labels: "label"}  # a different column named "label" is ignored
             header = [renamed.get(name, name) for name in header]
         reader.fieldnames = header
         rows = list(reader)
@@ -495,7 +497,7 @@ def _read_manifest(
         nearest = nearest_known("path", header)
         raise RecordingError(
             f"{table}: a manifest needs a column 'path'; this one has"
-            f" {', '.join(header) or 'no columns'}. Name the column of files 'path'"
+            f" {', '.join(header) or 'no columns'}. Name the column with the files 'path'"
             + (f" (is it {nearest!r}?)." if nearest else ".")
         )
     for name in header:
@@ -547,7 +549,7 @@ def _from_manifest(
         if not name:
             raise RecordingError(f"{where}: the path is empty; fill it in or remove the row.")
         if name in listed and not (has_times and name in spans):
-            hint = " Several rows with one path need start_s and end_s."
+            hint = " Several rows with the same path need start_s and end_s."
             raise RecordingError(
                 f"{where}: {name!r} is already listed in {row_of[name]}."
                 + hint * ("start_s" in header)
@@ -585,7 +587,9 @@ def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpa
     """Return the span of a row, and the clock of its times; "" for the recording's clock."""
     pairs = [columns for columns in (_TIMES, COLUMNS) if any(row.get(name) for name in columns)]
     if len(pairs) > 1:
-        raise RecordingError(f"{where}: has start_s and end_s, and start and end; give one pair.")
+        raise RecordingError(
+            f"{where}: has start_s and end_s as well as start and end; use only one pair."
+        )
     (columns,) = pairs
     start, end = ((row.get(column) or "").strip() for column in columns)
     if not (start and end):
@@ -612,7 +616,7 @@ def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpa
 
 
 def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
-    """Return the label spans of one path, in order of time."""
+    """Return the label spans of one path in chronological order."""
     first = rows[0].source
     for row in rows[1:]:
         if row.clock != rows[0].clock:
@@ -639,7 +643,7 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
 def _from_folders(
     root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None, depth: int = 1
 ) -> list[RecordingSource]:
-    """List the files below a folder; the last `depth` names of a path are not classes."""
+    """List the files below a folder; the last `depth` names of a path do not count as classes."""
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     dataset = root.parent if root.name == "data" and is_dataset(root.parent) else None
     for folder, folders, names in os.walk(root):
@@ -682,13 +686,13 @@ def _from_folders(
 def _with_exported_label(
     source: RecordingSource, labels: Mapping[str, str | None]
 ) -> RecordingSource:
-    """Return a file with its label from an export, whose folders are the parts of a split."""
+    """Return a file with its label from an Edge Impulse export."""
     (path,), (name,) = source.paths[:1], source.relative_paths[:1]
     if name in labels:
         return replace(source, label=labels[name])
     if suffix_of(path) in ACQUISITION_SUFFIXES and is_acquisition(path):
         raise RecordingError(
-            f"{path}: is not listed in {LABELS}, as other files are; add it there, or move it away."
+            f"{path}: is not listed in {LABELS}, unlike other files; add it there, or move it."
         )
     return source
 
@@ -723,7 +727,7 @@ def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[
 
 
 def _files_of_bag(names: Iterable[str]) -> list[str]:
-    """Return the files of a ROS 2 bag in recording order, or an empty list for another folder."""
+    """Return the files of a ROS 2 bag in recording order; the list is empty for other folders."""
     if "metadata.yaml" not in names:
         return []
     logs = [name for name in names if suffix_of(Path(name)) in BAG_SUFFIXES]
@@ -819,9 +823,9 @@ class _Exclusion:
         return bool(matched)
 
     def check(self, sources: Iterable[RecordingSource], *, every: bool) -> None:
-        """Raise for patterns that matched nothing, which are probably typos.
+        """Raise an error for a pattern that matched nothing and is probably a typo.
 
-        Unless `every` class is known, check only patterns of recordings, which have a slash.
+        Unless `every` class is known, check only patterns of recordings, which contain a slash.
         """
         names = {name for source in sources for name in (*source.labels, source.recording_id)}
         for pattern in self.patterns:
@@ -847,9 +851,9 @@ def keep_spans(
     ----------
     spans : iterable of LabelSpan
     labels : sequence of str or None
-        Classes to keep; all for None.
+        Classes to keep; None keeps all.
     exclude : iterable of str
-        Classes to leave out, or patterns of them.
+        Classes to leave out, or patterns of classes.
     """
     unwanted = list(exclude)
     return tuple(
@@ -865,7 +869,7 @@ def check_labels(
     where: str,
     left_out: Iterable[str] = (),
 ) -> None:
-    """Raise for a label to keep that is not a known class.
+    """Raise an error for a label to keep that is not a known class.
 
     Parameters
     ----------
@@ -873,14 +877,14 @@ def check_labels(
     known : iterable of str
         All known classes.
     where : str
-        Their origin for the message, such as ``"of a recording"``.
+        The origin of the classes for the message, such as ``"of a recording"``.
     left_out : iterable of str
         More classes to name in the message.
 
     Raises
     ------
     ArgumentError
-        It names the nearest class.
+        The message names the most similar class.
     """
     classes = set(known)
     names = sorted(classes.union(left_out))
@@ -893,7 +897,7 @@ def check_labels(
 
 
 def left_out_classes(recording: Recording) -> list[str]:
-    """Return the classes in a recording's label column that were not kept.
+    """Return the classes in a recording's label column that were left out.
 
     Parameters
     ----------
@@ -936,7 +940,7 @@ def _paired(
         (path,) = source.paths
         (relative,) = map(Path, source.relative_paths)
         names = relative.parts
-        if len(names) < pattern.depth:  # the pattern includes folders above the given one
+        if len(names) < pattern.depth:  # the pattern includes folders above the given folder
             names = (path.parent.resolve() / path.name).parts
         last = stem_of(path) if pattern.is_of_stem else path.name
         match = pattern.match((*names[:-1], last))

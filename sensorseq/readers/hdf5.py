@@ -36,7 +36,7 @@ from sensorseq.recording import UNITS, Recording
 from sensorseq.text import listed
 from sensorseq.time_names import unit_in_name
 
-_DEEPEST = 16  # deepest nesting of groups
+_DEEPEST = 16  # maximum nesting depth of groups
 
 
 def read_hdf5(
@@ -59,26 +59,27 @@ def read_hdf5(
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
-    A 1-D dataset is a channel. Each column of a 2-D dataset is one: named by the dataset's
-    attribute ``columns``, which may include the time, or ``gyro[0]``, ``gyro[1]``, with time along
-    either axis. Datasets in groups are named by their path, such as ``imu/ax``, without groups that
-    contain only one group. Time is a dataset, or an attribute ``sample_rate_hz`` of the file, group
-    or dataset. If there are several times, the one in the group of the `channels` is used.
+    A 1-D dataset is a channel, and so is each column of a 2-D dataset, whose time may be along
+    either axis. Columns are named in the dataset's attribute ``columns``, which may include the
+    time; without it, they are ``gyro[0]``, ``gyro[1]`` and so on. Datasets in groups are named
+    after their path, such as ``imu/ax``, without outer groups that contain only one group. The time
+    is a dataset, or follows from an attribute ``sample_rate_hz`` of the file, group or dataset. If
+    there are several times, the one in the group of the `channels` is used.
 
     An attribute ``unit`` or ``units`` of a 1-D dataset is the unit of the channel or the time.
-    Packed numbers are unpacked by the attributes ``scale_factor`` and ``add_offset``; samples equal
-    to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. Datasets of words, datasets
-    with more dimensions (images), and datasets outside the group of the time that have another
-    number of samples are listed in ``attributes["dropped_columns"]``. Single numbers are not
-    channels.
+    Packed numbers are unpacked with the attributes ``scale_factor`` and ``add_offset``; samples
+    equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets,
+    datasets with more than two dimensions (images), and datasets outside the group of the time with
+    a different number of samples are left out and listed in ``attributes["dropped_columns"]``.
+    Single numbers are not channels.
 
     Parameters
     ----------
     path, recording_id, group, label
         As in `read_csv`.
     options : ReadOptions, optional
-        `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`,
-        `sample_rate_hz` and `scratch` are used, and can be given by name.
+        `channels`, `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz`
+        and `scratch` are used, and can also be given by name.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -120,7 +121,7 @@ def read_hdf5(
     Raises
     ------
     RecordingError
-        If the file is missing, truncated, not HDF5 or has another layout.
+        If the file is missing, truncated, not an HDF5 file or has a different layout.
     """
     options = combined(
         options,
@@ -150,15 +151,15 @@ def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
 
 
 class _LocatedDataset(NamedTuple):
-    """A dataset; `folder` is the path of its group with a slash, or empty."""
+    """A dataset, where `folder` is the path of its group with a slash, or empty."""
 
     dataset: foreign.Hdf5Dataset
     folder: str
-    rate_hz: float | None  # stored with it, or with the nearest group around it
+    rate_hz: float | None  # rate stored with the dataset, or with the nearest group around it
 
 
 class _Hdf5Table(Table):
-    """The datasets of a file by path, below the groups that contain only one group."""
+    """The datasets of a file by path, without outer groups that contain only one group."""
 
     def __init__(self, path: Path, file: foreign.Hdf5Group, options: ReadOptions) -> None:
         self._scratch = None if options.scratch is None else Path(options.scratch)
@@ -168,7 +169,7 @@ class _Hdf5Table(Table):
             (holder,) = groups.values()
             rate_hz = _rate(path, holder, rate_hz)
         located = dict(_walk(path, holder, "", rate_hz, set()))
-        # A single number is a fact about the recording, not a signal.
+        # A single number describes the recording and is not a signal.
         has_signals = any(entry.dataset.size > 1 for entry in located.values())
         self._located = {
             name: entry
@@ -176,7 +177,8 @@ class _Hdf5Table(Table):
             if entry.dataset.ndim and (entry.dataset.size > 1 or not has_signals)
         }
         self._place: dict[str, tuple[str, int]] = {}  # dataset and column index of each column
-        self._upright: dict[str, bool] = {}  # True if time is along the first axis
+        # For each 2-D dataset, True if time is along the first axis.
+        self._upright: dict[str, bool] = {}
         datasets = [entry.dataset for entry in self._located.values()]
         lengths = Counter(len(dataset) for dataset in datasets if dataset.ndim == 1)
         units = {}
@@ -198,7 +200,7 @@ class _Hdf5Table(Table):
         super().__init__(path, self._place, units)
 
     def time_name(self, options: ReadOptions) -> str:
-        """Return the time column, or the attribute that replaces it."""
+        """Return the name of the time column, or of the attribute that replaces it."""
         if options.time_column is not None:
             return find_time_column(self.path, self.names, options.time_column)
         times = find_clocks(self.names, options.channels, "/")
@@ -208,16 +210,17 @@ class _Hdf5Table(Table):
             each = ", ".join(f"{name} of {self._n_samples(name)} samples" for name in times[:6])
             example = next((n for n in self.names if n not in times), times[0])
             raise RecordingError(
-                f"{self.path}: has {len(times)} columns of time ({each}). Choose `channels` of one"
-                f" time, such as channels={example!r}, or name the time with `time_column`. To use"
-                " sensors with different times together, store each sensor in its own file and"
-                " join the files with `pair`."
+                f"{self.path}: has {len(times)} time columns ({each}). Choose `channels` with the"
+                f" same time, such as channels={example!r}, or name the time with `time_column`. To"
+                " combine sensors with different times, store each sensor in its own file and join"
+                " the files with `pair`."
             )
         if len(self._rates_hz) > 1:
             rates = " and ".join(f"{rate:g}" for rate in self._rates_hz)
             raise RecordingError(
                 f"{self.path}: its attributes 'sample_rate_hz' differ ({rates}). Choose `channels`"
-                " of one rate; or store each rate in its own file, and join the files with `pair`."
+                " with the same rate, or store each rate in its own file and join the files with"
+                " `pair`."
             )
         if self._rates_hz:
             return RATE
@@ -256,7 +259,7 @@ class _Hdf5Table(Table):
         return [] if numbers is None else texts_of_numbers(numbers)
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return the columns as long as the words, with the types of their datasets."""
+        """Return the columns that are as long as the words, with the types of their datasets."""
         n_samples = self._n_samples(words)
         names = [name for name in self.names if self._n_samples(name) == n_samples]
         stored = {}
@@ -300,8 +303,8 @@ class _Hdf5Table(Table):
     def _fitting(self, names: list[str], time_name: str | None) -> list[str]:
         """Return the columns with a number for each sample.
 
-        Numeric columns of another length raise an error if they are in the group of the time or
-        were chosen; otherwise they are left out.
+        A numeric column of a different length raises an error if the column was chosen or is in the
+        group of the time; otherwise it is left out.
         """
         located = {name: self._located[self._place[name][0]] for name in names}
         datasets = {name: entry.dataset for name, entry in located.items()}
@@ -316,7 +319,7 @@ class _Hdf5Table(Table):
                 if dataset.ndim > 2:
                     raise RecordingError(
                         f"{self.path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D"
-                        " datasets, or 2-D ones of shape (n_samples, n_columns)."
+                        " datasets, or 2-D datasets of shape (n_samples, n_columns)."
                     )
         if not numeric:
             return words
@@ -328,8 +331,8 @@ class _Hdf5Table(Table):
                 short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
                     f"{self.path}: {short!r} has {self._n_samples(short)} samples and {long!r}"
-                    f" {self._n_samples(long)}; choose `channels` of one length, or store channels"
-                    " of different rates in separate files and join them with `pair`."
+                    f" {self._n_samples(long)}; choose `channels` of the same length, or store"
+                    " channels of different rates in separate files and join them with `pair`."
                 )
         return [name for name in (*numeric, *words) if name not in unequal]
 
@@ -350,13 +353,13 @@ class _Hdf5Table(Table):
             return seconds_of(self.path, name, dataset[()].tolist(), time_unit)
         if numbers is None:
             raise RecordingError(
-                f"{self.path}: dataset {name!r} has no numbers; seconds are needed."
+                f"{self.path}: dataset {name!r} has no numbers; time stamps must be numbers."
             )
         return seconds_of(self.path, name, numbers, time_unit, stored_unit)
 
 
 class _Packing(NamedTuple):
-    """Packed numbers of netCDF: ``stored * scale + offset``; `fills` are missing samples."""
+    """How netCDF packs numbers: ``stored * scale + offset``; `fills` stand for missing samples."""
 
     scale: float = 1.0
     offset: float = 0.0
@@ -364,7 +367,7 @@ class _Packing(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, name: str, dataset: foreign.Hdf5Dataset) -> "_Packing":
-        """Return the packing in the attributes of a dataset; words have none."""
+        """Return the packing from the attributes of a dataset; words are not packed."""
         if dataset.dtype.kind not in "fiub":
             return cls()
         factors = [1.0, 0.0]
@@ -374,8 +377,8 @@ class _Packing(NamedTuple):
             if not (is_number and np.isfinite(values[0]) and (at or values[0])):
                 raise RecordingError(
                     f"{path}: the attribute {attribute!r} of dataset {name!r} is"
-                    f" {listed(map(str, values), 4)}; it must be one number to unpack the dataset."
-                    " Correct or remove it."
+                    f" {listed(map(str, values), 4)}; to unpack the dataset, it must be one number."
+                    " Correct or remove this attribute."
                 )
             factors[at] = float(values[0])
         fills = [dataset.attrs.get(name, []) for name in ("_FillValue", "missing_value")]
@@ -388,7 +391,7 @@ class _Packing(NamedTuple):
         return (self.scale, self.offset) == (1.0, 0.0)
 
     def is_missing(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return True for each stored number that means a missing sample."""
+        """Return a mask that is True for stored numbers that stand for missing samples."""
         missing = np.zeros(stored.shape, bool)
         for fill in self.fills:
             missing |= stored == (stored.dtype.type(fill) if stored.dtype.kind == "f" else fill)
@@ -408,15 +411,15 @@ def _unit(dataset: foreign.Hdf5Dataset) -> str:
 
 
 def _time_unit(path: Path, name: str, stored: str) -> str | None:
-    """Return the unit of time stamps that is stored, such as ``seconds since 1970-01-01``."""
+    """Return the stored unit of time stamps, such as ``seconds since 1970-01-01``."""
     text = re.split(r"\bsince\b", stored, flags=re.I)[0].strip()
     unit = unit_in_name(f"time [{text}]")
     if unit in UNITS:
         return unit
-    if unit and unit_in_name(f"time_{unit}"):  # a unit, not just any word
+    if unit and unit_in_name(f"time_{unit}"):  # only if the word is a unit
         raise RecordingError(
             f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
-            " unit of time stamps. Convert the column to seconds; or give time_unit (s, ms, us or"
+            " unit of time stamps. Convert the column to seconds, or give time_unit (s, ms, us or"
             " ns) if it has one of these."
         )
     return None
@@ -425,7 +428,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
 def _walk(
     path: Path, group: foreign.Hdf5Group, folder: str, rate_hz: float | None, seen: set[int]
 ) -> Iterator[tuple[str, _LocatedDataset]]:
-    """Yield the datasets in a group and the groups in it, by path; each group once."""
+    """Yield the datasets in a group and in the groups below it, by path; each group only once."""
     seen.add(group.place)
     for name, dataset in group.datasets.items():
         yield folder + name, _LocatedDataset(dataset, folder, _rate(path, dataset, rate_hz))
@@ -436,7 +439,7 @@ def _walk(
 
 
 def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> None:
-    """Raise if there is no dataset, or if groups with the same datasets seem to be recordings."""
+    """Raise an error if there is no dataset, or if similar groups seem to be recordings."""
     contents: dict[str, list[str]] = {}
     for name in names:
         group, _, inner_path = name.partition("/")
@@ -448,9 +451,9 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
     more = ""
     if names:
         pick = next((column for column in columns if column.partition("/")[0] in alike), names[0])
-        more = f" To read them as one, choose `channels`, such as channels={pick!r}."
+        more = f" To read them as one recording, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
-        f"{path}: the root has no dataset; it contains {groups}. Store one recording per file, with"
+        f"{path}: the root contains no dataset, but {groups}. Store one recording per file, with"
         f" its datasets in the root or in a single group.{more}"
     )
 
@@ -466,7 +469,7 @@ def _is_upright(dataset: foreign.Hdf5Dataset, lengths: Counter[int]) -> bool:
 
 
 def _columns_of(path: Path, name: str, entry: _LocatedDataset, *, upright: bool) -> list[str]:
-    """Return the column names of a dataset; its own name unless it has two dimensions."""
+    """Return the column names of a 2-D dataset, or the name of any other dataset."""
     dataset = entry.dataset
     if dataset.ndim != 2:
         return [name]
@@ -486,7 +489,7 @@ def _columns_of(path: Path, name: str, entry: _LocatedDataset, *, upright: bool)
 def _values(
     dataset: Any, dtype: DTypeLike, scratch: Path | None, packing: _Packing
 ) -> NDArray[Any]:
-    """Return the numbers of a dataset, in memory or, if there are many, on disk."""
+    """Return the numbers of a dataset in memory or, if there are many, on disk."""
     folder = folder_for(8 * dataset.size, scratch)
     is_line = dataset.size == max(dataset.shape)
     if folder is None or (is_line and dataset.ndim > 1):
@@ -499,7 +502,7 @@ def _values(
 
 
 def _rate(path: Path, holder: Any, around: float | None) -> float | None:
-    """Return the rate stored with a file, group or dataset, or the rate of the group around it."""
+    """Return the rate stored with a file, group or dataset, or else the rate `around` it."""
     stored = holder.attrs.get(RATE)
     dataset = getattr(holder, "datasets", {}).get(RATE)
     if stored is None and dataset is not None and dataset.size == 1 and dataset.dtype.kind in "fiu":

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEWEST_ROWS = 10  # a sensor with fewer rows is too rare to have a clock
-_RARE = 0.05  # largest share of rows from rare sensors
-_LEAST_STEPS = 20  # steps over rows of other sensors; fewer may occur by chance
-_REGULAR = 0.5  # share of the usual step by which a regular step may differ from it
-_SHARE_REGULAR = 0.75  # least share of regular steps
-_MOST_NUMBERS = 64  # a column with more different values does not number sensors
-_LOOKED_AT = 4096  # rows that suffice to rule out most columns of measurements
-_APART = 0.5  # steps of one sensor, as a share of the steps from one sensor to the next
-_SPREADS = 3.0  # ratio of the spreads of two sensors that measure different quantities
+_RARE = 0.05  # maximum share of the rows that may come from rare sensors
+_LEAST_STEPS = 20  # minimum number of steps across rows of other sensors; fewer may be chance
+_REGULAR = 0.5  # maximum difference of a regular step from the usual step, as a fraction of it
+_SHARE_REGULAR = 0.75  # minimum share of regular steps
+_MOST_NUMBERS = 64  # a column with more distinct values does not contain numbers of sensors
+_LOOKED_AT = 4096  # number of rows that is enough to rule out most columns of measurements
+_APART = 0.5  # maximum ratio of the steps within a sensor to the steps between sensors
+_SPREADS = 3.0  # minimum ratio of the spreads of two sensors that measure different quantities
 _SENSOR_NAME = re.compile(
     r"(sensor|joint|device|imu|node|topic|axis|actuator|encoder|wheel|leg)s?([ _.-]?"
     r"(id|ids|no|nr|num|number|index|idx|name|type|kind))?",
@@ -23,10 +23,10 @@ _SENSOR_NAME = re.compile(
 
 
 def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
-    """Test whether each value's rows follow a clock of their own, between rows of other values.
+    """Return True if the rows of each value have a regular clock, between rows of other values.
 
-    Such a value is not a state of one sensor: while another state lasts, a state has a gap in its
-    clock. `codes` are the values as numbers from 0.
+    Such values are not the states of a single sensor: the clock of a state has a gap while another
+    state lasts. `codes` are the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS
@@ -41,7 +41,8 @@ def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -
     steps, step_codes = np.diff(t[order])[within], in_order[1:][within]
     period = np.ones(len(counts))
     for code in np.unique(step_codes):
-        # An existing step, because a sensor that skips samples has steps of two lengths.
+        # A step that occurs, not a mean, because a sensor that skips samples has steps of two
+        # lengths.
         period[code] = np.quantile(steps[step_codes == code], 0.5, method="lower")
     periods = period[step_codes]
     is_regular = (periods > 0) & (np.abs(steps - periods) < _REGULAR * periods)
@@ -54,11 +55,11 @@ def names_sensors(
     t: NDArray[np.float64],
     others: Mapping[str, NDArray[np.floating]],
 ) -> bool:
-    """Test whether a column of numbers names the sensor of each row.
+    """Return True if a numeric column contains the number of each row's sensor.
 
-    A counter that wraps or a bit that toggles also splits the rows into regular clocks. Therefore
-    the column must be named like sensors, or most other columns must show that neighboring rows are
-    different quantities.
+    A counter that wraps or a bit that toggles also divides the rows into regular clocks. Therefore
+    either the name of the column must be typical of sensors, or most other columns must show that
+    neighboring rows contain different quantities.
     """
     codes = codes_of_numbers(values)
     if codes is None or not has_interleaved_clocks(codes, t):
@@ -70,15 +71,16 @@ def names_sensors(
 
 
 def _is_measured(x: NDArray[np.floating]) -> bool:
-    """Test whether a column is neither constant nor a counter."""
+    """Return True if a column is neither constant nor a counter."""
     steps = np.diff(x[:_LOOKED_AT])
     return not ((steps == 0).all() or (steps > 0).all())
 
 
 def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
-    """Test whether a channel differs more from row to row than from sample to sample of a sensor.
+    """Return True if a channel differs more from row to row than from sample to sample of a sensor.
 
-    Also test whether its spread differs between sensors, because the steps of noise do not.
+    The spread of the channel must also differ between sensors, because noise alone has a large
+    difference from row to row, but the same spread.
     """
     order = np.argsort(codes, kind="stable")
     in_order, sorted_x = codes[order], x[order]
@@ -95,9 +97,9 @@ def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
 
 
 def codes_of_numbers(values: NDArray[np.floating]) -> NDArray[np.int64] | None:
-    """Return a column of few different whole numbers as codes from 0; None for another column."""
+    """Return a column as codes from 0, or None unless it contains only a few distinct integers."""
     middle = max(0, (len(values) - _LOOKED_AT) // 2)
-    for some in (values[middle : middle + _LOOKED_AT], values):  # the first is usually enough
+    for some in (values[middle : middle + _LOOKED_AT], values):  # the middle is usually enough
         if not (np.isfinite(some).all() and (some == some.round()).all()):
             return None
         distinct, codes = np.unique(some, return_inverse=True)
@@ -107,7 +109,7 @@ def codes_of_numbers(values: NDArray[np.floating]) -> NDArray[np.int64] | None:
 
 
 def has_blocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
-    """Test whether each value has one block of rows, and the time starts again at each block."""
+    """Return True if each value has one block of rows, and time starts again in each block."""
     changes, goes_back = codes[1:] != codes[:-1], t[1:] <= t[:-1]
     return 1 < len(np.unique(codes)) == 1 + int(changes.sum()) and bool(
         (changes == goes_back).all()

@@ -15,29 +15,29 @@ from sensorseq.readers.stamps import clock_of
 from sensorseq.recording import Channel, Recording
 
 _SAMPLES = ("timestamps_s", "values")
-_ROWS = 1 << 16  # rows joined at a time
+_ROWS = 1 << 16  # number of rows joined at a time
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
     """Join simultaneous recordings of several sensors into one recording.
 
-    Nothing is interpolated: the result has every time stamp of every sensor, and NaN where a
-    sensor has no sample. `resample_recording` then resamples all channels to one even grid, each
-    from its own samples, over the time that all of them cover.
+    Nothing is interpolated: the result contains every time stamp of every sensor, and NaN where a
+    sensor has no sample. `resample_recording` can then resample all channels to a common even grid,
+    each channel from its own samples, over the time that all channels cover.
 
     Parameters
     ----------
     recordings : sequence of Recording
-        One for each sensor, with time stamps on a common clock. Id, group and label come from the
-        first.
+        One recording for each sensor, with time stamps on a common clock. The id, group and label
+        are those of the first recording.
     sensors : sequence of str
         Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
 
     Returns
     -------
     Recording
-        Channels in the given order. ``attributes["sensor_rates_hz"]`` has the median rate of each
-        sensor.
+        A recording with the channels of all sensors, in the given order.
+        ``attributes["sensor_rates_hz"]`` contains the median rate of each sensor.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
             for sensor, r in zip(sensors, recordings, strict=True)
         )
         raise RecordingError(
-            f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans}); put"
-            " their time stamps on one clock."
+            f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans});"
+            " convert their time stamps to a common clock."
         )
     shared = Counter(name for recording in recordings for name in recording.channel_names)
     timestamps_s, values = _side_by_side(recordings)
@@ -95,13 +95,13 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
 def _side_by_side(
     recordings: Sequence[Recording],
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """Merge all timestamps; return them and the values there, with NaN where a channel has none."""
+    """Return the merged timestamps and the values, with NaN where a channel has no sample."""
     stamps_of, values_of = ([getattr(r, name) for r in recordings] for name in _SAMPLES)
     ends = np.cumsum([r.n_channels for r in recordings])
     folder = next((path for x in values_of if (path := folder_of(x)) is not None), None)
     stamps, values = Rows(folder, np.float64), Rows(folder, np.float64, ends[-1])
     at = [0] * len(recordings)
-    # Each block has the rows of all recordings up to the earliest end of their blocks.
+    # Each merged block contains the rows of all recordings up to the earliest end of their blocks.
     while any(first < len(t) for first, t in zip(at, stamps_of, strict=True)):
         until = min(
             float(t[min(first + _ROWS, len(t)) - 1])

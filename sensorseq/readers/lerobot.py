@@ -1,7 +1,7 @@
-"""List the episodes of a LeRobot dataset, whose facts are in ``meta/info.json``.
+"""List the episodes of a LeRobot dataset, which is described in ``meta/info.json``.
 
-Versions 2 (a file for each episode) and 3 (several episodes in each file); see
-https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
+Supported are version 2 (one file for each episode) and version 3 (several episodes in each file);
+see https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
 """
 
 import json
@@ -21,14 +21,14 @@ from sensorseq.recording import LabelSpan
 
 _INFO = Path("meta/info.json")
 _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
-# Positions in the dataset, which are not measurements.
+# Columns with positions in the dataset, which are not measurements.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
 _SAME_RATE = 0.05
-_FROM_THE_END = ("next.", "annotation.")  # prefixes of facts that are unknown before the end
+_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns that are known only afterwards
 
 
 class LeRobotDataset:
-    """A LeRobot dataset: its rate, the names of its channels, and the texts of its tasks."""
+    """A LeRobot dataset, with its rate, channel names and task descriptions."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.path = root, root / _INFO
@@ -60,13 +60,13 @@ class LeRobotDataset:
         )
 
     def names(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the names of the numbers in each column of lists where every number has a name."""
+        """Return the element names of each column of lists in which every element has a name."""
         names_of = []
         for column, feature in self.features.items():
             names = feature.get("names")
             while (
                 isinstance(names, Mapping) and len(names) == 1
-            ):  # grouped by kind, such as "motors"
+            ):  # names grouped by kind, such as "motors"
                 (names,) = names.values()
             while isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
                 (names,) = names
@@ -76,7 +76,7 @@ class LeRobotDataset:
         return tuple(names_of)
 
     def tasks(self) -> dict[int, str]:
-        """Return the text of each task."""
+        """Return the description of each task."""
         lines, table = self.root / "meta/tasks.jsonl", self.root / "meta/tasks.parquet"
         refuse_pointer(lines if lines.is_file() else table)
         try:
@@ -85,18 +85,18 @@ class LeRobotDataset:
             else:
                 with opened(table) as file:
                     rows = file.read(use_threads=False).to_pylist()
-            # In version 3, the text is the index of a pandas table, under any name.
+            # In version 3, the description is the index of a pandas table, under any name.
             texts = [
                 next(value for name, value in sorted(row.items()) if name != _TASK) for row in rows
             ]
             return {int(row[_TASK]): str(text) for row, text in zip(rows, texts, strict=True)}
         except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
             path = lines if lines.is_file() else table
-            raise RecordingError(f"{path}: has no texts of tasks ({error}).") from error
+            raise RecordingError(f"{path}: contains no descriptions of tasks ({error}).") from error
 
 
 def is_dataset(root: Path) -> bool:
-    """Test whether a folder is a LeRobot dataset, which may be damaged."""
+    """Return True if a folder is a LeRobot dataset, even a damaged one."""
     try:
         has_version = b'"codebase_version"' in (root / _INFO).read_bytes()
     except OSError:
@@ -107,13 +107,14 @@ def is_dataset(root: Path) -> bool:
 def list_episodes(
     dataset: LeRobotDataset, label_column: str | None
 ) -> Iterator[tuple[Path, TableRows, str | None, tuple[LabelSpan, ...]]]:
-    """Yield the file, rows and label of each episode: its task, or the `label_column`.
+    """Yield the file, rows, label and label spans of each episode.
 
-    An episode of several tasks has label spans instead of a label.
+    The label is the task of the episode, or comes from the `label_column`. An episode with several
+    tasks has label spans instead of a label.
     """
     files = sorted((dataset.root / "data").glob("*/*.parquet"))
     if not files:
-        raise RecordingError(f"{dataset.root / 'data'}: has no Parquet files of episodes.")
+        raise RecordingError(f"{dataset.root / 'data'}: contains no Parquet files of episodes.")
     tasks = {} if label_column is not None else dataset.tasks()
     names, pictures = dataset.names(), dataset.pictures()
     seen: dict[int, Path] = {}
@@ -130,7 +131,7 @@ def list_episodes(
             number = _number(path, rows.recording)
             if number in seen:
                 raise RecordingError(
-                    f"{path}: has rows of episode {number}, and {seen[number]} has some, too."
+                    f"{path}: contains rows of episode {number}, and so does {seen[number]}."
                 )
             seen[number] = path
             if path.stem.startswith("episode_") and path.stem != f"episode_{number:06d}":
@@ -155,7 +156,7 @@ def list_episodes(
 
 
 def _check_stamps(path: Path, columns: list[str], dataset: LeRobotDataset) -> None:
-    """Raise if the rate of an episode's time stamps differs from the dataset's."""
+    """Raise an error if the rate of an episode's time stamps differs from the dataset's rate."""
     if lacking := sorted({_EPISODE, _TIME}.difference(columns)):
         raise RecordingError(f"{path}: has no column {lacking[0]!r}.")
     with opened(path) as file:

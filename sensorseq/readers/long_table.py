@@ -20,8 +20,8 @@ from sensorseq.readers.parquet import ArrowTable, as_labels, names_in, opened, w
 from sensorseq.readers.text_columns import TextColumn, refuse_stray
 from sensorseq.text import parse_number
 
-_FEW_ROW_GROUPS = 4  # a recording in at most this many row groups is read separately
-_MOST_BYTES = 2**28  # the largest Parquet table that is sorted in memory
+_FEW_ROW_GROUPS = 4  # a recording is read separately if it is in at most this many row groups
+_MOST_BYTES = 2**28  # maximum size of a Parquet table that is sorted in memory
 
 
 class TableRows(NamedTuple):
@@ -30,10 +30,10 @@ class TableRows(NamedTuple):
     column: str
     recording: str
     not_channels: tuple[str, ...]  # columns of groups, and of labels of whole recordings
-    row_groups: tuple[int, ...]  # row groups of a Parquet file that contain its rows
+    row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
-    pictures: tuple[str, ...] = ()  # columns of images, in this file or in others; not read
+    pictures: tuple[str, ...] = ()  # columns of images in this or other files, which are not read
 
     def where(self, path: Path) -> Path:
         """Return the path with the recording's name, for messages."""
@@ -47,9 +47,9 @@ def list_table(
     label_column: str | None,
     form: CsvFormat,
 ) -> Iterator[tuple[TableRows, str, str | None]]:
-    """Yield the rows, group and label of each recording, in one pass over these columns.
+    """Yield the rows, group and label of each recording, after one pass over these columns.
 
-    The label is None if a recording has no label or several.
+    The label is None if a recording has no label or several labels.
     """
     names = [recording_column, group_column or recording_column, label_column or recording_column]
     seen: dict[str, tuple[set[str | None], set[str | None], set[int]]] = {}
@@ -82,8 +82,8 @@ def list_table(
         if len(groups) > 1 or None in groups:
             listed = ", ".join(sorted(repr(name) for name in groups if name)[:3])
             raise RecordingError(
-                f"{rows.where(path)}: needs the same group in all rows of column {group_column!r};"
-                f" it has {listed or 'none'}."
+                f"{rows.where(path)}: must have the same group in all rows of column"
+                f" {group_column!r}, but has {listed or 'none'}."
             )
         yield rows, str(groups.pop()), label
 
@@ -144,7 +144,7 @@ def _by_number(text: str) -> tuple[float, str]:
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes`` of a recording's rows, in their order."""
+    """Return ``sha256`` and ``size_bytes`` of a recording's rows in their order."""
     digest, size = hashlib.sha256(), 0
     table = recording_table(path, rows)
     for name in sorted(table.column_names):
@@ -158,7 +158,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # the digest and the recording use the same rows
+@lru_cache(maxsize=1)  # kept, because the digest and the recording need the same rows
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":
@@ -176,7 +176,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     return table.slice(*places[rows.recording])
 
 
-@lru_cache(maxsize=2)  # shared by consecutive recordings
+@lru_cache(maxsize=2)  # kept, because consecutive recordings share it
 def _row_group(
     path: Path, version: tuple[int, int], row_group: int, left_out: tuple[str, ...]
 ) -> pa.Table:
@@ -200,7 +200,7 @@ def _by_recording(
     form: CsvFormat,
     left_out: tuple[str, ...],
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Return a table sorted by recording, and the first row and number of rows of each."""
+    """Return a table sorted by recording, and each recording's first row and number of rows."""
     if path.suffix == ".parquet":
         with opened(path) as file:
             table = _without(left_out, file, file.read)

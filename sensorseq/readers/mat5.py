@@ -21,7 +21,7 @@ _MATRIX, _COMPRESSED = 14, 15
 _STRUCT, _TEXT, _NUMERIC = 2, 4, range(6, 16)
 _KINDS = {1: "cells", 2: "several structs", 3: "an object", 5: "a sparse matrix", 17: "an object"}
 _COMPLEX = 8
-_DEEPEST = 16  # deepest nesting of structs
+_DEEPEST = 16  # maximum nesting depth of structs
 
 
 def read_mat5(
@@ -29,8 +29,8 @@ def read_mat5(
 ) -> dict[str, NDArray[np.generic]]:
     """Return the real numeric arrays of a file by name, with ``a.b`` for arrays in structs.
 
-    `path` is for messages. The names of other variables except text are added to `left_out`.
-    Raises a ValueError, or any other error for broken bytes.
+    `path` is used in messages. The names of all other variables, except text, are added to
+    `left_out`. Raises a ValueError, or any other exception if bytes are damaged.
     """
     left_out = {} if left_out is None else left_out
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
@@ -62,7 +62,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
             raise ValueError("an element is truncated")
         kind, size = struct.unpack_from(order + "II", data, at)
         start = at + 8
-        # A small element has its size in the upper half of the tag, and its content in the tag.
+        # A small element has its size in the upper half of the tag, and its content after the tag.
         if kind >> 16:
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
             at += 8

@@ -21,10 +21,10 @@ from sensorseq.recording import column_names
 
 _MAGICS = (b"MDF     ", b"UnFinMF ")
 _KNOWN = ("3.", "4.0", "4.1", "4.2")
-_PIECE_BYTES = 1 << 23  # bytes of records that are read together
-_TIME = 1  # type of synchronization: by time, not by angle, distance or index
-_VALUE, _MASTERS = 0, (2, 3)  # types of channels
-_FEW_ROWS = 4096  # rows that determine a group's rate in a list
+_PIECE_BYTES = 1 << 23  # number of bytes of records that are read at a time
+_TIME = 1  # synchronization type of a master channel: time, not angle, distance or index
+_VALUE, _MASTERS = 0, (2, 3)  # channel types of values, and of master channels
+_FEW_ROWS = 4096  # number of rows from which a group's rate is determined for a listing
 
 
 def read_mdf(
@@ -37,9 +37,10 @@ def read_mdf(
 ) -> list[TopicArrays]:
     """Return the channel groups of one file that contain the channels.
 
-    If `channels` is None, return all groups with a time and rows. A group has its acquisition name,
-    or its number. Values have their physical units; a value that the file marks as invalid is NaN.
-    Channels of words or arrays are None. If `is_listing`, only a few rows of each group are read.
+    If `channels` is None, return all groups that have a time channel and rows. A group is named
+    after its acquisition, or ``group_`` and its number. Values are in physical units; a value that
+    the file marks as invalid is NaN. Channels of words or arrays are None. If `is_listing`, only
+    the first rows of each group are read.
     """
     path, *more_paths = paths
     if more_paths:
@@ -60,7 +61,7 @@ def read_mdf(
                 topic = _read_group(file, index, name, wanted, most, label_column, scratch)
             except OutputError:
                 raise
-            except Exception as error:  # asammdf may raise anything for damaged bytes
+            except Exception as error:  # asammdf may raise any exception for damaged bytes
                 raise RecordingError(
                     f"{path}: the records of group {name!r} cannot be read ({error})."
                 ) from error
@@ -82,7 +83,7 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
-    with path.open("rb") as file:  # from a path, asammdf would map the file into memory
+    with path.open("rb") as file:  # given a path, asammdf would map the file into memory
         start = file.read(16)
         version = start[8:16].decode("latin-1").strip("\0 ")
         if start[:8] not in _MAGICS:
@@ -99,11 +100,11 @@ def _opened(path: Path) -> Iterator[Any]:
             )
         file.seek(0)
         problem, hook = "", sys.unraisablehook
-        # The destructor of asammdf raises for a file that it could not open.
+        # The destructor of asammdf raises an exception for a file that could not be opened.
         sys.unraisablehook = lambda _: None
         try:
             opened = MDF(file)
-        except Exception as error:  # asammdf may raise anything for damaged bytes
+        except Exception as error:  # asammdf may raise any exception for damaged bytes
             problem = str(error) or type(error).__name__
         finally:
             if problem:
@@ -121,7 +122,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _wanted(
     file: Any, index: int, group: str, channels: Sequence[str] | None
 ) -> dict[str, tuple[int, str]]:
-    """Return the place and unit of each channel to read, by group and channel name."""
+    """Return the position and unit of each channel to read, by group and channel name."""
     master = file.masters_db.get(index)
     stored = file.groups[index].channels
     if master is None or getattr(stored[master], "sync_type", _TIME) != _TIME:
@@ -176,7 +177,7 @@ def _read_group(
 
 
 def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) -> NDArray[Any]:
-    """Return the values of a channel in one piece; words are bytes."""
+    """Return the values of a channel in one piece of the records; words are returned as bytes."""
     samples, invalid = file.get(
         group=index,
         index=place,
@@ -193,7 +194,7 @@ def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) ->
 
 
 def _coded(values: NDArray[Any], texts: dict[str, int]) -> NDArray[np.int32]:
-    """Return the number of each label, and add new ones to `texts`."""
+    """Return the number of each label in `texts`, to which new labels are added."""
     levels, codes = np.unique(values, return_inverse=True)
     level_codes = [texts.setdefault(_word(level), len(texts)) for level in levels]
     return np.asarray(level_codes, np.int32)[codes]

@@ -31,7 +31,8 @@ from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.readers.text_columns import DateTexts, TextColumn
 from sensorseq.recording import Recording, column_names
 
-MOST_PLACES = 512  # longest lists that become channels; longer ones are images or spectra
+# Maximum length of lists that become channels; longer lists are images or spectra.
+MOST_PLACES = 512
 
 
 def read_parquet(
@@ -53,12 +54,12 @@ def read_parquet(
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
-    A column of lists, all of k numbers, has k channels, ``name[0]``, ``name[1]`` and so on. Columns
-    without numbers, and columns of lists of different lengths, are left out and listed in
-    ``attributes["dropped_columns"]``; a null is a missing sample. A time column of a timestamp type
-    becomes seconds since 1970, or since the first one if nanoseconds need more digits than a float
-    has; a time column of a duration type becomes seconds. A field's metadata ``unit`` is the
-    channel's unit.
+    A column of lists that all contain k numbers becomes k channels, ``name[0]``, ``name[1]`` and so
+    on. Columns without numbers, and columns of lists of different lengths, are left out and listed
+    in ``attributes["dropped_columns"]``; a null is a missing sample. A time column of a timestamp
+    type becomes seconds since 1970, or since the first time stamp if nanoseconds need more digits
+    than a float has; a time column of a duration type becomes seconds. ``unit`` in the metadata of
+    a field is the channel's unit.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def read_parquet(
         As in `read_csv`.
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz` and
-        `scratch` are used, and can be given by name.
+        `scratch` are used, and can also be given by name.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -102,7 +103,7 @@ def read_parquet(
     Raises
     ------
     RecordingError
-        If the file is missing, truncated or not Parquet, or its table does not fit.
+        If the file is missing, truncated or not a Parquet file, or if its table is not a recording.
     """
     options = combined(
         options,
@@ -122,9 +123,9 @@ def read_parquet(
 
 
 class ArrowTable(Table):
-    """An arrow table; `text_column` makes converters for columns of strings.
+    """An arrow table; `text_column` creates converters for columns of strings.
 
-    `names_of` has the names of the numbers in columns of lists.
+    `names_of` contains the names of the numbers in columns of lists.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class ArrowTable(Table):
         super().__init__(path, names, {**units, **list_units})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter from the given function."""
+        """Return a converter that the given function creates."""
         return self._text_column(path, name)
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -180,7 +181,7 @@ class ArrowTable(Table):
             if place is None:
                 columns[name] = _as_numbers(self.path, name, table[name], self._text_column)
                 continue
-            # read once for all places
+            # read only once for all positions in the lists
             numbers = _places_as_numbers(table[lists], len(self._lists[lists]))
             columns |= dict(zip(self._lists[lists], numbers, strict=True))
         columns = {name: columns[name] for name in names}
@@ -189,11 +190,11 @@ class ArrowTable(Table):
         return columns, self._stamps(time_name, self._column(table, time_name), options.time_unit)
 
     def _stored(self, name: str) -> tuple[str, int | None]:
-        """Return the column in the file for a name, and the name's place in a column of lists."""
+        """Return the column in the file for a name, and its position if the column has lists."""
         return self._places.get(name, (name, None))
 
     def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_ArrowColumn":
-        """Return a column, or the numbers at one place of a column of lists."""
+        """Return a column, or the numbers at one position in a column of lists."""
         stored, place = self._stored(name)
         return table[stored] if place is None else _ListPlace(table[stored], place)
 
@@ -216,8 +217,8 @@ class ArrowTable(Table):
             dates = DateTexts(path, name)
             return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
         raise RecordingError(
-            f"{path}: column {name!r} of type {type_} has no numbers; time stamps need seconds or a"
-            " timestamp type."
+            f"{path}: column {name!r} of type {type_} has no numbers; time stamps must be seconds"
+            " or have a timestamp type."
         )
 
     def labels(self, name: str) -> CodedLabels:
@@ -234,7 +235,7 @@ class ArrowTable(Table):
 
 
 def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
-    """Open a Parquet file; a large file stays on disk if there is a scratch folder."""
+    """Open a Parquet file; a large file stays on disk if a scratch folder is given."""
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
@@ -252,7 +253,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 
 def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
-    """Return the names in the file by the names without blanks around them."""
+    """Return the names in the file, by the same names without blanks around them."""
     stored = file.schema_arrow.names
     if (twice := repeated(stored)) is not None:
         raise RecordingError(
@@ -262,15 +263,16 @@ def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
 
 
 def without_blanks(table: pa.Table) -> pa.Table:
-    """Return a table with the names of its columns as in `names_in`."""
+    """Return a table whose columns have the names from `names_in`."""
     return table.rename_columns(column_names(table.column_names))
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """Open a Parquet file; raise for a damaged file or another kind of file."""
+    """Open a Parquet file; a damaged file, or another kind of file, raises an error."""
     try:
-        with path.open("rb") as file:  # not by name, because a folder would be read as a data set
+        # Opened first, because the name of a folder would be read as a data set.
+        with path.open("rb") as file:
             yield pyarrow.parquet.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -279,13 +281,12 @@ def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
             raise RecordingError(f"{path}: the file is empty.") from error
         refuse_pointer(path)
         raise RecordingError(
-            f"{path}: not a complete Parquet file ({error}); it is truncated or another kind of"
-            " file."
+            f"{path}: not a complete Parquet file ({error}); it is truncated or not a Parquet file."
         ) from error
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise if a file is only a pointer, whose content Git LFS has not yet downloaded."""
+    """Raise an error if a file is only a pointer, whose content Git LFS has not yet downloaded."""
     with suppress(OSError), path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise RecordingError(
@@ -299,13 +300,14 @@ class _StoredColumn:
     """A column of a large file, read in parts."""
 
     path: Path
-    name: str  # its name in the file
+    name: str  # the column's name in the file
     type: pa.DataType
-    folder: Path | None  # folder for its values
+    folder: Path | None  # folder for the column's values
 
     def iterchunks(self) -> Iterator[pa.Array]:
         with opened(self.path) as file:
-            # One row group at a time, because a reader of several keeps all their bytes.
+            # Read one row group at a time, because a reader of several groups keeps the bytes of
+            # all.
             for row_group in range(file.num_row_groups):
                 read = {"row_groups": [row_group], "columns": [self.name]}
                 for batch in file.iter_batches(**read, use_threads=False):
@@ -318,7 +320,7 @@ class _StoredColumn:
 
 @dataclass(frozen=True)
 class _StoredTable:
-    """A file whose columns are read when needed, or converted to files in a folder."""
+    """A file whose columns are read when needed; their values may be stored in a folder."""
 
     path: Path
     column_names: list[str]
@@ -344,7 +346,7 @@ class _StoredTable:
 
 @dataclass(frozen=True)
 class _ListPlace:
-    """The numbers at one place of a column of lists, read like a column of numbers."""
+    """The numbers at one position in a column of lists, read like a column of numbers."""
 
     lists: "pa.ChunkedArray | _StoredColumn"
     place: int
@@ -370,7 +372,7 @@ _ArrowColumn: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
 
 
 def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
-    """Return the length of the lists in each column of equally long lists of numbers."""
+    """Return the length of the lists in each column whose lists of numbers are equally long."""
     n_places: dict[str, int] = {}
     for field in table.schema:
         type_ = field.type
@@ -389,7 +391,7 @@ def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
 
 
 def _names_of(name: str, n_places: int, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the names of the numbers in a column of lists: stored names, or places."""
+    """Return the names of the numbers in a column of lists: stored names, or their positions."""
     if len(known.get(name, ())) == n_places:
         return known[name]
     return tuple(f"{name}[{place}]" for place in range(n_places))
@@ -427,7 +429,7 @@ def _as_numbers(
 
 
 def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
-    # Whole numbers above 2**53 lose digits, like any measurement read as a float.
+    # Whole numbers above 2**53 lose digits, as does any measurement that is read as a float.
     numbers = chunk.cast(pa.uint8()) if pa.types.is_boolean(chunk.type) else chunk
     floats: NDArray[np.float64] = numbers.cast(pa.float64(), safe=False).to_numpy(
         zero_copy_only=False
@@ -438,7 +440,7 @@ def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
 def _places_as_numbers(
     column: "pa.ChunkedArray | _StoredColumn", n_places: int
 ) -> list[NDArray[np.float64] | None]:
-    """Return the numbers at each place of a column of lists, read once."""
+    """Return the numbers at each position in a column of lists, which is read only once."""
     places = [Rows(getattr(column, "folder", None), np.float64) for _ in range(n_places)]
     for chunk in column.iterchunks():
         for place, rows in enumerate(places):

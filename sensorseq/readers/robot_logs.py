@@ -55,7 +55,7 @@ class _Series:
     """The messages of one topic, in log order."""
 
     message_type: str
-    uses_header: bool  # times are the stamps in the headers
+    uses_header: bool  # True if times are the stamps in the headers
     getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
     texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)
@@ -93,13 +93,14 @@ def read_robot_log(
 ) -> Recording:
     """Read one recording from a ROS 1 bag, a ROS 2 bag, an MCAP, ULog or MDF file.
 
-    A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
-    ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR), protobuf or JSON. Types come from
-    the definitions in the file, or from the latest ROS 2 for a ``.db3`` without definitions. In
-    ULog files, topics have the number of their instance: ``sensor_accel_0.x``; in MDF files they
-    are the channel groups: ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`.
-    Time is in seconds from the first message of the log, or from the start of a ULog or MDF file;
-    header stamps on another clock (simulated time) are not shifted.
+    A channel is a number in the messages of a topic, such as ``/joint_states.effort[0]`` or
+    ``/imu.angular_velocity.x``. Messages may be in the format of ROS 1, ROS 2 (CDR), protobuf or
+    JSON. Message types are defined in the file, or by the latest ROS 2 for a ``.db3`` file without
+    definitions. In ULog files, the name of a topic contains the number of its instance, as in
+    ``sensor_accel_0.x``; in MDF files, topics are the channel groups, as in ``CAN1.motor_current``.
+    Topics keep their own rates; see `join_sensors`. Time is in seconds from the first message of
+    the log, or from the start of a ULog or MDF file; header stamps on a different clock (simulated
+    time) are not shifted.
 
     Parameters
     ----------
@@ -107,8 +108,8 @@ def read_robot_log(
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
         `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (of MDF files)
-        are used, and can be given by name. By default, all numbers in the first message of each
-        topic are channels, including the elements of arrays of up to 64 numbers.
+        are used, and can also be given by name. By default, all numbers in the first message of
+        each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -146,9 +147,10 @@ def read_robot_log(
     Raises
     ------
     RecordingError
-        If the file is damaged (the message names the offset), or lacks a channel or the time.
+        If the file is damaged (the message gives the offset), or does not contain a channel or the
+        time.
     EnvironmentProblemError
-        If the packages of the extra ``ros``, or of ``vehicle`` for ULog and MDF, are not installed.
+        If the packages of the extra ``ros`` (or ``vehicle``, for ULog and MDF) are not installed.
     """
     options = combined(
         options,
@@ -173,7 +175,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
     if label_column is not None and label is not None:
         raise RecordingError(
             f"{where}: its folder or manifest gives the label {label!r}, and"
-            f" label_column={label_column!r} labels parts of it; use only one of them."
+            f" label_column={label_column!r} labels parts of it; use only one of the two."
         )
     topics, damage = _read_or_salvage(paths, options)
     spans, parts, use = None, [], replace(options, units=None)
@@ -203,7 +205,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
 def read_robot_log_timestamps(
     path: Path | Sequence[Path], options: ReadOptions
 ) -> NDArray[np.float64]:
-    """Return the timestamps of the topic with the most messages among those with channels."""
+    """Return the timestamps of the topic with the most messages, among topics with channels."""
     paths = [path] if isinstance(path, Path) else list(path)
     topics, _ = _read_or_salvage(paths, replace(options, label_column=None))
     fastest = max((t for t in topics if t.channels), key=lambda topic: len(topic.times_s))
@@ -222,7 +224,7 @@ def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = No
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
     channels : sequence of str, optional
-        List only the topics of these channels; by default, list all topics.
+        Channels whose topics are listed; by default, all topics are listed.
 
     Raises
     ------
@@ -266,7 +268,7 @@ def _list_arrays(paths: list[Path], channels: Sequence[str] | None) -> list[Topi
 def _read_or_salvage(
     paths: list[Path], options: ReadOptions
 ) -> tuple[list[TopicArrays], str | None]:
-    """Return the topics; for a salvaged file also a description of the damage."""
+    """Return the topics and, for a salvaged file, a description of the damage."""
     try:
         return _read_topics(paths, options), None
     except RecordingError as error:
@@ -285,7 +287,7 @@ def _read_topics(
     where = paths[0]
     if time_column not in (None, *TIMES):
         raise RecordingError(
-            f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
+            f"{where}: robot logs have no time column {time_column!r}; use {' or '.join(TIMES)}."
         )
     wanted = None if channels is None else [*channels, *([label_column] if label_column else [])]
     if suffix_of(where) in STORED_LOG_SUFFIXES:
@@ -398,7 +400,7 @@ def _no_such(where: Path, name: str, numbers: Sequence[str]) -> RecordingError:
 def _spans_of(
     where: Path, name: str, topic: TopicArrays, options: ReadOptions
 ) -> tuple[LabelSpan, ...]:
-    """Return the spans of a topic's labels."""
+    """Return the label spans of a topic."""
     labels, times = topic.labels, topic.times_s
     assert labels is not None
     codes = labels.codes
@@ -411,7 +413,7 @@ def _spans_of(
 
 
 def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
-    """Add label spans that contain samples; the last one is extended to the end."""
+    """Add the label spans that contain samples; the last span is extended to the end."""
     times = recording.timestamps_s
     if spans:
         end_s = max(spans[-1].end_s, float(np.nextafter(times[-1], math.inf)))
@@ -434,7 +436,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
-    """Yield the paths to the numbers in a message, except in its header or stamp."""
+    """Yield the paths to the numbers in a message, except those in its header or stamp."""
     for name, value in _items(content):
         if name != "header" and not (name == "timestamp" and isinstance(value, Mapping)):
             yield from (name + path for path in _numbers_below(value))
@@ -453,7 +455,7 @@ def _numbers_below(value: Any) -> Iterator[str]:
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a function that gets the value at a path in a message, or None if there is none."""
+    """Return a function that returns the value at a path in a message, or None without a value."""
     parts = [name or int(index) for name, index in _PART.findall(path)]
 
     def get(value: Any) -> Any:
@@ -484,7 +486,7 @@ def _text(value: Any) -> str | None:
 
 
 def _stamp_ns(content: Any) -> int | None:
-    """Return the timestamp in a message's header or stamp field; None if missing or 0."""
+    """Return the timestamp in a message's header or stamp field; None if it is missing or 0."""
     stamp = _getter("header.stamp")(content) or _getter("timestamp")(content)
     parts = dict(_items(stamp))
     seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
@@ -501,7 +503,7 @@ def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
             f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first one; use"
             f" time_column={TIMES[1]!r}."
         )
-    # A float would round seconds since 1970 to 0.2 us; stamps of another clock are not shifted.
+    # A float would round seconds since 1970 to 0.2 us; stamps of a different clock are not shifted.
     since_start = time_ns - message.start_ns
     return (since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9
 
@@ -514,7 +516,7 @@ class _Message(NamedTuple):
     type: str
     log_time_ns: int
     start_ns: int  # start of the log
-    content: Any  # None if not requested
+    content: Any  # None if this time is not requested
 
 
 def _messages(
@@ -524,9 +526,9 @@ def _messages(
     *,
     salvage: bool = False,
 ) -> Iterator[_Message]:
-    """Yield the messages of the topics that may contain the channels, or of all topics for None.
+    """Yield the messages of the topics that may contain the channels; by default, of all topics.
 
-    If salvaging, files are read from the start without their index, up to the first damage.
+    To salvage messages, files are read from the start, without their index, up to the first damage.
     """
     start_ns = None
     for path in paths:
@@ -542,7 +544,8 @@ def _messages(
                     start_ns = file_start_ns if start_ns is None else start_ns
                     content = decode() if wants_content(topic) else None
                     yield _Message(topic, type_, log_time_ns, start_ns, content)
-                if start_ns is None:  # the log begins here, but with other topics
+                # The log begins with this message, but of a topic that is not wanted.
+                if start_ns is None:
                     start_ns = next((message[-1] for message in read(path, None)), None)
         except RecordingError:
             if salvage:
@@ -560,8 +563,8 @@ def _naming(path: Path) -> Iterator[None]:
         raise EnvironmentProblemError(
             f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
         ) from error
-    except Exception as error:  # foreign parsers may raise anything for damaged bytes
-        # EINVAL is a seek before the start of a truncated file.
+    except Exception as error:  # foreign parsers may raise any exception for damaged bytes
+        # EINVAL is caused by a seek to before the start of a truncated file.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             message = f"{path}: cannot be read ({error.strerror or error})."
             raise RecordingError(message) from error
@@ -570,10 +573,10 @@ def _naming(path: Path) -> Iterator[None]:
             raise RecordingError(f"{path}: the file is empty.") from error
         intact = _intact_bytes(path)
         reason = str(error) or type(error).__name__
-        at = "" if intact is None else f"; it is whole up to byte {intact} of {size}"
+        at = "" if intact is None else f"; it is intact up to byte {intact} of {size}"
         raise RecordingError(
             f"{path}: cannot be read{at} ({reason}). Perhaps the recorder was killed;"
-            " rosbag reindex, ros2 bag reindex or mcap recover save the intact messages."
+            " rosbag reindex, ros2 bag reindex or mcap recover can save the intact messages."
         ) from error
 
 
@@ -581,7 +584,7 @@ def _wanted(topic: str, channels: Sequence[str] | None) -> bool:
     return channels is None or any(_is_of(topic, channel) for channel in channels)
 
 
-# A decoder of the content, topic, type, and log times of the message and of the file's first one.
+# A decoder of the content, the topic, the type, and the log times of this and the first message.
 _Raw = tuple[Callable[[], Any], str, str, int, int]
 
 
@@ -625,7 +628,7 @@ def _bag_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
 
 
 def _bag_records(file: IO[bytes]) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
-    """Yield header and data of each record, including the records in chunks."""
+    """Yield the header and data of each record, including the records in chunks."""
     while length := file.read(4):
         fields = _bag_fields(file.read(struct.unpack("<I", length)[0]))
         size = struct.unpack("<I", file.read(4))[0]
@@ -688,8 +691,8 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
         return json.loads
     if encoding not in ("cdr", "ros1", "protobuf") or schema is None:
         raise RecordingError(
-            f"{path}: messages of {channel.topic!r} are encoded as {encoding!r}; known: cdr, json,"
-            " protobuf, ros1."
+            f"{path}: messages of {channel.topic!r} have the encoding {encoding!r}; known"
+            " encodings: cdr, json, protobuf, ros1."
         )
     if encoding == "protobuf":
         parse = _protobuf_parser(schema.data, schema.name)
@@ -719,7 +722,7 @@ def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
 
 
 def _as_values(value: Any) -> Any:
-    """Convert a protobuf message to mappings, lists and values; unset fields are omitted."""
+    """Convert a protobuf message to mappings, lists and values, without fields that are not set."""
     if hasattr(value, "DESCRIPTOR"):
         return {
             field.name: _as_values(getattr(value, field.name))
@@ -734,7 +737,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return where the first incomplete record begins; None for other formats."""
+    """Return the position at which the first incomplete record begins; None for other formats."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":
@@ -747,7 +750,8 @@ def _intact_bytes(path: Path) -> int | None:
     with path.open("rb") as file:
         while True:
             end = start
-            # A record of a bag is a header and data, each after its length; MCAP has an opcode.
+            # In a bag, a record is a length, a header, a length and data; in MCAP an opcode, a
+            # length and data.
             for _ in range(2 if sizes == "<I" else 1):
                 file.seek(end + (sizes == "<Q"))
                 length = file.read(n_bytes)

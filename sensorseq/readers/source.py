@@ -1,4 +1,4 @@
-"""Read one listed recording: choose the reader by suffix, join sensors, select channels."""
+"""Read one listed recording: choose the reader by suffix, join sensors and select channels."""
 
 import hashlib
 import os
@@ -49,7 +49,7 @@ _TABLES: Mapping[str, Opens] = {
 
 @contextmanager
 def local_source(source: RecordingSource) -> Iterator[RecordingSource]:
-    """Yield a recording whose files are local, downloaded if they are at a URL."""
+    """Yield a recording with local files; files at a URL are downloaded."""
     if not source.url:
         yield source
         return
@@ -79,12 +79,12 @@ def read_source(
     Parameters
     ----------
     source : RecordingSource
-        As `find_recordings` lists them.
+        A recording listed by `find_recordings`.
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `channels`, `salvage`,
-        `scratch` and `sample_rate_hz` are used, and can be given by name; the format of CSV files
-        comes from the source. With several sensors, counts of repaired stamps are totals over all
-        files. Robot logs and files of arrays are read into memory.
+        `scratch` and `sample_rate_hz` are used, and can also be given by name; the format of CSV
+        files is stored in the source. With several sensors, the counts of repaired stamps are
+        totals over all files. Robot logs and files of arrays are read into memory.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -151,7 +151,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
-        label_column = None  # this column already gave the label of the recording
+        label_column = None  # the label of the recording is already from this column
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
@@ -159,13 +159,13 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
             + (
                 f" this recording has {len(source.paths)} files; list its labels in a manifest."
                 if n_files > 1
-                else " the manifest already labels parts of it; use only one of them."
+                else " the manifest already labels parts of it; use only one of the two."
             )
         )
     use = _for_files(source, replace(options, label_column=label_column, units=None))
     origin, sensors = Origin(source.recording_id, source.group, source.label), source.sensors
     chosen = channels or ()
-    if source.is_log:  # it has many topics, so only the requested ones are read
+    if source.is_log:  # a log has many topics, so only the requested ones are read
         parts = [read_robot_log(source.paths, use, **origin._asdict())]
     elif source.sensor_column is not None:
         opened = _open_sensors(source, use, chosen)
@@ -184,7 +184,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
             recording = join_sensors(parts, sensors)
         except RecordingError as error:
             raise RecordingError(f"{_named(source)}: {error}") from error
-        # In a file with labels, the sensor with the most samples locates changes most precisely.
+        # The sensor with the most samples shows most precisely where the label changes.
         spans = max(parts, key=lambda part: part.n_samples).label_spans
         recording = replace(recording, label_spans=spans)
     if source.label_spans:
@@ -235,16 +235,16 @@ def read_source_rate(
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
-    For several sensors, it is the rate of the fastest; for fewer than two samples, it is NaN.
-    Raises the errors of `read_source` about time.
+    For several sensors, it is the rate of the fastest sensor; for fewer than two samples, it is
+    NaN. Raises the same errors about time stamps as `read_source`.
 
     Parameters
     ----------
     source : RecordingSource
     options : ReadOptions, optional
-        `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used,
-        and can be given by name. In a robot log, each topic has its own rate, and only topics of
-        the channels count.
+        `time_column`, `time_unit`, `stamps`, `channels`, `salvage` and `scratch` are used, and can
+        also be given by name. In a robot log, each topic has its own rate, and only the topics of
+        the channels are considered.
     time_column : str, optional
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
         Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
@@ -317,13 +317,14 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
 def _open_sensors(
     source: RecordingSource, options: ReadOptions, channels: Sequence[str] = ()
 ) -> dict[str, Opens]:
-    """Return a function for each sensor that opens its rows; a column of the file names sensors.
+    """Return, for each sensor that a column of the file names, a function that opens its rows.
 
-    If channels are chosen, leave out sensors without any of them, which may cover less time.
+    If channels are chosen, leave out sensors without a chosen channel, because they may cover a
+    shorter time.
     """
     (path,), column = source.paths, source.sensor_column
     assert column is not None
-    in_memory = replace(options, channels=None, scratch=None)  # to sort the rows
+    in_memory = replace(options, channels=None, scratch=None)  # because the rows are sorted
     with refusing_content(path), _opens(source, path)(path, in_memory) as table:
         tables = rows_of_sensors(table, column)
 
@@ -336,7 +337,7 @@ def _open_sensors(
 
 
 def _named_after(recording: Recording, sensor: str) -> Recording:
-    """Prefix the channels with the sensor's name, even if no other sensor has the same channels."""
+    """Add the sensor's name to its channels, even if no other sensor has channels of this name."""
     named = [replace(channel, name=f"{sensor}.{channel.name}") for channel in recording.channels]
     return replace(recording, channels=tuple(named))
 
@@ -349,14 +350,14 @@ def sources_by_sensor(
 ) -> dict[str, list[RecordingSource]]:
     """Return the sources of each sensor: joined files, rows of a table, or topics of robot logs.
 
-    The sensors of logs are the topics of these `channels`, or all topics with numbers. To
-    `salvage`, a log that cannot be listed counts for every topic, because reading it may still
-    return some messages.
+    The sensors of a log are the topics of these `channels`, by default all topics with numbers. If
+    `salvage` is true, a log whose topics cannot be listed is assumed to have every topic, because
+    some of its messages may still be read.
 
     Raises
     ------
     RecordingError
-        If a recording has one sensor, or a log cannot be read or has none of the topics.
+        If a recording has only one sensor, or a log cannot be read or has none of the topics.
     """
     sources_of: dict[str, list[RecordingSource]] = {}
     damaged: dict[RecordingSource, RecordingError] = {}
@@ -384,7 +385,7 @@ def sources_by_sensor(
                 damaged[source] = error
         else:
             raise RecordingError(
-                f"{source.names[0]}: does not belong to one of several sensors; native_rates needs"
+                f"{source.names[0]}: is not the file of one of several sensors; native_rates needs"
                 " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*', or"
                 " `sensor_column`, or robot logs."
             )
@@ -430,7 +431,7 @@ def digest_source(source: RecordingSource) -> list[dict[str, Any]]:
 
 
 def digest_file(path: Path) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes``, which identify a file independent of its name.
+    """Return ``sha256`` and ``size_bytes``, which identify a file regardless of its name.
 
     Parameters
     ----------

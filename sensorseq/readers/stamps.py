@@ -16,23 +16,23 @@ from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
 EXACT = 2**53
-"""Above this number, floats cannot represent every whole number."""
+"""Floats cannot represent every whole number above this one."""
 
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
-_ACCEPTED_HZ = (0.01, 50_000.0)  # outside these rates, even a unit in a name is doubted
-_FEWEST = 30  # fewest steps for a rate; fewer whole numbers are read as seconds
+_ACCEPTED_HZ = (0.01, 50_000.0)  # outside these rates, even the unit in a column's name is doubted
+_FEWEST = 30  # minimum number of steps for a rate; fewer whole numbers are read as seconds
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
-_DATE_DIGITS = 14  # digits of year, month, day, hour, minute and second
-_MOST_DIGITS = 19  # digits of a 64-bit number
-_FLOAT_DIGITS = 16  # digits of a date that a float represents
-_FEWEST_TIMES = 30  # fewest steps to recognize times of day
-_WITHIN_MINUTE = 0.9  # least share of steps within one minute
+_DATE_DIGITS = 14  # number of digits of the year, month, day, hour, minute and second
+_MOST_DIGITS = 19  # maximum number of digits of a 64-bit number
+_FLOAT_DIGITS = 16  # maximum number of digits of a date that a float can represent
+_FEWEST_TIMES = 30  # minimum number of steps for recognizing times of day
+_WITHIN_MINUTE = 0.9  # minimum share of steps that are within one minute
 
 
 class Stamps(NamedTuple):
-    """Timestamps in seconds; `facts` describes their original unit, and is empty for seconds."""
+    """Timestamps in seconds; `facts` describes their original unit and is empty for seconds."""
 
     seconds: NDArray[np.float64]
     facts: dict[str, Any]
@@ -47,11 +47,11 @@ def seconds_of(
 ) -> Stamps:
     """Convert a column of timestamps to seconds.
 
-    Strings are ISO 8601 dates. Whole numbers are dates in digits, or have the given unit, the unit
-    stored with the column or in its name, or the only unit with a plausible rate; other numbers are
-    seconds unless a unit is given, stored or named. A unit that is not given raises an error if the
-    rate or date is implausible. Timestamps too precise for a float are counted from the first one;
-    the fact ``origin_ns`` is its time.
+    Strings are ISO 8601 dates. Whole numbers are dates in digits, or are in the given unit, the
+    unit stored with the column or in its name, or the only unit with a plausible rate; other
+    numbers are seconds unless a unit is given, stored or named. If the unit is not given and the
+    rate or date is implausible, an error is raised. Timestamps with too many digits for a float are
+    counted from the first one, whose time is ``origin_ns`` in the facts.
     """
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
@@ -62,7 +62,7 @@ def seconds_of(
         unit = np.datetime_data(stamps.dtype)[0]
         if unit not in UNITS:
             unit = "ns" if unit in ("ps", "fs", "as") else "s"
-        # This also converts units such as [25s].
+        # This also converts timestamps of units such as [25s].
         stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
         known_by = "type" if time_unit is None else "type, not time_unit"
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, known_by)
@@ -106,7 +106,7 @@ def seconds_of(
 
 
 def describe_clock(facts: dict[str, Any]) -> str:
-    """Describe the facts of `Stamps` in a sentence."""
+    """Return a sentence that describes the facts of `Stamps`."""
     if "sample_rate_hz" in facts:
         return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {
@@ -139,7 +139,7 @@ def date_of(recording: Recording) -> str:
 
 
 def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the rates, by recording, that a wrong time unit would explain."""
+    """Return the rates that a wrong time unit would explain, by recording."""
     lowest, highest = PLAUSIBLE_HZ
     plausible = [rate for rate in rates_hz.values() if rate and lowest <= rate <= highest]
     usual = float(np.median(plausible or [1.0]))
@@ -158,7 +158,7 @@ def _converted(stamps: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 def _are_whole(stamps: NDArray[Any]) -> bool:
     """Test whether all stamps are finite whole numbers."""
-    return all(  # the first values usually decide
+    return all(  # the first values are usually enough to decide
         bool(np.isfinite(some).all() and (some == np.floor(some)).all())
         for some in (stamps[at:stop] for at, stop in blocks(len(stamps), stamps, step=1 << 12))
     )
@@ -195,25 +195,25 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
 
 
 _COUNTS = (
-    " Or, if it only counts the rows, rename it, such as to 'index', and give the rate of the rows"
-    " with `sample_rate_hz`."
+    " Or, if the column only counts the rows, rename it to 'index', for example, and give the rate"
+    " of the rows with `sample_rate_hz`."
 )
 
 
 def _named_unit(path: Path, name: str) -> str | None:
-    """Return the unit in a column's name, or None; raise for a unit that is not supported."""
+    """Return the unit in a column's name, or None; a unit that is not supported raises an error."""
     unit = unit_in_name(name)
     if unit and unit not in UNITS:
         raise RecordingError(
             f"{path}: time column {name!r} seems to be in {unit!r}, which is not a unit of time"
-            " stamps. Convert it to seconds; or give time_unit (s, ms, us or ns) if it has one of"
+            " stamps. Convert it to seconds, or give time_unit (s, ms, us or ns) if it has one of"
             " these."
         )
     return unit or None
 
 
 def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
-    """Return rates from the median of nonzero steps and from the mean step; None for few steps."""
+    """Return the rates by the median nonzero step and the mean step; None for too few steps."""
     first = stamps[: 1 << 12].astype(np.float64)
     steps = np.abs(np.diff(first[np.isfinite(first)]))
     steps = steps[steps > 0]
@@ -224,7 +224,7 @@ def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
-    """Test whether both rates are outside the range that is accepted without a given unit."""
+    """Test whether both rates are outside the range that is accepted if no unit is given."""
     low, high = min(rates) * per_s, max(rates) * per_s
     return high < _ACCEPTED_HZ[0] or low > _ACCEPTED_HZ[1]
 
@@ -232,7 +232,7 @@ def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
 def _refuse_implausible(
     path: Path, name: str, stamps: NDArray[Any], unit: str | None, known_by: str
 ) -> None:
-    """Raise if a unit gives an implausible rate or date; None stands for seconds."""
+    """Raise an error if a unit leads to an implausible rate or date; None stands for seconds."""
     if (rates := _rates_of(stamps)) is None:
         return
     read_as, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
@@ -245,7 +245,7 @@ def _refuse_implausible(
     is_late = first / UNITS[read_as] >= _CALENDAR_S[1]
     is_named = known_by in _GIVEN and read_as in usual
     is_doubtful = _are_odd(rates, UNITS[read_as]) or (
-        # another unit has a usual rate, or a date between 2000 and 2100
+        # in a different unit, the rate is usual, or the date is between 2000 and 2100
         (not usual.isdisjoint(better) and (is_late or (unit is None and max(rates) < lowest)))
         or not (dated.isdisjoint(better) or read_as in dated or is_named)
     )
@@ -270,12 +270,12 @@ def _refuse_implausible(
 
 
 def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str) -> None:
-    """Raise for dates so close or so far apart that numbers in another unit became dates."""
+    """Raise an error for dates at an odd rate, probably converted with a wrong unit."""
     if (rates := _rates_of(_present(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
         raise RecordingError(
             f"{path}: the stamps in time column {name!r} are {1 / (rates[0] * UNITS[unit]):.4g} s"
-            f" apart, {rates[0] * UNITS[unit]:.4g} Hz. Were they made of numbers in another unit?"
-            f" Correct them, or use time_unit={unit!r} if they are right."
+            f" apart, {rates[0] * UNITS[unit]:.4g} Hz. Were they converted from numbers in a"
+            f" different unit? Correct them, or use time_unit={unit!r} if they are correct."
         )
 
 
@@ -318,15 +318,15 @@ def _facts(name: str, unit: str, known_by: str) -> dict[str, Any]:
 def dates_of_digits(path: Path, name: str, stamps: NDArray[Any]) -> NDArray[np.int64] | None:
     """Return nanoseconds since 1970 for dates in digits such as 20240301115840020, or None.
 
-    Floats that cannot represent the digits raise an error, and times of day in digits do, too.
+    An error is raised for floats that cannot represent the digits, and for times of day in digits.
     """
     n = len(stamps)
     if not n or not 0 <= float(stamps[0]) < 10**_MOST_DIGITS:
         return None
     if any(_are_times_of_day(stamps, scale) for scale in (1, 10**3, 10**6)):
         raise RecordingError(
-            f"{path}: the numbers in time column {name!r} are times of day in digits, in which"
-            " 59 is followed by 100. Convert them to seconds, or use time_unit if they are counts."
+            f"{path}: the numbers in time column {name!r} are times of day in digits, where 59 is"
+            " followed by 100. Convert them to seconds, or use time_unit if they are counts."
         )
     n_digits = len(str(int(stamps[0])))
     if not _DATE_DIGITS <= n_digits <= _MOST_DIGITS:
@@ -353,8 +353,8 @@ def _are_integers(stamps: NDArray[Any], _: int) -> NDArray[np.bool_]:
 
 
 def _split_digits(stamps: NDArray[Any], scale: int) -> list[NDArray[np.int64]]:
-    """Return years, months, days, hours, minutes, seconds, and the fraction in 1/scale s."""
-    with np.errstate(invalid="ignore"):  # a missing stamp is not a date
+    """Return years, months, days, hours, minutes, seconds, and fractions in units of 1/scale s."""
+    with np.errstate(invalid="ignore"):  # NaN, a missing stamp, does not count as a date
         digits, fraction = np.divmod(np.floor(stamps).astype(np.int64), scale)
     parts = [fraction]
     for _ in range(5):
@@ -383,13 +383,13 @@ def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
 
 
 def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
-    """Test whether seconds and minutes never exceed 59, over more than a minute."""
+    """Test whether stamps are times of day: over more than a minute, no second exceeds 59."""
     few = stamps[: 1 << 12]
     if len(few) <= _FEWEST_TIMES or not _are_times(few, scale).all():
         return False
     if not _all_pass(stamps, _are_times, scale):
         return False
-    # Converted to seconds of the day, the step to the next minute is an ordinary one.
+    # In seconds of the day, the step to the next minute is as long as other steps.
     to_next, within = [np.empty(0)], [np.empty(0)]
     for at, stop in blocks(len(stamps) - 1, stamps):
         some = stamps[at : stop + 1]
@@ -398,7 +398,7 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
         steps = np.diff((hour * 60 + minute) * 60 + second + part)
         is_next = np.diff(minute) != 0
         to_next.append(steps[is_next])
-        if not at:  # ordinary steps are alike
+        if not at:  # all other steps are similar, so the first block is enough
             within.append(steps[~is_next & (steps > 0)])
     to_next_s, within_s = np.concatenate(to_next), np.concatenate(within)
     is_clock = 0 < len(to_next_s) < (1 - _WITHIN_MINUTE) * len(stamps) and len(within_s) > 0

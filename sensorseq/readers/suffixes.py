@@ -7,7 +7,7 @@ from sensorseq.errors import RecordingError
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 MDF_SUFFIXES = (".mf4", ".mdf")
 STORED_LOG_SUFFIXES = (".ulg", *MDF_SUFFIXES)
-"""Logs that are read as arrays, not message by message."""
+"""Suffixes of the logs that are read as arrays, not message by message."""
 LOG_SUFFIXES = (*BAG_SUFFIXES, *STORED_LOG_SUFFIXES)
 CSV_SUFFIXES = (".csv", ".csv.gz")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
@@ -30,10 +30,10 @@ def suffix_of(path: Path) -> str | None:
 
 
 def known_suffix_of(path: Path) -> str:
-    """Return the known suffix at the end of a file's name, or raise."""
+    """Return the known suffix at the end of a file's name; raise an error if there is none."""
     suffix = suffix_of(path)
     if suffix is None:
         raise RecordingError(
-            f"{path}: cannot read this kind of file; known: {', '.join(SUFFIXES)}."
+            f"{path}: files of this kind cannot be read; known suffixes: {', '.join(SUFFIXES)}."
         )
     return suffix

@@ -19,20 +19,21 @@ _OTHER_FORM = re.compile(
 
 
 class TextColumn:
-    """Converts a column of strings that arrive in blocks; see `numbers_of_texts`.
+    """A converter for a column of strings that arrive in blocks; see `numbers_of_texts`.
 
-    If `way_out` is not empty, numbers in another format, such as with thousands separators, raise
-    an error that ends with this advice.
+    If `way_out` is not empty, a number in a different format, such as one with thousands
+    separators, raises an error that ends with this advice.
     """
 
     def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
         self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
         self._n_rows = self._n_numbers = 0
-        self._word: tuple[int, str] | None = None  # the first word and its row
-        self._other: tuple[int, str] | None = None  # the first number in another format and its row
+        self._word: tuple[int, str] | None = None  # the row and text of the first word
+        # The row and text of the first number in a different format.
+        self._other: tuple[int, str] | None = None
 
     def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
-        """Return the numbers in the next strings, NaN for other strings."""
+        """Return the numbers in the next strings, with NaN for strings that are not numbers."""
         numbers = np.full(len(texts), np.nan)
         for row, text in enumerate(texts):
             if text is None or not text.strip():
@@ -49,12 +50,12 @@ class TextColumn:
         return numbers
 
     def pass_over(self, numbers: NDArray[np.float64]) -> None:
-        """Skip the next rows, which are not strings."""
+        """Count the next rows, which are not strings, and skip them."""
         self._n_rows += len(numbers)
         self._n_numbers += int((~np.isnan(numbers)).sum())
 
     def has_numbers(self) -> bool:
-        """Test whether any string was a number; raise for a word among numbers, naming its row."""
+        """Return True if any string was a number; raise an error for a word among numbers."""
         misfit = self._other or (self._word if self._n_numbers else None)
         if misfit is not None:
             row, text = misfit
@@ -74,7 +75,7 @@ class TextColumn:
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
     """Convert a column of strings to numbers; return None if none of them is a number.
 
-    A column of both numbers and words raises an error that names a row.
+    If a column contains both numbers and words, an error is raised that names the row of a word.
     """
     column = TextColumn(path, name)
     numbers = column.numbers_of(texts)
@@ -82,7 +83,7 @@ def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[
 
 
 class DateTexts:
-    """Converts a column of ISO 8601 dates that arrive in blocks; all must look like the first."""
+    """A converter for a column of ISO 8601 dates, all in one form, that arrive in blocks."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
@@ -91,7 +92,7 @@ class DateTexts:
         self._type = pa.timestamp("ns")
 
     def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
-        """Return the next dates as nanoseconds since 1970, with NaT for missing ones."""
+        """Return the next dates as nanoseconds since 1970, with NaT for missing dates."""
         if self._first is None:
             self._begin(texts)
         try:
@@ -106,8 +107,8 @@ class DateTexts:
             like = "" if text == self._first else f" like {self._first!r}"
             raise RecordingError(
                 f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
-                f" is not a date{like}; use ISO 8601 for all, such as 2026-03-01T12:00:00.5, with a"
-                " time zone for all or for none."
+                f" is not a date{like}; use ISO 8601 for all dates, such as 2026-03-01T12:00:00.5,"
+                " with a time zone in all or in none."
             ) from error
         self._n_rows += len(texts)
         missing = np.iinfo(np.int64).min
@@ -117,15 +118,15 @@ class DateTexts:
         self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
         if self._first is None or not is_date(self._first):
             raise RecordingError(
-                f"{self._path}: column {self._name!r} has no numbers; time stamps are numbers, such"
-                " as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
+                f"{self._path}: column {self._name!r} has no numbers; time stamps must be numbers,"
+                " such as seconds since the start, or dates, such as 2026-03-01T12:00:00.5Z."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
         self._type = pa.timestamp("ns", "UTC" if zoned else None)
 
 
 def is_date(text: str) -> bool:
-    """Test whether a text begins like an ISO 8601 date."""
+    """Return True if a string begins like an ISO 8601 date."""
     return _DATE.match(text) is not None
 
 
@@ -138,13 +139,14 @@ def _is_date(text: str | None, type_: pa.DataType) -> bool:
 
 
 def refuse_stray(path: Path, row: int, name: str, text: str) -> None:
-    """Raise if a field is its column's name or has NUL bytes; rows count from 1."""
+    """Raise an error if a field repeats its column's name or has NUL bytes; `row` counts from 1."""
     if "\0" in text:
         raise RecordingError(f"{path}, row {row}, column {name!r}: contains {nul_bytes(path)}")
     if text.strip() == name:
         raise RecordingError(
-            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}: logs"
-            " were appended. Cut the file there into two; or remove the row if the time continues."
+            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}, because"
+            " several logs were appended. Divide the file at this row, or remove the row if the"
+            " time continues."
         )
 
 

@@ -1,4 +1,4 @@
-"""The topics of a log: their entries in a list, and their messages as arrays."""
+"""The topics of a log: their descriptions, and their messages as arrays."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from sensorseq.readers.columns import CodedLabels, NumberColumns
 TIMES = ("header.stamp", "log_time")
 """Sources of a message's time: the stamp from its sender, or the time when it was logged."""
 MOST_ELEMENTS = 64
-"""Longest array that becomes channels; longer ones are images, point clouds and maps."""
+"""Maximum length of an array whose elements become channels; images and maps are longer."""
 
 
 class Topic(NamedTuple):
@@ -23,7 +23,7 @@ class Topic(NamedTuple):
     n_messages : int
         Number of messages.
     rate_hz : float
-        Median by log time; NaN for fewer than two messages.
+        Median rate by log time; NaN for fewer than two messages.
     channels : tuple of str
         Names of the numbers in its messages, as in `read_robot_log`.
     """
@@ -38,8 +38,9 @@ class Topic(NamedTuple):
 class TopicArrays(NamedTuple):
     """The messages of one topic, which may be stored on disk.
 
-    `columns` has an array for each number in them, by the name of its channel, and None for other
-    values. `labels` has the label of each message if the topic contains the label column.
+    `columns` contains an array for each numeric field of the messages, by the name of its channel,
+    and None for other fields. `labels` contains the label of each message if the topic contains the
+    label column.
     """
 
     name: str
@@ -49,11 +50,11 @@ class TopicArrays(NamedTuple):
     units: dict[str, str]
     labels: CodedLabels | None = None
     time_from: str = TIMES[1]
-    n_messages: int | None = None  # number in the log, if only the first messages were read
+    n_messages: int | None = None  # number of messages in the log, if only the first were read
 
     @property
     def has_clock(self) -> bool:
-        """True if its stamps change; some versions of PX4 leave the stamps of some topics at 0."""
+        """True if the stamps change; some versions of PX4 leave the stamps of some topics at 0."""
         t = self.times_s
         return len(t) < 2 or bool(t[-1] != t[0] or (t != t[0]).any())
 
@@ -63,7 +64,7 @@ class TopicArrays(NamedTuple):
         return tuple(name for name, values in self.columns.items() if values is not None)
 
     def listed(self) -> Topic:
-        """Return its entry in a list of topics."""
+        """Return the description of this topic for a listing."""
         n = len(self.times_s)
         period_s = float(np.median(np.diff(self.times_s))) if n > 1 else 0.0
         channels = self.channels if self.has_clock else ()

@@ -19,8 +19,8 @@ from sensorseq.readers.columns import NumberColumns
 from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
-_HEADER_BYTES = 16  # magic, version and start time
-_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # in the flags message, which comes first
+_HEADER_BYTES = 16  # size of the magic number, the version and the start time
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # position in the flags message, which comes first
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -31,11 +31,11 @@ def read_ulog(
     *,
     salvage: bool = False,
 ) -> list[TopicArrays]:
-    """Return the topics of one file that may contain the channels; all topics for None.
+    """Return the topics of one file that may contain the channels; by default, all topics.
 
-    The name of a topic ends with its instance, as ``sensor_accel_0``. Times count from the start of
-    the log. Arrays of more than `most_elements` are left out. To `salvage`, only the messages
-    before the damage are read.
+    The name of a topic ends with the number of its instance, as in ``sensor_accel_0``. Times are
+    counted from the start of the log. Arrays of more than `most_elements` elements are left out. If
+    `salvage` is true, the messages before the damage are read.
     """
     path, *more_paths = paths
     if more_paths:
@@ -51,13 +51,14 @@ def read_ulog(
     n_whole = _check_whole(path, salvage=salvage)
     names = None if channels is None else sorted({_type_of(name) for name in channels})
     try:
-        with path.open("rb") as file, redirect_stdout(io.StringIO()):  # pyulog prints damage
+        # pyulog prints messages about damage.
+        with path.open("rb") as file, redirect_stdout(io.StringIO()):
             log = ULog(io.BytesIO(file.read(n_whole)) if salvage else file, names)
-    except Exception as error:  # pyulog may raise anything for damaged bytes
+    except Exception as error:  # pyulog may raise any exception for damaged bytes
         raise RecordingError(f"{path}: cannot be read as a ULog file ({error}).") from error
     if log.file_corruption:
         raise RecordingError(
-            f"{path}: has damaged messages at an unknown place; leave this file out."
+            f"{path}: contains damaged messages at an unknown position; leave this file out."
         )
     topics = []
     for data in log.data_list:
@@ -83,7 +84,7 @@ def _type_of(channel: str) -> str:
 
 
 def _check_whole(path: Path, *, salvage: bool) -> int:
-    """Return the number of intact bytes; raise if there are others, unless salvaging."""
+    """Return the number of intact bytes; if others follow, raise an error unless salvaging."""
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
     size = path.stat().st_size
@@ -94,14 +95,14 @@ def _check_whole(path: Path, *, salvage: bool) -> int:
             n_whole = _whole_bytes(content, size)
     if n_whole < size and not salvage:
         raise RecordingError(
-            f"{path}: is whole up to byte {n_whole} of {size}, as after a drone's loss of power."
+            f"{path}: is intact up to byte {n_whole} of {size}, as after a drone's loss of power."
             " With on_error='skip', the messages before that byte are used."
         )
     return n_whole
 
 
 def _whole_bytes(content: mmap.mmap, size: int) -> int:
-    """Return where the first truncated or invalid message begins."""
+    """Return the position at which the first truncated or invalid message begins."""
     at, ends = _HEADER_BYTES, [size]
     if content[at + 2 : at + 3] == b"B" and size >= _OFFSETS_AT + 24:
         # After a crash, data are appended to a message that may be truncated.

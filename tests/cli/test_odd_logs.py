@@ -92,10 +92,10 @@ def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_place
         path.write_text("\n".join(lines) + "\n")
     logs = tmp_path / "logs"
     told = told_by_prepare(logs, code=3)
-    assert "first line has numbers" in told
+    assert "first line contains numbers" in told
     assert all(word in told for word in ("--names", "--no-header", "column_3", str(logs)))
     told = told_by("inspect", logs, code=3)
-    assert told.count("first line has numbers") == 1  # not once for each file
+    assert told.count("first line contains numbers") == 1  # not once for each file
     assert "5 more" in told
     names = [*robot["names"], "stamp"]
     told = told_by_prepare(logs, "--names", ",".join(names), "--time-column", "stamp")

@@ -24,7 +24,7 @@ from sensorseq.io import atomic
 from sensorseq.io.atomic import locking, write_together, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT = "0a" * 16  # as in the name of an unfinished file
+LEFT = "0a" * 16  # a random part, as in the name of an unfinished file
 
 HOLD = """
     import sys, time
@@ -55,7 +55,7 @@ def held_by_another(path):
         process.communicate()
 
 
-def test_a_second_run_is_refused_at_once_and_told_who_has_the_file(tmp_path):
+def test_a_second_run_is_refused_immediately_with_the_owner_of_the_file(tmp_path):
     path = tmp_path / "model"
     with held_by_another(path) as process:
         began_s = time.monotonic()
@@ -68,7 +68,7 @@ def test_a_second_run_is_refused_at_once_and_told_who_has_the_file(tmp_path):
     assert names_in(tmp_path) == []
 
 
-def test_a_killed_run_holds_nothing_and_what_it_left_goes_away(tmp_path):
+def test_a_killed_run_has_no_lock_and_its_files_are_removed(tmp_path):
     path = tmp_path / "model"
     mine = tmp_path / f".model.{LEFT}.tmp"
     others = [f".models.{LEFT}.tmp", ".model.tmp", f".xmodel.{LEFT}.tmp", f"model.{LEFT}.tmp"]
@@ -83,7 +83,7 @@ def test_a_killed_run_holds_nothing_and_what_it_left_goes_away(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_what_another_process_is_writing_is_not_removed(tmp_path, monkeypatch):
+def test_a_file_that_another_process_is_writing_is_not_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "_WAIT_S", 0.1)
     path, unfinished = tmp_path / "model", tmp_path / f".model.{LEFT}.tmp"
     with held_by_another(path):
@@ -117,7 +117,7 @@ def test_a_run_may_write_its_own_file_from_any_thread(tmp_path):
     assert names_in(tmp_path) == ["model"]
 
 
-def test_two_processes_never_have_one_file(tmp_path):
+def test_two_processes_never_lock_the_same_file(tmp_path):
     program = """
         import random, sys, time
         from pathlib import Path
@@ -155,7 +155,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
             time.sleep(30)
     """
     process = start(program, tmp_path / "model")
-    child = int(process.stdout.readline())  # which has run the hooks of a fork in the child
+    child = int(process.stdout.readline())  # after this, the child has run the hooks of a fork
     process.kill()
     process.wait()
     try:
@@ -166,30 +166,30 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
         process.communicate()
 
 
-def test_a_disk_without_locks_is_written_and_nothing_is_removed(tmp_path, monkeypatch):
+def test_on_a_disk_without_locks_files_are_written_and_none_is_removed(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOTSUP, "not supported")
 
     monkeypatch.setattr(atomic.fcntl, "flock", flock)
-    (tmp_path / f".model.{LEFT}.tmp").touch()  # perhaps of a run on another machine
+    (tmp_path / f".model.{LEFT}.tmp").touch()  # perhaps the file of a run on another machine
     write_whole(tmp_path / "model", b"new")
     assert names_in(tmp_path) == [f".model.{LEFT}.tmp", "model"]
 
 
 class TestLinks:
-    def test_the_target_of_a_link_is_replaced_and_the_link_stays(self, tmp_path):
+    def test_the_target_of_a_link_is_replaced_and_the_link_is_kept(self, tmp_path):
         (tmp_path / "big").mkdir()
         target, link = tmp_path / "big" / "model", tmp_path / "link"
         (tmp_path / "first").symlink_to(target)
         link.symlink_to(Path("first"))
-        for content in (b"new", b"newer"):  # no target yet, and one
+        for content in (b"new", b"newer"):  # first without and then with a target
             write_whole(link, content)
             assert link.is_symlink()
             assert target.read_bytes() == content
         assert names_in(tmp_path) == ["big", "first", "link"]
         assert names_in(tmp_path / "big") == ["model"]
 
-    def test_a_link_and_its_target_are_one_output(self, tmp_path):
+    def test_a_link_and_its_target_are_the_same_output(self, tmp_path):
         (tmp_path / "link").symlink_to(tmp_path / "model")
         with (
             held_by_another(tmp_path / "model") as process,
@@ -213,7 +213,7 @@ class TestLinks:
 
 
 class TestDisks:
-    def test_a_full_disk_keeps_the_earlier_file_and_says_what_to_do(self, tmp_path):
+    def test_a_full_disk_keeps_the_earlier_file_and_the_error_names_a_remedy(self, tmp_path):
         with small_disk(tmp_path / "disk") as disk:
             write_whole(disk / "model", b"old")
             words = r"model: cannot be written \(no space left on device\)\. Free disk space"
@@ -234,7 +234,7 @@ class TestDisks:
             ):
                 pytest.fail("the work has begun")
 
-    def test_of_files_that_belong_together_all_or_none_are_new(self, tmp_path):
+    def test_files_that_belong_together_are_replaced_all_or_none(self, tmp_path):
         with small_disk(tmp_path / "disk") as disk:
             paths = [disk / "model.h", disk / "model.c"]
             write_together(dict.fromkeys(paths, b"old"))
@@ -245,7 +245,7 @@ class TestDisks:
 
 
 def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypatch):
-    """Each system call in turn fails as on a full disk."""
+    """Each system call in turn fails as it would on a full disk."""
     path, draw = tmp_path / "model", random.Random(0)
     write_whole(path, b"old")
     calls = [(os, "open"), (os, "pwrite"), (os, "fsync"), (Path, "replace")]
@@ -257,7 +257,7 @@ def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypat
 
         with monkeypatch.context() as changed:
             changed.setattr(holder, name, fail)
-            if name == "pwrite":  # only the name in the lock file is lost
+            if name == "pwrite":  # only the owner's name in the lock file is missing
                 write_whole(path, b"old", force=True)
             else:
                 with pytest.raises(OutputError) as caught:

@@ -102,10 +102,10 @@ def test_a_file_that_lost_its_checksums_is_refused(path, lost):
         read_windows(path)
 
 
-def test_a_file_to_which_another_program_wrote_is_refused(path):
+def test_a_file_that_another_program_changed_is_refused(path):
     with h5py.File(path, "r+") as file:
         file.attrs["note"] = "mine"
-    with pytest.raises(PreparedFileError, match="another program wrote to it"):
+    with pytest.raises(PreparedFileError, match="was changed by another program"):
         read_windows(path)
     assert len(read_windows(path, verify=False)) == 30
 
@@ -116,11 +116,11 @@ def test_the_command_reads_a_damaged_file_only_when_asked_to(path, capsys):
     assert "prepare it again" in capsys.readouterr().err
     assert run(["info", str(path), "--json", "--no-verify"]) == 0
     assert json.loads(capsys.readouterr().out)["n_windows"] == 30
-    assert run(["info", str(path), "--json"]) == 3  # the option was for one command
+    assert run(["info", str(path), "--json"]) == 3  # the option applied to one command only
 
 
-def test_a_reading_process_that_met_damage_ends_as_it_should(long_path):
-    # HDF5 that failed to open a file ends the process by a segmentation fault at exit.
+def test_a_reading_process_ends_normally_after_damage(long_path):
+    # If HDF5 fails to open a file, the process ends with a segmentation fault at exit.
     program = """
         import sys
         from sensorseq.errors import PreparedFileError

@@ -9,7 +9,7 @@ from sensorseq.io.prepared import read_windows
 from sensorseq.readers import read_hdf5
 
 
-def test_the_samples_are_those_that_were_written(tmp_path):
+def test_the_samples_are_the_ones_that_were_written(tmp_path):
     n, rng = 60_000, np.random.default_rng(0)
     current, voltage = rng.normal(size=n), rng.normal(size=n).astype(">f4")
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -24,7 +24,7 @@ def test_the_samples_are_those_that_were_written(tmp_path):
     assert [span.label for span in recording.label_spans] == ["ice", "sand"]
 
 
-def test_what_h5py_raises_of_broken_content_is_an_error_with_the_name_of_the_file(tmp_path):
+def test_errors_of_h5py_about_damaged_content_name_the_file(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["time_s"], file["current"] = np.arange(9.0), np.arange(9.0)
         file["state"] = np.array([b"\xff\xfe"] * 9)

@@ -1,4 +1,4 @@
-"""The facts in a model file about the model's origin are restored."""
+"""The facts about a model's origin are restored from its file."""
 
 import hashlib
 import platform
@@ -14,7 +14,7 @@ from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
 
 
-def test_preparation_history_digests_and_versions_come_back(tmp_path):
+def test_preparation_history_digests_and_versions_are_restored(tmp_path):
     rng = np.random.default_rng(0)
     for label in ("ice", "mud"):
         (tmp_path / label).mkdir()

@@ -1,4 +1,4 @@
-"""Model files: written ones are read, anything else is refused."""
+"""Model files that were written are read; anything else is refused."""
 
 import json
 
@@ -59,7 +59,7 @@ def assert_refused(path, message):
     assert str(path) in str(caught.value)
 
 
-def test_what_was_written_is_read(file):
+def test_written_data_are_read_back(file):
     arrays, description = read_model(file)
     assert description == DESCRIPTION
     assert_same(arrays, ARRAYS)
@@ -73,7 +73,7 @@ arrays = st.dictionaries(
 
 
 @given(arrays=arrays, transposed=st.booleans())
-def test_any_arrays_come_back_in_a_file_that_safetensors_reads(
+def test_any_arrays_are_restored_from_a_file_that_safetensors_reads(
     arrays, transposed, tmp_path_factory
 ):
     path = tmp_path_factory.getbasetemp() / "any"
@@ -85,17 +85,17 @@ def test_any_arrays_come_back_in_a_file_that_safetensors_reads(
 
 
 @given(values)
-def test_any_value_survives_json_with_its_type(value):
+def test_any_value_is_restored_from_json_with_its_type(value):
     again = from_jsonable(json.loads(json.dumps(to_jsonable(value))))
     assert repr(again) == repr(value)
 
 
 @pytest.mark.parametrize("tag", ["tuple", "dict"])
-def test_a_dictionary_that_looks_like_a_tag_is_still_itself(tag):
+def test_a_dictionary_that_looks_like_a_tag_is_not_changed(tag):
     assert from_jsonable(to_jsonable({tag: [1]})) == {tag: [1]}
 
 
-def test_what_json_cannot_hold_is_named():
+def test_values_that_json_cannot_represent_are_named():
     with pytest.raises(InputError, match=r"description\['loss'\] is <function"):
         to_jsonable({"loss": lambda: None})
 
@@ -112,7 +112,7 @@ def test_what_json_cannot_hold_is_named():
         np.array([1, 2], dtype=">i4"),
     ],
 )
-def test_labels_come_back_with_their_type(labels):
+def test_labels_are_restored_with_their_type(labels):
     again = read_labels(json.loads(json.dumps(describe_labels(labels))))
     np.testing.assert_array_equal(again, labels)
     assert again.dtype == labels.dtype
@@ -126,7 +126,7 @@ def test_labels_that_are_objects_are_refused():
         read_labels({"dtype": "O", "values": []})
 
 
-def test_an_earlier_file_stays_when_writing_fails(tmp_path, monkeypatch):
+def test_an_earlier_file_is_kept_if_writing_fails(tmp_path, monkeypatch):
     file = tmp_path / "model"
     write_model(file, ARRAYS, DESCRIPTION)
     before = file.read_bytes()
@@ -160,13 +160,13 @@ def test_a_folder_is_refused_and_a_missing_file_is_not_found(tmp_path):
 def test_a_safetensors_file_of_another_program_is_refused(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
     safetensors.numpy.save_file({"w": np.zeros(3)}, path, metadata)
-    assert_refused(path, "of another kind .*" + ("'pt'" if metadata else "None"))
+    assert_refused(path, "of a different kind .*" + ("'pt'" if metadata else "None"))
 
 
 @pytest.mark.parametrize(
     ("version", "way_out"), [(8, "Update sensorseq"), (1, "It is older; fit the model again")]
 )
-def test_another_version_is_refused_with_what_to_do(file, version, way_out):
+def test_another_version_is_refused_with_a_remedy(file, version, way_out):
     other = f'"version":"{version}"'.encode()
     file.write_bytes(file.read_bytes().replace(b'"version":"7"', other))
     assert_refused(file, f"version {version}; .* reads 7. {way_out}")
@@ -187,7 +187,7 @@ def test_every_truncated_file_is_refused(file):
 
 
 @given(data=st.data())
-def test_no_damage_goes_unnoticed_and_none_does_harm(data, tmp_path_factory):
+def test_all_damage_is_noticed_and_none_does_harm(data, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "fuzzed"
     write_model(path, ARRAYS, DESCRIPTION)
     content = bytearray(path.read_bytes())

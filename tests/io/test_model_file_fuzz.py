@@ -1,4 +1,4 @@
-"""Any bytes in a model file yield the saved model or ModelFileError; no code is run."""
+"""Any bytes in a model file give the saved model or a ModelFileError; no code is run."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def read(saved):
 
 @pytest.fixture
 def is_refused(saved, tmp_path):
-    """Load a file of these bytes: it is refused (True), or predicts the same (False)."""
+    """Load a file of these bytes; return True if it is refused, False if it predicts the same."""
     _, expected = saved
     path = tmp_path / "model"
 
@@ -60,7 +60,7 @@ def is_refused(saved, tmp_path):
         try:
             fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
-            # loading a model to predict may skip the wrong part
+            # a model loaded only for prediction may skip the wrong part
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
@@ -79,11 +79,11 @@ def test_a_truncated_file_is_refused_at_every_length(content, is_refused):
         assert is_refused(content[:length]), length
 
 
-def test_a_file_with_bytes_behind_it_is_refused(content, is_refused):
+def test_a_file_with_extra_bytes_at_the_end_is_refused(content, is_refused):
     assert is_refused(content + b"\0")
 
 
-def test_no_changed_byte_of_the_header_gives_another_model(content, is_refused):
+def test_no_changed_byte_in_the_header_gives_a_different_model(content, is_refused):
     size = 8 + int.from_bytes(content[:8], "little")
     for position in [*range(8), *range(8, size, 19)]:
         changed = bytearray(content)
@@ -91,7 +91,7 @@ def test_no_changed_byte_of_the_header_gives_another_model(content, is_refused):
         is_refused(changed)
 
 
-def test_every_changed_byte_of_the_weights_is_refused(content, is_refused):
+def test_every_changed_byte_in_the_weights_is_refused(content, is_refused):
     size = 8 + int.from_bytes(content[:8], "little")
     for position in range(size, len(content), 11):
         changed = bytearray(content)
@@ -101,7 +101,9 @@ def test_every_changed_byte_of_the_weights_is_refused(content, is_refused):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=400), position=st.integers(0, 6000), length=st.integers(0, 400))
-def test_no_splice_of_random_bytes_gives_another_model(junk, position, length, content, is_refused):
+def test_no_insertion_of_random_bytes_gives_a_different_model(
+    junk, position, length, content, is_refused
+):
     is_refused(content[:position] + junk + content[position + length :])
 
 
@@ -110,13 +112,13 @@ def peak_mb():
 
 
 @pytest.mark.parametrize("claimed", [10 * 2**30, 2**40, 2**63, 2**64 - 1, 99_000_000])
-def test_a_header_that_claims_to_be_huge_takes_no_memory(claimed, content, is_refused):
+def test_a_header_that_claims_to_be_huge_does_not_need_memory(claimed, content, is_refused):
     before = peak_mb()
     assert is_refused(struct.pack("<Q", claimed) + content[8:])
     assert peak_mb() - before < 64
 
 
-def test_a_tensor_that_claims_to_be_huge_takes_no_memory(content, is_refused):
+def test_a_tensor_that_claims_to_be_huge_does_not_need_memory(content, is_refused):
     size = int.from_bytes(content[:8], "little")
     before = peak_mb()
     for shape, end in (([2**31], 2**33), ([2**62], 2**64 - 4), ([1], 2**33), ([-1], 4)):
@@ -135,7 +137,7 @@ def test_a_safetensors_file_of_another_program_is_named(tmp_path):
     arrays = {"weight": np.zeros((3, 4), np.float32)}
     for metadata in (None, {"format": "pt"}, {"format": "sensorseq.windows"}):
         safetensors.numpy.save_file(arrays, path, metadata)
-        with pytest.raises(ModelFileError, match="safetensors file of another kind"):
+        with pytest.raises(ModelFileError, match="safetensors file of a different kind"):
             SensorLSTMClassifier.load(path)
 
 
@@ -150,7 +152,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_under_the_name_of_a_model_is_not_unpickled(protocol, tmp_path):
+def test_a_pickle_with_the_name_of_a_model_is_not_unpickled(protocol, tmp_path):
     trap, path = tmp_path / "trap", tmp_path / "model.safetensors"
     path.write_bytes(pickle.dumps([Trap(trap), fit()], protocol))
     with pytest.raises(ModelFileError, match="model"):
@@ -160,7 +162,7 @@ def test_a_pickle_under_the_name_of_a_model_is_not_unpickled(protocol, tmp_path)
 
 def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
     path, expected = saved
-    loaded = SensorLSTMClassifier.load(path)  # imports are done
+    loaded = SensorLSTMClassifier.load(path)  # all imports are done at this point
 
     def forbidden(*_, **__):
         raise AssertionError("a model file was executed")
@@ -184,7 +186,7 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
 
 
 def sealed(arrays, description):
-    """The bytes of a file with its sum; a description may be any text."""
+    """The bytes of a file with its checksum; a description may be any string."""
     is_text = isinstance(description, str)
     return pack(arrays, description if is_text else json.dumps(to_jsonable(description)))
 
@@ -212,7 +214,7 @@ def test_a_description_of_anything_else_is_refused(text, read, is_refused):
     assert is_refused(sealed(read[0], text))
 
 
-def test_nesting_of_every_depth_is_refused(read, is_refused):
+def test_nesting_of_any_depth_is_refused(read, is_refused):
     for depth in (50, 400, 900, 3000, 30_000):
         for opening, closing in (("[", "]"), ('{"tuple":[', "]}"), ('{"dict":[[1,', "]]}")):
             text = '{"parameters":' + opening * depth + "0" + closing * depth + "}"
@@ -221,12 +223,12 @@ def test_nesting_of_every_depth_is_refused(read, is_refused):
 
 WRONG = [None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "x", "", [], [1], ["x", "y"]]
 WRONG += [{}, {"a": 1}, (1, 2)]
-# another value of these means another model
+# a different value in one of these fields means a different model
 DATA = ("parameters", "classes", "temperature")
 
 
 def places(value, place=()):
-    """Every field of a description, and every field in it."""
+    """The paths to all fields of a description, including nested fields."""
     if place:
         yield place
     parts = {}
@@ -259,7 +261,7 @@ def type_of(value):
 
 
 @pytest.mark.long
-def test_no_field_of_a_wrong_type_is_another_error_or_another_model(read, is_refused):
+def test_a_field_of_a_wrong_type_never_gives_another_error_or_model(read, is_refused):
     arrays, description = read
     n_tried = n_refused = 0
     for row, place in enumerate(places(description)):
@@ -274,7 +276,7 @@ def test_no_field_of_a_wrong_type_is_another_error_or_another_model(read, is_ref
 
 def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
     arrays, description = read
-    # versions are informative; files from before the report, adaptations, patches or lengths
+    # versions are only informative; files from before the report, adaptations, patches or lengths
     # existed have none
     later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
     for name in set(description) - {"versions", *later}:
@@ -282,18 +284,18 @@ def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
         assert is_refused(sealed(arrays, rest)), name
 
 
-def test_arrays_of_other_shapes_types_or_names_are_refused(read, is_refused):
+def test_arrays_with_other_shapes_types_or_names_are_refused(read, is_refused):
     arrays, description = read
     for name, array in arrays.items():
         shapes = [array[:0], array[None], array.ravel()[:-1], np.concatenate([array, array])]
         others = {bool, np.int64, np.float16, np.float64} - {array.dtype.type}
-        with np.errstate(invalid="ignore"):  # of NaN to integers
+        with np.errstate(invalid="ignore"):  # conversion of NaN to integers
             types = [array.astype(dtype) for dtype in others]
-        if name.startswith("scaler."):  # whose numbers may be of any type
+        if name.startswith("scaler."):  # the numbers may have any type
             types = []
         for changed in shapes + types:
             told = is_refused(sealed({**arrays, name: changed}, description))
-            assert told or name == "scaler.kind", name  # a text, in whatever shape
+            assert told or name == "scaler.kind", name  # a string in any shape
         renamed = {key: value for key, value in arrays.items() if key != name}
         for changed in (renamed, {**renamed, f"{name}s": array}, {**renamed, "extra": array}):
             assert is_refused(sealed(changed, description)), name
@@ -309,7 +311,7 @@ def test_arrays_of_other_shapes_types_or_names_are_refused(read, is_refused):
         ("n_channels", 70),
     ],
 )
-def test_a_network_that_claims_to_be_huge_takes_no_memory(name, exponent, read, is_refused):
+def test_a_network_that_claims_to_be_huge_does_not_need_memory(name, exponent, read, is_refused):
     arrays, description = read
     changed = {**description, "architecture": {**description["architecture"]}}
     (changed if name == "n_channels" else changed["architecture"])[name] = 2**exponent
@@ -320,7 +322,7 @@ def test_a_network_that_claims_to_be_huge_takes_no_memory(name, exponent, read, 
     assert peak_mb() - before < 64
 
 
-def test_labels_of_a_wide_type_take_no_memory(tmp_path):
+def test_labels_of_a_wide_type_do_not_need_memory(tmp_path):
     fit().save(tmp_path / "model")
     arrays, description = read_model(tmp_path / "model")
     wide = {"dtype": "<U99999", "values": ["a"] * 20_000}

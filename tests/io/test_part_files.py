@@ -1,9 +1,9 @@
-"""The folder of finished parts at the end of its run."""
+"""The folder of finished parts at the end of a run."""
 
 from sensorseq.io.part_files import PartFolder
 
 
-def test_what_a_lost_worker_writes_after_the_end_is_removed_and_nothing_else(tmp_path):
+def test_only_files_that_a_lost_worker_writes_after_the_end_are_removed(tmp_path):
     with PartFolder(tmp_path / "w.h5", keep=False) as folder:
         folder.path_of("a").touch()
         folder.discard()

@@ -58,7 +58,7 @@ def assert_same(read, written):
     n_channels=st.integers(1, 3),
     seed=st.integers(0, 100),
 )
-def test_what_is_written_is_read(tmp_path_factory, n_windows, n_timesteps, n_channels, seed):
+def test_written_windows_are_read_back(tmp_path_factory, n_windows, n_timesteps, n_channels, seed):
     path = tmp_path_factory.mktemp("prepared") / "windows.h5"
     windows = make_windows(n_windows, n_timesteps, n_channels, seed)
     write_windows(path, windows)
@@ -76,7 +76,7 @@ def test_labels_of_any_kind_keep_their_type(tmp_path, y):
     assert read.y.dtype.kind == windows.y.dtype.kind
 
 
-def test_what_windows_do_not_have_they_do_not_get(tmp_path):
+def test_windows_without_optional_fields_are_read_without_them(tmp_path):
     write_windows(tmp_path / "w.h5", WindowSet(np.ones((3, 4, 2))))
     read = read_windows(tmp_path / "w.h5")
     assert [name for name in ARRAYS if getattr(read, name) is None] == list(ARRAYS[2:])
@@ -84,7 +84,7 @@ def test_what_windows_do_not_have_they_do_not_get(tmp_path):
         read_windows(tmp_path / "w.h5", "test")
 
 
-def test_statistics_and_indices_are_kept_beside_the_windows(tmp_path):
+def test_statistics_and_indices_are_stored_with_the_windows(tmp_path):
     scaler = {"kind": np.frombuffer(b"standard", np.uint8), "channel_center": np.array([1.5, 2])}
     write_windows(tmp_path / "w.h5", make_windows(), scaler=scaler, sample_indices=[1, 1, 4])
     with PreparedFile(tmp_path / "w.h5") as file:
@@ -109,7 +109,7 @@ def test_any_program_can_read_the_documented_layout(tmp_path):
         assert [names[code] for code in file["split"][()]] == windows.split.tolist()
 
 
-def test_equal_windows_give_equal_bytes_whole_or_in_blocks(tmp_path):
+def test_the_same_windows_give_the_same_bytes_whole_or_in_blocks(tmp_path):
     windows = make_windows()
     write_windows(tmp_path / "a.h5", windows)
     blocks = np.split(windows.X, [0, 1, 11, 29])
@@ -119,7 +119,7 @@ def test_equal_windows_give_equal_bytes_whole_or_in_blocks(tmp_path):
 
 
 @given(rows=st.lists(st.integers(-30, 29), max_size=40))
-def test_rows_are_taken_in_any_order(tmp_path_factory, rows):
+def test_rows_can_be_read_in_any_order(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "take.h5"
     windows = make_windows()
     if not path.exists():
@@ -129,7 +129,7 @@ def test_rows_are_taken_in_any_order(tmp_path_factory, rows):
         assert_same(file.take(rows), windows.take(rows))
 
 
-def test_a_part_of_a_large_file_is_read_without_a_byte_of_the_others(tmp_path, monkeypatch):
+def test_a_part_of_a_large_file_is_read_without_reading_other_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(checksums, "WHOLE_BYTES", 0)
     windows = make_windows(9000, 40, 2)
     order = np.argsort(windows.split, kind="stable")
@@ -137,7 +137,7 @@ def test_a_part_of_a_large_file_is_read_without_a_byte_of_the_others(tmp_path, m
     path = tmp_path / "w.h5"
     write_windows(path, windows)
     with h5py.File(path) as file:
-        middle = np.sum(windows.split == "test") // 2  # test is the first in this order
+        middle = np.sum(windows.split == "test") // 2  # the test part is the first in this order
         first = middle - middle % file["X"].chunks[0]
         chunk = file["X"].id.get_chunk_info_by_coord((first, 0, 0))
     with path.open("r+b") as raw:
@@ -160,7 +160,7 @@ def test_windows_are_counted_by_part_and_class(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 8, 500, 2000, 10_000, -1])
-def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path, kept):
+def test_a_file_truncated_anywhere_is_an_error_that_names_it(tmp_path, kept):
     write_windows(tmp_path / "w.h5", make_windows(500))
     path = tmp_path / "cut file.h5"
     path.write_bytes((tmp_path / "w.h5").read_bytes()[:kept])
@@ -189,7 +189,7 @@ def foreign(path):
 
 @contextmanager
 def changed(path):
-    """Change a prepared file and give it new checksums, as a program with a bug would write it."""
+    """Change a prepared file and give it new checksums, as a program with a bug might write it."""
     write_windows(path, make_windows())
     with h5py.File(path, "r+") as file:
         yield file
@@ -225,7 +225,7 @@ def of_other_lengths(path):
         (of_other_lengths, "start_s has shape"),
     ],
 )
-def test_what_is_no_prepared_file_is_one_error_that_names_it(tmp_path, make, said):
+def test_another_kind_of_file_is_one_error_that_names_the_file(tmp_path, make, said):
     path = tmp_path / "some file.h5"
     make(path)
     with pytest.raises(PreparedFileError, match=said) as caught:
@@ -233,7 +233,7 @@ def test_what_is_no_prepared_file_is_one_error_that_names_it(tmp_path, make, sai
     assert str(path) in str(caught.value)
 
 
-def test_provenance_that_is_no_plain_value_is_refused_and_leaves_the_old_file(tmp_path):
+def test_provenance_without_plain_values_is_refused_and_the_old_file_is_kept(tmp_path):
     path = tmp_path / "w.h5"
     write_windows(path, make_windows())
     before = path.read_bytes()
@@ -245,7 +245,7 @@ def test_provenance_that_is_no_plain_value_is_refused_and_leaves_the_old_file(tm
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20_000, 100_000])
-def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(tmp_path, size):
+def test_a_full_disk_is_an_error_after_which_only_the_old_file_remains(tmp_path, size):
     path = tmp_path / "w.h5"
     write_windows(path, make_windows())
     before = path.read_bytes()
@@ -258,8 +258,8 @@ def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(tmp_p
     assert names_in(tmp_path) == ["w.h5"]
 
 
-def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
-    # HDF5 that saw a write fail ends the process by a segmentation fault at exit.
+def test_a_process_ends_normally_after_a_full_disk(tmp_path):
+    # If HDF5 notices a failed write, the process ends with a segmentation fault at exit.
     program = f"""
         import sys
         import numpy as np
@@ -276,7 +276,7 @@ def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
     assert names_in(tmp_path) == []
 
 
-def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monkeypatch):
+def test_an_output_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monkeypatch):
     with pytest.raises(PreparedFileError, match=r"create the folder .*nowhere"):
         write_windows(tmp_path / "nowhere" / "w.h5", make_windows())
 
@@ -289,7 +289,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monk
     assert names_in(tmp_path) == []
 
 
-def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_after_an_interrupt_while_writing_only_the_old_file_remains(tmp_path):
     path = tmp_path / "w.h5"
     windows = make_windows()
     write_windows(path, windows)
@@ -305,7 +305,7 @@ def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(tmp_pat
     assert names_in(tmp_path) == ["w.h5"]
 
 
-def test_windows_whose_samples_stay_in_the_file_serve_like_those_in_memory(tmp_path):
+def test_windows_with_samples_in_the_file_work_like_windows_in_memory(tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     X = (rng.normal(size=(60, 20, 2)) + y[:, None, None]).astype(np.float32)

@@ -24,7 +24,7 @@ def terrains(tmp_path):
 
 @pytest.fixture
 def bucket(terrains, tmp_path):
-    """A folder of a store with the recordings; nothing remains on this machine's disk."""
+    """A folder of a store with the recordings; nothing may remain on this machine's disk."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -104,20 +104,20 @@ class TestProblems:
         files, there = fsspec.url_to_fs(bucket)
         files.pipe(f"{there}/logs/sand/run_02.csv", b"time,current\n0,a\n")
 
-    def test_a_spoilt_recording_is_named_by_its_url(self, bucket, tmp_path):
+    def test_a_damaged_recording_is_named_by_its_url(self, bucket, tmp_path):
         self.spoil(bucket)
         named = re.escape(f"{bucket}/logs/sand/run_02.csv")
         with pytest.raises(RecordingError, match=named):
             prepare_plainly(f"{bucket}/logs", tmp_path / "w.h5")
 
-    def test_skipping_it_gives_the_bytes_of_paths(self, terrains, bucket, tmp_path):
+    def test_skipping_it_gives_the_same_bytes_as_for_paths(self, terrains, bucket, tmp_path):
         self.spoil(bucket)
         (terrains / "sand" / "run_02.csv").write_text("time,current\n0,a\n")
         prepare_plainly(f"{bucket}/logs", tmp_path / "w.h5", on_error="skip")
         prepare_plainly(terrains, tmp_path / "whole.h5", on_error="skip")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
 
-    def test_nothing_there_is_an_error(self, bucket, tmp_path):
+    def test_a_url_without_files_is_an_error(self, bucket, tmp_path):
         with pytest.raises(RecordingError, match=rf"{bucket}/nowhere: no such folder or file"):
             prepare_plainly(f"{bucket}/nowhere", tmp_path / "w.h5")
 
@@ -134,13 +134,13 @@ class TestProblems:
         with pytest.raises(EnvironmentProblemError, match=r"s3://bucket/logs: .*s3fs"):
             prepare_plainly("s3://bucket/logs", tmp_path / "w.h5")
 
-    def test_a_name_that_leads_outside_is_an_error(self, bucket, tmp_path, monkeypatch):
+    def test_a_name_that_points_outside_the_folder_is_an_error(self, bucket, tmp_path, monkeypatch):
         files = fsspec.filesystem("memory")
         monkeypatch.setattr(type(files), "find", lambda self, root: [f"{root}/a/../../x.csv"])
         with pytest.raises(RecordingError, match="is outside the folder; rename it"):
             prepare_plainly(f"{bucket}/logs", tmp_path / "w.h5")
 
-    def test_a_store_that_fails_stops_the_run_and_leaves_the_parts(
+    def test_a_failing_store_stops_the_run_and_the_parts_are_kept(
         self, bucket, tmp_path, monkeypatch
     ):
         def fail(*arguments, **options):
@@ -161,7 +161,7 @@ class TestProblems:
 
 @pytest.mark.long
 def test_processes_and_workers_share_a_url(terrains, tmp_path):
-    """`file://` is served like a store; unlike memory, other processes see it."""
+    """`file://` is used like a store; unlike memory, it is visible to other processes."""
     pytest.importorskip("distributed", reason="the extra [dask] is not installed")
     url = f"file://{tmp_path}"
     prepare_plainly(terrains, tmp_path / "whole.h5")
@@ -170,7 +170,7 @@ def test_processes_and_workers_share_a_url(terrains, tmp_path):
     assert names_in(tmp_path) == ["terrains", "w.h5", "whole.h5"]
 
 
-def test_what_is_a_url():
+def test_urls_are_recognized():
     assert remote.is_url("s3://bucket/x")
     assert not remote.is_url("s3:/bucket/x")
     assert not remote.is_url("a/b")

@@ -1,4 +1,4 @@
-"""Files of tensors: byte for byte like those of safetensors; other files are refused."""
+"""Files of tensors are byte for byte like those of safetensors; other files are refused."""
 
 import json
 

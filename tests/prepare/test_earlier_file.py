@@ -1,4 +1,4 @@
-"""Preparing into an existing file: it is up to date, extended, replaced or refused."""
+"""An existing prepared file is up to date, extended, replaced or refused."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from sensorseq.prepare import prepare, recording_part
 ROOT = Path(__file__).resolve().parents[2]
 PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")
 PLAIN = {"window_s": 2, "hop_s": 1}
-EACH_WAY = [  # two steps have 5 and 6
+EACH_WAY = [  # 5 and 6 are in the test of two steps
     pytest.param(way, marks=() if i == 3 else pytest.mark.slow) for i, way in enumerate(WAYS)
 ]
 EACH_WAY += [{**PLAIN, "split": "none"}, {**WAYS[5], **WAYS[7]}]
@@ -37,7 +37,7 @@ def terrains(tmp_path):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """Record the parsed recordings."""
+    """A list of the recordings that are parsed."""
     names = []
     read = recording_part.read_recording
 
@@ -78,7 +78,7 @@ class TestUpToDate:
         ("arguments", "resume"),
         [(WAYS[5], False), (WAYS[6], True), ({**PLAIN, "derive": "auto"}, False)],
     )
-    def test_the_same_again_reads_no_recording_and_leaves_the_file_alone(
+    def test_repeating_a_preparation_reads_no_recording_and_keeps_the_file(
         self, terrains, tmp_path, arguments, resume, monkeypatch
     ):
         first = prepare(terrains, tmp_path / "w.h5", **arguments)
@@ -114,13 +114,13 @@ class TestUpToDate:
             ["1 changed recording(s): sand/pro_00"],
         )
 
-    def test_the_file_may_lie_in_the_folder_it_is_made_from(self, terrains, tmp_path):
+    def test_the_file_may_be_in_the_folder_of_its_recordings(self, terrains, tmp_path):
         assert prepare(terrains, terrains / "w.h5", **PLAIN).action == "written"
         assert prepare(terrains, terrains / "sand" / ".." / "w.h5", **PLAIN).action == "none"
         write_csv(terrains / "sand" / "new.csv", signals(7))
         assert prepare(terrains, terrains / "w.h5", **PLAIN, resume=True).n_recordings == 13
 
-    def test_a_leak_is_said_again(self, terrains, tmp_path):
+    def test_a_leak_is_reported_again(self, terrains, tmp_path):
         for number in range(9):
             shutil.copy(terrains / "Eis/pro_00.csv", terrains / "Eis" / f"copy_{number}.csv")
         first = prepare(terrains, tmp_path / "w.h5", **PLAIN)
@@ -129,7 +129,7 @@ class TestUpToDate:
         assert again.copies == first.copies
         assert format_summary(again.to_dict()).count("LEAK") == len(first.copies)
 
-    def test_recordings_left_out_are_known_until_they_must_not_be(self, terrains, tmp_path):
+    def test_recordings_left_out_are_remembered_until_errors_stop_the_run(self, terrains, tmp_path):
         (terrains / "sand" / "broken.csv").write_text("time,current\nnothing\n")
         first = prepare(terrains, tmp_path / "w.h5", **PLAIN, on_error="skip")
         again = prepare(terrains, tmp_path / "w.h5", **PLAIN, on_error="skip")
@@ -156,7 +156,7 @@ class TestUpToDate:
 
 class TestExtended:
     @pytest.mark.parametrize("arguments", EACH_WAY, ids=str)
-    def test_old_windows_and_parts_stay_and_new_ones_are_those_of_a_new_file(
+    def test_old_windows_and_parts_are_kept_and_new_ones_are_as_in_a_new_file(
         self, terrains, tmp_path, arguments
     ):
         prepare(terrains, tmp_path / "w.h5", **arguments)
@@ -208,7 +208,7 @@ class TestExtended:
         )
         assert stages == {"digests", "recordings", "merge"}
 
-    def test_recordings_added_to_a_long_table_are_added_alone(self, tmp_path, parsed):
+    def test_only_the_recordings_added_to_a_long_table_are_read(self, tmp_path, parsed):
         table = tmp_path / "table.csv"
         rows = ["run,time,current,surface"]
         for number in range(8):
@@ -241,8 +241,8 @@ class TestExtended:
         np.testing.assert_allclose(sand / sand.sum(), (0.4, 0.3, 0.3), atol=0.03)
 
     @pytest.mark.parametrize("arguments", [WAYS[5], WAYS[6]], ids=str)
-    def test_two_steps_keep_what_each_decided(self, terrains, tmp_path, arguments):
-        """With whole groups, a step assigns its new groups together, so one step may differ."""
+    def test_parts_that_an_earlier_step_decided_are_kept(self, terrains, tmp_path, arguments):
+        """A step assigns its new, whole groups together, so a single step may give other parts."""
         prepare(terrains, tmp_path / "w.h5", **arguments)
         for number in range(6):
             label = ("Eis", "sand")[number // 3]
@@ -311,7 +311,7 @@ class TestExtended:
         for name, one in old.items():
             assert_same(new[name], one, name)
 
-    def test_other_channels_are_those_of_the_new_recording(self, terrains, tmp_path):
+    def test_different_channels_are_attributed_to_the_new_recording(self, terrains, tmp_path):
         prepare(terrains, tmp_path / "w.h5", **PLAIN)
         for number in range(20):
             columns = signals(70 + number, 100)
@@ -322,7 +322,7 @@ class TestExtended:
         summary = prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True, on_error="skip")
         assert (summary.n_recordings, len(summary.dropped)) == (12, 20)
 
-    def test_a_sensor_that_appears_is_missing_in_the_others(self, tmp_path):
+    def test_a_new_sensor_is_missing_in_the_other_recordings(self, tmp_path):
         folder, reading = write_sensors(tmp_path / "logs")
         prepare(folder, tmp_path / "w.h5", window_s=1, **reading)
         columns = signals(0)
@@ -331,14 +331,14 @@ class TestExtended:
         with pytest.raises(RecordingError, match="has no file for gps"):
             prepare(folder, tmp_path / "w.h5", window_s=1, **reading, resume=True)
 
-    def test_a_short_recording_of_a_class_that_is_there_is_no_loss(self, terrains, tmp_path):
+    def test_a_short_recording_of_an_existing_class_is_not_a_loss(self, terrains, tmp_path):
         prepare(terrains, tmp_path / "w.h5", **PLAIN)
         write_csv(terrains / "sand" / "short.csv", signals(5, 20))
         summary = prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True)
         assert [one["reason"] for one in summary.dropped] == ["shorter than a window"]
         assert prepare(terrains, tmp_path / "w.h5", **PLAIN).action == "none"
 
-    def test_parts_that_cannot_be_kept_are_said(self, terrains, tmp_path):
+    def test_parts_that_cannot_be_kept_are_reported(self, terrains, tmp_path):
         prepare(terrains, tmp_path / "w.h5", **PLAIN)
         for name, one in by_recording(tmp_path / "w.h5").items():
             if set(one["split"]) == {"test"} and name.startswith("sand"):
@@ -399,7 +399,7 @@ for output, at, n_done in zip(*[iter(sys.argv[2:])] * 3):
 
 
 class TestKilled:
-    def test_a_killed_extension_leaves_the_file_whole_and_is_resumed(self, terrains, tmp_path):
+    def test_a_killed_extension_leaves_the_file_intact_and_is_resumed(self, terrains, tmp_path):
         once = tmp_path / "once" / "w.h5"
         once.parent.mkdir()
         prepare(terrains, once, **PLAIN)
@@ -423,7 +423,7 @@ class TestKilled:
             assert digest(path) == digest(once)
             assert names_in(folder) == ["w.h5"]
 
-    def test_an_interrupted_replacement_goes_on(self, terrains, tmp_path):
+    def test_an_interrupted_replacement_continues(self, terrains, tmp_path):
         path = tmp_path / "w.h5"
         prepare(terrains, path, **PLAIN)
         prepare(terrains, tmp_path / "anew.h5", window_s=1)
@@ -437,7 +437,7 @@ class TestKilled:
         assert (summary.action, summary.n_reused) == ("replaced", 7)
         assert digest(path) == digest(tmp_path / "anew.h5")
 
-    def test_what_others_left_stays(self, terrains, tmp_path):
+    def test_files_of_other_programs_are_kept(self, terrains, tmp_path):
         mine = tmp_path / f".w.h5.{'0a' * 16}.tmp"
         others = [f".ww.h5.{'0a' * 16}.tmp", ".w.h5.tmp", f".wxh5.{'0a' * 16}.tmp", "w.h5.tmp"]
         for name in (mine.name, *others):
@@ -467,17 +467,17 @@ class TestOtherFiles:
                 prepare(terrains, path, **PLAIN, resume=resume)
         assert digest(path) == before
 
-    def test_an_empty_file_is_replaced_as_none(self, terrains, tmp_path):
+    def test_an_empty_file_is_replaced_like_a_missing_one(self, terrains, tmp_path):
         (tmp_path / "w.h5").touch()
         assert prepare(terrains, tmp_path / "w.h5", **PLAIN).action == "written"
 
     def test_a_file_without_a_record_is_replaced_and_not_extended(self, terrains, tmp_path):
         prepare(terrains, tmp_path / "w.h5", **PLAIN)
         write_windows(tmp_path / "w.h5", read_windows(tmp_path / "w.h5"))
-        with pytest.raises(ArgumentError, match="prepared by another version of sensorseq"):
+        with pytest.raises(ArgumentError, match="prepared by a different version of sensorseq"):
             prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True)
         summary = prepare(terrains, tmp_path / "w.h5", **PLAIN)
-        assert "prepared by another version of sensorseq" in summary.headline
+        assert "prepared by a different version of sensorseq" in summary.headline
 
 
 BY_ITSELF = """

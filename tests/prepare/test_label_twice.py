@@ -1,4 +1,4 @@
-"""The label occurs in a second column: prepare refuses it, the other commands name it."""
+"""If the label occurs in a second column, prepare refuses it, and the other commands name it."""
 
 import warnings
 
@@ -20,7 +20,7 @@ CLASSES = ("carpet", "gravel", "tile")
 
 
 def columns(k, seed, n=400):
-    """Noise, with the class in one column and in three."""
+    """Noise, with the class in one column and, as an alternative, in three columns."""
     rng = np.random.default_rng(seed)
     made = {"time": np.arange(n) / 50, "ax": rng.normal(size=n), "ay": rng.normal(size=n)}
     hot = {f"is_{name}": np.full(n, at == k, np.int64) for at, name in enumerate(CLASSES)}
@@ -38,7 +38,7 @@ def write_folder(root, n=3, names=("ax", "ay", "class_id")):
 
 
 def changing(seed, n=2400, late=0):
-    """A recording whose class changes every 8 s, with the class in a column, that may be late."""
+    """A recording whose class changes every 8 s, with the class in a column that may be delayed."""
     rng = np.random.default_rng(seed)
     k = (seed + np.arange(n) // 400) % 2
     values = np.column_stack([rng.normal(size=(n, 2)), np.roll(k, late)])
@@ -47,7 +47,7 @@ def changing(seed, n=2400, late=0):
     return Recording.evenly_sampled(values, 50, names, f"r{seed}", label_spans=spans)
 
 
-def test_a_column_with_the_class_is_refused_and_both_ways_out_work(tmp_path):
+def test_a_column_with_the_class_is_refused_and_both_remedies_work(tmp_path):
     logs, file = write_folder(tmp_path / "logs"), tmp_path / "w.h5"
     words = ("prepare", logs, "--window-s", 2, "-o", file)
     code, _, error = said(*words)
@@ -84,7 +84,7 @@ def test_one_hot_columns_are_named_together(tmp_path):
         PreparePipeline(window_s=2).prepare(read_recordings(logs))
 
 
-def test_nothing_is_said_of_the_mass_of_each_recording_or_of_other_columns(tmp_path):
+def test_the_mass_of_each_recording_and_other_columns_are_not_reported(tmp_path):
     logs = write_folder(tmp_path / "logs", names=("ax", "ay"))
     for number, path in enumerate(sorted(logs.glob("*/*.csv"))):
         rows = path.read_text().splitlines()
@@ -125,7 +125,7 @@ def test_with_one_recording_of_each_class_it_is_a_warning():
     assert not report
 
 
-def test_each_of_several_sensors_is_looked_at(tmp_path):
+def test_each_of_several_sensors_is_checked(tmp_path):
     for k, label in enumerate(CLASSES):
         (tmp_path / "logs" / label).mkdir(parents=True)
         for i in range(4):
@@ -162,7 +162,7 @@ def test_fit_warns_and_the_doctor_fails(tmp_path):
     assert result.status == "passed"
 
 
-def test_the_way_out_is_one_where_names_have_brackets_or_steps_change_them(tmp_path):
+def test_the_remedy_works_if_names_have_brackets_or_steps_change_them(tmp_path):
     logs, rng = tmp_path / "logs", np.random.default_rng(0)
     for k, label in enumerate(CLASSES[:2]):
         (logs / label).mkdir(parents=True)

@@ -75,7 +75,7 @@ def windows_of(recording, rate, steps, rule):
     steps=st.sampled_from(STEPS),
     rule=st.sampled_from(["whole", "majority", "centre", "last"]),
 )
-def test_windows_of_a_stored_recording_are_those_of_memory(
+def test_windows_of_a_stored_recording_are_the_same_as_from_memory(
     recording, rows, rate, steps, rule, tmp_path_factory
 ):
     folder = tmp_path_factory.getbasetemp()
@@ -155,7 +155,7 @@ LOW_LIMITS = {
 
 @pytest.fixture
 def assert_same_bytes(tmp_path, monkeypatch):
-    """The files of a source have the same contents when read whole and in blocks on disk."""
+    """A source gives the same prepared bytes if read whole and if read in blocks on disk."""
 
     def check(source, **options):
         whole = prepared_from(source, tmp_path / "whole.h5", **options)
@@ -172,7 +172,7 @@ def assert_same_bytes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "rate"), [*((name, 100.0) for name in FILES), ("even", None), ("holes and gaps", None)]
 )
-def test_a_large_csv_file_becomes_the_bytes_of_one_read_at_once(
+def test_a_large_csv_file_gives_the_same_bytes_as_one_read_whole(
     name, rate, tmp_path, assert_same_bytes
 ):
     text, options = FILES[name]
@@ -197,7 +197,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_large_parquet_file_becomes_the_bytes_of_one_read_at_once(
+def test_a_large_parquet_file_gives_the_same_bytes_as_one_read_whole(
     name, tmp_path, assert_same_bytes
 ):
     source = tmp_path / "one.parquet"
@@ -206,7 +206,9 @@ def test_a_large_parquet_file_becomes_the_bytes_of_one_read_at_once(
 
 
 @pytest.mark.parametrize("kind", ["columns", "table", "rate", "whole stamps"])
-def test_a_large_hdf5_file_becomes_the_bytes_of_one_read_at_once(kind, tmp_path, assert_same_bytes):
+def test_a_large_hdf5_file_gives_the_same_bytes_as_one_read_whole(
+    kind, tmp_path, assert_same_bytes
+):
     source = tmp_path / "one.h5"
     with h5py.File(source, "w") as file:
         if kind == "table":

@@ -41,7 +41,7 @@ def terrains(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole_digest(tmp_path_factory):
-    """The result of `prepare_plainly` on the terrains, in any folder."""
+    """The digest of the result of `prepare_plainly` on the terrains, in any folder."""
     folder = tmp_path_factory.mktemp("whole")
     prepare_plainly(make_terrains(folder / "logs"), folder / "w.h5")
     return digest(folder / "w.h5")
@@ -60,7 +60,7 @@ class TestLaws:
         ],
         ids=str,
     )
-    def test_one_recording_at_a_time_gives_what_all_at_once_give(
+    def test_one_recording_at_a_time_gives_the_same_as_all_together(
         self, terrains, tmp_path, arguments
     ):
         summary = prepare(terrains, tmp_path / "w.h5", **arguments)
@@ -86,7 +86,7 @@ class TestLaws:
             for logs, way in ((0, 0), (1, 1), (2, 2), (0, 3))
         ],
     )
-    def test_labeled_stretches_and_sensors_too_give_the_same_in_memory_and_interrupted(
+    def test_label_spans_and_sensors_also_give_the_same_in_memory_and_interrupted(
         self, tmp_path, logs, arguments
     ):
         folder, reading = logs(tmp_path / "logs")
@@ -105,7 +105,7 @@ class TestLaws:
         prepare(folder, tmp_path / "r.h5", **reading, **arguments, resume=True)
         assert digest(tmp_path / "r.h5") == digest(tmp_path / "w.h5")
 
-    def test_numbers_of_numpy_are_numbers(self, terrains, tmp_path):
+    def test_numpy_numbers_are_accepted_as_numbers(self, terrains, tmp_path):
         plain = {"window_s": 2, "hop_s": 0.5, "sample_rate_hz": 10, "attenuation_db": 70.0}
         types = (np.int64, np.float32, np.int32, np.float32)
         of_numpy = {key: type_(plain[key]) for key, type_ in zip(plain, types, strict=True)}
@@ -116,7 +116,7 @@ class TestLaws:
         assert digest(tmp_path / "a.h5") == digest(tmp_path / "b.h5")
 
     @pytest.mark.parametrize("arguments", WAYS, ids=str)
-    def test_one_configuration_file_is_one_object(self, tmp_path, arguments):
+    def test_a_configuration_file_equals_an_object(self, tmp_path, arguments):
         pipeline = PreparePipeline(**arguments)
         (tmp_path / "c.toml").write_text(pipeline.to_toml(), encoding="utf-8")
         again = PreparePipeline.from_toml(tmp_path / "c.toml")
@@ -124,7 +124,7 @@ class TestLaws:
         assert again.to_toml() == pipeline.to_toml()
 
     @pytest.mark.parametrize("arguments", [WAYS[4], WAYS[12]], ids=str)
-    def test_one_configuration_file_is_one_command(self, terrains, tmp_path, arguments):
+    def test_a_configuration_file_equals_a_command(self, terrains, tmp_path, arguments):
         text = PreparePipeline(**arguments).to_toml()
         (tmp_path / "c.toml").write_text(text, encoding="utf-8")
         prepare(terrains, tmp_path / "a.h5", config=tmp_path / "c.toml")
@@ -152,7 +152,7 @@ class TestLaws:
         np.testing.assert_allclose(scaler.channel_center, expected.channel_center, rtol=1e-12)
         np.testing.assert_allclose(scaler.channel_scale, expected.channel_scale, rtol=1e-12)
 
-    def test_no_group_is_on_two_sides_and_every_class_is_on_each(self, terrains, tmp_path):
+    def test_no_group_is_in_two_parts_and_every_class_is_in_each_part(self, terrains, tmp_path):
         prepare_plainly(terrains, tmp_path / "w.h5")
         windows = read_windows(tmp_path / "w.h5")
         parts_of = {g: set(windows.split[windows.groups == g]) for g in set(windows.groups)}
@@ -195,7 +195,7 @@ class TestLaws:
 
 class TestSameBytes:
     @pytest.mark.long
-    def test_prepared_twice_elsewhere_or_in_processes_the_file_is_the_same(
+    def test_the_file_is_the_same_if_prepared_twice_elsewhere_or_in_processes(
         self, terrains, tmp_path
     ):
         prepare_plainly(terrains, tmp_path / "a.h5")
@@ -206,7 +206,7 @@ class TestSameBytes:
         assert names_in(tmp_path) == ["a.h5", "b.h5", "elsewhere", "müde Räder"]
 
     @pytest.mark.parametrize(("stage", "after"), [("rates", 7), ("recordings", 7), ("merge", 7)])
-    def test_interrupted_and_resumed_it_is_the_same(
+    def test_a_resumed_run_gives_the_same_file(
         self, terrains, whole_digest, tmp_path, stage, after
     ):
         stop = interrupt_at(stage, after)
@@ -227,14 +227,14 @@ class TestSameBytes:
         with pytest.raises(KeyboardInterrupt):
             prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt_at("merge"))
 
-    def test_what_changed_since_is_not_reused(self, terrains, interrupted, tmp_path):
+    def test_recordings_that_changed_are_not_reused(self, terrains, interrupted, tmp_path):
         write_csv(terrains / "sand" / "pro_00.csv", signals(77))
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
         assert summary.n_reused == 11
         prepare_plainly(terrains, tmp_path / "anew.h5")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
 
-    def test_parts_of_other_arguments_are_not_reused(self, terrains, interrupted, tmp_path):
+    def test_parts_made_with_other_arguments_are_not_reused(self, terrains, interrupted, tmp_path):
         begun = Path(shutil.copytree(tmp_path / "w.h5.parts", tmp_path / "begun"))
         changes = {"hop_s": 2, "channels": ["speed"], "max_gap_s": 3, "sample_rate_hz": 10}
         for name, value in changes.items():
@@ -261,7 +261,7 @@ class TestSameBytes:
 
 
 class TestProvenance:
-    def test_the_file_says_how_it_was_made_of_what(self, terrains, tmp_path):
+    def test_the_file_records_its_inputs_and_how_it_was_made(self, terrains, tmp_path):
         write_csv(terrains / "sand" / "short.csv", signals(5, 20))
         summary = prepare_plainly(terrains, tmp_path / "w.h5", exclude=["Eis/pro_03"])
         provenance = read_windows(tmp_path / "w.h5", "test").provenance
@@ -284,7 +284,7 @@ class TestProvenance:
         assert str(tmp_path) not in str(provenance)
         assert b"%s" % str(tmp_path).encode() not in (tmp_path / "w.h5").read_bytes()
 
-    def test_a_long_run_of_missing_samples_cuts_and_a_short_one_is_filled(self, tmp_path):
+    def test_a_long_run_of_missing_samples_divides_and_a_short_one_is_filled(self, tmp_path):
         columns = signals(1, 800)
         current = columns["current"].astype(object)
         current[100:104] = ""
@@ -305,9 +305,9 @@ class TestProvenance:
         summary = prepare_plainly(terrains, tmp_path / "w.h5")
         assert summary.dropped_columns == {"terrain": 6}
         assert summary.channels == ("current", "speed")
-        assert "left out column 'terrain' of 6 recording(s): no number" in str(summary)
+        assert "left out column 'terrain' of 6 recording(s): without a number" in str(summary)
 
-    def test_channels_in_another_order_are_the_same_channels(self, terrains, tmp_path):
+    def test_channels_in_a_different_order_are_the_same_channels(self, terrains, tmp_path):
         path = terrains / "sand" / "pro_02.csv"
         columns = signals(22, 380)
         write_csv(path, columns)
@@ -317,14 +317,14 @@ class TestProvenance:
         one, other = (read_windows(tmp_path / name).X for name in ("a.h5", "b.h5"))
         np.testing.assert_array_equal(one, other)
 
-    def test_a_summary_is_plain_values_for_machines(self, terrains, tmp_path):
+    def test_a_summary_can_be_converted_to_plain_values(self, terrains, tmp_path):
         summary = prepare_plainly(terrains, tmp_path / "w.h5")
         told = json.loads(json.dumps(summary.to_dict()))
         assert told["n_windows"] == sum(sum(c.values()) for c in told["counts"].values())
         assert told["path"] == str(tmp_path / "w.h5")
         assert told["size_bytes"] == (tmp_path / "w.h5").stat().st_size
 
-    def test_rates_far_apart_are_said_with_the_way_out(self, terrains, tmp_path):
+    def test_very_different_rates_are_reported_with_a_remedy(self, terrains, tmp_path):
         alike = prepare_plainly(terrains, tmp_path / "a.h5")
         assert "Upsampling" not in format_summary(alike.to_dict())
         assert alike.own_rates_hz == pytest.approx((20.0, 20.0))
@@ -333,7 +333,7 @@ class TestProvenance:
         assert apart.own_rates_hz == pytest.approx((5.0, 20.0))
         assert "--sample-rate-hz 5, or leave" in " ".join(format_summary(apart.to_dict()).split())
 
-    def test_the_balanced_rows_are_said_by_class(self, terrains, tmp_path):
+    def test_the_balanced_rows_are_reported_by_class(self, terrains, tmp_path):
         plain = prepare_plainly(terrains, tmp_path / "w.h5")
         assert plain.n_fitted == {}
         summary = prepare_plainly(terrains, tmp_path / "w.h5", balance="undersample")
@@ -342,9 +342,7 @@ class TestProvenance:
         said = " ".join(format_summary(summary.to_dict()).split())
         assert f"Training uses {3 * least} balanced windows" in said
 
-    def test_a_column_of_words_is_offered_as_the_label_where_none_is_known(
-        self, terrains, tmp_path
-    ):
+    def test_a_column_of_words_is_suggested_as_the_label_if_none_is_known(self, terrains, tmp_path):
         words = np.array(["ice", "mud"])[np.arange(400) // 200]
         for number in range(3):
             write_csv(tmp_path / "logs" / f"{number}.csv", {**signals(number), "surface": words})
@@ -435,7 +433,7 @@ SPOILT = {
 
 class TestBadInput:
     @pytest.mark.parametrize("spoilt", SPOILT)
-    def test_a_spoilt_recording_stops_the_run_naming_file_row_and_way_out(
+    def test_a_damaged_recording_stops_the_run_with_file_row_and_remedy(
         self, terrains, tmp_path, spoilt
     ):
         change, said = SPOILT[spoilt]
@@ -445,7 +443,7 @@ class TestBadInput:
         assert not (tmp_path / "w.h5").exists()
 
     @pytest.mark.parametrize("spoilt", ["a word", "beyond float32", "other channels"])
-    def test_a_spoilt_recording_can_be_skipped_and_is_told_of(self, terrains, tmp_path, spoilt):
+    def test_a_damaged_recording_can_be_skipped_and_is_reported(self, terrains, tmp_path, spoilt):
         change, _ = SPOILT[spoilt]
         change(terrains)
         n_files = len(list(terrains.rglob("*.*")))
@@ -457,7 +455,7 @@ class TestBadInput:
         assert read_windows(tmp_path / "w.h5").provenance["dropped"] == summary.dropped
 
     @pytest.mark.long
-    def test_a_spoilt_recording_is_named_from_another_process_too(self, terrains, tmp_path):
+    def test_a_damaged_recording_is_also_named_from_another_process(self, terrains, tmp_path):
         SPOILT["a word"][0](terrains)
         with pytest.raises(RecordingError, match=SPOILT["a word"][1]):
             prepare_plainly(terrains, tmp_path / "w.h5", jobs=2)
@@ -502,7 +500,7 @@ class TestBadInput:
         with pytest.raises(WindowError, match=r"none of 12 recordings.*the longest .* 20\.95 s"):
             prepare_plainly(terrains, tmp_path / "w.h5", window_s=60)
 
-    def test_when_every_recording_is_skipped_that_is_an_error(self, terrains, tmp_path):
+    def test_skipping_every_recording_is_an_error(self, terrains, tmp_path):
         with pytest.raises(RecordingError, match=r"none of 12 .*no column 'clock'"):
             prepare_plainly(terrains, tmp_path / "w.h5", time_column="clock", on_error="skip")
 
@@ -533,7 +531,7 @@ class TestBadInput:
 
 
 class TestOutput:
-    def test_an_older_file_stays_until_the_new_one_is_whole(self, terrains, tmp_path):
+    def test_an_older_file_is_kept_until_the_new_one_is_complete(self, terrains, tmp_path):
         path = tmp_path / "w.h5"
         prepare_plainly(terrains, path)
         before = digest(path)
@@ -563,7 +561,7 @@ class TestOutput:
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True)
         assert summary.n_reused == (12 if size == 20_000 else 0)
 
-    def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_read(
+    def test_an_output_that_cannot_be_written_is_an_error_before_anything_is_read(
         self, terrains, tmp_path, monkeypatch
     ):
         monkeypatch.setattr("sensorseq.prepare.stages.read_source_rate", None)
@@ -575,7 +573,7 @@ class TestOutput:
         with pytest.raises(PreparedFileError, match=r"w\.h5: .*permission denied"):
             prepare_plainly(terrains, tmp_path / "w.h5")
 
-    def test_two_runs_do_not_write_one_file(self, terrains, tmp_path):
+    def test_two_runs_do_not_write_the_same_file(self, terrains, tmp_path):
         def second(at, done, total):
             if (at, done) == ("recordings", 3):
                 with pytest.raises(
@@ -587,7 +585,7 @@ class TestOutput:
 
 
 class TestConfiguration:
-    def test_a_file_says_what_arguments_say_and_arguments_come_first(self, terrains, tmp_path):
+    def test_a_file_is_equivalent_to_arguments_which_take_precedence(self, terrains, tmp_path):
         config = tmp_path / "c.toml"
         config.write_text('[window]\nwindow_s = 2\nhop_s = 2\n[input]\nexclude = ["sand"]\n')
         prepare(terrains, tmp_path / "a.h5", config=config, hop_s=1)
@@ -597,7 +595,7 @@ class TestConfiguration:
         assert one.provenance == other.provenance
 
 
-def test_several_sensors_come_on_one_clock(tmp_path):
+def test_several_sensors_are_put_on_a_common_clock(tmp_path):
     for label in ("ice", "snow"):
         for number in range(3):
             t = np.arange(200) / 20 + 0.5
@@ -619,7 +617,7 @@ def test_several_sensors_come_on_one_clock(tmp_path):
 @pytest.mark.slow
 @needs_borealtc
 class TestBorealTC:
-    """Window counts agree with its 5-s partitions, counted in advance by another program."""
+    """Window counts agree with the data's 5-s partitions, counted in advance by another program."""
 
     arguments = {"exclude": ["MIXED"], "time_column": "time", "window_s": 5}  # noqa: RUF012
     classes = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
@@ -635,7 +633,7 @@ class TestBorealTC:
         counts = dict(zip(self.classes, (111, 425, 454, 129, 285), strict=True))
         assert self.counts(tmp_path / "w.h5") == counts
 
-    def test_motor_currents_are_untouched_at_their_own_rate(self, tmp_path):
+    def test_motor_currents_are_unchanged_at_their_own_rate(self, tmp_path):
         prepare(BOREALTC, tmp_path / "w.h5", files="pro_*.csv", **self.arguments)
         windows = read_windows(tmp_path / "w.h5")
         (recording,) = read_recordings(BOREALTC / "SNOW" / "pro_07.csv")
@@ -645,7 +643,7 @@ class TestBorealTC:
             own = recording.values[first : first + 32]
             np.testing.assert_allclose(windows.X[row], own, rtol=1e-6)
 
-    def test_with_the_inertial_unit_on_one_clock(self, tmp_path):
+    def test_motor_currents_and_the_inertial_unit_on_a_common_clock(self, tmp_path):
         arguments = {**self.arguments, "files": ["pro_*.csv", "imu_*.csv.gz"]}
         arguments["pair"] = "{sensor}_{recording}.*"
         with pytest.raises(RecordingError, match=r"FLOORING/04' has no file for imu"):
@@ -657,15 +655,15 @@ class TestBorealTC:
         counts = dict(zip(self.classes, (110, 216, 164, 126, 281), strict=True))
         assert self.counts(tmp_path / "w.h5") == counts
 
-    def test_a_column_of_words_is_no_channel(self, tmp_path):
+    def test_a_column_of_words_is_not_a_channel(self, tmp_path):
         prepare(BOREALTC / "MIXED", tmp_path / "w.h5", window_s=5, split="none")
         assert read_windows(tmp_path / "w.h5").channels == ("curL", "curR", "velL", "velR")
 
 
 class TestWordsOfErrors:
-    """The message names the actual cause, not the usual one."""
+    """Each message names the actual cause, not the usual one."""
 
-    def test_windows_lost_by_their_labels_are_not_called_short(self, tmp_path):
+    def test_windows_lost_because_of_labels_are_not_called_short(self, tmp_path):
         folder, _ = write_spans(tmp_path / "logs")
         for arguments, words in (
             ({"window_s": 9, "label_rule": "majority", "min_purity": 1.0}, "majority label"),
@@ -674,7 +672,7 @@ class TestWordsOfErrors:
             with pytest.raises(WindowError, match=words):
                 prepare(folder, tmp_path / "w.h5", **arguments)
 
-    def test_a_class_that_no_training_window_is_left_of_is_said(self, tmp_path):
+    def test_a_class_without_training_windows_is_reported(self, tmp_path):
         folder, by = tmp_path / "logs", {"label_column": "surface"}
         for number in range(4):
             surface = np.repeat(["ice", "mud"], 200)
@@ -695,7 +693,7 @@ class TestWordsOfErrors:
             ('window_s = 2\nlabel_rule = "majorty"', ["'majority'"]),
         ],
     )
-    def test_what_a_configuration_says_wrong_is_said_with_its_name(
+    def test_an_error_in_a_configuration_names_the_configuration(
         self, terrains, tmp_path, text, words
     ):
         file = tmp_path / "steps.toml"
@@ -711,7 +709,7 @@ class TestWordsOfErrors:
                 assert word in said, said
 
 
-def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
+def test_units_can_be_given_for_files_without_units(tmp_path):
     for label in ("ice", "mud"):
         for number in range(3):
             columns = signals(number + 7 * (label == "mud"))
@@ -735,7 +733,7 @@ def test_units_that_files_do_not_say_are_said_for_them(tmp_path):
         prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=2, units={"curent": "A"})
 
 
-def test_a_column_of_labels_does_not_spoil_recordings_to_be_predicted(tmp_path):
+def test_a_label_column_may_be_missing_in_recordings_to_be_predicted(tmp_path):
     for number in range(3):
         columns = signals(number)
         surface = np.array(["1", "2", "stop"])[(columns["time"] // 2).astype(int) % 3]

@@ -1,4 +1,4 @@
-"""Several sensors at their own rates: from files to windows in one file, a model and its test."""
+"""Several sensors at their own rates, from files to windows in one file, a model and its test."""
 
 import json
 from dataclasses import replace
@@ -79,14 +79,14 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
         t, x = np.loadtxt(
             logs / "class_1" / f"{name}_2.csv", delimiter=",", skiprows=1, usecols=(0, 1)
         ).T
-        first = int(np.flatnonzero(t >= 6.0 - 1e-9)[0])  # window 3 of 2 s
+        first = int(np.flatnonzero(t >= 6.0 - 1e-9)[0])  # window 3 of 2 s, counted from 0
         got = windows[name].X[row, :, 0]
         np.testing.assert_allclose(got, x[first : first + len(got)], atol=1e-5)
         assert t[first] - 6.0 < 1 / rate
 
 
 def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
-    """Stamps too precise for a float are relative to a file's first, which sensors do not share."""
+    """Stamps with too many digits for a float count from the first one, but not for sensors."""
     for path in logs.glob("*/*.csv"):
         rows = np.loadtxt(path, delimiter=",", skiprows=1)
         late_s = 3.3 if path.name.startswith("imu") else 0.0
@@ -107,7 +107,7 @@ def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
 
 
 def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
-    """The file of 50 and 6.5 Hz has only each sensor's own samples, no joined matrix."""
+    """The file with 50 and 6.5 Hz contains only each sensor's own samples, not a joined matrix."""
     prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
     sizes = {}
     for name in RATES_HZ:
@@ -142,7 +142,7 @@ def test_a_recording_without_a_sensor_is_named_or_kept(logs, tmp_path):
         ({"hop_s": 0.3}, "sensor 'motor' has 6.5 samples a second.* use hop_s=0.34 or more"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(logs, tmp_path, more, message):
+def test_options_that_exclude_each_other_are_refused(logs, tmp_path, more, message):
     with pytest.raises(ArgumentError, match=message):
         prepare(logs, tmp_path / "w.h5", **FILES, **{**HOW, **more})
 
@@ -169,7 +169,7 @@ def test_files_of_one_sensor_and_other_outputs_are_refused(logs, tmp_path):
     assert (tmp_path / "mine.h5").read_text() == "my notes"
 
 
-def test_commands_go_from_logs_to_a_test(logs, tmp_path):
+def test_commands_can_be_used_from_logs_to_a_test(logs, tmp_path):
     path, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
     options = [f"--files={pattern}" for pattern in FILES["files"]]
     more = ["--pair", FILES["pair"], "--window-s", "2", "--native-rates", "-o", path]

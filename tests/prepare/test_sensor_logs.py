@@ -1,4 +1,4 @@
-"""Topics of robot logs as sensors: from logs to windows at each rate, a model, and its test."""
+"""Topics of robot logs as sensors, from logs to windows at each rate, a model and its test."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ def read(logs):
 
 
 def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatch):
-    """A motor at 10 Hz costs as much as alone, despite a unit of 200 Hz in the same log."""
+    """A motor at 10 Hz needs no more memory if an inertial unit at 200 Hz is in the same log."""
     log, rows = write_log(tmp_path / "log.mcap", RATES_HZ), []
     made, written = Recording.__post_init__, recording_part.write_part
 
@@ -81,7 +81,7 @@ def test_no_array_has_more_rows_than_its_sensor_has_samples(tmp_path, monkeypatc
     for topic, rate in RATES_HZ.items():
         own = [n for names, n in rows if set(names) == {f"{topic}.x", f"{topic}.y"}]
         assert (len(own) >= 3, max(own)) == (True, 8 * rate)
-    assert {len(names) for names, _ in rows} == {2}  # nothing has the channels of both
+    assert {len(names) for names, _ in rows} == {2}  # no array has the channels of both topics
 
 
 @pytest.mark.parametrize("channels", [["/motor.y", "/imu.x", "/imu.y"], ["/imu.y"]])
@@ -104,7 +104,7 @@ def test_a_file_has_the_windows_of_the_pipeline(logs, read, tmp_path, channels):
             np.testing.assert_array_equal(stored[name].recording_id, windows[name].recording_id)
 
 
-def test_topics_are_on_the_clock_of_their_log_also_without_its_statistics(tmp_path):
+def test_topics_are_on_the_clock_of_their_log_even_without_its_statistics(tmp_path):
     for number, more in enumerate([{}, {"use_statistics": False}, {"use_chunking": False}]):
         file = write_log(tmp_path / f"{number}.mcap", {"/imu": 50.0, "/motor": 10.0}, **more)
         read = {name: one.timestamps_s[0] for name, (one,) in read_sensors(file).items()}
@@ -118,7 +118,7 @@ def test_a_topic_that_starts_in_a_later_file_of_a_bag_is_on_its_clock(tmp_path):
     assert read_sensors(tmp_path)["/imu"][0].timestamps_s[0] == 0.03
     read = partial(read_sensors, tmp_path, channels=["/imu.x"])
     assert read()["/imu"][0].timestamps_s[0] == 0.03
-    # this topic is only in the second file, yet the bag begins with the first
+    # this topic is only in the second file, but the bag begins with the first file
     write_log(tmp_path / "bag_0.mcap", {"/motor": 10.0, "/imu": 50.0}, seconds=5)
     shifted = write_log(tmp_path / "bag_1.mcap", {"/late": 10.0}, seconds=5)
     assert list(read_sensors(shifted)) == ["/late"]
@@ -156,7 +156,7 @@ def test_a_damaged_log_is_skipped_or_used_up_to_the_damage(logs, tmp_path):
     half, gone = (folder / "class_0" / f"run_{number}.mcap" for number in (1, 2))
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     gone.write_bytes(b"")
-    with pytest.raises(RecordingError, match=r"run_1\.mcap: cannot be read; it is whole up to"):
+    with pytest.raises(RecordingError, match=r"run_1\.mcap: cannot be read; it is intact up to"):
         prepare(folder, tmp_path / "w.h5", **HOW)
     summary = prepare(folder, tmp_path / "w.h5", **HOW, split="none", on_error="skip")
     windows = read_sensor_windows(tmp_path / "w.h5", ["/imu", "/motor"])
@@ -166,7 +166,7 @@ def test_a_damaged_log_is_skipped_or_used_up_to_the_damage(logs, tmp_path):
     assert "the file is empty" in str(summary.dropped)
 
 
-def test_commands_go_from_logs_to_a_prediction(logs, tmp_path):
+def test_commands_can_be_used_from_logs_to_a_prediction(logs, tmp_path):
     path, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
     made = succeed(
         *("prepare", logs, "--window-s", "2", "--native-rates", "-o", path),
@@ -190,7 +190,7 @@ def test_commands_go_from_logs_to_a_prediction(logs, tmp_path):
     assert (code, "windows lack sensors: '/motor' in 4 of 4 windows" in err) == (3, True)
 
 
-def test_a_prediction_is_that_of_the_prepared_windows(logs, tmp_path):
+def test_a_prediction_is_the_same_as_for_the_prepared_windows(logs, tmp_path):
     prepare(logs, tmp_path / "w.h5", **HOW, missing="expected")
     settings = {"features": "summary", "max_epochs": 2, "hidden_size": 4, "random_state": 0}
     fitted = fused_classifier(**settings, missing="expected").fit(tmp_path / "w.h5")

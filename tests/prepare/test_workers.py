@@ -32,7 +32,7 @@ def start_cluster(n_workers):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes; one that is killed is replaced."""
+    """Two worker processes; a killed worker is replaced."""
     with start_cluster(2) as cluster:
         yield cluster
 
@@ -57,7 +57,7 @@ def worker_pids(cluster):
 
 class TestDask:
     @pytest.mark.long
-    def test_a_killed_worker_costs_its_own_parts_alone(self, cluster, terrains, tmp_path):
+    def test_only_the_parts_of_a_killed_worker_are_lost(self, cluster, terrains, tmp_path):
         prepare_plainly(terrains, tmp_path / "whole.h5")
         pids = worker_pids(cluster)
         parts, seen, finished = tmp_path / "w.h5.parts", [], {}
@@ -70,7 +70,7 @@ class TestDask:
             if (at, done) == ("merge", 0):
                 assert finished
                 for name, inode in finished.items():
-                    assert (parts / name).stat().st_ino == inode  # not made again
+                    assert (parts / name).stat().st_ino == inode  # not created again
 
         where = {"scheduler": cluster.scheduler_address}
         prepare_plainly(terrains, tmp_path / "w.h5", progress=kill, **where)
@@ -80,7 +80,7 @@ class TestDask:
         assert pids[0] not in worker_pids(cluster)
 
     @pytest.mark.long
-    def test_the_command_starts_workers_of_its_own(self, terrains, tmp_path, monkeypatch):
+    def test_the_command_starts_its_own_workers(self, terrains, tmp_path, monkeypatch):
         from sensorseq.cli import run
 
         prepare_plainly(terrains, tmp_path / "whole.h5")
@@ -90,7 +90,9 @@ class TestDask:
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
 
     @pytest.mark.long
-    def test_interrupted_it_ends_what_runs_and_resumes(self, cluster, terrains, tmp_path):
+    def test_an_interrupted_run_ends_its_tasks_and_can_be_resumed(
+        self, cluster, terrains, tmp_path
+    ):
         where = {"scheduler": cluster.scheduler_address}
         stop = interrupt_at("recordings", 3)
         with pytest.raises(KeyboardInterrupt):
@@ -102,7 +104,7 @@ class TestDask:
         prepare_plainly(terrains, tmp_path / "whole.h5")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
 
-    def test_a_spoilt_recording_is_named_from_a_worker_too(self, one_worker, terrains, tmp_path):
+    def test_a_damaged_recording_is_also_named_from_a_worker(self, one_worker, terrains, tmp_path):
         (terrains / "sand" / "run_02.csv").write_text("time,current\n0,a\n")
         where = {"scheduler": one_worker.scheduler_address}
         with pytest.raises(RecordingError, match=r"sand/run_02\.csv"):
@@ -111,7 +113,7 @@ class TestDask:
         prepare_plainly(terrains, tmp_path / "one.h5", on_error="skip")
         assert digest(tmp_path / "w.h5") == digest(tmp_path / "one.h5")
 
-    def test_a_folder_that_a_worker_does_not_see_is_named_before_anything_is_read(
+    def test_a_folder_that_a_worker_cannot_access_is_named_before_anything_is_read(
         self, one_worker, tmp_path
     ):
         with (
@@ -142,11 +144,11 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
         while n_killed < n_kills:
             output.unlink(missing_ok=True)
             code, _, _ = killable.run(rng.uniform(0, whole_s), **arguments)
-            if code == 0:  # it was faster this time
+            if code == 0:  # the run was faster this time
                 continue
             assert code == -signal.SIGKILL
             n_killed += 1
-            if output.exists():  # killed when only the removal of the parts was left
+            if output.exists():  # killed when only the removal of the parts remained
                 assert digest(output) == digest(tmp_path / "whole.h5")
             assert killable.run(**arguments, resume=True)[0] == 0
             assert digest(output) == digest(tmp_path / "whole.h5")
@@ -154,7 +156,7 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
 
 
 class TestSearch:
-    """Fits on two workers have the same bits as fits in one process."""
+    """Fits on two workers are bit for bit the same as fits in one process."""
 
     @pytest.fixture
     def windows(self):
@@ -185,7 +187,7 @@ class TestSearch:
 
 
 def is_running(process):
-    """Return whether a process of /proc has not ended; a zombie has ended."""
+    """Return True if a process in /proc has not ended; a zombie has ended."""
     try:
         return "State:\tZ" not in (process / "status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -195,9 +197,7 @@ def is_running(process):
 class TestProblems:
     @pytest.mark.long
     @pytest.mark.parametrize("engine", ["process", "dask"])
-    def test_a_recording_that_kills_its_process_ends_the_run_with_the_way_out(
-        self, engine, tmp_path
-    ):
+    def test_a_recording_that_kills_its_process_ends_the_run_with_a_remedy(self, engine, tmp_path):
         import dask
 
         allowed = {"distributed.scheduler.allowed-failures": 0}
@@ -255,7 +255,7 @@ if __name__ == "__main__":
 
     @pytest.mark.parametrize("address", ["nonsense://x", "?"])
     def test_a_malformed_address_leaves_no_client_half_open(self, address, tmp_path, monkeypatch):
-        # Its garbage collection while another client starts would never end.
+        # Garbage collection of that client, while another client starts, would never end.
         monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("a client"))
         with (
             pytest.raises(EnvironmentProblemError, match=re.escape(address)),

@@ -1,4 +1,4 @@
-"""Labels of other programs (tables of intervals, Label Studio, Audacity, ELAN) read and written."""
+"""Labels from other programs (tables of intervals, Label Studio, Audacity, ELAN) are converted."""
 
 import functools
 import json
@@ -59,7 +59,7 @@ def test_regions_of_label_studio_are_in_the_unit_of_the_time_column(tmp_path, un
     assert found == approximately(SPANS, start_s)
 
 
-def test_milliseconds_and_dates_of_label_studio_and_rows_if_it_is_written(tmp_path):
+def test_label_studio_times_may_be_milliseconds_dates_or_row_numbers(tmp_path):
     start_s = 1_772_323_200.0
     log(tmp_path / "logs" / "run1.csv", start_s=start_s)
     rows = [(a * 50, b * 50, label) for a, b, label in SPANS]
@@ -80,7 +80,7 @@ def test_milliseconds_and_dates_of_label_studio_and_rows_if_it_is_written(tmp_pa
     assert spans_of(tmp_path / "logs", manifest=table) == approximately(SPANS, start_s)
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders_or_asked_about(tmp_path):
+def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_path):
     for folder in ("mon", "tue"):
         log(tmp_path / "logs" / folder / "run1.csv")
     table = export(tmp_path / "e.json", "/data/local-files/?d=mon/run1.csv", SPANS)
@@ -119,7 +119,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders_or_asked_about(tmp_pa
         ({"annotations": 3}, "cannot be read as a JSON export"),
     ],
 )
-def test_what_is_wrong_with_an_export_is_named(tmp_path, change, said):
+def test_an_error_in_an_export_is_named(tmp_path, change, said):
     log(tmp_path / "logs" / "run1.csv")
     table = export(tmp_path / "export.json", "run1.csv", SPANS, **change)
     with pytest.raises(RecordingError, match=said):
@@ -145,7 +145,7 @@ def test_the_short_export_and_labels_of_whole_recordings(tmp_path):
 
 
 @pytest.mark.parametrize("unit", ["s", "ms"])
-def test_a_table_of_intervals_is_in_the_logs_own_time_stamps(tmp_path, unit):
+def test_a_table_of_intervals_is_in_the_time_stamps_of_the_log(tmp_path, unit):
     log(tmp_path / "run1.csv", start_s=731.2, unit=unit)
     scale = RUNS[unit]
     rows = [f"run1.csv,{(a + 731.2) * scale},{(b + 731.2) * scale},{c}" for a, b, c in SPANS]
@@ -161,7 +161,9 @@ def test_a_table_of_intervals_is_in_the_logs_own_time_stamps(tmp_path, unit):
         find_recordings(tmp_path)
     both = "path,start,end,start_s,end_s,label\nrun1.csv,1,2,3,4,a\n"
     (tmp_path / "manifest.csv").write_text(both)
-    with pytest.raises(RecordingError, match="row 1: has start_s and end_s, and start and end"):
+    with pytest.raises(
+        RecordingError, match="row 1: has start_s and end_s as well as start and end"
+    ):
         find_recordings(tmp_path)
 
 
@@ -177,7 +179,7 @@ SECONDS = (
 
 @pytest.mark.parametrize("text", [AUDACITY, ELAN, SECONDS], ids=["audacity", "elan", "seconds"])
 @pytest.mark.parametrize("start_s", [0.0, 1.0, 731.2])
-def test_tables_with_tabs_label_the_recording_of_their_name_from_its_start(tmp_path, text, start_s):
+def test_tables_with_tabs_label_the_recording_with_the_same_name(tmp_path, text, start_s):
     for run in range(2):
         log(tmp_path / "logs" / f"run{run}.csv", start_s=start_s)
         (tmp_path / "logs" / f"run{run}.txt").write_text(text)
@@ -197,10 +199,10 @@ def test_tables_with_tabs_label_the_recording_of_their_name_from_its_start(tmp_p
     ("text", "said"),
     [
         ("1.0\t2.0\t9.0\twalk\n", "line 1: 9 s is not the duration from 1"),
-        ("2,5\t10\twalk\n", "line 1: needs a start and an end"),
-        ("1.0\t2.0\n", "line 1: needs a start and an end in seconds, and one label"),
-        ("1.0\t2.0\twalk\tfast\n", "line 1: needs a start"),
-        ("1.0\t2.0\t1.0\n", "line 1: needs a start"),
+        ("2,5\t10\twalk\n", "line 1: must contain a start and an end"),
+        ("1.0\t2.0\n", "line 1: must contain a start and an end in seconds, followed by one label"),
+        ("1.0\t2.0\twalk\tfast\n", "line 1: must contain a start"),
+        ("1.0\t2.0\t1.0\n", "line 1: must contain a start"),
         ("start\tend\tlabel\n", "has no labels"),
         ('1\t2\t"rough\n2\t3\tsmooth\n3\t2\tgrass\n', "line 3: .*not after the start"),
     ],
@@ -213,7 +215,7 @@ def test_lines_that_are_not_understood_are_named(tmp_path, text, said):
 
 
 @pytest.mark.parametrize("unit", ["s", "ms"])
-def test_spans_of_a_prediction_come_back_from_label_studio_with_equal_times(tmp_path, unit):
+def test_spans_of_a_prediction_return_from_label_studio_with_the_same_times(tmp_path, unit):
     for label, start_s in (("a", 0.0), ("b", 1_772_323_200.0)):
         for run in range(4):
             log(tmp_path / "logs" / label / f"{label}{run}.csv", start_s=start_s, unit=unit)

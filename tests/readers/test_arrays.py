@@ -42,7 +42,7 @@ def write_mat7(path, arrays):
 
 
 def write_mat73(path, arrays):
-    """Write a file like MATLAB: a user block of 512 bytes, transposed axes, named classes."""
+    """Write a file as MATLAB does, with a user block of 512 bytes, transposed axes and classes."""
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, array in arrays.items():
             dataset = file.create_dataset(
@@ -101,7 +101,7 @@ def test_a_rate_replaces_the_time(write):
         read_arrays(write({"sample_rate_hz": -1.0, "acc": ACC}))
 
 
-def test_whole_stamps_have_their_unit(write):
+def test_whole_number_stamps_have_the_unit_in_their_name(write):
     path = write({"t_us": np.arange(300, dtype=np.int64) * 10_000, "a": CURRENT})
     recording = read_arrays(path)
     np.testing.assert_array_equal(recording.timestamps_s, T)
@@ -131,7 +131,7 @@ def test_each_struct_has_its_own_time(tmp_path, kind):
     assert topics["imu.acc"].channels == ("imu.acc[0]", "imu.acc[1]", "imu.acc[2]")
 
 
-def test_structured_arrays_and_plain_ones_of_numpy(tmp_path):
+def test_structured_and_plain_numpy_arrays(tmp_path):
     table = np.zeros(300, [("time", "<i8"), ("x", "<f4")])
     table["time"], table["x"] = np.arange(300) * 10, CURRENT
     np.save(tmp_path / "table.npy", table)
@@ -184,7 +184,7 @@ def test_nothing_is_unpickled(tmp_path):
     ),
     compress=st.booleans(),
 )
-def test_our_reader_of_matlab_files_agrees_with_scipy(tmp_path_factory, array, compress):
+def test_the_matlab_reader_agrees_with_scipy(tmp_path_factory, array, compress):
     path = tmp_path_factory.mktemp("mat") / "one.mat"
     content = {"a": array, "s": {"b": array, "c": {"d": array[:1]}}, "word": "x", "z": 1j}
     scipy.io.savemat(path, content, do_compression=compress)
@@ -228,12 +228,12 @@ def test_a_damaged_matlab_7_3_file_is_read_or_refused(tmp_path):
     code = "import sys, pathlib; from tests.readers.test_arrays import read_all_damaged as read;"
     code += "read(pathlib.Path(sys.argv[1]), 0, 300)"
     command = [sys.executable, "-c", code, str(tmp_path / "one.mat")]
-    # in a separate process, since the HDF5 library may crash it, which is a negative code
+    # in a separate process, because the HDF5 library may crash it, with a negative exit code
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode <= 0, done.stderr[-2000:]
 
 
-def test_commands_take_files_of_arrays(tmp_path, capsys):
+def test_commands_accept_files_of_arrays(tmp_path, capsys):
     for label in ("ice", "mud"):
         for i in range(3):
             (tmp_path / "in" / label).mkdir(parents=True, exist_ok=True)
@@ -266,15 +266,15 @@ def test_odd_arrays_are_refused_with_the_name_of_the_file(tmp_path, name):
         read_arrays(tmp_path / "odd.npz", label_column=label_column)
 
 
-def test_elements_of_no_size_are_no_samples(tmp_path):
+def test_elements_without_a_size_are_not_samples(tmp_path):
     head = "{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000,), }"
     head = head.ljust(117).encode() + b"\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
-    with pytest.raises(RecordingError, match="1000000000 elements of no size"):
+    with pytest.raises(RecordingError, match="1000000000 elements with a size of 0 bytes"):
         read_arrays(tmp_path / "a.npy", time_column="values")
 
 
-def test_what_is_no_array_in_an_archive_is_left_out(tmp_path):
+def test_archive_members_that_are_not_arrays_are_left_out(tmp_path):
     np.savez(tmp_path / "a.npz", time=T, a=T)
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("notes.txt", "hello")
@@ -287,7 +287,7 @@ def test_a_multiple_of_a_second_is_a_unit_of_time(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["npz", "mat", "csv.gz", "parquet", "h5"])
-def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind, monkeypatch):
+def test_a_file_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("sensorseq.checks._HARMLESS_BYTES", 1 << 24)
     path, zeros = tmp_path / f"a.{kind}", np.zeros(2_500_000)
     if kind == "npz":
@@ -305,10 +305,10 @@ def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind, m
         read_recordings(path)
 
 
-def test_groups_that_hold_each_other_are_read_once(tmp_path):
+def test_groups_that_contain_each_other_are_read_once(tmp_path):
     write_mat73(tmp_path / "a.mat", {"time": T, "current": CURRENT})
     with h5py.File(tmp_path / "a.mat", "r+") as file:
-        for number in range(9):  # 9 ** 16 groups, if all are followed
+        for number in range(9):  # 9 ** 16 groups if all links are followed
             file[f"again{number}"] = file["/"]
     assert read_arrays(tmp_path / "a.mat").channel_names == ("current",)
 
@@ -333,9 +333,9 @@ def test_rows_without_a_time_are_a_given_rate_apart(write, along):
     assert timed.median_sample_rate_hz == pytest.approx(100)
 
 
-def test_a_column_that_rises_like_a_time_is_asked_about_whatever_the_rate(write):
+def test_a_column_that_increases_like_a_time_is_refused_at_any_rate(write):
     path = write({"clock_of_robot": T, "a": CURRENT})
-    with pytest.raises(RecordingError, match=r"'clock_of_robot' rises in every row"):
+    with pytest.raises(RecordingError, match=r"'clock_of_robot' increases in every row"):
         read_recordings(path, sample_rate_hz=200)
 
 
@@ -343,7 +343,7 @@ def test_rates_stored_in_structs_are_those_of_their_channels(write):
     imu = {"imu.sample_rate_hz": 100.0, "imu.a": CURRENT}
     motor = {"motor.sample_rate_hz": 50.0, "motor.b": CURRENT[:150]}
     path = write(imu | motor)
-    if path.suffix == ".npz":  # has no structs
+    if path.suffix == ".npz":  # the format has no structs
         return
     for channel, rate_hz in (("imu.a", 100), ("motor.b", 50)):
         one = read_arrays(path, channels=[channel])
@@ -352,7 +352,7 @@ def test_rates_stored_in_structs_are_those_of_their_channels(write):
         read_arrays(path)
 
 
-def test_objects_beside_whole_arrays_are_left_out_and_named(tmp_path, capsys):
+def test_objects_alongside_arrays_are_left_out_and_named(tmp_path, capsys):
     folds = np.empty(2, object)
     folds[:] = [np.arange(3), np.arange(2)]
     np.savez(tmp_path / "a.npz", time=T, a=CURRENT, folds=folds)
@@ -360,13 +360,13 @@ def test_objects_beside_whole_arrays_are_left_out_and_named(tmp_path, capsys):
     assert recording.channel_names == ("a",)
     assert recording.attributes["dropped_columns"] == ["folds"]
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
-    assert "left out column 'folds' of 1 recording(s): no number" in capsys.readouterr().out
+    assert "left out column 'folds' of 1 recording(s): without a number" in capsys.readouterr().out
     with pytest.raises(RecordingError, match=r"'folds' contains Python objects.*not labels"):
         read_arrays(tmp_path / "a.npz", label_column="folds")
 
 
 @pytest.mark.parametrize("kind", ["mat5", "mat7"])
-def test_cells_of_matlab_are_left_out_and_named(tmp_path, kind):
+def test_matlab_cells_are_left_out_and_named(tmp_path, kind):
     cells = np.empty(2, object)
     cells[:] = [CURRENT, CURRENT]
     function, name = FORMATS[kind]
@@ -377,17 +377,17 @@ def test_cells_of_matlab_are_left_out_and_named(tmp_path, kind):
 
 
 @pytest.mark.parametrize("more", [{}, {"y": np.arange(20) % 2}, {"folds": np.array([{}], object)}])
-def test_windows_already_cut_are_named_as_such(tmp_path, capsys, more):
+def test_arrays_of_windows_are_recognized(tmp_path, capsys, more):
     np.savez(tmp_path / "a.npz", X=np.zeros((20, 50, 3)), **more)
     with pytest.raises(
-        RecordingError, match=r"shape \(20, 50, 3\) .* 20 windows already cut.* fit"
+        RecordingError, match=r"shape \(20, 50, 3\) .* 20 windows of 50 samples.* fit"
     ):
         read_arrays(tmp_path / "a.npz")
     assert run(["inspect", str(tmp_path / "a.npz")]) == 3
     assert "call fit(X, y)" in capsys.readouterr().out
 
 
-def test_inspect_says_why_arrays_are_not_one_recording(tmp_path, capsys):
+def test_inspect_explains_why_arrays_are_not_one_recording(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", a=CURRENT, b=CURRENT)
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -44,7 +44,7 @@ def test_an_empty_field_is_a_missing_sample(tmp_path):
     np.testing.assert_array_equal(read_csv(path).values, [[1, np.nan], [np.nan, 2]])
 
 
-def test_a_column_without_numbers_is_no_channel_and_named_in_the_recording(tmp_path):
+def test_a_column_without_numbers_is_not_a_channel_but_named_in_the_recording(tmp_path):
     path = write(tmp_path, "time_s,note,a,empty\n0,start,1,\n1,,2,\n2,end,3,\n")
     recording = read_csv(path)
     assert recording.channel_names == ("a",)
@@ -96,10 +96,10 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a\n0,1\n1,2,3\n", "Expected 2 columns, got 3"),
         (b"time_s,a\n0,\xff\xfe\n", "not a table"),
         (b"\xff\xff,a\n0,1\n", "not UTF-8"),
-        (b"\xff\xfe\x00,a\n0,1\n", "no samples"),  # in UTF-16, according to its first bytes
+        (b"\xff\xfe\x00,a\n0,1\n", "no samples"),  # UTF-16, according to the first bytes
     ],
 )
-def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, said):
+def test_a_file_that_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, said):
     path = write(tmp_path, text)
     with pytest.raises(RecordingError) as caught:
         read_csv(path)
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, sa
     assert str(path) in str(caught.value)
 
 
-def test_a_unit_for_no_channel_is_an_error(tmp_path):
+def test_a_unit_for_an_unknown_channel_is_an_error(tmp_path):
     path = write(tmp_path, "time_s,a\n0,1\n")
     with pytest.raises(RecordingError, match="unit is given for 'b'"):
         read_csv(path, units={"b": "A"})
@@ -121,20 +121,20 @@ def test_a_unit_for_no_channel_is_an_error(tmp_path):
         ((0, "inf", 1, 2), "row 2: inf in time column"),
     ],
 )
-def test_a_clock_that_stands_or_runs_backwards_is_named_with_its_row(tmp_path, stamps, said):
+def test_a_clock_that_stops_or_runs_backwards_is_named_with_its_row(tmp_path, stamps, said):
     path = write(tmp_path, "time_s,a\n" + "".join(f"{stamp},1\n" for stamp in stamps))
     with pytest.raises(RecordingError, match=said) as caught:
         read_csv(path)
     assert str(path) in str(caught.value)
 
 
-def test_a_value_that_is_no_measurement_is_named_with_its_row(tmp_path):
+def test_a_value_that_is_not_a_measurement_is_named_with_its_row(tmp_path):
     path = write(tmp_path, "time_s,a\n0,1\n1,inf\n")
     with pytest.raises(RecordingError, match=r"drive\.csv, row 2, column 'a': inf"):
         read_csv(path)
 
 
-def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_path):
+def test_usual_names_of_time_are_found_and_two_of_them_are_refused(tmp_path):
     for name in ("time", "time_s"):
         path = write(tmp_path, f"{name},a\n0,1\n1,2\n")
         np.testing.assert_array_equal(read_csv(path, time_column=None).timestamps_s, [0, 1])
@@ -146,25 +146,25 @@ def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("0.0,1.5\n0.1,1.6\n", "first line has numbers"),
+        ("0.0,1.5\n0.1,1.6\n", "first line contains numbers"),
         ("time;a\n0;1\n", "columns are separated by ';'. Use delimiter=';'"),
         ('time_s,"a\n1,x"\n2,3\n', "column names cannot be separated; check the quotes"),
     ],
 )
-def test_a_table_without_header_or_commas_is_told_so(tmp_path, text, said):
+def test_a_table_without_header_or_commas_is_explained(tmp_path, text, said):
     with pytest.raises(RecordingError, match=said):
         read_csv(write(tmp_path, text))
 
 
 @pytest.mark.parametrize("name", ["Fahrt 1, Kies größer.csv", "路面 冰.csv.gz"])
-def test_unicode_and_spaces_in_a_path_are_just_characters(tmp_path, name):
+def test_a_path_may_contain_unicode_and_spaces(tmp_path, name):
     folder = tmp_path / "müde Räder"
     folder.mkdir()
     recording = read_csv(write(folder, "time_s,a\n0,1\n1,2\n", name))
     assert recording.recording_id == name.removesuffix(".gz").removesuffix(".csv")
 
 
-def test_repairing_stamps_takes_the_labels_along(tmp_path):
+def test_repairing_stamps_also_moves_the_labels(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("time,x,ground\n0,1,ice\n3,4,mud\n1,2,ice\n2,3,mud\n2,5,mud\n4,6,\n")
     recording = read_csv(path, time_column="time", stamps="merge", label_column="ground")
@@ -193,11 +193,11 @@ SPELLINGS = st.one_of(
     rows=st.lists(st.tuples(SPELLINGS, SPELLINGS), min_size=1, max_size=5),
     end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_plain_numbers_are_read_as_arrow_reads_them_to_the_bit(rows, end):
+def test_plain_numbers_are_read_bit_for_bit_as_arrow_reads_them(rows, end):
     text = ("a,b\n" + end.join(",".join(row) for row in rows)).encode()
     convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys("ab", pa.float64()))
     read = read_numbers(text, 4, [True, True])
-    if read is None:  # left to arrow
+    if read is None:  # spellings that are left to arrow
         return
     table = pyarrow.csv.read_csv(pa.py_buffer(text), convert_options=convert)
     for name, values in zip("ab", read, strict=True):
@@ -219,13 +219,13 @@ def test_usual_spellings_are_not_left_to_arrow():
     "text",
     ["1,2\n3\n", "1,2\n3,4,5\n", "1,2\n3,x\n", '1,"2"\n', "1,2\r3,4\n", "1,2\n\0,1\n", "1, \n"],
 )
-def test_a_text_that_is_no_table_of_plain_numbers_is_not_read_as_one(text):
+def test_only_a_table_of_plain_numbers_is_read_as_one(text):
     assert read_numbers(text.encode(), 0, [True, True]) is None
 
 
 @pytest.mark.parametrize("word", ["null", "NULL", "NA", "N/A", "nan", "None", "#N/A"])
-def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp_path, word):
-    """Gesture sets have a class `null` for rest; only an empty field is no label, as in Parquet."""
+def test_a_class_may_be_named_like_a_missing_number(tmp_path, word):
+    """Gesture data have a class `null` for rest; only an empty field is a missing label."""
     words = [word, "", "wave", word]
     labels = [words[at // 50 % 4] for at in range(400)]
     t = np.arange(400) / 50
@@ -242,14 +242,14 @@ def test_a_class_whose_name_stands_for_a_missing_number_elsewhere_is_a_class(tmp
 HEADER = "time_s,a,state\n"
 ROWS = "".join(f"{row / 50},{row % 7}.5,on\n" for row in range(40))
 DATES = "".join(f"2026-03-01T12:00:{row:02d},{row % 7}.5,on\n" for row in range(40))
-AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1': logs were appended\."
+AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1', because several logs"
 
 
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
 @pytest.mark.parametrize("rows", [ROWS, DATES])
 @pytest.mark.parametrize("n_before", [0, 1, 25])
 @pytest.mark.parametrize("blank", ["", " "])
-def test_a_header_that_stands_again_is_named_with_its_row(tmp_path, name, rows, n_before, blank):
+def test_a_repeated_header_is_named_with_its_row(tmp_path, name, rows, n_before, blank):
     lines = rows.splitlines(keepends=True)
     again = HEADER.replace(",", blank + ",")
     text = HEADER + "".join([*lines[:n_before], again, *lines[n_before:]])
@@ -257,7 +257,7 @@ def test_a_header_that_stands_again_is_named_with_its_row(tmp_path, name, rows, 
         read_csv(write(tmp_path, text, name))
 
 
-def test_a_header_that_stands_again_is_named_in_a_table_of_recordings(tmp_path):
+def test_a_repeated_header_is_named_in_a_table_of_recordings(tmp_path):
     text = "run,time_s,a\n" + "".join(f"r1,{row / 50},{row}.5\n" for row in range(9))
     path = write(tmp_path, text + "run,time_s,a\n" + "r2,0,1.5\nr2,0.02,2.5\n")
     with pytest.raises(RecordingError, match="row 10: the header is repeated, with 'run'"):
@@ -267,7 +267,7 @@ def test_a_header_that_stands_again_is_named_in_a_table_of_recordings(tmp_path):
     assert [(one.recording_id, one.n_samples) for one in found] == [("r1", 9), ("run", 2)]
 
 
-def test_another_word_among_numbers_is_no_header(tmp_path):
+def test_another_word_among_numbers_is_not_a_header(tmp_path):
     text = HEADER + ROWS.replace("0.2,3.5,on", "0.2,lost,on")
     with pytest.raises(RecordingError, match="row 11, column 'a': 'lost' is not a number; leave"):
         read_csv(write(tmp_path, text))
@@ -287,14 +287,14 @@ def test_another_word_among_numbers_is_no_header(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
-def test_nul_bytes_are_named_with_a_way_out(tmp_path, name, text, place):
+def test_nul_bytes_are_named_with_a_remedy(tmp_path, name, text, place):
     path = write(tmp_path, text, name)
     with pytest.raises(RecordingError, match=f"{place}: contains NUL bytes") as caught:
         read_csv(path)
     assert "\0" not in str(caught.value)
     assert "x00" not in str(caught.value)
     if "12\0" in text or "9." in text:
-        return  # the remaining text is no date, or no rising time
+        return  # the remaining text is not a date or not an increasing time
     command = str(caught.value).partition("in a shell: ")[2].removesuffix(".")
     command = command.replace("FILE", str(path)).replace("NEW", str(tmp_path / "new.csv"))
     subprocess.run(command, shell=True, check=True)

@@ -21,7 +21,7 @@ VALUES = [(0.0, 1.5, -2.0, "Kies"), (0.05, -0.25, 3e-3, "Kies"), (0.1, 1e3, 0.12
 FORMS = [
     ({}, "utf-8", ",", "."),
     ({}, "utf-8-sig", ",", "."),
-    ({}, "utf-16", ",", "."),  # begins with its mark
+    ({}, "utf-16", ",", "."),  # begins with its byte order mark
     ({"encoding": "latin-1"}, "latin-1", ",", "."),
     ({"encoding": "cp1252", "delimiter": ";"}, "cp1252", ";", "."),
     ({"encoding": "utf-16-le"}, "utf-16-le", ",", "."),
@@ -68,7 +68,7 @@ def test_every_form_gives_the_same_recording(
     options = ReadOptions(time_column="Zeit", scratch=at, **form)
     stamps = read_timestamps(CsvTable, path, options)
     np.testing.assert_array_equal(stamps, recording.timestamps_s)
-    plain = read_csv(path, **given, **form)  # with a column of words
+    plain = read_csv(path, **given, **form)  # the same with a column of words
     np.testing.assert_array_equal(plain.values, recording.values)
     assert plain.attributes["dropped_columns"] == ["Untergrund"]
 
@@ -110,7 +110,7 @@ def test_every_form_gives_the_same_recording(
         (table(), "utf-8", {"decimal": ";"}, r"decimal=';' must be '\.' or ','"),
     ],
 )
-def test_what_is_written_otherwise_is_an_error_that_says_what_to_type(
+def test_a_different_format_is_an_error_that_names_the_option(
     text, encoding, form, message, tmp_path
 ):
     path = write(tmp_path / "a.csv", text, encoding)
@@ -124,7 +124,7 @@ def test_what_is_written_otherwise_is_an_error_that_says_what_to_type(
 @pytest.mark.parametrize(
     "number", ["0,5", "1.234,5", "1,234.5", "1\u2009234", "1'234", "1.234", ' "5"', "\u22121"]
 )
-def test_a_column_of_numbers_in_another_form_is_never_left_out(number, rows, form, tmp_path):
+def test_a_column_of_numbers_in_a_different_format_is_never_left_out(number, rows, form, tmp_path):
     is_read = {"0,5": ",", "1.234": "."}.get(number) == form.get("decimal", ".")
     mark = form.get("delimiter", ",")
     field = number if mark not in number and '"' not in number else f'"{number}"'
@@ -140,13 +140,13 @@ def test_a_column_of_numbers_in_another_form_is_never_left_out(number, rows, for
         read_csv(path, **form)
 
 
-def test_a_mark_before_an_empty_line_is_no_header(tmp_path):
+def test_a_byte_order_mark_before_an_empty_line_is_not_a_header(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbf\r\n" + table().encode())
     assert read_csv(path, time_column="Zeit").channel_names == NAMES[1:3]
 
 
-def test_a_word_with_a_comma_among_semicolons_can_stay_a_word(tmp_path):
+def test_a_word_with_a_comma_between_semicolons_can_remain_a_word(tmp_path):
     text = table([(0.0, 1.0, 2.0, "1,5"), (0.1, 1.0, 2.0, "x")], separator=";")
     path = write(tmp_path / "a.csv", text, "utf-8")
     given = {"time_column": "Zeit", "delimiter": ";"}
@@ -166,7 +166,7 @@ def write_logs(root, separator, decimal, encoding):
     return root
 
 
-def test_the_commands_read_such_folders_and_remember_how(tmp_path, capsys):
+def test_commands_read_these_folders_and_store_the_format(tmp_path, capsys):
     plain = write_logs(tmp_path / "plain", ",", ".", "utf-8")
     other = write_logs(tmp_path / "other", ";", ",", "latin-1")
     typed = ["--time-column", "Zeit"]
@@ -184,7 +184,7 @@ def test_the_commands_read_such_folders_and_remember_how(tmp_path, capsys):
     recorded = made[1].provenance["configuration"]["input"]
     expected = {"encoding": "latin-1", "decimal": ",", "delimiter": None}
     assert {name: recorded[name] for name in expected} == expected
-    # never twice, never mixed: another format is another preparation
+    # a different format is a different preparation, so nothing is reused or mixed
     out = tmp_path / "other.h5"
     again = ["prepare", str(other), "--window-s", "1", "-o", str(out), *typed, "--resume"]
     assert run([*again, "--encoding", "cp1252", "--decimal", ","]) == 2
@@ -205,7 +205,7 @@ def test_the_commands_read_such_folders_and_remember_how(tmp_path, capsys):
     assert run(["predict", str(model), str(plain / "Kies" / "0.csv"), *usual]) == 0
 
 
-def test_a_manifest_may_be_written_as_usual_or_as_the_recordings(tmp_path):
+def test_a_manifest_may_have_the_default_format_or_that_of_the_recordings(tmp_path):
     root = write_logs(tmp_path / "logs", ";", ",", "latin-1")
     rows = [("path", "label", "group"), ("Öl/0.csv", "Öl", "r1"), ("Kies/1.csv", "Kies", "r2")]
     form = {"decimal": ",", "encoding": "latin-1"}
@@ -232,7 +232,7 @@ def test_the_times_of_a_manifest_may_have_decimal_commas(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "number"), [({}, '"0,5"'), ({"decimal": ","}, "1.234")])
-def test_a_long_table_leaves_no_numbers_in_another_form_out(form, number, tmp_path):
+def test_numbers_in_a_different_format_are_an_error_in_a_long_table(form, number, tmp_path):
     mark = ";" if form else ","
     rows = [f"{i / 10}{mark}{number}{mark}{i}{mark}run {i // 4}\n" for i in range(8)]
     path = write(tmp_path / "a.csv", f"time{mark}a{mark}b{mark}run\n" + "".join(rows), "utf-8")
@@ -242,7 +242,7 @@ def test_a_long_table_leaves_no_numbers_in_another_form_out(form, number, tmp_pa
         read_recordings(path, recording_column="run", **form)
 
 
-def test_a_long_table_may_be_written_otherwise(tmp_path):
+def test_a_long_table_may_have_a_different_format(tmp_path):
     values = [(k / 20, k + 0.5, f"Lauf/{run}", "ä") for run in (1, 2) for k in range(4)]
     names = ("Zeit", "Strom", "Läufe", "Gruppe")
     found = []
@@ -277,7 +277,7 @@ def test_a_long_table_may_be_written_otherwise(tmp_path):
         ('"time"  "a" b\n', {"delimiter": " "}),
     ],
 )
-def test_comments_and_blanks_around_names_are_no_part_of_the_table(
+def test_comments_and_blanks_around_names_are_not_part_of_the_table(
     text, form, stored, tmp_path, monkeypatch
 ):
     if stored:
@@ -292,7 +292,7 @@ def test_comments_and_blanks_around_names_are_no_part_of_the_table(
     np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in rows])
 
 
-def test_columns_of_one_name_are_numbered(tmp_path):
+def test_columns_with_the_same_name_are_numbered(tmp_path):
     path = tmp_path / "a.csv"
     rows = "".join(f"{i / 10},{i % 3},{i % 5},{i % 7},{i % 2}\n" for i in range(40))
     path.write_text("time, Other, x, Other, label\n" + rows)
@@ -319,7 +319,7 @@ def test_names_are_matched_without_blanks_around_them(kind, tmp_path):
 
 
 @pytest.mark.parametrize("n_separators", [1, 2, 3])
-def test_separators_at_the_ends_of_lines_make_no_channels(n_separators, tmp_path):
+def test_separators_at_the_ends_of_lines_do_not_become_channels(n_separators, tmp_path):
     more = "," * n_separators
     path = tmp_path / "a.csv"
     path.write_text(f"time,a{more}\n" + "".join(f"{i / 10},{i % 3}{more}\n" for i in range(9)))
@@ -328,7 +328,7 @@ def test_separators_at_the_ends_of_lines_make_no_channels(n_separators, tmp_path
 
 
 @pytest.mark.parametrize("before", ["", "# robot 1, 2024\n%more\n", "\ufeff// x\n"])
-def test_a_stream_passes_over_comments_and_blanks_too(before):
+def test_a_stream_also_skips_comments_and_blanks(before):
     parser = SampleParser("csv", ("a", "Other[1]"), " time ")
     text = before + "Other, time , a, Other\n" + "7, 0.5, 1, 2\n"
     values, stamps = parser.feed(text.encode(), whole=True)

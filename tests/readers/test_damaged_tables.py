@@ -1,4 +1,4 @@
-"""A file that is missing, truncated or of another kind is an error that names it."""
+"""A file that is missing, truncated or of a different kind is an error that names the file."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ WORDS = {
 
 @pytest.mark.parametrize("kept", [0, 4, 5, 20, 100, 600, 3000, -9, -1])
 @pytest.mark.parametrize("name", ["log.csv.gz", "cut.parquet", "cut.h5"])
-def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path, name, kept):
+def test_a_file_truncated_anywhere_is_an_error_that_names_it(tmp_path, name, kept):
     path = write_table(tmp_path / name, {"time": np.arange(1000.0), "a": np.arange(1000.0) ** 2})
     path.write_bytes(path.read_bytes()[:kept])
     read = READERS[path.with_suffix("").suffix or path.suffix]

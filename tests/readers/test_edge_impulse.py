@@ -1,4 +1,4 @@
-"""Files in Edge Impulse's acquisition format, and folders of phone apps."""
+"""Files in Edge Impulse's acquisition format, and folders from phone apps."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def sample(path, values, **more):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".cbor"])
-def test_values_rate_and_units_are_those_of_the_file(tmp_path, suffix):
+def test_values_rate_and_units_are_read_from_the_file(tmp_path, suffix):
     values = np.random.default_rng(0).normal(size=(100, 2))
     sample(tmp_path / f"a{suffix}", values)
     (tmp_path / "notes.json").write_text('{"by": "me"}')
@@ -40,7 +40,7 @@ def test_values_rate_and_units_are_those_of_the_file(tmp_path, suffix):
     np.testing.assert_array_equal(one.values, values)
 
 
-def test_sensors_of_one_name_are_numbered_and_units_may_be_missing(tmp_path):
+def test_sensors_with_the_same_name_are_numbered_and_units_may_be_missing(tmp_path):
     made = content([[1, 2], [3, 4]], names=["x", "x"])
     made["payload"]["sensors"][0]["units"] = None
     (tmp_path / "a.json").write_text(json.dumps(made))
@@ -48,13 +48,13 @@ def test_sensors_of_one_name_are_numbered_and_units_may_be_missing(tmp_path):
     assert [(c.name, c.unit) for c in one.channels] == [("x[0]", ""), ("x[1]", "m/s2")]
 
 
-def test_values_of_one_sensor_may_stand_by_themselves(tmp_path):
+def test_values_of_a_single_sensor_may_lack_inner_lists(tmp_path):
     sample(tmp_path / "a.json", [1.5, 2.5, 4.0], names=["light"])
     (one,) = read_recordings(tmp_path)
     assert one.values[:, 0].tolist() == [1.5, 2.5, 4.0]
 
 
-def test_labels_of_an_export_are_those_it_lists_and_not_the_parts_of_its_split(tmp_path):
+def test_labels_of_an_export_are_those_listed_not_the_parts_of_its_split(tmp_path):
     rng, listed = np.random.default_rng(0), []
     for number in range(6):
         label, part = "idle" if number % 2 else "wave", "testing" if number > 3 else "training"
@@ -98,7 +98,7 @@ def test_labels_of_an_export_are_those_it_lists_and_not_the_parts_of_its_split(t
     [
         (
             {"values": [[1, 2], [3]]},
-            "row 2 of values: needs one number for each of the 2 sensors",
+            "row 2 of values: must contain one number for each of the 2 sensors",
         ),
         ({"values": [[1, 2]], "interval_ms": 0}, "interval_ms is 0, not a positive number"),
         ({"values": [[1, "x"]]}, r"a\.json: "),

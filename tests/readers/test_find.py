@@ -62,12 +62,12 @@ def test_labels_keep_and_exclusions_leave_out_classes_and_recordings(terrains):
         ({"pair": "{sensor}.csv"}, "must contain {recording} once"),
     ],
 )
-def test_a_choice_that_matches_nothing_is_an_error(terrains, arguments, said):
+def test_a_pattern_that_matches_nothing_is_an_error(terrains, arguments, said):
     with pytest.raises(ArgumentError, match=said):
         find_recordings(terrains, **arguments)
 
 
-def test_an_empty_class_is_named_with_the_way_out(terrains):
+def test_an_empty_class_is_named_with_a_remedy(terrains):
     (terrains / "GRAVEL").mkdir()
     with pytest.raises(RecordingError, match=r"class 'GRAVEL' has no file .* exclude='GRAVEL'"):
         find_recordings(terrains)
@@ -75,7 +75,7 @@ def test_an_empty_class_is_named_with_the_way_out(terrains):
     assert len(find_recordings(terrains, labels=["ICE"])) == 2
 
 
-def test_a_recording_beside_the_class_folders_is_not_silently_left_out(terrains):
+def test_a_recording_outside_the_class_folders_is_not_silently_left_out(terrains):
     touch(terrains, "stray.csv")
     with pytest.raises(RecordingError, match=r"stray\.csv: .* class folder.* exclude='stray'"):
         find_recordings(terrains)
@@ -91,7 +91,7 @@ def test_a_folder_of_files_alone_and_a_single_file_have_no_labels(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "notes.txt"])
-def test_a_path_that_holds_no_recording_is_an_error_that_names_it(tmp_path, name):
+def test_a_path_without_recordings_is_an_error_that_names_it(tmp_path, name):
     touch(tmp_path, "notes.txt")
     with pytest.raises(RecordingError, match=name):
         find_recordings(tmp_path / name)
@@ -102,7 +102,7 @@ def test_an_empty_folder_is_an_error_that_lists_the_known_formats(tmp_path):
         find_recordings(tmp_path)
 
 
-def test_two_files_of_one_recording_id_are_an_error_that_names_both(tmp_path):
+def test_two_files_with_the_same_recording_id_are_an_error_that_names_both(tmp_path):
     touch(tmp_path, "ICE/a.csv", "ICE/a.parquet")
     with pytest.raises(RecordingError, match=r"a\.csv and .*a\.parquet: both .* 'ICE/a'"):
         find_recordings(tmp_path)
@@ -130,7 +130,7 @@ class TestManifest:
         assert ids(find_recordings(folder, labels=["snow"])) == ["x/a"]
         assert ids(find_recordings(folder, files="*.gz")) == ["x/b"]
 
-    def test_it_can_be_told_to_be_an_ordinary_file(self, tmp_path):
+    def test_it_can_be_read_as_an_ordinary_file(self, tmp_path):
         folder = self.manifest(tmp_path, "path,label\nx/a.csv,snow\n")
         sources = find_recordings(folder, manifest=False, exclude=["manifest"])
         assert [source.label for source in sources] == ["x", "x"]
@@ -151,7 +151,7 @@ class TestManifest:
             ("path,label\nREADME.md,s\n", "row 1: the file .* does not exist|row 1: cannot read"),
         ],
     )
-    def test_what_is_wrong_with_it_is_named_with_the_row(self, tmp_path, text, said):
+    def test_errors_in_it_are_named_with_the_row(self, tmp_path, text, said):
         with pytest.raises(RecordingError, match=said):
             find_recordings(self.manifest(tmp_path, text))
 
@@ -170,7 +170,7 @@ class TestPair:
         assert sources[2].paths == (snow / "pro_01.csv", snow / "imu_01.csv.gz")
         assert not any(source.missing_sensors for source in sources)
 
-    def test_a_sensor_that_others_have_is_missed(self, tmp_path):
+    def test_a_sensor_that_other_recordings_have_is_listed_as_missing(self, tmp_path):
         touch(tmp_path, "ICE/pro_01.csv", "ICE/imu_01.csv.gz", "ICE/pro_02.csv")
         one, two = find_recordings(tmp_path, files=self.files, pair=self.pair)
         assert (one.missing_sensors, two.missing_sensors) == ((), ("imu",))
@@ -180,12 +180,12 @@ class TestPair:
         with pytest.raises(RecordingError, match=r"pro_01\.csv and .*pro_01\.parquet: pair="):
             find_recordings(tmp_path, pair=self.pair)
 
-    def test_a_name_that_does_not_fit_is_an_error(self, tmp_path):
+    def test_a_name_that_does_not_match_is_an_error(self, tmp_path):
         touch(tmp_path, "ICE/pro-01.csv")
         with pytest.raises(RecordingError, match=r"pro-01\.csv: does not match pair"):
             find_recordings(tmp_path, pair=self.pair)
 
-    def test_a_manifest_must_give_one_recording_one_label(self, tmp_path):
+    def test_a_manifest_must_give_each_recording_a_single_label(self, tmp_path):
         touch(tmp_path, "pro_1.csv", "imu_1.csv")
         (tmp_path / "manifest.csv").write_text("path,label\npro_1.csv,ice\nimu_1.csv,snow\n")
         with pytest.raises(RecordingError, match="labels 'ice' and 'snow'"):
@@ -200,7 +200,7 @@ def manifest_of(folder, *lines):
     return folder
 
 
-def test_rows_of_a_manifest_may_label_stretches_of_one_recording(tmp_path):
+def test_rows_of_a_manifest_may_label_parts_of_one_recording(tmp_path):
     folder = manifest_of(
         tmp_path,
         "path,start_s,end_s,label,group",
@@ -218,7 +218,7 @@ def test_rows_of_a_manifest_may_label_stretches_of_one_recording(tmp_path):
     assert whole.label == "ice"
 
 
-def test_classes_chosen_or_excluded_are_stretches_too(tmp_path):
+def test_chosen_and_excluded_classes_also_apply_to_parts(tmp_path):
     folder = manifest_of(
         tmp_path,
         "path,start_s,end_s,label",
@@ -250,13 +250,13 @@ def test_classes_chosen_or_excluded_are_stretches_too(tmp_path):
         (["run_1.csv,,,ice", "run_1.csv,0,4,mud"], r"row 2: .* in row 1.*need start_s"),
     ],
 )
-def test_rows_that_make_no_sense_are_named(tmp_path, rows, said):
+def test_invalid_rows_are_named(tmp_path, rows, said):
     folder = manifest_of(tmp_path, "path,start_s,end_s,label", *rows)
     with pytest.raises(RecordingError, match=rf"manifest\.csv, {said}"):
         find_recordings(folder)
 
 
-def test_rows_of_one_path_agree_on_what_else_they_say(tmp_path):
+def test_rows_of_one_path_must_agree_in_the_other_columns(tmp_path):
     folder = manifest_of(
         tmp_path,
         "path,start_s,end_s,label,group",
@@ -276,13 +276,13 @@ def test_times_without_the_other_columns_are_an_error(tmp_path):
         find_recordings(folder)
 
 
-def test_a_stretch_outside_the_recording_is_an_error_when_it_is_read(tmp_path):
+def test_a_part_outside_the_recording_is_an_error_when_it_is_read(tmp_path):
     folder = manifest_of(tmp_path, "path,start_s,end_s,label", "run_1.csv,20,24,ice")
     with pytest.raises(RecordingError, match=r"run_1\.csv: .*label outside.*0\.0+ s to 9\.0+ s"):
         read_recordings(folder)
 
 
-def test_sensors_of_one_recording_have_the_same_stretches(tmp_path):
+def test_sensors_of_one_recording_must_have_the_same_parts(tmp_path):
     folder = touch(tmp_path / "a", "pro_1.csv", "imu_1.csv")
     head = "path,start_s,end_s,label\n"
     (folder / "manifest.csv").write_text(head + "pro_1.csv,0,4,ice\nimu_1.csv,0,4,ice\n")

@@ -49,7 +49,7 @@ def test_a_table_with_named_columns_is_the_same(tmp_path, inside):
     assert recording.recording_id == "drive"
 
 
-def test_a_stored_rate_stands_for_stamps(tmp_path):
+def test_a_stored_rate_replaces_time_stamps(tmp_path):
     def fill(file):
         file["a"] = np.arange(5.0)
         file.attrs["sample_rate_hz"] = 20
@@ -58,7 +58,7 @@ def test_a_stored_rate_stands_for_stamps(tmp_path):
     np.testing.assert_allclose(stamps, [0, 0.05, 0.1, 0.15, 0.2], rtol=1e-15)
 
 
-def test_names_that_are_not_those_of_the_columns_are_an_error(tmp_path):
+def test_names_that_do_not_match_the_columns_are_an_error(tmp_path):
     def fill(file):
         file["data"] = np.ones((3, 2))
         file["data"].attrs["columns"] = ["time"]
@@ -75,7 +75,7 @@ THREE = np.arange(3.0)
     [
         ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples and 'b' 4; .* `pair`"),
         ({"data": np.ones((3, 2))}, r"columns: data\[0\], data\[1\]\). Give the time column"),
-        ({"left/a": THREE, "right/a": THREE}, "contains left, right. Store one recording per file"),
+        ({"left/a": THREE, "right/a": THREE}, "contains no dataset, but left, right. Store one"),
         ({"time": [0.0, 2.0, 1.0], "a": THREE}, "row 3: time goes back"),
         ({"time": THREE, "a": np.ones((3, 2, 2))}, "has 3 dimensions"),
         ({"a": THREE}, "Give the time column with time_column"),
@@ -83,7 +83,7 @@ THREE = np.arange(3.0)
         ({"time": np.empty(0), "a": np.empty(0)}, "no sample"),
     ],
 )
-def test_another_layout_is_an_error_that_names_the_file(tmp_path, columns, said):
+def test_a_different_layout_is_an_error_that_names_the_file(tmp_path, columns, said):
     path = write_table(tmp_path / "schräge Fahrt.h5", columns)
     with pytest.raises(RecordingError, match=said) as caught:
         read_hdf5(path)
@@ -123,7 +123,7 @@ def test_columns_without_names_are_numbered_whatever_the_axes(tmp_path, along, t
     np.testing.assert_allclose(recording.timestamps_s, T, rtol=1e-15)
 
 
-def test_of_two_clocks_the_one_of_the_channels_is_read(tmp_path):
+def test_of_two_clocks_that_of_the_channels_is_read(tmp_path):
     def fill(file):
         file["imu/time"], file["imu/a"] = T, A
         file["motor/time"], file["motor/current"] = T[::3], B[::3]
@@ -144,7 +144,7 @@ def test_of_two_clocks_the_one_of_the_channels_is_read(tmp_path):
     assert one.n_samples == 100
 
 
-def test_what_has_no_number_for_each_sample_is_named(tmp_path, capsys):
+def test_datasets_without_a_number_for_each_sample_are_named(tmp_path, capsys):
     def fill(file):
         file["time"], file["a"] = T, A
         file["slow/b"], file["slow/time"] = B[::3], T[::3]
@@ -160,7 +160,7 @@ def test_what_has_no_number_for_each_sample_is_named(tmp_path, capsys):
     assert run(["inspect", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out columns 'images', " in said
-    assert "'slow/b', 'slow/time' of 1 recording(s): no number for each sample" in said
+    assert "'slow/b', 'slow/time' of 1 recording(s): without a number for each sample" in said
     np.testing.assert_array_equal(read_hdf5(path, channels=["slow/b"]).timestamps_s, T[::3])
 
 
@@ -177,13 +177,13 @@ def test_rates_stored_with_groups_must_agree(tmp_path):
 
 
 @pytest.mark.parametrize("given", [{}, {"sample_rate_hz": 50.0}])
-def test_groups_with_equal_contents_are_not_taken_for_one_recording(tmp_path, given):
+def test_groups_with_the_same_contents_are_not_read_as_one_recording(tmp_path, given):
     def fill(file):
         for name in ("demo_0", "demo_1"):
             file[f"data/{name}/action"], file[f"data/{name}/obs/q"] = A, GYRO
 
     path = write(tmp_path, fill)
-    named = r"it contains demo_0, demo_1\. Store one recording per .* channels='demo_0/action'"
+    named = r"contains no dataset, but demo_0, demo_1\. Store one .* channels='demo_0/action'"
     with pytest.raises(RecordingError, match=named):
         read_hdf5(path, **given)
     channels = ["demo_0/action", "demo_0/obs/q[1]"]
@@ -191,7 +191,7 @@ def test_groups_with_equal_contents_are_not_taken_for_one_recording(tmp_path, gi
     np.testing.assert_array_equal(one.values, np.column_stack([A, GYRO[:, 1]]))
 
 
-def test_windows_already_cut_are_named_as_such(tmp_path):
+def test_arrays_of_windows_are_recognized(tmp_path):
     def fill(file):
         file["X"], file["y"] = np.zeros((20, 50, 3)), np.arange(20) % 2
 
@@ -199,7 +199,7 @@ def test_windows_already_cut_are_named_as_such(tmp_path):
         read_hdf5(write(tmp_path, fill))
 
 
-def test_groups_that_hold_each_other_are_read_once(tmp_path):
+def test_groups_that_contain_each_other_are_read_once(tmp_path):
     def fill(file):
         file["time"], file["imu/a"] = T, A
         file["imu/again"] = file["/"]
@@ -211,7 +211,7 @@ PACKED = np.array([-500, 0, 500, -32768, 1500], np.int16)
 
 
 def packed(dataset=PACKED, time=None, **attributes):
-    """Return a function that writes a file with a packed channel; `time` are its attributes."""
+    """Return a function that writes a packed channel; `time` are the attributes of its time."""
 
     def fill(file):
         file["time"] = np.arange(len(dataset)) / 50
@@ -255,7 +255,7 @@ def test_packed_numbers_are_unpacked_on_disk(tmp_path, monkeypatch):
     np.testing.assert_allclose(recording.values[:, 0], [24, 25, 26, np.nan, 28])
 
 
-def test_a_fill_value_of_floats_has_their_precision(tmp_path):
+def test_a_fill_value_has_the_precision_of_the_samples(tmp_path):
     values = np.array([1, 9.96921e36, 3], np.float32)
     recording = read_hdf5(write(tmp_path, packed(values, _FillValue=9.96921e36)))
     np.testing.assert_array_equal(recording.values[:, 0], [1, np.nan, 3])
@@ -265,7 +265,7 @@ def test_a_fill_value_of_floats_has_their_precision(tmp_path):
     "attributes",
     [{"scale_factor": 0.0}, {"scale_factor": [1.0, 2.0]}, {"add_offset": "25 degC"}],
 )
-def test_a_packing_that_cannot_be_undone_is_named(tmp_path, attributes):
+def test_an_invalid_packing_is_named(tmp_path, attributes):
     (name,) = attributes
     with pytest.raises(
         RecordingError, match=rf"attribute '{name}' of dataset 'temp' is .* Correct"
@@ -282,7 +282,7 @@ def test_a_packing_that_cannot_be_undone_is_named(tmp_path, attributes):
         ({"units": h5py.Empty("S1")}, ""),
     ],
 )
-def test_units_is_read_as_unit_is(tmp_path, attributes, unit):
+def test_the_attribute_units_is_read_like_unit(tmp_path, attributes, unit):
     assert read_hdf5(write(tmp_path, packed(**attributes))).channels[0].unit == unit
 
 
@@ -307,7 +307,7 @@ TICKS = np.arange(100)
         (TICKS * 20_000_000 + 1_772_366_400_000_000_000, {"units": "nanoseconds since 1970"}, 50),
         (TICKS * 20, {"unit": "us"}, 50_000),
         ((TICKS * 20).astype("i4"), {"units": "s", "scale_factor": 0.001, "_FillValue": -1}, 50),
-        # Texts that are not units are ignored.
+        # Strings that are not units are ignored.
         (TICKS / 50, {"units": "1"}, 50),
         (TICKS / 50, {"units": "UTC"}, 50),
         (TICKS / 50, {"units": "none"}, 50),
@@ -330,7 +330,7 @@ def test_the_stored_unit_of_the_time_is_used(tmp_path, time, attributes, rate_hz
         ("time", 20_000_000, "s", "the unit stored with it.* time_unit='ns'"),
     ],
 )
-def test_a_stored_unit_that_cannot_be_right_is_asked_about(tmp_path, name, step, units, said):
+def test_an_implausible_stored_unit_is_refused(tmp_path, name, step, units, said):
     def fill(file):
         timed(TICKS * step, units=units)(file)
         file.move("time", name + "_")

@@ -23,7 +23,7 @@ def sensor(rate_hz, start_s, end_s, frequency_hz, names=("x",), jitter_s=0.0):
 
 @pytest.mark.parametrize("rate_hz", [20.0, 50.0, 100.0])
 @pytest.mark.parametrize("jitter_s", [0.0, 0.002])
-def test_known_sines_of_two_sensors_are_found_on_one_clock(rate_hz, jitter_s):
+def test_known_sines_of_two_sensors_are_found_on_a_common_clock(rate_hz, jitter_s):
     motor = sensor(20.0, 0.003, 30.0, 0.7, ("current", "speed"), jitter_s)
     imu = sensor(100.0, 1.0, 28.0, 2.0, ("gyro",), jitter_s / 10)
     joined = join_sensors([motor, imu], ["motor", "imu"])
@@ -33,14 +33,14 @@ def test_known_sines_of_two_sensors_are_found_on_one_clock(rate_hz, jitter_s):
     t = piece.timestamps_s
     assert t[0] == pytest.approx(1.0, abs=0.06)
     assert t[-1] == pytest.approx(28.0, abs=0.06)
-    inside = slice(40, -40)  # away from the mirror images at the ends
+    inside = slice(40, -40)  # away from the mirrored samples at the ends
     truth = [(0.7, 0), (0.7, 1), (2.0, 0)]
     for column, (frequency_hz, phase) in enumerate(truth):
         wave = np.sin(2 * np.pi * frequency_hz * t + phase)
         assert np.abs(piece.values - wave[:, None])[inside, column].max() < 0.01
 
 
-def test_a_hole_of_one_sensor_cuts_all_of_them():
+def test_a_gap_in_one_sensor_cuts_all_sensors():
     motor, imu = sensor(20.0, 0, 30, 0.5), sensor(100.0, 0, 30, 2.0, ("gyro",))
     hole = (imu.timestamps_s > 10) & (imu.timestamps_s < 13)
     imu = Recording(imu.values[~hole], imu.timestamps_s[~hole], ("gyro",), "run")
@@ -48,14 +48,14 @@ def test_a_hole_of_one_sensor_cuts_all_of_them():
     assert [piece.timestamps_s[0] for piece in pieces] == pytest.approx([0, 13], abs=0.06)
 
 
-def test_a_name_that_two_sensors_share_tells_which():
+def test_a_channel_name_that_two_sensors_share_gets_a_prefix():
     left, right = sensor(20.0, 0, 3, 1, ("current", "a")), sensor(20.0, 0, 3, 2, ("current", "b"))
     joined = join_sensors([left, right], ["left", "right"])
     assert joined.channel_names == ("left.current", "a", "right.current", "b")
-    assert joined.n_samples == left.n_samples  # stamps in common count once
+    assert joined.n_samples == left.n_samples  # stamps that both sensors share occur once
 
 
-def test_sensors_without_common_time_are_an_error():
+def test_sensors_that_do_not_overlap_in_time_are_an_error():
     with pytest.raises(RecordingError, match="do not overlap in time \\(a 0 to 3 s, b 5 to 9 s\\)"):
         join_sensors([sensor(20.0, 0, 3, 1), sensor(20.0, 5, 9, 1)], ["a", "b"])
 
@@ -94,11 +94,11 @@ class TestFiles:
         assert left.recording_id == "ICE/0"
         assert len(read_recordings(folder, **arguments, exclude=["ICE/1"])) == 1
 
-    def test_a_wrong_channel_name_is_an_error_that_names_the_file_and_the_nearest(self, folder):
+    def test_a_wrong_channel_name_is_an_error_that_names_the_file_and_a_similar_name(self, folder):
         with pytest.raises(RecordingError, match=r"pro_0\.csv: no channel 'curent'.*'current'\?"):
             read_recordings(folder, files="pro_*", channels=["curent"])
 
-    def test_when_nothing_can_be_read_that_is_an_error(self, tmp_path):
+    def test_an_error_is_raised_if_no_recording_can_be_read(self, tmp_path):
         (tmp_path / "a.csv").write_text("time,x\n")
         with (
             pytest.warns(UserWarning, match=r"a\.csv"),

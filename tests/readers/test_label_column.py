@@ -42,7 +42,7 @@ def test_runs_of_equal_labels_become_label_spans(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_labels_may_be_numbers_and_are_no_channel(name, tmp_path):
+def test_labels_may_be_numbers_and_are_not_a_channel(name, tmp_path):
     made = read_labels(tmp_path / name, [1, 1, 2, 2, 2, 1])
     assert [span.label for span in made.label_spans] == ["1", "2", "1"]
     assert made.channel_names == ("a",)
@@ -55,7 +55,7 @@ def test_words_and_numbers_may_be_mixed_as_labels(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_label_column_that_cannot_be_is_an_error(name, tmp_path):
+def test_an_invalid_label_column_is_an_error(name, tmp_path):
     path = write(tmp_path / name)
     read = READERS[path.suffix]
     with pytest.raises(RecordingError, match=r"no column 'labels'.*Did you mean .*'label'"):
@@ -82,7 +82,7 @@ def test_folders_of_files_are_read_with_the_labels_of_their_samples(tmp_path):
     assert one.labels == two.labels == ("ice", "mud")
 
 
-def test_labels_of_samples_are_for_recordings_of_one_file(tmp_path):
+def test_labels_of_samples_are_only_for_recordings_of_one_file(tmp_path):
     write(tmp_path / "pro_1.csv")
     write(tmp_path / "imu_1.csv")
     with pytest.raises(RecordingError, match=r"labels the samples of one file.* has 2"):
@@ -97,7 +97,7 @@ def test_labels_of_samples_are_for_recordings_of_one_file(tmp_path):
     labels=st.lists(st.sampled_from(["a", "b", "", None, " "]), max_size=30),
     step=st.sampled_from([0.1, 1.0, 7.3]),
 )
-def test_the_spans_give_each_sample_its_label_back(labels, step):
+def test_each_sample_gets_its_label_back_from_the_spans(labels, step):
     times = np.arange(len(labels)) * step
     spans = spans_of_labels(labels, times)
     for t, label in zip(times, labels, strict=True):
@@ -123,7 +123,7 @@ def test_equal_numbers_are_one_class(name, labels, tmp_path):
     ]
 
 
-def test_names_that_only_look_like_numbers_stay_apart():
+def test_names_that_only_look_like_numbers_are_different_classes():
     same = {"1": "1", "+1.": "1", "1.000000000000000000e+00": "1", "-0.0": "0", ".50": "0.5"}
     same |= {"1234567": "1234567", "1234567.0": "1234567", "1e15": "1000000000000000"}
     for text, label in same.items():
@@ -160,7 +160,7 @@ def test_numbers_in_manifests_and_long_tables(one, tmp_path):
     assert [source.label for source in table] == (["1", "1"] if one == "1" else ["01", None])
 
 
-def test_words_that_differ_in_case_or_blanks_are_asked_about(tmp_path):
+def test_words_that_differ_only_in_case_or_blanks_are_a_warning(tmp_path):
     t = np.arange(400) / 20
     for number in range(8):
         names = [("walk", "hill_up"), ("Walk", "hill up")][number % 2]

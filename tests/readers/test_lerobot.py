@@ -40,7 +40,7 @@ def test_an_episode_is_a_recording_with_its_task_and_the_names_of_its_joints(tmp
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_episode_of_two_tasks_has_spans_and_another_column_may_label(tmp_path, version):
+def test_an_episode_with_two_tasks_has_spans_and_another_column_may_label(tmp_path, version):
     two = episode(0, 80, tasks=[0] * 50 + [1] * 30)
     root = write_dataset(tmp_path / "set", version, [two, episode(1, 60)])
     first, second = read_recordings(root)
@@ -54,7 +54,7 @@ def test_an_episode_of_two_tasks_has_spans_and_another_column_may_label(tmp_path
     assert "next.done" not in second.channel_names
 
 
-def test_names_that_do_not_fit_are_places(tmp_path):
+def test_names_that_do_not_fit_are_replaced_by_positions(tmp_path):
     features = {
         "observation.state": {
             "dtype": "float32",
@@ -70,7 +70,7 @@ def test_names_that_do_not_fit_are_places(tmp_path):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_dataset_goes_from_its_folder_to_a_prediction(tmp_path, version):
+def test_a_dataset_can_be_used_from_its_folder_to_a_prediction(tmp_path, version):
     root = write_dataset(tmp_path / "set", version, [episode(i, 120) for i in range(10)])
     windows, model = tmp_path / "w.h5", tmp_path / "m.safetensors"
     steps = [
@@ -139,13 +139,13 @@ def cut_info(root):
         (lambda root: [f.unlink() for f in (root / "meta").glob("tasks.*")], "tasks.parquet"),
     ],
 )
-def test_facts_that_contradict_the_files_are_named(tmp_path, version, change, message):
+def test_metadata_that_contradict_the_files_are_named(tmp_path, version, change, message):
     root = write_dataset(tmp_path / "set", version, episodes())
     with pytest.raises(RecordingError, match=message):
         damaged(root, change)
 
 
-def test_an_episode_that_is_not_that_of_its_file_or_in_two_files_is_named(tmp_path):
+def test_an_episode_in_the_wrong_file_or_in_two_files_is_named(tmp_path):
     root = write_dataset(tmp_path / "set", "v2.1", episodes(4))
     folder = root / "data" / "chunk-000"
     pq.write_table(pa.table(episode(7, 60)), folder / "episode_000002.parquet")
@@ -153,11 +153,11 @@ def test_an_episode_that_is_not_that_of_its_file_or_in_two_files_is_named(tmp_pa
         find_recordings(root)
     root = write_dataset(tmp_path / "other", "v3.0", episodes(4))
     pq.write_table(pa.table(episode(2, 60)), root / "data" / "chunk-000" / "file-001.parquet")
-    with pytest.raises(RecordingError, match=r"file-001.parquet: has rows of episode 2, and"):
+    with pytest.raises(RecordingError, match=r"file-001.parquet: contains rows of episode 2, and"):
         find_recordings(root)
 
 
-def test_a_task_without_a_text_is_named(tmp_path):
+def test_a_task_without_a_description_is_named(tmp_path):
     root = write_dataset(tmp_path / "set", "v3.0", episodes(4), tasks=TASKS[:1])
     with pytest.raises(RecordingError, match="task_index 1 is not among the 1 tasks"):
         find_recordings(root)

@@ -60,7 +60,7 @@ def table(request, tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared_files(tmp_path_factory):
-    """The summary of preparing one file per recording, and the windows."""
+    """The summary of preparing one file for each recording, and the windows."""
     folder, manifest = tmp_path_factory.mktemp("files"), []
     for (run_, robot, ground), rows in make_frame().groupby(["run", "robot", "ground"]):
         rows = rows.sort_values("time")[["time", "current", "note", "speed"]]
@@ -79,11 +79,11 @@ def test_a_table_gives_the_windows_of_the_files_it_could_be_split_into(
     assert summary.counts == one.counts
     assert summary.dropped_columns == {"note": 12}
     assert_same_windows(windows, read_windows(tmp_path / "table.h5"))
-    for source in find_recordings(table, **COLUMNS):  # other processes are given it
+    for source in find_recordings(table, **COLUMNS):  # other processes receive it
         assert pickle.loads(pickle.dumps(source)) == source
 
 
-def test_each_recording_has_its_own_digest_whatever_else_the_table_holds(table, tmp_path):
+def test_the_digest_of_a_recording_does_not_depend_on_the_rest_of_the_table(table, tmp_path):
     digests = {s.recording_id: digest_source(s) for s in find_recordings(table, **COLUMNS)}
     assert len({one["sha256"] for (one,) in digests.values()}) == 12
     frame = make_frame().sort_values("time", kind="stable")
@@ -95,7 +95,7 @@ def test_each_recording_has_its_own_digest_whatever_else_the_table_holds(table, 
     assert set(digests) - set(moved) == {"run 05"}
 
 
-def test_labels_and_exclusions_choose_recordings_and_rates_are_their_own(table):
+def test_labels_and_exclusions_choose_recordings_with_their_own_rates(table):
     sources = find_recordings(table, labels=["mud"], exclude=["run 01"], **COLUMNS)
     assert [source.recording_id for source in sources] == [f"run {i:02d}" for i in (3, 5, 7, 9, 11)]
     assert {source.label for source in sources} == {"mud"}
@@ -171,22 +171,22 @@ def test_stamps_of_any_unit_and_words_among_numbers(tmp_path):
         ),
         (
             lambda f: f.assign(robot=np.arange(len(f)).astype(str)),
-            *(COLUMNS, RecordingError, "the same group in all rows of column 'robot'; it has '"),
+            *(COLUMNS, RecordingError, "the same group in all rows of column 'robot', but has '"),
         ),
         (lambda f: f[:0], {"recording_column": "run"}, RecordingError, "no samples"),
     ],
 )
 @pytest.mark.parametrize("name", ["all.csv", "all.parquet"])
-def test_what_cannot_be_used_is_refused(tmp_path, name, change, arguments, error, said):
+def test_unusable_tables_are_refused(tmp_path, name, change, arguments, error, said):
     path = write(change(make_frame(4, 50)), tmp_path / name)
     with pytest.raises(error, match=said):
         find_recordings(path, **arguments)
 
 
-def test_a_table_that_is_cut_short_or_no_table_is_an_error_that_names_it(table, tmp_path):
+def test_a_truncated_table_or_another_file_is_an_error_that_names_it(table, tmp_path):
     whole = table.read_bytes()
     table.write_bytes(whole[: len(whole) // 2 - 1])
-    if table.suffix != ".csv":  # half a CSV file is a valid CSV file
+    if table.suffix != ".csv":  # half of a CSV file is also a valid CSV file
         with pytest.raises(RecordingError, match=table.name):
             find_recordings(table, **COLUMNS)
     with pytest.raises(RecordingError, match="needs one table"):
@@ -195,7 +195,7 @@ def test_a_table_that_is_cut_short_or_no_table_is_an_error_that_names_it(table, 
         find_recordings(tmp_path / "none.csv", recording_column="run")
 
 
-def test_commands_take_a_table(tmp_path, capsys):
+def test_commands_accept_a_table(tmp_path, capsys):
     table = write(make_frame().sort_values("time", kind="stable"), tmp_path / "all.csv")
     options = ["--recording-column", "run", "--group-column", "robot", "--label-column", "ground"]
     assert run(["inspect", str(table), *options, "--quiet"]) == 0

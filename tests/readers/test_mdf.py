@@ -1,4 +1,4 @@
-"""MDF files of vehicles are read like robot logs, each channel group at its rate."""
+"""MDF files of vehicles are read like robot logs, with each channel group at its own rate."""
 
 import sys
 
@@ -70,7 +70,7 @@ def test_large_files_are_read_in_pieces_and_stored(tmp_path, monkeypatch):
     np.testing.assert_array_equal(one.values[:, 0], current)
 
 
-def test_logs_go_from_their_folder_to_a_prediction(tmp_path):
+def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
     for label, amplitude in (("road", 0.2), ("field", 3.0)):
         (tmp_path / "logs" / label).mkdir(parents=True)
         for run in range(5):
@@ -93,7 +93,7 @@ def test_logs_go_from_their_folder_to_a_prediction(tmp_path):
         assert step[0] != "inspect" or "Wheel[1]" in out
 
 
-def test_files_that_are_cut_off_or_unknown_are_named(tmp_path):
+def test_truncated_or_unknown_files_are_named(tmp_path):
     path, *_ = mdfs.drive(tmp_path / "a.mf4")
     content = path.read_bytes()
     for n_bytes in (*range(0, 64, 16), len(content) // 3, len(content) // 2, len(content) - 40):

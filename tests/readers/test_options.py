@@ -1,4 +1,4 @@
-"""One object has the options of all readers; each reader also accepts its options by name."""
+"""One object contains the options of all readers; each reader also accepts its options by name."""
 
 import inspect
 import re
@@ -29,7 +29,7 @@ def by_name(reader):
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
-def test_what_a_reader_has_no_use_for_is_refused_by_name(reader):
+def test_an_option_that_a_reader_does_not_use_is_refused_by_name(reader):
     for each in fields(ReadOptions):
         if each.name not in by_name(reader):
             with pytest.raises(TypeError, match=rf"{reader.__name__}.*'{each.name}'"):
@@ -39,7 +39,7 @@ def test_what_a_reader_has_no_use_for_is_refused_by_name(reader):
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
-def test_the_docstring_names_what_a_reader_uses(reader):
+def test_the_docstring_names_the_options_that_a_reader_uses(reader):
     (entry,) = re.findall(r"^options : .*\n((?:    .*\n)+)", inspect.getdoc(reader), re.M)
     said = set(re.findall(r"`(\w+)`", entry))
     if "all options except" in entry:
@@ -47,7 +47,7 @@ def test_the_docstring_names_what_a_reader_uses(reader):
     assert said - {"read_source", "find_recordings"} == set(by_name(reader))
 
 
-def test_an_object_and_names_say_the_same_and_a_name_wins(tmp_path):
+def test_an_object_and_keywords_are_equivalent_and_a_keyword_takes_precedence(tmp_path):
     path = tmp_path / "drive.csv"
     path.write_text("a;clock\n1,5;0\n2,5;1\n")
     said = {"delimiter": ";", "decimal": ",", "time_column": "clock"}
@@ -87,7 +87,7 @@ def test_rows_without_a_time_are_a_given_rate_apart_in_every_kind_of_file(kind, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_option_that_has_no_use_is_an_error_or_a_warning(kind, tmp_path):
+def test_an_unused_option_is_an_error_or_a_warning(kind, tmp_path):
     path = write_one(tmp_path, kind, time=T)
     form = {"encoding": "utf-8", "delimiter": ";", "no_header": True, "names": ["x"]}
     for name, value in {} if kind == "csv" else form.items():
@@ -109,7 +109,7 @@ def test_an_option_that_has_no_use_is_an_error_or_a_warning(kind, tmp_path):
 
 def test_names_and_a_header_line_exclude_each_other(tmp_path):
     path = write_one(tmp_path, "csv", time=T)
-    with pytest.raises(ArgumentError, match="`names` are for files without a header line"):
+    with pytest.raises(ArgumentError, match="`names` is for files without a header line"):
         read_csv(path, names=["x", "y", "z"], no_header=False)
 
 

@@ -34,7 +34,7 @@ def test_a_table_becomes_a_recording_with_known_channels_rate_and_units(tmp_path
     assert (recording.recording_id, recording.group, recording.label) == ("drive", "robot", "ice")
 
 
-def test_nulls_are_missing_samples_and_columns_without_numbers_are_no_channels(tmp_path):
+def test_nulls_are_missing_samples_and_columns_without_numbers_are_not_channels(tmp_path):
     words = {"note": ["x", None], "empty": pa.array([None, None], pa.float64())}
     words |= {"nothing": pa.nulls(2), "on": [True, False]}
     recording = read_parquet(write(tmp_path, {"time": [0.0, 1.0], "a": [1.0, None], **words}))
@@ -64,7 +64,7 @@ def test_timestamps_become_seconds(tmp_path, unit):
         ({"time": [0.0, 1.0], "a": [1.0, float("inf")]}, "row 2, column 'a': inf"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_file_and_row(tmp_path, columns, said):
+def test_unusable_values_are_named_with_file_and_row(tmp_path, columns, said):
     path = write(tmp_path, columns, "schräge Fahrt.parquet")
     with pytest.raises(RecordingError, match=said) as caught:
         read_parquet(path)
@@ -80,7 +80,7 @@ LISTS = {
 
 @pytest.mark.parametrize("kind", LISTS)
 @pytest.mark.parametrize("is_large", [False, True])
-def test_a_column_of_equal_lists_has_a_channel_for_each_place(
+def test_a_column_of_equally_long_lists_has_a_channel_for_each_position(
     tmp_path, kind, is_large, monkeypatch
 ):
     X = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
@@ -97,7 +97,7 @@ def test_a_column_of_equal_lists_has_a_channel_for_each_place(
     assert read.attributes["dropped_columns"] == ["ragged", "words"]
 
 
-def test_a_list_without_numbers_is_a_missing_sample_and_long_lists_are_no_channels(tmp_path):
+def test_a_list_without_numbers_is_a_missing_sample_and_long_lists_are_not_channels(tmp_path):
     rows = [[1.0, 2.0], None, [3.0, None], [4.0, 5.0]]
     image = pa.array([[0.0] * 600] * 4)
     columns = {"time_s": np.arange(4.0), "force": pa.array(rows), "image": image}
@@ -108,7 +108,7 @@ def test_a_list_without_numbers_is_a_missing_sample_and_long_lists_are_no_channe
     assert read.attributes["dropped_columns"] == ["image"]
 
 
-def test_a_column_named_like_a_place_of_a_list_is_an_error(tmp_path):
+def test_a_column_named_like_a_position_in_a_list_is_an_error(tmp_path):
     columns = {"time_s": np.arange(4.0), "a": pa.array([[1.0, 2.0]] * 4), "a[1]": np.ones(4)}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
     with pytest.raises(
@@ -117,7 +117,7 @@ def test_a_column_named_like_a_place_of_a_list_is_an_error(tmp_path):
         read_parquet(tmp_path / "log.parquet")
 
 
-def test_a_place_without_a_number_is_no_channel_and_a_place_may_be_the_time_or_the_labels(tmp_path):
+def test_a_position_without_numbers_is_left_out_and_one_may_be_the_time_or_the_labels(tmp_path):
     n = 60
     lists = pa.array([[np.sin(i / 3), np.nan, i // 30] for i in range(n)], pa.list_(pa.float64()))
     stamps = pa.array([[i / 20, 0.5 * i] for i in range(n)], pa.list_(pa.float64()))
@@ -130,7 +130,7 @@ def test_a_place_without_a_number_is_no_channel_and_a_place_may_be_the_time_or_t
     np.testing.assert_allclose(read.timestamps_s, np.arange(n) / 20)
 
 
-def test_a_column_whose_name_begins_like_another_is_not_taken_for_it(tmp_path, monkeypatch):
+def test_a_column_is_not_confused_with_one_whose_name_begins_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr("sensorseq.io.scratch.LARGE_BYTES", 100)
     columns = {"a.b": np.ones(50), "a": np.arange(50.0), "time_s": np.arange(50.0)}
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")

@@ -1,4 +1,4 @@
-"""Files with rows out of order or repeated: an error, or repaired and counted on request."""
+"""Rows out of order or repeated are an error, or are repaired and counted on request."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def write(path, stamps=STAMPS, values=VALUES, name="current"):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".h5"])
-def test_every_reader_repairs_when_asked_and_counts(tmp_path, suffix):
+def test_every_reader_repairs_on_request_and_counts(tmp_path, suffix):
     write(tmp_path / f"run{suffix}")
     (source,) = find_recordings(tmp_path)
     with pytest.raises(RecordingError, match=r"row 4: time goes back.*1 such row.*stamps='merge'"):
@@ -43,7 +43,7 @@ def test_a_file_in_order_is_read_as_it_is_and_counts_nothing(tmp_path):
     assert "repaired_stamps" not in repaired.attributes
 
 
-def test_a_missing_stamp_stays_an_error(tmp_path):
+def test_a_missing_stamp_remains_an_error(tmp_path):
     (tmp_path / "run.csv").write_text("time_s,a\n0,1\n,2\n1,3\n")
     (source,) = find_recordings(tmp_path)
     with pytest.raises(RecordingError, match="row 2: no time stamp"):
@@ -59,7 +59,7 @@ def test_the_counts_of_several_sensors_are_added(tmp_path):
 
 
 def write_any(path, columns):
-    """Write columns also as files of arrays."""
+    """Write columns as a table or a file of arrays."""
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     if path.suffix == ".npz":
         np.savez(path, **arrays)
@@ -73,7 +73,7 @@ each_suffix = pytest.mark.parametrize("suffix", [".csv", ".parquet", ".h5", ".np
 
 
 @each_suffix
-def test_samples_of_whole_seconds_come_out_at_their_rate_with_nothing_merged(tmp_path, suffix):
+def test_samples_with_stamps_in_whole_seconds_keep_their_rate_and_are_not_merged(tmp_path, suffix):
     values = np.random.default_rng(0).normal(size=1200).round(4)
     columns = {"time_s": np.arange(1200) // 30, "a": values, "b": np.arange(1200) % 7}
     write_any(tmp_path / f"run{suffix}", columns)
@@ -82,7 +82,7 @@ def test_samples_of_whole_seconds_come_out_at_their_rate_with_nothing_merged(tmp
     for read in (read_source, read_source_rate):
         with pytest.raises(RecordingError, match=said):
             read(source, time_unit="s", stamps="keep")
-    recording = read_source(source, time_unit="s")  # all of one size
+    recording = read_source(source, time_unit="s")  # all packets have the same size
     assert recording.attributes["packets"] == "packets of 30 samples"
     np.testing.assert_allclose(recording.timestamps_s, np.arange(1200) / 30, atol=1e-9)
     np.testing.assert_array_equal(recording.values[:, 0], values)
@@ -91,7 +91,7 @@ def test_samples_of_whole_seconds_come_out_at_their_rate_with_nothing_merged(tmp
 
 
 @each_suffix
-def test_a_clock_that_began_again_is_refused_with_every_repair(tmp_path, suffix):
+def test_a_clock_that_restarts_is_refused_with_every_repair(tmp_path, suffix):
     stamps = np.r_[np.arange(1500) * 0.01 + 0.5, np.arange(1500) * 0.01 + 0.503]
     write_any(tmp_path / f"run{suffix}", {"time_s": stamps, "a": np.sin(np.arange(3000))})
     (source,) = find_recordings(tmp_path)

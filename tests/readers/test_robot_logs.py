@@ -45,7 +45,7 @@ def store_of(kind):
 
 
 def write_log(folder, kind, *, n=50, header_offset_s=0.0, name="run"):
-    """Write joint states at 100 Hz, IMU at 200 Hz, a custom type and texts; return the file."""
+    """Write joints at 100 Hz, an IMU at 200 Hz, a custom type and strings; return the file."""
     store = store_of(kind)
     types = store.types
     Header, Time = types["std_msgs/msg/Header"], types["builtin_interfaces/msg/Time"]
@@ -157,7 +157,7 @@ def test_each_topic_is_a_sensor_with_its_own_samples(logs, kind):
     }
 
 
-def test_messages_of_an_unknown_encoding_matter_only_where_they_are_asked_for(tmp_path):
+def test_messages_with_an_unknown_encoding_are_refused_only_if_requested(tmp_path):
     file = tmp_path / "log.mcap"
     with file.open("wb") as stream:
         writer = McapWriter(stream)
@@ -170,12 +170,12 @@ def test_messages_of_an_unknown_encoding_matter_only_where_they_are_asked_for(tm
         writer.finish()
     (motor,) = read_sensors(file, channels=["/motor.a"])["/motor"]
     np.testing.assert_array_equal(motor.values[:, 0], np.arange(5))
-    with pytest.raises(RecordingError, match="'/camera' are encoded as 'cbor'"):
+    with pytest.raises(RecordingError, match="'/camera' have the encoding 'cbor'"):
         read_sensors(file)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_numbers_are_channels_but_long_arrays_and_headers(logs, kind):
+def test_all_numbers_are_channels_except_long_arrays_and_headers(logs, kind):
     names = read_robot_log(logs[kind]).channel_names
     assert "/imu/data.linear_acceleration.z" in names
     assert "/imu/data.orientation_covariance[8]" in names
@@ -183,7 +183,7 @@ def test_all_numbers_are_channels_but_long_arrays_and_headers(logs, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_topics_types_and_rates_are_listed(logs, kind):
+def test_topics_are_listed_with_types_and_rates(logs, kind):
     topics = {topic.name: topic for topic in list_topics(logs[kind])}
     assert list(topics) == ["/imu/data", "/joint_states", "/terrain", "/wheel"]
     assert topics["/imu/data"].rate_hz == pytest.approx(200)
@@ -195,13 +195,14 @@ def test_topics_types_and_rates_are_listed(logs, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_time_is_the_senders_unless_asked_otherwise(tmp_path, kind):
+def test_time_is_that_of_the_sender_by_default(tmp_path, kind):
     file = write_log(tmp_path, kind, n=20, header_offset_s=-1.0)
     channels = ["/joint_states.effort[0]"]
     sent = read_robot_log(file, channels=channels)
     logged = read_robot_log(file, channels=channels, time_column="log_time")
     np.testing.assert_allclose(logged.timestamps_s - sent.timestamps_s, 1.0)
-    without = read_robot_log(file, channels=["/wheel.current"])  # no header: logged
+    # The log time, because there is no header.
+    without = read_robot_log(file, channels=["/wheel.current"])
     assert without.timestamps_s[0] == 0.0
     with pytest.raises(RecordingError, match=r"'/wheel' have no header\.stamp; use time_column"):
         read_robot_log(file, channels=["/wheel.current"], time_column="header.stamp")
@@ -209,14 +210,14 @@ def test_time_is_the_senders_unless_asked_otherwise(tmp_path, kind):
         read_robot_log(file, time_column="time")
 
 
-def test_stamps_of_another_clock_stay_as_they_are(tmp_path):
+def test_stamps_of_a_different_clock_are_not_changed(tmp_path):
     file = write_log(tmp_path, "mcap", header_offset_s=5.0 - START_NS / 10**9)
     simulated = read_robot_log(file, channels=["/joint_states.effort[0]"])
     np.testing.assert_allclose(simulated.timestamps_s, 5 + np.arange(50) / 100, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_topic_of_texts_labels_the_recording(logs, kind):
+def test_a_topic_of_strings_labels_the_recording(logs, kind):
     channels = ["/joint_states.effort[0]"]
     recording = read_robot_log(logs[kind], channels=channels, label_column="/terrain.data")
     first, second = recording.label_spans
@@ -235,12 +236,14 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
     assert recording.channel_names == ("/motor.a.b[0]", "/motor.a.b[1]")
     np.testing.assert_array_equal(recording.values[:, 1], 2 * np.arange(5))
     write_json_mcap(file, [(START_NS, {})], encoding="cbor")
-    with pytest.raises(RecordingError, match="'/motor' are encoded as 'cbor'; known: cdr, json, p"):
+    with pytest.raises(
+        RecordingError, match="'/motor' have the encoding 'cbor'; known encodings: cdr"
+    ):
         read_robot_log(file)
 
 
 def protobuf_types():
-    """Return a set of files that belong together, and the last one needed."""
+    """Return a set of definition files that belong together, and the last file that is needed."""
     Field = descriptor_pb2.FieldDescriptorProto
     vectors = descriptor_pb2.FileDescriptorProto(name="vec.proto", package="my", syntax="proto3")
     vector = vectors.message_type.add(name="Vec")
@@ -298,7 +301,7 @@ def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
     force = np.where(i % 2, 0.5 * i, np.nan)
     expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, force])
     np.testing.assert_array_equal(recording.values, expected)
-    # the sender's stamps, one second before the log's
+    # the stamps of the sender, one second before the log times
     np.testing.assert_allclose(recording.timestamps_s, i / 100 - 1, atol=1e-12)
     file.write_bytes(file.read_bytes().replace(b"vec.proto", b"vex.proto", 1))
     with pytest.raises(RecordingError, match=r"motor\.mcap: cannot be read"):
@@ -315,7 +318,7 @@ def test_a_log_without_numbers_is_refused_by_every_reader(tmp_path):
                 read(file)
 
 
-def test_what_later_messages_lack_is_a_missing_sample(tmp_path):
+def test_a_field_that_later_messages_lack_is_a_missing_sample(tmp_path):
     file = tmp_path / "log.mcap"
     contents = [{"a": [1, 2]}, {"a": [3]}, {"a": [4, 5], "b": 6}]
     write_json_mcap(file, [(START_NS + i * 10**7, one) for i, one in enumerate(contents)])
@@ -344,7 +347,7 @@ def test_the_files_of_a_split_bag_are_one_recording(tmp_path):
     folder = tmp_path / "split"
     folder.mkdir()
     (folder / "metadata.yaml").write_text("")
-    for part in (10, 9):  # in the order of numbers, not of texts
+    for part in (10, 9):  # in numerical order, not in alphabetical order
         file = folder / f"split_{part}.mcap"
         write_json_mcap(file, [(START_NS + (10 * part + i) * 10**6, {"a": i}) for i in range(10)])
     (source,) = find_recordings(folder)
@@ -355,7 +358,7 @@ def test_the_files_of_a_split_bag_are_one_recording(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_channel_that_is_not_there_is_named_with_the_nearest(logs, kind):
+def test_an_unknown_channel_is_named_with_a_similar_one(logs, kind):
     for wrong, nearest in (
         ("/joint_states.efort[0]", "/joint_states.effort[0]"),
         ("/joint_state.effort[0]", "/joint_states.effort[0]"),
@@ -368,8 +371,8 @@ def test_a_channel_that_is_not_there_is_named_with_the_nearest(logs, kind):
 
 
 @given(size=st.one_of(st.integers(0, 40), st.integers(0, 2**16)), kind=st.sampled_from(KINDS))
-@example(size=8, kind="mcap")  # only the part that identifies its kind
-def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, size, kind):
+@example(size=8, kind="mcap")  # only the bytes that identify the kind of file
+def test_a_truncated_file_is_refused_with_the_offset_of_its_end(logs, tmp_path_factory, size, kind):
     whole = logs[kind].read_bytes()
     size %= len(whole)
     file = tmp_path_factory.mktemp("cut") / f"cut.{kind}"
@@ -377,13 +380,13 @@ def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, 
     said = "cannot be read" if size else "is empty"
     with pytest.raises(RecordingError, match=said) as error:
         read_robot_log(file)
-    whole_up_to = re.search(r"whole up to byte (\d+) of (\d+)", str(error.value))
+    whole_up_to = re.search(r"intact up to byte (\d+) of (\d+)", str(error.value))
     if kind != "db3" and size:
         assert int(whole_up_to[1]) <= size == int(whole_up_to[2])
 
 
 @given(data=st.data(), kind=st.sampled_from(KINDS))
-def test_changed_bytes_never_leave_the_errors_of_others(logs, tmp_path_factory, data, kind):
+def test_changed_bytes_never_raise_errors_of_foreign_libraries(logs, tmp_path_factory, data, kind):
     content = bytearray(logs[kind].read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content) - 1))
@@ -431,7 +434,7 @@ def long_readings(long_logs):
 
 @settings(max_examples=8)
 @given(data=st.data(), kind=st.sampled_from(("bag", "mcap")))
-def test_what_is_before_the_damage_can_be_salvaged(
+def test_messages_before_the_damage_can_be_salvaged(
     long_logs, long_readings, tmp_path_factory, data, kind
 ):
     content = bytearray(long_logs[kind].read_bytes())
@@ -447,11 +450,11 @@ def test_what_is_before_the_damage_can_be_salvaged(
     np.testing.assert_array_equal(kept.values, whole.values[: kept.n_samples])
     np.testing.assert_array_equal(kept.timestamps_s, whole.timestamps_s[: kept.n_samples])
     assert kept.attributes["salvaged"]["kept_s"] == kept.duration_s
-    assert re.search(r"whole up to byte \d+ of", kept.attributes["salvaged"]["reason"])
+    assert re.search(r"intact up to byte \d+ of", kept.attributes["salvaged"]["reason"])
 
 
 @pytest.mark.parametrize("kind", ["bag", "mcap"])
-def test_a_changed_byte_ends_what_is_salvaged(long_logs, tmp_path, kind):
+def test_salvaging_ends_at_a_changed_byte(long_logs, tmp_path, kind):
     rng = np.random.default_rng(0)
     whole = read_robot_log(long_logs[kind], channels=["/wheel.current"])
     n_kept = []
@@ -469,7 +472,7 @@ def test_a_changed_byte_ends_what_is_salvaged(long_logs, tmp_path, kind):
     assert len(n_kept) >= 4
 
 
-def test_nothing_is_salvaged_unasked_or_from_nothing(logs, tmp_path):
+def test_nothing_is_salvaged_by_default_or_from_an_unreadable_file(logs, tmp_path):
     cut = tmp_path / "cut.mcap"
     cut.write_bytes(logs["mcap"].read_bytes()[:60])
     with pytest.raises(RecordingError, match=r"cut\.mcap: cannot be read"):
@@ -480,22 +483,22 @@ def test_nothing_is_salvaged_unasked_or_from_nothing(logs, tmp_path):
         read_robot_log(logs["mcap"], channels=["/wheel.volts"], salvage=True)
 
 
-def test_prepare_uses_what_is_before_the_damage_if_errors_are_skipped(long_logs, tmp_path):
+def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs, tmp_path):
     (tmp_path / "in" / "grass").mkdir(parents=True)
     for i in range(4):
         shutil.copy(long_logs["bag"], tmp_path / "in" / "grass" / f"run{i}.bag")
     cut = tmp_path / "in" / "grass" / "cut.bag"
-    # truncated within the index after the messages, as by a recorder that is killed late
+    # truncated within the index after the messages, as if the recorder was killed late
     whole = (tmp_path / "in" / "grass" / "run0.bag").read_bytes()
     cut.write_bytes(whole[:-200])
     options = {"channels": ["/joint_states.effort[0]"], "window_s": 0.5}
-    with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read; it is whole up to byte"):
+    with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read; it is intact up to byte"):
         prepare(tmp_path / "in", tmp_path / "out.h5", **options)
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
     (entry,) = summary.dropped
     assert entry["recording_id"] == "grass/cut"
     assert entry["kept_s"] == pytest.approx(1.99)
-    assert entry["reason"].startswith("cut.bag: cannot be read; it is whole up to byte")
+    assert entry["reason"].startswith("cut.bag: cannot be read; it is intact up to byte")
     assert entry["reason"].endswith("Only its first 2.0 s are used.")
     assert summary.n_recordings == 5
     assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())

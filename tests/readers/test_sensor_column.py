@@ -1,4 +1,4 @@
-"""Tables with a row for each sample of each sensor: found, refused, and read sensor by sensor."""
+"""Tables with a row for each sample of each sensor are found, refused, and read by sensor."""
 
 import h5py
 import numpy as np
@@ -14,7 +14,7 @@ WINDOW = {"window_s": 1.0, "split": "none"}
 
 
 def sensor_rows(rates_hz, n_s=20.0, offset_s=0.003, start_s=0.0, seed=0):
-    """Rows of several sensors in order of time; the values of sensor k are about 10 k."""
+    """Rows of several sensors in chronological order; the values of sensor k are about 10 k."""
     rng = np.random.default_rng(seed)
     frames = []
     for place, (sensor, rate) in enumerate(rates_hz.items()):
@@ -41,7 +41,7 @@ def as_csv(folder, frame, name="a.csv"):
     [
         (TWO, 0.003),
         (TWO, 0.0),  # at the same stamps
-        (TWO, 0.01),  # just between, so that all rows have an even clock of 100 Hz
+        (TWO, 0.01),  # exactly in between, so that all rows together have an even clock of 100 Hz
         ({"acc": 400.0, "gps": 1.0}, 0.0003),
         ({"acc": 400.0, "gps": 1.0}, 0.0),
         ({"acc": 100.0, "gyro": 50.0, "mag": 20.0}, 0.0017),
@@ -63,7 +63,7 @@ def test_rows_of_several_sensors_are_refused(tmp_path, rates_hz, offset_s):
 
 
 @pytest.mark.parametrize("name", ["who", "part", "k"])
-def test_numbers_of_sensors_are_known_by_the_values(tmp_path, name):
+def test_sensor_numbers_are_recognized_by_the_values(tmp_path, name):
     frame = sensor_rows(dict.fromkeys(range(6), 50.0), offset_s=0.002)
     path = as_csv(tmp_path, frame.rename(columns={"sensor": name}))
     with pytest.raises(RecordingError, match=rf"column '{name}' names .*in `channels`"):
@@ -72,7 +72,7 @@ def test_numbers_of_sensors_are_known_by_the_values(tmp_path, name):
     assert kept.channel_names == ("x", name)
 
 
-def test_sensors_of_noise_are_known_by_its_size(tmp_path):
+def test_sensors_with_only_noise_are_recognized_by_its_size(tmp_path):
     frame = sensor_rows({1: 50.0, 2: 50.0}).rename(columns={"sensor": "k"})
     noise = np.random.default_rng(1).normal(size=(len(frame), 2))
     frame[["x", "y"]] = noise * np.where(frame.k == 1, 1.0, 0.1)[:, None]
@@ -81,7 +81,7 @@ def test_sensors_of_noise_are_known_by_its_size(tmp_path):
 
 
 def healthy(kind, n=1200):
-    """One sensor of 100 Hz, with a column that resembles a column of sensor names."""
+    """One sensor at 100 Hz, with a column that resembles a column of sensor names."""
     rng, at = np.random.default_rng(0), np.arange(n)
     t = at / 100
     if kind == "pairs":  # stamps in packets of two
@@ -129,7 +129,7 @@ def test_other_columns_do_not_name_sensors(tmp_path, kind, jitter):
 
 
 @pytest.mark.parametrize("kind", ["pairs", "rolling counter"])
-def test_equal_stamps_of_packets_are_not_those_of_sensors(tmp_path, kind):
+def test_equal_stamps_in_packets_do_not_mean_several_sensors(tmp_path, kind):
     frame = healthy(kind)
     n = 2 if kind == "pairs" else 16
     frame["time"] = np.arange(len(frame)) // n * n / 100
@@ -137,7 +137,7 @@ def test_equal_stamps_of_packets_are_not_those_of_sensors(tmp_path, kind):
         read_recordings(as_csv(tmp_path, frame))
 
 
-def test_sensors_one_after_the_other_are_a_question(tmp_path):
+def test_sensors_one_after_the_other_are_refused_with_both_options(tmp_path):
     frame = sensor_rows(TWO).sort_values("sensor", kind="stable")
     path = as_csv(tmp_path, frame)
     for stamps in (None, "packets", "keep", "merge"):
@@ -212,7 +212,7 @@ def test_each_sensor_is_read_by_itself(tmp_path, kind, numbered):
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("offset", [0, 3])
-def test_the_unit_is_that_of_each_sensor_s_clock(tmp_path, unit, offset):
+def test_the_unit_is_found_from_the_clock_of_each_sensor(tmp_path, unit, offset):
     """Rows a few ticks apart have no plausible rate, but the rows of each sensor have one."""
     ticks = {"ms": 1000, "us": 10**6, "ns": 10**9}[unit]
     frame = sensor_rows(dict.fromkeys(range(5), 100.0), offset_s=0.0)
@@ -223,7 +223,7 @@ def test_the_unit_is_that_of_each_sensor_s_clock(tmp_path, unit, offset):
     assert one.attributes["sensor_rates_hz"]["sensor_3"] == pytest.approx(100, rel=1e-6)
 
 
-def test_a_table_of_one_value_has_a_channel_for_each_sensor(tmp_path):
+def test_a_table_with_one_value_column_has_a_channel_for_each_sensor(tmp_path):
     frame = sensor_rows(dict.fromkeys(range(12), 25.0), offset_s=0.0)[["time", "sensor", "x"]]
     path = as_csv(tmp_path, frame.rename(columns={"sensor": "joint", "x": "value"}))
     with pytest.raises(RecordingError, match=r"column 'joint' .*\(0, 1, 2, 3, 4, 5 and 6 more\)"):
@@ -242,7 +242,7 @@ def folder_of(tmp_path, rates_hz, n_each, **how):
 
 
 def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
-    """On one grid and at the sensors' own rates, by the function and the pipeline."""
+    """Both on a common grid and at the sensors' own rates, with the function and the pipeline."""
     rates = {"acc": 50.0, "gyro": 20.0}
     logs = folder_of(tmp_path, rates, n_s=3.0, n_each=3)
     for path in logs.rglob("*.csv"):
@@ -273,7 +273,7 @@ def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
         assert made.n_windows == len(one)
 
 
-def test_a_label_column_and_a_recording_column_go_with_it(tmp_path):
+def test_it_can_be_combined_with_a_label_column_and_a_recording_column(tmp_path):
     parts = []
     for run in range(3):
         frame = sensor_rows({"acc": 50.0, "gyro": 20.0}, start_s=100.0 * run)
@@ -319,12 +319,12 @@ def test_blanks_around_the_name_of_a_sensor_are_not_part_of_it(tmp_path):
     assert one.channel_names == ("acc.x", "acc.y", "gyro.x", "gyro.y")
 
 
-def test_what_does_not_fit_is_named(tmp_path):
+def test_options_that_do_not_fit_are_named(tmp_path):
     frame = sensor_rows(TWO)
     path = as_csv(tmp_path, frame)
     with pytest.raises(RecordingError, match=r"no column 'sensr'.*Did you mean 'sensor'"):
         read_recordings(path, sensor_column="sensr")
-    with pytest.raises(ArgumentError, match=r"pair='.*use one of the options"):
+    with pytest.raises(ArgumentError, match=r"pair='.*use only one of these options"):
         read_recordings(path, sensor_column="sensor", pair="{sensor}_{recording}.*")
     frame.loc[6, "sensor"] = None
     with pytest.raises(RecordingError, match=r"row 7: column 'sensor' is empty"):

@@ -1,4 +1,4 @@
-"""The same rows with stamps from 0, dates, or any unit since 1970 give the same windows."""
+"""The same rows with stamps from 0, with dates, or in any unit since 1970 give the same windows."""
 
 from fractions import Fraction
 
@@ -11,7 +11,7 @@ from sensorseq.recording import UNITS, LabelSpan
 
 START_S = 1_709_283_600  # a day in 2024, as seconds since 1970
 HELD = [2, 25, 64, 125]
-"""Rates in Hz whose stamps whole microseconds hold exactly."""
+"""Rates in Hz whose stamps are exact in whole microseconds."""
 OTHER = [3, 6.5, 333]
 SECONDS, LABEL_S = 16, 4
 
@@ -63,7 +63,7 @@ def assert_same(made, expected, *, bits):
 
 
 @pytest.mark.parametrize("rate_hz", HELD)
-def test_windows_are_equal_in_every_bit_if_the_unit_holds_the_stamps(tmp_path, rate_hz):
+def test_windows_are_bit_for_bit_equal_if_the_unit_represents_the_stamps_exactly(tmp_path, rate_hz):
     from_0 = "time", decimal(ticks(rate_hz, "us", 0))
     expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz)
     n_samples = rate_hz
@@ -78,7 +78,7 @@ def test_windows_are_equal_in_every_bit_if_the_unit_holds_the_stamps(tmp_path, r
 
 
 @pytest.mark.parametrize("rate_hz", OTHER)
-def test_windows_are_as_many_with_the_same_starts_and_labels_otherwise(tmp_path, rate_hz):
+def test_otherwise_windows_have_the_same_number_starts_and_labels(tmp_path, rate_hz):
     from_0 = "time", decimal(ticks(rate_hz, "us", 0))
     expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz)
     assert len(expected[0].y) == SECONDS
@@ -92,7 +92,7 @@ def test_windows_are_as_many_with_the_same_starts_and_labels_otherwise(tmp_path,
     [({"sample_rate_hz": 33.0}, 50), ({"sample_rate_hz": 33.0}, 120), ({"hop_s": 0.3}, 50)],
     ids=str,
 )
-def test_so_they_are_resampled_and_with_overlap(tmp_path, rate_hz, options):
+def test_windows_are_also_the_same_if_resampled_and_with_overlap(tmp_path, rate_hz, options):
     from_0 = "time", decimal(ticks(rate_hz, "us", 0))
     expected = windows_of(tmp_path / "one.csv", *from_0, rate_hz, **options)
     for kind in ("since 1970 in s", "since 1970 in us", "since 1970 in ns", "dates"):
@@ -101,7 +101,7 @@ def test_so_they_are_resampled_and_with_overlap(tmp_path, rate_hz, options):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".h5"])
-def test_so_they_are_from_typed_columns(tmp_path, suffix):
+def test_windows_are_also_the_same_from_typed_columns(tmp_path, suffix):
     rate_hz = 50
     from_0 = "time", ticks(rate_hz, "us", 0) / 1e6
     expected = windows_of(tmp_path / f"one{suffix}", *from_0, rate_hz)
@@ -119,7 +119,7 @@ def test_so_they_are_from_typed_columns(tmp_path, suffix):
         assert_same(made, expected, bits=True)
 
 
-def test_label_spans_of_recordings_made_in_memory_end_where_they_did():
+def test_label_spans_of_recordings_made_in_memory_keep_their_ends():
     """Trials of 2 s and windows of 2 s: no window has samples of two trials."""
     x = np.random.default_rng(0).normal(size=(2000, 1))
     made = []

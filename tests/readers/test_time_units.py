@@ -1,4 +1,4 @@
-"""Time stamps of any unit become the same seconds; an ambiguous unit is refused."""
+"""Time stamps in any unit become the same seconds; an ambiguous unit is refused."""
 
 import datetime
 
@@ -34,7 +34,9 @@ each_format = pytest.mark.parametrize(
 @each_format
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("start_s", [0, EPOCH_S])
-def test_whole_stamps_of_a_known_unit_are_the_same_seconds(tmp_path, file, read, unit, start_s):
+def test_whole_number_stamps_in_a_known_unit_are_the_same_seconds(
+    tmp_path, file, read, unit, start_s
+):
     stamps = ticks_at(100, unit, start_s=start_s)
     for name, given_unit, how in (
         (f"stamp_{unit}", None, "name"),
@@ -56,7 +58,7 @@ def test_nanoseconds_since_1970_keep_every_digit(tmp_path, file, read):
 
 
 @each_format
-def test_seconds_with_fractions_stay_as_they_are(tmp_path, file, read):
+def test_seconds_with_fractions_are_not_changed(tmp_path, file, read):
     stamps = np.cumsum(np.random.default_rng(0).uniform(0.001, 3, 200))
     recording = read(write(tmp_path / file, stamps), time_column=None)
     np.testing.assert_array_equal(recording.timestamps_s, stamps)
@@ -85,9 +87,9 @@ def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
 
 @each_format
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_column_that_counts_the_rows_is_asked_about_with_a_way_out(tmp_path, file, read, first):
+def test_a_column_that_counts_the_rows_is_refused_with_a_remedy(tmp_path, file, read, first):
     rows = first + np.arange(400)
-    with pytest.raises(RecordingError, match="if it only counts the rows, rename it"):
+    with pytest.raises(RecordingError, match="if the column only counts the rows, rename it"):
         read(write(tmp_path / file, rows))
     path = write_table(tmp_path / file, {"index": rows, "a": np.sin(rows)})
     (recording,) = read_recordings(path, sample_rate_hz=100)
@@ -110,13 +112,13 @@ def test_a_date_decides_between_units(tmp_path):
     uptime_s=st.integers(0, 10**6),
     jitter=st.floats(0, 0.3),
 )
-def test_whole_stamps_of_usual_rates_are_never_mistaken(rate_hz, unit, uptime_s, jitter):
+def test_whole_number_stamps_at_usual_rates_are_never_mistaken(rate_hz, unit, uptime_s, jitter):
     steps = np.random.default_rng(1).uniform(1 - jitter, 1 + jitter, 400) / rate_hz
     stamps = np.rint((uptime_s + np.cumsum(steps)) * UNITS[unit]).astype(np.int64)
     try:
         found = seconds_of("file", "t", stamps).facts["unit"]
     except RecordingError:
-        found = unit  # refused, not mistaken: a rate near the limits, rounded to whole steps
+        found = unit  # a rate near the limits, rounded to whole steps, is refused but not mistaken
     assert found == unit
 
 
@@ -137,11 +139,11 @@ def test_iso_dates_are_seconds_since_1970(tmp_path, file, read, form):
     assert recording.attributes["clock"]["unit"] == "date"
 
 
-def test_a_text_that_is_no_date_is_named_with_its_row(tmp_path):
+def test_a_string_that_is_not_a_date_is_named_with_its_row(tmp_path):
     dates = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z", "2026-03-01T12:00:02", "yesterday"]
     with pytest.raises(RecordingError, match=r"row 3, time column 'time': '2026-03-01T12:00:02'"):
         read_csv(write(tmp_path / "one.csv", dates), time_column="time")
-    with pytest.raises(RecordingError, match="has no numbers; time stamps are"):
+    with pytest.raises(RecordingError, match="has no numbers; time stamps must be"):
         read_csv(write(tmp_path / "one.csv", ["12:00", "12:01"]), time_column="time")
     with pytest.raises(RecordingError, match="row 2: no time stamp"):
         read_csv(write(tmp_path / "one.csv", [dates[0], "", dates[1]]), time_column="time")
@@ -162,7 +164,7 @@ def test_sensors_that_count_from_their_own_first_stamp_stay_aligned(tmp_path):
     assert joined.attributes["clock"]["origin_ns"] == start
 
 
-def test_prepare_says_what_it_found_and_what_looks_wrong(tmp_path):
+def test_prepare_reports_what_it_found_and_what_looks_wrong(tmp_path):
     for i in range(3):
         write(tmp_path / "in" / "a" / f"{i}.csv", ticks_at(100, "ms", n=1000))
         write(tmp_path / "in" / "b" / f"{i}.csv", np.arange(1000) / 100 + 0.003)
@@ -210,7 +212,7 @@ def test_units_in_names_are_read_as_people_write_them(unit, names):
         *("time_100ns", "Time [jiffies]", "t / 10us", "time (hh:mm:ss)"),
     ],
 )
-def test_a_unit_in_a_name_that_is_not_known_is_a_question_and_never_seconds(tmp_path, name):
+def test_an_unknown_unit_in_a_name_is_refused_and_never_read_as_seconds(tmp_path, name):
     path = write(tmp_path / "one.csv", np.arange(100) / 100, name)
     with pytest.raises(RecordingError, match=r"not a unit of time stamps.*give time_unit"):
         read_csv(path, time_column=name)
@@ -221,7 +223,7 @@ def test_a_unit_in_a_name_that_is_not_known_is_a_question_and_never_seconds(tmp_
 
 @each_format
 @pytest.mark.parametrize("name", ["timeMs", "Time (milliseconds)", "TIME_MSEC"])
-def test_fractions_of_a_named_unit_have_its_rate_and_the_column_is_found(
+def test_fractions_in_a_named_unit_have_the_right_rate_and_the_column_is_found(
     tmp_path, file, read, name
 ):
     recording = read(write(tmp_path / file, np.arange(3000) / 2, name), time_column=None)
@@ -229,7 +231,7 @@ def test_fractions_of_a_named_unit_have_its_rate_and_the_column_is_found(
     assert recording.duration_s == pytest.approx(1.4995)
 
 
-def test_a_plain_name_of_time_goes_before_one_with_a_long_unit():
+def test_a_plain_name_of_time_is_preferred_to_one_with_a_long_unit():
     assert usual_time_names(["timestamp", "time_sec"]) == ["timestamp"]
     assert usual_time_names(["Time (milliseconds)", "t_min"]) == ["Time (milliseconds)"]
     assert find_clocks(["log.timeMs", "x"], None, ".") == ["log.timeMs"]
@@ -243,9 +245,7 @@ def in_digits(rate_hz, digits, n=3000):
 
 @each_format
 @pytest.mark.parametrize(("digits", "rate_hz"), [(14, 1), (16, 50), (17, 50), (17, 1000), (18, 50)])
-def test_dates_in_digits_are_dates_without_gaps_over_midnight(
-    tmp_path, file, read, digits, rate_hz
-):
+def test_dates_in_digits_are_read_without_gaps_at_midnight(tmp_path, file, read, digits, rate_hz):
     recording = read(write(tmp_path / file, in_digits(rate_hz, digits)), time_column="time")
     np.testing.assert_allclose(np.diff(recording.timestamps_s), 1 / rate_hz, atol=1e-6)
     assert recording.attributes["clock"]["unit"] == "date"
@@ -254,7 +254,7 @@ def test_dates_in_digits_are_dates_without_gaps_over_midnight(
     assert few.duration_s == pytest.approx(4 / rate_hz, abs=1e-6)
 
 
-def test_dates_in_digits_that_lost_some_and_times_of_day_are_questions(tmp_path):
+def test_dates_that_lost_digits_and_times_of_day_are_refused(tmp_path):
     dates = np.array(in_digits(50, 17), float)
     with pytest.raises(RecordingError, match="dates in digits, stored as floats"):
         seconds_of(tmp_path, "time", dates)
@@ -292,7 +292,7 @@ def test_dates_in_digits_that_lost_some_and_times_of_day_are_questions(tmp_path)
         ("time", (EPOCH_S * 1000 + np.arange(99) * 20).astype("M8[ns]"), r"5e\+07 Hz\. Were they"),
     ],
 )
-def test_a_unit_is_asked_about_if_rate_or_date_contradict_it(tmp_path, name, stamps, said):
+def test_a_unit_is_refused_if_rate_or_date_contradicts_it(tmp_path, name, stamps, said):
     with pytest.raises(RecordingError, match=said + ".*time_unit='"):
         seconds_of(tmp_path, name, stamps)
     for unit in UNITS:
@@ -302,17 +302,18 @@ def test_a_unit_is_asked_about_if_rate_or_date_contradict_it(tmp_path, name, sta
 @pytest.mark.parametrize(
     ("name", "stamps", "rate_hz"),
     [
-        ("time_s", np.arange(99) * 20, 0.05),  # a slow log, as named
-        ("time_ms", 2 * 10**9 + np.arange(99), 1000),  # on for 23 days
+        ("time_s", np.arange(99) * 20, 0.05),  # a slow log, in the unit in its name
+        ("time_ms", 2 * 10**9 + np.arange(99), 1000),  # running for 23 days
         ("time", EPOCH_S + np.arange(9900) / 100, 100),
         ("time", np.repeat(np.arange(400) * 0.2, 5) + np.tile(np.arange(5) * 1e-5, 400), 25),
         ("time", np.r_[np.arange(99), 3e5 + np.arange(99)] / 100, None),  # a gap of days
         ("t_us", np.arange(99) * 25, 40_000),
-        ("time", (np.arange(3000) // 2) * 0.01 - np.arange(3000) % 2 * 50, None),  # of two clocks
+        # Stamps of two clocks.
+        ("time", (np.arange(3000) // 2) * 0.01 - np.arange(3000) % 2 * 50, None),
     ],
     ids=["slow", "uptime", "epoch", "bursts", "gap", "fast", "turns"],
 )
-def test_a_healthy_clock_is_not_asked_about(tmp_path, name, stamps, rate_hz):
+def test_a_plausible_clock_is_not_refused(tmp_path, name, stamps, rate_hz):
     seconds = seconds_of(tmp_path, name, stamps).seconds
     if rate_hz is not None:
         assert (len(seconds) - 1) / np.ptp(seconds) == pytest.approx(rate_hz, rel=0.01)

@@ -13,7 +13,7 @@ from sensorseq.readers import find_recordings, read_recordings, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
 
 
-def test_topics_have_their_instance_rate_and_numbers(tmp_path):
+def test_topics_are_listed_with_instance_rate_and_numbers(tmp_path):
     found = {topic.name: topic for topic in list_topics(flight(tmp_path / "a.ulg"))}
     assert list(found) == [
         "battery_status_0",
@@ -26,7 +26,7 @@ def test_topics_have_their_instance_rate_and_numbers(tmp_path):
     assert accel.rate_hz == pytest.approx(200)
     cells = [f"battery_status_0.voltage_cell_v[{cell}]" for cell in range(4)]
     ends = ["battery_status_0.current_a", *cells, "battery_status_0.is_powering_off"]
-    assert list(battery.channels) == ends  # and not the 80 numbers of noise
+    assert list(battery.channels) == ends  # but not the 80 numbers of noise
 
 
 def test_a_channel_has_the_values_and_times_of_the_file(tmp_path):
@@ -55,7 +55,7 @@ def test_a_number_may_label_and_topics_keep_their_rates(tmp_path):
     assert read_source_rate(source) == pytest.approx(200)
 
 
-def test_logs_go_from_their_folder_to_a_prediction(tmp_path):
+def test_logs_can_be_used_from_their_folder_to_a_prediction(tmp_path):
     for label, amplitude in (("hover", 0.2), ("climb", 3.0)):
         (tmp_path / "logs" / label).mkdir(parents=True)
         for seed in range(5):
@@ -77,23 +77,23 @@ def test_logs_go_from_their_folder_to_a_prediction(tmp_path):
         assert code == 0, err
 
 
-def test_a_log_that_is_cut_off_is_named_with_the_byte_or_used_so_far(tmp_path):
+def test_a_truncated_log_is_named_with_the_byte_or_used_up_to_it(tmp_path):
     for seed in range(3):
         flight(tmp_path / f"{seed}.ulg", seed=seed)
     path = tmp_path / "1.ulg"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(RecordingError, match=r"1.ulg: is whole up to byte \d+ of \d+") as error:
+    with pytest.raises(RecordingError, match=r"1.ulg: is intact up to byte \d+ of \d+") as error:
         list(read_recordings(tmp_path, channels=["sensor_accel_0.x"]))
     whole = int(str(error.value).split("byte ")[1].split(" ")[0])
     n_bytes, _ = struct.unpack_from("<HB", content, whole)
     assert whole < len(content) // 2 < whole + 3 + n_bytes
     kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
     assert 2.5 < kept.duration_s < 3.5
-    assert "is whole up to byte" in kept.attributes["salvaged"]["reason"]
+    assert "is intact up to byte" in kept.attributes["salvaged"]["reason"]
 
 
-def test_a_topic_whose_stamps_never_move_is_no_sensor(tmp_path):
+def test_a_topic_whose_stamps_never_change_is_not_a_sensor(tmp_path):
     times_us = np.arange(0, 3_000_000, 10_000)
     topics = {
         ("gyro", 0): (times_us, {"z": ("float", np.sin(times_us / 1e5))}),
@@ -119,7 +119,7 @@ def test_another_file_is_named(tmp_path, content, message):
         list_topics(tmp_path / "a.ulg")
 
 
-def test_damage_amid_the_messages_and_unknown_channels_are_named(tmp_path):
+def test_damage_between_messages_and_unknown_channels_are_named(tmp_path):
     path = flight(tmp_path / "a.ulg")
     with pytest.raises(RecordingError, match=r"no channel 'sensor_accel_0.y'.*sensor_accel_0.x"):
         read_robot_log(path, channels=["sensor_accel_0.y"])
@@ -127,18 +127,18 @@ def test_damage_amid_the_messages_and_unknown_channels_are_named(tmp_path):
         read_robot_log(path, time_column="header.stamp")
     content = bytearray(path.read_bytes())
     at = content.index(struct.pack("<HQ", 0, START_US + 3_000_000)) - 3
-    content[at + 2] = 0  # the kind of a message; its size is unchanged
+    content[at + 2] = 0  # changes the kind of a message, but not its size
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match=r"is whole up to byte \d+ of"):
+    with pytest.raises(RecordingError, match=r"is intact up to byte \d+ of"):
         read_robot_log(path)
 
 
-def test_of_a_log_with_a_hole_only_the_messages_before_it_are_used(tmp_path):
+def test_only_the_messages_before_a_hole_in_a_log_are_used(tmp_path):
     path = flight(tmp_path / "a.ulg")
     content = path.read_bytes()
     at = content.index(struct.pack("<HQ", 0, START_US + 2_000_000)) - 3
     path.write_bytes(content[:at] + bytes(40) + content[at + 40 :])
-    with pytest.raises(RecordingError, match=rf"is whole up to byte {at} of {len(content)}"):
+    with pytest.raises(RecordingError, match=rf"is intact up to byte {at} of {len(content)}"):
         read_robot_log(path)
     kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
     assert kept.timestamps_s[-1] == pytest.approx(1.995)
@@ -148,7 +148,7 @@ def test_of_a_log_with_a_hole_only_the_messages_before_it_are_used(tmp_path):
 def test_data_appended_after_a_crash_are_read(tmp_path):
     path = flight(tmp_path / "a.ulg")
     content = bytearray(path.read_bytes())
-    content += message("D", bytes(14))[:9]  # is cut off
+    content += message("D", bytes(14))[:9]  # a truncated message
     struct.pack_into("<Q", content, 16 + 3 + 16, len(content))
     content += message("I", bytes([10]) + b"char[3] oh" + b"yes")
     content[16 + 3 + 8] |= 1  # the flag of appended data
@@ -157,7 +157,7 @@ def test_data_appended_after_a_crash_are_read(tmp_path):
     assert read.n_samples == 1200
 
 
-def test_padding_and_texts_are_no_channels_and_missing_files_are_named(tmp_path):
+def test_padding_and_strings_are_not_channels_and_missing_files_are_named(tmp_path):
     times_us = np.arange(0, 1_000_000, 10_000)
     fields = {
         "value": ("float", np.ones(100)),
