@@ -304,7 +304,7 @@ def test_a_stream_of_packets_fills_those_that_are_lost():
 
 def test_packets_of_another_rate_than_the_streams_are_refused():
     stamps = np.repeat(np.arange(30) * 0.05, 3)
-    with pytest.raises(SignalError, match=r"have 60 Hz, which does not fit 200 Hz"):
+    with pytest.raises(SignalError, match=r"give 60 Hz, which does not match 200 Hz"):
         LiveClock(200.0, 1, in_packets=True).push(np.zeros((90, 1)), stamps)
     with pytest.raises(SignalError, match=r"share each time stamp.*stamps='packets'"):
         LiveClock(60.0, 1).push(np.zeros((90, 1)), stamps)

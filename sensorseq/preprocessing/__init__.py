@@ -57,7 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "transformers",
         "StreamResampler": "resample",
         "Windower": "transformers",
-        # offered next to the splits that it checks, but not used here
+        # offered alongside the splits that it checks, but not used here
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )

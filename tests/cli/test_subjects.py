@@ -42,7 +42,7 @@ def test_subjects_in_several_parts_are_named_and_a_manifest_is_the_way_out(tmp_p
     manifest = folder_of(logs, "{l}/S{s:02d}_{l}_{k}.csv")
     text = succeed("prepare", logs, "--window-s", "2", "-o", tmp_path / "w.h5", "-q", *more)
     text = " ".join(text.split())
-    assert "The names of the recordings hold S01, S02, S03 and 2 more" in text
+    assert "The names of the recordings contain S01, S02, S03 and 2 more" in text
     assert "a manifest with the columns path, label and group (for one table, use --group" in text
     if more:
         return
