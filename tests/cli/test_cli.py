@@ -184,7 +184,7 @@ def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path)
     prepared, model = tmp_path / "derived.h5", tmp_path / "derived.safetensors"
     words = ["--window-s", 2, "--derive", "auto", "--split", "0.5,0.25,0.25", "--train-hop-s", 0.5]
     text = succeed("prepare", logs, "-o", prepared, "-q", *words)
-    assert "\nderived from current, speed: difference to the sample before\n" in text
+    assert "\nderived from current, speed: difference from the previous sample\n" in text
     assert "\nderived from current and speed: current times speed\n" in text
     assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 80
     succeed("train", prepared, "-o", model, *ALONE)

@@ -78,7 +78,7 @@ def test_motors_of_two_sides_give_the_channels_of_the_recipe():
         np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
     lines = derive(MOTORS).lines
     assert len(lines) == 6
-    assert lines[0] == "derived from curL, curR, velL, velR: difference to the sample before"
+    assert lines[0] == "derived from curL, curR, velL, velR: difference from the previous sample"
 
 
 @pytest.mark.parametrize(
