@@ -87,7 +87,7 @@ def test_what_is_not_given_has_a_meaning():
         (r"X cannot be read as numbers", {"X": [["a"]]}),
         (r"complex", {"X": np.ones((12, 2, 1), complex)}),
         (r"X\[0, 0, 0\] is .*outside the range", {"X": np.full((12, 7, 2), 1e300)}),
-        (r"it must have integers", {"lengths": [1.7] * 12}),
+        (r"it must contain integers", {"lengths": [1.7] * 12}),
         (r"split contains None", {"split": np.array([None] * 12)}),
         (r"sample_rate_hz=0\.0", {"sample_rate_hz": 0.0}),
         (r"'a' is used more than once", {"channels": ("a", "a")}),
@@ -99,7 +99,7 @@ def test_windows_that_contradict_themselves_are_an_error(message, fields):
 
 
 def test_parts_need_a_split_and_a_known_name():
-    with pytest.raises(WindowError, match="have no split yet"):
+    with pytest.raises(WindowError, match="have not been split"):
         window_set(split=None).part("train")
     with pytest.raises(WindowError, match="'dev' is not known"):
         window_set().part("dev")

@@ -58,7 +58,7 @@ def test_subjects_of_sensors_at_their_own_rates_are_named(tmp_path):
         folder_of(tmp_path / "logs", "{l}/" + sensor + "_S{s}_{k}.csv")
     pair = ("--native-rates", "--pair", "{sensor}_{recording}.*")
     text = succeed("prepare", tmp_path / "logs", *pair, "--window-s", "2", "-o", tmp_path / "w.h5")
-    assert "hold S1, S2, S3 and 2 more" in " ".join(text.split())
+    assert "contain S1, S2, S3 and 2 more" in " ".join(text.split())
 
 
 def test_a_table_has_its_column_of_groups_as_the_way_out(tmp_path):
@@ -69,7 +69,7 @@ def test_a_table_has_its_column_of_groups_as_the_way_out(tmp_path):
     table.to_csv(tmp_path / "all.csv", index=False)
     how = ("--recording-column", "rec", "--label-column", "label", "--channels", "acc")
     text, _, _ = prepare(tmp_path, tmp_path / "all.csv", *how)
-    assert "hold S1, S2, S3 and 2 more" in text
+    assert "contain S1, S2, S3 and 2 more" in text
     text, names, part = prepare(tmp_path, tmp_path / "all.csv", *how, "--group-column", "who")
     assert "The names of the recordings" not in text
     subject = np.array([name[:2] for name in names])

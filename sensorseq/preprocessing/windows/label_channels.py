@@ -170,7 +170,7 @@ def _width(level: Floats) -> Floats:
 
 
 def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Number each channel's levels; also return whether it has distinct levels, not a range."""
+    """Return numbers for each channel's levels, and whether there are levels instead of a range."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])
