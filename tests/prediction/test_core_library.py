@@ -30,7 +30,7 @@ def test_a_library_for_another_processor_names_both(library_in):
     ours = int.from_bytes(header[18:20], "little")
     header[18:20] = (40 if ours != 40 else 62).to_bytes(2, "little")
     with pytest.raises(
-        EnvironmentProblemError, match=r"_core\.so is for .*, this Python for"
+        EnvironmentProblemError, match=r"_core\.so is for .*, but this Python is for"
     ) as at:
         library_in(bytes(header))
     assert str(at.value).endswith(f"install sensorseq for {core._MACHINES[ours]}.")

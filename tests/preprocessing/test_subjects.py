@@ -126,7 +126,9 @@ def recordings(grouped):
 
 
 def test_the_pipeline_warns_of_subjects_and_groups_are_the_way_out():
-    with pytest.warns(UserWarning, match="contain S0, S1, S2 and 3 more, each in more than one part"):
+    with pytest.warns(
+        UserWarning, match="contain S0, S1, S2 and 3 more, each in more than one part"
+    ):
         PreparePipeline(window_s=2).prepare(recordings(grouped=False))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -94,7 +94,9 @@ def draw_in_rounds(
 def _check_labels(y: ArrayLike) -> NDArray[Any]:
     labels = np.asarray(y)
     if labels.ndim != 1 or not labels.size:
-        raise WindowError(f"y has shape {labels.shape}; expected (n_windows,), with at least one window.")
+        raise WindowError(
+            f"y has shape {labels.shape}; expected (n_windows,), with at least one window."
+        )
     return labels
 
 
