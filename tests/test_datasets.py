@@ -65,12 +65,12 @@ def test_the_mean_current_alone_does_not_give_the_surface_away(recordings):
         and max(min(means[surface]), min(means[other]))
         < min(max(means[surface]), max(means[other]))
     ]
-    assert len(overlapping) >= 8  # of fifteen pairs
+    assert len(overlapping) >= 8  # of the fifteen pairs of surfaces
 
 
 def test_the_embedded_files_stay_below_three_megabytes():
     files = [path for path in (DATA / "surfaces").rglob("*") if path.is_file()]
-    assert len(files) == 121  # recordings and manifest
+    assert len(files) == 121  # the recordings and the manifest
     assert sum(path.stat().st_size for path in files) < 3_000_000
 
 
@@ -92,7 +92,7 @@ def test_the_simulator_writes_the_embedded_recordings_to_the_last_digit(tmp_path
     write_surfaces(tmp_path)
     for path in sorted((DATA / "surfaces").rglob("*.csv*")):
         again = tmp_path / path.relative_to(DATA / "surfaces")
-        # Text, not bytes: other builds of zlib compress the same text to other bytes.
+        # Compare the text, not the bytes: other builds of zlib compress it to different bytes.
         read = gzip.decompress if path.suffix == ".gz" else bytes
         assert read(again.read_bytes()) == read(path.read_bytes()), path.name
 

@@ -16,7 +16,7 @@ rows = st.lists(st.dictionaries(names, number), max_size=8)
 
 
 def same(left, right):
-    """Equal, where NaN equals NaN."""
+    """Return whether two values are equal, where NaN equals NaN."""
     return json.dumps(left) == json.dumps(right)
 
 

@@ -1,4 +1,4 @@
-"""The error of a failed allocation is one sentence with advice; impossible sizes are refused."""
+"""A failed allocation causes a one-sentence error with advice; impossible sizes are refused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Search and cross-validation equal those of scikit-learn, for all inputs of `fit`."""
+"""Search and cross-validation give the results of scikit-learn, for all kinds of input of `fit`."""
 
 import joblib
 import numpy as np
@@ -38,7 +38,7 @@ def assert_same_results(ours, theirs):
 
 
 def search_both(estimator, grid, X=X, y=Y, search=GridSearchCV, **options):
-    """Search as scikit-learn does, too, and return both searches after comparing them."""
+    """Search with our class and with scikit-learn's; compare the two searches and return both."""
     ours = SequenceSearchCV(estimator, grid, **options).fit(X, y)
     theirs = search(estimator, grid, **options).fit(X, y)
     assert_same_results(ours.cv_results_, theirs.cv_results_)
@@ -109,7 +109,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     assert search.n_splits_ == 5
     assert len(seen) == 5
     for everything, train, validation in seen:
-        assert len(everything) < len(np.unique(GROUPS))  # whole folds are left out
+        assert len(everything) < len(np.unique(GROUPS))  # because whole folds are left out
         assert not set(train) & set(validation)
         assert set(train) | set(validation) == set(everything)
     with sklearn.config_context(enable_metadata_routing=True):

@@ -1,4 +1,4 @@
-"""Samples that share a stamp or arrive in bursts: none is lost, and their rate is the sensor's."""
+"""Samples that share a time stamp or arrive in bursts are all kept, at the rate of the sensor."""
 
 from contextlib import suppress
 
@@ -17,13 +17,13 @@ from sensorseq.recording import repair_stamps
 
 
 def wave(n, rate_hz):
-    """A smooth signal whose values encode the sample's time."""
+    """Return a smooth signal whose values encode the times of the samples."""
     t = np.arange(n) / rate_hz
     return np.column_stack([np.sin(2 * np.pi * 0.02 * rate_hz * t), np.cos(3.1 * t)])
 
 
 def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
-    """The packets and their times of arrival, up to `jitter` of a packet after the last sample."""
+    """Return packets and their arrival times, up to `jitter` of a packet after the last sample."""
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(n_packets), lost)
     late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)
@@ -63,7 +63,8 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
     assert np.median(steps) * rate_hz == pytest.approx(1, rel=0.01)
     off_s = t - true_s
     off_s -= off_s.mean()
-    # within the delay of a packet; those after the last loss are shifted by a packet at most
+    # Times are correct within the delay of a packet; after the last loss, they are shifted by at
+    # most one packet.
     assert np.abs(off_s).max() < (0.5 + jitter) * size / rate_hz
     assert np.ptp(t) == pytest.approx(np.ptp(true_s), rel=0.01)
 
@@ -122,7 +123,7 @@ def test_a_counter_that_begins_again_proves_packets_and_other_numbers_do_not(tmp
 
 
 def sensors_at_one_stamp(kind, n=300, size=3):
-    """Columns of several unnamed sensors, with a row for each at every stamp."""
+    """Return columns of several unnamed sensors, with a row for each sensor at every time stamp."""
     rng = np.random.default_rng(0)
     motion = np.sin(np.arange(n) / 20)
     rows = np.repeat(motion, size) + 0.05 * rng.normal(size=n * size)
@@ -151,7 +152,7 @@ def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind
     table(tmp_path, {"time": stamps, **sensors_at_one_stamp(kind)})
     with pytest.raises(RecordingError, match=r"row 2: time repeats.*several sensors"):
         read_recordings(tmp_path)
-    # if each is a little later, they are unchanged
+    # If each row is a little later than the previous one, the time stamps are unchanged.
     late = stamps + np.tile([0.0, 0.001, 0.002], 300)
     table(tmp_path, {"time": late, **sensors_at_one_stamp(kind)})
     with suppress(RecordingError):  # or asked about
@@ -181,7 +182,7 @@ def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
         (recording,) = read_recordings(path)
         off_s = recording.timestamps_s - true_s
         assert np.abs(off_s - off_s.mean()).max() < (0.6 + jitter) * size / rate_hz
-    # the same signal, sampled in bursts separated by pauses
+    # Use the same signal, sampled in bursts that are separated by pauses.
     paused_s = np.repeat(arrival_s, size) + np.tile(np.arange(size), len(kept)) * 1e-3 / rate_hz
     table(path, {"time": paused_s, "a": np.sin(2 * np.pi * paused_s / (0.3 * size))})
     (paused,) = read_recordings(path)
@@ -189,7 +190,7 @@ def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
 
 
 def test_rows_of_sensors_without_a_name_that_share_stamps_are_asked_about(tmp_path):
-    """All packets have one size, but rows in the same place resemble each other."""
+    """All packets have the same size, but rows at the same place in each packet are similar."""
     at = np.arange(600)
     signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
     table(tmp_path, {"time": at // 3 * 0.07, "a": signal})
@@ -221,7 +222,7 @@ def test_clocks_without_packets_are_left_alone(tmp_path, kind):
     elif kind == "log":
         steps = rng.lognormal(-4, 1.5, n)
     elif kind == "uneven":
-        steps[::3] = 0.03  # one of four rows is missing
+        steps[::3] = 0.03  # one row of four is missing
     t = np.cumsum(steps)
     table(tmp_path, {"time": t, "a": rng.normal(size=n)})
     (recording,) = read_recordings(tmp_path)
@@ -298,7 +299,7 @@ def test_a_stream_of_packets_fills_those_that_are_lost():
     values = np.concatenate([part.values for part in parts])
     assert len(values) == 400
     np.testing.assert_array_equal(values[:200], x[:200])
-    np.testing.assert_array_equal(values[208:], x[208:])  # known after two packets
+    np.testing.assert_array_equal(values[208:], x[208:])  # the loss is known after two packets
     assert clock.n_filled == size
 
 

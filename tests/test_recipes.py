@@ -246,7 +246,7 @@ def add(folder, files):
 
 
 def files_said(recipe):
-    """Number of files that the heading of a recipe in docs/development.md gives."""
+    """Return the number of files that the heading of a recipe in docs/development.md states."""
     text = (ROOT / "docs" / "development.md").read_text("utf-8")
     found = re.search(rf"^### [^\n]*\b{recipe}\b[^\n]* \((\d) files?\)$", text, re.M)
     assert found, recipe

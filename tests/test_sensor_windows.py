@@ -86,7 +86,7 @@ def test_a_sensor_with_fewer_recordings_is_named():
     ("sensors", "message"),
     [
         ({}, "no sensor"),
-        ({"a": np.zeros((2, 3, 1)), "b": np.zeros((3, 3, 1))}, "'b' has 3 windows, 'a' has 2"),
+        ({"a": np.zeros((2, 3, 1)), "b": np.zeros((3, 3, 1))}, "'b' has 3 windows, but 'a' has 2"),
         ({"a": np.zeros((2, 3))}, r"'a' has shape \(2, 3\)"),
         ({"a": windows_at([0.0]), "b": windows_at([0.0], labels=["y"])}, "'a' and 'b' differ in y"),
     ],

@@ -1,4 +1,4 @@
-"""The cubic spline against scipy's."""
+"""Compare the cubic spline with scipy's."""
 
 import numpy as np
 import pytest

@@ -50,7 +50,7 @@ def prepared(logs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(prepared, tmp_path_factory):
-    """A model with features and a refit, as trained by default."""
+    """Train a model with features and a refit, as by default."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     succeed("train", prepared, "-o", path, *FAST)
     return path
@@ -58,7 +58,7 @@ def model(prepared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(prepared, tmp_path_factory):
-    """One network of three epochs, to be refitted in folds."""
+    """Train a single network for three epochs, for tests that train it again in folds."""
     path = tmp_path_factory.mktemp("plain") / "model.safetensors"
     succeed("train", prepared, "-o", path, *ALONE, "--max-epochs", "3")
     return path
@@ -87,7 +87,7 @@ def test_prepare_train_evaluate_predict(logs, prepared, model):
 
 
 def write_drive(logs, path, parts=(("calm", 1), ("rough", 1))):
-    """One recording of several: 12 s each, with the surface as a column."""
+    """Write one recording that joins several of 12 s each, with the surface as a column."""
     lines = ["time,current,speed,ground"]
     for number, (label, i) in enumerate(parts):
         for line in (logs / label / f"run_{i}.csv").read_text().splitlines()[1:]:
@@ -154,7 +154,7 @@ def test_evaluate_scores_drives_over_time(logs, model, tmp_path):
 
 
 def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model):
-    """The windows of a raw recording get exactly the probabilities of the prepared ones."""
+    """The windows of a raw recording get exactly the same probabilities as the prepared windows."""
     windows = read_windows(prepared)
     own = windows.take(windows.recording_id == "rough/run_1")
     expected = SensorLSTMClassifier.load(model).predict_proba(own)
@@ -346,7 +346,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
 
 
 def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path):
-    """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, also in predict."""
+    """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, for `predict` as well."""
     rng = np.random.default_rng(0)
     root = tmp_path / "logs"
     for number, label in enumerate(("calm", "rough")):
@@ -402,7 +402,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
 
 
 def flat(text):
-    """Return text in one line, with plus-minus written in one way."""
+    """Return a text in one line, with plus-minus always written in the same way."""
     return " ".join(text.replace("+-", "±").split())
 
 
@@ -410,13 +410,13 @@ def flat(text):
 def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     prepared, tmp_path, monkeypatch
 ):
-    with_scale = {"scale": "standard"}  # not typed
+    with_scale = {"scale": "standard"}  # the user did not type this
     monkeypatch.setattr(
         "sensorseq.cli.train.with_scale", lambda given, path: {**given, **with_scale}
     )
     windows = read_windows(prepared)
     X = windows.X.copy()
-    X[..., 1] += np.sin(np.arange(X.shape[1]))  # a straight line is a clock: its advice has no code
+    X[..., 1] += np.sin(np.arange(X.shape[1]))  # a line would be a clock, whose advice has no code
     prepared, page, out = (tmp_path / name for name in ("w.h5", "fit.html", "model"))
     write_windows(prepared, replace(windows, X=X))
     hot = {"learning_rate": 0.5, "optimizer": "rmsprop", "lr_schedule": "constant"}
@@ -425,7 +425,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     command = ["train", str(prepared), "-o", str(out), *shlex.split(given)]
     printed = flat(
         succeed(*command, "--report", page, "-q").replace(" \\\n", "\n")
-    )  # lines of one command
+    )  # these lines belong to a single command
     report = SensorLSTMClassifier.load(out).fluctuation_
     assert report.verdict != "normal"
     first = report.causes[0]
@@ -441,7 +441,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         assert (flat(step.code) in flat(text)) != is_command
     assert flat(step.command) in printed
     assert flat(step.command) in shown
-    # advice for the command line can be run there
+    # Advice for the command line can be run as a command.
     assert f"sensorseq train {prepared} -o {out}{step.command} --report {page}" in shown
     assert "majority class" in shown
     assert "clf." not in shown
@@ -565,7 +565,7 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path):
 def test_windows_outside_the_training_are_said_counted_and_refused(
     logs, prepared, model, plain, tmp_path
 ):
-    """One recording in mA where the others have A."""
+    """One recording is in mA, but the others are in A."""
     lines = [line.split(",") for line in (logs / "calm/run_0.csv").read_text().splitlines()]
     rows = [[time, str(1000 * float(current)), speed] for time, current, speed in lines[1:]]
     milli = tmp_path / "milli.csv"
@@ -609,7 +609,7 @@ def test_strict_needs_a_model_with_ranges(logs, model, tmp_path):
 
 
 def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp_path):
-    """A recording prepared again under another name and seed is still recognized."""
+    """A recording prepared again with a different name and seed is still recognized."""
     copy = tmp_path / "copy"
     for file in logs.rglob("*.csv"):
         target = copy / file.parent.name / f"renamed_{file.name}"

@@ -1,4 +1,4 @@
-"""`sensorseq diagnose`: any log in, a report out, and a gate on request."""
+"""`sensorseq diagnose` reads any log, writes a report, and fails at a given severity."""
 
 import json
 import sys

@@ -16,7 +16,7 @@ def samples(subject, at, repeat, n=150):
 
 
 def folder_of(root, pattern):
-    """Write the recordings; return rows of a manifest of them."""
+    """Write the recordings; return the rows of a manifest for them."""
     rows = []
     for subject, at, repeat in RECORDINGS:
         name = pattern.format(l=LABELS[at], s=subject, k=repeat)

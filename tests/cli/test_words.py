@@ -27,7 +27,7 @@ COMMANDS = typer.main.get_command(app).commands
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Recordings, a prepared file, a model and a log in one folder."""
+    """Make recordings, a prepared file, a model and a log in one folder."""
     place = tmp_path_factory.mktemp("place")
     logs = write_logs(place / "logs", n=3, seconds=4, channels=["current"])
     succeed("prepare", logs, "--window-s", "1", "-o", place / "w.h5", "-q")
@@ -165,7 +165,7 @@ def test_a_zero_on_the_command_line_is_a_value_that_overrides_the_file(place, tm
 
 
 def test_every_argument_that_has_an_option_is_shown_as_it():
-    """The options come from the parser, so none can be forgotten."""
+    """The options come from the parser, so that none can be forgotten."""
     for command in COMMANDS.values():
         for option in command.params:
             if not option.opts[0].startswith("--") or option.is_flag:
@@ -230,7 +230,7 @@ def test_notes_and_warnings_of_errors_are_shown_escaped():
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory):
-    """Recordings whose names would control a terminal, their prepared file, and a model."""
+    """Make recordings whose names would control a terminal, their prepared file, and a model."""
     place = tmp_path_factory.mktemp("evil")
     evil = {"labels": (f"a{EVIL}", f"b{EVIL}"), "channels": [f"c{EVIL}"]}
     logs = write_logs(place / f"logs{EVIL}", n=3, seconds=4, **evil)

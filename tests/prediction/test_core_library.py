@@ -49,5 +49,5 @@ def test_an_old_system_is_named(library_in, monkeypatch):
 
 @pytest.mark.parametrize("contents", [b"", b"\x7fELF", b"no library at all"])
 def test_a_damaged_library_is_named(library_in, contents):
-    with pytest.raises(EnvironmentProblemError, match=r"_core\.so does not load"):
+    with pytest.raises(EnvironmentProblemError, match=r"_core\.so cannot be loaded"):
         library_in(contents)

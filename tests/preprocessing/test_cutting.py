@@ -70,7 +70,7 @@ def test_without_a_record_there_is_no_plan(configuration):
 
 
 def two_sensors_in_one_table(n_each=1000, rate_hz=100.0, late_s=0.003):
-    """Return an outer join: each row has a value of only one sensor."""
+    """Return an outer join of two sensors: each row has a value of only one of them."""
     t = np.sort(np.r_[np.arange(n_each), np.arange(n_each) + late_s * rate_hz]) / rate_hz
     x = np.full((2 * n_each, 2), np.nan)
     x[::2, 0], x[1::2, 1] = np.random.default_rng(0).normal(size=(2, n_each))
@@ -101,7 +101,7 @@ def test_missing_values_and_a_slow_channel_are_no_other_sensor(kept):
 
 @pytest.mark.parametrize("jump_s", [41.3, 3600.0, 1.7e9])
 def test_a_pause_that_leaves_all_samples_in_windows_is_not_to_be_bridged(jump_s):
-    """Bridging an hour would invent 3600 s of samples for 120 s of measurements."""
+    """Bridging a pause of an hour would invent 3600 s of samples for 120 s of measurements."""
     t = np.arange(2400) / 20
     t[1200:] += jump_s
     recording = Recording(np.ones((2400, 1)), t, ("a",), "one", "one", "ice")

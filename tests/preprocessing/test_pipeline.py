@@ -13,7 +13,7 @@ from sensorseq.recording import Recording
 
 
 def drives(n_each=(5, 4, 6), seconds=10.0, rate=100.0, labeled=True, **more):
-    """Recordings of three surfaces, each with its own mean and length."""
+    """Return recordings of three surfaces, each with a different mean and length."""
     rng = np.random.default_rng(0)
     recordings = []
     for label, (surface, count) in enumerate(zip(("ice", "mud", "tar"), n_each, strict=True)):
@@ -199,10 +199,10 @@ def test_training_windows_may_overlap_where_those_that_judge_do_not():
         np.testing.assert_array_equal(windows.part(part).X, plain.part(part).X)
     train, before = windows.part("train"), plain.part("train")
     assert set(train.recording_id) == set(before.recording_id)
-    # drives last whole seconds: three more fit between two neighbors, none after the last
+    # Drives last whole seconds: three more windows fit between neighbors, and none after the last.
     assert len(train) == 4 * len(before) - 3 * len(set(before.recording_id))
     assert {float(start) % 0.25 for start in train.start_s} == {0.0}
-    # in the order of the recordings, as without separate training windows
+    # Windows are in the order of the recordings, as without separate training windows.
     order = list(dict.fromkeys(windows.recording_id.tolist()))
     assert order == list(dict.fromkeys(plain.recording_id.tolist()))
 
@@ -240,7 +240,7 @@ def test_a_split_by_time_keeps_windows_an_embargo_apart():
     ids=["resampling", "zero phase", "frames"],
 )
 def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
-    """Changed samples of the later parts must not change a bit of a training window."""
+    """Changed samples in the later parts must not change a single bit of a training window."""
     pipeline = PreparePipeline(window_s=1.0, split_by="time", **how)
     recordings = drives(n_each=(3, 3, 3), seconds=20.0)
     before = pipeline.prepare(recordings)
@@ -267,7 +267,7 @@ def test_steps_come_between_resampling_and_windows():
     windows = PreparePipeline(window_s=1.0, steps=steps, sample_rate_hz=50.0).prepare(drives())
     plain = PreparePipeline(window_s=1.0, sample_rate_hz=50.0).prepare(drives())
     assert windows.provenance["configuration"]["steps"][0]["kind"] == "difference"
-    first = plain.X[:2, :, 1].ravel()  # two windows back to back
+    first = plain.X[:2, :, 1].ravel()  # two consecutive windows
     found = windows.X[:2, :, 1].ravel()[1:]
     np.testing.assert_allclose(found, np.diff(first), rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""The native filters against scipy's on explicitly padded signals, and against themselves."""
+"""Compare the native filters with scipy's on explicitly padded signals, and with themselves."""
 
 import threading
 from functools import partial
@@ -19,7 +19,7 @@ ISAS = ("baseline", "avx2", "avx512", "neon")
 
 
 def extended(x, before, after, edge):
-    """The signal with its edges, one reflection after the other, in the order of the filter."""
+    """Return the signal with padded edges, with one reflection after the other as in the filter."""
     n = len(x)
 
     def at(i):
@@ -34,7 +34,7 @@ def extended(x, before, after, edge):
 
 
 def by_upfirdn(x, taps, up, down, edge, delay):
-    """Pad, apply every phase at the upper rate, keep every `down`-th."""
+    """Pad the signal, filter it at the upper rate, and keep every `down`-th sample."""
     n = len(x)
     before = len(taps) // up + 1
     after = delay // up + 2
@@ -250,7 +250,7 @@ def test_rows_that_are_not_dense_are_served():
         (lambda: PolyphaseFilter(np.ones(3), 1, 1, 1, "hold", -1), "delay is -1"),
         (lambda: TableFilter(np.ones(4), 2, 0.5, 1), "4 taps; expected an odd number"),
         (lambda: TableFilter(np.ones(5), 4, 0.5, 1), "5 taps; expected an odd number"),
-        *(  # with 1e300, a push never ended
+        *(  # with 1e300, `push` used to run forever
             (partial(TableFilter, np.ones(5), 2, ratio, 1), "ratio is .*; expected one from")
             for ratio in (-0.5, 0.0, 2e-10, 2e6, 1e300, np.nan)
         ),

@@ -38,7 +38,7 @@ def test_each_kind_is_scikit_learns_on_the_flattened_steps(kind):
 def test_transform_and_back_is_identity(kind, seed, offset):
     X = windows(seed) + offset
     scaler = fit_scaler(X, kind=kind)
-    # Ranks are clipped at 1e-7, which moves the two extremes a little.
+    # Ranks are clipped at 1e-7, which moves the two extreme values a little.
     atol = 1e-3 * X.std() if kind == "quantile" else 1e-12 * (1 + abs(offset)) * 100
     back = scaler.inverse_transform(scaler.transform(X))
     np.testing.assert_allclose(back, X, rtol=1e-10, atol=atol)

@@ -21,7 +21,7 @@ def covered(name, start_s=0.0, duration_s=30.0, rate_hz=100.0, group=None, label
 
 
 def data(layout, sensors, clock="date", n=5, labels=LABELS, lengths="various"):
-    """Recordings in a layout such as "{r}/{s}", all of whose sensors cover the same time."""
+    """Return recordings in a layout such as "{r}/{s}", whose sensors cover the same time."""
     rng = np.random.default_rng(7)
     found = []
     for k, label in enumerate(labels):
@@ -47,7 +47,7 @@ LAYOUTS = {
     "drive_{s}_{r}": "drive_{sensor}_{recording}.*",
     "log_{r}_{s}_raw": "log_{recording}_{sensor}_raw.*",
     "session/{s}_{r}": "{sensor}_{recording}.*",
-    "{s}{r}": None,  # no pattern separates these
+    "{s}{r}": None,  # no pattern separates sensor and recording
 }
 SENSORS = {
     "words": ("Accelerometer", "Gyroscope"),

@@ -13,7 +13,7 @@ from sensorseq.windows import PARTS
 def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
-    assert len(part) == len(y)  # every window is somewhere
+    assert len(part) == len(y)  # every window has a part
     for group in np.unique(groups):
         assert len(np.unique(part[groups == group])) == 1
     for name in PARTS:
@@ -51,7 +51,7 @@ def test_shares_come_near_when_groups_are_many(fractions, n_groups, seed):
 
 
 def test_the_search_finds_an_exact_split_where_there_is_one():
-    # Groups of 6, 2 and 2 windows of each class, and of 3, 3, 1, 1, 2: both can be 6 : 2 : 2.
+    # Groups of 6, 2 and 2 windows of each class, and of 3, 3, 1, 1 and 2, can be split 6 : 2 : 2.
     sizes = [6, 2, 2, 3, 3, 1, 1, 2]
     y = np.repeat([0, 0, 0, 1, 1, 1, 1, 1], sizes)
     part = split_by_group(y, np.repeat(np.arange(8), sizes), random_state=0)
@@ -83,8 +83,9 @@ def test_a_class_with_too_few_groups_is_named():
 
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
-    # Each class has three groups, but the classes' triples overlap like the lines of a Fano plane,
-    # whose points cannot be split into two colors without a line of one color, nor into three.
+    # Each class has three groups, and these triples overlap like the lines of a Fano plane. Its
+    # points cannot be given two colors without a line of one color, nor three so that each line has
+    # all of them.
     lines = ["012", "034", "056", "135", "146", "236", "245"]
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
@@ -115,7 +116,7 @@ def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction
     assume(max(counts.values()) > 1)
     try:
         train, validation = holdout_by_group(y, groups, fraction, seed)
-    except SplitError:  # correct only if each group has its own class
+    except SplitError:  # this is correct only if each group has a class of its own
         alone = [label for label, n in counts.items() if n == 1]
         assert all(set(y[groups == g]) & set(alone) for g in np.unique(groups))
         return
@@ -211,11 +212,11 @@ def test_a_summary_says_the_imbalance_in_a_sentence():
 
 
 def held_out_cost(counts, held_out, fraction):
-    """Return the deviation of each class's shares from the wanted ones; inf if not allowed."""
+    """Return the deviation of each class's shares from the wanted shares; inf if not allowed."""
     kept, out = counts[~held_out].sum(axis=0), counts[held_out].sum(axis=0)
     if not held_out.any() or (kept == 0).any():
         return np.inf
-    # a class of several groups that is not on both sides costs more than any share
+    # A class of several groups that is missing in one part costs more than any deviation.
     missed = ((out == 0) & ((counts > 0).sum(axis=0) > 1)).sum()
     total = counts.sum(axis=0)
     shares = ((kept / total - 1 + fraction) ** 2).sum() + ((out / total - fraction) ** 2).sum()
@@ -223,7 +224,7 @@ def held_out_cost(counts, held_out, fraction):
 
 
 def test_of_few_groups_nearly_always_the_best_stratified_choice_is_held_out():
-    """All choices of up to ten groups are tried; a random search may miss the best by a little."""
+    """All choices of up to ten groups are tried; a random search may narrowly miss the best one."""
     n_best, costs = 0, []
     for seed in range(50):
         rng = np.random.default_rng(seed)

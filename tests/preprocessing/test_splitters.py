@@ -178,7 +178,7 @@ def test_a_class_in_one_group_only_is_named_with_it(splitter):
 
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
-    lines = ["012", "034", "056", "135", "146", "236", "245"]  # a Fano plane
+    lines = ["012", "034", "056", "135", "146", "236", "245"]  # the lines of a Fano plane
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
     with pytest.raises(SplitError, match="no assignment of whole groups"):
@@ -214,7 +214,7 @@ def test_arguments_are_checked():
 
 @st.composite
 def timed_windows(draw):
-    """Windows of recordings with holes, overlapping or not, in any order."""
+    """Draw windows of recordings with holes; they may overlap, and are in any order."""
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     window_s = draw(st.sampled_from([0.5, 1.0, 5.0]))
     hop_s = window_s * draw(st.sampled_from([0.25, 0.5, 1.0]))
@@ -248,7 +248,7 @@ def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data,
         same = recording[train][:, None] == recording[test]
         gap = np.abs(start[train][:, None] - start[test]) - window_s
         assert (gap[same] >= least - 1e-5 * window_s - 1e-6).all()
-        # and no window is left out unnecessarily
+        # No window is left out unnecessarily.
         others = np.setdiff1d(np.arange(len(start)), np.r_[train, test])
         same = recording[others][:, None] == recording[test]
         gap = np.abs(start[others][:, None] - start[test]) - window_s
@@ -263,7 +263,7 @@ def test_each_fold_tests_a_block_of_every_recording():
     for fold, (train, test) in enumerate(folds):
         np.testing.assert_array_equal(start[test][:4], np.arange(4) + 4 * fold)
         np.testing.assert_array_equal(start[test][4:], np.arange(2) + 2 * fold)
-        near = 2 if fold in (0, 4) else 4  # a window of embargo on each side of each recording
+        near = 2 if fold in (0, 4) else 4  # one window before and after each of the two blocks
         assert len(train) == 24 - near
     X = np.random.default_rng(0).normal(size=(30, 2))
     with warnings.catch_warnings():

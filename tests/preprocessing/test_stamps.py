@@ -1,4 +1,4 @@
-"""Stamps out of order: repaired, they equal pandas' sorted groups; otherwise they are an error."""
+"""Time stamps out of order are repaired to equal pandas' sorted groups, or are an error."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed,
     expected = grouped.mean()
     np.testing.assert_array_equal(repaired.timestamps_s, np.unique(stamps))
     assert repaired.values.dtype == dtype
-    # largest difference of sums in another order, also where they cancel
+    # This is the largest difference between sums in different orders, even where terms cancel.
     rounding = np.finfo(dtype).eps * np.nansum(np.abs(values), initial=0.0)
     np.testing.assert_allclose(
         repaired.values, expected.to_numpy().reshape(-1, 2), rtol=0, atol=rounding
@@ -60,7 +60,7 @@ def test_repair_undoes_swaps_and_changes_no_clock_that_increases(n_samples, seed
 
 
 def sines(n_samples, rate_hz):
-    """A signal whose samples show their place."""
+    """Return a signal whose values identify the samples."""
     j = np.arange(n_samples)
     return np.column_stack([np.sin(2 * np.pi * 0.7 * j / rate_hz), j])
 
@@ -74,7 +74,7 @@ def truth_and(rate_hz, n_samples, resolution_s, start_s=0.0):
     ("rate_hz", "resolution_s", "start_s", "n_samples"),
     [
         (30, 1.0, 0.0, 1200),  # whole seconds
-        (30, 1.0, 0.5, 1200),  # ... that begin within one
+        (30, 1.0, 0.5, 1200),  # ... with a start in the middle of a second
         (30, 1.0, 0.5, 130),  # ... of a few seconds
         (29.97, 1.0, 0.3, 3000),
         (1.7, 1.0, 0.0, 300),

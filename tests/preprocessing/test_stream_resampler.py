@@ -1,4 +1,4 @@
-"""A resampled stream equals the resampled whole, bit for bit, within its stated latency."""
+"""A resampled stream is bit-identical to the resampled whole, and has the stated latency."""
 
 from fractions import Fraction
 
@@ -40,7 +40,7 @@ def test_a_stream_is_the_whole_bit_for_bit(
     x = np.random.default_rng(n_samples).normal(size=(n_samples, n_channels)).astype(dtype)
     stream = StreamResampler(*rates, n_channels, attenuation_db=attenuation_db)
     expected = resample(x, *rates, attenuation_db=attenuation_db)
-    for _ in range(2):  # after a flush, another signal begins
+    for _ in range(2):  # after a flush, a new signal begins
         start, parts = 0, []
         for size in [*sizes, n_samples]:
             parts.append(stream.push(x[start : start + size]))
@@ -59,7 +59,8 @@ def test_an_output_comes_with_the_last_sample_up_to_its_time_plus_latency(rate, 
     for i in range(n_samples):
         arrived += [i] * len(stream.push(x[i : i + 1]))
     assert arrived
-    # exact for a simple fraction; otherwise a rounding error from a tick is undecided
+    # The latency is exact for a simple fraction; otherwise, times within a rounding error of a tick
+    # are undecided.
     latency = Fraction(stream.latency_s * rate).limit_denominator(10_000)
     step = Fraction(rate / target).limit_denominator(1000)
     is_exact = abs(float(step) - rate / target) < 1e-12

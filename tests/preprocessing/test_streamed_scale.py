@@ -42,7 +42,7 @@ def test_quantiles_of_all_steps_are_those_of_numpy(dtype):
 
 @pytest.mark.parametrize("period", [3, 50, 100])
 def test_of_more_steps_some_are_drawn_whatever_their_period(period):
-    """Every fifth step would be the same step of each period."""
+    """Drawing every fifth step would draw the same step of each period."""
     X = np.arange(100) % period / period + np.random.default_rng(0).normal(0, 0.05, (10_000, 100))
     steps = np.quantile(X, (0.25, 0.5, 0.75))
     drawn = fit_scaler(X, kind="robust")

@@ -77,7 +77,7 @@ def test_only_the_subjects_in_several_parts_are_named():
 def test_two_numbers_or_one_class_are_not_enough():
     assert noted("{l}/S{s}_{k}", n=2) == {}
     assert noted("{l}/S{s}_{k}", labels=("walk",)) == {}
-    # each number in one class: S1 to S4 of walk are not S5 to S8 of run
+    # Each number occurs in one class only: S1 to S4 in walk, and S5 to S8 in run.
     rows = [
         (f"{label}/S{4 * at + s}_{k}", label)
         for at, label in enumerate(LABELS)

@@ -64,7 +64,7 @@ def test_motors_of_two_sides_give_the_channels_of_the_recipe():
     for i, name in enumerate(MOTORS):
         x = X[:, i]
         step = np.diff(x, prepend=x[0])
-        last = [x[max(0, t - 5) : t + 1] for t in range(40)]  # 6 samples in 1 s
+        last = [x[max(0, t - 5) : t + 1] for t in range(40)]  # there are 6 samples in 1 s
         expected |= {
             name: x,
             f"{name}_difference": step,
@@ -73,7 +73,7 @@ def test_motors_of_two_sides_give_the_channels_of_the_recipe():
             f"{name}_std": [w.std() for w in last],
             f"{name}_range": [np.ptp(w) for w in last],
         }
-    assert len(found) == len(expected) + 2  # the other product, and the other signed current
+    assert len(found) == len(expected) + 2  # the second product and the second signed current
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
     lines = derive(MOTORS).lines
@@ -124,7 +124,7 @@ def test_units_name_what_names_do_not():
     assert {"m1_difference", "m2_difference"} <= set(made)
     assert "m3_difference" not in made
     sides = derive(("curL", "curR"), units={"curL": "A", "curR": "mA"})
-    assert "subtract" not in kinds(sides)  # of different units
+    assert "subtract" not in kinds(sides)  # because the units differ
     assert "difference" not in kinds(derive(("current_sensor",), units={"current_sensor": "V"}))
     spinning = derive(("wz",), rate=100.0, units={"wz": "rad/s"})
     assert kinds(spinning) == {"spectral"}  # a rate of turn, not of a wheel
@@ -147,7 +147,7 @@ def test_slow_inertial_channels_have_no_spectra():
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():
-    """Motors of 6.5 Hz resampled to 400 Hz: lags of a true sample, no bins above measured ones."""
+    """Motors at 6.5 Hz, resampled to 400 Hz, get lags of an original sample and no higher bins."""
     names = (*MOTORS, "ax")
     found = derive(names, rate=400.0, own=[6.5] * 4 + [100.0])
     lags = {step["lag_s"] for step in found.steps if step["kind"] == "difference"}
@@ -189,7 +189,7 @@ NAMES = st.one_of(
     data=st.data(),
 )
 def test_derived_steps_run_on_any_channels(names, unit, rate, data):
-    """For any names, the steps can be made, keep every channel, and add distinct ones."""
+    """For any names, the steps can be made, keep every channel, and add distinct channels."""
     own = [data.draw(st.sampled_from([rate, 6.5, 100.0, float("nan"), 1.0])) for _ in names]
     units = {name: unit for name in names if data.draw(st.booleans())}
     found = derive(names, rate, own, units)
@@ -210,7 +210,7 @@ def test_each_channel_has_the_rate_of_its_own_sensor():
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Two classes of three recordings of motors at 6.5 Hz and an inertial sensor at 100 Hz."""
+    """Write two classes of three recordings: motors at 6.5 Hz, and an inertial sensor at 100 Hz."""
     folder = tmp_path_factory.mktemp("logs")
     rng = np.random.default_rng(0)
     for label in ("calm", "rough"):

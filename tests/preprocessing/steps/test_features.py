@@ -34,7 +34,7 @@ def test_a_line_has_its_slope_at_every_sample(phase, window_s, n_samples):
     rate = feature(Derivative(window_s, phase=phase), line)
     expected = np.full(n_samples, -2.5)
     if phase == "causal" or n_samples == 1:
-        expected[0] = 0.0  # one sample has no slope
+        expected[0] = 0.0  # a single sample has no slope
     np.testing.assert_allclose(rate, expected, atol=1e-7)
 
 
@@ -142,11 +142,11 @@ def test_moving_statistics_agree_with_pandas(statistic, n_samples, window, is_ce
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("phase", ["zero", "causal"])
 def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
-    # multiples of 2^-20, so that adding the offset causes no rounding
+    # Values are multiples of 2^-20, so that adding the offset causes no rounding.
     small = np.round(np.random.default_rng(1).normal(size=1000) * 2**20) / 2**20
     step = Moving(0.37, statistic, phase=phase)
     result = feature(step, 1e8 + small)
-    if statistic in ("std", "range"):  # independent of an offset
+    if statistic in ("std", "range"):  # these do not depend on the offset
         np.testing.assert_allclose(result, feature(step, small), rtol=1e-12, atol=1e-12)
     else:
         exact = small.astype(np.longdouble) + np.longdouble(1e8)
@@ -160,7 +160,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
                 "min": window.min(),
                 "max": window.max(),
             }[statistic]
-            # rms and mean_absolute add up to 37 numbers of this size
+            # rms and mean_absolute add up to 37 numbers of this size.
             assert abs(float(result[t] - expected)) <= 1e8 * 4 * np.finfo(np.float64).eps
 
 

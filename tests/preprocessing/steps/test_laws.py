@@ -1,4 +1,4 @@
-"""Guarantees of every step, and of a chain of steps."""
+"""Test the guarantees of every step, and of a chain of steps."""
 
 import json
 from dataclasses import fields, replace
@@ -94,7 +94,7 @@ COMBINED = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def names_in(values):
-    """Return the channels of this file that are named, alone or in tuples."""
+    """Return the channels of this file that occur in values, alone or in tuples."""
     names = {channel.name for channel in CHANNELS}
     each = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
     return [one for one in each if one in names]
@@ -188,7 +188,7 @@ def test_latency_is_true(step):
         n_rows += len(stream.push(values[i : i + 1]))
         newest_s = i / RATE - stream.latency_s - stream.delay_s
         assert n_rows >= np.floor((newest_s + 1e-9) * rate) + 1
-    # a frame may be up to a sample early if hops are not a whole number of samples
+    # A frame may be up to a sample early if hops are not a whole number of samples.
     assert n_rows <= np.floor((newest_s + 1 / RATE + 1e-9) * rate) + 1
     if rate == RATE:
         assert n_rows == len(values) - round(stream.latency_s * RATE)
@@ -203,19 +203,19 @@ def test_causal_steps_never_look_ahead(step, at, seed):
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < (at - 0.5 - is_late_frame(step)) / RATE
     np.testing.assert_array_equal(before.values[early], after.values[early])
-    if at < 150:  # later outputs did change, so the law could fail
+    if at < 150:  # some outputs did change, which shows that the test could fail
         assert not np.array_equal(before.values, after.values)
 
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Otherwise the law of the causal steps would be empty."""
+    """Without this, the law that causal steps do not look ahead would have no content."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < 99.5 / RATE
-    # with windows of one sample, one sample less is no window
+    # A step whose window is a single sample does not look ahead.
     looks_ahead = step.stream(CHANNELS, RATE).latency_s > 0
     assert looks_ahead == (not np.array_equal(before.values[early], after.values[early]))
 

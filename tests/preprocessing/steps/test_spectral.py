@@ -32,7 +32,7 @@ def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude,
     spectra = frames(step, sine).values[:, 1:]
     expected = np.zeros(25)
     expected[k - 1] = amplitude
-    # a Hann window spreads half of it into each neighbour; bin 25 is its own mirror image
+    # A Hann window spreads half of the amplitude to each neighbor; bin 25 is its own mirror image.
     for beside in (k - 1, k + 1):
         if 1 <= beside < 25:
             expected[beside - 1] = amplitude / 2
@@ -66,7 +66,7 @@ def test_half_the_sample_rate_counts_once():
 
 @given(frame=st.integers(4, 60), seed=st.integers(0, 99))
 def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
-    """Parseval: the energy of a frame less its mean, without the part that leaks to 0 Hz."""
+    """By Parseval's theorem, the power is that of the centered frame, less the leakage to 0 Hz."""
     signal = np.random.default_rng(seed).normal(size=frame)
     step = SpectralFrames(frame / RATE, channels=("ax",), scale="power")
     power = frames(step, signal).values[0, 1:]
@@ -87,7 +87,7 @@ def test_the_recipe_of_raw_logarithms_is_in_reach():
     for row, start in enumerate(range(0, 251, 10)):
         frame = signal[start : start + 50]
         spectrum = np.fft.rfft(window[:, None] * (frame - frame.mean(axis=0)), axis=0)
-        spectrum[25] /= 2  # at half the sample rate
+        spectrum[25] /= 2  # the bin at half the sample rate
         raw = np.log(np.abs(spectrum[1:26]) + 0.01)
         np.testing.assert_allclose(result.values[row, 2:27], raw[:, 0] - np.log(12.5), atol=1e-9)
         means = (window[:, None] * frame).sum(axis=0) / window.sum()
@@ -120,7 +120,7 @@ def test_frames_start_where_windows_do_and_never_run_over(rate, hop, n_samples):
     result = frames(step, ramp, rate)
     frame = round(2.0 * rate)
     starts = window_starts(n_samples, frame, hop, rate)
-    # the weighted mean of a ramp is its middle; a periodic window's is half a sample later
+    # The weighted mean of a ramp is its middle; for a periodic window, it is half a sample later.
     np.testing.assert_allclose(result.values[:, 0], starts + frame / 2, atol=1e-8)
 
 

@@ -74,7 +74,7 @@ def test_it_works_in_a_pipeline_before_a_classifier():
 @pytest.mark.parametrize(
     ("steps", "X", "said"),
     [
-        ([DIFFERENCE], np.zeros((2, 9)), "sample_rate_hz is not given"),
+        ([DIFFERENCE], np.zeros((2, 9)), "give sample_rate_hz"),
         ([{"kind": "differense"}], np.zeros((2, 9)), "difference"),
         (DIFFERENCE, np.zeros((2, 9)), "give a list"),
         ([], recording(), "give a list of recordings"),

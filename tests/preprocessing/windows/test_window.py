@@ -29,14 +29,14 @@ def test_starts_follow_time_and_never_run_over(rate, hop, n_samples, length):
         hop = 1.0
     starts = window_starts(n_samples, length, hop, rate)
     k = np.arange(len(starts))
-    assert (starts >= k * hop * rate - 1e-6).all()  # never before their time,
-    assert (starts < k * hop * rate + 1).all()  # and by less than a sample after it
+    assert (starts >= k * hop * rate - 1e-6).all()  # windows never start before their time,
+    assert (starts < k * hop * rate + 1).all()  # and start less than a sample after it
     assert (starts + length <= n_samples).all()
     if n_samples >= length:
         assert len(starts)
         assert (
             math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples
-        )  # no whole window is left
+        )  # no other whole window would fit
     assert (np.diff(starts) > 0).all()
 
 
@@ -223,7 +223,7 @@ def test_cutting_and_scaling_take_no_memory_but_the_result():
     signal = np.random.default_rng(0).normal(size=(400_000, 3))
     scaler = fit_scaler(signal[np.newaxis])
     recording = Recording.evenly_sampled(signal, 100.0, ["a", "b", "c"], "r")
-    scaled_windows(signal[:1000], 100, 50, scaler)  # imports on first use do not count
+    scaled_windows(signal[:1000], 100, 50, scaler)  # so that imports on first use do not count
 
     def cut():
         return window_recordings([recording], 1.0, 0.5).X
@@ -233,5 +233,5 @@ def test_cutting_and_scaling_take_no_memory_but_the_result():
         made = make()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # stamps of windows and blocks of checks: far below a copy of the signal
+        # Time stamps of windows and blocks of checks need far less than a copy of the signal.
         assert made.nbytes < peak < made.nbytes + 0.2 * signal.nbytes
