@@ -468,7 +468,7 @@ def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
     if n_bytes > max(_HARMLESS_BYTES, _MOST_COMPRESSED * stored_bytes):
         raise RecordingError(
             f"{path}: unpacks to {_human(n_bytes)} or more, unlike any measurement: the file"
-            " is damaged, or made to fill the memory. If it is correct, store it without"
+            " is damaged, or was made to fill the memory. If it is correct, store it without"
             " compression."
         )
 

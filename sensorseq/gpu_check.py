@@ -106,7 +106,7 @@ def check_kernels(
             left.remove(case)
             yield Result(case, NOT_RUN, "its kernel hung", 0.0)
         if time.monotonic() >= end:
-            yield from (Result(case, NOT_RUN, f"{limit_s:g} s were over", 0.0) for case in left)
+            yield from (Result(case, NOT_RUN, f"{limit_s:g} s had passed", 0.0) for case in left)
             return
 
 

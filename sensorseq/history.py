@@ -94,7 +94,7 @@ class History:
             If no row has this column.
         """
         if name not in self:
-            raise KeyError(f"no column {name!r}; there are {', '.join(self.names)}")
+            raise KeyError(f"no column {name!r}; the columns are {', '.join(self.names)}")
         values = [row.get(name) for row in self._rows]
         return np.array([np.nan if value is None else value for value in values], np.float64)
 

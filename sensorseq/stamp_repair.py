@@ -198,7 +198,7 @@ def plan_repair(
     if n_lossy <= few:
         remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each time stamp"
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
-    each = f"About {n / (n - n_repeats):.3g} {{row}}s have each time stamp"
+    each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
         obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
@@ -256,7 +256,7 @@ _OF_SENSORS = (
     " that column."
 )
 _RESTARTED = (
-    "the clock started again, or another recording follows. Cut the recording at {rows}; or sort"
+    "the clock was restarted, or another recording follows. Cut the recording at {rows}; or sort"
     " the {row}s by time if they belong to one recording. {merge} would mix them."
 )
 _ALTERNATING = (
@@ -328,4 +328,4 @@ def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.flo
 def _mean_rate(t: NDArray[np.float64]) -> str:
     """Return the mean rate up to the last timestamp as a string."""
     last = int(np.searchsorted(t, t[-1]))
-    return f", {last / (t[-1] - t[0]):.4g} Hz in all" if last else ""
+    return f", {last / (t[-1] - t[0]):.4g} Hz on average" if last else ""

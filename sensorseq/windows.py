@@ -243,7 +243,7 @@ class WindowSet:
             arrays = [getattr(part, name) for part in parts]
             absent = [array is None for array in arrays]
             if any(absent) and not all(absent):
-                raise WindowError(f"some window sets have {name} and others do not.")
+                raise WindowError(f"some window sets have {name}, but others do not.")
             joined[name] = None if all(absent) else np.concatenate(arrays)
         origins = [dict(part.provenance) for part in parts]
         agree = all(origin == origins[0] for origin in origins)

@@ -67,7 +67,7 @@ def test_names_come_in_order_of_first_appearance():
 
 def test_an_unknown_column_is_an_error_that_names_the_known_ones():
     history = History([{"epoch": 1, "loss": 1.0}])
-    with pytest.raises(KeyError, match="no column 'val_loss'; there are epoch, loss"):
+    with pytest.raises(KeyError, match="no column 'val_loss'; the columns are epoch, loss"):
         history["val_loss"]
 
 

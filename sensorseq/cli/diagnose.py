@@ -41,7 +41,7 @@ def diagnose(
         Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Column of a role: loss, val_accuracy, ...; NAME none ignores it; repeatable.",
+            help="Column of a role, such as loss; the NAME none ignores the role; repeatable.",
         ),
     ] = None,
     sensor: Annotated[

@@ -146,7 +146,7 @@ def export(
     for name, trained in models.items():
         of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
         if trained.had_lengths if lengths is None else lengths:
-            lines.append(f"Give it the valid steps of each window as {argument}.")
+            lines.append(f"Give the graph the valid steps of each window as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None

@@ -30,7 +30,7 @@ def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
     from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.prediction.outside import NO_RANGES
 
-    refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
+    refuse_prepared(path, "give a model here. MODEL comes first, before all other arguments.")
     # The model may have been trained on a GPU that this machine lacks.
     model = load_estimator(path, device="auto")
     if strict and not model.model_.has_ranges:
@@ -47,7 +47,7 @@ def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
     except ModelFileError:
         from sensorseq.evaluation.inspect import refuse_prepared
 
-        refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
+        refuse_prepared(path, "give a model here. MODEL comes first, before all other arguments.")
         raise
 
 

@@ -152,7 +152,7 @@ class LiveClock:
                 self._refuse_rate(rate, are_shared=False)
 
     def _refuse_rate(self, rate: float, are_shared: bool) -> None:
-        way_out = "Give the sensor's rate with sample_rate_hz; stamps must be in seconds."
+        way_out = "Give the sensor's rate with sample_rate_hz; time stamps must be in seconds."
         if are_shared:
             way_out = (
                 "Several samples share each time stamp: if they are packets, train on recordings"

@@ -130,7 +130,7 @@ def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
 
 def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
     """Return the error for one of `count` recordings in a different unit."""
-    more = f" {count} recordings are like that." if count > 1 else ""
+    more = f" {count} recordings are affected." if count > 1 else ""
     return RecordingError(
         f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
         " or use it as it is with allow_scales=True (--allow-scales)."

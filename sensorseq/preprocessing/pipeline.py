@@ -227,7 +227,7 @@ class PreparePipeline:
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, and without a split there are none; remove them."
+                " training windows, but without a split there are none; remove them."
             )
 
     @classmethod

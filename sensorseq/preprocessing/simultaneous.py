@@ -76,8 +76,8 @@ class Simultaneous:
         if self.pair is not None:
             joining = f"join them with pair={self.pair!r}"
         return (
-            f"{n_recordings} recordings cover the same time as another of their class, such as"
-            f" {listed(first, 3)}. So they are kept together, in"
+            f"{n_recordings} recordings cover the same time as another recording of their class,"
+            f" such as {listed(first, 3)}. Therefore, they are kept together, in"
             f" {plural(len(self.groups), 'group')}. If they are sensors of one recording,"
             f" {joining}; if not, list them in a manifest with a group for each."
         )

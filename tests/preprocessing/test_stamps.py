@@ -149,7 +149,7 @@ def begun_again(n_before, n_after, offset=0.503):
 )
 def test_a_clock_that_began_again_is_refused_and_the_place_to_cut_is_named(stamps, cut):
     values = sines(len(stamps), 100)
-    with pytest.raises(SignalError, match=f"the clock started again.* Cut the recording at {cut};"):
+    with pytest.raises(SignalError, match=f"the clock was restarted.* Cut the recording at {cut};"):
         repair_stamps(stamps, values)
     with pytest.raises(RecordingError, match=rf"\(\d+ such .*at {cut}; .*would mix"):
         Recording(values, stamps, ("a", "b"), "run")
@@ -176,7 +176,7 @@ def test_one_wrong_stamp_far_ahead_is_one_sample_to_sort():
 def test_rows_of_several_sensors_at_one_stamp_are_not_made_one_signal():
     stamps, sensor = np.repeat(np.arange(200) * 0.01, 3), np.tile([1.0, 2.0, 3.0], 200)
     values = np.column_stack([sines(600, 300)[:, 0], sensor])
-    with pytest.raises(SignalError, match=r"About 3 samples have each .*several sensors"):
+    with pytest.raises(SignalError, match=r"About 3 samples share each .*several sensors"):
         repair_stamps(stamps, values)
     with pytest.raises(RecordingError, match="and 'id' has the same values at each"):
         Recording(values, stamps, ("a", "id"), "run")
@@ -185,9 +185,9 @@ def test_rows_of_several_sensors_at_one_stamp_are_not_made_one_signal():
 def test_samples_without_a_rate_are_neither_merged_nor_spread():
     rng = np.random.default_rng(0)
     stamps = np.sort(rng.integers(0, 300, 1000)).astype(float)
-    with pytest.raises(SignalError, match=r"About 3.\d+ samples have .*Hz in all, but not evenly"):
+    with pytest.raises(SignalError, match=r"About 3.\d+ samples share .*Hz on average, but"):
         repair_stamps(stamps, sines(1000, 3))
-    with pytest.raises(SignalError, match=r"About 9 samples have each time stamp, but not evenly"):
+    with pytest.raises(SignalError, match=r"About 9 samples share each time stamp, but not evenly"):
         repair_stamps(np.zeros(9), sines(9, 3))
 
 
