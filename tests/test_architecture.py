@@ -116,7 +116,7 @@ def wrong_imports(path):
             yield f"{file} imports upwards: {rest[0]}"
 
 
-def test_imports_point_downwards_and_stay_at_home():
+def test_imports_point_downwards_and_heavy_libraries_have_one_home():
     files = sorted((ROOT / "sensorseq").rglob("*.py"))
     assert files
     assert [problem for path in files for problem in wrong_imports(path)] == []
@@ -164,14 +164,14 @@ def imports_anywhere(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_nothing_stray_is_at_the_top():
+def test_the_top_folder_contains_only_known_files():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert {name.split("/")[0] for name in listed.stdout.splitlines()} == set(TOP.split())
 
 
-def test_only_bindings_see_a_framework():
+def test_only_bindings_include_a_framework():
     files = [path for path in (ROOT / "csrc").rglob("*.*") if not path.name.startswith("bindings")]
     assert files
     assert [path for path in files if FRAMEWORK_INCLUDE.search(path.read_text("utf-8"))] == []
@@ -222,7 +222,7 @@ def untyped_crossings(trees):
                         yield f"{module}: {found}"
 
 
-def test_what_crosses_packages_is_typed():
+def test_objects_imported_across_packages_are_typed():
     trees = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
             tree_of(path)
@@ -233,7 +233,7 @@ def test_what_crosses_packages_is_typed():
     assert list(untyped_crossings(trees)) == []
 
 
-def test_only_values_of_files_are_cast():
+def test_only_values_read_from_files_are_cast():
     """A cast of one of our objects would hide missing attributes."""
     files = (ROOT / "sensorseq").rglob("*.py")
     found = {path for path in files if "typing.cast" in imported_names(path)}
@@ -243,7 +243,7 @@ def test_only_values_of_files_are_cast():
     }
 
 
-def test_what_crosses_packages_untyped_is_found():
+def test_untyped_objects_imported_across_packages_are_found():
     sources = {
         "sensorseq.lower.part": "def run(model: Any, X: Any, n: int | object) -> Any: ...\n"
         "class Part:\n    kept: object\n    def fit(self, y: Any) -> int: ...\n"

@@ -61,7 +61,7 @@ def test_the_image_copies_a_wheel_and_checks_it():
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_another_system_is_refused_in_one_sentence(platform):
+def test_an_unsupported_system_is_refused_in_one_sentence(platform):
     program = (
         "import sys, runpy, setuptools.command.build_ext\n"
         f"sys.platform = {platform!r}\n"

@@ -489,11 +489,11 @@ def test_garbage_in_every_test_window_changes_no_bit_of_what_is_learned(
 
 
 @pytest.mark.parametrize("learned", WITHOUT_EFFECT, ids=name_of)
-def test_garbage_in_training_windows_does(learned, tmp_path, without_garbage):
+def test_garbage_in_training_windows_changes_what_is_learned(learned, tmp_path, without_garbage):
     assert learned("train", "noise", tmp_path) != without_garbage(learned)
 
 
-def test_a_prepared_file_that_leaks_is_told_by_the_command(tmp_path, capsys):
+def test_the_command_reports_a_prepared_file_that_leaks(tmp_path, capsys):
     from sensorseq.cli import run
     from sensorseq.cli.app import GATE
 

@@ -92,7 +92,7 @@ def bursts(n=500, size=5, step_s=0.0005, period_s=0.1):
     return at // size * period_s + at % size * step_s
 
 
-def test_a_sensor_that_pauses_keeps_its_stamps(tmp_path):
+def test_a_sensor_that_pauses_keeps_its_time_stamps(tmp_path):
     """The signal continues after the time between bursts, not after a sample."""
     stamps = bursts()
     table(tmp_path, {"time": stamps, "a": np.sin(2 * np.pi * 1.3 * stamps)})
@@ -100,7 +100,7 @@ def test_a_sensor_that_pauses_keeps_its_stamps(tmp_path):
     np.testing.assert_allclose(recording.timestamps_s, stamps)
 
 
-def test_bursts_of_noise_are_asked_about_with_both_ways_out(tmp_path):
+def test_bursts_of_noise_are_refused_with_both_ways_out(tmp_path):
     noise = np.random.default_rng(0).normal(size=500)
     table(tmp_path, {"time": bursts(), "a": noise})
     asked = r"run\.csv, time column 'time': .*bursts, packets of 5 .*'packets'.*'keep'"
@@ -147,7 +147,7 @@ def sensors_at_one_stamp(kind, n=300, size=3):
 @pytest.mark.parametrize(
     "kind", ["motion", "levels", "noise", "constant", "columns", "frame", "index"]
 )
-def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind):
+def test_rows_of_unnamed_sensors_are_never_merged_into_one_signal(tmp_path, kind):
     stamps = np.repeat(np.arange(300) * 0.07, 3)
     table(tmp_path, {"time": stamps, **sensors_at_one_stamp(kind)})
     with pytest.raises(RecordingError, match=r"row 2: time repeats.*several sensors"):
@@ -167,7 +167,7 @@ def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind
     lost=st.floats(0, 0.2),
     seed=st.integers(0, 99),
 )
-def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
+def test_smooth_signals_are_spread_by_default_and_signals_with_pauses_never(
     tmp_path_factory, size, jitter, noise, lost, seed
 ):
     rng, n_packets, rate_hz = np.random.default_rng(seed), 150, 50.0
@@ -189,7 +189,7 @@ def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
     np.testing.assert_array_equal(paused.timestamps_s, paused_s)
 
 
-def test_rows_of_sensors_without_a_name_that_share_stamps_are_asked_about(tmp_path):
+def test_rows_of_unnamed_sensors_with_shared_time_stamps_are_refused(tmp_path):
     """All packets have the same size, but rows at the same place in each packet are similar."""
     at = np.arange(600)
     signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
@@ -229,14 +229,14 @@ def test_clocks_without_packets_are_left_alone(tmp_path, kind):
     np.testing.assert_allclose(recording.timestamps_s, t)
 
 
-def test_packets_that_follow_no_rate_are_refused_with_the_way_out():
+def test_packets_without_a_regular_rate_are_refused_with_a_way_out():
     rng = np.random.default_rng(0)
     stamps = np.repeat(np.cumsum(rng.uniform(0.1, 3, 100)), 4)
     with pytest.raises(SignalError, match=r"About 4 samples .*but not evenly"):
         repair_stamps(stamps, rng.normal(size=(400, 1)))
 
 
-def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+def test_an_unknown_value_of_stamps_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ArgumentError, match=r"stamps='packet' is not known\. .*'packets'"):
         prepare(tmp_path, tmp_path / "w.h5", window_s=1.0, stamps="packet")
 
@@ -267,7 +267,7 @@ def test_the_summary_and_the_file_have_the_packets(tmp_path):
     seed=st.integers(0, 99),
     cuts=st.lists(st.integers(0, 1200), max_size=8),
 )
-def test_a_stream_of_packets_loses_nothing_in_whatever_pieces_it_arrives(size, jitter, seed, cuts):
+def test_a_stream_of_packets_loses_nothing_however_it_is_divided(size, jitter, seed, cuts):
     rate_hz, n_packets = 100.0, 1200 // size
     _, arrival_s = arrivals(n_packets, size, rate_hz, jitter, seed)
     x = wave(n_packets * size, rate_hz)
@@ -289,7 +289,7 @@ def test_a_stream_of_packets_loses_nothing_in_whatever_pieces_it_arrives(size, j
     np.testing.assert_array_equal(run(sorted(min(cut, len(x)) for cut in cuts)), whole)
 
 
-def test_a_stream_of_packets_fills_those_that_are_lost():
+def test_a_stream_of_packets_fills_in_lost_packets():
     rate_hz, size = 100.0, 4
     kept, arrival_s = arrivals(100, size, rate_hz, 0.2, 0, lost=[50])
     x = wave(400, rate_hz)
@@ -303,7 +303,7 @@ def test_a_stream_of_packets_fills_those_that_are_lost():
     assert clock.n_filled == size
 
 
-def test_packets_of_another_rate_than_the_streams_are_refused():
+def test_packets_with_a_different_rate_from_the_stream_are_refused():
     stamps = np.repeat(np.arange(30) * 0.05, 3)
     with pytest.raises(SignalError, match=r"give 60 Hz, which does not match 200 Hz"):
         LiveClock(200.0, 1, in_packets=True).push(np.zeros((90, 1)), stamps)

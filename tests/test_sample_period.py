@@ -36,7 +36,7 @@ def test_stamps_in_pairs_and_threes_have_the_rate_of_their_samples(pattern_ms, n
     assert rate_of(stamps) == pytest.approx((n_samples - 1) / stamps[-1], rel=0.03)
 
 
-def test_a_pause_between_pairs_is_no_part_of_their_rate():
+def test_a_pause_between_pairs_does_not_affect_their_rate():
     stamps = repeated((2, 8), 3000)
     stamps[1500:] += 1.2  # a pause of 8 % of the time
     assert rate_of(stamps) == pytest.approx(200, rel=0.01)
@@ -52,7 +52,7 @@ def test_a_rate_is_not_rounded_to_whole_milliseconds(rate_hz, n_samples):
 
 
 @pytest.mark.parametrize("rate_hz", [600, 833, 900])
-def test_of_more_than_one_sample_a_millisecond_one_is_counted(rate_hz):
+def test_of_several_samples_in_a_millisecond_only_one_is_counted(rate_hz):
     stamps = np.unique(np.round(np.arange(2000) / rate_hz, 3))
     assert rate_of(stamps) == pytest.approx((len(stamps) - 1) / stamps[-1], rel=0.01)
 
@@ -81,7 +81,7 @@ def test_a_rate_is_the_roundest_within_the_resolution_of_its_stamps(rate_hz, sta
     assert 1 / sample_period(stamps) == pytest.approx(rate_hz, rel=1e-15)
 
 
-def test_a_rate_that_is_not_round_stays_what_it_is():
+def test_a_rate_that_is_not_round_is_unchanged():
     for rate_hz in (99.97, 103.7, 416.66):
         for start_s in (0.0, EPOCH_S):
             stamps = start_s + np.arange(5000) / rate_hz

@@ -255,7 +255,7 @@ def test_electrical_power_is_heat_plus_shaft_power_and_shaft_power_is_losses_plu
     )
 
 
-def test_a_case_is_the_same_to_the_last_bit_alone_and_among_others():
+def test_a_case_has_the_same_bits_alone_and_among_others():
     robots = [draw_robot(np.random.default_rng(seed), f"robot_{seed}") for seed in range(5)]
     names = list(SURFACES)[:5]
     together = simulate_recordings(
@@ -275,7 +275,7 @@ def condition(ground=HARD_FLOOR, yaw_rate=0.0, slope=0.0, **changes):
     return replace(ground, **changes), Robot(), yaw_rate, slope
 
 
-def test_what_resists_more_takes_more_current_and_an_easier_gearbox_less():
+def test_more_resistance_takes_more_current_and_an_easier_gearbox_less():
     sand = SURFACES["sand"]
     rising = {
         "rolling resistance": ([condition(rolling_resistance=c) for c in (0.01, 0.1, 0.2)], 0.05),
@@ -444,7 +444,7 @@ def test_the_sensor_scales_and_shifts_what_it_reads(evenly_logged):
     np.testing.assert_allclose(seen, 1.1 * true + 0.05, atol=0.006)
 
 
-def test_other_channels_can_be_logged_beside_the_current():
+def test_other_channels_can_be_logged_alongside_the_current():
     channels = ["wheel_speed_m_s", "current_a"]
     recording = simulate_recording("ice", duration_s=1.5, channels=channels)
     alone = simulate_recording("ice", duration_s=1.5)

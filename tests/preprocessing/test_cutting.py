@@ -77,7 +77,7 @@ def two_sensors_in_one_table(n_each=1000, rate_hz=100.0, late_s=0.003):
     return Recording(x, t, (Channel("acc"), Channel("gyro")), "joined", "joined", "ice")
 
 
-def test_a_table_of_two_sensors_is_asked_about_as_its_rate_is_that_of_none():
+def test_a_table_of_two_sensors_is_refused_because_neither_has_its_rate():
     plan = RecordingPlan(CutOptions(window_s=2.0), ())
     message = r"'joined': its rows come at 200 Hz.* more than 100 Hz.*Use sample_rate_hz=100\."
     with pytest.raises(RecordingError, match=message):
@@ -87,7 +87,7 @@ def test_a_table_of_two_sensors_is_asked_about_as_its_rate_is_that_of_none():
 
 
 @pytest.mark.parametrize("kept", [0.4, 0.9])
-def test_missing_values_and_a_slow_channel_are_no_other_sensor(kept):
+def test_missing_values_and_a_slow_channel_are_not_taken_for_another_sensor(kept):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(2000, 3))
     x[rng.random(x.shape) > kept] = np.nan

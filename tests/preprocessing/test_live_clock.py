@@ -94,7 +94,7 @@ def test_a_long_gap_begins_a_new_piece():
     assert len(pieces) == 1
 
 
-def test_a_channel_that_fails_ends_the_piece_and_holds_no_memory():
+def test_a_channel_that_fails_ends_the_piece_and_keeps_no_memory():
     x = signal(5_000)
     x[100:4_900, 1] = np.nan
     clock = LiveClock(RATE, 2)

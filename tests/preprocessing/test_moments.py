@@ -105,7 +105,7 @@ def test_a_first_value_far_off_costs_no_digits_either():
         assert abs(found.mean[0] - float(exact.mean())) < 1e-12 * found.deviation[0]
 
 
-def test_what_is_constant_but_for_rounding_counts_as_constant():
+def test_a_channel_that_is_constant_up_to_rounding_counts_as_constant():
     x = np.stack([np.full(100, 0.1), np.full(100, 7.0), np.linspace(0, 1, 100)], axis=1)
     x[::2, 0] = np.nextafter(0.1, 1)
     assert statistics(x[np.newaxis]).is_constant.tolist() == [True, True, False]

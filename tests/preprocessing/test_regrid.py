@@ -38,7 +38,9 @@ def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequen
 
 
 @given(relative=st.floats(0.01, 0.2), target=st.floats(40.0, 400.0), seed=st.integers(0, 999))
-def test_a_tenth_of_a_period_of_jitter_costs_what_regrid_says(relative, target, seed):
+def test_the_error_from_a_tenth_of_a_period_of_jitter_is_within_the_documented_bound(
+    relative, target, seed
+):
     # The bound that the docstring states has a margin: 0.023 was measured over 60 seeds.
     frequency = relative * 100.0
     if frequency > 0.4 * target:
@@ -57,7 +59,7 @@ def test_jittered_stamps_are_anti_aliased_too():
 
 
 @pytest.mark.parametrize("digits", [3, 4])
-def test_rounded_stamps_count_as_the_even_clock_they_are(digits):
+def test_rounded_time_stamps_count_as_an_even_clock(digits):
     exact = np.arange(3000) / 30.0
     signal = sine(4.0, exact)[:, None]
     ((_, values),) = regrid(np.round(exact, digits), signal, 15.0)
@@ -135,7 +137,7 @@ def test_a_gap_in_one_channel_ends_the_piece_of_all():
     np.testing.assert_array_equal(second[1], values[180:])
 
 
-def test_two_sensors_with_own_clocks_in_one_table_are_brought_together():
+def test_two_sensors_with_different_clocks_in_one_table_are_joined():
     fast, slow = np.arange(0, 10, 0.01), np.arange(0.003, 10, 0.05)
     times = np.sort(np.concatenate([fast, slow]))
     values = np.full((len(times), 2), np.nan)
@@ -165,7 +167,7 @@ def test_noise_on_close_stamps_or_around_a_hole_does_not_become_a_swing():
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 2, 3])
-def test_short_recordings_are_served(n_samples):
+def test_short_recordings_are_accepted(n_samples):
     recording = Recording(np.ones((n_samples, 1)), np.arange(n_samples) * 0.1, ("a",), "r")
     pieces = resample_recording(recording, 10.0)
     assert [piece.n_samples for piece in pieces] == ([n_samples] if n_samples else [])
@@ -212,7 +214,7 @@ def resampled_facts(recording, rate):
     return [piece.attributes["resampled"] for piece in resample_recording(recording, rate)]
 
 
-def test_what_was_filled_is_counted_in_every_piece():
+def test_filled_samples_are_counted_in_every_piece():
     times = np.arange(1000) / 100.0
     keep = np.ones(1000, bool)
     keep[[50, 200, 201, 202]] = False  # two holes
@@ -243,7 +245,7 @@ def test_missing_samples_are_counted_by_channel_and_nothing_missing_counts_nothi
     assert facts == {**nothing, "is_even_clock": True, "sample_rate_hz": 1.0}
 
 
-def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
+def test_jitter_is_neither_a_hole_nor_an_even_clock_but_a_missing_row_is_a_hole():
     stamps = np.delete(jittered(500, 100.0, 0.3), [100, 101, 102])
     recording = Recording(np.zeros((497, 1)), stamps, ("a",), "r")
     (facts,) = resampled_facts(recording, 50.0)
@@ -253,7 +255,7 @@ def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
 
 
 @given(missing=st.sets(st.integers(1, 98), max_size=40), max_gap=st.integers(2, 12))
-def test_what_is_given_plus_what_is_filled_is_the_even_clock(missing, max_gap):
+def test_given_and_filled_samples_add_up_to_the_even_clock(missing, max_gap):
     keep = np.setdiff1d(np.arange(100), sorted(missing))
     recording = Recording(np.zeros((len(keep), 1)), keep.astype(float), ("a",), "r")
     if np.median(np.diff(keep)) != 1:
@@ -295,7 +297,7 @@ def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, ste
     assert resolution_s((start + ticks) / 1e6) < 1e-6
 
 
-def test_stamps_finer_than_floats_hold_are_left_as_they_are():
+def test_time_stamps_finer_than_the_resolution_of_floats_are_unchanged():
     stamps = 1_709_283_600.0 + np.arange(1000) / 44_100
     np.testing.assert_array_equal(since_first(stamps), stamps - stamps[0])
     assert len(since_first(np.empty(0))) == 0

@@ -10,7 +10,7 @@ from sensorseq.windows import PARTS
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
+def test_no_group_is_in_two_parts_and_every_part_has_every_class(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
     assert len(part) == len(y)  # every window has a part
@@ -21,7 +21,7 @@ def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-def test_equal_seeds_give_equal_splits_and_names_of_labels_do_not_matter(data, seed):
+def test_the_same_seed_gives_the_same_split_whatever_labels_are_called(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
     np.testing.assert_array_equal(part, split_by_group(y, groups, random_state=seed))
@@ -29,7 +29,7 @@ def test_equal_seeds_give_equal_splits_and_names_of_labels_do_not_matter(data, s
     np.testing.assert_array_equal(part, split_by_group(renamed, groups, random_state=seed))
 
 
-def test_other_seeds_give_other_splits():
+def test_different_seeds_give_different_splits():
     groups = np.repeat(np.arange(40), 5)
     splits = {tuple(split_by_group(groups % 2, groups, random_state=s)) for s in range(4)}
     assert len(splits) == 4
@@ -156,7 +156,7 @@ def test_the_held_out_share_is_the_wanted_one():
     assert len(validation) == 20
 
 
-def test_what_cannot_be_held_out_is_said():
+def test_the_reason_is_given_if_no_group_can_be_held_out():
     with pytest.raises(SplitError, match=r"all windows are in one group"):
         holdout_by_group([0, 1, 0, 1], ["a"] * 4, 0.2)
     with pytest.raises(SplitError, match=r"none of 2 group"):
@@ -173,7 +173,7 @@ def test_a_fraction_outside_its_range_is_an_error(fraction):
         holdout_by_group([0, 1], None, fraction)
 
 
-def test_every_kind_of_random_state_is_taken_and_others_are_refused():
+def test_every_kind_of_random_state_is_accepted_and_other_types_are_refused():
     y = np.repeat([0, 1], 20)
     for state in (None, 3, np.int64(3), np.random.default_rng(3), np.random.RandomState(3)):
         assert len(holdout_by_group(y, None, 0.2, state)[1]) == 8
@@ -199,7 +199,7 @@ def test_a_summary_counts_windows_and_groups_of_each_part_and_class(data, seed):
     assert summary["deviation"] == pytest.approx(max(off))
 
 
-def test_a_summary_says_the_imbalance_in_a_sentence():
+def test_a_summary_describes_the_imbalance_in_a_sentence():
     y = np.repeat(["ice", "mud"], [50, 50])
     split = np.r_[np.repeat(PARTS, [30, 10, 10]), np.repeat(PARTS, [30, 4, 16])]
     groups, shares = np.arange(100) // 2, (0.6, 0.2, 0.2)

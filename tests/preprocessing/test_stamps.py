@@ -18,7 +18,9 @@ from sensorseq.recording import Recording, repair_stamps
     how=st.sampled_from(["packets", "merge"]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed, how, dtype):
+def test_a_few_damaged_samples_become_the_sorted_groups_of_pandas(
+    n_samples, hurt, seed, how, dtype
+):
     rng = np.random.default_rng(seed)
     ticks = np.arange(n_samples)
     for place, earlier in hurt:
@@ -147,7 +149,7 @@ def begun_again(n_before, n_after, offset=0.503):
     ],
     ids=["half", "same", "end", "start", "apart", "twice", "seconds"],
 )
-def test_a_clock_that_began_again_is_refused_and_the_place_to_cut_is_named(stamps, cut):
+def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut):
     values = sines(len(stamps), 100)
     with pytest.raises(SignalError, match=f"the clock was restarted.* Cut the recording at {cut};"):
         repair_stamps(stamps, values)
@@ -157,7 +159,7 @@ def test_a_clock_that_began_again_is_refused_and_the_place_to_cut_is_named(stamp
 
 @pytest.mark.parametrize("n_rows", [1, 7, 50])
 @pytest.mark.parametrize("offset_s", [-1000.0, -3.203])
-def test_rows_of_two_sessions_that_take_turns_are_refused(n_rows, offset_s):
+def test_alternating_rows_of_two_sessions_are_refused(n_rows, offset_s):
     stamps = np.arange(1400) * 0.01
     both = np.stack([stamps.reshape(-1, n_rows), stamps.reshape(-1, n_rows) + offset_s], axis=1)
     with pytest.raises(SignalError, match=r"alternate\. .*stamps='merge' would mix them\."):
@@ -192,7 +194,7 @@ def test_samples_without_a_rate_are_neither_merged_nor_spread():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_stamp_that_is_no_time_stays_an_error(bad):
+def test_a_time_stamp_that_is_not_finite_stays_an_error(bad):
     with pytest.raises(SignalError, match=r"2 timestamp.*first at sample 1"):
         repair_stamps([0.0, bad, 1.0, bad], np.zeros((4, 1)))
     with pytest.raises(SignalError, match=r"1 timestamp.*first at sample 1"):

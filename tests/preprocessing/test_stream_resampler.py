@@ -34,7 +34,7 @@ RATES = [
     attenuation_db=st.sampled_from([60.0, 90.0]),
     sizes=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 1500)), max_size=20),
 )
-def test_a_stream_is_the_whole_bit_for_bit(
+def test_a_stream_equals_the_whole_bit_for_bit(
     rates, n_samples, n_channels, dtype, attenuation_db, sizes
 ):
     x = np.random.default_rng(n_samples).normal(size=(n_samples, n_channels)).astype(dtype)
@@ -79,7 +79,7 @@ def test_the_latency_is_thirty_samples_of_the_lower_rate_or_so():
     assert by_half < 0.55 * StreamResampler(1000, 100, 1).latency_s
 
 
-def test_a_bad_chunk_is_named_by_its_place_in_the_signal_and_not_taken():
+def test_a_bad_chunk_is_named_by_its_place_in_the_signal_and_ignored():
     x = np.random.default_rng(0).normal(size=(400, 2))
     stream = StreamResampler(100.0, 50.0, 2)
     parts = [stream.push(x[:150])]

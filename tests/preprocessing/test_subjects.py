@@ -61,11 +61,11 @@ def test_subjects_in_several_parts_are_noted_by_name(pattern, first):
         "{l}/S1_{s}_{k}",
     ],
 )
-def test_other_numbers_are_no_subjects(pattern):
+def test_other_numbers_are_not_subjects(pattern):
     assert noted(pattern) == {}
 
 
-def test_where_each_subject_is_in_one_part_nothing_is_noted():
+def test_nothing_is_noted_if_each_subject_is_in_one_part():
     assert noted("{l}/S{s}_{k}", part_of=lambda s, k: s % 2) == {}
 
 
@@ -97,7 +97,7 @@ def test_one_number_written_in_several_ways_is_one_subject():
     assert "contain s_01, s_02, s_03, each" in note_subjects(y, names, names, split)["subjects"]
 
 
-def test_given_groups_hold():
+def test_given_groups_are_respected():
     by_session = lambda names: np.array([name[-1] for name in names])  # noqa: E731
     assert noted("{l}/S{s}_{k}", groups=by_session) == {}
 
