@@ -34,7 +34,7 @@ _ROUNDED_S = (1.0, 1e-3)  # steps to which time stamps are often rounded down
 # means are similar, and the third is larger if the signal is smooth.
 _SAME, _LARGER = (0.6, 1.5), 1.4
 _PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
-_COUNTERS = (16, 256, 4096, 65536, 2**32)  # after these numbers, a counter starts again
+_COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter starts again
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ def plural(count: int, noun: str) -> str:
 def plain(value: Any) -> Plain:
     """Convert any value to dictionaries, lists, strings, numbers, booleans and None.
 
-    NaN and infinity become None; other objects, such as functions, become their name.
+    NaN and infinity become None; other objects, such as functions, are replaced by their names.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value

@@ -24,7 +24,7 @@ class _OptionText:
     off: str = ""  # the option that turns the argument off
     is_switch: bool = False
     between: str = " "
-    of: str = ""  # another command that has the option, if this one lacks it
+    of: str = ""  # name of another command that has the option, if this command lacks it
 
     def with_value(self, text: str) -> str:
         return self._with_value(text) + (f" of `sensorseq {self.of}`" if self.of else "")

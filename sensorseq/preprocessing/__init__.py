@@ -1,4 +1,4 @@
-"""Prepare recordings without leakage: resample, window, split by group, scale, balance."""
+"""Prepare recordings without leakage: resample, window, split by group, scale and balance."""
 
 from typing import TYPE_CHECKING
 

@@ -20,7 +20,7 @@ from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 
 @dataclass(frozen=True)
 class PrepareConfiguration:
-    """The options set in a configuration file, by their name in `PreparationOptions`.
+    """The options set in a configuration file, by their names in `PreparationOptions`.
 
     `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
     are ``kind`` and the fields of that step. A prepared file stores the steps that `derive` chose,

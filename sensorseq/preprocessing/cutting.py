@@ -350,7 +350,7 @@ def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
     finite = sorted(rate for rate in rates_hz if np.isfinite(rate))
     if not finite:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
-    # Nine digits, because differences of timestamps give 99.99999999999 for 100.
+    # Round to nine digits, because differences of timestamps may give 99.99999999999 for 100 Hz.
     rate, source = float(f"{finite[(len(finite) - 1) // 2]:.9g}"), "median of the recordings"
     if finite[-1] > (1 + SAME_PERIOD) * finite[0]:
         source += f", which have {finite[0]:.4g} to {finite[-1]:.4g} Hz"

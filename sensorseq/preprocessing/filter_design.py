@@ -92,7 +92,7 @@ def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) ->
 
 
 def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float) -> Floats:
-    """Return weights of neighboring samples whose sum is a derivative of their polynomial fit.
+    """Return weights with which neighboring samples sum to a derivative of their polynomial fit.
 
     A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
     procedures", Analytical Chemistry 36, 1964.

@@ -35,11 +35,11 @@ ANGLES = (360.0, 2 * np.pi)
 BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
 # Minimum share of a period that the values must cover, and by how much they may exceed the period.
 FULL, SLACK = 0.9, 0.001
-MIDDLE = 0.125  # half of the range in the middle that signed numbers leave empty
+MIDDLE = 0.125  # half of the width of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # largest share of jumps of another size
 BESIDE, LONGER = 10, 1.5  # number of steps beside a jump, and the jump's largest ratio to them
-MOST_AT_ENDS = 4.0  # more samples at both ends mean a sensor that is cut off there
+MOST_AT_ENDS = 4.0  # more samples than this at both ends mean that the sensor is cut off there
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
 CUT_SDS = 4.0  # minimum change of scale, in standard deviations of its usual variation
@@ -58,7 +58,7 @@ class OddValues(NamedTuple):
 
     kind: str  # one of `ODD_VALUES`
     channel: str
-    figures: dict[int, str]  # by position of the recording
+    figures: dict[int, str]  # figures by position of the recording
 
     def example(self, names: Sequence[str]) -> str:
         """Return the name and the figures of the worst recording."""

@@ -1,6 +1,6 @@
 """Fit the parts of preparation that depend on all recordings: split, scaler and balance.
 
-Used by preparation both in memory and to files.
+Preparation in memory and preparation to files both use this module.
 """
 
 import re

@@ -55,7 +55,7 @@ class ChannelStatistics:
 
 
 class ChannelMoments:
-    """Statistics of windows that arrive in blocks; their bits do not depend on the blocks.
+    """Statistics of windows that arrive in blocks; the result does not depend on the blocks at all.
 
     Each step is read once. The channel's first value is subtracted, squares are summed about the
     mean of each 512 steps, and these groups of steps are merged, so that an offset of 1e8 costs no

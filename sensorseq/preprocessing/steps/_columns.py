@@ -108,7 +108,7 @@ class ColumnStep(Step):
 
 
 class ChannelwiseStep(ColumnStep):
-    """A step that derives a new channel from each of `channels`; None means from all channels.
+    """A step that derives a new channel from each of `channels`; None means all channels.
 
     New channels are named ``<name>_<suffix>``; without `keep`, they replace the original ones.
     """

@@ -177,7 +177,7 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
         return rate
     own_hz, is_off = own_clock(recording, UNEVEN_PERIODS)
     if rate is None:
-        # The quotient of two timestamps may be 100.00000000000001 for 100.
+        # Round the rate, because the computed quotient may be 100.00000000000001 instead of 100.
         return float(f"{own_hz:.9g}")
     if is_off(rate):
         raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")

@@ -198,7 +198,9 @@ class _Grid:
     rate: float
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
-    slop_s: float | None = None  # how late a window on the clock may begin; None: no clock
+    slop_s: float | None = (
+        None  # how late a window on the clock may begin; None if there is no clock
+    )
 
     def windows_of(
         self, piece: Recording, stretch: Stretch
@@ -471,7 +473,7 @@ def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
         source = f"sample_rate_hz is {rate:g}"
     elif timed:
         longest = max(timed, key=lambda piece: piece.n_samples)
-        # Nine digits, because the quotient of two timestamps may be 100.00000000000001 for 100.
+        # Round to nine digits, because the quotient may be 100.00000000000001 instead of 100.
         rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
         source = f"{longest.recording_id!r} has {rate:g} Hz"
     else:
