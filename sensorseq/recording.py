@@ -29,13 +29,13 @@ MOST_STEPS = 1 << 22
 _KEPT_STEPS = 1 << 16  # if there are more steps, they are computed again in each pass, in blocks
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
-"""Maximum relative difference of a clock's period from the time per sample if both are equal."""
+"""A clock's period and the time per sample count as equal up to this relative difference."""
 _OFF_CLOCK = 0.1  # without a clock, at least this share of steps are not multiples of the median
-_FEW_GAPS = 0.05  # share of steps; more long steps belong to the clock, like pauses between bursts
+_FEW_GAPS = 0.05  # share of steps; if more are long, they belong to the clock, as between bursts
 # Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
-_FEW_PAUSES = 0.02  # share of steps; fewer long steps are gaps of a clock
+_FEW_PAUSES = 0.02  # share of steps; if fewer steps are long, they are gaps of a clock
 # Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
 # of a step (the mean range of a Brownian bridge); rounding and bursts move them much less.
 _LOSS_RANGE = 0.5 * 1.25

@@ -34,7 +34,7 @@ from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_ra
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = (
-    95.0  # largest ratio of the new rate to the old; more suggests another unit of time
+    95.0  # maximum ratio of the new rate to the old; a larger one suggests a wrong unit of time
 )
 _EVEN_STEP, _MOSTLY = (
     0.25,

@@ -52,8 +52,8 @@ def notch(frequency: float, width: float) -> Floats:
 def butterworth(order: int, low: float, high: float) -> Floats:
     """Design the sections (n, 6) of a Butterworth filter from `low` to `high`, where 1 is Nyquist.
 
-    With ``low=0`` the filter is a low-pass, and with ``high=1`` a high-pass. The poles of the
-    analog low-pass are moved to the band and mapped by the bilinear transform.
+    With ``low=0``, the filter is a low-pass, and with ``high=1``, it is a high-pass. The poles of
+    the analog low-pass are moved to the band and mapped by the bilinear transform.
     """
     poles = -np.exp(1j * np.pi * np.arange(1 - order, order, 2) / (2 * order))
     start, stop = (4 * np.tan(np.pi * edge / 2) for edge in (low, high))

@@ -78,8 +78,8 @@ class LiveClock:
     def _restart(self) -> None:
         self._n_received = self._n_late_in_a_row = 0
         self._waiting: list[_Row] = []  # sorted by timestamp
-        self._last_s: float | None = None  # newest timestamp accepted
-        self._packet_late_s, self._packet_s = 0.0, -np.inf  # of the previous packet
+        self._last_s: float | None = None  # newest accepted timestamp
+        self._packet_late_s, self._packet_s = 0.0, -np.inf  # delay and time of the previous packet
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:

@@ -79,8 +79,8 @@ def regrid(
     does not exceed ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023 measured).
 
     Samples of a channel more than `max_gap_s` apart (by default ten of its own periods) are
-    separated by a gap, which ends the piece for all channels. Returns ``(start_s, values)`` for
-    each interval in which every channel is known; `start_s` is one of `timestamps_s`.
+    separated by a gap, which ends the piece for all channels. The result has ``(start_s, values)``
+    for each interval in which every channel is known; `start_s` is one of `timestamps_s`.
     """
     pieces = regrid_pieces(
         timestamps_s,
@@ -243,9 +243,9 @@ class _ChannelRuns:
         return row if self.valid is None else int(np.searchsorted(self.valid, row))
 
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
-        """Return the number of holes in samples first..last, of their missing samples, and seconds.
+        """Return the number of holes in samples first..last, of missing samples, and a duration.
 
-        The seconds are the duration of the longest hole.
+        The duration is that of the longest hole, in seconds.
         """
         begin, end = self.n_before(first), self.n_before(last)
         # Include one sample on each side, because this channel may lack `first` and `last`.

@@ -17,7 +17,7 @@ from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
-_CALENDAR_S = 946_684_800.0  # the year 2000; smaller stamps are not dates
+_CALENDAR_S = 946_684_800.0  # the year 2000; smaller time stamps are not dates
 _SHARE = 0.5  # minimum share of the shorter recording that both cover
 _MOST_ACROSS = 0.05  # maximum share of recordings that overlap a recording of another class
 _SAME_ENDS = 0.02  # share of the duration by which starts or ends may differ if sensors are named
@@ -84,7 +84,7 @@ class Simultaneous:
 
 
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
-    """Return the recordings of one class that cover the same time; None if there are none.
+    """Return the recordings that cover the same time as another of their class; None if none do.
 
     Only recordings that are each their own group are considered; groups from the user stay
     unchanged.

@@ -476,7 +476,7 @@ def describe_split(
     split: NDArray[np.str_],
     fractions: Sequence[float],
 ) -> dict[str, Any]:
-    """Count the windows and groups of each part and class, and describe the imbalance, for JSON.
+    """Return counts of windows and groups by part and class, and the imbalance, in JSON types.
 
     ``deviation`` is the largest difference, over parts and classes, between a part's share of a
     class's windows and its target share in ``wanted``; ``where`` is the part and class with this

@@ -680,8 +680,8 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        Sorted indices in the input: for each row of the result, that of the window, or of the
-        window that it is a copy of.
+        For each row of the result, the index in the input of the window or, for a copy, of its
+        original; sorted.
     copy_numbers_, groups_, lengths_
         As in `ClassBalancer`. A copy has the same values as its window, and in a WindowSet also the
         same recording and start, so that a check for leakage recognizes the copy.

@@ -1,4 +1,4 @@
-"""Find channels that repeat the label: channels constant within windows that reveal the class."""
+"""Find channels that repeat the label: they are constant within windows and reveal the class."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
