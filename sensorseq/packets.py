@@ -19,7 +19,7 @@ _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of
 # Steps within bursts are shorter than steps between bursts by this factor, and they cover at most
 # this part of the time.
 _SHORTER, _PART = 4.0, 0.25
-_LEAST_BURSTS, _MOST_ROWS = 8, 256  # minimum number of bursts of a recording; rows of a burst
+_LEAST_BURSTS, _MOST_ROWS = 8, 256  # bursts of a recording (minimum); rows of a burst (maximum)
 _SEEN = 1 << 16  # number of rows that are searched for bursts and judged
 _ALIKE = 0.9  # share of bursts that must have the usual number of rows
 _REGULAR = 0.3  # maximum relative deviation from the median time between bursts

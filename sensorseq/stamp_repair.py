@@ -219,7 +219,7 @@ def _plan_bursts(
 ) -> StampRepair | None:
     """Return the plan for rows in bursts, which may be packets."""
     kind = "samples" if stamps else kind_of_packets(packets, x)
-    is_pair = int(np.median(packets.counts)) == 2  # two events, or two sensors
+    is_pair = int(np.median(packets.counts)) == 2  # a pair may be two events, or two sensors
     if kind in ("pauses", "sensors") or (not kind and is_pair):
         return None
     spread_s = spread_evenly(packets)

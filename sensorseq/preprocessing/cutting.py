@@ -76,7 +76,7 @@ class CutOptions:
             raise ArgumentError(f"units={self.units!r} is not a mapping of channels to units.")
 
 
-# By section of the configuration in prepared files and models.
+# Recorded options, by section of the configuration in prepared files and models.
 _RECORDED = {
     "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
     "window": ("window_s", "hop_s", "label_rule", "min_purity", "short", "slop_s"),
@@ -288,7 +288,7 @@ def _check_channel_rates(recording: Recording) -> None:
 
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return facts about how a recording was processed before the cutting, as plain values."""
+    """Return facts about the processing of a recording before windows were cut, as plain values."""
     start_s, end_s = time_covered(recording)
     facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
     kept = ("repaired_stamps", "packets", "clock")

@@ -160,7 +160,7 @@ def _size(kind: str, row: Sequence[float]) -> float:
 
 
 def _format_figures(kind: str, row: Sequence[float]) -> str:
-    """Return the figures of one channel of a recording as text."""
+    """Return the figures of one channel of a recording as a string."""
     if kind == "marks":
         value, n, _, _ = row
         return f"{value:.6g} in {plural(int(n), 'sample')}"

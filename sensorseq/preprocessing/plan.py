@@ -51,7 +51,7 @@ from sensorseq.preprocessing.windows.label_channels import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
-_BLOCK_WINDOWS = 4096  # number of windows in double precision at a time in fitting a scaler
+_BLOCK_WINDOWS = 4096  # windows that are converted to float64 at a time to fit a scaler
 SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time stamps are rounded
 
@@ -69,7 +69,9 @@ class Learned:
     scaler: Scaler | None = None
     # Training windows to fit on, balanced if configured.
     sample_indices: NDArray[np.int64] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)  # evenness of the parts, constant channels
+    facts: dict[str, Any] = field(
+        default_factory=dict
+    )  # evenness of the parts, and constant channels
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Find subjects, named in the ids of recordings, whose recordings are in several parts.
+"""Find subjects that are named in the ids of recordings and have recordings in several parts.
 
-Recordings of one person or machine are not independent, so a test on a known subject does not
-measure the score for a new one. Only groups keep recordings together, and by default each recording
-is its own group.
+Recordings of one person or machine are not independent, so a test on known subjects does not
+measure the score on a new subject. Only groups keep recordings together, and by default each
+recording is its own group.
 """
 
 import re

@@ -153,7 +153,7 @@ def test_evaluate_scores_drives_over_time(logs, model, tmp_path):
     assert "--smooth" in refused(2, *asked[:3], "--smooth", "much")
 
 
-def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model):
+def test_predict_cuts_the_same_windows_as_prepare(logs, prepared, model):
     """The windows of a raw recording get exactly the same probabilities as the prepared windows."""
     windows = read_windows(prepared)
     own = windows.take(windows.recording_id == "rough/run_1")
@@ -204,7 +204,7 @@ def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path)
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_text_for_people_fits_eighty_columns(logs, prepared, model, in_tmp_path):
+def test_text_output_fits_eighty_columns(logs, prepared, model, in_tmp_path):
     for source, name in ((prepared, "w.h5"), (model, "m.safetensors")):
         Path(name).write_bytes(source.read_bytes())
     Path("logs").symlink_to(logs)
@@ -233,7 +233,7 @@ def test_text_for_people_fits_eighty_columns(logs, prepared, model, in_tmp_path)
         (None, ALL_KERNELS, ["framework"]),
     ],
 )
-def test_info_lists_what_is_served_by_what(capability, verified, served, monkeypatch):
+def test_info_lists_which_kernels_are_used(capability, verified, served, monkeypatch):
     monkeypatch.setattr(choice, "_capability", lambda index: capability)
     monkeypatch.setattr(choice, "_is_built", lambda: True)
     permission = Permission(frozenset(verified), NOT_PASSED)
@@ -249,7 +249,7 @@ def test_info_lists_what_is_served_by_what(capability, verified, served, monkeyp
         assert any(all(str(v) in line for v in row.values()) for line in text.splitlines())
 
 
-def test_equal_commands_write_equal_files(logs, prepared, tmp_path):
+def test_the_same_command_writes_the_same_file(logs, prepared, tmp_path):
     again = tmp_path / "again.h5"
     succeed("prepare", logs, "--window-s", "1", "-o", again, "--jobs", "1")
     assert again.read_bytes() == prepared.read_bytes()
@@ -345,7 +345,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
     }
 
 
-def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path):
+def test_two_sensors_of_one_recording_are_prepared_trained_and_predicted(tmp_path):
     """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, for `predict` as well."""
     rng = np.random.default_rng(0)
     root = tmp_path / "logs"
@@ -478,7 +478,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         ("no-such-command", "No such command"),
     ],
 )
-def test_a_command_line_without_sense_is_code_2(line, message, logs, prepared, model, tmp_path):
+def test_an_invalid_command_line_is_code_2(line, message, logs, prepared, model, tmp_path):
     known = {"logs": logs, "prepared": prepared, "model": model}
     known |= {"out": tmp_path / "out", "new": tmp_path / "new"}
     before = prepared.read_bytes()
@@ -549,7 +549,7 @@ def test_a_model_of_arrays_predicts_no_recordings(logs, prepared, tmp_path):
     assert "trained on arrays" in refused(3, "predict", path, logs / "calm/run_0.csv")
 
 
-def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path):
+def test_problems_that_weaken_a_prediction_are_reported(logs, prepared, model, tmp_path):
     windows = read_windows(prepared)
     seen = str(windows.part("train").recording_id[0])
     (found,) = answer("predict", model, logs / f"{seen}.csv")["recordings"]
@@ -562,7 +562,7 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path):
     assert "recorded at 5 Hz, below the 20 Hz" in found["notes"][0]
 
 
-def test_windows_outside_the_training_are_said_counted_and_refused(
+def test_windows_outside_the_training_range_are_reported_counted_and_refused(
     logs, prepared, model, plain, tmp_path
 ):
     """One recording is in mA, but the others are in A."""
@@ -632,7 +632,7 @@ def test_windows_of_other_channels_are_refused(prepared, model, logs, tmp_path):
 @pytest.mark.parametrize(
     ("where", "code"), [("no such folder/m", 3), ("{folder}", 3), ("/proc/m", 4)]
 )
-def test_an_output_with_no_place_to_go_is_found_out_before_training(
+def test_an_output_that_cannot_be_written_is_detected_before_training(
     where, code, prepared, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(SensorLSTMClassifier, "fit", lambda *_: pytest.fail("it trained"))
@@ -661,7 +661,7 @@ def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model,
     assert left == (["neue Datei.parts"] if command == "prepare" and left else [])
 
 
-def test_what_was_there_survives_a_failed_run(prepared, tmp_path):
+def test_an_existing_file_survives_a_failed_run(prepared, tmp_path):
     out = tmp_path / "m"
     out.write_bytes(b"an older model")
     refused(3, "train", tmp_path / "missing.h5", "-o", out, "-q")
@@ -669,7 +669,7 @@ def test_what_was_there_survives_a_failed_run(prepared, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_inspect_lists_what_cannot_be_read(tmp_path):
+def test_inspect_lists_unreadable_files(tmp_path):
     root = write_logs(tmp_path / "logs", n=2)
     (root / "calm" / "run_9.csv").write_text("time,current,speed\n0,1,2\n0.05,x,2\n")
     code, out, _ = said("inspect", root, "--json", "-q")
@@ -687,7 +687,7 @@ def test_inspect_lists_what_cannot_be_read(tmp_path):
 
 
 @pytest.mark.long
-def test_bench_says_ratios_and_the_peak(monkeypatch):
+def test_bench_prints_ratios_and_the_peak(monkeypatch):
 
     monkeypatch.setattr(timing, "SHORT", (timing.Shape(2, 5, 1, 4),))
     before = dict(os.environ)
@@ -719,7 +719,7 @@ def test_help_and_prepare_never_import_torch(logs, tmp_path):
     assert (tmp_path / "w.h5").exists()
 
 
-def test_the_version_is_said_and_no_command_is_help():
+def test_the_version_is_printed_and_no_command_prints_the_help():
     assert re.fullmatch(r"sensorseq \d+\.\d+\.\d+\n", succeed("--version"))
     code, _, err = said()
     assert (code, "Commands:" in err) == (2, True)
@@ -744,7 +744,7 @@ def test_the_module_is_the_command_and_stdout_is_one_object(prepared, model, cap
 
 
 @pytest.mark.long
-def test_a_reader_that_leaves_is_no_error(prepared, model, logs):
+def test_a_reader_that_closes_the_pipe_is_not_an_error(prepared, model, logs):
     command = f"{sys.executable} -m sensorseq.cli predict '{model}' '{logs}' --windows -q | head -1"
     assert run_process("bash", "-o", "pipefail", "-c", command).stderr == ""
 
@@ -771,7 +771,7 @@ def test_doctor_blames_an_argument_on_no_file(prepared):
 
 
 @pytest.mark.long
-def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
+def test_a_training_run_survives_if_nobody_reads_its_progress(prepared, tmp_path):
     out = tmp_path / "m"
     read, write = os.pipe()
     os.close(read)
@@ -788,7 +788,7 @@ def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
     assert (done.returncode, out.is_file()) == (0, True)
 
 
-def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_path):
+def test_the_error_for_a_folder_without_matching_files_suggests_the_option_files(logs, tmp_path):
     named = ["--files", "run_*.csv", "--window-s", "1"]
     succeed("prepare", logs, *named, "-o", tmp_path / "w.h5", "-q")
     succeed("train", tmp_path / "w.h5", "-o", tmp_path / "m", *ALONE, "--max-epochs", "1")

@@ -121,7 +121,7 @@ def test_predict_finds_the_sensors_of_a_path(tmp_path, layout, native):
         assert own["windows"] == one["windows"]
 
 
-def test_the_folders_of_a_pattern_are_no_classes(tmp_path):
+def test_the_folders_of_a_pattern_are_not_classes(tmp_path):
     logs = logs_of(tmp_path / "logs", "{drive}/{sensor}.csv")
     recordings = read_recordings(logs / "calm", pair="{recording}/{sensor}.csv")
     assert {one.label for one in recordings} == {None}

@@ -80,7 +80,7 @@ def predicted(folder, recording, *options, predict=()):
     return told, found
 
 
-def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_places(robot, tmp_path):
+def test_a_file_without_header_is_reported_and_read_with_names_or_positions(robot, tmp_path):
     for label, name, t, x in signals(robot):
         stamps = 1000 * robot["start"] + np.rint(1000 * t)
         lines = [
@@ -152,7 +152,7 @@ def merged(robot, seconds=25.0, each_hz=68):
             yield label, f"run_{i}", robot["start"] + t, robot["size"] * x
 
 
-def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path):
+def test_the_rate_of_merged_topics_is_that_of_their_samples(robot, tmp_path):
     for label, name, t, x in merged(robot):
         path = write(
             tmp_path / "logs" / label / f"{name}.csv",
@@ -176,7 +176,9 @@ def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path):
     assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(80, rel=1e-3)
 
 
-def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_them(robot, tmp_path):
+def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_bridges_them(
+    robot, tmp_path
+):
     def stamps(t):  # with a pause after every 0.6 s
         return t + 1.7 * np.floor(t / 0.6)
 
@@ -191,7 +193,7 @@ def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_the
     assert "max-gap-s" not in told
 
 
-def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, tmp_path):
+def test_counters_are_left_out_and_reported_unless_they_are_named(robot, tmp_path):
     def columns(t, x):
         n = np.arange(len(t))
         return [n, t, 7 + 3 * n, 1e3 * (t + 4.01), x]
@@ -210,7 +212,7 @@ def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, t
     assert f"channels seq, {robot['names'][0]}" in told
 
 
-def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(robot, tmp_path):
+def test_a_time_column_with_an_unknown_name_is_refused_before_a_rate_is_the_clock(robot, tmp_path):
     write_logs(robot, tmp_path / "logs", lambda t, x: [1000 * t, x], ["tick"])
     told = told_by_prepare(tmp_path / "logs", "--sample-rate-hz", RATE, code=3)
     assert "--time-column tick" in told
@@ -218,7 +220,7 @@ def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(
 
 
 @pytest.mark.parametrize("start", [0.0, 1645150995123.25])
-def test_fractions_of_milliseconds_are_asked_about(robot, start, tmp_path):
+def test_fractions_of_milliseconds_are_refused_with_a_question(robot, start, tmp_path):
     def columns(t, x):
         return [start + 1000 * t + 0.125 * (np.arange(len(t)) % 8 == 7), x]
 
@@ -238,7 +240,7 @@ def test_a_hundred_times_the_rate_is_refused(robot, tmp_path):
     assert f"--sample-rate-hz {RATE}" in told
 
 
-def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_said(robot, tmp_path):
+def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_reported(robot, tmp_path):
     logs = tmp_path / "logs"
     path, t, x = write_logs(robot, logs, lambda t, x: [t, x * ((t <= 5) | (t >= 9))[:, None]])
     told = told_by_prepare(logs)

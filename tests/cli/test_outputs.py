@@ -140,7 +140,7 @@ def test_a_full_stdout_is_one_message(place):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_page_is_written_though_messages_cannot_be(tmp_path):
+def test_a_page_is_written_even_if_messages_cannot_be(tmp_path):
     (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 20)
     words = f"diagnose {tmp_path / 'h.csv'} --html {tmp_path / 'h.html'} 2>/dev/full"
     command = f"{sys.executable} -m sensorseq {words}"

@@ -76,7 +76,7 @@ def test_a_table_has_its_column_of_groups_as_the_way_out(tmp_path):
     assert all(len(set(part[subject == one])) == 1 for one in np.unique(subject))
 
 
-def test_numbers_of_repetitions_are_no_subjects(tmp_path):
+def test_numbers_of_repetitions_are_not_subjects(tmp_path):
     folder_of(tmp_path / "logs", "{l}/run{s:02d}_take{k}.csv")
     text, _, _ = prepare(tmp_path, tmp_path / "logs")
     assert "The names of the recordings" not in text

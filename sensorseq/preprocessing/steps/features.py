@@ -1,4 +1,4 @@
-"""Features of each channel over time: derivatives, differences, moving statistics."""
+"""Features of each channel over time: derivatives, differences and moving statistics."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Filters that preserve the quantity of a channel: detrend, band-pass, notch."""
+"""Filters that preserve the quantity of a channel: detrend, band-pass and notch."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""New channels computed from several: products, power, differences, magnitudes."""
+"""New channels computed from several channels: products, power, differences and magnitudes."""
 
 from abc import abstractmethod
 from collections.abc import Callable

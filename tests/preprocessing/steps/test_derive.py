@@ -112,12 +112,12 @@ def test_currents_and_speeds_pair_by_their_place(names, pairs):
         (("vel_1", "vel_2"), []),
     ],
 )
-def test_left_minus_right_needs_names_that_differ_in_the_side_alone(names, differences):
+def test_left_minus_right_needs_names_that_differ_only_in_the_side(names, differences):
     steps = derive(names).steps
     assert [(s["left"], s["right"]) for s in steps if s["kind"] == "subtract"] == differences
 
 
-def test_units_name_what_names_do_not():
+def test_units_identify_channels_that_names_do_not():
     units = {"m1": "mA", "m2": "rpm", "m3": "V"}
     found = derive(("m1", "m2", "m3"), units=units)
     made = results(found, ("m1", "m2", "m3"), 6.5, units)
@@ -257,7 +257,7 @@ def test_prediction_repeats_the_steps_that_preparation_derived(
     np.testing.assert_array_equal(PreparePipeline.from_toml(written).prepare(raw).X, windows.X)
 
 
-def test_an_option_replaces_the_steps_of_a_configuration_and_the_other_way_round(logs, tmp_path):
+def test_an_option_replaces_the_steps_of_a_configuration_and_vice_versa(logs, tmp_path):
     config = tmp_path / "steps.toml"
     config.write_text('[window]\nwindow_s = 4.0\n[[steps]]\nkind = "detrend"\nwindow_s = 2.0\n')
     derived = prepare(logs, tmp_path / "a.h5", files="pro_*.csv", config=config, derive="auto")
@@ -274,7 +274,7 @@ def test_an_option_replaces_the_steps_of_a_configuration_and_the_other_way_round
     assert off.channels == MOTORS
 
 
-def test_what_cannot_be_derived_is_refused(logs, tmp_path):
+def test_channels_without_a_rule_are_refused(logs, tmp_path):
     both = tmp_path / "both.toml"
     derived = '[derive]\nmode = "auto"\n[window]\nwindow_s = 4\n'
     both.write_text(f'{derived}[[steps]]\nkind = "difference"\n')

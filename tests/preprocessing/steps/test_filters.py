@@ -169,7 +169,7 @@ def test_sections_in_pieces_have_the_bits_of_scipy(order, n_channels, pieces, se
         (np.full((1, 6), 2.0), 1, r"sections\[:, 3\]"),
     ],
 )
-def test_sections_of_another_form_are_refused(sections, n_channels, match):
+def test_sections_of_the_wrong_form_are_refused(sections, n_channels, match):
     with pytest.raises(ValueError, match=match):
         _signal.SectionFilter(sections, n_channels)
 
@@ -211,7 +211,7 @@ def test_a_transition_beyond_half_the_rate_or_of_a_million_taps_is_refused():
 # Notch.
 
 
-def test_a_notch_takes_the_hum_and_leaves_the_rest():
+def test_a_notch_removes_the_hum_and_leaves_the_rest():
     frequency, gain = response(Notch(20.0, 4.0))
     away = np.abs(frequency - 20.0)
     assert decibel(gain[away <= 1.0]).max() < -60

@@ -120,7 +120,7 @@ def is_late_frame(step):
     return isinstance(step, SpectralFrames) and abs(step.hop_s * RATE % 1 - 0.5) < 0.499
 
 
-def test_every_kind_of_step_is_under_these_laws():
+def test_every_kind_of_step_is_tested_here():
     assert {step.kind for step in ALL} == set(STEPS)
 
 
@@ -167,7 +167,7 @@ def test_the_result_has_the_promised_channels_rate_and_number_of_samples(step, n
 
 
 @over(step for step in STEPWISE if not isinstance(step, SpectralFrames))
-def test_channels_not_named_pass_untouched(step):
+def test_channels_that_are_not_named_stay_unchanged(step):
     recording = recording_of(noise(90, dtype=np.float32))
     result = step.apply(recording)
     fields_that_name = [step.channels] if hasattr(step, "channels") else vars(step).values()
@@ -241,7 +241,7 @@ def test_a_chain_is_its_steps_one_after_the_other(step):
 
 
 @over(ALL)
-def test_a_step_comes_back_from_its_dict(step):
+def test_a_step_is_restored_from_its_dict(step):
     said = json.loads(json.dumps(step.to_dict()))
     assert None not in said.values()  # TOML has none
     assert make_step(said) == step
@@ -261,7 +261,7 @@ def test_a_missing_sample_is_named(step):
 
 
 @over(ALL)
-def test_pieces_keep_what_is_known_about_them(step):
+def test_pieces_keep_their_facts(step):
     attributes = {"robot": "husky"}
     recording = recording_of(noise(120), group="g", label="ice", attributes=attributes)
     result = step.apply(recording)
@@ -280,7 +280,7 @@ def test_the_input_is_left_alone_and_not_shared(step):
 
 
 @over(ALL)
-def test_a_stream_bears_it_when_its_input_and_its_output_are_overwritten(step):
+def test_a_stream_is_not_affected_if_its_input_or_output_is_overwritten(step):
     """A log is read into the same buffer repeatedly; a caller scales rows in place."""
     values = noise(120)
     stream = step.stream(CHANNELS, RATE)
@@ -309,7 +309,7 @@ def test_uneven_or_contradicted_stamps_are_refused(step):
 
 
 @over(ALL)
-def test_a_stream_refuses_what_is_not_its_samples(step):
+def test_a_stream_refuses_samples_of_the_wrong_form(step):
     stream = step.stream(CHANNELS, RATE)
     for wrong, said in (
         (np.zeros((4, 3)), r"expected \(n, 5\)"),

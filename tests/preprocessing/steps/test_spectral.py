@@ -25,7 +25,7 @@ def frames(step, values, rate=RATE, channels=IMU):
     phase=st.floats(0, 6),
     mean=st.floats(-9, 9),
 )
-def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude, phase, mean):
+def test_a_sine_has_its_amplitude_in_its_bin_and_half_in_the_neighbors(k, amplitude, phase, mean):
     times = np.arange(173) / RATE
     sine = mean + amplitude * np.sin(2 * np.pi * 2.0 * k * times + phase)
     step = SpectralFrames(channels=("ax",), scale="amplitude")
@@ -41,7 +41,7 @@ def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude,
     np.testing.assert_allclose(spectra[:, check], expected[:, check], atol=1e-12 * (100 + 9))
 
 
-def test_the_scales_say_the_same_amplitude():
+def test_the_scales_express_the_same_amplitude():
     times = np.arange(200) / RATE
     sine = 3.0 * np.sin(2 * np.pi * 10.0 * times)
     column = ["ax_10.0Hz"]
@@ -79,7 +79,7 @@ def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
     assert energy == pytest.approx((under**2).sum())
 
 
-def test_the_recipe_of_raw_logarithms_is_in_reach():
+def test_logarithms_of_raw_spectra_can_be_reproduced():
     signal = np.random.default_rng(0).normal(size=(300, 2))
     step = SpectralFrames(0.5, 0.1, max_frequency_hz=50.0, floor=0.01 / 12.5)
     result = frames(step, signal)
@@ -134,7 +134,7 @@ def test_the_time_of_a_frame_is_its_center_or_its_last_sample():
         assert stream.delay_s == pytest.approx(first)
 
 
-def test_other_channels_go_on_as_means_over_the_frame():
+def test_other_channels_become_means_over_the_frame():
     values = np.random.default_rng(0).normal(size=(100, 3))
     result = frames(SpectralFrames(channels=("wx",), max_frequency_hz=6.0), values)
     assert result.channel_names == ("ax", "wx", "current", "wx_2.0Hz", "wx_4.0Hz", "wx_6.0Hz")
@@ -159,7 +159,7 @@ def test_bands_add_up_the_power_of_their_bins(n_bands):
     assert names[-1].endswith("-42.0Hz")
 
 
-def test_names_have_as_many_digits_as_tell_bins_apart():
+def test_names_have_enough_digits_to_distinguish_bins():
     for frame_s, last in ((0.5, "ax_6.0Hz"), (1.0, "ax_6.0Hz"), (4.0, "ax_6.00Hz")):
         step = SpectralFrames(frame_s, max_frequency_hz=6.0)
         channels = step.output_channels(IMU[:1])

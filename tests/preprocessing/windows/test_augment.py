@@ -51,7 +51,7 @@ def test_strength_zero_is_the_identity_bit_for_bit(dtype):
     seed=st.integers(0, 1000),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
+def test_a_window_changes_in_the_same_way_alone_and_among_others(kind, n, seed, dtype):
     how = ALL if kind == "all" else Augmentation(**{kind: 0.3})
     X, order = signal(n, dtype=dtype, seed=seed), np.random.default_rng(seed).permutation(n)
     lengths = np.random.default_rng(seed).integers(0, 41, n)
@@ -66,7 +66,7 @@ def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_seeds_indices_and_copies_change_windows_otherwise(kind):
+def test_different_seeds_indices_and_copies_change_windows_differently(kind):
     X = np.repeat(signal(1), 4, axis=0)
     how = Augmentation(**{kind: 0.4})
     assert len({w.tobytes() for w in augment_windows(X, how, 0)}) >= 3
@@ -91,7 +91,7 @@ def test_padding_is_neither_read_nor_written(kind):
     np.testing.assert_array_equal(clean[padding], X[padding])
 
 
-def test_jitter_has_the_sd_asked_for():
+def test_jitter_has_the_requested_standard_deviation():
     X = np.random.default_rng(0).normal(5, [1.0, 10.0], (400, 100, 2))
     noise = augment_windows(X, Augmentation(jitter=0.05), 0, channel_sd=channel_sd_of(X)) - X
     np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.05, 0.5], rtol=0.02)
@@ -304,7 +304,7 @@ def test_the_mean_is_kept_in_expectation(kind):
 
 
 @pytest.mark.parametrize("n_timesteps", [0, 1, 2, 3])
-def test_tiny_windows_are_taken(n_timesteps):
+def test_tiny_windows_are_accepted(n_timesteps):
     X = signal(5, n_timesteps)
     assert np.isfinite(augment_windows(X, EVERYTHING, 0)).all()
     assert augment_windows(X[:0], EVERYTHING, 0).shape == (0, n_timesteps, 3)
@@ -456,7 +456,7 @@ def test_lengths_reach_the_augmentation():
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_they_work_in_the_pipeline_of_imbalanced_learn(flat):
+def test_the_transformers_work_in_the_pipeline_of_imbalanced_learn(flat):
     pipeline = pytest.importorskip("imblearn.pipeline")
     steps = pipeline.make_pipeline(
         ClassBalancer("oversample", 0, augmentation=EVERYTHING),
@@ -483,7 +483,7 @@ def test_a_cap_for_each_recording_reaches_the_balancer():
     np.testing.assert_array_equal(X, found.X)
 
 
-def test_what_the_transformers_cannot_use_is_refused():
+def test_input_that_the_transformers_cannot_use_is_refused():
     given = windows()
     with pytest.raises(ArgumentError, match="repeats none"):
         ClassBalancer(augmentation=EVERYTHING).fit_resample(given)

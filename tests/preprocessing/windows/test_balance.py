@@ -39,14 +39,14 @@ def test_undersampling_repeats_none_and_oversampling_loses_none(counts, seed):
             assert copies.max() - copies.min() <= 1
 
 
-def test_groups_give_windows_in_turns():
+def test_groups_contribute_windows_in_turns():
     y = np.repeat(["ice", "mud"], [1000, 12])
     groups = np.r_[np.repeat([0, 1, 2], [980, 18, 2]), np.full(12, 3)]
     chosen = balance_indices(y, groups, "undersample", 0)
     np.testing.assert_array_equal(np.bincount(groups[chosen]), [5, 5, 2, 12])
 
 
-def test_other_seeds_choose_other_windows():
+def test_different_seeds_choose_different_windows():
     y = np.repeat([0, 1], [100, 10])
     assert len({tuple(balance_indices(y, random_state=seed)) for seed in range(10)}) == 10
 
@@ -106,7 +106,7 @@ def most_equal_rows(y, recording, most, strategy):
     return feasible[-1]
 
 
-def test_a_cap_that_binds_nobody_changes_nothing():
+def test_a_cap_that_no_recording_exceeds_changes_nothing():
     y = labels([30, 12, 7], 0)
     recording = np.random.default_rng(0).integers(0, 5, len(y))
     for strategy in STRATEGIES:

@@ -60,7 +60,7 @@ def test_a_finer_label_is_found_alone_and_in_two_columns():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_constant_for_another_reason_is_no_label(seed):
+def test_a_channel_that_is_constant_for_another_reason_is_not_a_label(seed):
     rng = np.random.default_rng(seed)
     y = RECORDING % 2
     mass = rng.uniform(0, 5, N_RECORDINGS)[RECORDING]
@@ -129,7 +129,7 @@ def test_padding_short_windows_and_gaps_are_not_read_as_values():
     assert find(y, gaps).channels == [2]
 
 
-def test_one_class_and_no_window_are_nothing_to_find():
+def test_nothing_is_found_with_one_class_or_no_window():
     assert find(np.zeros(N), constant(RECORDING)) is None
     assert find(RECORDING % 2, constant(RECORDING % 2), split=np.full(N, "")) is None
     none = partial(find_label_channels, lambda rows: iter(()))

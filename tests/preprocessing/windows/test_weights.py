@@ -31,7 +31,7 @@ def test_balanced_weights_are_those_of_scikit_learn(counts):
     np.testing.assert_allclose(list(class_weights(y).values()), theirs, rtol=1e-14)
 
 
-def test_the_effective_number_is_that_of_the_paper():
+def test_the_effective_number_equals_that_of_the_paper():
     # Compute equation 2 as an explicit sum: E_n = 1 + beta + ... + beta**(n - 1).
     beta, counts = 0.9, [1, 2, 30]
     effective = [sum(beta**power for power in range(count)) for count in counts]
@@ -65,7 +65,7 @@ def test_labels_keep_their_type():
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
-def test_a_weight_that_is_none_is_refused_with_its_row(weight):
+def test_an_invalid_weight_is_refused_with_its_row(weight):
     with pytest.raises(WindowError, match=rf"sample_weight\[1\] is {weight}"):
         class_weights([0, 1, 1], sample_weight=[1.0, weight, 1.0])
 

@@ -60,7 +60,7 @@ SPANNED = {"recording": spanned(), "window": st.integers(1, 12), "hop": st.integ
 
 
 @given(**SPANNED, short=SHORT)
-def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, short):
+def test_under_whole_every_window_has_exactly_one_label(recording, window, hop, short):
     windows = cut_or_none([recording], window / RATE, hop / RATE, short=short)
     if windows is None:
         return
@@ -159,7 +159,7 @@ def test_padding_and_lengths_lose_no_sample_of_what_is_short(sizes, window):
     assert windows.n_timesteps == window
 
 
-def test_what_gives_no_window_is_told_with_its_reason():
+def test_parts_without_windows_are_reported_with_the_reason():
     recording = counting(40, label_spans=spans((5, 25, "ice"), (25, 28, "mud"), (30, 36, "mud")))
     windows = window_recordings([recording], 0.5)
     assert windows.y.tolist() == ["ice"] * 4 + ["mud"]
@@ -258,7 +258,7 @@ def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
         ({"phase": "random", "random_state": "monday"}, "random_state"),
     ],
 )
-def test_arguments_without_meaning_are_errors(arguments, said):
+def test_invalid_arguments_are_errors(arguments, said):
     with pytest.raises(ArgumentError, match=said):
         window_recordings([counting(40, label="ice")], **{"window_s": 1.0, **arguments})
 

@@ -52,7 +52,7 @@ def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
     assert (np.abs(counts - 40) < 6 * np.sqrt(40)).all()
 
 
-def test_a_phase_takes_no_recording_all_its_windows():
+def test_a_phase_leaves_every_recording_a_window():
     recording = counting(12)  # a hop of 2 s is longer than the recording without one window
     for seed in range(30):
         assert len(random_phase(recording, 1.0, 2.0, seed)) == 1
@@ -76,7 +76,7 @@ def test_a_phase_depends_on_seed_recording_and_time_alone():
     assert any(len(set(places)) == 3 for places in drawn)  # and between recordings and pieces
 
 
-def test_without_a_seed_phases_are_drawn_anew():
+def test_without_a_seed_each_call_draws_new_phases():
     recording = counting(2000)
     firsts = {random_phase(recording, 1.0, 100.0, None).X[0, 0, 0] for _ in range(8)}
     assert len(firsts) > 1
