@@ -233,7 +233,9 @@ def test_text_output_fits_eighty_columns(logs, prepared, model, in_tmp_path):
         (None, ALL_KERNELS, ["framework"]),
     ],
 )
-def test_info_lists_which_kernels_are_used(capability, verified, served, monkeypatch):
+def test_info_lists_which_implementation_serves_each_case(
+    capability, verified, served, monkeypatch
+):
     monkeypatch.setattr(choice, "_capability", lambda index: capability)
     monkeypatch.setattr(choice, "_is_built", lambda: True)
     permission = Permission(frozenset(verified), NOT_PASSED)
@@ -788,7 +790,7 @@ def test_a_training_run_survives_if_nobody_reads_its_progress(prepared, tmp_path
     assert (done.returncode, out.is_file()) == (0, True)
 
 
-def test_the_error_for_a_folder_without_matching_files_suggests_the_option_files(logs, tmp_path):
+def test_the_error_for_a_folder_without_matching_files_says_to_give_the_files(logs, tmp_path):
     named = ["--files", "run_*.csv", "--window-s", "1"]
     succeed("prepare", logs, *named, "-o", tmp_path / "w.h5", "-q")
     succeed("train", tmp_path / "w.h5", "-o", tmp_path / "m", *ALONE, "--max-epochs", "1")

@@ -150,7 +150,7 @@ def test_groups_of_recordings_stay_together():
         assert len(np.unique(windows.split[windows.groups == day])) == 1
 
 
-def test_recordings_that_differ_are_named():
+def test_recordings_and_classes_that_cannot_be_prepared_are_named():
     pipeline = PreparePipeline(window_s=1.0)
     with pytest.raises(WindowError, match="no recordings"):
         pipeline.prepare([])

@@ -274,7 +274,7 @@ def test_an_option_replaces_the_steps_of_a_configuration_and_vice_versa(logs, tm
     assert off.channels == MOTORS
 
 
-def test_channels_without_a_rule_are_refused(logs, tmp_path):
+def test_contradictory_or_invalid_arguments_of_derive_are_refused(logs, tmp_path):
     both = tmp_path / "both.toml"
     derived = '[derive]\nmode = "auto"\n[window]\nwindow_s = 4\n'
     both.write_text(f'{derived}[[steps]]\nkind = "difference"\n')
