@@ -75,7 +75,7 @@ def check_real(
 
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False."""
-    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # numpy.bool, too
+    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # also accept numpy.bool
         raise ArgumentError(f"{name}={value!r} must be True or False.")
     return bool(value)
 

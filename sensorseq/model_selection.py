@@ -53,7 +53,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
-        Whether to score the training part of each fold, too.
+        Whether to score the training part of each fold as well.
     random_state : int, RandomState or None, default=None
         Seed for drawing candidates. The fits use the estimator's own `random_state`.
     verbose : int, default=0

@@ -95,7 +95,7 @@ def _are_alike(sizes: NDArray[np.int64]) -> bool:
 
 
 def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
-    """Return a length between that of steps within bursts and that of steps between, or None."""
+    """Return a duration that separates steps within bursts from steps between bursts, or None."""
     ordered = np.sort(steps_s)
     n = len(ordered)
     first, last = (n + 1) // 2, min(n - _LEAST_BURSTS, n - n // _MOST_ROWS)

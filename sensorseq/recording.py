@@ -19,7 +19,7 @@ TIME_COLUMNS = ("time", "time_s")  # preferred names if no time column is given
 COMMENTS = (b"#", b"%", b"//", b"sep=")
 """Beginnings of lines that precede the column names in CSV files of other programs."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units of time stamps, with the number of each per second."""
+"""Units of time stamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
 """Range of the sample rates of robots' sensors; a unit that gives a rate outside it is wrong."""
 GAP_PERIODS = 10.0
@@ -425,7 +425,9 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return the median rate in Hz; for several sensors, that of the fastest. NaN means unknown.
+    """Return the median rate in Hz, or the rate of the fastest sensor if there are several.
+
+    NaN means that the rate is unknown.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ class Simultaneous:
 
 
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
-    """Return the recordings that cover the same time as another of their class; None if none do.
+    """Return the recordings of a class that cover the same time as one another, or None.
 
     Only recordings that are each their own group are considered; groups from the user stay
     unchanged.

@@ -404,7 +404,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
 
 
 def flat(text):
-    """Return a text in one line, with plus-minus always written in the same way."""
+    """Return a string in one line, with plus-minus always written in the same way."""
     return " ".join(text.replace("+-", "±").split())
 
 

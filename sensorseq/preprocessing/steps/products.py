@@ -142,7 +142,7 @@ class Subtract(_Combined):
 
 @dataclass(frozen=True)
 class SignedBy(_Combined):
-    """A channel multiplied by the sign of another (0 for 0), such as current by the sign of speed.
+    """A channel times the sign of another channel (0 for 0), such as current by the sign of speed.
 
     The name of the new channel is ``<value>_signed_by_<by>`` by default.
     """

@@ -280,7 +280,7 @@ def augment_windows(
         Copy number, so that copies of one window differ; 0 by default.
     channel_sd : array-like of shape (n_channels,), optional
         Standard deviation that `jitter` and `offset` are relative to, such as the result of
-        `channel_sd_of` for the training windows. By default, it is that of each window.
+        `channel_sd_of` for the training windows. By default, each window's own is used.
     neighbors : pair of array-like of shape (n_windows, m, n_channels), optional
         The m samples of the same recording right before and right after each window, used by
         `window_shift`; NaN where there are none. Do not use samples from another part of a split.

@@ -141,7 +141,7 @@ def _levels(
 ) -> tuple[Floats, Floats, Floats]:
     """Return each window's median by channel, and the shares of steps equal to it or near it.
 
-    `width` is the range of the medians of each channel; by default, it is that of the first block.
+    `width` is the range of the medians of each channel; by default, the first block determines it.
     """
     levels, counts, n_known, at = [], [], np.int64(0), 0
     for block in blocks:
