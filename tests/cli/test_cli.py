@@ -531,8 +531,8 @@ def test_a_recording_that_cannot_be_predicted_is_named(text, message, model, tmp
 
 
 def test_files_of_the_wrong_kind_are_recognized(prepared, model, tmp_path):
-    assert "order is MODEL" in refused(3, "evaluate", prepared, model)
-    assert "order is MODEL" in refused(3, "predict", prepared, model)
+    assert "MODEL comes first" in refused(3, "evaluate", prepared, model)
+    assert "MODEL comes first" in refused(3, "predict", prepared, model)
     assert "sensorseq evaluate" in refused(3, "predict", model, prepared)
     assert "sensorseq info" in refused(3, "inspect", prepared)
     again = ["prepare", prepared, "--window-s", "2", "-o", tmp_path / "x.h5"]
