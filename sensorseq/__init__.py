@@ -2,7 +2,7 @@
 
 Names are loaded on first use, so that `import sensorseq` stays light: torch is imported only when a
 feature needs it. Import other names from their packages: `sensorseq.preprocessing`,
-`sensorseq.evaluation`, `sensorseq.model_selection`, `sensorseq.nn`.
+`sensorseq.evaluation`, `sensorseq.model_selection` and `sensorseq.nn`.
 """
 
 from typing import TYPE_CHECKING

@@ -13,7 +13,7 @@ def lazy_names(
     Parameters
     ----------
     namespace : dict
-        ``globals()`` of the package.
+        The ``globals()`` of the package.
     homes : mapping
         The module of each public name, relative to the package unless it begins with
         ``sensorseq.``.

@@ -26,12 +26,12 @@ from sensorseq.text import listed, plural
 
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
-_MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # missing values after a conversion to text
+_MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # missing values that were converted to strings
 MAX_SAMPLES = 10**8  # a longer window is probably not in seconds
 
 
 def as_float(value: Any) -> float:
-    """Return a real number as float: NaN if it is not a number, infinity if it is too large."""
+    """Return a value as float: NaN if it is not a real number, infinity if it is too large."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return math.nan
     try:
@@ -41,7 +41,7 @@ def as_float(value: Any) -> float:
 
 
 def check_integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
-    """Return `value` as int when it is a whole number from `least` to `most`."""
+    """Return `value` as int if it is a whole number from `least` to `most`."""
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if is_whole and least <= int(value) and (most is None or int(value) <= most):
         return int(value)
@@ -58,7 +58,7 @@ def check_real(
     low_open: bool = False,
     high_open: bool = True,
 ) -> float:
-    """Return `value` as float when it is a finite number in the interval from `low` to `high`."""
+    """Return `value` as float if it is a finite number in the interval from `low` to `high`."""
     number = as_float(value)
     inside = (
         math.isfinite(number)
@@ -74,24 +74,24 @@ def check_real(
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return `value` when it is True or False."""
-    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # numpy.bool, too
+    """Return `value` if it is True or False."""
+    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # also accept numpy.bool
         raise ArgumentError(f"{name}={value!r} must be True or False.")
     return bool(value)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return `value` as float if it is a finite number above zero; raise otherwise."""
+    """Return `value` as float if it is a finite number above zero."""
     return check_real(name, value, 0.0, low_open=True)
 
 
 def check_positive_or_none(name: str, value: Any) -> float | None:
-    """Return `value` as float when it is a finite number above zero, or None."""
+    """Return `value` as float if it is a finite number above zero; None is returned unchanged."""
     return None if value is None else check_positive(name, value)
 
 
 def check_integer_or_none(name: str, value: Any, least: int = 1) -> int | None:
-    """Return `value` as int when it is a whole number of at least `least`, or None."""
+    """Return `value` as int if it is a whole number of at least `least`; None stays None."""
     return None if value is None else check_integer(name, value, least)
 
 
@@ -110,7 +110,7 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
 
 
 def check_rate(argument: str, rate_hz: float) -> float:
-    """Return the rate as float when it is positive and finite."""
+    """Return the rate as float if it is positive and finite."""
     try:
         return check_positive(argument, rate_hz)
     except ArgumentError as error:
@@ -139,7 +139,7 @@ def check_per_window(
     error: type[SensorseqError] = InputError,
     owner: str = "X",
 ) -> NDArray[Any] | None:
-    """Return a value per window of `owner` as an array; None if `values` is None."""
+    """Return `values` as an array with a value for each window of `owner`; None stays None."""
     if values is None:
         return None
     array = np.asarray(values)
@@ -152,9 +152,12 @@ def check_per_window(
 def check_groups(
     name: str, values: ArrayLike | None, n_windows: int, owner: str = "X"
 ) -> NDArray[Any] | None:
-    """Return the group of each window; raise if one is missing (None, NaN). None stays None."""
+    """Return the group of each window; raise an error if one is None or NaN.
+
+    If `groups` is None, the result is None.
+    """
     groups = check_per_window(name, values, n_windows, owner=owner)
-    if groups is None or groups.dtype.kind in "US":  # text is never missing
+    if groups is None or groups.dtype.kind in "US":  # strings are never missing
         return groups
     labels = groups.tolist()
     for row, label in enumerate(labels):
@@ -172,7 +175,10 @@ def check_sample_weight(
     error: type[SensorseqError] = InputError,
     owner: str = "X",
 ) -> NDArray[np.float64] | None:
-    """Return each window's weight as float64: finite, 0 or more, not all 0. None stays None."""
+    """Return each window's weight as float64, after checking the weights; None stays None.
+
+    All weights must be finite and 0 or more, and at least one must be above 0.
+    """
     array = check_per_window("sample_weight", weights, n_windows, error, owner)
     if array is None:
         return None
@@ -199,12 +205,12 @@ def is_missing_label(value: Any) -> bool:
 def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
     """Return the class that probably marks windows without a label, or None.
 
-    The mark is -1, as in scikit-learn, unless other classes are negative, too, or 1 is the only
-    other class; or it is a missing value that was converted to text.
+    The mark is -1, as in scikit-learn, unless other classes are also negative, or 1 is the only
+    other class; or it is a missing value that was converted to a string.
     """
     names: list[str | float] = list(classes)
     texts = [str(name).strip() for name in names]
-    # "None" may be a class, such as no fault, if the other names begin with capitals, too
+    # "None" may be a class, such as no fault, if the other names also begin with capitals.
     are_lower = all(text == "None" or not text[:1].isupper() for text in texts)
     marks = _MISSING_TEXTS + ("None",) * are_lower
     for name, text in zip(names, texts):
@@ -218,7 +224,10 @@ def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
 
 
 def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> None:
-    """Warn of a class that probably marks windows without a label; raise if it has most windows.
+    """Warn of a class that probably marks windows without a label.
+
+    If most windows are of this class, an error is raised.
+
 
     `name` is the name of `y` in the caller's code. With `labels_way_out`, the windows come from
     recordings, and the message offers the argument `labels`, which selects classes.
@@ -242,7 +251,7 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
             f" {name})."
         )
     text = (
-        f"{name} is {mark!r} for {n} of {n + n_all} windows, beside"
+        f"{name} is {mark!r} for {n} of {n + n_all} windows, alongside"
         f" {listed(map(repr, others), 6)}. This value usually marks windows without a label, but"
         f" would be learned like any class. {way_out}"
     )
@@ -259,7 +268,7 @@ def _number_in(text: str) -> float:
 
 
 def refuse_beside_windows(**arguments: object) -> None:
-    """Raise if an argument repeats a part of the WindowSet."""
+    """Raise an error if an argument repeats a part of the WindowSet."""
     for name, value in arguments.items():
         if value is not None:
             raise ArgumentError(
@@ -290,7 +299,7 @@ def check_lengths(
     least: int = 0,
     error: type[SensorseqError] = SignalError,
 ) -> NDArray[np.int64] | None:
-    """Return the valid steps of each window, or None when every step is valid."""
+    """Return the number of valid steps of each window; None if all steps are valid."""
     n_windows, n_timesteps = windows.shape[:2]
     steps = check_per_window(name, lengths, n_windows, error, "X" + name.removeprefix("lengths"))
     if steps is None:
@@ -350,9 +359,9 @@ def check_finite(
     lengths: NDArray[np.int64] | None,
     original: NDArray[np.floating] | None = None,
 ) -> None:
-    """Raise an error that names the first valid value that is NaN or infinite, if any.
+    """Raise an error if a valid value is NaN or infinite; the error names the first one.
 
-    `original` has the values before a conversion to float32.
+    `original` contains the values before a conversion to float32.
     """
     bad = ~np.isfinite(windows)
     if lengths is not None:
@@ -378,7 +387,7 @@ def check_channels(windows: NDArray[np.floating], n_channels: int) -> None:
 def check_state(
     state: Mapping[str, Any], kind: str, needed: Sequence[str], dtypes: Mapping[str, DTypeLike]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the settings and arrays of a stored state; raise if its kind or contents are wrong."""
+    """Return the settings and arrays of a stored state, after checking its kind and contents."""
     settings, arrays = state.get("settings"), state.get("arrays")
     if not isinstance(settings, Mapping) or not isinstance(arrays, Mapping):
         raise SignalError("the stored state of features lacks settings or arrays.")
@@ -434,7 +443,7 @@ def samples_of(
     argument: str = "window_s",
     most: int = MAX_SAMPLES,
 ) -> int:
-    """Return floor(window_s * rate), the window's length in samples; raise if below `least`."""
+    """Return floor(window_s * rate), the window's length in samples; it must be `least` or more."""
     if window_s * sample_rate_hz > most:
         raise ArgumentError(
             f"{argument}={window_s!r} is {window_s * sample_rate_hz:.3g} samples at"
@@ -451,15 +460,15 @@ def samples_of(
     return count
 
 
-_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27  # largest ratio, and sizes never refused
+_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27  # largest ratio; size up to which any is accepted
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
-    """Raise if a compressed file unpacks to far more than a measurement of its size can."""
+    """Raise an error if a compressed file unpacks to far more than a measurement could."""
     if n_bytes > max(_HARMLESS_BYTES, _MOST_COMPRESSED * stored_bytes):
         raise RecordingError(
-            f"{path}: unpacks to {_human(n_bytes)} or more, which no measurement does: the file"
-            " is damaged, or made to fill the memory. If it is correct, store it without"
+            f"{path}: unpacks to {_human(n_bytes)} or more, unlike any measurement: the file"
+            " is damaged, or was made to fill the memory. If it is correct, store it without"
             " compression."
         )
 

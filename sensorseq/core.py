@@ -1,4 +1,4 @@
-"""Calls of the plain C library `_core`, which computes predictions; csrc/c_api.h documents it."""
+"""Calls to the plain C library `_core`, which computes predictions; see csrc/c_api.h."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ARGUMENTS = {
     "lstm_free": (_VOID,),
     "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
 }
-_RESULTS = {"error": _TEXT, "lstm_free": None}  # the others return a status
+_RESULTS = {"error": _TEXT, "lstm_free": None}  # the other functions return a status
 _MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # codes of ELF
 
 
@@ -57,11 +57,11 @@ def library() -> ctypes.CDLL:
 
 
 def _load_failure(file: Path, package: str, error: Exception) -> str:
-    """Return the reason why a library does not load, and a remedy."""
+    """Return the reason why a library cannot be loaded, and a remedy."""
     needed, present = _machine(file), _machine(Path(sys.executable))
     if None not in (needed, present) and needed != present:
         return (
-            f"{file.name} is for {needed}, this Python for {present}; install {package} for"
+            f"{file.name} is for {needed}, but this Python is for {present}; install {package} for"
             f" {present}."
         )
     glibc = re.search(r"GLIBC_([\d.]+)' not found", str(error))
@@ -70,11 +70,11 @@ def _load_failure(file: Path, package: str, error: Exception) -> str:
             f"{file.name} needs glibc {glibc[1]}, and this system's is older; install a wheel of"
             f" {package} whose name has a lower manylinux version, or build it here."
         )
-    return f"{file.name} does not load, or is another version; reinstall {package}: {error}"
+    return f"{file.name} cannot be loaded, or has the wrong version; reinstall {package}: {error}"
 
 
 def _machine(file: Path) -> str | None:
-    """Return the processor of a program or library; None if its header is unknown."""
+    """Return the processor that a program or library is for; None if its header is unknown."""
     try:
         with file.open("rb") as opened:
             header = opened.read(20)
@@ -93,17 +93,20 @@ def check(status: int) -> None:
 
 
 def address(array: NDArray[np.generic] | None) -> int | None:
-    """Return the address of an array's values; the array must be dense and outlive the use."""
+    """Return the address of an array's values.
+
+    The array must be dense, and must not be freed while the address is in use.
+    """
     return None if array is None else array.__array_interface__["data"][0]
 
 
 class Handle:
-    """An object of the library, freed together with this one.
+    """An object of the library, which is freed together with the handle.
 
     Parameters
     ----------
     pointer : ctypes.c_void_p
-        The object.
+        Pointer to the object.
     free : callable
         The library's function that frees it.
     """
@@ -117,7 +120,7 @@ class Handle:
 
 
 def cpu_isa() -> str:
-    """Return the instruction set in use: SENSORSEQ_CPU_ISA, or the fastest of this processor."""
+    """Return the instruction set in use: SENSORSEQ_CPU_ISA, or the fastest that is available."""
     name = _TEXT()
     check(library().cpu_isa(ctypes.byref(name)))
     return (name.value or b"").decode()
@@ -134,18 +137,18 @@ class _Weights(ctypes.Structure):
 class LstmLayer:
     """One LSTM layer on numpy arrays, optionally with pooling over time and a linear head.
 
-    The bits of its results do not depend on the batch or the number of threads. Threads may share a
-    layer. The weights are arranged for the processor only once.
+    The bits of the results do not depend on the batch or the number of threads. Several threads may
+    use the same layer. The weights are arranged for the processor only once.
 
     Parameters
     ----------
     weight_ih, weight_hh, bias : ndarray of shape (D, 4H, C), (D, 4H, H) and (D, 4H)
-        Weights of D directions, 1 or 2, with the gates in the order i, f, g, o. All are float32 or
+        Weights of D directions (1 or 2), with the gates in the order i, f, g, o. All are float32 or
         all are float64. They are not copied.
     weight_out, bias_out : ndarray of shape (K, P) and (K,), optional
-        The head. P is D*H, or 2*D*H for meanmax.
+        Weights of the linear head. P is D*H, or 2*D*H for meanmax.
     pooling : {"none", "last", "mean", "max", "meanmax"}
-        Pooling over time; "none" without a head.
+        Pooling over time; it must be "none" if there is no head.
     """
 
     def __init__(
@@ -217,7 +220,7 @@ class LstmLayer:
         c: NDArray[np.floating],
         n_threads: int = 1,
     ) -> NDArray[np.floating]:
-        """Continue with the steps of `x` from the state in `h` and `c` (N, D*H), and update it.
+        """Process the steps of `x` from the state in `h` and `c` (N, D*H), and update this state.
 
         Return the logits after the last step if pooling is "last", otherwise `hidden`.
         """
@@ -275,7 +278,7 @@ class LstmLayer:
         sizes = (n_windows, n_timesteps, n_threads)
         pointers = (address(h), address(c), address(hidden), address(logits))
         for _ in range(2):
-            handle = self._handle  # this reference keeps it, even if another thread replaces it
+            handle = self._handle  # keeps the handle alive even if another thread replaces it
             status = self._run(handle.pointer, address(x), address(lengths), *sizes, *pointers)
             if status != _OTHER_ISA:
                 break

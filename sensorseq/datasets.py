@@ -15,27 +15,27 @@ __all__ = ["SURFACES_SAMPLE_RATE_HZ", "SURFACES_WINDOW_SAMPLES", "load_surfaces"
 SURFACES_SAMPLE_RATE_HZ = 20.0
 """Recommended common rate for the surface recordings."""
 SURFACES_WINDOW_SAMPLES = 100
-"""Window length for the surface task: 5 s at that rate."""
+"""Window length for the surface task: 5 s at the recommended rate."""
 
 
 def load_surfaces() -> list[Recording]:
-    """Load the embedded SIMULATED motor currents of ten robots on six surfaces.
+    """Load the SIMULATED motor currents of ten robots on six surfaces, included in the package.
 
     No real robot was measured: a simulator computed every sample. The task is to recognize the
-    surface (label) from 5 s of motor current of a robot (group) that was not in training; see
-    `SURFACES_SAMPLE_RATE_HZ` and `SURFACES_WINDOW_SAMPLES`.
+    surface (label) from 5 s of the motor current of a robot (group) that was not used in training;
+    see `SURFACES_SAMPLE_RATE_HZ` and `SURFACES_WINDOW_SAMPLES`.
 
     Returns
     -------
     list of Recording
-        120 recordings of about 70 s at about 50 Hz, unevenly sampled and with missing samples: six
-        surfaces, ten robots, two recordings of each pair, in this order. The only channel is
+        120 recordings of about 70 s at about 50 Hz, unevenly sampled and with missing samples. They
+        are sorted by surface (six), then robot (ten), with two recordings each. The only channel is
         ``current_a``, in A; ``attributes["simulated"]`` is True.
 
     Raises
     ------
     EnvironmentProblemError
-        If the files are missing in the installation.
+        If the files are missing from the installation.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def load_surfaces() -> list[Recording]:
 
 
 def _data_folder() -> Traversable:
-    """Return the folder of embedded data: in the package, or next to it in a source checkout."""
+    """Return the folder of included data: in the package, or beside it in a source checkout."""
     packaged = importlib.resources.files("sensorseq") / "data"
     if packaged.is_dir():
         return packaged

@@ -1,4 +1,4 @@
-"""SensorseqError and its subclasses; errors for bad input are ValueErrors, too."""
+"""SensorseqError and its subclasses; errors for bad input are also ValueErrors."""
 
 import difflib
 import errno
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
-_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # the frame around fit
+_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # path of the frame that wraps fit
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -45,9 +45,9 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class SensorseqError(Exception):
-    """Base class of every error this package raises on purpose.
+    """Base class of all errors that this package raises on purpose.
 
-    Control and direction characters, for example in a file's name, are escaped.
+    Control and direction characters in messages, for example in the name of a file, are escaped.
     """
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class SensorseqError(Exception):
         Parameters
         ----------
         note : str
-            The line; control characters in it are escaped.
+            The line. Control characters are escaped.
         """
         self.__notes__: list[str] = [*getattr(self, "__notes__", ()), printable(note)]
 
@@ -89,19 +89,19 @@ class SplitError(InputError):
 
 
 class ModelFileError(InputError):
-    """A file is not a model for this version: truncated, or in another or a newer format."""
+    """A file is not a model for this version: truncated, or in a different or newer format."""
 
 
 class PreparedFileError(InputError):
-    """A prepared file cannot be written or read: disk full, truncated, another format."""
+    """A prepared file cannot be written or read: disk full, truncated, or in a different format."""
 
 
 class OutputError(InputError, OSError):
-    """A file cannot be written: disk full, folder missing, no permission, used by another run."""
+    """A file cannot be written: disk full, folder missing, no permission, or in use."""
 
 
 class MisplacedOutputError(OutputError):
-    """An output cannot be a file: it is a folder, or its folder is missing."""
+    """An output path cannot be a file: it is a folder, or its parent folder is missing."""
 
 
 class PreparedOutputError(PreparedFileError, OutputError):
@@ -170,7 +170,7 @@ def refusing(
     *,
     but: type[Exception] = SensorseqError,
 ) -> Iterator[None]:
-    """Convert errors that parsers raise for malformed content into errors of the given kind.
+    """Convert errors that parsers raise for malformed content to errors of the given kind.
 
     Errors of the environment, such as a library that does not load, are not converted.
     """
@@ -188,7 +188,7 @@ _REQUESTED = re.compile(r"allocate ([\d.]*\d)\.? (\w+)")
 
 @contextmanager
 def within_memory(way_out: str) -> Iterator[None]:
-    """Convert the failure of an allocator, numpy's or torch's, into an `OutOfMemoryError`."""
+    """Convert a failed allocation of numpy or torch to an `OutOfMemoryError`."""
     try:
         yield
     except OutOfMemoryError:
@@ -208,7 +208,7 @@ def within_memory(way_out: str) -> Iterator[None]:
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
-    """Convert an OSError in this block into an `OutputError` that names the file."""
+    """Convert an OSError in this block to an `OutputError` that names the file."""
     path = Path(path)
     try:
         if path.is_dir() and not folder:
@@ -252,7 +252,7 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to `value`, or None if none is similar."""
+    """Return the known name that is most similar to `value`; None if none is similar."""
     by_lower = {name.lower(): name for name in known}
     matches = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
     return by_lower[matches[0]] if matches else None

@@ -1,7 +1,8 @@
 """Check the CUDA kernels on the user's own GPU, and store the verdict.
 
-A worker process runs every kernel, because a kernel that hangs can only be stopped with its
-process; this process compares the worker's results with float64. Only torch and numpy are needed.
+A worker process runs every kernel, because a kernel that hangs can only be stopped by ending its
+process. The parent process compares the worker's results with float64. Only torch and numpy are
+needed.
 `sensorseq doctor --gpu` and the first fit on a GPU start a check.
 """
 
@@ -40,7 +41,7 @@ __all__ = [
 
 PASSED, WRONG, HUNG, DIED, NOT_RUN = "passed", "wrong", "hung", "died", "not run"
 WORKER = (sys.executable, "-W", "ignore", "-m", "sensorseq.ops.kernel_cases")
-_START_S = 40.0  # time to load torch and CUDA from a cold disk
+_START_S = 40.0  # time allowed for loading torch and CUDA from a cold disk
 _LONGEST_LINE = 1 << 16
 
 
@@ -66,20 +67,20 @@ def check_kernels(
 ) -> Iterator[Result]:
     """Run cases in a separate process and yield the outcome of each.
 
-    A case that is silent for `silence_s`, or kills its process, is abandoned, and a new process
-    goes on with the next one; a kernel that hung is not called again. Cases that have not run
-    after `limit_s` in all are left out.
+    A case that gives no answer for `silence_s`, or kills its process, is abandoned, and a new
+    process goes on with the next case; a kernel that hung is not called again. Cases that have not
+    run after a total of `limit_s` are left out.
 
     Parameters
     ----------
     cases : sequence of Case
-        For example from `make_cases`.
+        The cases, for example from `make_cases`.
     repeats : int
-        How often each case runs; all runs must give the same bits.
+        Number of runs of each case; all runs must give the same bits.
     limit_s, silence_s : float
-        Seconds for all cases, and for silence within one.
+        Maximum number of seconds for all cases, and between two answers within one case.
     device : str
-        As torch names it.
+        Name of the device in torch.
     command : sequence of str, optional
         The worker's command line; by default `sensorseq.ops.kernel_cases` with this Python.
     """
@@ -105,7 +106,7 @@ def check_kernels(
             left.remove(case)
             yield Result(case, NOT_RUN, "its kernel hung", 0.0)
         if time.monotonic() >= end:
-            yield from (Result(case, NOT_RUN, f"{limit_s:g} s were over", 0.0) for case in left)
+            yield from (Result(case, NOT_RUN, f"{limit_s:g} s had passed", 0.0) for case in left)
             return
 
 
@@ -121,7 +122,7 @@ def _follow(
         seconds = time.monotonic() - began
         if message is None and not worker.is_dead():
             if until == end and number:
-                return  # this case was not decided
+                return  # this case has no outcome yet
             yield Result(case, HUNG, f"no answer for {seconds:.0f} s", seconds)
             return
         if message is None or "error" in message:
@@ -154,7 +155,7 @@ class _Worker:
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
         package = Path(__file__).resolve().parents[1]
         path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-        # force the kernels, whatever the parent's setting
+        # Force the use of the kernels, regardless of the parent's setting.
         environment = {**os.environ, "PYTHONPATH": path, cuda_kernels.SWITCH: cuda_kernels.FORCED}
         self._stderr = Path(folder) / "stderr"
         with self._stderr.open("wb") as stderr:
@@ -187,7 +188,7 @@ class _Worker:
         self._messages.put(None)
 
     def next_message(self, wait_s: float) -> dict[str, Any] | None:
-        """Return the next message; None at the end or after `wait_s` without one."""
+        """Return the next message; None at the end, or if none arrives within `wait_s`."""
         try:
             return self._messages.get(timeout=max(0.0, wait_s))
         except queue.Empty:
@@ -212,13 +213,13 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        # do not wait longer for a process that is stuck in the driver
+        # Do not wait longer, because the process may be stuck in the driver.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5.0)
         until = time.monotonic() + 5.0
         while self._reader.is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
-                self._messages.get(timeout=0.1)  # let the reader finish
+                self._messages.get(timeout=0.1)  # give the reader time to finish
 
 
 def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Result]:
@@ -227,7 +228,7 @@ def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Re
     Parameters
     ----------
     on_result : callable, optional
-        Called with each result as soon as it is available.
+        Function that is called with each result as soon as it is available.
 
     Raises
     ------
@@ -252,7 +253,8 @@ def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Re
 def check_before_fit(device: str) -> None:
     """Check the kernels before the first fit on a GPU; warn about failures, but never raise.
 
-    It does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and this GPU has no verdict.
+    This function does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and there is no verdict for
+    this GPU yet.
     """
     if device == "cpu" or cuda_kernels.switch() != cuda_kernels.AUTO:
         return
@@ -276,7 +278,7 @@ def check_before_fit(device: str) -> None:
 
 
 def _gap(index: int | None) -> str:
-    """Return why GPU `index` (None: the current one) cannot be checked; empty if it can."""
+    """Return why a GPU cannot be checked; "" if it can. The default is the current GPU."""
     has_gpu = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
     capability = torch.cuda.get_device_capability(index) if has_gpu else None
     is_built = bool(_extension.cuda_facts()["built"])
@@ -297,13 +299,13 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Store the verdict of results on the current GPU, as `check_gpu` does with its own."""
+    """Store the verdict of these results for the current GPU, as `check_gpu` does for its own."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 
 
 def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
-    """Return the kernels whose results all passed."""
+    """Return the kernels that passed in all results."""
     failing = {result.case.kernel for result in results if result.outcome != PASSED}
     return frozenset(result.case.kernel for result in results) - failing
 

@@ -1,4 +1,4 @@
-"""History, with a row of numbers for each epoch; TrainingRecord, detailed measurements of a run."""
+"""History, which has a row of numbers for each epoch, and TrainingRecord, with more detail."""
 
 import json
 import os
@@ -20,11 +20,12 @@ __all__ = ["History"]
 
 
 class History:
-    """The log of a training run: a mapping of names to numbers for each epoch.
+    """The log of a training run: for each epoch, a mapping of names to numbers.
 
-    `history["val_loss"]` is the column as an array of shape (n_epochs,), NaN where an epoch has no
-    such entry; `history[3]` is the row of the fourth epoch. Column names are `epoch` (from 1),
-    `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm`, `duration_s`.
+    `history["val_loss"]` is the column as an array of shape (n_epochs,), with NaN for epochs that
+    have no such entry; `history[3]` is the row of the fourth epoch. The column names are `epoch`
+    (from 1), `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `grad_norm` and
+    `duration_s`.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class History:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All column names, in order of first appearance."""
+        """The column names, in order of first appearance."""
         return tuple(dict.fromkeys(name for row in self._rows for name in row))
 
     def __len__(self) -> int:
@@ -85,15 +86,15 @@ class History:
         Parameters
         ----------
         name : str
-            The column.
+            Name of the column.
 
         Raises
         ------
         KeyError
-            If no row has that name.
+            If no row has this column.
         """
         if name not in self:
-            raise KeyError(f"no column {name!r}; there are {', '.join(self.names)}")
+            raise KeyError(f"no column {name!r}; the columns are {', '.join(self.names)}")
         values = [row.get(name) for row in self._rows]
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
@@ -102,16 +103,17 @@ class History:
         return [dict(row) for row in self._rows]
 
     def to_columns(self) -> dict[str, list[Any]]:
-        """Return the columns as lists, with None where an epoch has no entry."""
+        """Return the columns as lists, with None for epochs that have no entry."""
         return {name: [row.get(name) for row in self._rows] for name in self.names}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return the rows as a JSON array; NaN is written as NaN, which Python can read.
+        """Return the rows as a JSON array; NaN is written as ``NaN``, which Python can read.
 
         Parameters
         ----------
         path : str or path, optional
-            File to write, too. It appears when it is complete; an existing file is replaced.
+            File to which the array is also written. The file appears when it is complete, and
+            replaces an existing file.
         """
         text = json.dumps(self._rows)
         if path is not None:
@@ -120,12 +122,12 @@ class History:
 
     @classmethod
     def from_json(cls, source: str | os.PathLike[str]) -> "History":
-        """Read the text or file from `to_json`.
+        """Restore a history from the string or the file that `to_json` made.
 
         Parameters
         ----------
         source : str or path
-            The text, or a file name; a str that begins with ``[`` is the text.
+            The JSON string, or a file name; a str that begins with ``[`` is a JSON string.
 
         Raises
         ------
@@ -144,7 +146,7 @@ class History:
         return cls(rows)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas DataFrame with a row for each epoch, with NaN where an entry is missing.
+        """Return a pandas DataFrame with a row for each epoch; missing entries are NaN.
 
         Raises
         ------
@@ -175,7 +177,7 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
-MAX_WATCHED = 20_000  # most windows of a part that are tracked individually, drawn evenly
+MAX_WATCHED = 20_000  # maximum number of windows of a part to track; more are drawn evenly
 STEP_NAMES = (
     "n_windows",
     "learning_rate",
@@ -190,8 +192,8 @@ STEP_NAMES = (
 class Snapshot:
     """The state of a run after `epoch` epochs and `step` steps, from which another run can start.
 
-    `state` is the run's `state_dict`: weights, optimizer, schedule and the best score. The tensors
-    are copies that nothing else modifies.
+    `state` is the run's `state_dict`: weights, optimizer, schedule and best score. The tensors are
+    copies that nothing else modifies.
     """
 
     epoch: int
@@ -205,43 +207,46 @@ def _empty(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
 
 @dataclass(eq=False)
 class TrainingRecord:
-    """Measurements of a run of E epochs and S steps; NaN if not measured.
+    """Measurements of a run of E epochs and S steps; values that were not measured are NaN.
 
     Both engines record the same measurements. Recording does not change a single bit of the
-    training.
+    training results.
     """
 
-    # (E + 1,): first step of each epoch, and the end of the last one
+    # Shape (E + 1,): the first step of each epoch, and the end of the last epoch.
     epoch_steps: NDArray[np.int64] = field(default_factory=_empty(np.int64, 1))
-    # The columns in `STEP_NAMES`, each (S,): windows in the batch, learning rate, loss of the batch
-    # (nats, before the step, in training mode), variance of its windows' losses, accuracy, and
-    # global gradient norm before clipping
+    # The columns in `STEP_NAMES`, each of shape (S,): number of windows in the batch, learning
+    # rate, loss of the batch (in nats, before the step, in training mode), variance of the losses
+    # of its windows, accuracy, and global gradient norm before clipping.
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    # (S, K): windows of each class in each batch
+    # Shape (S, K): number of windows of each class in each batch.
     class_counts: NDArray[np.int32] = field(default_factory=_empty(np.int32, 0, 0))
-    # Rows of the fixed training windows, which are evaluated after each epoch.
+    # Indices of the fixed training windows, which are evaluated after each epoch.
     fixed_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
-    # (E,): mean loss (nats) and accuracy of the fixed windows after each epoch, in evaluation mode
-    # and unweighted, so that sampling, dropout and the validation size have no effect
+    # Shape (E,): mean loss (in nats) and accuracy of the fixed windows after each epoch, in
+    # evaluation mode and unweighted, so that sampling, dropout and the validation size have no
+    # effect.
     fixed_loss: NDArray[np.float64] = field(default_factory=_empty(np.float64))
     fixed_accuracy: NDArray[np.float64] = field(default_factory=_empty(np.float64))
-    # Final loss of the fixed windows, with an exponential average of the weights after each epoch.
+    # Final loss of the fixed windows, computed with an exponential average of the weights over
+    # epochs.
     averaged_loss: float = np.nan
-    average_decay: float = 0.9  # per epoch
-    # (v,): the tracked validation windows, their classes, and codes of their recordings or groups;
-    # then (E, v), after each epoch: the predicted class, and the logit of the true class minus the
-    # largest other one
+    average_decay: float = 0.9  # decay of the average per epoch
+    # Shape (v,): the indices of the tracked validation windows, their classes, and codes of their
+    # recordings or groups. Shape (E, v), after each epoch: the predicted class, and the logit of
+    # the true class minus the largest other logit.
     val_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     val_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     val_groups: NDArray[np.int64] | None = None
     val_predicted: NDArray[np.uint16] = field(default_factory=_empty(np.uint16, 0, 0))
     val_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
-    # (w,): the tracked training windows; their margins (E, w) are taken before the step that used
-    # them, in training mode; NaN in epochs that did not use them
+    # Shape (w,): the indices of the tracked training windows, and their classes. Their margins,
+    # of shape (E, w), are computed in training mode before the step that used them; they are NaN in
+    # epochs that did not use them.
     train_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
-    # One before training, then up to four at regular intervals of epochs.
+    # One snapshot before training, then up to four at regular intervals of epochs.
     snapshots: list[Snapshot] = field(default_factory=list)
     duration_s: float = 0.0  # time spent recording, as far as it can be separated from training
     loss_unit: str = "nats"  # "" if the loss was not cross-entropy
@@ -258,5 +263,5 @@ class TrainingRecord:
 
     @property
     def val_correct(self) -> NDArray[np.bool_]:
-        """True for each epoch and validation window with a correct prediction, (E, v)."""
+        """Mask (E, v) that is True where a validation window was predicted correctly."""
         return np.asarray(self.val_predicted == self.val_target)

@@ -1,4 +1,4 @@
-"""Parameter search and cross-validation by scikit-learn that keep groups and lengths."""
+"""Parameter search and cross-validation with scikit-learn that preserve groups and lengths."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ _N_SPLITS = 5
 
 
 class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
-    """Search parameters by cross-validation, with groups and lengths kept in every fit.
+    """Search for parameters by cross-validation; groups and lengths are passed to every fit.
 
     This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, for all inputs
     that `SensorLSTMClassifier.fit` accepts. Fits run one after another, or in the processes of a
@@ -40,20 +40,20 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     estimator : estimator
         `SensorLSTMClassifier`, or a meta-estimator or pipeline with one.
     param_grid : dict or list of dict
-        Values to try for each parameter; with `n_iter` also distributions to draw from.
+        Values to try for each parameter; with `n_iter`, also distributions to draw from.
     n_iter : int, optional
-        Number of candidates to draw; by default all combinations are tried.
+        Number of candidates to draw; by default, all combinations are tried.
     scoring : str, callable, list or dict, optional
-        As in scikit-learn. By default the estimator's own score.
+        As in scikit-learn; the estimator's own score by default.
     refit : bool, str or callable, default=True
-        Fit the best candidate on all windows; as in scikit-learn.
+        Whether to fit the best candidate on all windows, as in scikit-learn.
     cv : int, splitter or iterable, optional
-        Folds, 5 by default. With groups, a number means `GroupBalancedKFold`; without
-        groups it means the same as in scikit-learn.
+        Folds; 5 by default. With groups, a number means `GroupBalancedKFold`; without groups, it
+        has the same meaning as in scikit-learn.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
-        Also score the training part of each fold.
+        Whether to score the training part of each fold as well.
     random_state : int, RandomState or None, default=None
         Seed for drawing candidates. The fits use the estimator's own `random_state`.
     verbose : int, default=0
@@ -120,17 +120,17 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         Parameters
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays, WindowSet or path
-            As in `SensorLSTMClassifier.fit`, without a split.
+            Windows as in `SensorLSTMClassifier.fit`, but without a split.
         y : array of shape (n,), optional
-            Not needed if a WindowSet or a file has the labels.
+            Labels; not needed if a WindowSet or a file has them.
         groups : array of shape (n,), optional
-            Windows of one group stay on one side of every fold, and of the validation split inside
-            each fit. A WindowSet has its own groups.
+            Group of each window. Windows of one group stay in the same part of every fold, and in
+            the same part of the validation split inside each fit. A WindowSet has its own groups.
         lengths : array of shape (n,), int, optional
-            Valid steps of each window.
+            Number of valid steps of each window.
         **params
             Further arguments for `fit` of the estimator, such as `sample_weight`. With groups or
-            lengths the estimator must request them (``set_fit_request``).
+            lengths, the estimator must request these arguments (``set_fit_request``).
 
         Raises
         ------
@@ -158,7 +158,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         return self
 
     def score(self, X: Any, y: Any = None, **params: Any) -> float:
-        """Return the score of the best estimator, using `scoring` if given.
+        """Return the score of the best estimator, computed with `scoring` if it is given.
 
         Parameters
         ----------
@@ -197,9 +197,9 @@ def cross_validate(
     error_score: float | str = np.nan,
     verbose: int = 0,
 ) -> dict[str, Any]:
-    """Cross-validate an estimator by scikit-learn, with groups and lengths kept in every fit.
+    """Cross-validate an estimator with scikit-learn; groups and lengths are passed to every fit.
 
-    Errors and warnings are those of `SequenceSearchCV.fit`.
+    Errors and warnings are the same as in `SequenceSearchCV.fit`.
 
     Parameters
     ----------
@@ -210,19 +210,19 @@ def cross_validate(
     cv, scoring
         As in `SequenceSearchCV`.
     seeds : sequence of int, optional
-        Fit every fold once with each seed as `random_state`; ``"seed"`` in the result lists the
-        seed of each fit.
+        Seeds to use as `random_state`: every fold is fitted once with each seed. ``"seed"`` in the
+        result lists the seed of each fit.
     params : mapping, optional
-        Further arguments for `fit`, such as `sample_weight`. With groups or lengths the estimator
-        must request them (``set_fit_request``).
+        Further arguments for `fit`, such as `sample_weight`. With groups or lengths, the estimator
+        must request these arguments (``set_fit_request``).
     return_train_score, return_estimator, return_indices, error_score, verbose
         As in scikit-learn.
 
     Returns
     -------
     dict
-        ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and anything else
-        requested, with one entry for each fold; all folds of the first seed come first.
+        ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and further results that
+        were requested, each with one entry for each fit; all folds of the first seed come first.
 
     Examples
     --------
@@ -297,7 +297,7 @@ class _Data:
 
 
 def _routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """Return a context in which scikit-learn passes these arguments to all who request them."""
+    """Return a context in which scikit-learn passes these arguments to all objects that ask."""
     if not params:
         return nullcontext()
     return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]
@@ -330,7 +330,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
     labels = y
     if y is not None:
         labels = np.asarray(y)
-        if labels.ndim == 2 and group_of is not None:  # stratified by class, with groups too
+        if labels.ndim == 2 and group_of is not None:  # folds with groups are also stratified
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
             check_labels(labels)  # before a splitter converts them

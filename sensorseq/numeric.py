@@ -1,4 +1,4 @@
-"""Formulas of scipy that prediction needs, with numpy alone; most results have the same bits."""
+"""scipy functions that prediction needs, written in numpy; most results are bit-identical."""
 
 import math
 
@@ -10,13 +10,13 @@ Doubles = NDArray[np.float64]
 
 
 def log_softmax(x: Floats, axis: int) -> Floats:
-    """Compute the logarithms of softmax; values may be minus infinity."""
+    """Compute the logarithm of softmax; values may be minus infinity."""
     shifted = x - x.max(axis=axis, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of a sum from logarithms; the largest one must be finite."""
+    """Compute the logarithm of a sum from those of its terms; the largest must be finite."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
@@ -24,7 +24,8 @@ def logsumexp(x: Floats, axis: int) -> Floats:
     return np.asarray(np.log1p(others / n_largest) + np.log(n_largest) + largest.squeeze(axis))
 
 
-# Rational approximations of S. L. Moshier's Cephes library, highest powers first.
+# Coefficients of the rational approximations in S. L. Moshier's Cephes library, highest powers
+# first.
 # fmt: off
 _CENTER = (
     (-59.96335010141079, 98.00107541859997, -56.67628574690703, 13.931260938727968,
@@ -46,7 +47,7 @@ _ROOT_OF_TWO_PI = 2.5066282746310007
 
 
 def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the quantiles of the standard normal distribution at `p`, 1e-13 to 1 - 1e-13."""
+    """Compute quantiles of the standard normal distribution, for `p` from 1e-13 to 1 - 1e-13."""
     y = p - 0.5
     square = y * y
     ratio = square * np.polyval(_CENTER[0], square) / np.polyval(_CENTER[1], square)
@@ -67,10 +68,10 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the matrix exponential of rates of change, whose rows sum to 0.
+    """Compute the matrix exponential of a matrix of transition rates, whose rows sum to 0.
 
-    It is computed as a Markov chain of many short steps, which may stay in place at each step. All
-    terms are positive, so nothing cancels.
+    The computation follows a Markov chain with many short steps, in each of which the chain may
+    stay in its state. All terms are positive, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
@@ -89,8 +90,8 @@ def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
     """Interpolate with a cubic spline, as scipy.interpolate.CubicSpline does.
 
-    The spline has no knot at the second and the second to last point. A value depends on nearby
-    knots only: knots more than 64 away do not change a bit of it.
+    The spline has no knot at the second and the second to last point. A value depends only on
+    nearby knots: knots more than 64 places away do not change a single bit of the value.
     """
     width = np.diff(knots)
     slope = np.diff(heights) / width
@@ -104,7 +105,7 @@ def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
 
 
 def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
-    """Compute the slopes at the knots for which the second derivative does not jump."""
+    """Compute the slopes at the knots that make the second derivative continuous."""
     if len(width) == 1:
         return np.repeat(slope, 2)
     both = width[:-1] + width[1:]
@@ -130,9 +131,9 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
 def _solve_tridiagonal(rows: Doubles) -> Doubles:
     """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i], given these three rows.
 
-    Cyclic reduction of all equations: each step replaces the neighbors of an unknown by unknowns
-    twice as far away and squares their factors, which add up to half, so that they vanish after six
-    steps.
+    The method is cyclic reduction of all equations: each step replaces the neighbors of an unknown
+    with unknowns twice as far away, and squares their factors. The factors initially add up to one
+    half, so they vanish after six steps.
     """
     for apart in (1, 2, 4, 8, 16, 32):
         if apart >= rows.shape[1]:

@@ -1,7 +1,7 @@
-"""The optimizers: one table for settings, both engines and the report.
+"""The optimizers: a single table for the settings, both engines and the report.
 
-To add an optimizer, add an entry here, its class for autograd in training/optim.py, and for the
-native engine its name in csrc/train_epoch.h and its rule in csrc/update-inl.h.
+To add an optimizer, add an entry to this table and its class for autograd in training/optim.py. For
+the native engine, add its name in csrc/train_epoch.h and its update rule in csrc/update-inl.h.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ class OptimizerFacts(NamedTuple):
     Attributes
     ----------
     state : mapping of str to str
-        The rows of its state in order, each with the hyper-parameter that it needs to differ
-        from 0; "" if it needs none.
+        The names of the rows of its state, in order. Each is mapped to the hyper-parameter that
+        must differ from 0 for the row to exist; "" if the row always exists.
     options : tuple of str
         Keys of `optimizer_params`.
     usual_rate : float

@@ -1,4 +1,4 @@
-"""Find, judge and evenly spread packets of samples that share a time stamp or arrive in a burst."""
+"""Find, judge and spread out packets of samples that share a time stamp or arrive in a burst."""
 
 from dataclasses import dataclass
 
@@ -7,39 +7,39 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-_FEWEST = 3  # timestamps needed for a rate
+_FEWEST = 3  # minimum number of timestamps for a rate
 _SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
-_FITTING = 0.95  # share of timestamps that need the number of rows of one rate
+_FITTING = 0.95  # share of timestamps that must have the number of rows of a single rate
 _GAPS = 0.1  # share of timestamps that may have fewer rows
-_PAIRS = 1.5  # if timestamps have fewer rows on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps that fix that clock; greatest deviation, in rows
-_EVEN_ROWS = 30  # rows that are spread together
+_PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps that determine that clock; maximum deviation, in rows
+_EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
-_DECIMAL = 1e-3  # greatest deviation from a multiple of a step, as a fraction of the step
+_DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
 # Steps within bursts are shorter than steps between bursts by this factor, and they cover at most
 # this part of the time.
 _SHORTER, _PART = 4.0, 0.25
-_LEAST_BURSTS, _MOST_ROWS = 8, 256  # bursts of a recording; rows of a burst
-_SEEN = 1 << 16  # rows that are searched for bursts and judged
-_ALIKE = 0.9  # share of bursts that need the usual number of rows
-_REGULAR = 0.3  # greatest relative deviation from the median time between bursts
-_DELAYED = 8  # of so many successive packets, at least one arrives without a delay
-_REFINED = 4  # passes that determine the rate and the losses
+_LEAST_BURSTS, _MOST_ROWS = 8, 256  # bursts of a recording (minimum); rows of a burst (maximum)
+_SEEN = 1 << 16  # number of rows that are searched for bursts and judged
+_ALIKE = 0.9  # share of bursts that must have the usual number of rows
+_REGULAR = 0.3  # maximum relative deviation from the median time between bursts
+_DELAYED = 8  # of this many successive packets, at least one arrives without a delay
+_REFINED = 4  # number of passes that determine the rate and the losses
 _LOST = 0.3  # share of packets that may follow a loss
-_MOST_OFF = 0.75  # greatest usual deviation from the even clock, in lengths of a packet
-_FEWEST_JUDGED = 8  # whole packets needed to judge the signal
-_ROUNDED_S = (1.0, 1e-3)  # steps to which stamps are often rounded down
-# Ratios of mean differences: of neighbours within packets, of neighbours across their ends, and of
-# rows in the same place of successive packets. For one evenly sampled sensor, the first two are
-# alike, and the third is larger if the signal is smooth.
+_MOST_OFF = 0.75  # maximum usual deviation from the even clock, in lengths of a packet
+_FEWEST_JUDGED = 8  # number of whole packets needed to judge the signal
+_ROUNDED_S = (1.0, 1e-3)  # steps to which time stamps are often rounded down
+# Ratios of mean differences: of neighbors within packets, of neighbors across the ends of packets,
+# and of rows at the same place in successive packets. For one evenly sampled sensor, the first two
+# means are similar, and the third is larger if the signal is smooth.
 _SAME, _LARGER = (0.6, 1.5), 1.4
 _PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
-_COUNTERS = (16, 256, 4096, 65536, 2**32)  # after these numbers, a counter starts again
+_COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter starts again
 
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of rows: `starts` has their first rows, `stamps_s` the times of their last rows."""
+    """Packets of rows: `starts` are their first rows, `stamps_s` the times of their last rows."""
 
     starts: NDArray[np.int64]
     stamps_s: NDArray[np.float64]
@@ -59,7 +59,10 @@ class Packets:
 
     @property
     def size(self) -> int:
-        """The number of rows of every packet (first and last may have fewer); 0 if it varies."""
+        """Number of rows of every packet; 0 if it varies.
+
+        The first and the last packet may have fewer rows.
+        """
         counts = self.counts
         if len(counts) <= _FEWEST or counts[0] > counts[1] or counts[-1] > counts[1]:
             return 0
@@ -76,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find packets in increasing timestamps, by short steps within and regular ones between."""
+    """Find packets in increasing timestamps, with short steps within and regular steps between."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -92,7 +95,7 @@ def _are_alike(sizes: NDArray[np.int64]) -> bool:
 
 
 def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
-    """Return a step longer than those within bursts and shorter than those between, or None."""
+    """Return a duration that separates steps within bursts from steps between bursts, or None."""
     ordered = np.sort(steps_s)
     n = len(ordered)
     first, last = (n + 1) // 2, min(n - _LEAST_BURSTS, n - n // _MOST_ROWS)
@@ -115,11 +118,11 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     """Return the kind of packets of rows `x` in order, judged by the signal; "" if unclear.
 
-    "samples" come from one evenly sampled sensor: all packets have the same size, a smooth channel
-    changes between packets as within them, and no channel contradicts this; or a counter of rows,
-    which starts again after a power of 2, proves it. "pauses": the signal changes between packets
-    in proportion to the time that passes. "sensors": channels are missing, held or alike at certain
-    places in each packet.
+    "samples": the rows come from one evenly sampled sensor. Either all packets have the same size,
+    a smooth channel changes between packets as within them, and no channel contradicts this; or a
+    counter of rows, which starts again after a power of 2, proves it. "pauses": the signal changes
+    between packets in proportion to the time that passes. "sensors": channels are missing, held or
+    alike at certain places in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
@@ -184,10 +187,10 @@ def _counts_rows(column: NDArray[np.floating]) -> bool:
 
 
 def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
-    """Return a timestamp for each row, spread evenly over its packet; None if that is impossible.
+    """Return evenly spread timestamps for the rows of each packet; None if that is impossible.
 
-    Rows are between the stamps of the previous packet and of their own packet. Stamps that are
-    rounded down, such as whole seconds, belong to the first row instead.
+    Rows are placed between the time stamps of the previous packet and of their own packet. A time
+    stamp that is rounded down, such as a whole second, belongs to the first row instead.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:
@@ -202,7 +205,7 @@ def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
 
 
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
-    """Test whether timestamps are rounded down: multiples of the step between them.
+    """Test whether timestamps are rounded down, that is, multiples of the step between them.
 
     For packets of the same size, which may be sent regularly, the step must be a common one.
     """
@@ -224,7 +227,7 @@ def decimal_step_s(stamps: NDArray[np.float64]) -> float:
             steps = stamps[at:stop] * scale
             return np.abs(steps - np.rint(steps)) > _DECIMAL
 
-        # The first stamps usually decide.
+        # In most cases, the first time stamps already decide.
         few = min(len(stamps), 64)
         if not is_between(0, few).any() and not count_where(is_between, len(stamps), stamps)[0]:
             return 1 / scale
@@ -236,7 +239,7 @@ def _spread_equal(
 ) -> NDArray[np.float64] | None:
     """Spread packets of the same size along an even clock; packets may be late or lost."""
     ends = np.cumsum(counts)
-    rows = (ends - counts if is_first else ends - 1).astype(np.float64)  # the rows with the stamps
+    rows = (ends - counts if is_first else ends - 1).astype(np.float64)  # the rows with time stamps
     if is_first and counts[0] < size:
         rows[0] -= size - counts[0]  # the log began within the first packet
     period_s = float(np.median(np.diff(t) / np.diff(rows)))
@@ -266,16 +269,16 @@ def _spread_equal(
 def _spread_by_rate(
     t: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Spread rows with equal timestamps evenly up to the next one; None if they have no rate.
+    """Spread rows with equal timestamps evenly up to the next timestamp; None if there is no rate.
 
-    Rows of the first timestamp end before the second one, because a log may begin between the two.
-    If a timestamp has too few rows for the time up to the next one, that time ends with a gap.
+    The rows of the first timestamp end at the second timestamp, because a log may begin between the
+    two. If a timestamp has too few rows for the time up to the next one, that time ends with a gap.
     """
     n_stamps, n = len(t), int(counts.sum())
     starts = np.cumsum(counts) - counts
     steps_s, counts = np.diff(t), counts[:-1]
     usual = steps_s <= 1.5 * np.median(steps_s)
-    usual[0] = False  # it may be incomplete
+    usual[0] = False  # the first packet may be incomplete
     period_s = float(steps_s[usual].sum() / counts[usual].sum()) if usual.any() else 0.0
     if not period_s > 0:
         return None

@@ -1,4 +1,4 @@
-"""Recording, Channel and LabelSpan, the checked content of one log; and the clock of timestamps."""
+"""Recording, Channel and LabelSpan, the checked content of one log, and the clock of timestamps."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,29 +17,29 @@ __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of
 
 TIME_COLUMNS = ("time", "time_s")  # preferred names if no time column is given
 COMMENTS = (b"#", b"%", b"//", b"sep=")
-"""Beginnings of lines before the column names, in CSV files of other programs."""
+"""Beginnings of lines that precede the column names in CSV files of other programs."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units of time stamps, with their ticks per second."""
+"""Units of time stamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Sample rates of robots' sensors; a unit that gives another rate is wrong."""
+"""Range of the sample rates of robots' sensors; a unit that gives a rate outside it is wrong."""
 GAP_PERIODS = 10.0
-"""Default length of a gap: a hole between samples of more than this many sample periods."""
+"""By default, a hole between samples of more than this many sample periods is a gap."""
 MOST_STEPS = 1 << 22
-"""Most steps between timestamps of which a median is computed."""
-_KEPT_STEPS = 1 << 16  # more steps are computed again in each pass, in blocks
+"""Maximum number of steps between timestamps from which a median is computed."""
+_KEPT_STEPS = 1 << 16  # if there are more steps, they are computed again in each pass, in blocks
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
-"""Greatest relative difference of a clock's period from the time per sample if both are equal."""
-_OFF_CLOCK = 0.1  # without a clock, at least this fraction of steps are not multiples of the median
-_FEW_GAPS = 0.05  # share of steps; more long steps belong to the clock, like pauses between bursts
-# Steps of more than _LONG_PERIODS periods are gaps. Shorter ones are long steps of an uneven clock,
+"""A clock's period and the time per sample count as equal up to this relative difference."""
+_OFF_CLOCK = 0.1  # without a clock, at least this share of steps are not multiples of the median
+_FEW_GAPS = 0.05  # share of steps; if more are long, they belong to the clock, as between bursts
+# Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
-_FEW_PAUSES = 0.02  # share of steps; fewer long steps are gaps of a clock
+_FEW_PAUSES = 0.02  # share of steps; if fewer steps are long, they are gaps of a clock
 # Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
 # of a step (the mean range of a Brownian bridge); rounding and bursts move them much less.
 _LOSS_RANGE = 0.5 * 1.25
-_ROUNDEST = 0.01  # greatest relative change of a period by rounding
+_ROUNDEST = 0.01  # maximum relative change of a period by rounding
 _MOST_DIGITS = 9
 
 
@@ -50,9 +50,9 @@ class Channel:
     Parameters
     ----------
     name : str
-        Column name, unique within a recording; blanks around it are removed.
+        Column name, unique within a recording; leading and trailing blanks are removed.
     unit : str
-        Unit as text, for example ``"A"`` or ``"rad/s"``; empty if unknown.
+        Unit, for example ``"A"`` or ``"rad/s"``; empty if unknown.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Channel:
 
 
 def column_names(names: Iterable[str]) -> list[str]:
-    """Return the names of a file's columns without blanks around them.
+    """Return the names of a file's columns without leading and trailing blanks.
 
     Columns with the same name are numbered in order: two named ``Other`` become ``Other[0]`` and
     ``Other[1]``.
@@ -79,7 +79,7 @@ def column_names(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, order=True)
 class LabelSpan:
-    """A segment of a recording and its class.
+    """A segment of a recording, with its class.
 
     Parameters
     ----------
@@ -137,24 +137,25 @@ class Recording:
     Parameters
     ----------
     values : ndarray of shape (n_samples, n_channels), float32 or float64
-        NaN marks a missing sample.
+        The samples; NaN marks a missing sample.
     timestamps_s : ndarray of shape (n_samples,), float64
-        Seconds, strictly increasing. Use `evenly_sampled` if only a rate is known.
+        Times of the samples in seconds, strictly increasing. Use `evenly_sampled` if only a rate is
+        known.
     channels : sequence of Channel or str
-        One for each column of `values`.
+        A channel for each column of `values`.
     recording_id : str
-        Unique among the recordings used together.
+        Name that is unique among the recordings used together.
     group : str, optional
         Unit that a split never divides (robot, day, site). `recording_id` by default.
     label : str, optional
         Class of the whole recording; None if unknown.
     attributes : dict, optional
-        More facts to store with the recording, such as `sensor_rates_hz`.
+        Further facts to store with the recording, such as `sensor_rates_hz`.
     label_spans : sequence of LabelSpan, optional
-        Classes of parts of the recording, instead of `label`; sorted by time. Time between spans
-        has no label. A piece of a recording keeps all its spans, even those outside the piece;
-        `spans_within` returns those in an interval, `check_label_spans` raises for spans without
-        samples.
+        Classes of parts of the recording, instead of `label`. The spans are sorted by time; the
+        time between them has no label. A piece of a recording keeps all spans of the recording,
+        even those outside the piece; `spans_within` returns the spans in an interval, and
+        `check_label_spans` raises an error for spans without samples.
     """
 
     values: NDArray[np.floating]
@@ -200,7 +201,7 @@ class Recording:
             before, now = t[row], t[row + 1]
             fault = "repeats" if now == before else f"goes back {before - now:.6g} s"
             plan = plan_repair(t, lambda: values)
-            assert plan is not None  # some stamp repeats or goes back
+            assert plan is not None  # because a timestamp repeats or goes back
             advice = plan.advice("sample", 0, names, BY_HAND)
             raise RecordingError(
                 f"{name}: time {fault} at sample {row + 1}, {before - t[0]:.6g} s from the start"
@@ -261,7 +262,8 @@ class Recording:
     def _as_float(self, array: NDArray[np.generic], argument: str) -> NDArray[np.floating]:
         if array.dtype in (np.float32, np.float64):
             return array.astype(array.dtype, copy=False)
-        # Datetimes would become nanoseconds read as seconds; complex numbers would lose a part.
+        # Datetimes would become nanoseconds that are read as seconds; complex numbers would lose
+        # their imaginary part.
         if array.dtype.kind in "biufO":
             try:
                 return array.astype(np.float64)
@@ -291,6 +293,7 @@ class Recording:
         Parameters
         ----------
         values : ndarray of shape (n_samples, n_channels)
+            The samples.
         sample_rate_hz : float
             Rate in Hz, above zero.
         channels, recording_id, group, label, label_spans
@@ -298,7 +301,7 @@ class Recording:
         start_s : float, default=0.0
             Time of the first sample in seconds.
         attributes : dict, optional
-            More facts to store with the recording.
+            Further facts to store with the recording.
         """
         if not (np.isfinite(sample_rate_hz) and sample_rate_hz > 0):
             raise RecordingError(
@@ -335,31 +338,34 @@ class Recording:
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first to the last sample; 0 for fewer than two samples."""
+        """Time from the first to the last sample in seconds; 0 for fewer than two samples."""
         return float(self.timestamps_s[-1] - self.timestamps_s[0]) if self.n_samples > 1 else 0.0
 
     @property
     def median_sample_rate_hz(self) -> float:
-        """Inverse of the median interval, or of an uneven clock's mean; NaN for one sample."""
+        """Inverse of the median interval, or of the mean interval if the clock is uneven.
+
+        The rate is NaN for fewer than two samples.
+        """
         if self.n_samples < 2:
             return float("nan")
-        # Twelve digits, because 1 / (1 / 49) is not 49.
+        # Round to twelve digits, because 1 / (1 / 49) is not 49.
         return float(f"{1.0 / sample_period(self.timestamps_s):.12g}")
 
     @property
     def is_labelled(self) -> bool:
-        """True if it has a label or label spans."""
+        """True if the recording has a label or label spans."""
         return self.label is not None or bool(self.label_spans)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes without repetition, in order of appearance; empty if none is known."""
+        """The distinct classes in order of appearance; empty if none is known."""
         if self.label is not None:
             return (self.label,)
         return tuple(dict.fromkeys(span.label for span in self.label_spans))
 
     def spans_within(self, start_s: float, end_s: float) -> tuple[LabelSpan, ...]:
-        """Return the label spans that overlap [start_s, end_s), clipped to it.
+        """Return the label spans that overlap [start_s, end_s), clipped to this interval.
 
         Parameters
         ----------
@@ -373,9 +379,9 @@ class Recording:
         )
 
     def check_label_spans(self) -> None:
-        """Raise if a label span contains no sample.
+        """Raise an error if a label span contains no sample.
 
-        It applies to whole recordings from readers; a piece need not cover every span.
+        This check is for whole recordings from readers; a piece need not cover every span.
         """
         t = self.timestamps_s
         for span in self.label_spans:
@@ -389,7 +395,7 @@ class Recording:
                 )
 
     def select(self, names: Sequence[str]) -> "Recording":
-        """Keep only the named channels, in the given order.
+        """Return the recording with only the named channels, in the given order.
 
         Parameters
         ----------
@@ -419,11 +425,14 @@ class Recording:
 
 
 def sample_rate_of(recording: Recording) -> float:
-    """Return the median rate in Hz, for several sensors the fastest one; NaN if unknown.
+    """Return the median rate in Hz, or the rate of the fastest sensor if there are several.
+
+    NaN means that the rate is unknown.
 
     Parameters
     ----------
     recording : Recording
+        The recording.
     """
     rates = recording.attributes.get("sensor_rates_hz")
     if isinstance(rates, dict) and rates:
@@ -434,11 +443,13 @@ def sample_rate_of(recording: Recording) -> float:
 def time_covered(recording: Recording) -> tuple[float, float]:
     """Return the first and last time in seconds, since 1970 if the time stamps are dates.
 
-    They are NaN without samples. If time stamps count from the first one, its time is added.
+    Both are NaN if there are no samples. If time stamps are counted from the first one, the time of
+    the first one is added.
 
     Parameters
     ----------
     recording : Recording
+        The recording.
     """
     clock, t = recording.attributes.get("clock"), recording.timestamps_s
     origin_s = clock.get("origin_ns", 0) / UNITS["ns"] if isinstance(clock, dict) else 0.0
@@ -446,7 +457,7 @@ def time_covered(recording: Recording) -> tuple[float, float]:
 
 
 def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]:
-    """Make channels from names; a single string is one name."""
+    """Return channels for names; a single string is one name."""
     listed = [channels] if isinstance(channels, str) else channels
     return tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in listed)
 
@@ -457,11 +468,11 @@ def resolution_s(stamps: NDArray[np.float64]) -> float:
 
 
 _Intervals = Callable[[], Iterator[NDArray[np.float64]]]
-"""Starts a pass over the steps between timestamps, which are yielded in blocks."""
+"""Function that starts a pass over the steps between timestamps, which it yields in blocks."""
 
 
 class _Clock(NamedTuple):
-    """An even clock fitted to timestamps; `range_s` is the range of their differences from it."""
+    """An even clock fitted to timestamps; `range_s` is the range of their deviations from it."""
 
     period_s: float
     range_s: float
@@ -475,10 +486,10 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
     If the steps are multiples of the usual step, that step is the period, and rows may be missing.
-    The alternative is the time per sample without gaps. It is the period if the timestamps stay
-    closer to such a clock than lost rows would allow: because they are rounded to milliseconds, in
-    pairs, or in bursts. Within the precision of the timestamps, the period with the roundest rate
-    is returned.
+    The alternative is the mean time per sample, not counting gaps. This is the period if the
+    timestamps stay closer to such a clock than they would with lost rows: because they are rounded
+    to milliseconds, come in pairs, or come in bursts. Within the precision of the timestamps, the
+    period with the roundest rate is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 
@@ -496,7 +507,7 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
 
 
 def _median(intervals: _Intervals, n_steps: int) -> float:
-    """Return the median of the steps, or of `MOST_STEPS` of them, drawn evenly."""
+    """Return the median of the steps, or of `MOST_STEPS` evenly drawn steps if there are more."""
     at, some = 0, []
     for steps in intervals():
         some.append(steps[evenly_drawn(at, at + len(steps), n_steps, MOST_STEPS) - at])
@@ -505,7 +516,7 @@ def _median(intervals: _Intervals, n_steps: int) -> float:
 
 
 def _choose_clock(intervals: _Intervals, n_steps: int, usual: float) -> _Clock:
-    """Return the clock with the usual step, or the one with the mean time per sample."""
+    """Return the clock with the usual step, or the clock with the mean time per sample."""
     gap_s = _longest_step(intervals, n_steps)
     n_off = n_long = 0
     long_s = whole_s = 0.0
@@ -549,7 +560,7 @@ def _sum_steps(intervals: _Intervals, gap_s: float) -> tuple[float, int]:
 
 
 def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _Clock:
-    """Fit a clock to the steps up to `gap_s`, with one tick for each step or each unit of it."""
+    """Fit a clock to the steps up to `gap_s`, with one tick for each step or for each `unit_s`."""
 
     def kept() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         for steps in intervals():
@@ -574,7 +585,7 @@ def _fit_clock(intervals: _Intervals, gap_s: float, unit_s: float = np.inf) -> _
 
 
 def _roundest_period(period_s: float, tolerance: float) -> float:
-    """Return the period, within the tolerance, whose rate or value has the fewest digits."""
+    """Return the period within the tolerance whose rate or value has the fewest digits."""
     tolerance = min(tolerance + 4 * np.finfo(np.float64).eps, _ROUNDEST)
     for digits in range(1, _MOST_DIGITS + 1):
         rate = float(f"{1 / period_s:.{digits}g}")

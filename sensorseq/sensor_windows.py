@@ -20,14 +20,14 @@ _SHARED = ("y", "groups", "recording_id", "split")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SensorWindows:
-    """Windows of several sensors; row i of each sensor is the same stretch of time.
+    """Windows of several sensors; row i of each sensor covers the same stretch of time.
 
     Parameters
     ----------
     sensors : mapping of str to WindowSet
-        The windows of each sensor, at its own rate, all with the same number of rows and the same
-        labels, groups, recordings and split. A window without a number means that the sensor has no
-        data there.
+        The windows of each sensor, at its own rate. All sensors have the same number of rows and
+        the same labels, groups, recordings and split. A window of only NaN means that the sensor
+        has no data for this row.
 
     Raises
     ------
@@ -45,9 +45,9 @@ class SensorWindows:
         for name, windows in self.sensors.items():
             if len(windows) != len(whole):
                 raise WindowError(
-                    f"sensor {name!r} has {len(windows)} windows, {first!r} has {len(whole)}; row i"
-                    " of each must be the same stretch of time. Fill missing windows with NaN, or"
-                    " use align_sensors."
+                    f"sensor {name!r} has {len(windows)} windows, but {first!r} has {len(whole)};"
+                    " row i of each must cover the same stretch of time. Fill missing windows with"
+                    " NaN, or use align_sensors."
                 )
             for column in _SHARED:
                 if not _same(getattr(windows, column), getattr(whole, column)):
@@ -75,12 +75,12 @@ class SensorWindows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The numbers of windows and sensors, for scikit-learn."""
+        """The number of windows and the number of sensors, for scikit-learn."""
         return len(self), len(self.sensors)
 
     @property
     def y(self) -> NDArray[Any] | None:
-        """The label of each window; None without labels."""
+        """The label of each window; None if there are no labels."""
         return self._first.y
 
     @property
@@ -95,12 +95,12 @@ class SensorWindows:
 
     @property
     def start_s(self) -> NDArray[np.float64] | None:
-        """The start of each row in seconds: the earliest start among its sensors' windows."""
+        """The start of each row in seconds, which is the earliest start of its windows."""
         return self._first.start_s
 
     @property
     def split(self) -> NDArray[Any] | None:
-        """The part of each window, or None."""
+        """The part of each window; None if there is no split."""
         return self._first.split
 
     @property
@@ -116,11 +116,11 @@ class SensorWindows:
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
-        """True for each sensor that a window has, (n_windows, n_sensors)."""
+        """Mask (n_windows, n_sensors) that is True where a sensor has data for a row."""
         return np.stack([have_numbers(windows) for windows in self.sensors.values()], axis=1)
 
     def by_sensor(self) -> Iterator[tuple[str, WindowSet, NDArray[np.int64]]]:
-        """Yield each sensor that has windows, its windows, and their rows."""
+        """Yield each sensor that has windows, with its windows and their rows."""
         for at, (name, windows) in enumerate(self.sensors.items()):
             rows = np.flatnonzero(self.present[:, at])
             if len(rows):
@@ -132,7 +132,7 @@ class SensorWindows:
         Parameters
         ----------
         indices : array-like of int or bool
-            Positions of the windows.
+            Indices of the windows, or a mask.
         """
         return SensorWindows(
             {name: windows.take(indices) for name, windows in self.sensors.items()}
@@ -144,13 +144,14 @@ class SensorWindows:
         Parameters
         ----------
         name : {"train", "validation", "test"}
+            The part.
         """
         return SensorWindows(
             {sensor: windows.part(name) for sensor, windows in self.sensors.items()}
         )
 
     def with_split(self, split: NDArray[Any] | None) -> "SensorWindows":
-        """Return the windows with another split.
+        """Return the windows with a different split.
 
         Parameters
         ----------
@@ -169,7 +170,7 @@ def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
 
 
 def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
-    """Return True for each window with any number; they are checked in blocks of `rows`."""
+    """Return True for each window with any number; windows are checked in blocks of `rows`."""
     X = windows.X
     is_present = np.empty(len(X), bool)
     for at in range(0, len(X), rows):
@@ -179,20 +180,20 @@ def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
 
 def are_sensors(X: Any) -> bool:
     """Test whether X contains windows of several sensors."""
-    # scipy's sparse matrix "dictionary of keys" is a mapping, too, but has a shape.
+    # scipy's sparse matrix "dictionary of keys" is also a mapping, but has a shape.
     return isinstance(X, SensorWindows) or (isinstance(X, Mapping) and not hasattr(X, "shape"))
 
 
 def as_sensor_windows(
     X: SensorWindows | Mapping[str, Any], y: Any = None, groups: Any = None
 ) -> SensorWindows:
-    """Return {sensor: array or WindowSet} as SensorWindows, with labels and groups if given."""
+    """Make SensorWindows from {sensor: array or WindowSet}, with labels and groups if given."""
     if isinstance(X, SensorWindows):
         X = X.sensors
     sets: dict[str, WindowSet] = {}
     for name, windows in X.items():
         if not isinstance(name, str):
-            raise ArgumentError(f"sensor {name!r} is not named by a string.")
+            raise ArgumentError(f"sensor {name!r} must have a string as its name.")
         if not isinstance(windows, WindowSet):
             array = np.asarray(windows)
             if array.ndim != 3:
@@ -214,7 +215,7 @@ def as_sensor_windows(
 def channels_of_sensors(
     channels: Sequence[str] | None, sensors: Iterable[str]
 ) -> dict[str, list[str] | None]:
-    """Return the channels that begin with each sensor's name; None for all channels."""
+    """Return, for each sensor, the chosen channels that begin with its name; None means all."""
     if channels is None:
         return dict.fromkeys(sensors)
     chosen = {
@@ -235,7 +236,7 @@ def channels_of_sensors(
 def align_sensors(
     sensors: Mapping[str, WindowSet], *, slop_s: float | None = None, missing: str = "error"
 ) -> SensorWindows:
-    """Put the windows of separately cut sensors into common rows, by their start.
+    """Put the windows of separately cut sensors into common rows, according to their starts.
 
     Windows of one recording that begin at most `slop_s` after the earliest of them form one row.
     Rows whose sensors have different labels are left out.
@@ -243,24 +244,25 @@ def align_sensors(
     Parameters
     ----------
     sensors : mapping of str to WindowSet
-        With `recording_id` and `start_s` on a common clock.
+        The windows of each sensor, with `recording_id`, and with `start_s` on a common clock.
     slop_s : float, optional
-        Greatest difference of starts in seconds; by default half of the usual time between the
-        windows of the sensor with the most windows. With more, several windows could match.
+        Maximum difference of starts in seconds; by default half of the usual time between the
+        windows of the sensor with the most windows. With a greater difference, several windows
+        could match.
     missing : {"error", "expected"}, default="error"
-        error: leave out rows that some sensor lacks. expected: keep them, with NaN for the missing
+        error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.
 
     Returns
     -------
     SensorWindows
-        ``provenance["sensors"]`` of the first sensor has, for each sensor, `n_windows`, `n_aligned`
-        and the recordings that it `lacks`.
+        The aligned windows. In the first sensor's provenance, ``provenance["sensors"]`` contains,
+        for each sensor, `n_windows`, `n_aligned` and the recordings that it `lacks`.
 
     Raises
     ------
     WindowError
-        If a sensor has no times, or no row has all sensors.
+        If the times of a sensor's windows are unknown, or no row has all sensors.
     """
     rows = common_rows(sensors, slop_s, missing)
     shared = shared_columns(sensors, rows)
@@ -300,7 +302,7 @@ class _WindowColumns(Protocol):
 def common_rows(
     sensors: Mapping[str, _WindowColumns], slop_s: float | None, missing: str
 ) -> NDArray[np.int64]:
-    """Return the window of each sensor in each common row, (n_rows, n_sensors); -1 for none.
+    """Return the index of each sensor's window in each common row (n_rows, n_sensors), or -1.
 
     `align_sensors` documents the rules.
     """
@@ -336,7 +338,7 @@ def common_rows(
 def _rows_within(
     ids: list[NDArray[Any]], starts: list[NDArray[np.float64]], slop_s: float
 ) -> NDArray[np.int64]:
-    """Return rows of windows that begin at most `slop_s` after the earliest of them."""
+    """Return rows of windows that all begin at most `slop_s` after the earliest in their row."""
     order: dict[Any, int] = {}
     for names in ids:
         for name in names.tolist():
@@ -389,13 +391,13 @@ def shared_columns(
 
 
 def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a sensor's valid steps in common rows; all steps where it has no window."""
+    """Return a sensor's number of valid steps in each row; missing windows have all steps."""
     lengths = np.asarray(windows.lengths)[rows]
     return np.where(rows >= 0, lengths, windows.n_timesteps)
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows, also in common rows, and list the recordings without it."""
+    """Count each sensor's windows in total and in common rows; list the recordings without it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

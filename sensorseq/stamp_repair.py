@@ -15,21 +15,21 @@ from sensorseq.text import listed
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
 _FEW = 0.01  # share of rows that may be out of order, or differ at the same timestamp
-_FEWEST = 3  # number of such rows that any recording may have
+_FEWEST = 3  # number of such rows that every recording may have, however short
 _SWAPPED = 0.1  # share of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
-_LARGE = 0.1  # steps back that may be resets, as a fraction of the largest one
-_MOST_IDS = 64  # most sensors whose rows share a timestamp
-_MOST_CUTS = 3  # most rows named in a message
+_LARGE = 0.1  # minimum size of steps back that may be resets, as a fraction of the largest one
+_MOST_IDS = 64  # maximum number of sensors whose rows share a timestamp
+_MOST_CUTS = 3  # maximum number of rows named in a message
 
 
 @dataclass(frozen=True, eq=False)
 class RepairedStamps:
     """Samples (n_kept, n_channels) with strictly increasing timestamps, and repair counts.
 
-    `n_out_of_order` counts rows with a timestamp below an earlier one, `n_duplicates` rows merged
-    into another with the same timestamp, `n_spread` rows of packets that got a timestamp of their
-    own. `packets` describes the packets.
+    `n_out_of_order` counts the rows with a timestamp below an earlier one, `n_duplicates` the rows
+    merged into another row with the same timestamp, and `n_spread` the rows of packets that
+    received a timestamp of their own. `packets` describes the packets.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -51,27 +51,27 @@ def repair_stamps(
 ) -> RepairedStamps:
     """Sort samples by time, and spread or merge samples with equal timestamps.
 
-    Rows that are late are sorted, if they are few or move by a few places only. A few rows with
-    equal timestamps, and rows written twice, are merged.
+    Late rows are sorted if they are few or move by only a few places. A few rows with equal
+    timestamps, and rows written twice, are merged.
 
     Parameters
     ----------
     timestamps_s : array-like of shape (n_samples,)
-        Seconds, finite, in any order.
+        Times of the samples in seconds; finite, in any order.
     values : array-like of shape (n_samples, n_channels), float32 or float64
-        NaN marks a missing sample.
+        The samples; NaN marks a missing sample.
     stamps : {"packets", "keep", "merge"}, default="packets"
-        "packets": many rows with equal timestamps, or in regular bursts, are spread evenly over the
-        time since the previous packet, or up to the next stamp if stamps are rounded down, such as
-        30 samples for each whole second. "merge": they are merged, too, into the mean of the valid
-        samples of each channel. "keep": nothing is changed, and timestamps that do not increase
-        raise an error.
+        packets: many rows with equal timestamps, or in regular bursts, are spread evenly over the
+        time since the previous packet, or up to the next timestamp if timestamps are rounded down,
+        as with 30 samples for each whole second. merge: such rows are also merged, into the mean of
+        the valid samples of each channel. keep: nothing is changed, and timestamps that do not
+        increase raise an error.
 
     Raises
     ------
     SignalError
-        If sorting would mix two signals, as when a clock started again while recording, or if
-        packets follow no rate.
+        If sorting would mix two signals, as when a clock was restarted during the recording, or if
+        the packets have no regular rate.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def repair_stamps(
 
 
 def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[np.float64]:
-    """Return the timestamps as float64; raise unless each of `n_samples` has a finite one."""
+    """Return the timestamps as float64; raise an error unless every sample has a finite one."""
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
@@ -111,8 +111,8 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
 class StampRepair:
     """A repair of timestamps, or its `obstacle`: the reason against a repair, and the way out.
 
-    `stamps_s` has the timestamps of the rows in `order`, sorted and perhaps spread; rows that still
-    share a timestamp are to be merged.
+    `stamps_s` contains the timestamps of the rows in `order`, sorted and perhaps spread; rows that
+    still share a timestamp are to be merged.
     """
 
     order: NDArray[np.int64]
@@ -121,11 +121,11 @@ class StampRepair:
     n_spread: int = 0
     packets: str = ""
     obstacle: str = ""
-    cuts: tuple[int, ...] = ()  # rows in `obstacle`
-    column: int = 0  # channel in `obstacle`
+    cuts: tuple[int, ...] = ()  # rows that `obstacle` mentions
+    column: int = 0  # channel that `obstacle` mentions
 
     def advice(self, row_word: str, first: int, names: Sequence[str] = (), repair: str = "") -> str:
-        """Return the obstacle as text, with rows called `row_word` and numbered from `first`.
+        """Return the obstacle as a string, with rows called `row_word` and numbered from `first`.
 
         The way out names the argument `stamps`, and the function `repair` if one is given.
         """
@@ -143,7 +143,7 @@ class StampRepair:
         )
 
     def starts(self) -> NDArray[np.int64]:
-        """Return the position of the first row in order with each timestamp."""
+        """Return the position in `order` of the first row with each timestamp."""
         return Packets.of_equal(self.stamps_s).starts
 
     def repaired_s(self) -> NDArray[np.float64]:
@@ -151,7 +151,7 @@ class StampRepair:
         return self.stamps_s[self.starts()]
 
     def apply(self, x: NDArray[np.floating]) -> RepairedStamps:
-        """Return the samples `x` in order, merged where timestamps are equal."""
+        """Return the samples `x`, sorted, and merged where timestamps are equal."""
         starts, x = self.starts(), x[self.order]
         n_duplicates = len(x) - len(starts)
         if n_duplicates:
@@ -165,10 +165,11 @@ def plan_repair(
     values: Callable[[], NDArray[np.floating]],
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Plan the repair of rows at finite timestamps `t`; None if they need none.
+    """Return a plan to repair rows at finite timestamps `t`; None if no repair is needed.
 
     If `stamps` is None, only packets that are certain are repaired; other timestamps that repeat,
-    go back or come in bursts are an obstacle. `values` returns the rows if they are needed.
+    go back or come in bursts are an obstacle. `values` returns the rows; it is called only if they
+    are needed.
     """
     if stamps is not None:
         check_choice("stamps", stamps, STAMPS)
@@ -181,7 +182,7 @@ def plan_repair(
     t_sorted, x_sorted = t[order], x[order]
     is_late = np.r_[False, t[1:] < np.maximum.accumulate(t)[:-1]]
     is_early = np.r_[t[:-1] > np.minimum.accumulate(t[::-1])[-2::-1], False]
-    repeats = np.r_[False, t_sorted[1:] == t_sorted[:-1]]  # for the rows in order
+    repeats = np.r_[False, t_sorted[1:] == t_sorted[:-1]]  # for the sorted rows
     is_same = np.r_[False, _same_rows(x_sorted)]
     plan = StampRepair(order, t_sorted, int(is_late.sum()))
     is_late[order[repeats & is_same]] = False  # merging equal rows loses nothing
@@ -191,13 +192,13 @@ def plan_repair(
         return replace(plan, obstacle=obstacle, cuts=cuts)
     is_requested = stamps in ("packets", "merge")
     n_repeats, few = int(repeats.sum()), _few_of(n)
-    # Rows were written twice if rows with the same timestamp are equal, but others are not.
+    # Rows were written twice if rows with the same timestamp are equal, but other rows are not.
     are_twins = 2 * int((is_same & ~repeats).sum()) < n - n_repeats
     n_lossy = int((repeats & ~is_same).sum()) if are_twins else n_repeats
     if n_lossy <= few:
         remedy = "Sort the {row}s by time" if plan.n_late else "Keep one {row} for each time stamp"
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
-    each = f"About {n / (n - n_repeats):.3g} {{row}}s have each time stamp"
+    each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
         obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
@@ -216,9 +217,9 @@ def plan_repair(
 def _plan_bursts(
     t: NDArray[np.float64], x: NDArray[np.floating], packets: Packets, stamps: str | None
 ) -> StampRepair | None:
-    """Judge whether rows in bursts are packets."""
+    """Return the plan for rows in bursts, which may be packets."""
     kind = "samples" if stamps else kind_of_packets(packets, x)
-    is_pair = int(np.median(packets.counts)) == 2  # two events, or two sensors
+    is_pair = int(np.median(packets.counts)) == 2  # a pair may be two events, or two sensors
     if kind in ("pauses", "sensors") or (not kind and is_pair):
         return None
     spread_s = spread_evenly(packets)
@@ -255,7 +256,7 @@ _OF_SENSORS = (
     " that column."
 )
 _RESTARTED = (
-    "the clock started again, or another recording follows. Cut the recording at {rows}; or sort"
+    "the clock was restarted, or another recording follows. Cut the recording at {rows}; or sort"
     " the {row}s by time if they belong to one recording. {merge} would mix them."
 )
 _ALTERNATING = (
@@ -277,7 +278,7 @@ def _same_rows(x: NDArray[np.floating]) -> NDArray[np.bool_]:
 def _sorting_mixes(
     t: NDArray[np.float64], order: NDArray[np.int64], is_moved: NDArray[np.bool_]
 ) -> tuple[str, tuple[int, ...]]:
-    """Return why rows cannot be sorted ("" if they can), and where a clock started again."""
+    """Return why rows cannot be sorted ("" if they can), and the rows where a clock restarted."""
     n, n_moved = len(t), int(is_moved.sum())
     if not n_moved:
         return "", ()
@@ -286,7 +287,7 @@ def _sorting_mixes(
     if n_moved <= max(_FEWEST, _SWAPPED * n) and np.abs(rank[:n] - np.arange(n)).max() <= _NEAR:
         return "", ()
     edges = np.flatnonzero(np.diff(np.r_[False, is_moved, False]))
-    # A run of moved rows fits between two other rows, or is mixed with others.
+    # A run of moved rows either fits between two other rows, or is mixed with other rows.
     n_places = np.maximum.reduceat(rank, edges) - np.minimum.reduceat(rank, edges) + 1
     n_rows = np.diff(np.append(edges, n))
     is_mixed = (n_places > n_rows)[::2] & (n_rows[::2] > _FEWEST)
@@ -302,7 +303,7 @@ def _sorting_mixes(
 
 
 def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
-    """Return a column that has the same, different values at every timestamp, or None."""
+    """Return a column that has the same set of distinct values at every timestamp, or None."""
     packets = Packets.of_equal(t)
     starts, counts = packets.starts, packets.counts
     usual = int(np.median(counts))
@@ -317,7 +318,7 @@ def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
 
 
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Return the mean of the valid samples from each start to the next; NaN if there are none."""
+    """Return the mean of the valid samples from each start to the next; NaN if none are valid."""
     is_valid = ~np.isnan(x)
     total = np.add.reduceat(np.where(is_valid, x, 0).astype(np.float64), starts, axis=0)
     n = np.add.reduceat(is_valid.astype(np.float64), starts, axis=0)
@@ -325,6 +326,6 @@ def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def _mean_rate(t: NDArray[np.float64]) -> str:
-    """Return the mean rate up to the last timestamp, as text."""
+    """Return the mean rate up to the last timestamp as a string."""
     last = int(np.searchsorted(t, t[-1]))
-    return f", {last / (t[-1] - t[0]):.4g} Hz in all" if last else ""
+    return f", {last / (t[-1] - t[0]):.4g} Hz on average" if last else ""

@@ -1,4 +1,4 @@
-"""Format lists and counts for messages, convert values to plain ones, and parse numbers."""
+"""Format lists and counts for messages, convert values to plain types, and parse numbers."""
 
 import html
 import math
@@ -10,7 +10,7 @@ from typing import Any
 from sensorseq.errors import printable
 
 Plain = Any
-"""A value that JSON can store: None, a boolean, a number, text, or a list or dictionary of them."""
+"""A value that JSON can store: None, a boolean, number or string, or a list or dictionary."""
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
@@ -21,20 +21,20 @@ def listed(names: Iterable[Any], most: int = 12) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun in singular or plural."""
+    """Return a count and its noun, in the singular or plural."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def plain(value: Any) -> Plain:
     """Convert any value to dictionaries, lists, strings, numbers, booleans and None.
 
-    NaN and infinity become None; other objects, such as functions, become their name.
+    NaN and infinity become None; other objects, such as functions, are replaced by their names.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    # A numpy value; importing numpy here would delay the command line.
+    # Recognize numpy values by their methods, because importing numpy would delay the command line.
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, Mapping):
@@ -47,15 +47,15 @@ def plain(value: Any) -> Plain:
 
 
 def number(value: Any) -> Plain:
-    """Convert a numpy scalar to a Python number, which files can store; keep any other value."""
+    """Convert a numpy scalar to a Python number, which files can store; keep all other values."""
     return value.item() if getattr(value, "shape", None) == () else value
 
 
 def parse_number(text: str, decimal: str = ".") -> float | None:
-    """Return the number in a cell of CSV text, or None if the cell is blank or another text.
+    """Return the number in a CSV cell; None if the cell is blank or not a number.
 
-    Files and lines of a stream are parsed by this function, or by faster ones that give the same
-    numbers and leave the remaining cells to it.
+    Files and lines of a stream are parsed by this function, or by faster functions that give the
+    same numbers and leave the remaining cells to this one.
     """
     if "_" in text:  # only Python accepts 1_000 as a number
         return None
@@ -70,18 +70,20 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
 
 
 THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")
-"""Digits in groups of three; with decimal commas, possibly a number with a decimal point."""
+"""Digits in groups of three, separated by points; ambiguous in a file with decimal commas."""
 
 
 def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return an HTML table for ``_repr_html_`` in notebooks; text is escaped.
+    """Return an HTML table for ``_repr_html_`` in notebooks; all strings are escaped.
 
     Parameters
     ----------
     caption : str
+        Caption of the table.
     heads : sequence of str
         Names of the columns.
     rows : iterable of sequences of str
+        Cells of each row.
     """
 
     def row(cells: Iterable[str], tag: str) -> str:

@@ -1,4 +1,4 @@
-"""Names of columns of timestamps, and the units in them."""
+"""Names of timestamp columns, and the units in these names."""
 
 import re
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ _OTHER_WORDS = {
 }
 _ALL_WORDS = _WORDS | _OTHER_WORDS
 _LONGEST_FIRST = sorted(_ALL_WORDS, key=len, reverse=True)
-_NO_UNIT = frozenset(  # other words in brackets: the place of a clock, or its start
+_NO_UNIT = frozenset(  # words in brackets that are not units, but describe a clock or its start
     re.split(
         r"\s+",
         "utc gmt local unix posix epoch iso abs absolute rel relative elapsed since from start"
@@ -39,7 +39,7 @@ _NO_UNIT = frozenset(  # other words in brackets: the place of a clock, or its s
         " clock raw log time timestamp stamp",
     )
 )
-_LONG = 4  # fewest letters of a unit that is recognized within a word
+_LONG = 4  # minimum number of letters of a unit that is recognized within a word
 _BRACKETS = re.compile(r"[\[({<]([^\])}>]*)[\])}>]?\s*$")
 _PART = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -68,10 +68,10 @@ def is_time_name(name: str) -> bool:
 
 
 def unit_in_name(name: str) -> str:
-    """Return the unit in a column's name, one of `recording.UNITS` or another; "" if none.
+    """Return the unit in a column's name, which need not be in `recording.UNITS`; "" if none.
 
-    It is in brackets at the end (``Time [ms]``), is a word (``time_usec``), or ends a word
-    (``timeMs``).
+    The unit is in brackets at the end (``Time [ms]``), is a word of its own (``time_usec``), or is
+    the end of a word (``timeMs``).
     """
     text = _plain(name)
     if brackets := _BRACKETS.search(text):
@@ -97,7 +97,7 @@ def unit_in_name(name: str) -> str:
 
 
 def _unit_of_word(word: str) -> str:
-    """Return the unit that a word is or ends with, or ""."""
+    """Return the unit that a word is or ends with; "" if there is none."""
     lower = word.lower()
     if lower in _ALL_WORDS:
         return _ALL_WORDS[lower]
@@ -114,5 +114,5 @@ def _unit_of_word(word: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name without comment marks, as in ``%time`` by ``rostopic echo -p``."""
+    """Return a name without comment marks, such as in ``%time`` from ``rostopic echo -p``."""
     return name.strip("%# \t").replace("\u00b5", "u").replace("\u03bc", "u")

@@ -22,16 +22,16 @@ class WindowSet:
     Parameters
     ----------
     X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
-        Unscaled samples. Steps at and beyond `lengths` are padding. Samples of a large prepared
-        file may stay in the file, and are read when they are needed.
+        Unscaled samples. Steps at and beyond `lengths` are padding. The samples of a large prepared
+        file may stay in the file, from which they are read when they are needed.
     lengths : ndarray of shape (n_windows,), int64, optional
-        Valid steps of each window, 0 to n_timesteps; n_timesteps by default.
+        Number of valid steps of each window, from 0 to n_timesteps; n_timesteps by default.
     y : ndarray of shape (n_windows,), optional
-        Labels; None for windows to predict.
+        Labels; None if the windows are only for prediction.
     groups : ndarray of shape (n_windows,), optional
-        Units that a split never divides. `recording_id` by default.
+        The group of each window; a split never divides a group. `recording_id` by default.
     recording_id : ndarray of shape (n_windows,), optional
-        The recording each window was cut from.
+        The recording that each window was cut from.
     start_s : ndarray of shape (n_windows,), float64, optional
         Time of the first sample of each window on its recording's clock, in seconds.
     split : ndarray of shape (n_windows,), optional
@@ -39,9 +39,9 @@ class WindowSet:
     channels : sequence of str
         Names of the channels; ``channel_0 ...`` by default.
     sample_rate_hz : float, optional
-        Neighbouring steps are ``1 / sample_rate_hz`` seconds apart.
+        Sample rate; successive steps are ``1 / sample_rate_hz`` seconds apart.
     provenance : mapping
-        How the windows were made: configuration, digests of sources, dropped recordings.
+        How the windows were made: configuration, digests of sources, and dropped recordings.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class WindowSet:
         if self.lengths is not None:
             lengths = np.asarray(self.lengths)
             if lengths.dtype.kind not in "iu" and lengths.size:
-                raise WindowError(f"lengths has dtype {lengths.dtype}; it must have integers.")
+                raise WindowError(f"lengths has dtype {lengths.dtype}; it must contain integers.")
         lengths = lengths.astype(np.int64)
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "lengths", lengths)
@@ -116,9 +116,9 @@ class WindowSet:
             rows = rows[0]
         return self.take(np.atleast_1d(np.arange(len(self))[rows]))
 
-    __iter__ = None  # otherwise Python and numpy would iterate it, one window at a time
+    __iter__ = None  # otherwise Python and numpy would iterate over it, one window at a time
 
-    # Because of this size, dask sends it to each worker once instead of with each fit.
+    # Because of this size, dask sends the object to each worker once instead of with each fit.
     def __sizeof__(self) -> int:
         return self.X.nbytes
 
@@ -142,7 +142,7 @@ class WindowSet:
         return self.X.shape
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of windows by part (``"all"`` without a split) and class."""
+        """Return the number of windows by part (``"all"`` if there is no split) and class."""
         labels = [""] * len(self) if self.y is None else [str(label) for label in self.y.tolist()]
         parts = ["all"] * len(self) if self.split is None else self.split.tolist()
         counted = Counter(zip(parts, labels))
@@ -152,7 +152,7 @@ class WindowSet:
 
     @property
     def n_timesteps(self) -> int:
-        """The padded length of every window, in steps."""
+        """The padded length of the windows, in steps."""
         return int(self.X.shape[1])
 
     @property
@@ -162,7 +162,7 @@ class WindowSet:
 
     @property
     def window_s(self) -> float | None:
-        """The length of a window in seconds; None if the rate is unknown."""
+        """Length of the windows in seconds; None if the rate is unknown."""
         return None if self.sample_rate_hz is None else self.n_timesteps / self.sample_rate_hz
 
     def take(self, indices: ArrayLike) -> "WindowSet":
@@ -171,7 +171,7 @@ class WindowSet:
         Parameters
         ----------
         indices : array-like of int or bool
-            Positions of the windows.
+            Indices of the windows, or a mask.
         """
         rows = np.asarray(indices)
         picked: dict[str, Any] = {
@@ -186,6 +186,7 @@ class WindowSet:
         Parameters
         ----------
         name : {"train", "validation", "test"}
+            The part.
 
         Raises
         ------
@@ -195,11 +196,11 @@ class WindowSet:
         if name not in PARTS:
             raise WindowError(f"part {name!r} is not known; expected {', '.join(PARTS)}.")
         if self.split is None:
-            raise WindowError("these windows have no split yet; see preprocessing.split.")
+            raise WindowError("these windows have not been split; see preprocessing.split.")
         return self.take(np.flatnonzero(self.split == name))
 
     def with_split(self, split: NDArray[Any] | None) -> "WindowSet":
-        """Return the windows with another split.
+        """Return the windows with a different split.
 
         Parameters
         ----------
@@ -212,17 +213,19 @@ class WindowSet:
     def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
         """Join window sets of equal length, channels and rate, in order.
 
-        The provenance is unchanged if all sets agree, otherwise it is a list under ``"joined"``.
+        If the provenance is the same in all sets, it is kept; otherwise the result has a list of
+        all provenances under ``"joined"``.
 
         Parameters
         ----------
         sets : iterable of WindowSet
+            The sets to join.
 
         Raises
         ------
         WindowError
-            If `sets` is empty, or the sets differ in timesteps, channels, rate or in the arrays
-            that they have.
+            If `sets` is empty, or the sets differ in timesteps, channels, rate or the arrays that
+            they have.
         """
         parts: Sequence[WindowSet] = list(sets)
         if not parts:
@@ -240,7 +243,7 @@ class WindowSet:
             arrays = [getattr(part, name) for part in parts]
             absent = [array is None for array in arrays]
             if any(absent) and not all(absent):
-                raise WindowError(f"some window sets have {name} and others do not.")
+                raise WindowError(f"some window sets have {name}, but others do not.")
             joined[name] = None if all(absent) else np.concatenate(arrays)
         origins = [dict(part.provenance) for part in parts]
         agree = all(origin == origins[0] for origin in origins)
@@ -252,7 +255,7 @@ def _as_float32(X: Any) -> NDArray[np.float32]:
     if getattr(X, "are_in_files", False):
         return X  # type: ignore[no-any-return]
     if np.iscomplexobj(X):
-        raise WindowError("X is complex; windows must have real numbers.")
+        raise WindowError("X is complex; windows must contain real numbers.")
     try:
         numbers = np.asarray(X)
         if numbers.dtype == np.float32:
@@ -281,7 +284,7 @@ def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
 
 
 def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """Yield each recording and its windows' rows, in order of first appearance."""
+    """Yield each recording and the indices of its windows, in order of first appearance."""
     names = recording_id.tolist()
     for rows in sorted(rows_of(recording_id) if names else [], key=lambda rows: int(rows[0])):
         yield names[rows[0]], rows

@@ -1,4 +1,4 @@
-"""Fixed seeds, and a report that begins with the versions that were actually tested."""
+"""Fix the seeds, and begin the report with the versions that were actually tested."""
 
 import importlib.util
 import os
@@ -14,13 +14,13 @@ import pytest
 
 try:
     from hypothesis import HealthCheck, settings
-except ImportError:  # may be missing on a bare machine with a GPU; tests/gpu does not need it
+except ImportError:  # a bare machine with a GPU may lack it, and tests/gpu does not need it
     settings = None
 
 sys.path.append(str(Path(__file__).parent / "rounding"))
 import rounding_plugin as rounding
 
-# scikit-learn's array-API checks run only if this is set before scipy is imported
+# scikit-learn's array-API checks run only if this variable is set before scipy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,8 +29,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The number of drawn inputs per test: `dev` during development, `ci` before a change is merged,
-# `fuzz` to look for new failures. The first two draw the same inputs each time.
+# Profiles for the number of drawn inputs per test: `dev` during development, `ci` before a change
+# is merged, and `fuzz` to look for new failures. The first two draw the same inputs each time.
 if settings is not None:
     # a slow test on a busy machine is not a failure
     patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -66,7 +66,7 @@ def pytest_report_header():
 @pytest.fixture(autouse=True)
 def _fixed_seeds_and_no_interrupt_before():
     if engine := sys.modules.get("sensorseq.training.engine"):
-        engine._last_interrupt_s = float("-inf")  # two within two seconds would end everything
+        engine._last_interrupt_s = float("-inf")  # two interrupts within 2 s would end all tests
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  libraries under test may still use the global generator
     if importlib.util.find_spec("torch"):
@@ -84,7 +84,7 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def few_features() -> Iterator[None]:
-    """Let the fits of a module learn few features, so that probes and compilers are faster."""
+    """Limit the number of features in a module's fits, so that probes and compilers are faster."""
     from fits import learn_few_features
 
     with pytest.MonkeyPatch.context() as patch:
@@ -100,13 +100,13 @@ def without_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.fixture
 def two_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accept the second interrupt of this test as soon after the first, even on a busy machine."""
+    """Let the second interrupt of this test count even if it comes late on a busy machine."""
     monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)
 
 
 @pytest.fixture
 def lstm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the networks a weight even if they add nothing to the features."""
+    """Give the networks a nonzero weight even if they add nothing to the features."""
     _change_lstm_weight(monkeypatch, lambda weight: max(weight, 0.1))
 
 

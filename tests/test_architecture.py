@@ -1,4 +1,4 @@
-"""Imports point one way, and each heavy library has one home. Needs no built extension."""
+"""Test that imports point one way and each heavy library has one home, without built extensions."""
 
 import ast
 import functools
@@ -21,8 +21,8 @@ DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.s
 DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
                      < judge logs < report_text < rival_models trials page < probe
                      < report"""
-OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
-HOME = {  # library: where it may be imported, as path prefixes
+OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is offered with the splits
+HOME = {  # library: prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",
@@ -67,7 +67,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "onnx": ("export/graph.py",),
     "onnxruntime": ("export/to_onnx.py",),
 }
-# Arguments with values of any type from users, and results that contain them.
+# Arguments whose values users may give in any type, and results that contain such values.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes cut value values default names keras_model
                 in_order open_windows recording_id transform fit_transform inverse_transform
@@ -76,7 +76,7 @@ FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Pyth
 
 
 def statements_in(node):
-    """Yield the statements of a module or another, and those within them."""
+    """Yield the statements of a module or of another statement, and the statements within them."""
     for name in ("body", "handlers", "orelse", "finalbody", "cases"):
         for statement in getattr(node, name, ()):
             yield statement
@@ -96,7 +96,7 @@ def imported_names(path):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         else:
-            # a relative import begins with a dot, and so with an empty library
+            # A relative import begins with a dot, so its first part is an empty name.
             module = "." * node.level + (node.module or "")
             names += [f"{module}.{alias.name}" for alias in node.names]
     return names
@@ -116,14 +116,14 @@ def wrong_imports(path):
             yield f"{file} imports upwards: {rest[0]}"
 
 
-def test_imports_point_downwards_and_stay_at_home():
+def test_imports_point_downwards_and_heavy_libraries_have_one_home():
     files = sorted((ROOT / "sensorseq").rglob("*.py"))
     assert files
     assert [problem for path in files for problem in wrong_imports(path)] == []
 
 
 def test_files_import_one_another_one_way():
-    """Imports only for types and in functions count, too; exports of a package do not."""
+    """Imports for types only and imports in functions also count; exports of a package do not."""
     paths = sorted((ROOT / "sensorseq").rglob("[a-z_]*.py"))
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     known = {name for name in names.values() if not name.endswith("__init__")}
@@ -164,14 +164,14 @@ def imports_anywhere(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_nothing_stray_is_at_the_top():
+def test_the_top_folder_contains_only_known_files():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert {name.split("/")[0] for name in listed.stdout.splitlines()} == set(TOP.split())
 
 
-def test_only_bindings_see_a_framework():
+def test_only_bindings_include_a_framework():
     files = [path for path in (ROOT / "csrc").rglob("*.*") if not path.name.startswith("bindings")]
     assert files
     assert [path for path in files if FRAMEWORK_INCLUDE.search(path.read_text("utf-8"))] == []
@@ -200,7 +200,7 @@ def untyped(node, name):
 
 
 def untyped_crossings(trees):
-    """Yield untyped objects that one package imports from another; trees by module name."""
+    """Yield untyped objects that one package imports from another, given trees by module name."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)
@@ -222,7 +222,7 @@ def untyped_crossings(trees):
                         yield f"{module}: {found}"
 
 
-def test_what_crosses_packages_is_typed():
+def test_objects_imported_across_packages_are_typed():
     trees = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
             tree_of(path)
@@ -233,7 +233,7 @@ def test_what_crosses_packages_is_typed():
     assert list(untyped_crossings(trees)) == []
 
 
-def test_only_values_of_files_are_cast():
+def test_only_values_read_from_files_are_cast():
     """A cast of one of our objects would hide missing attributes."""
     files = (ROOT / "sensorseq").rglob("*.py")
     found = {path for path in files if "typing.cast" in imported_names(path)}
@@ -243,7 +243,7 @@ def test_only_values_of_files_are_cast():
     }
 
 
-def test_what_crosses_packages_untyped_is_found():
+def test_untyped_objects_imported_across_packages_are_found():
     sources = {
         "sensorseq.lower.part": "def run(model: Any, X: Any, n: int | object) -> Any: ...\n"
         "class Part:\n    kept: object\n    def fit(self, y: Any) -> int: ...\n"

@@ -115,7 +115,7 @@ def test_a_group_in_two_parts_of_a_split_is_named(other):
         classifier().fit(window_set(split, groups=groups))
 
 
-def test_what_a_split_leaves_no_use_for_is_refused():
+def test_arguments_without_use_under_a_split_are_refused():
     split = ["train"] * 12 + ["validation"] * 12
     with pytest.raises(InputError, match="X already has a split, which groups cannot change"):
         classifier().fit(window_set(split), groups=np.arange(24))
@@ -125,7 +125,7 @@ def test_what_a_split_leaves_no_use_for_is_refused():
     assert classifier().fit(train, X_val=X, y_val=Y).n_iter_ == 1
 
 
-def test_what_leaves_nothing_to_validate_on_is_named():
+def test_arguments_that_leave_no_validation_windows_are_named():
     with pytest.raises(ArgumentError, match="split of X has none, only 20 training windows"):
         classifier().fit(window_set(["train"] * 20 + ["test"] * 4))
     with pytest.raises(ArgumentError, match="none of the 2 windows of X can be held out"):
@@ -134,7 +134,7 @@ def test_what_leaves_nothing_to_validate_on_is_named():
     assert "val_loss" not in lonely.history_[0]
 
 
-def test_a_file_brings_its_own_labels():
+def test_a_file_has_its_own_labels():
     with pytest.raises(InputError, match=r"the file windows\.h5 contains its own y"):
         classifier().fit("windows.h5", Y)
 
@@ -257,7 +257,7 @@ def test_an_unknown_value_of_an_argument_is_named_with_the_nearest_known(argumen
 
 
 def test_every_argument_is_checked_for_its_value():
-    unchecked = {"augment", "random_state"}  # scikit-learn's own check
+    unchecked = {"augment", "random_state"}  # scikit-learn checks these itself
     checked = {argument for argument, _, _ in ARGUMENTS}
     assert checked | unchecked == set(plain_classifier().get_params())
 
@@ -299,7 +299,7 @@ def test_a_wrong_class_weight_label_names_the_nearest():
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "foreign", "pickle"])
-def test_a_file_that_is_no_model_is_refused_and_nothing_is_executed(damage, fitted, tmp_path):
+def test_a_file_that_is_not_a_model_is_refused_and_nothing_is_executed(damage, fitted, tmp_path):
     path = tmp_path / "model.safetensors"
     fitted.save(path)
     ran = tmp_path / "ran"

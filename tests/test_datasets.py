@@ -27,7 +27,7 @@ def test_every_robot_has_two_recordings_on_each_of_six_surfaces(recordings):
     assert set(pairs.values()) == {2}
 
 
-def test_each_recording_says_that_it_is_simulated_and_is_one_current(recordings):
+def test_each_recording_is_marked_as_simulated_and_has_one_current(recordings):
     assert len({recording.recording_id for recording in recordings}) == len(recordings)
     for recording in recordings:
         assert recording.attributes["simulated"] is True
@@ -53,7 +53,7 @@ def test_some_recordings_have_a_gap_and_all_have_an_uneven_clock(recordings):
     assert all(np.diff(r.timestamps_s).std() > 0.001 for r in recordings)
 
 
-def test_the_mean_current_alone_does_not_give_the_surface_away(recordings):
+def test_the_mean_current_alone_does_not_reveal_the_surface(recordings):
     means = {label: [] for label in SURFACES}
     for recording in recordings:
         means[recording.label].append(recording.values.mean())
@@ -65,12 +65,12 @@ def test_the_mean_current_alone_does_not_give_the_surface_away(recordings):
         and max(min(means[surface]), min(means[other]))
         < min(max(means[surface]), max(means[other]))
     ]
-    assert len(overlapping) >= 8  # of fifteen pairs
+    assert len(overlapping) >= 8  # of the fifteen pairs of surfaces
 
 
 def test_the_embedded_files_stay_below_three_megabytes():
     files = [path for path in (DATA / "surfaces").rglob("*") if path.is_file()]
-    assert len(files) == 121  # recordings and manifest
+    assert len(files) == 121  # the recordings and the manifest
     assert sum(path.stat().st_size for path in files) < 3_000_000
 
 
@@ -82,7 +82,7 @@ def test_the_manifest_lists_every_file_once_and_only_those():
     assert len(set(listed)) == len(listed)
 
 
-def test_the_files_carry_no_time_of_writing():
+def test_the_files_contain_no_modification_time():
     for path in DATA.rglob("*.csv.gz"):
         assert path.read_bytes()[4:8] == bytes(4)
 
@@ -92,12 +92,12 @@ def test_the_simulator_writes_the_embedded_recordings_to_the_last_digit(tmp_path
     write_surfaces(tmp_path)
     for path in sorted((DATA / "surfaces").rglob("*.csv*")):
         again = tmp_path / path.relative_to(DATA / "surfaces")
-        # Text, not bytes: other builds of zlib compress the same text to other bytes.
+        # Compare the text, not the bytes: other builds of zlib compress it to different bytes.
         read = gzip.decompress if path.suffix == ".gz" else bytes
         assert read(again.read_bytes()) == read(path.read_bytes()), path.name
 
 
-def test_the_folder_is_read_as_any_other(recordings):
+def test_the_folder_is_read_like_any_other(recordings):
     loaded_ice = [recording for recording in recordings if recording.label == "ice"]
     ice = read_recordings(DATA / "surfaces", labels=["ice"])
     for read, loaded in zip(ice, loaded_ice, strict=True):

@@ -24,7 +24,7 @@ def test_an_unknown_choice_names_argument_value_nearest_and_all():
     assert check_choice("loss", "focal", ["cross_entropy", "focal"]) == "focal"
 
 
-def test_what_cannot_be_written_is_bad_input_and_an_os_error_with_its_name(tmp_path):
+def test_an_unwritable_file_is_an_input_error_and_an_os_error_with_its_name(tmp_path):
     for path, said in (
         (tmp_path / "no" / "file", f"The folder {tmp_path / 'no'} is missing; create it"),
         (tmp_path, "is a folder; give a file name"),
@@ -36,7 +36,7 @@ def test_what_cannot_be_written_is_bad_input_and_an_os_error_with_its_name(tmp_p
         assert isinstance(caught.value, InputError)
 
 
-def test_a_name_that_is_too_long_is_refused_in_words(tmp_path):
+def test_a_name_that_is_too_long_is_refused_with_a_message(tmp_path):
     path = tmp_path / ("x" * 300)
     with pytest.raises(OutputError, match=r"\(file name too long\)"), writing(path):
         path.write_text("x")

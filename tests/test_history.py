@@ -16,12 +16,12 @@ rows = st.lists(st.dictionaries(names, number), max_size=8)
 
 
 def same(left, right):
-    """Equal, where NaN equals NaN."""
+    """Return whether two values are equal, where NaN equals NaN."""
     return json.dumps(left) == json.dumps(right)
 
 
 @given(rows=rows)
-def test_rows_in_are_rows_out(rows):
+def test_given_rows_are_returned_unchanged(rows):
     history = History(rows)
     assert len(history) == len(rows)
     assert same(history.to_rows(), rows)
@@ -38,7 +38,7 @@ def test_json_and_back_is_identity_even_with_nan_and_infinity(rows):
 
 
 @given(rows=rows)
-def test_appending_one_by_one_is_building_at_once(rows):
+def test_appending_rows_equals_building_from_all_rows(rows):
     history = History()
     for row in rows:
         history.append(row)
@@ -46,7 +46,7 @@ def test_appending_one_by_one_is_building_at_once(rows):
 
 
 @given(rows=rows)
-def test_columns_hold_every_entry_and_nan_or_none_for_a_missing_one(rows):
+def test_columns_contain_every_entry_and_nan_or_none_for_missing_ones(rows):
     history = History(rows)
     for name in history.names:
         given_values = [row.get(name) for row in rows]
@@ -67,7 +67,7 @@ def test_names_come_in_order_of_first_appearance():
 
 def test_an_unknown_column_is_an_error_that_names_the_known_ones():
     history = History([{"epoch": 1, "loss": 1.0}])
-    with pytest.raises(KeyError, match="no column 'val_loss'; there are epoch, loss"):
+    with pytest.raises(KeyError, match="no column 'val_loss'; the columns are epoch, loss"):
         history["val_loss"]
 
 
@@ -77,7 +77,7 @@ def test_an_unknown_row_is_an_index_error():
     assert History([{"loss": 1.0}, {"loss": 0.5}])[-1] == {"loss": 0.5}
 
 
-def test_changing_what_was_given_or_returned_changes_no_history():
+def test_changing_given_or_returned_objects_does_not_change_the_history():
     row = {"loss": 1.0}
     history = History([row])
     row["loss"] = 9.0
@@ -109,12 +109,12 @@ def test_an_empty_history_has_no_names_and_no_columns():
         history["loss"]
 
 
-def test_a_history_says_how_long_it_is_and_what_it_holds():
+def test_the_repr_has_the_length_and_the_columns():
     assert repr(History([{"epoch": 1, "loss": 1.0}])) == "History(1 epochs: epoch, loss)"
 
 
 @given(rows=rows)
-def test_a_json_file_holds_what_the_text_says(rows, tmp_path_factory):
+def test_a_json_file_contains_the_json_string(rows, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "history.json"
     history = History(rows)
     text = history.to_json(path)
@@ -123,14 +123,14 @@ def test_a_json_file_holds_what_the_text_says(rows, tmp_path_factory):
 
 
 @pytest.mark.parametrize("content", ["{", '{"loss": 1}', "[1, 2]", "\xff"])
-def test_what_is_no_history_is_refused_by_name(content, tmp_path):
+def test_content_that_is_not_a_history_is_refused_by_name(content, tmp_path):
     path = tmp_path / "history.json"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=r"history\.json"):
         History.from_json(path)
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "history"
     path.write_text("old")
 
@@ -153,7 +153,7 @@ def test_a_frame_has_the_columns_and_nan_where_an_epoch_has_no_entry():
     assert History().to_frame().shape == (0, 0)
 
 
-def test_without_pandas_a_frame_says_what_to_install(monkeypatch):
+def test_without_pandas_the_error_of_a_frame_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(EnvironmentProblemError, match="pip install pandas"):
         History([{"loss": 1.0}]).to_frame()

@@ -1,4 +1,4 @@
-"""The display of results in a notebook: a line, and a table."""
+"""Results are displayed as a line or, in a notebook, as a table."""
 
 import numpy as np
 import pytest

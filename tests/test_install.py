@@ -1,4 +1,4 @@
-"""The installation: every package and its files, without a compiler, on old systems."""
+"""The installation contains every package and file, and works without a compiler on old systems."""
 
 import platform
 import re
@@ -19,8 +19,8 @@ import sensorseq
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
 NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
-LINKED = ("gcc", "zig", "numpy", "pybind11")  # the runtime has the first two
-# glibc of torch's wheels since 2.11 (older systems have no torch), and of Ubuntu 20.04
+LINKED = ("gcc", "zig", "numpy", "pybind11")  # the runtime has only the first two
+# glibc versions of torch's wheels since 2.11 (older systems have no torch), and of Ubuntu 20.04.
 NEWEST_SYSTEM = {"x86_64": (2, 28), "aarch64": (2, 31)}
 
 
@@ -61,7 +61,7 @@ def test_the_image_copies_a_wheel_and_checks_it():
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_another_system_is_refused_in_one_sentence(platform):
+def test_an_unsupported_system_is_refused_in_one_sentence(platform):
     program = (
         "import sys, runpy, setuptools.command.build_ext\n"
         f"sys.platform = {platform!r}\n"
@@ -106,7 +106,7 @@ def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # the script has installed it and run `sensorseq doctor --self`
+    # The script has installed the wheel and run `sensorseq doctor --self`.
     results = [line for line in done.stdout.splitlines() if not line.startswith("sensorseq")]
     assert [line[:6] for line in results[:6]] == ["passed"] * 6
     for machine, newest in NEWEST_SYSTEM.items():

@@ -1,8 +1,8 @@
-"""Attempts to let held-out windows into training: each is refused, reported, or without effect.
+"""Attempts to let held-out windows into training: each is refused, is reported, or has no effect.
 
-To add one: write a function that makes the attempt, and list it in `REFUSED` with the text of the
-error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_EFFECT` if nothing
-learned may depend on the windows that it spoils.
+To add an attempt, write a function that makes it, and list the function in `REFUSED` with the text
+of the error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_EFFECT` if
+nothing learned may depend on the windows that the attempt corrupts.
 """
 
 import functools
@@ -33,7 +33,7 @@ HOP_S, WINDOW_S = 0.5, 1.0
 
 
 def recordings(n=12, seconds=9.0, seed=0):
-    """Recordings of two robots on surfaces, at 20 Hz; three of four have the same class."""
+    """Return recordings of two robots at 20 Hz; three of four recordings have the same class."""
     rng = np.random.default_rng(seed)
     made = []
     for index in range(n):
@@ -70,7 +70,7 @@ def model(**more):
     return plain_classifier(**(arguments | more))
 
 
-# Reported by find_leakage
+# Attempts that find_leakage reports
 
 
 def undersample_before_the_split():
@@ -121,7 +121,7 @@ def augmented_copies_of_training_windows_in_validation():
 
 
 def _with_a_test_recording_copied_from_train(change):
-    """A training recording is copied under another name into the test part."""
+    """Copy a training recording into the test part under a different name."""
     windows = split()
     name = windows.recording_id[rows(windows, "train")[0]]
     again = windows.take(windows.recording_id == name)
@@ -217,7 +217,7 @@ def _write_logs(folder):
 
 
 def _prepare_until_something_leaks(folder):
-    for seed in range(20):  # two recordings diverge sooner or later
+    for seed in range(20):  # sooner or later, two recordings end up in different parts
         prepare(folder, folder / "w.h5", window_s=WINDOW_S, random_state=seed)
         report = inspect_leakage(folder / "w.h5")
         if report:
@@ -226,7 +226,7 @@ def _prepare_until_something_leaks(folder):
 
 
 def a_piece_of_a_recording_under_another_name(tmp_path):
-    """The log from its seventh sample on, with its clock reset."""
+    """Copy a log from its seventh sample on, with the clock reset."""
     _write_logs(tmp_path)
     head, *lines = (tmp_path / "ice/run_00.csv").read_text().splitlines()
     stamps, values = zip(*(line.split(",", 1) for line in lines), strict=True)
@@ -289,7 +289,7 @@ def test_without_an_attempt_nothing_is_reported():
     assert find_leakage(windows, folds=folds).findings == ()
 
 
-# Refused with an error
+# Attempts that are refused with an error
 
 
 def prepare_balanced_without_a_split():
@@ -323,7 +323,7 @@ def fit_with_a_group_in_two_parts():
 def _split_by(by, embargo_s=None):
     steps = PreparePipeline(window_s=WINDOW_S, hop_s=HOP_S, split_by=by, embargo_s=embargo_s)
     windows = steps.prepare(recordings(seconds=20.0))
-    assert model().fit(windows).n_iter_ == 3  # unchanged, it is accepted
+    assert model().fit(windows).n_iter_ == 3  # the unchanged file is accepted
     return windows
 
 
@@ -400,11 +400,11 @@ def test_the_attempt_is_refused(attempt, words):
         attempt()
 
 
-# Without effect: everything learned stays the same to the last bit
+# Attempts without effect: everything learned stays the same to the last bit
 
 
 def spoilt(part, garbage):
-    """The windows of `split`, with garbage in one part (None: in none)."""
+    """Return the windows of `split`, with garbage in one part; None leaves all parts clean."""
     windows = split()
     X = windows.X.copy()
     noise = np.random.default_rng(1).normal(5, 9, X.shape).astype(np.float32)
@@ -414,7 +414,7 @@ def spoilt(part, garbage):
 
 
 def learned_from_a_prepared_file(part, garbage, tmp_path):
-    """Early stopping on validation, then the best epoch: no step may use test windows."""
+    """Fit with early stopping and keep the best epoch; no step may use test windows."""
     scaler = fit_scaler(split().part("train").X).to_dict()
     write_windows(tmp_path / "w.h5", spoilt(part, garbage), scaler=scaler)
     fitted = model(early_stopping=True, patience=1, max_epochs=6).fit(tmp_path / "w.h5")
@@ -450,7 +450,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
 
 
 def learned_by_the_pipeline(part, garbage, tmp_path):
-    """Garbage in recordings, before any window is cut; a gap would leave no window to check."""
+    """Put garbage in recordings before any window is cut; a gap would leave no window to check."""
     windows = split()
     names = set(windows.recording_id[rows(windows, part)].tolist())
     given = recordings()
@@ -476,7 +476,7 @@ WITHOUT_EFFECT = [
 
 @pytest.fixture(scope="module")
 def without_garbage(tmp_path_factory):
-    """The learned values from the clean windows, computed once for all kinds of garbage."""
+    """Return the values learned from the clean windows, computed once for all kinds of garbage."""
     return functools.cache(lambda learned: learned(None, "noise", tmp_path_factory.mktemp("clean")))
 
 
@@ -489,11 +489,11 @@ def test_garbage_in_every_test_window_changes_no_bit_of_what_is_learned(
 
 
 @pytest.mark.parametrize("learned", WITHOUT_EFFECT, ids=name_of)
-def test_garbage_in_training_windows_does(learned, tmp_path, without_garbage):
+def test_garbage_in_training_windows_changes_what_is_learned(learned, tmp_path, without_garbage):
     assert learned("train", "noise", tmp_path) != without_garbage(learned)
 
 
-def test_a_prepared_file_that_leaks_is_told_by_the_command(tmp_path, capsys):
+def test_the_command_reports_a_prepared_file_that_leaks(tmp_path, capsys):
     from sensorseq.cli import run
     from sensorseq.cli.app import GATE
 

@@ -1,4 +1,4 @@
-"""The error of a failed allocation is one sentence with advice; impossible sizes are refused."""
+"""A failed allocation causes a one-sentence error with advice; impossible sizes are refused."""
 
 import json
 import os
@@ -52,7 +52,7 @@ print(json.dumps(said))
 
 
 @pytest.mark.long
-def test_an_allocators_failure_is_a_sentence_with_the_way_out():
+def test_a_failed_allocation_is_reported_in_one_sentence_with_a_way_out():
     done = subprocess.run(
         [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True
     )
@@ -87,7 +87,7 @@ TORCH = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: "
         (OSError(12, os.strerror(12)), "for more"),
     ],
 )
-def test_every_allocator_is_known(error, sentence):
+def test_the_errors_of_every_allocator_are_recognized(error, sentence):
     with pytest.raises(MemoryError) as caught, within_memory("outer"), within_memory("wait"):
         raise error
     assert str(caught.value) == f"there is no memory {sentence}: wait."

@@ -1,4 +1,4 @@
-"""Search and cross-validation equal those of scikit-learn, for all inputs of `fit`."""
+"""Search and cross-validation give the results of scikit-learn, for all kinds of input of `fit`."""
 
 import joblib
 import numpy as np
@@ -38,7 +38,7 @@ def assert_same_results(ours, theirs):
 
 
 def search_both(estimator, grid, X=X, y=Y, search=GridSearchCV, **options):
-    """Search as scikit-learn does, too, and return both searches after comparing them."""
+    """Search with our class and with scikit-learn's; compare the two searches and return both."""
     ours = SequenceSearchCV(estimator, grid, **options).fit(X, y)
     theirs = search(estimator, grid, **options).fit(X, y)
     assert_same_results(ours.cv_results_, theirs.cv_results_)
@@ -109,7 +109,7 @@ def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     assert search.n_splits_ == 5
     assert len(seen) == 5
     for everything, train, validation in seen:
-        assert len(everything) < len(np.unique(GROUPS))  # whole folds are left out
+        assert len(everything) < len(np.unique(GROUPS))  # because whole folds are left out
         assert not set(train) & set(validation)
         assert set(train) | set(validation) == set(everything)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -125,7 +125,7 @@ def test_a_number_of_folds_means_folds_of_groups_when_there_are_groups():
         np.testing.assert_array_equal(rows, test)
 
 
-def test_a_window_set_brings_labels_and_groups():
+def test_a_window_set_has_its_own_labels_and_groups():
     windows = WindowSet(X.astype(np.float32), y=Y, recording_id=GROUPS)
     ours = SequenceSearchCV(small(), RATES, cv=2).fit(windows)
     theirs = SequenceSearchCV(small(), RATES, cv=2).fit(X.astype(np.float32), Y, groups=GROUPS)
@@ -150,7 +150,7 @@ def test_a_window_set_brings_labels_and_groups():
     ],
     ids=["no groups", "groups that share samples", "groups that cv ignores"],
 )
-def test_windows_that_overlap_over_folds_are_warned_of(groups, cv, advice):
+def test_windows_that_overlap_across_folds_cause_a_warning(groups, cv, advice):
     signal = np.random.default_rng(0).normal(size=(300, 1))
     windows = np.stack([signal[i : i + 20] for i in range(0, 240, 5)])
     clf = small(validation_fraction=0, early_stopping=False, max_epochs=1)
@@ -173,7 +173,7 @@ def test_cross_validation_gives_the_scores_of_scikit_learns(scoring):
         np.testing.assert_array_equal(estimator.predict_proba(X), wanted.predict_proba(X))
 
 
-def test_seeds_are_fits_of_their_own_one_seed_after_the_other():
+def test_each_seed_has_its_own_fits_in_order_of_the_seeds():
     how = {"cv": CV, "seeds": (3, 5), "return_estimator": True}
     results = cross_validate(small(random_state=None), X, Y, **how)
     assert results["seed"].tolist() == [3, 3, 5, 5]
@@ -254,7 +254,7 @@ def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
-def test_a_file_with_a_split_is_told_how_to_take_its_training_part(tmp_path):
+def test_the_error_for_a_file_with_a_split_says_how_to_read_its_training_part(tmp_path):
     windows = WindowSet(X.astype(np.float32), y=Y, split=["train", "test"] * (len(X) // 2))
     write_windows(tmp_path / "w.h5", windows)
     with pytest.raises(InputError, match=r"w\.h5 already has a split.*read_windows\(path, 'tr"):

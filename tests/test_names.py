@@ -15,7 +15,7 @@ TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
 
 @functools.cache
 def listed():
-    """Return a pattern of the banned words, and the identifiers that may hold them all the same."""
+    """Return a pattern of the banned words, and the identifiers in which they are allowed."""
     rules = SECTION.search((ROOT / "docs" / "development.md").read_text("utf-8"))[1]
     rows = [line.split("|") for line in rules.splitlines() if line.startswith("| `")]
     words = (word for row in rows for word in re.findall(r"`(\w+-?)`", row[2]))
@@ -40,7 +40,7 @@ def is_wrong(name):
 
 
 def wrong_names(path, text):
-    # most files do not contain a banned word at all, and need not be parsed
+    # Most files contain no banned word at all, so they need not be parsed.
     if any(map(is_wrong, set(re.findall(r"[^\W\d]\w*", text)))):
         yield from (f"{path.name}: {n}" for n in sorted(identifiers(path, text)) if is_wrong(n))
 

@@ -1,4 +1,4 @@
-"""Samples that share a stamp or arrive in bursts: none is lost, and their rate is the sensor's."""
+"""Samples that share a time stamp or arrive in bursts are all kept, at the rate of the sensor."""
 
 from contextlib import suppress
 
@@ -17,13 +17,13 @@ from sensorseq.recording import repair_stamps
 
 
 def wave(n, rate_hz):
-    """A smooth signal whose values encode the sample's time."""
+    """Return a smooth signal whose values encode the times of the samples."""
     t = np.arange(n) / rate_hz
     return np.column_stack([np.sin(2 * np.pi * 0.02 * rate_hz * t), np.cos(3.1 * t)])
 
 
 def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
-    """The packets and their times of arrival, up to `jitter` of a packet after the last sample."""
+    """Return packets and their arrival times, up to `jitter` of a packet after the last sample."""
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(n_packets), lost)
     late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)
@@ -63,7 +63,8 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
     assert np.median(steps) * rate_hz == pytest.approx(1, rel=0.01)
     off_s = t - true_s
     off_s -= off_s.mean()
-    # within the delay of a packet; those after the last loss are shifted by a packet at most
+    # Times are correct within the delay of a packet; after the last loss, they are shifted by at
+    # most one packet.
     assert np.abs(off_s).max() < (0.5 + jitter) * size / rate_hz
     assert np.ptp(t) == pytest.approx(np.ptp(true_s), rel=0.01)
 
@@ -91,7 +92,7 @@ def bursts(n=500, size=5, step_s=0.0005, period_s=0.1):
     return at // size * period_s + at % size * step_s
 
 
-def test_a_sensor_that_pauses_keeps_its_stamps(tmp_path):
+def test_a_sensor_that_pauses_keeps_its_time_stamps(tmp_path):
     """The signal continues after the time between bursts, not after a sample."""
     stamps = bursts()
     table(tmp_path, {"time": stamps, "a": np.sin(2 * np.pi * 1.3 * stamps)})
@@ -99,7 +100,7 @@ def test_a_sensor_that_pauses_keeps_its_stamps(tmp_path):
     np.testing.assert_allclose(recording.timestamps_s, stamps)
 
 
-def test_bursts_of_noise_are_asked_about_with_both_ways_out(tmp_path):
+def test_bursts_of_noise_are_refused_with_both_ways_out(tmp_path):
     noise = np.random.default_rng(0).normal(size=500)
     table(tmp_path, {"time": bursts(), "a": noise})
     asked = r"run\.csv, time column 'time': .*bursts, packets of 5 .*'packets'.*'keep'"
@@ -122,7 +123,7 @@ def test_a_counter_that_begins_again_proves_packets_and_other_numbers_do_not(tmp
 
 
 def sensors_at_one_stamp(kind, n=300, size=3):
-    """Columns of several unnamed sensors, with a row for each at every stamp."""
+    """Return columns of several unnamed sensors, with a row for each sensor at every time stamp."""
     rng = np.random.default_rng(0)
     motion = np.sin(np.arange(n) / 20)
     rows = np.repeat(motion, size) + 0.05 * rng.normal(size=n * size)
@@ -146,12 +147,12 @@ def sensors_at_one_stamp(kind, n=300, size=3):
 @pytest.mark.parametrize(
     "kind", ["motion", "levels", "noise", "constant", "columns", "frame", "index"]
 )
-def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind):
+def test_rows_of_unnamed_sensors_are_never_merged_into_one_signal(tmp_path, kind):
     stamps = np.repeat(np.arange(300) * 0.07, 3)
     table(tmp_path, {"time": stamps, **sensors_at_one_stamp(kind)})
     with pytest.raises(RecordingError, match=r"row 2: time repeats.*several sensors"):
         read_recordings(tmp_path)
-    # if each is a little later, they are unchanged
+    # If each row is a little later than the previous one, the time stamps are unchanged.
     late = stamps + np.tile([0.0, 0.001, 0.002], 300)
     table(tmp_path, {"time": late, **sensors_at_one_stamp(kind)})
     with suppress(RecordingError):  # or asked about
@@ -166,7 +167,7 @@ def test_rows_of_sensors_without_a_name_are_never_made_one_signal(tmp_path, kind
     lost=st.floats(0, 0.2),
     seed=st.integers(0, 99),
 )
-def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
+def test_smooth_signals_are_spread_by_default_and_signals_with_pauses_never(
     tmp_path_factory, size, jitter, noise, lost, seed
 ):
     rng, n_packets, rate_hz = np.random.default_rng(seed), 150, 50.0
@@ -181,15 +182,15 @@ def test_smooth_signals_are_spread_by_themselves_and_those_with_pauses_never(
         (recording,) = read_recordings(path)
         off_s = recording.timestamps_s - true_s
         assert np.abs(off_s - off_s.mean()).max() < (0.6 + jitter) * size / rate_hz
-    # the same signal, sampled in bursts separated by pauses
+    # Use the same signal, sampled in bursts that are separated by pauses.
     paused_s = np.repeat(arrival_s, size) + np.tile(np.arange(size), len(kept)) * 1e-3 / rate_hz
     table(path, {"time": paused_s, "a": np.sin(2 * np.pi * paused_s / (0.3 * size))})
     (paused,) = read_recordings(path)
     np.testing.assert_array_equal(paused.timestamps_s, paused_s)
 
 
-def test_rows_of_sensors_without_a_name_that_share_stamps_are_asked_about(tmp_path):
-    """All packets have one size, but rows in the same place resemble each other."""
+def test_rows_of_unnamed_sensors_with_shared_time_stamps_are_refused(tmp_path):
+    """All packets have the same size, but rows at the same place in each packet are similar."""
     at = np.arange(600)
     signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
     table(tmp_path, {"time": at // 3 * 0.07, "a": signal})
@@ -221,21 +222,21 @@ def test_clocks_without_packets_are_left_alone(tmp_path, kind):
     elif kind == "log":
         steps = rng.lognormal(-4, 1.5, n)
     elif kind == "uneven":
-        steps[::3] = 0.03  # one of four rows is missing
+        steps[::3] = 0.03  # one row of four is missing
     t = np.cumsum(steps)
     table(tmp_path, {"time": t, "a": rng.normal(size=n)})
     (recording,) = read_recordings(tmp_path)
     np.testing.assert_allclose(recording.timestamps_s, t)
 
 
-def test_packets_that_follow_no_rate_are_refused_with_the_way_out():
+def test_packets_without_a_regular_rate_are_refused_with_a_way_out():
     rng = np.random.default_rng(0)
     stamps = np.repeat(np.cumsum(rng.uniform(0.1, 3, 100)), 4)
     with pytest.raises(SignalError, match=r"About 4 samples .*but not evenly"):
         repair_stamps(stamps, rng.normal(size=(400, 1)))
 
 
-def test_an_unknown_way_is_refused_before_anything_is_read(tmp_path):
+def test_an_unknown_value_of_stamps_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ArgumentError, match=r"stamps='packet' is not known\. .*'packets'"):
         prepare(tmp_path, tmp_path / "w.h5", window_s=1.0, stamps="packet")
 
@@ -266,7 +267,7 @@ def test_the_summary_and_the_file_have_the_packets(tmp_path):
     seed=st.integers(0, 99),
     cuts=st.lists(st.integers(0, 1200), max_size=8),
 )
-def test_a_stream_of_packets_loses_nothing_in_whatever_pieces_it_arrives(size, jitter, seed, cuts):
+def test_a_stream_of_packets_loses_nothing_however_it_is_divided(size, jitter, seed, cuts):
     rate_hz, n_packets = 100.0, 1200 // size
     _, arrival_s = arrivals(n_packets, size, rate_hz, jitter, seed)
     x = wave(n_packets * size, rate_hz)
@@ -288,7 +289,7 @@ def test_a_stream_of_packets_loses_nothing_in_whatever_pieces_it_arrives(size, j
     np.testing.assert_array_equal(run(sorted(min(cut, len(x)) for cut in cuts)), whole)
 
 
-def test_a_stream_of_packets_fills_those_that_are_lost():
+def test_a_stream_of_packets_fills_in_lost_packets():
     rate_hz, size = 100.0, 4
     kept, arrival_s = arrivals(100, size, rate_hz, 0.2, 0, lost=[50])
     x = wave(400, rate_hz)
@@ -298,13 +299,13 @@ def test_a_stream_of_packets_fills_those_that_are_lost():
     values = np.concatenate([part.values for part in parts])
     assert len(values) == 400
     np.testing.assert_array_equal(values[:200], x[:200])
-    np.testing.assert_array_equal(values[208:], x[208:])  # known after two packets
+    np.testing.assert_array_equal(values[208:], x[208:])  # the loss is known after two packets
     assert clock.n_filled == size
 
 
-def test_packets_of_another_rate_than_the_streams_are_refused():
+def test_packets_with_a_different_rate_from_the_stream_are_refused():
     stamps = np.repeat(np.arange(30) * 0.05, 3)
-    with pytest.raises(SignalError, match=r"have 60 Hz, which does not fit 200 Hz"):
+    with pytest.raises(SignalError, match=r"give 60 Hz, which does not match 200 Hz"):
         LiveClock(200.0, 1, in_packets=True).push(np.zeros((90, 1)), stamps)
     with pytest.raises(SignalError, match=r"share each time stamp.*stamps='packets'"):
         LiveClock(60.0, 1).push(np.zeros((90, 1)), stamps)

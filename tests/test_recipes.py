@@ -246,7 +246,7 @@ def add(folder, files):
 
 
 def files_said(recipe):
-    """Number of files that the heading of a recipe in docs/development.md gives."""
+    """Return the number of files that the heading of a recipe in docs/development.md states."""
     text = (ROOT / "docs" / "development.md").read_text("utf-8")
     found = re.search(rf"^### [^\n]*\b{recipe}\b[^\n]* \((\d) files?\)$", text, re.M)
     assert found, recipe
@@ -255,7 +255,7 @@ def files_said(recipe):
 
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", ADDED)
-def test_what_a_recipe_adds_works_and_takes_the_files_it_says(recipe, tmp_path):
+def test_a_recipe_works_and_changes_as_many_files_as_it_states(recipe, tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "sensorseq", tmp_path / "sensorseq", ignore=ignored)
     add(tmp_path / "sensorseq", ADDED[recipe])

@@ -34,7 +34,7 @@ def test_an_even_recording_has_its_rate_and_duration(n_samples, rate, start_s):
         assert even.duration_s == 0.0
 
 
-def test_the_group_is_the_recording_unless_said_otherwise():
+def test_the_group_is_the_recording_by_default():
     assert recording().group == "run"
     assert recording(group="robot 3").group == "robot 3"
 
@@ -61,7 +61,7 @@ def test_nan_is_a_missing_sample_and_infinity_is_an_error():
         recording(values)
 
 
-def test_selecting_keeps_the_order_asked_and_everything_else():
+def test_selecting_keeps_the_requested_order_and_everything_else():
     made = recording(channels=(Channel("current", "A"), "gyro"), group="g", label="ice")
     one = made.select(["gyro"])
     np.testing.assert_array_equal(one.values, made.values[:, 1:])
@@ -103,7 +103,7 @@ def test_an_impossible_rate_is_an_error(rate):
         Recording.evenly_sampled(np.zeros((3, 1)), rate, ["a"], "run")
 
 
-def test_one_text_is_one_channel_name():
+def test_a_single_string_is_one_channel_name():
     recording = Recording(np.ones((2, 1)), [0.0, 1.0], "ab", "r")
     assert recording.channel_names == ("ab",)
     assert recording.select("ab").channel_names == ("ab",)

@@ -1,4 +1,4 @@
-"""The values that `pytest --rounding SEED` moves, and by how much; see tests/rounding."""
+"""Test which values `pytest --rounding SEED` moves, and by how much; see tests/rounding."""
 
 import os
 import subprocess
@@ -99,5 +99,5 @@ def test_a_process_that_a_test_starts_is_covered(fit):
     assert of_moved["trained"] >= 4  # three networks and a ridge regression
     assert of_moved["moved"] > 0
     assert all(a != b for a, b in zip(plain, moved, strict=True))
-    assert moved[0] == moved[2]  # equal seeds give equal bits
+    assert moved[0] == moved[2]  # the same seed gives the same bits
     assert fit("5")[0] == moved

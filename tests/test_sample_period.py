@@ -1,4 +1,4 @@
-"""A rate is samples per time, with any source of timestamps."""
+"""The sample rate is the number of samples per second, whatever the source of the timestamps."""
 
 import tracemalloc
 from itertools import pairwise
@@ -15,7 +15,7 @@ EPOCH_S = 1_709_283_600.0  # a day in 2024, as seconds since 1970
 
 
 def rate_of(stamps):
-    """Return the rate of timestamps, and check that it does not depend on their offset."""
+    """Return the rate of timestamps, after checking that it does not depend on their offset."""
     rate = 1 / sample_period(stamps)
     assert 1 / sample_period(stamps + EPOCH_S) == pytest.approx(rate, rel=1e-5)
     return rate
@@ -36,9 +36,9 @@ def test_stamps_in_pairs_and_threes_have_the_rate_of_their_samples(pattern_ms, n
     assert rate_of(stamps) == pytest.approx((n_samples - 1) / stamps[-1], rel=0.03)
 
 
-def test_a_pause_between_pairs_is_no_part_of_their_rate():
+def test_a_pause_between_pairs_does_not_affect_their_rate():
     stamps = repeated((2, 8), 3000)
-    stamps[1500:] += 1.2  # 8 % of the time
+    stamps[1500:] += 1.2  # a pause of 8 % of the time
     assert rate_of(stamps) == pytest.approx(200, rel=0.01)
 
 
@@ -47,12 +47,12 @@ def test_a_pause_between_pairs_is_no_part_of_their_rate():
 def test_a_rate_is_not_rounded_to_whole_milliseconds(rate_hz, n_samples):
     stamps = np.round(np.arange(n_samples) / rate_hz, 3)
     assert rate_of(stamps) == pytest.approx(rate_hz, rel=0.003)
-    if n_samples > 2000:  # the stamps distinguish it from every number with as few digits
+    if n_samples > 2000:  # enough to distinguish the rate from all numbers with as few digits
         assert sample_period(stamps) == 1 / rate_hz
 
 
 @pytest.mark.parametrize("rate_hz", [600, 833, 900])
-def test_of_more_than_one_sample_a_millisecond_one_is_counted(rate_hz):
+def test_of_several_samples_in_a_millisecond_only_one_is_counted(rate_hz):
     stamps = np.unique(np.round(np.arange(2000) / rate_hz, 3))
     assert rate_of(stamps) == pytest.approx((len(stamps) - 1) / stamps[-1], rel=0.01)
 
@@ -81,7 +81,7 @@ def test_a_rate_is_the_roundest_within_the_resolution_of_its_stamps(rate_hz, sta
     assert 1 / sample_period(stamps) == pytest.approx(rate_hz, rel=1e-15)
 
 
-def test_a_rate_that_is_not_round_stays_what_it_is():
+def test_a_rate_that_is_not_round_is_unchanged():
     for rate_hz in (99.97, 103.7, 416.66):
         for start_s in (0.0, EPOCH_S):
             stamps = start_s + np.arange(5000) / rate_hz
@@ -102,7 +102,7 @@ def test_rows_are_drawn_evenly_and_alike_for_any_blocks(n_rows, most, cuts):
     assert len(rows) == min(n_rows, most)
     first = np.arange(len(rows)) * n_rows // len(rows)
     assert (rows >= first).all()
-    assert (rows < np.append(first[1:], n_rows)).all()  # one in each stretch
+    assert (rows < np.append(first[1:], n_rows)).all()  # there is one row in each stretch
     edges = [0, *sorted(cut for cut in cuts if cut < n_rows), n_rows]
     parts = [evenly_drawn(*ends, n_rows, most) for ends in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), rows)

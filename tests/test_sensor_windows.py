@@ -21,7 +21,7 @@ def windows_at(starts_s, recording="a", n_timesteps=3, labels=None):
 
 
 @pytest.mark.parametrize(("late", "n_rows"), [(0.0, 4), (0.5, 4), (1.0, 4), (2.0, None)])
-def test_starts_within_the_slop_are_one_row(late, n_rows):
+def test_windows_that_start_within_the_slop_form_one_row(late, n_rows):
     slop_s, starts = 0.4, HOP_S * np.arange(4)
     slow = windows_at(starts + late * slop_s, n_timesteps=2)
     sensors = {"fast": windows_at(starts), "slow": slow}
@@ -86,12 +86,12 @@ def test_a_sensor_with_fewer_recordings_is_named():
     ("sensors", "message"),
     [
         ({}, "no sensor"),
-        ({"a": np.zeros((2, 3, 1)), "b": np.zeros((3, 3, 1))}, "'b' has 3 windows, 'a' has 2"),
+        ({"a": np.zeros((2, 3, 1)), "b": np.zeros((3, 3, 1))}, "'b' has 3 windows, but 'a' has 2"),
         ({"a": np.zeros((2, 3))}, r"'a' has shape \(2, 3\)"),
         ({"a": windows_at([0.0]), "b": windows_at([0.0], labels=["y"])}, "'a' and 'b' differ in y"),
     ],
 )
-def test_what_is_not_aligned_is_refused_by_name(sensors, message):
+def test_sensors_that_are_not_aligned_are_refused_by_name(sensors, message):
     with pytest.raises(WindowError, match=message):
         as_sensor_windows(sensors)
 

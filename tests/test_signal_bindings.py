@@ -1,4 +1,4 @@
-"""`sensorseq._signal` with exhausted memory, and with concurrent threads."""
+"""Test `sensorseq._signal` with exhausted memory and with concurrent threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,7 @@ import pytest
 
 from sensorseq import _signal
 
-HUGE = np.broadcast_to(np.float32(0), (2**50, 1))  # holds one number; a copy is 4 PB
+HUGE = np.broadcast_to(np.float32(0), (2**50, 1))  # stores one number; a copy would need 4 PB
 
 
 @pytest.mark.parametrize(

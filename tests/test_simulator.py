@@ -28,7 +28,7 @@ def flat(slope=0.0):
 
 
 def steady(speed_m_s, duration_s, robot, yaw_rate_rad_s=0.0):
-    """Accelerate from standstill with the robot's ramp, then keep one speed and yaw rate."""
+    """Accelerate from standstill with the robot's ramp, then keep a constant speed and yaw rate."""
     slope = robot.acceleration_m_s2 / abs(speed_m_s)
     ramped = ramp(np.ones(round(duration_s / STEP_S)), slope, slope)
     return speed_m_s * ramped, yaw_rate_rad_s * ramped
@@ -45,7 +45,10 @@ def motion_of(surface, robot, drive, ground=None, step_s=STEP_S):
 
 
 def mean_currents(*conditions, seconds=2.5):
-    """Current of cruising at 0.6 m/s under each condition: (surface, robot, yaw rate, slope)."""
+    """Return the mean current of cruising at 0.6 m/s under each condition.
+
+    A condition is (surface, robot, yaw rate, slope).
+    """
     surfaces, robots, yaw_rates, slopes = zip(*conditions, strict=True)
     drives = [
         steady(0.6, seconds, robot, yaw_rate)
@@ -76,7 +79,7 @@ def test_a_stalled_winding_charges_as_the_analytic_solution_says_whatever_the_st
 
 @pytest.fixture(scope="module")
 def driven():
-    """Cases of 4 s, simulated together: each is the same alone (below)."""
+    """Simulate cases of 4 s together; a test below shows that each gives the same result alone."""
     lossless = {"gear_friction_n_m": 0.0, "gear_viscous_n_m_s": 0.0, "gear_efficiency": 1.0}
     free = {"idle_current_a": 0.0, "battery_resistance_ohm": 0.0, "battery_v_per_a_s": 0.0}
     in_the_air = replace(HARD_FLOOR, static_friction=1e-9, kinetic_friction=1e-9)
@@ -131,7 +134,7 @@ def smooth_speed(time_s):
 
 
 def peer_solution(surface, robot, yaw_rate, end_s):
-    """Solve the same machine, written as one right-hand side, by scipy to 1e-9."""
+    """Solve the equations of the same machine, written as one system, with scipy to 1e-9."""
     half = robot.mass_kg / 2
     weight, lever = half * GRAVITY_M_S2, robot.wheel_radius_m / robot.gear_ratio
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))
@@ -158,7 +161,7 @@ def peer_solution(surface, robot, yaw_rate, end_s):
             robot.feed_forward * ke * wanted + robot.proportional_v_s * error + integral
         ) / robot.nominal_v
         open_v = robot.battery_v - robot.battery_v_per_a_s * charge
-        # battery = open - r (idle + 2 duty current), since the stage conserves power
+        # battery = open - r (idle + 2 duty current), because the stage conserves power
         supply = robot.idle_current_a + 2 * duty * current
         battery = open_v - robot.battery_resistance_ohm * supply
         wheel = lever * motor
@@ -221,7 +224,7 @@ def test_electrical_power_is_heat_plus_shaft_power_and_shaft_power_is_losses_plu
     before = np.concatenate([[0.0], trace["current_a"][:-1]])
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))
     ke = robot.torque_constant_n_m_a
-    # Mean current of each step, from the winding's own equation integrated over the step.
+    # The mean current of each step follows from the winding's equation, integrated over the step.
     mean_a = (
         trace["voltage_v"]
         - ke * trace["motor_speed_rad_s"]
@@ -252,7 +255,7 @@ def test_electrical_power_is_heat_plus_shaft_power_and_shaft_power_is_losses_plu
     )
 
 
-def test_a_case_is_the_same_to_the_last_bit_alone_and_among_others():
+def test_a_case_has_the_same_bits_alone_and_among_others():
     robots = [draw_robot(np.random.default_rng(seed), f"robot_{seed}") for seed in range(5)]
     names = list(SURFACES)[:5]
     together = simulate_recordings(
@@ -272,7 +275,7 @@ def condition(ground=HARD_FLOOR, yaw_rate=0.0, slope=0.0, **changes):
     return replace(ground, **changes), Robot(), yaw_rate, slope
 
 
-def test_what_resists_more_takes_more_current_and_an_easier_gearbox_less():
+def test_more_resistance_takes_more_current_and_an_easier_gearbox_less():
     sand = SURFACES["sand"]
     rising = {
         "rolling resistance": ([condition(rolling_resistance=c) for c in (0.01, 0.1, 0.2)], 0.05),
@@ -303,7 +306,7 @@ def test_on_slippery_ground_the_wheel_outruns_the_robot_and_starting_takes_less_
     slip = [m["wheel_speed_m_s"][-1, 0] - m["vehicle_speed_m_s"][-1, 0] for m in (grip, ice)]
     assert slip[1] > slip[0] + 0.2
     assert ice["current_a"].max() < 0.6 * grip["current_a"].max()
-    # The ground can give at most sliding friction, and a little more while bristles deflect.
+    # The ground can provide at most sliding friction, and a little more while bristles deflect.
     assert np.abs(ice["traction_n"]).max() < 1.2 * 0.12 * robot.mass_kg / 2 * GRAVITY_M_S2
 
 
@@ -367,7 +370,7 @@ def test_stones_give_back_the_height_they_took_and_tufts_only_resist():
     assert abs(stones.mean()) < 1e-3 * np.abs(stones).max()
     tufts = draw_ground(SURFACES["grass"], Robot(), np.random.default_rng(0))[1]
     assert tufts.max() > 0.02
-    assert tufts.min() > -1e-3 * tufts.max()  # the ripple of averaging over the patch
+    assert tufts.min() > -1e-3 * tufts.max()  # averaging over the patch causes this ripple
 
 
 def test_slab_edges_come_at_the_slabs_distance():
@@ -378,7 +381,7 @@ def test_slab_edges_come_at_the_slabs_distance():
     np.testing.assert_allclose(np.diff(edges_m)[5:-5], 0.30, atol=0.0051)
 
 
-# The log. Cases are simulated together: each is the same alone (above).
+# The log. Cases are simulated together; a test above shows that each gives the same result alone.
 
 
 def simulate_together(names, robots, duration_s=4.0, **options):
@@ -389,7 +392,7 @@ def simulate_together(names, robots, duration_s=4.0, **options):
 
 @pytest.fixture(scope="module")
 def logged():
-    """One recording on each surface by a drawn robot, and one on "gravel" by another."""
+    """Simulate a drawn robot on each surface, and a different robot on "gravel"."""
     drawn = draw_robot(np.random.default_rng(3), "robot_3")
     recordings = simulate_together([*SURFACES, "gravel"], [drawn] * len(SURFACES) + [Robot()])
     return dict(zip([*SURFACES, "plain gravel"], recordings, strict=True))
@@ -397,7 +400,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Recordings without jitter: with a gain of ten, a noiseless sensor, and an offset."""
+    """Simulate recordings without jitter: with a gain of 10, a noiseless sensor, and an offset."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]
@@ -441,7 +444,7 @@ def test_the_sensor_scales_and_shifts_what_it_reads(evenly_logged):
     np.testing.assert_allclose(seen, 1.1 * true + 0.05, atol=0.006)
 
 
-def test_other_channels_can_be_logged_beside_the_current():
+def test_other_channels_can_be_logged_alongside_the_current():
     channels = ["wheel_speed_m_s", "current_a"]
     recording = simulate_recording("ice", duration_s=1.5, channels=channels)
     alone = simulate_recording("ice", duration_s=1.5)

@@ -1,4 +1,4 @@
-"""The cubic spline against scipy's."""
+"""Compare the cubic spline with scipy's."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from sensorseq.numeric import interpolate_cubic
     shortest=st.floats(0.1, 1),
     start=st.sampled_from([0.0, -5.0, 1e4]),
 )
-def test_it_is_the_spline_of_scipy(n, seed, shortest, start):
+def test_the_spline_equals_that_of_scipy(n, seed, shortest, start):
     rng = np.random.default_rng(seed)
     knots = start + np.cumsum(rng.uniform(shortest, 10 * shortest, n))
     heights = rng.normal(size=n)

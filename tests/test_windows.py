@@ -34,7 +34,7 @@ def assert_same(one, other):
 
 
 @given(cuts=st.lists(st.integers(0, 12), max_size=4), seed=st.integers(0, 99))
-def test_pieces_joined_are_the_whole(cuts, seed):
+def test_joining_all_pieces_gives_the_whole(cuts, seed):
     whole = window_set(seed=seed)
     edges = [0, *sorted(cuts), 12]
     pieces = [whole.take(np.arange(a, b)) for a, b in itertools.pairwise(edges)]
@@ -48,7 +48,7 @@ def test_permuting_and_back_is_identity(seed):
     assert_same(whole.take(order).take(np.argsort(order)), whole)
 
 
-def test_a_mask_and_its_positions_take_the_same():
+def test_a_mask_and_its_indices_take_the_same_windows():
     whole = window_set()
     mask = whole.y == "ice"
     assert_same(whole.take(mask), whole.take(np.flatnonzero(mask)))
@@ -62,7 +62,7 @@ def test_the_parts_are_the_whole_and_share_nothing():
         assert set(part.split) == {name}
 
 
-def test_what_is_not_given_has_a_meaning():
+def test_arguments_that_are_not_given_have_defaults():
     bare = WindowSet(np.zeros((3, 4, 2)))
     np.testing.assert_array_equal(bare.lengths, [4, 4, 4])
     assert bare.X.dtype == np.float32
@@ -87,7 +87,7 @@ def test_what_is_not_given_has_a_meaning():
         (r"X cannot be read as numbers", {"X": [["a"]]}),
         (r"complex", {"X": np.ones((12, 2, 1), complex)}),
         (r"X\[0, 0, 0\] is .*outside the range", {"X": np.full((12, 7, 2), 1e300)}),
-        (r"it must have integers", {"lengths": [1.7] * 12}),
+        (r"it must contain integers", {"lengths": [1.7] * 12}),
         (r"split contains None", {"split": np.array([None] * 12)}),
         (r"sample_rate_hz=0\.0", {"sample_rate_hz": 0.0}),
         (r"'a' is used more than once", {"channels": ("a", "a")}),
@@ -99,13 +99,13 @@ def test_windows_that_contradict_themselves_are_an_error(message, fields):
 
 
 def test_parts_need_a_split_and_a_known_name():
-    with pytest.raises(WindowError, match="have no split yet"):
+    with pytest.raises(WindowError, match="have not been split"):
         window_set(split=None).part("train")
     with pytest.raises(WindowError, match="'dev' is not known"):
         window_set().part("dev")
 
 
-def test_only_alike_sets_are_joined():
+def test_only_sets_of_the_same_form_are_joined():
     whole = window_set()
     cases = {
         "n_timesteps": window_set(X=np.zeros((12, 9, 2))),
@@ -127,14 +127,14 @@ def test_joining_keeps_where_each_set_came_from():
     assert joined == {"joined": [{"source": "a"}, {"source": "b"}]}
 
 
-def test_a_set_shows_what_it_holds_and_no_samples():
+def test_the_repr_of_a_set_describes_its_content_without_samples():
     said = repr(WindowSet(np.zeros((4, 5, 2)), y=[0, 1, 0, 1], split=["train"] * 3 + ["test"]))
     assert said == "WindowSet(4 windows of 5 steps and 2 channels, 2 classes, 3 train + 1 test)"
     said = repr(WindowSet(np.zeros((1, 5, 1)), sample_rate_hz=20.0))
     assert said == "WindowSet(1 window of 5 steps and 1 channel, 20 Hz)"
 
 
-def test_scikit_learn_indexes_a_set_and_takes_it_for_no_sequence():
+def test_scikit_learn_can_index_a_set_and_does_not_treat_it_as_a_sequence():
     windows = window_set(n_windows=7)
     for rows in (np.array([4, 1]), np.arange(7) % 2 == 0, slice(2, 5)):
         assert_same(_safe_indexing(windows, rows), windows.take(np.arange(7)[rows]))

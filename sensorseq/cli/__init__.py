@@ -1,4 +1,4 @@
-"""The command line: arguments in, exit code out; a file for each group of commands."""
+"""The command line, from arguments to the exit code; each group of commands has its own file."""
 
 from sensorseq.cli.app import app
 from sensorseq.cli.program import main, run

@@ -10,12 +10,12 @@ from typer import Option
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
-"""Released when the command ends: locks of its outputs, disabled checksums."""
+"""Resources to release when the command ends: locks of its outputs, and disabled checksums."""
 
-# Plain help: rich would delay it, and would format it differently in a file.
+# The help is plain, because rich would delay it, and would format it differently in a file.
 app = typer.Typer(
     name="sensorseq",
-    help="Classify robot sensor sequences: prepare, train, evaluate, predict.",
+    help="Classify robot sensor sequences: prepare, train, evaluate and predict.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,5 +44,5 @@ def is_given(context: typer.Context, name: str) -> bool:
 
 def command(*example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command whose help ends with an example."""
-    # \b tells click not to rejoin the lines.
+    # \b makes click keep the line breaks.
     return app.command(epilog="\n".join(("\b", "Example:", *(f"  {line}" for line in example))))

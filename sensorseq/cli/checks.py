@@ -1,4 +1,4 @@
-"""The commands that check an installation or describe a file: doctor, bench, info."""
+"""The commands that check an installation or describe a file: doctor, bench and info."""
 
 import importlib
 from pathlib import Path
@@ -23,7 +23,7 @@ def doctor(
     settings: opt.Settings = None,
     random_state: opt.Seed = 0,
     installation: Annotated[
-        bool, Option("--self", help="Check the installed package; exit code 1 if it fails.")
+        bool, Option("--self", help="Check the installed package; exit code 1 if a check fails.")
     ] = False,
     gpu: Annotated[
         bool, Option("--gpu", help="Check the CUDA kernels; exit code 1 if one fails.")
@@ -31,13 +31,13 @@ def doctor(
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Distinguish a bug from a hard problem by short test trainings.
+    """Distinguish a bug from a hard problem with short test runs of training.
 
-    The outcome of each training is known. Without a file, they use synthetic signals. Exit code 10
-    if a check fails. With --self, checks the installation instead: the compiled kernels compared
-    with float64, a small training, a saved model. With --gpu, runs every CUDA kernel on this GPU
-    and compares it with float64, in at most a minute; the kernels that passed are used from then
-    on, unless SENSORSEQ_CUDA_KERNELS=0.
+    The outcome of each run is known in advance. Without a file, the runs use synthetic signals. The
+    exit code is 10 if a check fails. With --self, the command checks the installation instead: it
+    compares the compiled kernels with float64, trains a small model, and saves it. With --gpu, it
+    runs every CUDA kernel on this GPU and compares it with float64, which takes at most a minute;
+    kernels that pass are used from then on, unless SENSORSEQ_CUDA_KERNELS=0.
     """
     if gpu:
         _check_gpu(windows, settings, as_json, installation)
@@ -79,10 +79,11 @@ def _check_gpu(
     results = gpu_check.check_gpu(on_result=show)
     n_passed = sum(result.outcome == "passed" for result in results)
     serves = {
-        cuda_kernels.OFF: f"torch's LSTM serves; to let kernels that passed serve, set"
+        cuda_kernels.OFF: f"torch's LSTM is used; to use the kernels that passed, set"
         f" {cuda_kernels.SWITCH}={cuda_kernels.AUTO}",
-        cuda_kernels.AUTO: "the kernels that passed every run serve from now on",
-        cuda_kernels.FORCED: f"all kernels serve, as {cuda_kernels.SWITCH}={cuda_kernels.FORCED}",
+        cuda_kernels.AUTO: "the kernels that passed every run are used from now on",
+        cuda_kernels.FORCED: "all kernels are used, because"
+        f" {cuda_kernels.SWITCH}={cuda_kernels.FORCED}",
     }[mode]
     result_of_all = {
         "passed": n_passed == len(results),
@@ -120,9 +121,9 @@ def bench(
 ) -> None:
     """Measure the speed compared with torch and the processor's peak.
 
-    Times a few shapes on this machine, alternating with torch, in about half a minute. Stop other
-    work first: it distorts the timings. With --against cudnn, compares with torch's LSTM on the
-    GPU, in the same precision.
+    The command times a few shapes on this machine, alternating with torch, for about half a minute.
+    Stop other work first, because it distorts the timings. With --against cudnn, the comparison is
+    with torch's LSTM on the GPU, in the same precision.
     """
     check_choice("--against", against, ("torch", "cudnn"))
     options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}

@@ -1,4 +1,4 @@
-"""The commands for recordings: inspect, prepare."""
+"""The commands for recordings: inspect and prepare."""
 
 from pathlib import Path
 from typing import Annotated
@@ -68,12 +68,13 @@ def inspect(
 ) -> None:
     """Describe recordings, their irregularities, and the errors of unreadable ones.
 
-    Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
-    With --html, also writes a page, readable offline: pictures of each channel, class by class.
+    The command lists the rate, channels, missing samples and gaps of each recording. The exit code
+    is 3 if a recording cannot be read. With --html, the command also writes a page, readable
+    offline, with pictures of each channel, class by class.
 
-    With --leakage, checks whether training, validation and test windows of a prepared file
-    overlap. Exit code 10 if they do. Also lists faults in the data of training and
-    validation: constant channels, wrong labels of identical windows, padding and others.
+    With --leakage, it checks whether training, validation and test windows of a prepared file
+    overlap; the exit code is 10 if they do. It also lists faults in the training and validation
+    data: constant channels, wrong labels of identical windows, padding and others.
     """
     from sensorseq.evaluation import inspect as described
 
@@ -85,7 +86,7 @@ def inspect(
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
         if html is not None:
-            raise ArgumentError("--html shows no leakage; run the command once for each.")
+            raise ArgumentError("--html does not show leakage; run the command once with each.")
         _inspect_leakage(path, sensor, as_json)
         return
     check_output(html, path)
@@ -202,7 +203,7 @@ def prepare(
     ] = None,
     resume: Annotated[
         bool,
-        Option("--resume", help="Resume an interrupted run, or extend the file by new recordings."),
+        Option("--resume", help="Resume an interrupted run, or add new recordings to the file."),
     ] = False,
     on_error: Annotated[
         str, Option(metavar="skip|stop", help="How to handle an unusable recording.")
@@ -210,27 +211,30 @@ def prepare(
     allow_scales: Annotated[
         bool,
         Option(
-            "--allow-scales", help="Use recordings that seem to be in other units, or are all zero."
+            "--allow-scales",
+            help="Use recordings that seem to be in different units, or are all zero.",
         ),
     ] = False,
     allow_constant: Annotated[
         bool,
-        Option("--allow-constant", help="Keep constant channels that give the class away."),
+        Option("--allow-constant", help="Keep constant channels that reveal the class."),
     ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Turn recordings into one file of windows, split by group.
 
-    Each folder is a class and each file in it a recording; or a manifest lists path, label and
-    group. Whole groups go to train, validation or test, so no test recording is ever trained on.
-    Filters, features and all other steps are set in a configuration file, --config, or chosen by
-    --derive auto.
+    Each folder is a class, and each file in it is a recording; alternatively, a manifest lists
+    path, label and group. Whole groups go to train, validation or test, so no test recording is
+    ever trained on. Filters, features and all other steps are set in a configuration file,
+    --config, or chosen by --derive auto.
 
-    If the file exists and nothing changed, nothing is done. --resume adds new and changed
-    recordings to it and leaves the others in their part; without --resume, the file is replaced.
+    If the file exists and nothing has changed, nothing is done. --resume adds new and changed
+    recordings to the file and leaves the others in their part; without --resume, the file is
+    replaced.
 
-    Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.
+    The exit code is 2 if an option or the configuration is invalid, and 3 if a recording cannot be
+    used.
     """
     from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.evaluation.text import format_summary

@@ -27,7 +27,7 @@ def diagnose(
     path: Annotated[
         Path,
         Argument(
-            metavar="PATH", help="CSV, JSON, TensorBoard event file, folder of a run, or a model."
+            metavar="PATH", help="CSV, JSON or TensorBoard event file, folder of a run, or model."
         ),
     ],
     n_val: Annotated[int | None, Option(help="Number of independent validation windows.")] = None,
@@ -41,7 +41,7 @@ def diagnose(
         Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Column of a role: loss, val_accuracy, ...; NAME none ignores it; repeatable.",
+            help="Column of a role, such as loss; the NAME none ignores the role; repeatable.",
         ),
     ] = None,
     sensor: Annotated[
@@ -57,8 +57,9 @@ def diagnose(
 ) -> None:
     """Judge whether a training run fluctuates more than it should.
 
-    Reads the losses that Keras, Lightning, skorch, transformers or TensorBoard wrote, or the run
-    stored in a sensorseq model. Losses are cross-entropy in nats, accuracies fractions.
+    The command reads the losses that Keras, Lightning, skorch, transformers or TensorBoard wrote,
+    or the run stored in a sensorseq model. Losses are cross-entropy in nats, and accuracies are
+    fractions.
 
     For --fail-on, diverged and not_learning count as strong; too_short_to_tell never fails.
     """
@@ -74,11 +75,11 @@ def diagnose(
             if value is not None:
                 option = "--" + name.replace("_", "-")
                 raise ArgumentError(
-                    f"{option} is for logs, and {path} is a model that stores it; remove {option}."
+                    f"{option} is for logs, but {path} is a model that stores it; remove {option}."
                 )
         report = _model_of_sensor(load_model(path), sensor).fluctuation_
     elif sensor is not None:
-        raise ArgumentError(f"--sensor is for models, and {path} is a log; remove --sensor.")
+        raise ArgumentError(f"--sensor is for models, but {path} is a log; remove --sensor.")
     else:
         from sensorseq.diagnosis.report import FluctuationReport
 
@@ -95,7 +96,7 @@ def diagnose(
     if fail_on is None:
         return
     if report.verdict == "too_short_to_tell":
-        warn("too short to tell, so --fail-on does not apply.")
+        warn("the run is too short to tell, so --fail-on does not apply.")
     grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
     if grave or (fail_on == "mild" and report.severity == "mild"):
         raise typer.Exit(GATE)

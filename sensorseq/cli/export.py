@@ -49,14 +49,14 @@ def export(
         Option(
             "--timesteps",
             min=1,
-            help="Steps of every window [default: any number; C: as in training].",
+            help="Timesteps of every window [default: any number; C: as in training].",
         ),
     ] = None,
     lengths: Annotated[
         bool | None,
         Option(
             "--lengths/--no-lengths",
-            help="ONNX: an input with the valid steps of each window [default: if training"
+            help="ONNX: add an input for the valid steps of each window [default: if training"
             " windows differ in length].",
         ),
     ] = None,
@@ -76,7 +76,7 @@ def export(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        Option("--sample-rate", metavar="HZ", help="C: rate of the samples, to resample them."),
+        Option("--sample-rate", metavar="HZ", help="C: sample rate of the input, to resample it."),
     ] = None,
     weights: Annotated[
         str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
@@ -96,11 +96,11 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
 
-    The graph maps windows prepared as in training to probabilities; it contains scaling, networks,
-    features and trees. Exit code 10 if --check finds a difference above 1e-5. The C code accepts
-    raw samples one by one, so it also contains resampling and causal steps; --smooth adds a
-    function that smooths over time. For several sensors, the graph has one input per sensor; in C
-    each sensor has its own files, and two more join them.
+    The graph maps windows prepared as in training to probabilities; it contains the scaling,
+    networks, features and trees. The exit code is 10 if --check finds a difference above 1e-5. The
+    C code accepts raw samples one by one, so it also contains resampling and causal steps; --smooth
+    adds a function that smooths over time. For several sensors, the graph has one input per sensor;
+    in C, each sensor has its own files, and two more files join the sensors.
     """
     options: dict[str, Any] = {"n_timesteps": n_timesteps}
     if to is Format.c:
@@ -146,7 +146,7 @@ def export(
     for name, trained in models.items():
         of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
         if trained.had_lengths if lengths is None else lengths:
-            lines.append(f"Give it the valid steps of each window as {argument}.")
+            lines.append(f"Give the graph the valid steps of each window as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
@@ -169,7 +169,7 @@ def export(
 
 
 def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[str, Any]:
-    """Return the options of an export; raise for those that do not apply to several sensors."""
+    """Return the options of an export; raise an error if one does not apply to several sensors."""
     from sensorseq.estimator import SensorFusionClassifier
 
     if not isinstance(model, SensorFusionClassifier):
@@ -185,7 +185,7 @@ def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[
 
 
 def _refuse_options(to: Format, **options: Any) -> None:
-    """Raise for options of the other format, which would be ignored silently."""
+    """Raise an error for options of the other format, which would be ignored silently."""
     for name, value in options.items():
-        if value is not None and value is not False:  # 0 is a value, too
+        if value is not None and value is not False:  # 0 is also a value
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
-    """Load a classifier; with `strict`, only one that stores the range of its training data."""
+    """Load a classifier; with `strict`, it must store the range of its training data."""
     from sensorseq.estimator import load_estimator
     from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.prediction.outside import NO_RANGES
 
-    refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
-    # It may have been trained on a GPU that this machine lacks.
+    refuse_prepared(path, "give a model here. MODEL comes first, before all other arguments.")
+    # The model may have been trained on a GPU that this machine lacks.
     model = load_estimator(path, device="auto")
     if strict and not model.model_.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
@@ -47,12 +47,12 @@ def load_to_predict(path: Path, *, strict: bool = False) -> "AnyModel":
     except ModelFileError:
         from sensorseq.evaluation.inspect import refuse_prepared
 
-        refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
+        refuse_prepared(path, "give a model here. MODEL comes first, before all other arguments.")
         raise
 
 
 def with_scale(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Add the kind of scaling of the prepared file to the arguments, unless they have one."""
+    """Add the prepared file's kind of scaling to the arguments, unless they already have one."""
     from sensorseq.io.prepared import PreparedFile, sensors_in
 
     if "scale" in arguments:
@@ -64,7 +64,7 @@ def with_scale(arguments: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
-    """Parse ``name=value`` pairs with TOML values; a bare word is text, and ``none`` is None."""
+    """Parse ``name=value`` pairs of TOML values; a bare word is a string, and ``none`` is None."""
     from sensorseq.estimator import SensorLSTMClassifier
 
     parameters = SensorLSTMClassifier().get_params()
@@ -122,7 +122,7 @@ def write_page(
             try:
                 more["comparison"] = compare_on_validation(model, shown, read)
             except KeyboardInterrupt:
-                warn("The comparison with baselines was stopped; the page lacks it.")
+                warn("The comparison with baselines was stopped, so the page does not contain it.")
     write_whole(path, make_page(model, shown, **more).encode())
 
 

@@ -27,10 +27,10 @@ NoVerify = Annotated[
 ]
 Smooth = Annotated[
     str,
-    Option(metavar="HOW", help="Smooth over time: marginals, viterbi, lag, filter, none."),
+    Option(metavar="HOW", help="Smooth over time: marginals, viterbi, lag, filter or none."),
 ]
-StreamSmooth = Annotated[str, Option(metavar="HOW", help="Smooth over time: none, filter, lag.")]
-Lag = Annotated[int, Option(min=0, help="Windows of delay for lag.")]
+StreamSmooth = Annotated[str, Option(metavar="HOW", help="Smooth over time: none, filter or lag.")]
+Lag = Annotated[int, Option(min=0, help="Number of windows of delay for --smooth lag.")]
 MeanDwell = Annotated[
     float | None,
     Option(metavar="S", help="How long a class lasts on average [default: as in training, or 60]."),
@@ -46,7 +46,7 @@ Settings = Annotated[
     Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
+        help="Any argument of SensorLSTMClassifier, with a value as in TOML; repeatable.",
     ),
 ]
 Seed = Annotated[

@@ -1,4 +1,4 @@
-"""A command's results, warnings and progress, and the locks of its output files."""
+"""Print the results, warnings and progress of commands, and lock their output files."""
 
 import json
 import os
@@ -45,14 +45,14 @@ def _visible_json(line: str) -> str:
 
 
 def print_part(text: str, as_json: bool) -> None:
-    """Print a part of the result immediately, unless all of it is printed as JSON at the end."""
+    """Print a part of the result immediately, unless the result is printed as JSON at the end."""
     if not as_json:
         print(printable(text, "\n"), flush=True)
 
 
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a progress bar, only on a terminal, so that logs stay short."""
+    """Show a progress bar on a terminal; elsewhere, none is shown, so that logs stay short."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, stage="": None
         return
@@ -76,9 +76,9 @@ def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
 
 
 def check_output(path: Path | None, *others: Path) -> str:
-    """Check before a long training that the result can be written, and lock its file.
+    """Check before a long training run that the result can be written, and lock its file.
 
-    Returns a note for the final message if the file already exists.
+    Return a note for the final message if the file already exists, otherwise "".
     """
     if path is None:
         return ""
@@ -98,7 +98,7 @@ def check_output(path: Path | None, *others: Path) -> str:
 
 
 def check_parent(path: Path) -> None:
-    """Raise if the parent folder of an output is missing."""
+    """Raise an error if the parent folder of an output is missing."""
     if not (parent := real_file(path).absolute().parent).is_dir():
         if parent.exists():
             raise InputError(f"{path}: {parent} is a file, not a folder.")

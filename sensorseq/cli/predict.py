@@ -1,4 +1,4 @@
-"""The commands that classify recordings: predict, stream."""
+"""The commands that classify recordings: predict and stream."""
 
 import sys
 from contextlib import ExitStack
@@ -55,7 +55,7 @@ def predict(
     ] = None,
     absolute_time: Annotated[
         bool,
-        Option("--absolute-time", help="In --csv, time stamps instead of seconds since the start."),
+        Option("--absolute-time", help="Write time stamps, not seconds since the start, in --csv."),
     ] = False,
     label_studio: Annotated[
         Path | None, Option(metavar="JSON", help="Write the spans as predictions for Label Studio.")
@@ -69,11 +69,12 @@ def predict(
 ) -> None:
     """Classify raw recordings.
 
-    They are read like the training recordings, unless an option here changes that, and go through
-    the same steps as the training windows: rate, channels, filters and features, windows, scaling.
-    Each line gives a time span and its class; with --windows, a single window.
+    The recordings are read like the training recordings, unless an option here changes that, and go
+    through the same steps as the training windows: rate, channels, filters and features, windows,
+    and scaling. Each line gives a time span and its class or, with --windows, a window and its
+    class.
 
-    A robot stays on a surface for a while, so the neighbors of a window count, too. --smooth none
+    A robot stays on a surface for a while, so the neighbors of a window also count. --smooth none
     classifies each window by itself.
     """
     from sensorseq.evaluation.predict import (
@@ -89,7 +90,7 @@ def predict(
     check_output(table, model_file, *recordings)
     check_output(label_studio, model_file, *recordings)
     if absolute_time and table is None:
-        raise ArgumentError("--absolute-time applies only to the table of --csv; give --csv, too.")
+        raise ArgumentError("--absolute-time applies only to the table of --csv; also give --csv.")
     model = load_to_predict(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
         predictions = predict_recordings(
@@ -150,10 +151,10 @@ def stream(
         Path | None,
         Option(
             metavar="FILE",
-            help="Replay a recording or log; with several sensors, any of its files.",
+            help="Recording or log to replay; with several sensors, any of its files.",
         ),
     ] = None,
-    speed: Annotated[float, Option(min=0, help="Speed of the replay; 0: without waiting.")] = 0.0,
+    speed: Annotated[float, Option(min=0, help="Speed of the replay; 0 does not wait.")] = 0.0,
     sample_format: Annotated[
         str, Option("--format", metavar="KIND", help="csv, float32 or float64.")
     ] = "csv",
@@ -179,11 +180,11 @@ def stream(
     strict: opt.Strict = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Classify samples as they arrive: one line of JSON for each window.
+    """Classify samples as they arrive, and print one line of JSON for each window.
 
-    Samples are lines of CSV with a header, or the model's channels in order, optionally after the
-    time; or little-endian floats. Ctrl-C or the end of the input ends the stream; the remaining
-    windows are then classified.
+    Samples are lines of CSV with a header, or with the model's channels in order, optionally after
+    the time; or they are little-endian floats. Ctrl-C or the end of the input ends the stream; the
+    remaining windows are then classified.
 
     With several sensors, each line begins with the name of its sensor and the time, such as
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.

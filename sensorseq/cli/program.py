@@ -27,7 +27,7 @@ from sensorseq.errors import (
     within_memory,
 )
 
-# The help lists them in this order.
+# The help lists the commands in this order.
 for _name in ("data", "train", "predict", "export", "diagnose", "checks"):
     importlib.import_module(f"sensorseq.cli.{_name}")
 
@@ -35,7 +35,7 @@ for _name in ("data", "train", "predict", "export", "diagnose", "checks"):
 _UsageError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
-_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first match counts
+_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first matching type counts
     (ArgumentError, USAGE),
     (ConfigurationError, USAGE),
     (MisplacedOutputError, BAD_INPUT),
@@ -52,14 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4: an output cannot be written, or the installation or the machine lacks something. 10: a
     requested check failed.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that its encoding lacks are escaped
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 @cache
 def _all_commands() -> Any:
-    """Return the click commands, created once per process."""
+    """Return the click commands, which are created once per process."""
     return typer.main.get_command(app)
 
 
@@ -74,10 +74,10 @@ def run(arguments: Sequence[str]) -> int:
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:
-            # Errors of the command line may have several lines.
+            # Errors in the command line may have several lines.
             message = printable(getattr(error, "message", ""), "\n")
             error.message = message  # type: ignore[attr-defined]
-            error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
+            error.show()  # type: ignore[attr-defined]  # as click does, with the usage line
             return USAGE
         except (typer.Abort, KeyboardInterrupt) as error:
             notes = getattr(error.__cause__ or error, "__notes__", ())
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         except SensorseqError as error:
             code = next(code for kind, code in _CODES if isinstance(error, kind))
             return _fail(error, code, words)
-        except BrokenPipeError:  # the reader closed stdout, like `| head`
+        except BrokenPipeError:  # the reader closed stdout, as `| head` does
             drop_buffer(sys.stdout)
             return OK
         except OSError as error:
@@ -113,7 +113,7 @@ def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
 
 
 def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
-    """Return a function that replaces argument names in messages by the command's options."""
+    """Return a function that replaces argument names in messages with the command's options."""
     chosen = command.commands.get(arguments[0]) if arguments else None
     parameters = [] if chosen is None else chosen.params
 

@@ -1,4 +1,4 @@
-"""The commands that train and measure models: train, adapt, evaluate."""
+"""The commands that train and measure models: train, adapt and evaluate."""
 
 import shlex
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def train(
     hidden_size: Annotated[int | None, Option(help="LSTM units.")] = None,
     learning_rate: Annotated[float | None, Option(help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, Option(help="Windows per step.")] = None,
-    max_epochs: Annotated[int | None, Option(help="Largest number of epochs.")] = None,
+    max_epochs: Annotated[int | None, Option(help="Maximum number of epochs.")] = None,
     patience: Annotated[
         int | None, Option(help="Stop after this many epochs without improvement.")
     ] = None,
@@ -40,7 +40,7 @@ def train(
     settings: opt.Settings = None,
     compare: Annotated[
         bool,
-        Option("--compare/--no-compare", help="In the page, compare with simple baseline models."),
+        Option("--compare/--no-compare", help="Compare with simple baseline models in the page."),
     ] = True,
     report: opt.Report = None,
     as_json: opt.Json = False,
@@ -49,8 +49,8 @@ def train(
 ) -> None:
     """Train a classifier on prepared windows.
 
-    The curve and the report use the validation part; then the model is trained on it, too. The
-    test part is not read.
+    The curve and the report use the validation part; afterwards, the model is also trained on that
+    part. The test part is not read.
     """
     was_there = check_output(output, windows)
     check_output(report, windows, output)
@@ -60,7 +60,7 @@ def train(
     sensors = sensors_in(windows)
     if report is not None and sensors:
         raise ArgumentError(
-            "--report is for one sensor; train without it, and write the page of each with"
+            "--report is for one sensor; train without it, and write a page for each sensor with"
             " `sensorseq diagnose MODEL --sensor NAME --html PAGE`."
         )
     short = {
@@ -145,10 +145,11 @@ def adapt(
     output: opt.NewModel,
     as_json: opt.Json = False,
 ) -> None:
-    """Adapt a model to another robot with a few labeled windows of it.
+    """Adapt a model to another robot with a few labeled windows of that robot.
 
-    Prepare its recordings like the training recordings. Scaling and linear layer change if that
-    lowers the log-loss; the old training windows are not needed, and a test part is not read.
+    Prepare the robot's recordings like the training recordings. The scaling and the linear layer
+    change if that lowers the log-loss; the old training windows are not needed, and a test part is
+    not read.
     """
     from sensorseq.estimator import SensorFusionClassifier
 
@@ -182,7 +183,7 @@ def evaluate(
         bool, Option("--baselines/--no-baselines", help="Compare with simple baseline models.")
     ] = True,
     include_seen: Annotated[
-        bool, Option("--include-seen", help="Also score recordings seen in training.")
+        bool, Option("--include-seen", help="Also score recordings that were seen in training.")
     ] = False,
     seed: Annotated[int, Option(min=0, help="Seed of folds and intervals.")] = 0,
     smooth: opt.Smooth = "marginals",
@@ -196,11 +197,11 @@ def evaluate(
 ) -> None:
     """Measure a model on test recordings that it has never seen.
 
-    Intervals are 95 %, from resampling whole groups of recordings. With --folds, a model with the
-    same arguments is trained for each fold on the groups outside it.
+    Intervals are 95 % confidence intervals, computed by resampling whole groups of recordings. With
+    --folds, a model with the same arguments is trained for each fold on the groups outside it.
 
-    Recordings with several classes are also scored over time: --smooth is compared with single
-    windows and with a majority vote.
+    Recordings with several classes are also scored over time: the result of --smooth is compared
+    with single windows and with a majority vote.
     """
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.comparison_text import format_comparison

@@ -1,4 +1,4 @@
-"""Replace argument names in messages by command-line options."""
+"""Replace argument names in messages with command-line options."""
 
 import ast
 import re
@@ -9,11 +9,11 @@ from typing import Any
 
 from sensorseq.preprocessing.options import OPTIONS
 
-_VALUE = (  # repr of a string, list, tuple, dict, number or name, or nothing
+_VALUE = (  # the repr of a string, list, tuple, dict, number or name, or nothing
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^][]*\]|\((?!--)[^()]*\)|\{[^{}]*\}"
     r"|[-+]?\w[\w.+-]*\b|"
 )
-_OF_STEPS = ("kind", "engine")  # keys of the file with another meaning in messages
+_OF_STEPS = ("kind", "engine")  # keys of the file that have a different meaning in messages
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class _OptionText:
     """An argument as it is written on the command line, with and without a value."""
 
     flag: str
-    off: str = ""  # the option that turns it off
+    off: str = ""  # the option that turns the argument off
     is_switch: bool = False
     between: str = " "
-    of: str = ""  # another command that has the option, if this one lacks it
+    of: str = ""  # name of another command that has the option, if this command lacks it
 
     def with_value(self, text: str) -> str:
         return self._with_value(text) + (f" of `sensorseq {self.of}`" if self.of else "")
@@ -47,15 +47,16 @@ def in_options(
 ) -> str:
     """Return a message with argument names replaced by a command's options (click parameters).
 
-    It recognizes ``name=value``, names in backticks, and names with an underscore. `settings` are
-    the names that ``--set`` accepts, and `arguments` the words that the user typed: with
-    ``--config``, options of preparation that are not among them are named as keys of that file.
+    The function recognizes ``name=value``, names in backticks, and names with an underscore.
+    `settings` are the names that ``--set`` accepts, and `arguments` the words that the user typed:
+    with ``--config``, preparation options that the user did not type are named as keys of the
+    file.
     """
     command_options = {
         option.name: _text_of(option) for option in options if option.opts[0].startswith("-")
     }
     texts: dict[str, _OptionText] = {}
-    if "window_s" not in command_options:  # the file is made by `prepare`
+    if "window_s" not in command_options:  # `prepare` made the file
         made = {
             name: _OptionText(f"--{name.replace('_', '-')}")
             for name in ("on_error", "allow_scales", "allow_constant")
@@ -96,7 +97,7 @@ def _text_of(option: Any) -> _OptionText:
 def _texts_of_preparation(
     command_options: Mapping[str, _OptionText], arguments: Sequence[str]
 ) -> dict[str, _OptionText]:
-    """Map the names of preparation options to the command's options or to keys of its file."""
+    """Map names of preparation options to the command's options or to keys of a configuration."""
     typed_flags = {text.partition("=")[0] for text in arguments}
     written_of = {}
     for name, option in OPTIONS.items():

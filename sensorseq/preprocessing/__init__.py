@@ -1,4 +1,4 @@
-"""Prepare recordings without leakage: resample, window, split by group, scale, balance."""
+"""Prepare recordings without leakage: resample, window, split by group, scale and balance."""
 
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "transformers",
         "StreamResampler": "resample",
         "Windower": "transformers",
-        # offered next to the splits that it checks, but not used here
+        # offered alongside the splits that it checks, but not used here
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )

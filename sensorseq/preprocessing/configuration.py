@@ -20,10 +20,11 @@ from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 
 @dataclass(frozen=True)
 class PrepareConfiguration:
-    """The options set in a configuration file, by their name in `PreparationOptions`.
+    """The options set in a configuration file, by their names in `PreparationOptions`.
 
-    `steps` is an array of tables, ``[[steps]]``, in order; the keys of each are ``kind`` and the
-    fields of that step. A prepared file stores the steps that `derive` chose, not `derive`.
+    `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
+    are ``kind`` and the fields of that step. A prepared file stores the steps that `derive` chose,
+    not `derive`.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -44,7 +45,7 @@ class PrepareConfiguration:
         return cls({name: _check(OPTIONS[name], value) for name, value in arguments.items()})
 
     def sections(self) -> dict[str, Any]:
-        """Return every key of every section of a configuration file; None if it is not set."""
+        """Return the value of every key in every section; a key that is not set has None."""
         sections: dict[str, Any] = {section: {} for section in SECTIONS}
         for name, option in OPTIONS.items():
             sections[option.section][option.key] = self.given.get(name)
@@ -52,7 +53,7 @@ class PrepareConfiguration:
         return sections
 
     def to_toml(self) -> str:
-        """Return the text of an equivalent configuration file."""
+        """Return the content of an equivalent configuration file."""
         lines = []
         for section, content in self.sections().items():
             is_table = isinstance(content, dict)
@@ -94,7 +95,10 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
 
 
 def check_recorded(sections: Mapping[str, Any]) -> None:
-    """Raise if an option in a recorded configuration has the wrong type; ignore other keys."""
+    """Raise an error if an option in a recorded configuration has the wrong type.
+
+    Keys that are not options are ignored.
+    """
     for option in OPTIONS.values():
         value = sections.get(option.section)
         if value is not None and option.section != "steps":
@@ -104,7 +108,7 @@ def check_recorded(sections: Mapping[str, Any]) -> None:
 
 
 def _check_keys(section: str, keys: Any) -> None:
-    """Raise if a section, or a key in it, is unknown."""
+    """Raise an error if a section, or a key in it, is unknown."""
     if section not in SECTIONS:
         if home := _sections_with(section):
             raise ConfigurationError(f"key {section!r} belongs in section [{home[0]}].")

@@ -34,12 +34,12 @@ from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_ra
 from sensorseq.windows import WindowSet
 
 MOST_UPSAMPLED = (
-    95.0  # largest ratio of the new rate to the old; more suggests another unit of time
+    95.0  # maximum ratio of the new rate to the old; a larger one suggests a wrong unit of time
 )
 _EVEN_STEP, _MOSTLY = (
     0.25,
     0.9,
-)  # one sensor's rows: largest deviation of a step, and least share of even ones
+)  # rows of one sensor: largest deviation of a step, and smallest fraction of even steps
 SLIGHTLY_MORE = 1.05  # because a duration does not include the last sample's period
 
 
@@ -76,7 +76,7 @@ class CutOptions:
             raise ArgumentError(f"units={self.units!r} is not a mapping of channels to units.")
 
 
-# By section of the configuration in prepared files and models.
+# Recorded options, by section of the configuration in prepared files and models.
 _RECORDED = {
     "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
     "window": ("window_s", "hop_s", "label_rule", "min_purity", "short", "slop_s"),
@@ -93,12 +93,12 @@ class RecordingPlan:
 
     @classmethod
     def recorded(cls, made: Mapping[str, Any], hop_s: float | None = None) -> "RecordingPlan":
-        """Restore the plan from `provenance` of windows or `preparation_` of a model.
+        """Restore the plan from the `provenance` of windows or the `preparation_` of a model.
 
         Raises
         ------
         WindowError
-            If it does not describe how the windows were made.
+            If `made` does not describe how the windows were made.
         InputError
             If a value is not valid.
         """
@@ -145,7 +145,7 @@ class RecordingPlan:
     def checked(
         self, recordings: Iterable[Recording], *, allow_scales: bool = False
     ) -> list[Recording]:
-        """Check the recordings, and return them with the channels of the plan only."""
+        """Check the recordings, and return them with only the plan's channels."""
         listed = list(recordings)
         if not listed:
             raise WindowError("no recordings to prepare.")
@@ -164,7 +164,7 @@ class RecordingPlan:
         return taken
 
     def rate_of(self, recordings: Iterable[Recording]) -> tuple[float, str]:
-        """Return the rate to resample to, and its source."""
+        """Return the target rate of resampling, and the source of this rate."""
         if self.options.sample_rate_hz:
             return float(self.options.sample_rate_hz), "given"
         return common_rate(map(sample_rate_of, recordings))
@@ -175,18 +175,18 @@ class RecordingPlan:
         return recording if channels is None else recording.select(channels)
 
     def window_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of windows cut from recordings resampled to `sample_rate_hz`."""
+        """Return the sample rate of windows cut from recordings resampled to `sample_rate_hz`."""
         return StepChain(self.steps).output_rate_hz(sample_rate_hz)
 
     def window_samples(self, sample_rate_hz: float) -> int:
-        """Return the window length in samples for a recording rate."""
+        """Return the window length in samples for recordings resampled to `sample_rate_hz`."""
         return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
         """Resample a recording, cut it at gaps, apply the steps to each piece, and normalize it.
 
-        If no sample has a value in every channel, the result is one empty piece, so that the
-        recording is counted.
+        If there is no time at which every channel has a value, the result is one empty piece, so
+        that the recording is counted.
         """
         own_rate = sample_rate_of(recording)
         is_given = self.options.sample_rate_hz is not None
@@ -196,7 +196,7 @@ class RecordingPlan:
             raise RecordingError(
                 f"recording {recording.recording_id!r} has {own_rate:.4g} samples a second:"
                 f" sample_rate_hz={sample_rate_hz:g} is {sample_rate_hz / own_rate:.0f} times as"
-                f" many, and none of them would be new. Use sample_rate_hz={own_rate:.4g}, or check"
+                f" many, without new information. Use sample_rate_hz={own_rate:.4g}, or check"
                 " the unit of the time stamps (time_unit)."
             )
         with within_memory("use a lower sample_rate_hz or a shorter max_gap_s"):
@@ -224,12 +224,12 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording if gaps leave too little of it."""
+        """Return the ``bridging_gap_s`` of a recording if its gaps leave too few samples."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
             return {}
-        # A pause, or a clock that was set, is not a gap to bridge.
+        # A pause, or a jump of a clock that was set, is not a gap to bridge.
         if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
             return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
@@ -245,7 +245,7 @@ class RecordingPlan:
         phase: str = "grid",
         random_state: int = 0,
     ) -> WindowSet:
-        """Cut pieces into windows; there may be none."""
+        """Cut pieces into windows; the result may be empty."""
         use = self.options
         with within_memory("use a shorter window_s or a longer hop_s"):
             return window_recordings(
@@ -264,7 +264,7 @@ class RecordingPlan:
 
 
 def _check_channel_rates(recording: Recording) -> None:
-    """Raise if a table interleaves the rows of several sensors, none of which has its rate."""
+    """Raise an error if a table interleaves the rows of several sensors that are slower than it."""
     x, t = recording.values, recording.timestamps_s
     if "sensor_rates_hz" in recording.attributes or is_finite(x):
         return
@@ -276,19 +276,19 @@ def _check_channel_rates(recording: Recording) -> None:
         period_s = sample_period(t, valid)
         is_even = np.abs(np.diff(t[valid]) / period_s - 1) < _EVEN_STEP
         if is_even.mean() < _MOSTLY:
-            return  # single values are missing
+            return  # only single values are missing
         highest = max(highest, 1 / period_s)
     table = recording.median_sample_rate_hz
     if highest * (1 + SAME_PERIOD) < table:
         raise RecordingError(
             f"recording {recording.recording_id!r}: its rows come at {table:.4g} Hz, but no channel"
-            f" has values at more than {highest:.4g} Hz, so they are rows of several sensors. Use"
+            f" has values at more than {highest:.4g} Hz, so the rows belong to several sensors. Use"
             f" sample_rate_hz={highest:.4g}."
         )
 
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return facts about a recording's processing before windows were cut, as plain values."""
+    """Return facts about the processing of a recording before windows were cut, as plain values."""
     start_s, end_s = time_covered(recording)
     facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
     kept = ("repaired_stamps", "packets", "clock")
@@ -311,7 +311,7 @@ def record_cut(
     rate_hz: float,
     rate_from: str,
 ) -> WindowSet:
-    """Add how the windows were made to their `provenance`."""
+    """Record in the windows' `provenance` how they were made."""
     n_windows = Counter(np.asarray(windows.recording_id).tolist())
     facts = []
     for recording, pieces in zip(recordings, pieces_of):
@@ -337,20 +337,20 @@ def record_cut(
 
 
 def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
-    """Return the seconds between the starts of windows, if their provenance has them."""
+    """Return the seconds between the starts of windows; None if the provenance lacks them."""
     window: Mapping[str, Any] = (made.get("configuration") or {}).get("window") or {}
     return window.get("hop_s")
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return the common rate of recordings with these rates (NaN: unknown), and its source.
+    """Return a common rate for recordings, and its source; NaN is an unknown rate.
 
-    The rate is their lower median, which is the rate of one of the recordings.
+    The common rate is the lower median of the rates, so it is the rate of one of the recordings.
     """
     finite = sorted(rate for rate in rates_hz if np.isfinite(rate))
     if not finite:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
-    # Nine digits, because differences of timestamps give 99.99999999999 for 100.
+    # Round to nine digits, because differences of timestamps may give 99.99999999999 for 100 Hz.
     rate, source = float(f"{finite[(len(finite) - 1) // 2]:.9g}"), "median of the recordings"
     if finite[-1] > (1 + SAME_PERIOD) * finite[0]:
         source += f", which have {finite[0]:.4g} to {finite[-1]:.4g} Hz"

@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 
 def hann(n_samples: int, *, is_periodic: bool = False) -> Floats:
-    """Design a Hann window, symmetric or of whole periods."""
+    """Design a Hann window, symmetric or periodic."""
     whole = n_samples + is_periodic
     return (0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, whole)))[:n_samples]
 
@@ -31,7 +31,7 @@ def kaiser_taps(attenuation_db: float, width: float) -> int:
 
 
 def fir(bands: Sequence[tuple[float, float]], window: Floats) -> Floats:
-    """Design a filter that passes these bands (1 is Nyquist), with gain 1 in the first."""
+    """Design a filter that passes these bands (1 is Nyquist), with gain 1 in the first band."""
     m = np.arange(len(window)) - (len(window) - 1) / 2
     taps = sum(high * np.sinc(high * m) - low * np.sinc(low * m) for low, high in bands) * window
     low, high = bands[0]
@@ -40,7 +40,10 @@ def fir(bands: Sequence[tuple[float, float]], window: Floats) -> Floats:
 
 
 def notch(frequency: float, width: float) -> Floats:
-    """Design the section (1, 6) that removes a frequency; 1 is Nyquist, edges are at -3 dB."""
+    """Design the section (1, 6) that removes a frequency, where 1 is Nyquist.
+
+    The edges of the removed band are at -3 dB.
+    """
     gain = 1 / (1 + math.tan(math.pi * width / 2))
     cosine = -2 * math.cos(math.pi * frequency)
     return np.array([[gain, gain * cosine, gain, 1, gain * cosine, 2 * gain - 1]])
@@ -49,8 +52,8 @@ def notch(frequency: float, width: float) -> Floats:
 def butterworth(order: int, low: float, high: float) -> Floats:
     """Design the sections (n, 6) of a Butterworth filter from `low` to `high`, where 1 is Nyquist.
 
-    With `low` 0 it is a low-pass, with `high` 1 a high-pass. The poles of the analog low-pass are
-    moved to the band and mapped by the bilinear transform.
+    With ``low=0``, the filter is a low-pass, and with ``high=1``, it is a high-pass. The poles of
+    the analog low-pass are moved to the band and mapped by the bilinear transform.
     """
     poles = -np.exp(1j * np.pi * np.arange(1 - order, order, 2) / (2 * order))
     start, stop = (4 * np.tan(np.pi * edge / 2) for edge in (low, high))
@@ -89,7 +92,7 @@ def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) ->
 
 
 def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float) -> Floats:
-    """Return weights of neighboring samples whose sum is a derivative of their polynomial fit.
+    """Return weights with which neighboring samples sum to a derivative of their polynomial fit.
 
     A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
     procedures", Analytical Chemistry 36, 1964.

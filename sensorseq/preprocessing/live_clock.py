@@ -10,21 +10,21 @@ from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.recording import GAP_PERIODS, sample_period
 from sensorseq.stamp_repair import check_stamps_are_finite
 
-_FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock follows it
-# Number of timestamps after which the rate is checked, and its largest ratio to the given rate.
+_FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock is corrected
+# Number of timestamps after which their rate is checked, and its largest ratio to the given rate.
 # Lost samples can explain a slower rate, but never a faster one.
 _JUDGED = ((50, 1.25), (250, 1.05))
 _MOST_LOST = 1.5
-_FEWEST_PACKETS = 5  # fewer do not determine the rate
+_FEWEST_PACKETS = 5  # fewer packets do not determine the rate
 
 _Row = tuple[float, NDArray[np.float64]]
 """A timestamp and the samples of all channels."""
 
 
 class EvenSamples(NamedTuple):
-    """Samples (n, n_channels) on an even grid; `start_s` is set if a new piece starts here.
+    """Samples (n, n_channels) on an even grid; `start_s` is set if they start a new piece.
 
-    `drift_s` is the lead of the clock over the nominal rate since the piece started.
+    `drift_s` is how far the clock has moved ahead of the nominal rate since the piece started.
     """
 
     start_s: float | None
@@ -33,19 +33,20 @@ class EvenSamples(NamedTuple):
 
 
 class LiveClock:
-    """Sort, fill and cut live samples into even and complete pieces.
+    """Sort live samples, fill in missing ones, and cut the result into even and complete pieces.
 
     The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock. The first 250
     timestamps are checked against this rate; they may jitter by less than half a period. A sample
     is assigned to the nearest tick of a clock that follows the timestamps. Missing samples and NaN
     are interpolated linearly; if a channel is missing for more than `max_gap_s` (default: ten
     periods), a new piece starts. Samples up to `max_delay_s` late are sorted in; later ones are
-    ignored, as are repeated timestamps. If only late samples arrive for `max_gap_s`, the clock was
-    set back, and a new piece starts.
+    ignored, as are samples with a repeated timestamp. If only late samples arrive for `max_gap_s`,
+    the clock is assumed to have been set back, and a new piece starts.
 
-    With `in_packets`, samples less than half a period apart are a packet, which is complete when
-    the next one begins. Its samples were taken evenly up to its last timestamp, and follow the
-    previous packet unless two packets in a row are late by half of their length.
+    With `in_packets`, samples less than half a period apart form a packet, which is complete when
+    the next one begins. The samples of a packet are assumed to have been taken evenly up to its
+    last timestamp, and to follow the previous packet directly, unless two packets in a row are late
+    by half of their length.
 
     `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` are counters.
     """
@@ -77,12 +78,12 @@ class LiveClock:
     def _restart(self) -> None:
         self._n_received = self._n_late_in_a_row = 0
         self._waiting: list[_Row] = []  # sorted by timestamp
-        self._last_s: float | None = None  # newest timestamp accepted
-        self._packet_late_s, self._packet_s = 0.0, -np.inf  # of the previous packet
+        self._last_s: float | None = None  # newest accepted timestamp
+        self._packet_late_s, self._packet_s = 0.0, -np.inf  # delay and time of the previous packet
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:
-        """Make the next row tick 0, with no channel known yet."""
+        """Make the next row tick 0; no channel has a known value yet."""
         self._tick, self._clock_s = -1, stamp_s - self._period
         self._held: list[NDArray[np.float64]] = []  # the newest rows, with NaN for missing values
         self._known = np.full(self._n_channels, -1)  # newest known tick of each channel
@@ -110,7 +111,7 @@ class LiveClock:
         self._waiting += zip(stamps.tolist(), x)
         n_due = len(self._waiting)
         if self._max_delay_s:
-            # Stable, so that the first of equal timestamps stays.
+            # The sort is stable, so that the first of several rows with equal timestamps stays.
             self._waiting.sort(key=lambda pair: pair[0])
             due_s = self._waiting[-1][0] - self._max_delay_s
             n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
@@ -120,7 +121,7 @@ class LiveClock:
         return self._take(due)
 
     def _check_rate(self, stamps: NDArray[np.float64]) -> None:
-        """Raise if the rate of the first timestamps differs from the given rate."""
+        """Raise an error if the rate of the first timestamps differs from the given rate."""
         n_before = len(self._first_stamps)
         if n_before >= _JUDGED[-1][0]:
             return
@@ -134,31 +135,31 @@ class LiveClock:
             different = np.unique(first[:n_judged])
             rate = 1 / sample_period(different) if len(different) > 1 else np.inf
             usual_s = np.median(np.diff(different)) if len(different) > 1 else 0.0
-            # Gaps and pauses lower the rate that so few timestamps suggest.
+            # With so few timestamps, gaps and pauses make the rate appear lower.
             is_slower = usual_s > _MOST_LOST * self._period and rate * self._period < 1 / _MOST_LOST
             if is_slower or rate * self._period > most_faster:
                 self._refuse_rate(rate, len(different) < n_judged / _MOST_LOST)
         self._first_stamps = first
 
     def _check_packets(self, stamps: NDArray[np.float64], most_faster: float) -> None:
-        """Raise if there are several packets, and their samples have another rate."""
+        """Raise an error if there are several packets whose samples have a different rate."""
         starts = self._packets(stamps)
         duration_s, n_packets = stamps[starts[-1]] - stamps[starts[0]], len(starts) - 1
         if n_packets >= _FEWEST_PACKETS and duration_s > 0:
             rate = float(starts[-1] - starts[0]) / duration_s
-            # Each packet may be late by its length.
+            # Each packet may be late by its own length.
             if not 1 / _MOST_LOST < rate * self._period < most_faster + 1 / n_packets:
                 self._refuse_rate(rate, are_shared=False)
 
     def _refuse_rate(self, rate: float, are_shared: bool) -> None:
-        way_out = "Give the sensor's rate with sample_rate_hz; stamps must be in seconds."
+        way_out = "Give the sensor's rate with sample_rate_hz; time stamps must be in seconds."
         if are_shared:
             way_out = (
                 "Several samples share each time stamp: if they are packets, train on recordings"
                 " prepared with stamps='packets', or give samples without timestamps_s."
             )
         raise SignalError(
-            f"the time stamps have {rate:.4g} Hz, which does not fit {1 / self._period:g} Hz."
+            f"the time stamps give {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
             f" {way_out}"
         )
 
@@ -179,14 +180,15 @@ class LiveClock:
         starts = self._packets([stamp for stamp, _ in rows])
         for first, last in zip(starts, [*starts[1:], len(rows)]):
             samples += self._place(self._spread(rows[first:last]))
-            self.newest_s = self._packet_s  # as the sensor sent it
+            self.newest_s = self._packet_s  # the timestamp that the sensor sent
         return _joined(samples)
 
     def _spread(self, packet: list[_Row]) -> list[_Row]:
         """Return the rows of a packet, each with its own timestamp."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
-            # Late or sent twice. The clock of packets may be ahead of the clock of the rows.
+            # The packet is late or was sent twice. The clock of the packets may be ahead of the
+            # clock of the rows.
             ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
             stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
             if self._n_late_in_a_row + n > self._most_ticks:
@@ -260,7 +262,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Store a row; it starts a piece if all channels are known from there on."""
+        """Store a row; the piece starts at this row if all channels are known from it on."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)
@@ -301,14 +303,14 @@ class LiveClock:
             out = slice(self._next - first, ready - first + 1)
             self.n_filled += int(missing[out].any(axis=1).sum())
         released: NDArray[np.float64] = rows[self._next - first : self._next - first + n_out]
-        # Keep the last returned row, which is complete, as the start of later interpolation.
+        # Keep the last returned row, which is complete, as the start of the next interpolation.
         self._held = [released[-1], *self._held[ready - first + 1 :]]
         self._next = ready + 1
         return released
 
 
 def _joined(samples: list[EvenSamples]) -> list[EvenSamples]:
-    """Join samples up to the start of the next piece."""
+    """Join consecutive samples of the same piece."""
     pieces: list[list[EvenSamples]] = []
     for part in samples:
         if part.start_s is not None or not pieces:

@@ -22,7 +22,8 @@ from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options for a single sensor: the only value allowed with `native_rates`, and the alternative.
+# Options that apply to a single sensor: the only value of each that `native_rates` allows, and the
+# alternative.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
@@ -34,7 +35,7 @@ _OF_ONE = {
 
 
 def check_native_rates(use: PreparationOptions) -> None:
-    """Raise an ArgumentError for options that exclude each other."""
+    """Raise an ArgumentError if some options exclude each other."""
     if not use.native_rates:
         for name in ("slop_s", "missing"):
             if getattr(use, name) is not None:
@@ -56,10 +57,10 @@ def check_native_rates(use: PreparationOptions) -> None:
 
 
 def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
-    """Return how far apart windows may begin, in seconds, from the rate of each sensor.
+    """Return by how many seconds the starts of matching windows may differ, given the rates.
 
-    It is less than half a hop; otherwise a window could be as near to the next window of another
-    sensor. A sensor's windows begin up to a period late.
+    The result is less than half a hop; otherwise a window could be just as near to the next window
+    of another sensor. A sensor's windows begin up to one sample period late.
     """
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     for name, rate in rates_hz.items():
@@ -81,7 +82,7 @@ def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
 
 
 def check_recordings(recordings: Mapping[str, Iterable[Any]], missing: str | None) -> None:
-    """Raise a RecordingError if some recordings lack a sensor and that is not expected."""
+    """Raise a RecordingError if some recordings lack a sensor, unless `missing` allows this."""
     if missing == "expected":
         return
     all_ids = sorted(set().union(*recordings.values()))
@@ -101,9 +102,9 @@ def split_rows(
     complete: NDArray[np.bool_],
     use: PreparationOptions,
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
-    """Split windows by group or recording, as `PreparationPlan.learn` does, and describe the split.
+    """Split windows by group or recording like `PreparationPlan.learn`, and describe the split.
 
-    Only `complete` windows are split, so that each sensor has every class in each part; groups
+    Only `complete` windows are split, so that each part has every class for each sensor; groups
     without complete windows go to the training part.
     """
     if use.split is None:
@@ -122,7 +123,7 @@ def split_rows(
 
 
 def with_split_of(configuration: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a sensor with the split and scaling of all sensors."""
+    """Return the configuration of one sensor with the split and scaling that all sensors share."""
     return {**configuration, **{section: whole[section] for section in ("split", "scale")}}
 
 

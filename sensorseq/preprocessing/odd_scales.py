@@ -1,4 +1,4 @@
-"""Find recordings whose timestamps or channels are in another unit."""
+"""Find recordings whose timestamps or channels are in a different unit from the others."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,17 +13,18 @@ from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
 
 Floats = NDArray[np.float64]
 
-# The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
+# The limits were chosen with borealtc and simulated recordings, both healthy and with planted
+# faults.
 RATE_RATIO = 95.0  # 100 with a margin for jitter
 UNIT_RATIO = 30.0  # ratio between the spreads of two recordings of a class ...
 SAME_SHAPE = 0.6  # ... whose log10 spectra differ by less than this, root mean square ...
 SHAPE_MARGIN = 1.5  # ... or by less than this multiple of the difference among the others
-FEWEST = 3  # fewest varying recordings that a comparison needs
+FEWEST = 3  # minimum number of varying recordings that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
-# Rows per piece and number of pieces read from a channel with missing values.
+# Rows per piece and number of pieces that are read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
 
-_UNITS = (  # range of the ratio of two recordings; the likely unit for a ratio above 1 and below 1
+_UNITS = (  # range of the ratio of two recordings; likely units for ratios above 1 and below 1
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
     (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
     (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
@@ -33,7 +34,7 @@ _UNITS = (  # range of the ratio of two recordings; the likely unit for a ratio 
 class ScaleFacts(NamedTuple):
     """Facts compared between recordings; `channels` is from `measure_scales`."""
 
-    name: str  # as the user knows the recording
+    name: str  # name by which the user knows the recording
     label: str
     rate_hz: float | None
     time_unit: str = ""  # unit in which the timestamps were read, if known
@@ -42,10 +43,10 @@ class ScaleFacts(NamedTuple):
 
 
 def measure_scales(recording: Recording) -> dict[str, list[float]]:
-    """Measure the 5th to 95th percentile and the log10 power of bands of each channel.
+    """Measure the range from the 5th to the 95th percentile and the log10 band powers of channels.
 
-    At most `MOST_SEGMENTS` short segments are read, so the cost is limited for any length. Channels
-    that are constant or have too few values are left out.
+    At most `MOST_SEGMENTS` short segments are read, so the cost is limited for recordings of any
+    length. Channels that are constant or have too few values are left out.
     """
     x = recording.values
     starts = _even_positions(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
@@ -62,7 +63,7 @@ def measure_scales(recording: Recording) -> dict[str, list[float]]:
 
 
 def _even_positions(last: int, most: int, apart: int) -> NDArray[np.int64]:
-    """Return up to `most` even positions from 0 to `last`, `apart` or more from each other."""
+    """Return up to `most` evenly spaced positions from 0 to `last`, at least `apart` apart."""
     count = min(most, last // apart + 1) if last >= 0 else 0
     return np.linspace(0, max(last, 0), count).astype(np.int64)
 
@@ -87,7 +88,7 @@ def _measure(segments: Floats) -> list[float] | None:
 
 
 def mean_spectrum(segments: Floats) -> Floats:
-    """Return the mean power spectrum of segments (n, t), without their means, in a Hann window."""
+    """Return the mean power spectrum of segments (n, t), centered and with a Hann window."""
     window = np.hanning(segments.shape[1] + 1)[:-1]
     moving = segments - segments.mean(axis=1, keepdims=True)
     return np.asarray((np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0))
@@ -100,7 +101,7 @@ def log_bands(power: Floats) -> list[float]:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Find recordings whose time or values have another unit; return texts by position."""
+    """Return what is odd about recordings with a different unit of time or values, by position."""
     texts_of: dict[int, list[str]] = {}
     zeros = [(at, "all its samples are zero") for at, fact in enumerate(facts) if fact.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
@@ -109,7 +110,7 @@ def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
 
 
 def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
-    """Raise a `RecordingError` for the first recording whose unit differs from the others."""
+    """Raise a `RecordingError` for the first recording in a different unit from the others."""
     facts = []
     for recording in recordings:
         clock: Any = recording.attributes.get("clock", {})
@@ -128,8 +129,8 @@ def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
 
 
 def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
-    """Return the error for one of `count` recordings in another unit."""
-    more = f" {count} recordings are like that." if count > 1 else ""
+    """Return the error for one of `count` recordings in a different unit."""
+    more = f" {count} recordings are affected." if count > 1 else ""
     return RecordingError(
         f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
         " or use it as it is with allow_scales=True (--allow-scales)."
@@ -155,8 +156,8 @@ def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
         texts.append(
             (
                 at,
-                f"its time stamps give {recording.rate_hz:.4g} Hz, those of most recordings give"
-                f" {usual:.4g} Hz{known_by}{guess}",
+                f"its time stamps give {recording.rate_hz:.4g} Hz, but those of most recordings"
+                f" give {usual:.4g} Hz{known_by}{guess}",
             )
         )
     return texts
@@ -186,10 +187,11 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
     """Find recordings in which a channel has an unusual unit; return ratios by position.
 
-    The criteria are the spread (n,) and log10 spectrum (n, bands). A signal that varies a lot, such
-    as the current of a motor that often rests, does not indicate two units: an odd recording must
-    differ from the others by more than two standard deviations of the usual variation in any class.
-    Its spectrum must also be as close to the median of the others as they are, with a margin.
+    The criteria are the spreads (n,) and the log10 spectra (n, bands). A spread that differs a lot
+    between recordings, such as that of the current of a motor that often rests, does not indicate
+    two units: an odd recording must differ from the others by more than two standard deviations of
+    the usual variation in any class. Its spectrum must also be as close to the median of the others
+    as their own spectra are, with a margin.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)
@@ -205,7 +207,7 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
         apart = np.sqrt(
             np.mean((shapes[members] - np.median(shapes[members[is_usual]], axis=0)) ** 2, 1)
         )
-        # The correction is needed because these recordings contribute to their own median.
+        # The correction is needed because each of these recordings contributes to the median.
         of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))
         is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
         for i in np.flatnonzero(~is_usual).tolist():
@@ -216,7 +218,7 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
 
 
 def likely_unit(ratio: float, other_unit: str = "others have") -> str:
-    """Return the unit that a ratio suggests, as the end of a sentence; often empty."""
+    """Return the end of a sentence with the unit that a ratio suggests, or an empty string."""
     for low, high, larger, smaller in _UNITS:
         if low < max(ratio, 1 / ratio) < high:
             return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(other_unit)}"

@@ -1,4 +1,4 @@
-"""Find channels whose numbers are not one measurement on one scale within a recording."""
+"""Find channels in which not all values of a recording are measurements on one scale."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,35 +19,38 @@ from sensorseq.preprocessing.odd_scales import (
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
-# The limits were chosen on borealtc and simulated recordings, healthy and with planted faults.
+# The limits were chosen with borealtc and simulated recordings, both healthy and with planted
+# faults.
 PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
-MOST_READ = 1 << 22  # ... and of values read over all channels
+MOST_READ = 1 << 22  # ... and largest number of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
-MARK_SPREADS = 0.5  # least distance of a mark from the nearest value, in spreads of the others ...
-MARK_GAPS = 4.0  # ... and in widest gaps between the others
-LONGEST_MARK, MOSTLY = 3, 0.8  # longest short run in samples, and least share of short runs
+# Minimum distance of a mark from the nearest other value, as a multiple of the spread of the
+# others, and as a multiple of the widest gap between the others.
+MARK_SPREADS = 0.5
+MARK_GAPS = 4.0
+LONGEST_MARK, MOSTLY = 3, 0.8  # longest short run in samples, and minimum share of short runs
 FAR_SPREADS = 10.0
 LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
 ANGLES = (360.0, 2 * np.pi)
 BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
-# Least share of a period that is covered, and by how much the values may exceed it.
+# Minimum share of a period that the values must cover, and by how much they may exceed the period.
 FULL, SLACK = 0.9, 0.001
-MIDDLE = 0.125  # half of the range in the middle that signed numbers leave empty
+MIDDLE = 0.125  # half of the width of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
-STRAY = 0.2  # largest share of jumps of another size
-BESIDE, LONGER = 10, 1.5  # steps beside a jump, and its largest ratio to them
-MOST_AT_ENDS = 4.0  # more samples at both ends mean a sensor that is cut off there
-SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and fewest segments
+STRAY = 0.2  # largest share of jumps of a different size
+BESIDE, LONGER = 10, 1.5  # number of steps beside a jump, and the jump's largest ratio to them
+MOST_AT_ENDS = 4.0  # more samples than this at both ends mean that the sensor is cut off there
+SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
-CUT_SDS = 4.0  # least change of scale, in standard deviations of its usual variation
-KNOWN_SDS = 5.0  # least distance of a known level from zero, in standard errors
-SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # log10 of a ratio
-SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # log10 spectra, root mean square
+CUT_SDS = 4.0  # minimum change of scale, in standard deviations of its usual variation
+KNOWN_SDS = 5.0  # minimum distance of a known level from zero, in standard errors
+SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # tolerances for the log10 of a ratio
+SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # root mean square differences of log10 spectra
 LEAST_SHAPE = 0.2  # a flatter spectrum is noise, as from a robot at rest
 FACTORS = (180 / np.pi, 1e3, 1e6)  # degrees to radians; A to mA, uA
 
 OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
-"""Rows of figures by channel and kind, from `measure_odd_values`; they can be stored as JSON."""
+"""Rows of figures by channel and kind, from `measure_odd_values`; can be stored as JSON."""
 
 
 class OddValues(NamedTuple):
@@ -55,18 +58,19 @@ class OddValues(NamedTuple):
 
     kind: str  # one of `ODD_VALUES`
     channel: str
-    figures: dict[int, str]  # by position of the recording
+    figures: dict[int, str]  # figures by position of the recording
 
     def example(self, names: Sequence[str]) -> str:
-        """Return the figures of the worst recording."""
+        """Return the name and the figures of the worst recording."""
         at, figures = next(iter(self.figures.items()))
         return f"{self.channel} of {names[at]}: {figures}"
 
 
 def measure_odd_values(recording: Recording) -> OddFacts:
-    """Measure possible irregularities of each channel, for `find_odd_values` to judge.
+    """Measure possible irregularities of each channel, which `find_odd_values` then judges.
 
-    At most `MOST_PIECES` pieces are read, fewer if there are many channels, so the cost is limited.
+    At most `MOST_PIECES` pieces are read, or fewer if there are many channels, so that the cost is
+    limited.
     """
     n, odd_of = recording.n_samples, {}
     most = int(np.clip(MOST_READ // (PIECE * max(recording.n_channels, 1)), 1, MOST_PIECES))
@@ -118,7 +122,7 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
 def _frequent_figures(
     kind: str, rows: list[tuple[int, Sequence[float]]]
 ) -> list[tuple[int, Sequence[float]]]:
-    """Return the rows whose figures occur often enough over all recordings."""
+    """Return the rows whose figures occur often enough in all recordings together."""
     if kind == "rescaled":
         return rows
     if kind != "marks":
@@ -156,7 +160,7 @@ def _size(kind: str, row: Sequence[float]) -> float:
 
 
 def _format_figures(kind: str, row: Sequence[float]) -> str:
-    """Return the figures of one channel of a recording as text."""
+    """Return the figures of one channel of a recording as a string."""
     if kind == "marks":
         value, n, _, _ = row
         return f"{value:.6g} in {plural(int(n), 'sample')}"
@@ -172,9 +176,9 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
 
 
 def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
-    """Return isolated extreme values: value, samples, short runs, and share of the samples.
+    """Return isolated extreme values, each with its samples, short runs and share of all samples.
 
-    The values of a robot at rest, such as a speed of 0, may be isolated, too, but last long.
+    The values of a robot at rest, such as a speed of 0, may be isolated, too, but last for longer.
     """
     x = np.concatenate(pieces)
     values, counts = np.unique(x, return_counts=True)
@@ -199,7 +203,7 @@ def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
 
 
 def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the lengths of the runs of True between other samples."""
+    """Return the lengths of the runs of True that have other samples before and after them."""
     edges = np.flatnonzero(np.diff(is_there, prepend=False, append=False))
     first, stop = edges[::2], edges[1::2]
     return (stop - first)[(first > 0) & (stop < len(is_there))]
@@ -217,8 +221,9 @@ def _is_usual_mark(value: float) -> bool:
 def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
-    At a jump from one end to the other, the distance around is no longer than the neighboring
-    steps; a command or a sensor with two states would move further, or is cut off at the ends.
+    At a jump from one end of the range to the other, the distance around is no longer than the
+    neighboring steps. A command or a sensor with two states would move further, or be cut off at
+    the ends.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())
@@ -256,9 +261,9 @@ def _rescaled(
 ) -> list[list[float]]:
     """Return the factor of a single change of scale, and its time in seconds from the start.
 
-    The spread of a channel also changes when the robot stops. Its unit changed only if the level
-    changed by the same factor (without a level, if the factor is that of two units) and the
-    spectrum stayed the same.
+    The spread of a channel also changes when the robot stops. The unit of the channel changed only
+    if its level changed by the same factor (for a level of about zero, if the factor is a ratio of
+    two units) and its spectrum stayed the same.
     """
     n = sum(map(len, pieces))
     size = next((size for size, fewest in SEGMENTS if n >= size * fewest), 0)
@@ -301,7 +306,7 @@ def _rescaled(
 
 
 def _best_cut(values: Floats) -> int:
-    """Return the position that divides values into two parts with the least variance."""
+    """Return the position that divides the values into two parts with the smallest variance."""
     n = len(values)
     ends = np.arange(LEAST_SEGMENTS + 1, n - LEAST_SEGMENTS)
     sums, squares = np.cumsum(values), np.cumsum(values**2)
@@ -312,6 +317,6 @@ def _best_cut(values: Floats) -> int:
 
 
 def _shape(segments: Floats) -> Floats:
-    """Return the log10 spectrum in bands, without its size."""
+    """Return the log10 spectrum in bands, independent of the signal's magnitude."""
     bands = np.array(log_bands(mean_spectrum(segments)[1:-1]))
     return np.asarray(bands - bands.mean())

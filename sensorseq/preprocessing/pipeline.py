@@ -44,7 +44,7 @@ class PreparePipeline:
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
-    Only `window_s` is required; `random_state` may be a generator, too.
+    Only `window_s` is required. `random_state` may also be a generator.
 
     Parameters
     ----------
@@ -127,19 +127,19 @@ class PreparePipeline:
     options : PreparationOptions
         The options of this pipeline.
     scaler_ : Scaler or None
-        Fitted on the training windows before balancing. None without a split.
+        Scaler that was fitted on the training windows before balancing; None without a split.
     sample_indices_ : ndarray of int64 or None
-        Training windows to fit on, as sorted positions in the WindowSet: balanced, or all of them
-        if `balance` is None. None without a split.
+        Sorted positions in the WindowSet of the training windows to fit on: the balanced ones, or
+        all of them if `balance` is None. None without a split.
     windows_ : WindowSet
         The latest result of `prepare`.
     derived_ : DerivedSteps or None
-        The steps that ``derive="auto"`` chose, which `configuration` then contains.
+        The steps that ``derive="auto"`` chose; `configuration` then contains them.
 
     Raises
     ------
     ArgumentError, SignalError
-        If an argument is invalid; raised before resampling.
+        If an argument is invalid; the error is raised before resampling.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class PreparePipeline:
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, and without a split there are none; remove them."
+                " training windows, but without a split there are none; remove them."
             )
 
     @classmethod
@@ -262,7 +262,7 @@ class PreparePipeline:
         configuration : PrepareConfiguration or mapping
             Sections as in a configuration file or the property `configuration`.
         **changes
-            Arguments that override it.
+            Arguments that override the configuration.
         """
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
@@ -275,7 +275,7 @@ class PreparePipeline:
         Parameters
         ----------
         made : mapping
-            `provenance` of prepared windows, or `preparation_` of a fitted model.
+            The `provenance` of prepared windows, or the `preparation_` of a fitted model.
         hop_s : float, optional
             Seconds between the starts of windows; by default as in training.
 
@@ -287,12 +287,12 @@ class PreparePipeline:
         return RecordingPlan.recorded(made, hop_s)
 
     def to_toml(self) -> str:
-        """Return the text of a configuration file for the same pipeline."""
+        """Return the content of a configuration file for the same pipeline."""
         return make_configuration(self.configuration).to_toml()
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The arguments as plain types, in sections like a configuration file."""
+        """The arguments as plain types, in sections as in a configuration file."""
         return PrepareConfiguration.of(self.arguments).sections()
 
     @property
@@ -341,30 +341,32 @@ class PreparePipeline:
         Parameters
         ----------
         recordings : iterable of Recording
-            With unique ids and the same channels (after selecting `channels`). With `native_rates`
-            a mapping of each sensor to its recordings; recordings with one id belong together.
+            Recordings with unique ids and the same channels (after selecting `channels`). With
+            `native_rates`, a mapping of each sensor to its recordings, where recordings with the
+            same id belong together.
         allow_scales : bool, default=False
             Use recordings even if the unit of their time stamps or of a channel seems to differ
-            from the others, see `sensorseq.prepare.prepare`.
+            from that of the others; see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
-            Keep channels that are constant within windows and alone give the class, see
+            Keep channels that are constant within windows and reveal the class on their own; see
             `sensorseq.prepare.prepare`.
 
         Returns
         -------
         WindowSet
-            `provenance` holds ``configuration``; ``versions``; ``sample_rate_hz`` and its source;
-            ``recordings``: facts about each, with its own rate; ``dropped``: recordings or pieces
-            without windows, with the reason; ``split``: windows and groups of each part and class,
-            and how even they are; ``constant_channels``: channels that do not vary in the training
-            part; ``quantiles_from``: the number of its steps drawn for quantiles, if not all.
+            Its `provenance` contains ``configuration``; ``versions``; ``sample_rate_hz`` and its
+            source; ``recordings``: facts about each recording, such as its own rate; ``dropped``:
+            recordings or pieces without windows, with the reason; ``split``: numbers of windows and
+            groups of each part and class, and how even the parts are; ``constant_channels``:
+            channels that do not vary in the training part; ``quantiles_from``: the number of steps
+            of the training part drawn for quantiles, if not all are used.
 
         Raises
         ------
         RecordingError
-            If a recording differs from the others, or seems to have another unit.
+            If a recording differs from the others, or seems to have a different unit.
         WindowError
-            If there is no recording, no window can be cut, or constant channels give the class.
+            If there is no recording, no window can be cut, or constant channels reveal the class.
         SplitError
             If a class has too few groups for the parts.
         """
@@ -430,7 +432,7 @@ class PreparePipeline:
 
     @property
     def derives(self) -> bool:
-        """True if steps are derived from names, units and rates of channels."""
+        """True if steps are derived from the names, units and rates of channels."""
         return self.options.derive is not None
 
     def use_derived(
@@ -455,7 +457,7 @@ def _with_separate_training(
     windows: WindowSet,
     split: NDArray[np.str_],
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace the windows of the training part by separately cut ones."""
+    """Replace the windows of the training part with separately cut ones."""
     is_train = split == "train"
     of_train = set(np.asarray(windows.recording_id)[is_train].tolist())
     of_train_pieces = [piece for piece in pieces if piece.recording_id in of_train]
@@ -478,7 +480,7 @@ def versions() -> dict[str, str]:
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Update arguments; a changed `steps` replaces `derive`, and the reverse."""
+    """Return updated arguments; a changed `steps` replaces `derive`, and vice versa."""
     changed = dict(arguments)
     if changes.get("steps"):
         changed.pop("derive", None)
@@ -488,7 +490,7 @@ def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `prepare` that `PreparePipeline` accepts, in its form."""
+    """Return the arguments of `prepare` that `PreparePipeline` accepts, in the form it expects."""
     if "window_s" not in arguments:
         raise ArgumentError("window_s is not given; give the window length in seconds.")
     use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}
@@ -501,7 +503,7 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seed(random_state: RandomState) -> int:
-    """Return an integer, drawn once from a generator, so that it determines the preparation."""
+    """Return an integer seed; one from a generator is drawn once, so that it can be recorded."""
     seed = number(random_state)
     check_random_state(seed)
     return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))

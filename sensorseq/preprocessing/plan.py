@@ -1,6 +1,6 @@
 """Fit the parts of preparation that depend on all recordings: split, scaler and balance.
 
-Shared by preparation in memory and to files.
+Preparation in memory and preparation to files both use this module.
 """
 
 import re
@@ -51,13 +51,13 @@ from sensorseq.preprocessing.windows.label_channels import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
-_BLOCK_WINDOWS = 4096  # windows in double precision at a time while a scaler is fitted
+_BLOCK_WINDOWS = 4096  # windows that are converted to float64 at a time to fit a scaler
 SPLIT_BY = ("group", "recording", "time")
-SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
+SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time stamps are rounded
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Replaces the windows of the training part by separately cut ones; also returns all parts."""
+"""Replaces the training windows with separately cut ones; also returns the part of each window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +67,16 @@ class Learned:
     windows: WindowSet
     split: NDArray[np.str_] | None = None
     scaler: Scaler | None = None
-    # Training windows for fitting, balanced if configured.
+    # Training windows to fit on, balanced if configured.
     sample_indices: NDArray[np.int64] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)  # evenness of the parts, constant channels
+    facts: dict[str, Any] = field(
+        default_factory=dict
+    )  # evenness of the parts, and constant channels
 
 
 @dataclass(frozen=True)
 class PreparationPlan(RecordingPlan):
-    """The processing of each recording, and the fit to all of them."""
+    """The processing of each recording, and the fitting to all of them."""
 
     learning: PreparationOptions
 
@@ -94,7 +96,7 @@ class PreparationPlan(RecordingPlan):
         return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into training windows, where they are cut separately."""
+        """Cut pieces into training windows, if these are cut separately."""
         use = self.learning
         return self.windows(
             pieces,
@@ -109,8 +111,9 @@ class PreparationPlan(RecordingPlan):
     ) -> float:
         """Return by how many seconds a window may depend on samples after its end.
 
-        Only a split by time needs this. It is the sum over the resampling filter, if the rate
-        changes, and steps with ``phase="zero"``; and the maximum over these rates (NaN: unknown).
+        Only a split by time needs this. The result is the sum of the lookaheads of the resampling
+        filter, if the rate changes, and of steps with ``phase="zero"``. For several rates, it is
+        the maximum; a rate of NaN is unknown.
         """
         if self.learning.split_by != "time":
             return 0.0
@@ -138,10 +141,10 @@ class PreparationPlan(RecordingPlan):
 
         Samples in files are read recording by recording. `lookahead_s` is how far filters look
         beyond the end of a window; the embargo must be at least this long. `cut_training` is
-        called if the plan cuts training windows separately. `decided` has the parts that
-        are fixed, and ``""`` for the others. Unless `allow_constant`, constant channels that give
-        the class are refused. `group_of` maps recordings that cover the same time to a group,
-        which a split by recording keeps together.
+        called if the plan cuts training windows separately. `decided` has the part of each window
+        whose part is fixed, and ``""`` for the others. Constant channels that reveal the class are
+        refused unless `allow_constant` is True. `group_of` maps recordings that cover the same time
+        to a group, which a split by recording keeps together.
         """
         if windows.y is not None:
             check_unlabeled(windows.y, "the class", labels_way_out=True)
@@ -162,7 +165,7 @@ class PreparationPlan(RecordingPlan):
         if self.cuts_training_separately:
             windows, split = cut_training(windows, split)
             _check_separate_training(split, windows.y)
-        # Fit only on windows that are written, after others were left out.
+        # Fit only on the windows that remain after others were left out.
         windows, split = windows.take(split != ""), split[split != ""]
         if not allow_constant:
             self._refuse_label_channels(windows, split)
@@ -197,7 +200,7 @@ class PreparationPlan(RecordingPlan):
         return split_by_group(windows.y, together, shares, self.learning.random_state, decided)
 
     def _refuse_label_channels(self, windows: WindowSet, split: NDArray[np.str_] | None) -> None:
-        """Raise if constant channels give the class away; warn if that is uncertain."""
+        """Raise an error if constant channels reveal the class; warn if that is uncertain."""
         if windows.y is None:
             return
         recording_id, lengths = np.asarray(windows.recording_id), np.asarray(windows.lengths)
@@ -314,7 +317,7 @@ def _check_learning(options: PreparationOptions) -> None:
 
 
 def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
-    """Raise if separately cut training windows lack a class, or if there are none."""
+    """Raise an error if separately cut training windows lack a class, or if there are none."""
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])
     if lacking.size:

@@ -21,23 +21,23 @@ from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
-PASSBAND = 0.8  # passband as a fraction of the lower Nyquist frequency, where the stopband starts
-SAME_RATIO = 1e-12  # relative; floating-point rates (33.3 to 11.1) mean the exact fraction
+PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
+SAME_RATIO = 1e-12  # relative tolerance; the float rates 33.3 and 11.1 mean the fraction 1/3
 _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
 # Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
-# The error falls with the square of their distance.
+# The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
-_MAX_TAPS = 2**24  # takes a second to design, and 128 MB
+_MAX_TAPS = 2**24  # a filter of this length takes a second to design, and 128 MB
 _MAX_TERM = 2**12  # each phase of the filter is stored; above this, a table is smaller
 
 
 def check_attenuation(attenuation_db: float) -> float:
-    """Return the attenuation as a float; raise unless a filter can reach it."""
+    """Return the attenuation as a float; raise an error if no filter can reach it."""
     return check_real("attenuation_db", attenuation_db, _LOWEST_DB, _HIGHEST_DB, high_open=False)
 
 
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
-    """Return the simplest fraction within a relative `tolerance` of `ratio`; None if none is.
+    """Return the simplest fraction within a relative `tolerance` of `ratio`, or None.
 
     Users mean this fraction (33.3 to 11.1 Hz is 1/3), and it is faster than a table.
     """
@@ -59,8 +59,8 @@ def make_filter(
 ) -> PolyphaseFilter | TableFilter | None:
     """Make a filter with `ratio` output samples per input sample; None for a ratio of 1.
 
-    It attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A simple
-    fraction within the relative `tolerance` replaces `ratio`.
+    The filter attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A
+    simple fraction within the relative `tolerance` replaces `ratio`.
     """
     simple = simple_ratio(ratio, tolerance)
     if simple == 1:
@@ -82,7 +82,7 @@ def design_lowpass(
 ) -> NDArray[np.float64]:
     """Design a Kaiser low-pass of odd length; its stopband starts at `relative_nyquist`.
 
-    The passband ends at 0.8 of that. Each of the `n_phases` phases sums to 1.
+    The passband ends at 0.8 of `relative_nyquist`. Each of the `n_phases` phases sums to 1.
     """
     width = (1 - PASSBAND) * relative_nyquist
     n_taps = kaiser_taps(attenuation_db, width)
@@ -93,7 +93,7 @@ def design_lowpass(
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
     taps = fir([(0.0, cutoff)], np.kaiser(n_taps | 1, kaiser_beta(attenuation_db)))
-    for phase in range(n_phases):  # so that each phase preserves constants exactly
+    for phase in range(n_phases):  # normalize, so that each phase preserves constants exactly
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
     taps.setflags(write=False)  # because the cache shares them
     return taps
@@ -103,7 +103,7 @@ ENGINES = ("polyphase", "soxr")
 
 
 def check_engine(engine: str, attenuation_db: float) -> None:
-    """Raise unless the engine is known and installed, and can reach this attenuation."""
+    """Raise an error unless the engine is known, installed, and able to reach this attenuation."""
     check_choice("engine", engine, ENGINES)
     attenuation_db = check_attenuation(attenuation_db)
     if engine == "soxr":
@@ -125,7 +125,7 @@ def change_rate(
 ) -> NDArray[np.floating]:
     """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
 
-    Computed in float64; the result has the dtype of `x`. See `resample` and `make_filter`.
+    It is computed in float64; the result has the dtype of `x`. See `resample` and `make_filter`.
     """
     if engine == "polyphase":
         stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
@@ -133,7 +133,7 @@ def change_rate(
     ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
-    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as in the table of `polyphase`
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # same as with a table of `polyphase`
     # soxr assumes zeros beyond the ends. Subtracting the first sample extends the signal to the
     # left; the last sample is repeated often enough that no output is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))

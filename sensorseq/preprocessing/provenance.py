@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-BEFORE_SPLIT = ("balanced", "augmented")  # must not happen before a split
+BEFORE_SPLIT = ("balanced", "augmented")  # operations that must not happen before a split
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class SourceFile:
 class Provenance:
     """The provenance of a WindowSet or a prepared file of any version.
 
-    `scaled` is the kind of scaler that was applied to the windows, `files` has the files of each
-    recording by its id, and `made_before_split` lists the entries of `BEFORE_SPLIT` that were done
-    without a split. `input_channels` and `resampled_to_hz` describe the recordings before the
-    steps, and `in_packets` is True if samples of a recording came in packets.
+    `scaled` is the kind of scaler that was applied to the windows, `files` maps the id of each
+    recording to its files, and `made_before_split` lists the entries of `BEFORE_SPLIT` that were
+    done without a split. `input_channels` and `resampled_to_hz` describe the recordings before the
+    steps, and `in_packets` is True if the samples of a recording came in packets.
     """
 
     configuration: dict[str, Any] | None
@@ -62,6 +62,6 @@ class Provenance:
 
     @classmethod
     def of_each(cls, recorded: Mapping[str, Any]) -> list["Provenance"]:
-        """Read the provenance of each joined set, or of the only one."""
+        """Read the provenance of each set that was joined, or of the only set."""
         joined = recorded.get("joined")
         return [cls.of(entry) for entry in (joined if isinstance(joined, list) else [recorded])]

@@ -24,25 +24,25 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # samples further apart have a missing one in between; jitter stays below
+FILLED_PERIODS = 1.75  # between samples further apart, one is missing; jitter stays below this
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
 DRIFT_PERIODS = 0.01  # tolerated drift of a simpler ratio of rates over one piece
 _ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps by that step around their clock
-_REACH = 256  # knots beyond which a spline no longer depends on a sample
-_SUMMED = 1 << 16  # timestamps per partial sum when the period of a clock is fitted
+_REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
+_SUMMED = 1 << 16  # timestamps per partial sum in fitting the period of a clock
 # Samples closer than this are merged, so that their noise does not become a slope.
 MERGE_PERIODS = 0.1
-_LARGE_S = 2.0**22  # from here on, floats of seconds do not resolve a nanosecond
+_LARGE_S = 2.0**22  # from here on, seconds as floats do not resolve a nanosecond
 
 
 @dataclass(frozen=True, eq=False)
 class RegriddedPiece:
     """The samples between two gaps, on an even grid from `start_s`, with facts about the input.
 
-    Holes and their missing samples (by the channel's own period) are counted over all channels;
-    `longest_hole_s` is the time between the samples around a hole. `sample_rate_hz` is the rate of
-    the even clock, or the inverse of the timestamps' sample period.
+    Holes and the samples missing in them (according to the channel's own period) are counted over
+    all channels; `longest_hole_s` is the time between the samples around the longest hole.
+    `sample_rate_hz` is the rate of the even clock, or the inverse of the timestamps' sample period.
     """
 
     start_s: float
@@ -55,7 +55,7 @@ class RegriddedPiece:
 
     @property
     def facts(self) -> dict[str, object]:
-        """Everything except the samples and their start, as plain values."""
+        """All fields except the samples and their start, as plain values."""
         return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
 
 
@@ -70,17 +70,17 @@ def regrid(
 ) -> list[tuple[float, NDArray[np.floating]]]:
     """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
-    Timestamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
-    filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
-    rate decreases, it interpolates at a grid at least twice as dense as the samples, and the same
-    filter reduces the rate. Holes of more than three periods are bridged by a straight line. With
-    timestamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
-    frequency f up to 0.2 of the samples' rate is at most ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023
-    measured).
+    Samples with timestamps within 0.02 periods of an even clock (rows may be missing) are treated
+    as even and filtered as in `resample`. Otherwise, a cubic spline interpolates the samples at the
+    grid. If the rate decreases, the spline interpolates at a grid at least twice as dense as the
+    samples, and the same filter as in `resample` reduces the rate. Holes of more than three periods
+    are bridged by a straight line. With timestamps up to a tenth of a period off an even clock, the
+    error for a sine of amplitude 1 and frequency f, where f is at most 0.2 of the samples' rate,
+    does not exceed ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023 measured).
 
     Samples of a channel more than `max_gap_s` apart (by default ten of its own periods) are
-    separated by a gap, which ends the piece for all channels. Returns ``(start_s, values)`` for
-    each interval in which every channel is known; `start_s` is one of `timestamps_s`.
+    separated by a gap, which ends the piece for all channels. The result has ``(start_s, values)``
+    for each interval in which every channel is known; `start_s` is one of `timestamps_s`.
     """
     pieces = regrid_pieces(
         timestamps_s,
@@ -141,9 +141,9 @@ def regrid_pieces(
 def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps counted from the first one.
 
-    Seconds since 1970 resolve a quarter of a microsecond only. If they were whole microseconds, or
-    another power of ten, before they became floats, the result equals stamps that were counted
-    from the first one in the file, bit for bit.
+    Seconds since 1970 only resolve a quarter of a microsecond. If the timestamps were whole
+    microseconds, or whole multiples of another power of ten, before they became floats, the result
+    is bit-identical to timestamps that the file already counted from the first one.
     """
     if not len(stamps) or not stamps[0]:
         return stamps
@@ -164,7 +164,7 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the smallest `max_gap_s` that leaves pieces of `least_s` in half of each channel."""
+    """Return the smallest `max_gap_s` with which pieces of `least_s` cover half of each channel."""
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)
@@ -186,7 +186,7 @@ def bridging_gap_s(
 
 
 def valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
-    """Return the rows of the valid samples of a channel; None if all are."""
+    """Return the rows of the valid samples of a channel; None if all samples are valid."""
     rows = Rows.like(x, np.int64)
     for at, stop in blocks(len(x), x):
         rows.append(np.flatnonzero(~np.isnan(x[at:stop, column])) + at)
@@ -243,7 +243,10 @@ class _ChannelRuns:
         return row if self.valid is None else int(np.searchsorted(self.valid, row))
 
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
-        """Return the holes in samples first..last: number, missing samples, longest in seconds."""
+        """Return the number of holes in samples first..last, of missing samples, and a duration.
+
+        The duration is that of the longest hole, in seconds.
+        """
         begin, end = self.n_before(first), self.n_before(last)
         # Include one sample on each side, because this channel may lack `first` and `last`.
         begin -= int(self._rows_at(np.array([begin]))[0] > first)
@@ -264,8 +267,8 @@ class _ChannelRuns:
 class _Run:
     """Valid samples `begin` to `end - 1` of a channel, interpolated by a cubic spline.
 
-    The influence of a sample on the spline falls by more than half with each knot, so `_REACH`
-    knots around some times give the same bits there as all knots.
+    The influence of a sample on the spline falls by more than half with each knot, so the `_REACH`
+    knots around a time give a result there that is bit-identical to the result of all knots.
     """
 
     def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
@@ -368,7 +371,7 @@ def _even_block(
     begin: int,
     end: int,
 ) -> NDArray[np.float64]:
-    """Return the values at ticks `begin` to `end - 1`: present samples unchanged, others filled."""
+    """Return the values at ticks `begin` to `end - 1`, with missing samples filled in."""
     place, stop = np.searchsorted(ticks, [begin, end])
     if stop - place == end - begin and all(channel.valid is None for channel in channels):
         return x[first + place : first + stop].astype(np.float64, copy=False)
@@ -394,7 +397,7 @@ def _uneven_block(
 def _even_clock(
     t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each timestamp's tick and the period if all fit one even clock, otherwise None.
+    """Return each timestamp's tick and the period if one even clock fits all, otherwise None.
 
     `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
     milliseconds, may be off by one of the last digit; such a clock has no missing rows.
@@ -431,10 +434,10 @@ def _fit_clock(
 ) -> tuple[NDArray[np.int64], float] | None:
     """Return the ticks and the period that fits them to the timestamps, or None if some are off.
 
-    `most_off_s` is the largest range of deviations from an even clock, by default twice
-    `EVEN_PERIODS` of its period.
+    `most_off_s` is the largest allowed range of the deviations from an even clock, by default twice
+    `EVEN_PERIODS` of the period.
     """
-    # The sums have the same terms for any blocks.
+    # The terms of the sums do not depend on the blocks.
     n = len(t)
 
     def parts() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -459,7 +462,7 @@ def _fit_clock(
 def _merge_near(
     knots: NDArray[np.float64], heights: NDArray[np.float64], period: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Merge knots that are much closer than a period into their mean."""
+    """Replace knots that are much closer than a period with their mean."""
     near = np.diff(knots) < MERGE_PERIODS * period
     if not near.any():
         return knots, heights
@@ -474,7 +477,10 @@ def _interpolate(
     times: NDArray[np.float64],
     period: float,
 ) -> NDArray[np.float64]:
-    """Interpolate knots at `times`: cubic spline, linear across holes, constant beyond the ends."""
+    """Interpolate knots at `times` by a cubic spline.
+
+    The interpolation is linear across holes, and constant beyond the ends.
+    """
     if len(knots) == 1:
         return np.full(len(times), heights[0])
     at = np.clip(times, knots[0], knots[-1])

@@ -1,4 +1,4 @@
-"""Resample signals and recordings: anti-aliased, without delay, never across a gap."""
+"""Resample signals and recordings: anti-aliased, without delay, and never across a gap."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -36,29 +36,31 @@ def resample(
     """Resample every channel with a windowed-sinc low-pass filter, without delay.
 
     The filter passes frequencies below 0.8 of the lower of the two Nyquist frequencies, and
-    attenuates frequencies above it by `attenuation_db`. The signal is mirrored at its ends, so a
-    constant stays constant up to the edges. Within thirty samples of the lower rate from an edge
-    (at 90 dB), the mirrored signal affects the result.
+    attenuates frequencies above that Nyquist frequency by `attenuation_db`. The signal is mirrored
+    at its ends, so a constant stays constant up to the edges. The mirrored signal affects the
+    result up to thirty samples of the lower rate from an edge (at 90 dB).
 
     Parameters
     ----------
     signal : array-like of shape (n_samples, n_channels), float32 or float64
-        Evenly spaced and free of NaN; use `regrid` for uneven stamps and missing samples.
+        Signal that is evenly sampled and free of NaN; use `regrid` for uneven timestamps or missing
+        samples.
     sample_rate_hz, target_rate_hz : float
         Rates in Hz, above zero; any ratio is allowed, even an irrational one.
     attenuation_db : float, default=90
-        From 20 to 150. The filter's length grows in proportion; 90 dB is below the resolution of a
-        16-bit sensor.
+        Attenuation from 20 to 150 dB. The filter's length grows in proportion to it; 90 dB is below
+        the resolution of a 16-bit sensor.
     engine : {"polyphase", "soxr"}, default="polyphase"
         polyphase: the filter above, computed in float64, bit-identical to `StreamResampler`.
         soxr: the package soxr at quality HQ, whose fixed filter passes up to 0.91 of the Nyquist
-        frequency and attenuates by about 120 dB above it; the first and last sample are repeated
-        beyond the ends.
+        frequency and attenuates by about 120 dB above it; the first and the last sample are
+        repeated beyond the ends.
 
     Returns
     -------
     ndarray of shape (ceil(n_samples * target_rate_hz / sample_rate_hz), n_channels)
-        Same dtype as `signal` (float64 for integers). Sample 0 keeps its time.
+        The resampled signal, in the dtype of `signal` (float64 for integers). Sample 0 keeps its
+        time.
 
     References
     ----------
@@ -79,23 +81,23 @@ def resample(
 class StreamResampler:
     """`resample` for a signal that arrives in chunks.
 
-    The concatenated results of `push` and `flush` equal `resample` of the whole signal, bit for
-    bit, for any chunks.
+    The concatenated results of `push` and `flush` are bit-identical to `resample` of the whole
+    signal, no matter how it is divided into chunks.
 
     Parameters
     ----------
     sample_rate_hz, target_rate_hz : float
         Rates in Hz, above zero.
     n_channels : int
-        Channels of every chunk.
+        Number of channels of every chunk.
     attenuation_db : float, default=90
-        As in `resample`. The latency grows in proportion.
+        As in `resample`. The latency grows in proportion to it.
 
     Attributes
     ----------
     latency_s : float
         Lookahead of an output: the output for time t is returned with the last sample at or before
-        t + `latency_s`. About thirty samples of the lower rate at 90 dB.
+        t + `latency_s`. The lookahead is about thirty samples of the lower rate at 90 dB.
 
     Raises
     ------
@@ -134,23 +136,23 @@ class StreamResampler:
         self.latency_s = latency_samples / self.sample_rate_hz
 
     def push(self, samples: ArrayLike) -> NDArray[np.floating]:
-        """Process the next samples and return the outputs that need no later samples.
+        """Process the next samples and return the outputs that do not depend on later samples.
 
         Parameters
         ----------
         samples : array-like of shape (n_samples, n_channels), float32 or float64
-            Any number of them, even none; all chunks of a signal must have the same dtype.
+            Any number of samples, even none; all chunks of a signal must have the same dtype.
 
         Returns
         -------
         ndarray of shape (n_outputs, n_channels)
-            In the dtype of `samples`.
+            The outputs, in the dtype of `samples`.
 
         Raises
         ------
         SignalError
-            If a sample is NaN or infinite, or the chunk has another number of channels. The chunk
-            is then ignored.
+            If a sample is NaN or infinite, or the chunk has a different number of channels. The
+            chunk is then ignored.
         """
         values = check_signal(samples)
         if values.shape[1] != self.n_channels:
@@ -185,9 +187,10 @@ def resample_recording(
 ) -> list[Recording]:
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
-    Each piece keeps id, group, label and its place on the recording's clock. There are no pieces if
-    all channels are never known at the same time. ``attributes["resampled"]`` has the facts of a
-    `RegriddedPiece`. `regrid` describes the method and `max_gap_s`.
+    Each piece keeps the id, group and label of the recording, and its place on the recording's
+    clock. There are no pieces if there is no time at which all channels are known.
+    ``attributes["resampled"]`` of a piece contains the facts of a `RegriddedPiece`. `regrid`
+    describes the method and `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)

@@ -25,14 +25,14 @@ from sensorseq.recording import Recording
 
 NORMALIZE = ("recording",)
 DRAWN_STEPS = 200_000  # largest number of steps used for quantiles
-# Quantile at which values outside the training range are clipped to +-5.2, as in scikit-learn.
+# Quantile at which values outside the training range are clipped (to +-5.2), as in scikit-learn.
 _TAIL = 1e-7
 _SUMMED = 1 << 16  # samples per partial sum
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
-    """Mean, population standard deviation, minimum and maximum of each channel, float64."""
+    """Mean, population standard deviation, minimum and maximum of each channel, as float64."""
 
     n_steps: int
     mean: NDArray[np.float64]
@@ -42,7 +42,7 @@ class ChannelStatistics:
 
     @property
     def largest(self) -> NDArray[np.float64]:
-        """Largest magnitude of each channel."""
+        """The largest magnitude of each channel."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
     @property
@@ -55,12 +55,12 @@ class ChannelStatistics:
 
 
 class ChannelMoments:
-    """Statistics of windows that arrive in blocks; the result is bit-identical for any blocks.
+    """Statistics of windows that arrive in blocks; the result does not depend on the blocks at all.
 
-    Each step is read once. Squares are summed about the mean of 512 steps at a time, after
-    subtracting the channel's first value, and groups of steps are merged, so that an offset of 1e8
-    costs no digits (T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise
-    Algorithm for Computing Sample Variances*, 1979).
+    Each step is read once. The channel's first value is subtracted, squares are summed about the
+    mean of each 512 steps, and these groups of steps are merged, so that an offset of 1e8 costs no
+    digits (T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise Algorithm for
+    Computing Sample Variances*, 1979).
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class ChannelMoments:
             raise_not_finite(windows, position)
 
     def statistics(self) -> ChannelStatistics:
-        """Return the statistics of all blocks so far."""
+        """Return the statistics of all blocks added so far."""
         n_steps, mean, m2, low, high = (
             (0, *np.zeros((4, 0))) if self._moments is None else self._moments.summarize()
         )
@@ -86,19 +86,19 @@ class ChannelMoments:
         return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)
 
 
-KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # fitted on windows
-PHYSICAL = "physical"  # divides by given rated values
+KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # the kinds fitted on windows
+PHYSICAL = "physical"  # the kind that divides by given rated values
 N_QUANTILES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Statistics of each channel, and their map: (x - channel_center) / channel_scale.
+    """Statistics of each channel, for the mapping (x - channel_center) / channel_scale.
 
     `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
-    `channel_quantiles` (n_quantiles, n_channels), equally spaced from 0 to 1, are mapped to those
-    of a standard normal distribution. `constant_channels` were constant in the training windows;
-    their scale is 1, and they carry no information for a network.
+    `channel_quantiles` (n_quantiles, n_channels) are quantiles at equally spaced levels from 0 to
+    1, which are mapped to the quantiles of a standard normal distribution. `constant_channels` were
+    constant in the training windows; their scale is 1, and they carry no information for a network.
     """
 
     kind: str | None
@@ -114,13 +114,13 @@ class Scaler:
 
     @property
     def n_channels(self) -> int:
-        """The number of channels."""
+        """Number of channels."""
         return len(self.channel_center)
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.floating]:
         """Return X (n_windows, n_timesteps[, n_channels]) scaled, computed in float64.
 
-        Steps at and beyond `lengths` become 0. The result is float32 for float32, else float64.
+        Steps at and beyond `lengths` become 0. The result is float32 if X is, otherwise float64.
         """
         return self._apply(X, lengths)[0]
 
@@ -144,7 +144,7 @@ class Scaler:
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Undo `transform`; ``"quantile"`` cannot restore values outside the training range."""
+        """Undo `transform`, except for ``"quantile"`` and values outside the training range."""
         return self._apply(X, lengths, inverse=True)[0]
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
@@ -163,7 +163,10 @@ class Scaler:
     @classmethod
     @refusing(InputError, "the stored scaling is damaged")
     def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
-        """Restore a scaler from `to_dict`; raise a `SignalError` if the arrays are inconsistent."""
+        """Restore a scaler from the result of `to_dict`.
+
+        Inconsistent arrays raise a `SignalError`.
+        """
         if "per" in fields:
             raise SignalError(
                 "the stored scaling has statistics for each recording or group; prepare with"
@@ -195,7 +198,7 @@ class Scaler:
         *,
         inverse: bool = False,
     ) -> tuple[NDArray[Any], int]:
-        """Return scaled windows, and the first position that overflows `dtype`; -1 if none does."""
+        """Return the scaled windows and the first position that overflows `dtype`, or -1."""
         windows = as_windows(X)
         if windows.shape[2] != self.n_channels:
             raise SignalError(
@@ -222,7 +225,7 @@ class Scaler:
 
 def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
     levels = np.linspace(0, 1, len(quantiles))
-    # Average from both sides, so that a value shared by several quantiles maps to their middle.
+    # Average both directions, so that a value that several quantiles share maps to their middle.
     rising = np.interp(x, quantiles, levels)
     falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
     return normal_quantile(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
@@ -245,8 +248,9 @@ def fit_scaler(
     """Fit a scale for each channel to the valid steps of training windows.
 
     Pass only training windows: statistics of other windows would leak into their score. `kind` and
-    `rated`: see `ChannelScaler`. A constant channel is centered (not for max_abs), scaled by 1 and
-    listed in `constant_channels`. Steps beyond `lengths` are not read and may be NaN.
+    `rated` are described in `ChannelScaler`. A constant channel is centered (except for max_abs),
+    scaled by 1, and listed in `constant_channels`. Steps beyond `lengths` are not read and may be
+    NaN.
     """
     windows = as_windows(X)
     blocks = [(windows, check_lengths(windows, lengths))]
@@ -258,10 +262,10 @@ def rated_scaler(
     n_channels: int,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Return a scaler that divides each channel by its rated value, in the channel's unit.
+    """Return a scaler that divides each channel by its rated value, given in the channel's unit.
 
-    A value of 1 is then the rated value on every robot and in every data set, and zero stays zero.
-    Every channel needs a value above zero; 1.0 keeps its unit.
+    A scaled value of 1 is then the rated value on every robot and in every data set, and zero stays
+    zero. Every channel needs a rated value above zero; 1.0 leaves the channel unchanged.
     """
     if rated is None:
         raise ArgumentError(
@@ -306,7 +310,7 @@ RANKED = ("robust", "quantile")  # kinds that need order statistics
 
 
 def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
-    """Return the entry of the provenance if a scaler is fitted to only some of the steps."""
+    """Return the provenance entry for a scaler that is fitted to only some of the steps."""
     if kind not in RANKED or n_steps <= DRAWN_STEPS:
         return {}
     return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}
@@ -315,7 +319,7 @@ def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
 def scaler_of(
     statistics: ChannelStatistics, kind: str | None, steps: NDArray[np.float64] | None = None
 ) -> Scaler:
-    """Return a scaler of a kind from statistics; kinds in `RANKED` also need `steps`."""
+    """Return a scaler of the given kind from statistics; kinds in `RANKED` also need `steps`."""
     n_channels = len(statistics.mean)
     if kind is None:
         return Scaler.identity(n_channels)
@@ -333,7 +337,7 @@ def scaler_of(
     levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
     quantiles = np.quantile(steps, np.append(levels, 0.5), axis=0)
     scaler = _without_constants(statistics, kind, quantiles[-1], np.ones(n_channels))
-    # Rounding in the interpolation may break the order.
+    # Rounding in the interpolation may break the order of the quantiles.
     return replace(scaler, channel_quantiles=np.maximum.accumulate(quantiles[:-1]))
 
 
@@ -343,13 +347,14 @@ def _without_constants(
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> Scaler:
-    """Return a scaler that does not amplify constant channels."""
+    """Return a scaler that leaves the scale of constant channels unchanged."""
     wild = np.flatnonzero(~np.isfinite(scale))
     if wild.size:
         channel = int(wild[0])
         raise SignalError(
             f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
-            f" {statistics.high[channel]:g}, too wide to compute a variance. Correct its unit."
+            f" {statistics.high[channel]:g}, which is too wide a range for computing a variance."
+            " Correct the channel's unit."
         )
     constant = statistics.is_constant | (scale == 0)  # a square of the spread may underflow to 0
     if kind == "max_abs":
@@ -370,10 +375,11 @@ def fit_scaler_to_blocks(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Fit the same scaler, bit for bit, as `fit_scaler` fits on all blocks together.
+    """Fit a scaler that is bit-identical to that of `fit_scaler` for all blocks together.
 
     `blocks` returns pairs of windows (n, n_timesteps, n_channels) and lengths. Only one block is in
-    memory at a time. Each is read once; for robust and quantile, once more to draw steps.
+    memory at a time. Each block is read once; for robust and quantile, it is read a second time to
+    draw steps.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
@@ -404,7 +410,7 @@ def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray
         at = np.searchsorted(ends, rows, side="right")
         drawn.append(windows[at, rows - (ends - lengths)[at]].astype(np.float64))
         done = stop
-    return np.concatenate(drawn) + 0.0  # without -0.0, which equals 0.0
+    return np.concatenate(drawn) + 0.0  # turns -0.0 into 0.0, because the two compare equal
 
 
 def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
@@ -430,11 +436,11 @@ def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
 
 
 def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
-    """Return the statistics of all samples, by numpy: the runtime lacks `ChannelMoments`."""
+    """Compute the statistics of all samples with numpy; the runtime lacks `ChannelMoments`."""
     n_samples = sum(piece.n_samples for piece in pieces)
     read = partial(_blocks_of_pieces, pieces)
     first = next(read())[0].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # raised by `scaler_of`
+    with np.errstate(over="ignore", invalid="ignore"):  # `scaler_of` raises the error
         mean = first + sum((block - first).sum(axis=0) for block in read()) / n_samples
         squares = sum(((block - mean) ** 2).sum(axis=0) for block in read())
     low = np.min([block.min(axis=0) for block in read()], axis=0)
@@ -443,7 +449,7 @@ def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
 
 
 def _blocks_of_pieces(pieces: list[Recording]) -> Iterator[NDArray[np.floating]]:
-    # The fixed length gives sums the same terms for arrays in memory and on disk.
+    # With blocks of fixed length, sums have the same terms for arrays in memory and on disk.
     for piece in pieces:
         x = piece.values
         for at, stop in blocks(len(x), x, step=_SUMMED):

@@ -1,8 +1,8 @@
 """Find recordings that cover the same time and must stay in one part of a split.
 
 They are probably files of several sensors of one recording that were not joined. Equal dates are
-sufficient evidence. Equal stamps from 0 are not, because independent recordings also begin at 0 and
-may last equally long; their names must match, too.
+sufficient evidence. Equal time stamps that start at 0 are not, because independent recordings also
+begin at 0 and may last equally long; the names of the files must match, too.
 """
 
 import re
@@ -17,11 +17,11 @@ from sensorseq.io.pair_pattern import PairPattern
 from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
-_CALENDAR_S = 946_684_800.0  # the year 2000; smaller stamps are not dates
-_SHARE = 0.5  # least share of the shorter recording that both cover
-_MOST_ACROSS = 0.05  # largest share of recordings that overlap another class
-_SAME_ENDS = 0.02  # share of the duration by which starts or ends of named sensors may differ
-_PERIODS = 2.0  # periods of the slowest sensor by which they may differ without such names
+_CALENDAR_S = 946_684_800.0  # the year 2000; smaller time stamps are not dates
+_SHARE = 0.5  # minimum share of the shorter recording that both cover
+_MOST_ACROSS = 0.05  # maximum share of recordings that overlap a recording of another class
+_SAME_ENDS = 0.02  # share of the duration by which starts or ends may differ if sensors are named
+_PERIODS = 2.0  # periods of the slowest sensor by which starts or ends may differ otherwise
 _MATCHING, _MOST_TWINS = 0.9, 0.5
 _SEPARATORS = "_- ."
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -35,7 +35,7 @@ _SENSORS = re.compile(  # a word in the names of sensors
 
 @dataclass(frozen=True)
 class Covered:
-    """The time that a recording covers: since 1970 if its stamps are dates."""
+    """The time that a recording covers, in seconds since 1970 if its time stamps are dates."""
 
     recording_id: str
     group: str
@@ -59,10 +59,10 @@ class Covered:
 
 @dataclass(frozen=True)
 class Simultaneous:
-    """Recordings that cover the same time, by the name of their group."""
+    """Sets of recordings that cover the same time, by the name of their group."""
 
     groups: Mapping[str, tuple[str, ...]]
-    pair: str | None  # pattern that would join them
+    pair: str | None  # pattern with which `pair` would join them
 
     @property
     def group_of(self) -> dict[str, str]:
@@ -76,17 +76,18 @@ class Simultaneous:
         if self.pair is not None:
             joining = f"join them with pair={self.pair!r}"
         return (
-            f"{n_recordings} recordings cover the same time as another of their class, such as"
-            f" {listed(first, 3)}. So they are kept together, in"
+            f"{n_recordings} recordings cover the same time as another recording of their class,"
+            f" such as {listed(first, 3)}. Therefore, they are kept together, in"
             f" {plural(len(self.groups), 'group')}. If they are sensors of one recording,"
             f" {joining}; if not, list them in a manifest with a group for each."
         )
 
 
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
-    """Find recordings of one class that cover the same time; None if there are none.
+    """Return the recordings of a class that cover the same time as one another, or None.
 
-    Only recordings that are their own group are considered; groups from the user stay unchanged.
+    Only recordings that are each their own group are considered; groups from the user stay
+    unchanged.
     """
     ungrouped = [
         recording
@@ -112,7 +113,7 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
 def pair_of(recordings: Iterable[Covered]) -> str | None:
     """Return a pattern that separates recording and sensor in the names, regardless of times.
 
-    None if no pattern does.
+    The result is None if no pattern does so.
     """
     return next((layout.pair for layout in _layouts([*recordings])), None)
 
@@ -126,9 +127,9 @@ def _with_group_names(sets: Iterable[Sequence[str]], layout: "_Layout | None") -
 def _sets_of_one_date(recordings: Sequence[Covered]) -> tuple[list[list[str]], bool]:
     """Return sets of recordings of a class whose dates overlap, and whether that is certain.
 
-    It is uncertain if recordings of different classes overlap, too: several robots may have been
-    recorded simultaneously, or a clock may restart at the same date. If all recordings of a class
-    then overlap, there are no sets.
+    The sets are uncertain if recordings of different classes overlap, too: several robots may have
+    been recorded simultaneously, or a clock may restart at the same date. If in this case all
+    recordings of a class overlap, no sets are returned.
     """
     dated = [recording for recording in recordings if recording.start_s >= _CALENDAR_S]
     if len(dated) < 2:
@@ -184,7 +185,7 @@ class _Layout(NamedTuple):
 
 
 def _layouts(recordings: Sequence[Covered]) -> Iterator[_Layout]:
-    """Yield the possible meanings of the names as recording and sensor."""
+    """Yield the possible interpretations of the names as recording and sensor."""
     ids = [recording.recording_id for recording in recordings]
     names = {name: tuple(name.split("/")) for name in ids}
     in_class = {
@@ -196,7 +197,7 @@ def _layouts(recordings: Sequence[Covered]) -> Iterator[_Layout]:
         pattern, layout = PairPattern(pair), _Layout(pair, defaultdict(list), defaultdict(set))
         for name, parts in names.items():
             match = pattern.match(parts)
-            # The folder of a class is not the folder of a recording.
+            # A folder with the name of a class is not the folder of a recording.
             if match is None or len(parts) < pattern.depth + (name in in_class):
                 break
             recording_name = "/".join((*parts[: -pattern.depth], match.recording))
@@ -241,8 +242,8 @@ def _patterns(names: Sequence[tuple[str, ...]]) -> Iterator[str]:
 def _fits(layout: _Layout, recordings: Sequence[Covered]) -> bool:
     """Return whether the files that a layout joins cover the same time, and other files do not.
 
-    If other files do, too, because all begin at 0 and last equally long, the names must contain
-    sensors.
+    If other files cover the same time, too, because all begin at 0 and last equally long, the names
+    must contain the names of sensors.
     """
     by_name = {recording.recording_id: recording for recording in recordings}
     joined = [[by_name[name] for name in names] for names in layout.together.values()]
@@ -264,7 +265,7 @@ def _fits(layout: _Layout, recordings: Sequence[Covered]) -> bool:
 
 
 def _are_sensors(names: set[str]) -> bool:
-    """Return whether all names are sensors, such as gyro_left, or the three axes."""
+    """Return whether all names denote sensors, such as gyro_left, or are the three axes."""
     if {name.lower() for name in names} == {"x", "y", "z"}:
         return True
     return all(any(map(_SENSORS.fullmatch, _WORDS.findall(name))) for name in names)

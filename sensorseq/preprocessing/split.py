@@ -17,8 +17,8 @@ from sensorseq.checks import (
 from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS, rows_of
 
-_KICKS = 30  # random perturbations of the best assignment, each improved again
-_MANY_GROUPS = 64  # with more groups, single moves suffice, and swaps cost too much
+_KICKS = 30  # number of random perturbations of the best assignment, each of which is improved
+_MANY_GROUPS = 64  # with more groups, moves of single groups suffice, and swaps cost too much
 
 
 def split_by_group(
@@ -31,11 +31,11 @@ def split_by_group(
     """Assign whole groups to train, validation and test, with every class in each part.
 
     A randomized search over assignments of groups brings each part's share of each class, counted
-    in windows, as close to `fractions` as whole groups allow. Returns the part of each window.
-    `known` has the decided part of each window, and ``""`` for the others: a group stays in the
-    part of its first decided window, and only the other groups are assigned. Raises a
-    `SplitError` if a class has fewer groups than there are parts, or no assignment was found that
-    gives every part every class.
+    in windows, as close to `fractions` as whole groups allow. The function returns the part of each
+    window. `known` contains the part of each window whose part is already decided, and ``""`` for
+    the others: a group stays in the part of its first decided window, and only groups without one
+    are assigned. A `SplitError` is raised if a class has fewer groups than there are parts, or if
+    no assignment was found that gives every part every class.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
@@ -47,9 +47,9 @@ def split_by_group(
         whose = "" if y is None else f"class {classes[rare]!r}: "
         raise SplitError(
             f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more,"
-            " use smaller groups, leave the class out, set a part's fraction to 0, or split each"
-            " recording by time."
+            f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more"
+            " groups, use smaller groups, leave the class out, set a part's fraction to 0, or split"
+            " each recording by time."
         )
     part = _known_part(known, group_index, len(counts), used)
     is_open = part < 0
@@ -79,7 +79,7 @@ def _known_part(
     if known is not None:
         names = np.array(PARTS)[used]
         place = np.argmax(np.asarray(known)[:, np.newaxis] == names, axis=1)
-        # In reverse order, so that the first row prevails.
+        # Assign in reverse order, so that the first row prevails.
         rows = np.flatnonzero(np.isin(known, names))[::-1]
         part[group_index[rows]] = place[rows]
     return part
@@ -91,11 +91,11 @@ def holdout_by_group(
     fraction: float,
     random_state: RandomState = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out whole groups with about `fraction` of the windows; return both parts' rows.
+    """Hold out whole groups with about `fraction` of the windows; return both parts' indices.
 
-    Every class stays in the training part; a class with only one group (or window, without groups)
-    is not in the validation part. Without groups, single windows are drawn; windows of one
-    recording can then be on both sides, which inflates the validation score.
+    Every class stays in the training part; a class with only one group (or only one window, if
+    there are no groups) is not in the validation part. Without groups, single windows are drawn;
+    windows of one recording can then be in both parts, which inflates the validation score.
     """
     check_real("fraction", fraction, 0.0, 1.0)
     rng = check_random_state(random_state)
@@ -122,15 +122,18 @@ def holdout_by_group(
             )
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without removing a"
-            " class from training: each has a class that no other has. Give your own validation"
-            " data, hold out none (a validation fraction of 0), or record more groups."
+            " class from training: each has a class that no other group has. Give your own"
+            " validation data, hold out none (a validation fraction of 0), or record more groups."
         )
     held_out = part[group_index] == 1
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
-    """Return the fractions of train, validation and test; raise if invalid or without train."""
+    """Return the fractions of train, validation and test.
+
+    An error is raised if they are invalid or the training fraction is 0.
+    """
     try:
         shares = np.asarray(fractions, np.float64)
     except (TypeError, ValueError):
@@ -141,14 +144,14 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
             " more that sum to 1."
         )
     if not shares[0]:
-        raise ArgumentError(f"fractions={tuple(fractions)!r} leave no windows to train on.")
+        raise ArgumentError(f"fractions={tuple(fractions)!r} leaves no windows to train on.")
     return shares
 
 
 def count_windows(
     y: ArrayLike | None, groups: ArrayLike
 ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the classes, window counts (group, class), and each window's group index."""
+    """Return the classes, the window counts (group, class), and the group index of each window."""
     group = np.asarray(groups)
     label = np.zeros(group.shape, np.int64) if y is None else np.asarray(y)
     if group.ndim != 1 or not group.size or label.shape != group.shape:
@@ -167,10 +170,10 @@ def count_windows(
 class GroupAssignment:
     """Searches for an assignment of groups that gives each part its share of every class.
 
-    `counts` (n_groups, n_classes) are windows, and no class is empty. The cost of an assignment is
-    the squared deviation from `fractions`, summed over parts and classes, plus `penalty` (n_parts,
-    n_classes) for a class missing in a part, and more for a part without windows. `held` (n_parts,
-    n_classes) counts windows already in the parts.
+    `counts` (n_groups, n_classes) are numbers of windows; no class may be empty. The cost of an
+    assignment is the squared deviation from `fractions`, summed over parts and classes, plus
+    `penalty` (n_parts, n_classes) for each class that a part lacks, and more for a part without
+    windows. `held` (n_parts, n_classes) counts the windows that are already in the parts.
     """
 
     counts: NDArray[np.int64]
@@ -183,16 +186,16 @@ class GroupAssignment:
         if self.held is None:
             self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
         self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
-        # Costs are computed with the classes along the first axis, over which sums are fast.
+        # In the computation of costs, classes are the first axis, along which sums are fast.
         self._counts = np.ascontiguousarray(self.counts.T)
         self._penalty = np.ascontiguousarray(self.penalty.T)
         self._held = np.ascontiguousarray(self.held.T)
 
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
-        """Return a greedy assignment, repeatedly perturbed and improved.
+        """Return the best assignment found by perturbing and improving a greedy one.
 
-        There are `n_kicks` perturbations (2 for more than 64 groups); pairs are swapped if there
-        are at most `swap_up_to` groups.
+        There are `n_kicks` perturbations (2 for more than 64 groups); pairs of groups are swapped
+        if there are at most `swap_up_to` groups.
         """
         n_groups = len(self.counts)
         best = self._assign_greedily()
@@ -208,11 +211,11 @@ class GroupAssignment:
         return best
 
     def draw(self) -> NDArray[np.int64]:
-        """Return the best of several random assignments, different in each call.
+        """Return the best of several random assignments; each call draws different ones.
 
-        `search` would find the same best assignment every time.
+        `search`, in contrast, would return the same best assignment every time.
         """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, each matters little
+        n_trials = 20 if len(self.counts) <= 200 else 2  # one of many groups matters little
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
         return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
 
@@ -221,7 +224,7 @@ class GroupAssignment:
         return np.argwhere(self._shared(part).T == 0)
 
     def _shared(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count the windows of each (class, part)."""
+        """Count the windows of each class in each part (n_classes, n_parts)."""
         shared = self._held.copy()
         np.add.at(shared.T, part, self.counts)
         return shared
@@ -252,13 +255,13 @@ class GroupAssignment:
         for group in np.argsort(-size):
             joined = shared + counts[:, group, np.newaxis]
             change = self._cost_in_parts(joined) - self._cost_in_parts(shared)
-            change += self.rng.uniform(0, 1e-9, n_parts)  # equally good parts in random order
+            change += self.rng.uniform(0, 1e-9, n_parts)  # choose randomly among equally good parts
             part[group] = np.argmin(change)
             shared[:, part[group]] += counts[:, group]
         return part
 
     def _improve(self, part: NDArray[np.int64], swap_up_to: int) -> None:
-        """Move single groups, then swap pairs, while that lowers the cost; modifies `part`."""
+        """Move single groups, then swap pairs, while this lowers the cost; `part` is modified."""
         counts, groups = self._counts, np.arange(len(self.counts))
         by_part = self._penalty[:, np.newaxis]
         for _ in range(4 * len(groups) + 16):
@@ -289,7 +292,10 @@ class GroupAssignment:
 
 
 def _missing_penalties(required: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return penalties for missing classes that outweigh any imbalance, highest in train (0)."""
+    """Return penalties for missing classes that outweigh any imbalance.
+
+    They are highest in the training part, which is part 0.
+    """
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
 
@@ -302,7 +308,7 @@ def _draw_windows(
     counts = np.bincount(class_index, minlength=len(classes))
     exact = counts * fraction
     take = np.floor(exact).astype(np.int64)
-    # Add the largest remainders to reach the total, with ties in random order.
+    # Round up the counts with the largest remainders to reach the total; break ties randomly.
     missing = round(float(exact.sum())) - int(take.sum())
     order = np.lexsort((rng.random(len(classes)), -(exact - take)))
     take[order[:missing]] += 1
@@ -326,12 +332,12 @@ def split_by_time(
 ) -> NDArray[np.str_]:
     """Assign the windows of every recording to train, validation and test in order of time.
 
-    Use it if there are too few recordings to hold some out: the score then applies to later times
-    of known runs, not to new runs. Windows of the earlier part that overlap a window of the later
-    part, or are closer to it than the embargo (by default one window, because signals are
+    Use this split if there are too few recordings to hold some out: the score then applies to later
+    times of known runs, not to new runs. Windows of the earlier part that overlap a window of the
+    later part, or are closer to one than the embargo (by default one window, because signals are
     correlated), get ``""``, so parts before a border are smaller than requested. With `y`, every
     part must have every class. Windows whose part is given in `known` (``""`` for the others) stay
-    in it; a recording is decided as a whole.
+    in that part; all or none of the windows of a recording must be given.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -340,10 +346,12 @@ def split_by_time(
     label = np.zeros(len(starts), np.int64) if label is None else label
     rank, n_ranks = _ranks(recording, starts)
     part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
-    # An empty part has no width between two borders, but rounding may miss the last border.
+    # Between two borders, a part with a fraction of 0 receives no windows; at the end, rounding may
+    # put some into it.
     part_index = np.minimum(part_index, np.flatnonzero(shares)[-1])
     part: NDArray[np.str_] = np.array(PARTS)[part_index]
-    # Leave out windows before a border, because test windows are the fewest and are all kept.
+    # Leave out windows before a border, not after it, so that the test part, which often has the
+    # fewest windows, keeps all of them.
     for index in (1, 0):
         later = np.isin(part, PARTS[index + 1 :])
         part[(part == PARTS[index]) & near_in_time(recording, starts, later, reach)] = ""
@@ -366,8 +374,8 @@ def time_blocks(
 ) -> NDArray[np.int64]:
     """Cut every recording into blocks of equally many windows in order of time.
 
-    Windows with equal starts, such as copies, share a block. A recording with fewer windows than
-    blocks has no window in some blocks.
+    Windows with equal starts, such as copies, are in the same block. If a recording has fewer
+    windows than there are blocks, some of its blocks are empty.
     """
     rank, n_ranks = _ranks(recording_id, start_s)
     return (rank * n_blocks) // n_ranks
@@ -376,10 +384,11 @@ def time_blocks(
 def folds_in_time(
     y: NDArray[Any], groups: NDArray[Any], starts: NDArray[np.float64], n_folds: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return (fit rows, test rows) of folds that test an interval of each group and class.
+    """Return folds, as pairs (fit, test) of window indices, by intervals of each group and class.
 
-    `starts` are in units of the window length. Windows closer than a window's length to a tested
-    window are in neither part. The last fold tests the latest windows.
+    Each fold tests one interval of each group and class. `starts` are in units of the window
+    length. Windows closer than a window's length to a tested window are in neither part. The last
+    fold tests the latest windows.
     """
     codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
     group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]
@@ -398,7 +407,10 @@ def near_in_time(
     marked: NDArray[np.bool_],
     reach_s: float,
 ) -> NDArray[np.bool_]:
-    """Return a mask of windows that start within `reach_s` of a marked one of their recording."""
+    """Return a mask of the windows near a marked window of the same recording.
+
+    A window is near if the two starts differ by less than `reach_s`.
+    """
     near = np.zeros(len(start_s), bool)
     # Timestamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
     rounding = 1e-6 * reach_s + 4 * np.finfo(np.float64).eps * float(np.abs(start_s).max(initial=0))
@@ -416,7 +428,7 @@ def near_in_time(
 def check_times(
     recording_id: ArrayLike, start_s: ArrayLike
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the recording and start of each window; raise if they are not all known."""
+    """Return the recording and start of each window; raise an error if one is unknown."""
     recording, starts = np.asarray(recording_id), np.asarray(start_s)
     if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
         raise SplitError(
@@ -437,7 +449,10 @@ def check_times(
 
 
 def check_reach(window_s: float, embargo_s: float | None) -> float:
-    """Return the least distance between windows in two parts: window length plus embargo."""
+    """Return the minimum distance between the starts of windows in two parts.
+
+    This is the window length plus the embargo.
+    """
     length = check_positive("window_s", window_s)
     if embargo_s is None:
         return 2 * length
@@ -461,11 +476,11 @@ def describe_split(
     split: NDArray[np.str_],
     fractions: Sequence[float],
 ) -> dict[str, Any]:
-    """Count the windows and groups of each part and class; also return the imbalance, for JSON.
+    """Return counts of windows and groups by part and class, and the imbalance, in JSON types.
 
     ``deviation`` is the largest difference, over parts and classes, between a part's share of a
-    class's windows and its target share in ``wanted``; ``where`` is that part and class. Without
-    labels the only class is ``""``.
+    class's windows and its target share in ``wanted``; ``where`` is the part and class with this
+    difference. Without labels, the only class is ``""``.
     """
     label = np.full(split.shape, "") if y is None else y
     kept = split != ""

@@ -30,8 +30,9 @@ from sensorseq.windows import WindowSet
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
-_KICKS = 150  # more folds than parts of a split need a longer search; 0.1 s for 60 groups
-# Number of groups; takes a second or two, and above it single moves come within 0.1 %.
+_KICKS = 150  # folds need a longer search than the parts of a split; 0.1 s for 60 groups
+# Largest number of groups for which pairs are swapped, which takes a second or two; for more
+# groups, moves of single groups come within 0.1 %.
 _SWAP_UP_TO = 600
 
 
@@ -51,13 +52,13 @@ def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int)
 
 
 class _Splitter(BaseCrossValidator):  # type: ignore[misc]
-    """Base class of the splitters: number of folds, automatic routing of groups."""
+    """Base class of the splitters: the number of folds and automatic routing of groups."""
 
     __metadata_request__split: ClassVar = {"groups": True}
     n_splits: int
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of folds; the arguments are not used.
+        """Return the number of folds, which does not depend on the arguments.
 
         Parameters
         ----------
@@ -76,17 +77,17 @@ class _GroupBalancedSplitter(_Splitter):
     def split(
         self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Iterator[Fold]:
-        """Yield the sorted training and test rows of each fold.
+        """Yield the sorted indices of the training and test windows of each fold.
 
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet has its own labels and groups.
+            The windows; a WindowSet has its own labels and groups.
         y : array-like of shape (n_windows,), optional
             Labels to balance. If they are not classes (floats that are not whole), only the numbers
             of windows are balanced.
         groups : array-like of shape (n_windows,)
-            Units to keep whole.
+            Groups to keep whole.
 
         Yields
         ------
@@ -95,8 +96,8 @@ class _GroupBalancedSplitter(_Splitter):
         Raises
         ------
         SplitError
-            If a class is in fewer groups than there are parts, or no assignment with every class in
-            every part was found.
+            If a class is in fewer groups than there are parts, or if no assignment with every class
+            in every part was found.
         """
         shares, where = self._parts()
         sizes = _GroupSizes.of(X, y, groups, self.by)
@@ -117,37 +118,37 @@ class _GroupBalancedSplitter(_Splitter):
 
     @abstractmethod
     def _parts(self) -> tuple[list[float], str]:
-        """Check the arguments; return the fraction and the name of each part."""
+        """Check the arguments; return the fraction of each part, and a name for the parts."""
 
     @abstractmethod
     def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Yield for each fold the part of each group, and the part that is tested."""
+        """Yield, for each fold, the part of each group, and the part that is tested."""
 
 
 class GroupBalancedKFold(_GroupBalancedSplitter):
     """Folds of whole groups, each with nearly its share of the windows of every class.
 
-    Uses the same randomized search over assignments of groups as `split_by_group`. Works with
-    `cross_validate` and `GridSearchCV` of scikit-learn, or alone.
+    It uses the same randomized search over assignments of groups as `split_by_group`, and works
+    alone or with `cross_validate` and `GridSearchCV` of scikit-learn.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     by : {"group", "recording"}, default="group"
-        The unit of a WindowSet to keep whole. With "recording", recordings of one group can be on
-        both sides, so the score applies to new runs of known robots. `groups` given to `split`
-        always stay whole.
+        The unit of a WindowSet to keep whole. With "recording", recordings of one group can be in
+        both the training and the test part, so the score applies to new runs of known robots.
+        `groups` given to `split` always stay whole.
     random_state : int, Generator, RandomState or None, default=0
-        Equal seeds give equal folds. Folds depend on the sizes of groups and on the order in which
-        they first appear, not on their names.
+        The same seed gives the same folds. They depend on the sizes of the groups and on the order
+        in which the groups first appear, but not on their names.
 
     Notes
     -----
     `cross_validate` and `GridSearchCV` pass ``groups=`` only to the splitter. For a classifier that
     holds out its own validation windows (`SensorLSTMClassifier`), enable metadata routing; then
-    ``params={"groups": ...}`` reaches the splitter and every fit. scikit-learn needs arrays: give
-    ``windows.X``, ``windows.y`` and ``windows.groups``, not the WindowSet.
+    ``params={"groups": ...}`` reaches the splitter and every call of `fit`. scikit-learn needs
+    arrays: give ``windows.X``, ``windows.y`` and ``windows.groups``, not the WindowSet.
 
     Examples
     --------
@@ -174,7 +175,7 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
 class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
     """Random holdouts of whole groups, each with nearly its share of every class.
 
-    Each holdout is the best balanced of several random ones, so the holdouts differ.
+    Each holdout is the best balanced of several random holdouts, so the holdouts differ.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
     test_size : float, default=0.2
         Target share of the windows of each class to test on, above 0 and below 1.
     random_state : int, Generator, RandomState or None, default=0
-        Equal seeds give equal holdouts.
+        The same seed gives the same holdouts.
     by : {"group", "recording"}, default="group"
         As in `GroupBalancedKFold`.
     """
@@ -223,15 +224,17 @@ class BlockedTimeSplit(_Splitter):
     Parameters
     ----------
     n_splits : int, default=5
-        Blocks of each recording, at least 2: equally many windows each, in order of time.
+        Number of blocks of each recording, at least 2. The blocks follow each other in time and
+        have equally many windows.
     embargo_s : float, optional
-        Least time between a training and a test window, 0 or more; one window by default.
+        Minimum time between a training window and a test window, 0 or more; by default, the length
+        of a window.
 
     Notes
     -----
-    scikit-learn passes neither start times nor recordings to `split`; give it the folds themselves:
-    ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbors in time follows purged
-    and embargoed cross-validation [1]_.
+    scikit-learn passes neither start times nor recordings to `split`; give scikit-learn the folds
+    themselves: ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbors in time
+    follows purged and embargoed cross-validation [1]_.
 
     References
     ----------
@@ -251,20 +254,21 @@ class BlockedTimeSplit(_Splitter):
         start_s: ArrayLike | None = None,
         window_s: float | None = None,
     ) -> Iterator[Fold]:
-        """Yield the sorted training and test rows of each fold.
+        """Yield the sorted indices of the training and test windows of each fold.
 
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet has its own labels, recordings, starts and length.
+            The windows; a WindowSet has its own labels, recordings, starts and length.
         y : array-like of shape (n_windows,), optional
-            Labels; if given, every fold must have every class to train on.
+            Labels; if given, the training windows of every fold must have every class.
         groups : array-like of shape (n_windows,), optional
             The recording of each window; not for a WindowSet.
         start_s : array-like of shape (n_windows,), optional
             Time of each window's first sample; not for a WindowSet.
         window_s : float, optional
-            Length of a window; for a WindowSet, timesteps divided by rate by default.
+            Length of a window in seconds. For a WindowSet, the default is the number of timesteps
+            divided by the sample rate.
 
         Yields
         ------
@@ -273,8 +277,8 @@ class BlockedTimeSplit(_Splitter):
         Raises
         ------
         SplitError
-            If no recording has as many windows as there are folds, or a fold has no windows, or
-            none of some class, to train on.
+            If no recording has as many windows as there are folds, or if a fold has no training
+            windows, or no training windows of a class.
         """
         check_integer("n_splits", self.n_splits, 2)
         if isinstance(X, WindowSet):
@@ -312,7 +316,7 @@ class BlockedTimeSplit(_Splitter):
                 raise SplitError(
                     f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on: all"
                     f" others are within {reach - float(window_s or 0):g} s of its test windows."
-                    " Use a shorter embargo_s, another number of folds, or longer recordings."
+                    " Use a shorter embargo_s, a different number of folds, or longer recordings."
                 )
             yield train, np.flatnonzero(tested)
 
@@ -323,7 +327,7 @@ class _GroupSizes:
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
         self.classes, counts, index = count_windows(label, group)
         names, first = np.unique(group, return_index=True)
-        order = np.argsort(first)  # order of appearance, so that names have no effect
+        order = np.argsort(first)  # the order of appearance, so that names have no effect
         self.names: list[Any] = names[order].tolist()
         self.counts = counts[order]
         self.group_index: NDArray[np.int64] = np.argsort(order)[index]
@@ -337,8 +341,8 @@ class _GroupSizes:
             groups = X.groups if by == "group" else X.recording_id
         if groups is None:
             raise ArgumentError(
-                "groups is missing, so windows of one recording would be on both sides. Give"
-                " groups, such as the recording of each window."
+                "groups is missing, so windows of one recording would be used for both training and"
+                " testing. Give groups, such as the recording of each window."
             )
         group = np.asarray(groups)
         if group.shape != (len(X),) or not len(X):
@@ -349,7 +353,7 @@ class _GroupSizes:
         return cls(_labels(y, len(X)), group)
 
     def check_n_groups(self, needed: int, what_for: str) -> None:
-        """Raise if a class is in fewer groups than needed."""
+        """Raise an error if a class is in fewer groups than needed."""
         n_groups = np.count_nonzero(self.counts, axis=0)
         rare = int(np.argmin(n_groups))
         if n_groups[rare] >= needed:
@@ -360,7 +364,7 @@ class _GroupSizes:
             alone = self.names[int(np.argmax(self.counts[:, rare]))]
             raise SplitError(
                 f"{whose} in one group only ({alone!r}), which cannot be used for both training and"
-                " testing. Record more, use smaller groups, or leave the class out."
+                " testing. Record more groups, use smaller groups, or leave the class out."
             )
         listed = ", ".join(
             f"{name} {count}" for name, count in zip(self.classes, n_groups, strict=True)
@@ -368,12 +372,13 @@ class _GroupSizes:
         each = "" if is_single else f" Groups of each class: {listed}."
         raise SplitError(
             f"{whose} in {n_groups[rare]} groups, too few for {what_for}.{each} Use n_splits="
-            f"{n_groups[rare]} or fewer, record more, use smaller groups, or leave the class out."
+            f"{n_groups[rare]} or fewer, record more groups, use smaller groups, or leave the class"
+            " out."
         )
 
 
 def _labels(y: Any, n_windows: int) -> NDArray[Any]:
-    """Return the class of each window, or a single class if there are no classes to balance."""
+    """Return the class of each window, or one class for all if there are none to balance."""
     label = check_per_window("y", y, n_windows, SplitError)
     if label is None:
         return np.zeros(n_windows, np.int64)

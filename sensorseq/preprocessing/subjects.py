@@ -1,8 +1,8 @@
-"""Find subjects, named in the ids of recordings, whose recordings are in several parts.
+"""Find subjects that are named in the ids of recordings and have recordings in several parts.
 
-Recordings of one person or machine are not independent, so a test on a known subject does not
-measure the score for a new one. Only groups keep recordings together, and by default each recording
-is its own group.
+Recordings of one person or machine are not independent, so a test on known subjects does not
+measure the score on a new subject. Only groups keep recordings together, and by default each
+recording is its own group.
 """
 
 import re
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sensorseq.text import listed
 
-_LEAST = 3  # fewer numbers may be versions or sides
-# Without the words for repetitions: r, run, rep, trial, take, session.
+_LEAST = 3  # fewer distinct numbers may denote versions or sides instead of subjects
+# Words for repetitions (r, run, rep, trial, take, session) are not included.
 _WORDS = (
     "participant|volunteer|subject|machine|patient|vehicle|device|person|robot|subj|unit|user|pid"
     "|sub|p|s|u"
@@ -31,9 +31,9 @@ def note_subjects(
 ) -> dict[str, str]:
     """Return a warning as ``subjects`` if names such as S01 or robot_2 are in several parts.
 
-    The arrays have an entry for each window. A number denotes a subject if it occurs in several
-    classes, and at least three numbers with the same word do. There is no warning if the user gave
-    groups.
+    The arrays have an entry for each window. A number after a word denotes a subject if it occurs
+    in several classes, as do at least two other numbers after the same word. There is no warning if
+    the user gave groups.
     """
     if y is None or split is None or not np.isin(groups, recording_id).all():
         return {}
@@ -52,10 +52,11 @@ def note_subjects(
         torn = [spelled[word][subject] for subject in several if len(parts[word, subject]) > 1]
         if len(several) >= _LEAST and torn:
             warning = (
-                f"The names of the recordings hold {listed(torn, 3)}, each in more than one part."
-                " If they are subjects, such as persons or robots, the test does not show how the"
-                " model does on a new one. To keep each in one part, list the files in a manifest"
-                " with the columns path, label and group (for one table, use `group_column`)."
+                f"The names of the recordings contain {listed(torn, 3)}, each in more than one part"
+                " of the split. If these are subjects, such as persons or robots, the test score"
+                " does not apply to a new subject. To keep each subject in one part, list the files"
+                " in a manifest with the columns path, label and group (for one table, use"
+                " `group_column`)."
             )
             return {"subjects": warning}
     return {}

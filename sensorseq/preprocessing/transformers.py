@@ -74,7 +74,7 @@ class Resampler(RecordingTransformer):
     sample_rate_hz : float
         Target rate in Hz.
     max_gap_s : float, optional
-        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+        Longest gap to interpolate across, in seconds; by default, ten sample periods of the input.
     attenuation_db, engine
         As in `sensorseq.preprocessing.resample.resample`.
     """
@@ -102,13 +102,13 @@ class Resampler(RecordingTransformer):
         Parameters
         ----------
         X : iterable of Recording
-            Stamps may be uneven, samples missing (NaN).
+            Recordings whose time stamps may be uneven, and whose samples may be missing (NaN).
 
         Returns
         -------
         list of Recording
-            Evenly sampled, free of NaN. Gaps cut a recording into several; a recording without any
-            time at which all channels are known gives none.
+            Pieces that are evenly sampled and free of NaN. A recording with gaps gives several
+            pieces; a recording without any time at which all channels are known gives none.
 
         Raises
         ------
@@ -122,20 +122,22 @@ class Resampler(RecordingTransformer):
 class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Scale each channel by statistics of the windows it was fitted on.
 
-    Takes arrays of shape (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps) for one
-    channel, or a WindowSet. If a WindowSet has a split, only its training part is used for fitting.
+    The input is an array of shape (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps)
+    for one channel, or a WindowSet. If a WindowSet has a split, only its training part is used for
+    fitting.
 
     Parameters
     ----------
     kind : str or None, default="standard"
-        standard: mean 0, variance 1. robust: median 0, interquartile range 1 (the standard
-        deviation if the quartiles are equal, as for a motor that is mostly at rest). min_max: 0 to
-        1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
-        to the normal distribution. physical: divided by `rated`; nothing is fitted. Quartiles and
-        quantiles use at most 200,000 steps, drawn evenly if there are more.
+        standard: mean 0 and variance 1. robust: median 0 and interquartile range 1 (the divisor is
+        the standard deviation if the quartiles are equal, as for a motor that is mostly at rest).
+        min_max: 0 to 1. max_abs: the largest magnitude is 1, and zero stays zero. quantile: up to
+        1000 quantiles are mapped to the normal distribution. physical: divided by `rated`; nothing
+        is fitted. Quartiles and quantiles use at most 200,000 steps, which are drawn evenly if
+        there are more.
     rated : mapping of channel name to float, or sequence of float, optional
-        For ``kind="physical"``: the divisor of each channel, in its unit and above zero. Names need
-        a WindowSet.
+        For ``kind="physical"``: the divisor of each channel, above zero and in the channel's unit.
+        Names require a WindowSet.
 
     Attributes
     ----------
@@ -144,11 +146,11 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
         The value subtracted from each channel, and its divisor.
     constant_channels_ : tuple of int
-        Positions of channels that were constant; they are centered and scaled by 1.
+        Indices of channels that were constant; they are centered and scaled by 1.
     channel_mean_ : ndarray of shape (n_channels,)
         The same as `channel_center_`; only for ``kind="standard"``.
     n_features_in_ : int
-        Timesteps for 2-D input, channels otherwise.
+        Number of timesteps for 2-D input, otherwise number of channels.
     """
 
     __metadata_request__fit: ClassVar = {"lengths": True}
@@ -164,7 +166,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.rated = rated
 
     def fit(self, X: Any, y: Any = None, lengths: ArrayLike | None = None) -> Self:
-        """Compute the statistics.
+        """Compute the statistics of the training windows.
 
         Parameters
         ----------
@@ -219,20 +221,21 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like of shape (n_windows, n_timesteps[, n_channels]) or WindowSet
-            Windows; for a WindowSet, the result is one too, marked as scaled in its provenance.
+            Windows. For a WindowSet, the result is also a WindowSet, which is marked as scaled in
+            its provenance.
         lengths : array-like of shape (n_windows,), optional
             Valid steps of each window.
 
         Returns
         -------
         ndarray of the shape of X, or WindowSet
-            float32 for float32, else float64.
+            The scaled windows, as float32 if X is float32, otherwise as float64.
 
         Raises
         ------
         SignalError
-            If X has another number of dimensions or channels than in `fit`, or a valid step is NaN
-            or infinite.
+            If the number of dimensions or channels of X differs from that in `fit`, or a valid step
+            is NaN or infinite.
         WindowError
             If a WindowSet is already scaled.
         """
@@ -255,7 +258,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Raises
         ------
         SignalError
-            If X does not match the fitted windows.
+            If X does not match the windows that were used in `fit`.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -272,7 +275,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 def check_window_array(
     transformer: Any, X: Any, *, reset: bool, **accept: Any
 ) -> NDArray[np.floating]:
-    """Return windows (n, t) or (n, t, c) as floats, with as many axes as in fit."""
+    """Return windows (n, t) or (n, t, c) as floats; check that they have as many axes as in fit."""
     ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
     name = type(transformer).__name__
     if not reset and ndim != getattr(transformer, "_window_ndim", ndim):
@@ -306,23 +309,23 @@ def _refuse_scaled(windows: WindowSet) -> None:
 class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Apply filters and features to recordings, or to windows one by one.
 
-    Apply them before cutting windows if possible: filters then use the samples before and after a
-    window, while single windows have edges. Nothing is fitted, so nothing can leak.
+    If possible, apply the steps before cutting windows: filters can then use the samples before and
+    after a window, while each single window has edges. Nothing is fitted, so nothing can leak.
 
     Parameters
     ----------
     steps : sequence of Step or dict, optional
-        Steps in the order they are applied; see `sensorseq.preprocessing.steps`. None leaves values
-        unchanged.
+        Steps in the order in which they are applied; see `sensorseq.preprocessing.steps`. None
+        leaves values unchanged.
     sample_rate_hz : float, optional
-        Rate of windows given as arrays; recordings and a WindowSet have their own.
+        Sample rate of windows that are given as arrays; recordings and a WindowSet have their own.
 
     Attributes
     ----------
     steps_ : tuple of Step
         The steps as objects.
     n_features_in_ : int
-        Timesteps for 2-D input, channels for 3-D input and for recordings.
+        Number of timesteps for 2-D input; number of channels for 3-D input and for recordings.
 
     Examples
     --------
@@ -354,7 +357,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ArgumentError, ConfigurationError
-            If an entry is not a step, or is invalid; a note names the entry.
+            If an entry is not a step, or is invalid. A note of the error names the entry.
         SignalError
             If `sample_rate_hz` is not a positive rate.
         """
@@ -384,20 +387,20 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : list of Recording, WindowSet, or array of shape (n_windows, n_timesteps[, n_channels])
-            Recordings must be evenly sampled; channels of an array are named channel_0, channel_1
-            and so on.
+            Data in the form used in `fit`. Recordings must be evenly sampled; the channels of an
+            array are named channel_0, channel_1 and so on.
 
         Returns
         -------
         list of Recording, WindowSet, or ndarray of shape (n_windows, n_timesteps, n_outputs)
-            Spectral frames give fewer timesteps.
+            The transformed data; spectral frames reduce the number of timesteps.
 
         Raises
         ------
         ArgumentError
             If a step names a missing channel, or `sample_rate_hz` is not given for an array.
         SignalError, RecordingError
-            If samples are missing or uneven, or X does not match the fitted input.
+            If samples are missing or unevenly spaced, or X does not match the input of `fit`.
         WindowError
             If windows of a WindowSet are padded.
         """
@@ -424,7 +427,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rate = self._rate_hz(windows.sample_rate_hz)
         if not self.steps_:
             return windows
-        # Without any windows, a window of zeros determines the shape of the result.
+        # If there are no windows, a window of zeros determines the shape of the result.
         inputs = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
         made, last = self._apply_to_each(inputs, windows.channels, rate)
         return replace(
@@ -438,7 +441,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _rate_hz(self, known_hz: float | None) -> float:
         rate = known_hz if self.sample_rate_hz is None else self.sample_rate_hz
         if rate is None:
-            raise ArgumentError("sample_rate_hz is not given, and the windows have none; give it.")
+            raise ArgumentError("the windows have no sample rate; give sample_rate_hz.")
         return float(rate)
 
     def _apply_to_each(
@@ -473,26 +476,27 @@ class Windower(RecordingTransformer):
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         The label of a window of a recording with label spans. whole: windows are cut inside each
         span, from its first sample on, so that none has two labels or unlabeled samples. The other
-        rules cut the recording as if it had no spans and choose a label for each window. majority:
-        the most frequent label, see `min_purity`. centre: the label of the middle sample. last: the
+        rules cut the recording as if it had no spans, and choose a label for each window. majority:
+        the most frequent label; see `min_purity`. centre: the label of the middle sample. last: the
         label of the last sample, which is current when the window is complete. All rules agree for
         recordings with one label.
     min_purity : float, default=0.5
-        Only for majority: share of the window's samples that must have its label, above 0 to 1.
-        Windows with a lower share, or with equal shares of two labels, are dropped.
+        Only for majority: share of a window's samples that must have the window's label, above 0
+        and up to 1. Windows with a lower share, or with equal shares of two labels, are dropped.
     short : {"drop", "pad", "error"}, default="drop"
-        How to handle a piece, or under whole a label span, that is shorter than a window. pad: make
-        one window filled up with zeros, with the number of samples in `lengths`.
+        How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
+        one window that is filled up with zeros; `lengths` contains the number of its samples.
     phase : {"grid", "random"}, default="grid"
-        Start of the first window of a piece or span. grid: its first sample. random: up to a hop
-        later, as far as a window still fits, so that each training uses other cuts of the signal.
-        Use grid for validation and test, so that scores differ only by the model.
+        Start of the first window of a piece or span. grid: the first sample. random: up to a hop
+        later, as far as a window still fits, so that each training run cuts the signal differently.
+        Use grid for validation and test, so that scores differ only because of the model.
     random_state : int, Generator, RandomState or None
-        For ``phase="random"``. The offset depends only on this seed, the recording's id and the
-        start of the piece, not on other recordings or their order.
+        Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
+        the start of the piece, not on other recordings or their order.
     drop_unlabelled : bool, default=True
-        False keeps windows for which the rule finds no label, with the label ``""``, for prediction
-        but not for training. If no recording has a label, this has no effect, and `y` is None.
+        False keeps windows for which the rule finds no label, with the label ``""``; they are used
+        for prediction but not for training. If no recording has a label, this parameter has no
+        effect, and `y` is None.
     """
 
     def __init__(
@@ -532,7 +536,7 @@ class Windower(RecordingTransformer):
         Returns
         -------
         WindowSet
-            In the order of the recordings, then of time.
+            The windows, in the order of the recordings, and then of time.
 
         Raises
         ------
@@ -547,7 +551,7 @@ class Windower(RecordingTransformer):
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     """Drop or repeat training windows until every class has equally many.
 
-    Works on windows of any shape, and in imbalanced-learn's pipeline.
+    This class works on windows of any shape, and in imbalanced-learn's pipeline.
 
     Parameters
     ----------
@@ -556,26 +560,27 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         oversample: as many as the most frequent class; every window is kept, and the copies are
         spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
-        Seed of the choice; equal seeds give equal choices.
+        Seed of the choice; the same seed gives the same choice.
     max_per_recording : int or float, optional
-        Most rows that one recording may contribute to a class, copies included: a number (int), or
-        a share of the class's final rows (float above 0, up to 1.0). A recording with more windows
-        loses some, even when oversampling. If a class cannot reach the target count under this
-        limit, every class is reduced to the count that all can reach, and a warning names that
-        class, so that equal counts and the limit always hold. Needs the recording of each window,
-        from a WindowSet or as `recording_id` in `fit_resample`.
+        Maximum number of windows that one recording may contribute to a class, including copies: a
+        number (int), or a share of the class's final windows (float above 0, up to 1.0). A
+        recording with more windows loses some, even when oversampling. If a class cannot reach the
+        target count under this limit, every class is reduced to the count that all can reach, and a
+        warning names the class. Counts are therefore always equal, and the limit always applies.
+        This parameter requires the recording of each window, from a WindowSet or as `recording_id`
+        in `fit_resample`.
     augmentation : Augmentation, optional
-        For ``"oversample"``: how to change repeated windows. The first of each stays unchanged.
-        Without it, windows are repeated exactly.
+        For ``"oversample"``: how to change repeated windows. The first occurrence of each window
+        stays unchanged. By default, windows are repeated exactly.
 
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_chosen,), int64
-        Positions of the chosen windows in the input.
+        Indices of the chosen windows in the input.
     copy_numbers_ : ndarray of shape (n_chosen,), int64
-        0 for a window itself, from 1 for its copies.
+        0 for a window itself; 1, 2, ... for its copies.
     groups_, lengths_ : ndarray of shape (n_chosen,) or None
-        `groups` and `lengths` of the chosen windows.
+        The `groups` and `lengths` of the chosen windows.
     """
 
     __metadata_request__fit_resample: ClassVar = {
@@ -610,14 +615,15 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet has its own labels, groups, lengths and recordings. If it has a split, only
-            the training part is balanced; the rest stays unchanged.
+            The windows. A WindowSet has its own labels, groups, lengths and recordings. If it has a
+            split, only the training part is balanced; the other parts stay unchanged.
         y : array-like of shape (n_windows,)
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
-            Groups from which windows are dropped or repeated in rotation; valid steps.
+            The groups from which windows are dropped or repeated in rotation, and the numbers of
+            valid steps.
         recording_id : array-like of shape (n_windows,), optional
-            For `max_per_recording`.
+            The recording of each window, for `max_per_recording`.
 
         Returns
         -------
@@ -628,14 +634,14 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         ------
         WindowError
             If there are no labels, shapes disagree, or X is a WindowSet with a split but without
-            training windows: validation and test are never balanced.
+            training windows. Validation and test parts are never balanced.
         ArgumentError
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
         if self.augmentation is not None and self.strategy == "undersample":
             raise ArgumentError(
                 "augmentation changes repeated windows, but strategy='undersample' repeats none;"
-                " use strategy='oversample', or an Augmenter after it."
+                " use strategy='oversample', or an Augmenter after the ClassBalancer."
             )
         inputs = _ResampleInput.of(X, y, groups, lengths, recording_id, "balanced")
         if inputs.y is None:
@@ -659,24 +665,26 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
 class Augmenter(BaseEstimator):  # type: ignore[misc]
     """Add randomly changed copies of training windows, similar to other runs of the robot.
 
-    Works in imbalanced-learn's pipeline; see `sensorseq.preprocessing.windows.augment_windows`.
+    This class works in imbalanced-learn's pipeline. See
+    `sensorseq.preprocessing.windows.augment_windows` for the changes.
 
     Parameters
     ----------
     augmentation : Augmentation, optional
         Kinds and strengths of the changes; `Augmentation.standard` by default.
     n_copies : int, default=1
-        Copies of each window, in addition to the window itself.
+        Number of copies of each window, in addition to the window itself.
     random_state : int, Generator, RandomState or None
-        Equal seeds give equal copies.
+        The same seed gives the same copies.
 
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        Position in the input of each row's window, or of the window that it copies; sorted.
+        For each row of the result, the index in the input of the window or, for a copy, of its
+        original; sorted.
     copy_numbers_, groups_, lengths_
-        As in `ClassBalancer`. A copy has the values of its window, and in a WindowSet also its
-        recording and start, so that a check for leakage recognizes it.
+        As in `ClassBalancer`. A copy has the same values as its window, and in a WindowSet also the
+        same recording and start, so that a check for leakage recognizes the copy.
     """
 
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
@@ -698,7 +706,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> tuple[Any, NDArray[Any] | None]:
-        """Return the windows with their copies, and the labels of both.
+        """Return the windows and their copies, and the labels of both.
 
         Parameters
         ----------
@@ -714,7 +722,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         ------
         WindowError, SignalError
             If shapes disagree, a valid step is not finite, or X is a WindowSet with a split but
-            without training windows: validation and test are never augmented.
+            without training windows. Validation and test parts are never augmented.
         ArgumentError
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
@@ -782,7 +790,7 @@ class _ResampleInput:
         rng: np.random.Generator,
         made: dict[str, Any],
     ) -> tuple[Any, Any]:
-        """Return the windows at `rows` and their labels; repeated ones are augmented."""
+        """Return the windows at `rows` and their labels; repeated windows are augmented."""
         windows = self.X.X if isinstance(self.X, WindowSet) else self.X
         lengths, values = _take_rows(self.lengths, rows), windows[rows]
         if augmentation is not None:

@@ -50,7 +50,7 @@ def prepared(logs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(prepared, tmp_path_factory):
-    """A model with features and a refit, as trained by default."""
+    """Train a model with features and a refit, as by default."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     succeed("train", prepared, "-o", path, *FAST)
     return path
@@ -58,7 +58,7 @@ def model(prepared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(prepared, tmp_path_factory):
-    """One network of three epochs, to be refitted in folds."""
+    """Train a single network for three epochs, for tests that train it again in folds."""
     path = tmp_path_factory.mktemp("plain") / "model.safetensors"
     succeed("train", prepared, "-o", path, *ALONE, "--max-epochs", "3")
     return path
@@ -87,7 +87,7 @@ def test_prepare_train_evaluate_predict(logs, prepared, model):
 
 
 def write_drive(logs, path, parts=(("calm", 1), ("rough", 1))):
-    """One recording of several: 12 s each, with the surface as a column."""
+    """Write one recording that joins several of 12 s each, with the surface as a column."""
     lines = ["time,current,speed,ground"]
     for number, (label, i) in enumerate(parts):
         for line in (logs / label / f"run_{i}.csv").read_text().splitlines()[1:]:
@@ -153,8 +153,8 @@ def test_evaluate_scores_drives_over_time(logs, model, tmp_path):
     assert "--smooth" in refused(2, *asked[:3], "--smooth", "much")
 
 
-def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model):
-    """The windows of a raw recording get exactly the probabilities of the prepared ones."""
+def test_predict_cuts_the_same_windows_as_prepare(logs, prepared, model):
+    """The windows of a raw recording get exactly the same probabilities as the prepared windows."""
     windows = read_windows(prepared)
     own = windows.take(windows.recording_id == "rough/run_1")
     expected = SensorLSTMClassifier.load(model).predict_proba(own)
@@ -184,7 +184,7 @@ def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path)
     prepared, model = tmp_path / "derived.h5", tmp_path / "derived.safetensors"
     words = ["--window-s", 2, "--derive", "auto", "--split", "0.5,0.25,0.25", "--train-hop-s", 0.5]
     text = succeed("prepare", logs, "-o", prepared, "-q", *words)
-    assert "\nderived from current, speed: difference to the sample before\n" in text
+    assert "\nderived from current, speed: difference from the previous sample\n" in text
     assert "\nderived from current and speed: current times speed\n" in text
     assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 80
     succeed("train", prepared, "-o", model, *ALONE)
@@ -204,7 +204,7 @@ def test_features_are_derived_by_name_and_repeated_in_prediction(logs, tmp_path)
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_text_for_people_fits_eighty_columns(logs, prepared, model, in_tmp_path):
+def test_text_output_fits_eighty_columns(logs, prepared, model, in_tmp_path):
     for source, name in ((prepared, "w.h5"), (model, "m.safetensors")):
         Path(name).write_bytes(source.read_bytes())
     Path("logs").symlink_to(logs)
@@ -233,7 +233,9 @@ def test_text_for_people_fits_eighty_columns(logs, prepared, model, in_tmp_path)
         (None, ALL_KERNELS, ["framework"]),
     ],
 )
-def test_info_lists_what_is_served_by_what(capability, verified, served, monkeypatch):
+def test_info_lists_which_implementation_serves_each_case(
+    capability, verified, served, monkeypatch
+):
     monkeypatch.setattr(choice, "_capability", lambda index: capability)
     monkeypatch.setattr(choice, "_is_built", lambda: True)
     permission = Permission(frozenset(verified), NOT_PASSED)
@@ -249,7 +251,7 @@ def test_info_lists_what_is_served_by_what(capability, verified, served, monkeyp
         assert any(all(str(v) in line for v in row.values()) for line in text.splitlines())
 
 
-def test_equal_commands_write_equal_files(logs, prepared, tmp_path):
+def test_the_same_command_writes_the_same_file(logs, prepared, tmp_path):
     again = tmp_path / "again.h5"
     succeed("prepare", logs, "--window-s", "1", "-o", again, "--jobs", "1")
     assert again.read_bytes() == prepared.read_bytes()
@@ -345,8 +347,8 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
     }
 
 
-def test_two_sensors_of_one_recording_go_the_whole_way(tmp_path):
-    """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, also in predict."""
+def test_two_sensors_of_one_recording_are_prepared_trained_and_predicted(tmp_path):
+    """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, for `predict` as well."""
     rng = np.random.default_rng(0)
     root = tmp_path / "logs"
     for number, label in enumerate(("calm", "rough")):
@@ -402,7 +404,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
 
 
 def flat(text):
-    """Return text in one line, with plus-minus written in one way."""
+    """Return a string in one line, with plus-minus always written in the same way."""
     return " ".join(text.replace("+-", "±").split())
 
 
@@ -410,13 +412,13 @@ def flat(text):
 def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     prepared, tmp_path, monkeypatch
 ):
-    with_scale = {"scale": "standard"}  # not typed
+    with_scale = {"scale": "standard"}  # the user did not type this
     monkeypatch.setattr(
         "sensorseq.cli.train.with_scale", lambda given, path: {**given, **with_scale}
     )
     windows = read_windows(prepared)
     X = windows.X.copy()
-    X[..., 1] += np.sin(np.arange(X.shape[1]))  # a straight line is a clock: its advice has no code
+    X[..., 1] += np.sin(np.arange(X.shape[1]))  # a line would be a clock, whose advice has no code
     prepared, page, out = (tmp_path / name for name in ("w.h5", "fit.html", "model"))
     write_windows(prepared, replace(windows, X=X))
     hot = {"learning_rate": 0.5, "optimizer": "rmsprop", "lr_schedule": "constant"}
@@ -425,7 +427,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     command = ["train", str(prepared), "-o", str(out), *shlex.split(given)]
     printed = flat(
         succeed(*command, "--report", page, "-q").replace(" \\\n", "\n")
-    )  # lines of one command
+    )  # these lines belong to a single command
     report = SensorLSTMClassifier.load(out).fluctuation_
     assert report.verdict != "normal"
     first = report.causes[0]
@@ -441,7 +443,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         assert (flat(step.code) in flat(text)) != is_command
     assert flat(step.command) in printed
     assert flat(step.command) in shown
-    # advice for the command line can be run there
+    # Advice for the command line can be run as a command.
     assert f"sensorseq train {prepared} -o {out}{step.command} --report {page}" in shown
     assert "majority class" in shown
     assert "clf." not in shown
@@ -478,7 +480,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         ("no-such-command", "No such command"),
     ],
 )
-def test_a_command_line_without_sense_is_code_2(line, message, logs, prepared, model, tmp_path):
+def test_an_invalid_command_line_is_code_2(line, message, logs, prepared, model, tmp_path):
     known = {"logs": logs, "prepared": prepared, "model": model}
     known |= {"out": tmp_path / "out", "new": tmp_path / "new"}
     before = prepared.read_bytes()
@@ -529,8 +531,8 @@ def test_a_recording_that_cannot_be_predicted_is_named(text, message, model, tmp
 
 
 def test_files_of_the_wrong_kind_are_recognized(prepared, model, tmp_path):
-    assert "order is MODEL" in refused(3, "evaluate", prepared, model)
-    assert "order is MODEL" in refused(3, "predict", prepared, model)
+    assert "MODEL comes first" in refused(3, "evaluate", prepared, model)
+    assert "MODEL comes first" in refused(3, "predict", prepared, model)
     assert "sensorseq evaluate" in refused(3, "predict", model, prepared)
     assert "sensorseq info" in refused(3, "inspect", prepared)
     again = ["prepare", prepared, "--window-s", "2", "-o", tmp_path / "x.h5"]
@@ -549,7 +551,7 @@ def test_a_model_of_arrays_predicts_no_recordings(logs, prepared, tmp_path):
     assert "trained on arrays" in refused(3, "predict", path, logs / "calm/run_0.csv")
 
 
-def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path):
+def test_problems_that_weaken_a_prediction_are_reported(logs, prepared, model, tmp_path):
     windows = read_windows(prepared)
     seen = str(windows.part("train").recording_id[0])
     (found,) = answer("predict", model, logs / f"{seen}.csv")["recordings"]
@@ -562,10 +564,10 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path):
     assert "recorded at 5 Hz, below the 20 Hz" in found["notes"][0]
 
 
-def test_windows_outside_the_training_are_said_counted_and_refused(
+def test_windows_outside_the_training_range_are_reported_counted_and_refused(
     logs, prepared, model, plain, tmp_path
 ):
-    """One recording in mA where the others have A."""
+    """One recording is in mA, but the others are in A."""
     lines = [line.split(",") for line in (logs / "calm/run_0.csv").read_text().splitlines()]
     rows = [[time, str(1000 * float(current)), speed] for time, current, speed in lines[1:]]
     milli = tmp_path / "milli.csv"
@@ -609,7 +611,7 @@ def test_strict_needs_a_model_with_ranges(logs, model, tmp_path):
 
 
 def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp_path):
-    """A recording prepared again under another name and seed is still recognized."""
+    """A recording prepared again with a different name and seed is still recognized."""
     copy = tmp_path / "copy"
     for file in logs.rglob("*.csv"):
         target = copy / file.parent.name / f"renamed_{file.name}"
@@ -632,7 +634,7 @@ def test_windows_of_other_channels_are_refused(prepared, model, logs, tmp_path):
 @pytest.mark.parametrize(
     ("where", "code"), [("no such folder/m", 3), ("{folder}", 3), ("/proc/m", 4)]
 )
-def test_an_output_with_no_place_to_go_is_found_out_before_training(
+def test_an_output_that_cannot_be_written_is_detected_before_training(
     where, code, prepared, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(SensorLSTMClassifier, "fit", lambda *_: pytest.fail("it trained"))
@@ -661,7 +663,7 @@ def test_a_full_disk_leaves_nothing_half_written(command, logs, prepared, model,
     assert left == (["neue Datei.parts"] if command == "prepare" and left else [])
 
 
-def test_what_was_there_survives_a_failed_run(prepared, tmp_path):
+def test_an_existing_file_survives_a_failed_run(prepared, tmp_path):
     out = tmp_path / "m"
     out.write_bytes(b"an older model")
     refused(3, "train", tmp_path / "missing.h5", "-o", out, "-q")
@@ -669,7 +671,7 @@ def test_what_was_there_survives_a_failed_run(prepared, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_inspect_lists_what_cannot_be_read(tmp_path):
+def test_inspect_lists_unreadable_files(tmp_path):
     root = write_logs(tmp_path / "logs", n=2)
     (root / "calm" / "run_9.csv").write_text("time,current,speed\n0,1,2\n0.05,x,2\n")
     code, out, _ = said("inspect", root, "--json", "-q")
@@ -687,7 +689,7 @@ def test_inspect_lists_what_cannot_be_read(tmp_path):
 
 
 @pytest.mark.long
-def test_bench_says_ratios_and_the_peak(monkeypatch):
+def test_bench_prints_ratios_and_the_peak(monkeypatch):
 
     monkeypatch.setattr(timing, "SHORT", (timing.Shape(2, 5, 1, 4),))
     before = dict(os.environ)
@@ -719,7 +721,7 @@ def test_help_and_prepare_never_import_torch(logs, tmp_path):
     assert (tmp_path / "w.h5").exists()
 
 
-def test_the_version_is_said_and_no_command_is_help():
+def test_the_version_is_printed_and_no_command_prints_the_help():
     assert re.fullmatch(r"sensorseq \d+\.\d+\.\d+\n", succeed("--version"))
     code, _, err = said()
     assert (code, "Commands:" in err) == (2, True)
@@ -744,7 +746,7 @@ def test_the_module_is_the_command_and_stdout_is_one_object(prepared, model, cap
 
 
 @pytest.mark.long
-def test_a_reader_that_leaves_is_no_error(prepared, model, logs):
+def test_a_reader_that_closes_the_pipe_is_not_an_error(prepared, model, logs):
     command = f"{sys.executable} -m sensorseq.cli predict '{model}' '{logs}' --windows -q | head -1"
     assert run_process("bash", "-o", "pipefail", "-c", command).stderr == ""
 
@@ -771,7 +773,7 @@ def test_doctor_blames_an_argument_on_no_file(prepared):
 
 
 @pytest.mark.long
-def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
+def test_a_training_run_survives_if_nobody_reads_its_progress(prepared, tmp_path):
     out = tmp_path / "m"
     read, write = os.pipe()
     os.close(read)
@@ -788,7 +790,7 @@ def test_a_training_whose_progress_nobody_reads_is_not_lost(prepared, tmp_path):
     assert (done.returncode, out.is_file()) == (0, True)
 
 
-def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_path):
+def test_the_error_for_a_folder_without_matching_files_says_to_give_the_files(logs, tmp_path):
     named = ["--files", "run_*.csv", "--window-s", "1"]
     succeed("prepare", logs, *named, "-o", tmp_path / "w.h5", "-q")
     succeed("train", tmp_path / "w.h5", "-o", tmp_path / "m", *ALONE, "--max-epochs", "1")

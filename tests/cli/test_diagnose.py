@@ -1,4 +1,4 @@
-"""`sensorseq diagnose`: any log in, a report out, and a gate on request."""
+"""`sensorseq diagnose` reads any log, writes a report, and fails at a given severity."""
 
 import json
 import sys
@@ -131,14 +131,14 @@ def test_a_log_that_cannot_be_used_is_code_3_and_named(tmp_path):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_doubtful_log_is_warned_of(tmp_path):
+def test_a_doubtful_log_causes_a_warning(tmp_path):
     columns = curve(0.001)
     columns["epoch"] = np.r_[np.arange(20), np.arange(10, 30)]
     code, _, err = said("diagnose", write_csv(tmp_path / "resumed.csv", columns))
     assert (code, "warning:" in err, "more than once" in err) == (0, True, True)
 
 
-def test_a_model_of_ours_brings_its_own_report(tmp_path):
+def test_a_sensorseq_model_has_its_own_report(tmp_path):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 12, 1)), np.arange(40) % 2
     clf = plain_classifier(hidden_size=4, max_epochs=4, random_state=0).fit(X, y)

@@ -1,4 +1,4 @@
-"""From several sensors' files or rows to windows, a model and predictions, by commands."""
+"""Commands turn the files or rows of several sensors into windows, a model and predictions."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ SENSORS = ("Accelerometer", "Gyroscope")
 
 
 def sensor_table(kind, drive, sensor, n=250):
-    """Samples of one sensor at 50 Hz, faster on rough ground; each drive has its own date."""
+    """Return samples of a sensor at 50 Hz, faster on rough ground; each drive has its own date."""
     rng, at = np.random.default_rng(100 * kind + 10 * drive + sensor), np.arange(n)
     wave = np.sin(2 * np.pi * (1 + 3 * kind) * at[:, None] / 50 + np.arange(3))
     frame = pd.DataFrame(wave / (1 + sensor) + 0.2 * rng.normal(size=(n, 3)), columns=list("xyz"))
@@ -121,7 +121,7 @@ def test_predict_finds_the_sensors_of_a_path(tmp_path, layout, native):
         assert own["windows"] == one["windows"]
 
 
-def test_the_folders_of_a_pattern_are_no_classes(tmp_path):
+def test_the_folders_of_a_pattern_are_not_classes(tmp_path):
     logs = logs_of(tmp_path / "logs", "{drive}/{sensor}.csv")
     recordings = read_recordings(logs / "calm", pair="{recording}/{sensor}.csv")
     assert {one.label for one in recordings} == {None}

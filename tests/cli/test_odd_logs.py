@@ -1,4 +1,4 @@
-"""Logs in unusual formats, each from the first file to a prediction for a second one."""
+"""Logs in unusual formats, from the training files to the prediction for another file."""
 
 import re
 
@@ -30,7 +30,7 @@ def robot():
 
 
 def signals(robot, seconds=20.0, rate=RATE):
-    """Yield class, name, seconds and values of six recordings."""
+    """Yield the class, name, times and values of six recordings."""
     rng = np.random.default_rng(3)
     for number, label in enumerate(robot["classes"]):
         for i in range(3):
@@ -51,7 +51,7 @@ def write(path, columns, header):
 
 
 def write_logs(robot, folder, columns=lambda t, x: [t, x], header=("time",), **drawn):
-    """Write six recordings; return the last file, and its seconds and values."""
+    """Write six recordings; return the last file, with its times and values."""
     for label, name, t, x in signals(robot, **drawn):
         path = folder / label / f"{name}.csv"
         write(path, columns(t, x), [*header, *robot["names"]])
@@ -59,7 +59,7 @@ def write_logs(robot, folder, columns=lambda t, x: [t, x], header=("time",), **d
 
 
 def told_by(*words, code=0):
-    """Return the output, in one line, of a command that ends with this code."""
+    """Run a command that ends with this exit code; return its output in one line."""
     ended, out, err = said(*words)
     assert ended == code, out + err
     return re.sub(r"\s+", " ", out + err)
@@ -71,7 +71,7 @@ def told_by_prepare(folder, *options, window_s=1, code=0):
 
 
 def predicted(folder, recording, *options, predict=()):
-    """Prepare a folder, train, and predict a recording; return the output of `prepare` and JSON."""
+    """Prepare, train and predict; return the output of `prepare` and the JSON of `predict`."""
     windows, model = folder.parent / "w.h5", folder.parent / "m.safetensors"
     told = told_by_prepare(folder, "-q", *options)
     told_by("train", windows, "-o", model, *FAST)
@@ -80,7 +80,7 @@ def predicted(folder, recording, *options, predict=()):
     return told, found
 
 
-def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_places(robot, tmp_path):
+def test_a_file_without_header_is_reported_and_read_with_names_or_positions(robot, tmp_path):
     for label, name, t, x in signals(robot):
         stamps = 1000 * robot["start"] + np.rint(1000 * t)
         lines = [
@@ -103,7 +103,7 @@ def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_place
     assert "is in ms" in told
     told, found = predicted(logs, path, "--no-header", "--time-column", "-1")
     assert "column_1, column_2" in told
-    # the same samples with a header that has the names of the training
+    # These are the same samples, with a header that has the names used in training.
     headed = write(
         tmp_path / "headed.csv",
         [x, 1000 * robot["start"] + np.rint(1000 * t)],
@@ -131,7 +131,7 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
     assert "--time-column" in told
     told, found = predicted(logs, path, "--sample-rate-hz", RATE)
     assert f"1/{RATE} s" in told
-    assert any(f"1/{RATE} s" in note for note in found["notes"])  # so is the note of a prediction
+    assert any(f"1/{RATE} s" in note for note in found["notes"])  # a prediction notes it, too
     starts = [window["start_s"] for window in found["windows"]]
     assert np.diff(starts) == pytest.approx(1)
     bare = write(tmp_path / "bare.csv", [x], None)
@@ -141,7 +141,7 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
 
 
 def merged(robot, seconds=25.0, each_hz=68):
-    """Yield class, name, stamps and values of two topics with unrelated times, in one table."""
+    """Yield the class, name, times and values of two topics with unrelated times in one table."""
     rng = np.random.default_rng(8)
     for number, label in enumerate(robot["classes"]):
         for i in range(3):
@@ -152,7 +152,7 @@ def merged(robot, seconds=25.0, each_hz=68):
             yield label, f"run_{i}", robot["start"] + t, robot["size"] * x
 
 
-def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path):
+def test_the_rate_of_merged_topics_is_that_of_their_samples(robot, tmp_path):
     for label, name, t, x in merged(robot):
         path = write(
             tmp_path / "logs" / label / f"{name}.csv",
@@ -162,7 +162,7 @@ def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path):
     told, found = predicted(path.parent.parent, path)
     rate = float(re.search(r"at ([\d.]+) Hz", told)[1])
     assert rate == pytest.approx(len(t) / 25, rel=0.03)
-    assert f"channels {robot['names'][0]}, {robot['names'][1]}" in told  # not the index
+    assert f"channels {robot['names'][0]}, {robot['names'][1]}" in told  # without the index
     assert "column without a name" in told
     assert found["label"] == robot["classes"][1]
 
@@ -176,8 +176,10 @@ def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path):
     assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(80, rel=1e-3)
 
 
-def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_them(robot, tmp_path):
-    def stamps(t):  # with pauses after 0.6 s each
+def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_bridges_them(
+    robot, tmp_path
+):
+    def stamps(t):  # with a pause after every 0.6 s
         return t + 1.7 * np.floor(t / 0.6)
 
     logs = tmp_path / "logs"
@@ -191,7 +193,7 @@ def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_the
     assert "max-gap-s" not in told
 
 
-def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, tmp_path):
+def test_counters_are_left_out_and_reported_unless_they_are_named(robot, tmp_path):
     def columns(t, x):
         n = np.arange(len(t))
         return [n, t, 7 + 3 * n, 1e3 * (t + 4.01), x]
@@ -205,12 +207,12 @@ def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, t
     assert "without a name" in told
     assert "'seq'" in told_by("inspect", logs)
     other = write(tmp_path / "other.csv", [t, x], ["t", *robot["names"]])
-    told_by("predict", tmp_path / "m.safetensors", other)  # does not need them
+    told_by("predict", tmp_path / "m.safetensors", other)  # prediction does not need these columns
     told = told_by_prepare(logs, "--channels", f"seq,{robot['names'][0]}")
     assert f"channels seq, {robot['names'][0]}" in told
 
 
-def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(robot, tmp_path):
+def test_a_time_column_with_an_unknown_name_is_refused_before_a_rate_is_the_clock(robot, tmp_path):
     write_logs(robot, tmp_path / "logs", lambda t, x: [1000 * t, x], ["tick"])
     told = told_by_prepare(tmp_path / "logs", "--sample-rate-hz", RATE, code=3)
     assert "--time-column tick" in told
@@ -218,7 +220,7 @@ def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(
 
 
 @pytest.mark.parametrize("start", [0.0, 1645150995123.25])
-def test_fractions_of_milliseconds_are_asked_about(robot, start, tmp_path):
+def test_fractions_of_milliseconds_are_refused_with_a_question(robot, start, tmp_path):
     def columns(t, x):
         return [start + 1000 * t + 0.125 * (np.arange(len(t)) % 8 == 7), x]
 
@@ -238,7 +240,7 @@ def test_a_hundred_times_the_rate_is_refused(robot, tmp_path):
     assert f"--sample-rate-hz {RATE}" in told
 
 
-def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_said(robot, tmp_path):
+def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_reported(robot, tmp_path):
     logs = tmp_path / "logs"
     path, t, x = write_logs(robot, logs, lambda t, x: [t, x * ((t <= 5) | (t >= 9))[:, None]])
     told = told_by_prepare(logs)
@@ -317,7 +319,7 @@ def test_samples_lost_by_the_clock_are_missing_in_the_table_too(robot, tmp_path)
 
     path, *_ = write_logs(robot, tmp_path, columns)
     told = told_by("inspect", path)
-    assert re.search(r"380 40 0", told)  # of 20 a channel
+    assert re.search(r"380 40 0", told)  # 20 are missing in each of two channels
 
 
 def test_a_stream_without_one_good_line_fails(robot, tmp_path):

@@ -1,4 +1,4 @@
-"""Two commands on one output, and disks that fill up or are read-only, with real processes."""
+"""Two commands that write one output, and disks that are full or read-only, in real processes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ FIT = ["--max-epochs", "3", "--no-compare", "--set", "features=none", "--set", "
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Recordings, a prepared file and a model."""
+    """Make recordings, a prepared file and a model."""
     folder = tmp_path_factory.mktemp("outputs")
     write_recordings(folder / "logs")
     succeed("prepare", folder / "logs", "--window-s", "2", "-o", folder / "w.h5", "-q")
@@ -58,7 +58,7 @@ def check_pair(line, new, name):
     while not (lock.exists() and lock.stat().st_size):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.002)
-    os.kill(first.pid, signal.SIGSTOP)  # it still exists when the second command starts
+    os.kill(first.pid, signal.SIGSTOP)  # so that it still exists when the second command starts
     second = start(line, "second")
     of_second = second.communicate()[1]
     os.kill(first.pid, signal.SIGCONT)
@@ -140,7 +140,7 @@ def test_a_full_stdout_is_one_message(place):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_page_is_written_though_messages_cannot_be(tmp_path):
+def test_a_page_is_written_even_if_messages_cannot_be(tmp_path):
     (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 20)
     words = f"diagnose {tmp_path / 'h.csv'} --html {tmp_path / 'h.html'} 2>/dev/full"
     command = f"{sys.executable} -m sensorseq {words}"

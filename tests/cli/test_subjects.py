@@ -16,7 +16,7 @@ def samples(subject, at, repeat, n=150):
 
 
 def folder_of(root, pattern):
-    """Write the recordings; return rows of a manifest of them."""
+    """Write the recordings; return the rows of a manifest for them."""
     rows = []
     for subject, at, repeat in RECORDINGS:
         name = pattern.format(l=LABELS[at], s=subject, k=repeat)
@@ -42,7 +42,7 @@ def test_subjects_in_several_parts_are_named_and_a_manifest_is_the_way_out(tmp_p
     manifest = folder_of(logs, "{l}/S{s:02d}_{l}_{k}.csv")
     text = succeed("prepare", logs, "--window-s", "2", "-o", tmp_path / "w.h5", "-q", *more)
     text = " ".join(text.split())
-    assert "The names of the recordings hold S01, S02, S03 and 2 more" in text
+    assert "The names of the recordings contain S01, S02, S03 and 2 more" in text
     assert "a manifest with the columns path, label and group (for one table, use --group" in text
     if more:
         return
@@ -58,7 +58,7 @@ def test_subjects_of_sensors_at_their_own_rates_are_named(tmp_path):
         folder_of(tmp_path / "logs", "{l}/" + sensor + "_S{s}_{k}.csv")
     pair = ("--native-rates", "--pair", "{sensor}_{recording}.*")
     text = succeed("prepare", tmp_path / "logs", *pair, "--window-s", "2", "-o", tmp_path / "w.h5")
-    assert "hold S1, S2, S3 and 2 more" in " ".join(text.split())
+    assert "contain S1, S2, S3 and 2 more" in " ".join(text.split())
 
 
 def test_a_table_has_its_column_of_groups_as_the_way_out(tmp_path):
@@ -69,14 +69,14 @@ def test_a_table_has_its_column_of_groups_as_the_way_out(tmp_path):
     table.to_csv(tmp_path / "all.csv", index=False)
     how = ("--recording-column", "rec", "--label-column", "label", "--channels", "acc")
     text, _, _ = prepare(tmp_path, tmp_path / "all.csv", *how)
-    assert "hold S1, S2, S3 and 2 more" in text
+    assert "contain S1, S2, S3 and 2 more" in text
     text, names, part = prepare(tmp_path, tmp_path / "all.csv", *how, "--group-column", "who")
     assert "The names of the recordings" not in text
     subject = np.array([name[:2] for name in names])
     assert all(len(set(part[subject == one])) == 1 for one in np.unique(subject))
 
 
-def test_numbers_of_repetitions_are_no_subjects(tmp_path):
+def test_numbers_of_repetitions_are_not_subjects(tmp_path):
     folder_of(tmp_path / "logs", "{l}/run{s:02d}_take{k}.csv")
     text, _, _ = prepare(tmp_path, tmp_path / "logs")
     assert "The names of the recordings" not in text

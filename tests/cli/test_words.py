@@ -27,7 +27,7 @@ COMMANDS = typer.main.get_command(app).commands
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Recordings, a prepared file, a model and a log in one folder."""
+    """Make recordings, a prepared file, a model and a log in one folder."""
     place = tmp_path_factory.mktemp("place")
     logs = write_logs(place / "logs", n=3, seconds=4, channels=["current"])
     succeed("prepare", logs, "--window-s", "1", "-o", place / "w.h5", "-q")
@@ -105,7 +105,7 @@ ARGUMENT = re.compile(r"(?<![\w.-])(?!val_loss|val_accuracy)[a-z]+(?:_[a-z]+)+(?
 
 
 @pytest.mark.parametrize(("options", "message"), PREPARE)
-def test_prepare_speaks_of_options(options, message, place, tmp_path):
+def test_messages_of_prepare_name_options(options, message, place, tmp_path):
     typed = [] if "--window-s" in options or "--config" in options else ["--window-s", "1"]
     options = [one.format(place=place, sensor="{sensor}", recording="{recording}")
                for one in options.split()]  # fmt: skip
@@ -115,14 +115,14 @@ def test_prepare_speaks_of_options(options, message, place, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), TRAIN)
-def test_train_speaks_of_options(options, message, place, tmp_path):
+def test_messages_of_train_name_options(options, message, place, tmp_path):
     code, out, err = said("train", place / "w.h5", "-o", tmp_path / "m", "-q", *options.split())
     assert (code, out) == (2, "")
     check_message(err, message)
 
 
 @pytest.mark.parametrize(("line", "message"), OTHERS)
-def test_commands_speak_of_options(line, message, place):
+def test_messages_of_commands_name_options(line, message, place):
     code, out, err = said(*line.format(place=place).split())
     assert (code in (2, 3), out) == (True, "")
     check_message(err, message)
@@ -143,7 +143,7 @@ def check_message(error, message):
         "train {place}/w.h5 -o {place}/n --seed 4294967296",
     ],
 )
-def test_an_option_that_no_data_could_suit_is_a_matter_of_the_command_line(line, place):
+def test_an_option_that_is_invalid_for_any_data_is_an_error_of_the_command_line(line, place):
     assert said(*line.format(place=place).split())[0] == 2
 
 
@@ -165,7 +165,7 @@ def test_a_zero_on_the_command_line_is_a_value_that_overrides_the_file(place, tm
 
 
 def test_every_argument_that_has_an_option_is_shown_as_it():
-    """The options come from the parser, so none can be forgotten."""
+    """The options come from the parser, so that none can be forgotten."""
     for command in COMMANDS.values():
         for option in command.params:
             if not option.opts[0].startswith("--") or option.is_flag:
@@ -191,7 +191,7 @@ def test_names_in_quotes_paths_and_files_stay():
         assert in_options(text, COMMANDS["prepare"].params, (), ()) == text
 
 
-def test_switches_have_no_value():
+def test_switches_are_shown_without_a_value():
     params = COMMANDS["prepare"].params
     assert in_options("use resume=True or `resume`", params, (), ()) == "use --resume or --resume"
     assert in_options("exclude=['a', 'b c']", params, (), ()) == "--exclude 'a,b c'"
@@ -230,7 +230,7 @@ def test_notes_and_warnings_of_errors_are_shown_escaped():
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory):
-    """Recordings whose names would control a terminal, their prepared file, and a model."""
+    """Make recordings whose names would control a terminal, their prepared file, and a model."""
     place = tmp_path_factory.mktemp("evil")
     evil = {"labels": (f"a{EVIL}", f"b{EVIL}"), "channels": [f"c{EVIL}"]}
     logs = write_logs(place / f"logs{EVIL}", n=3, seconds=4, **evil)
@@ -243,7 +243,7 @@ def evil(tmp_path_factory):
     return place, logs, windows, model, made + trained
 
 
-def test_no_command_writes_what_acts_on_a_terminal(evil, tmp_path):
+def test_no_command_prints_control_characters(evil, tmp_path):
     place, logs, windows, model, made = evil
     recording = next(logs.rglob("*.csv"))
     everything = list(made)
@@ -303,7 +303,7 @@ def texts(value):
         yield value
 
 
-def test_what_a_terminal_has_no_letters_for_is_shown_escaped(tmp_path):
+def test_characters_that_a_terminal_cannot_show_are_escaped(tmp_path):
     logs = write_logs(tmp_path, n=3, seconds=4, labels=("Öl", "Eis"))
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     code = f"""if True:
@@ -329,7 +329,7 @@ def test_files_and_json_stay_exact(evil):
     assert (code, json.loads(out)["classes"]) == (0, [f"a{EVIL}", f"b{EVIL}"])
 
 
-def test_what_is_replaced_is_reported(place, tmp_path):
+def test_a_replaced_file_is_reported(place, tmp_path):
     model, page, graph = tmp_path / "m", tmp_path / "page.html", tmp_path / "m.onnx"
     for earlier in (False, True):
         said_of = " in place of the earlier one"

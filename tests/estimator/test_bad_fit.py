@@ -254,7 +254,7 @@ def said_code(error, before, after):
     ],
 )
 def test_a_label_that_marks_unlabeled_windows_is_named_with_remedies(y, mark):
-    sentence = rf"y is {mark!r} for \d+ of 90 windows, beside .* learned like any class"
+    sentence = rf"y is {mark!r} for \d+ of 90 windows, alongside .* learned like any class"
     with pytest.warns(UserWarning, match=sentence) as caught:
         fit_marked(MARKED, y)
     names = {"np": np, "y": y}
@@ -268,7 +268,7 @@ def test_a_label_that_marks_unlabeled_windows_is_named_with_remedies(y, mark):
 
 def test_it_is_an_error_if_most_windows_have_no_label():
     y = np.where(np.arange(N_MARKED) % 5 > 0, -1, CLASS)
-    with pytest.raises(InputError, match=r"-1 for 72 of 90 windows, beside .* sample_weight="):
+    with pytest.raises(InputError, match=r"-1 for 72 of 90 windows, alongside .* sample_weight="):
         fit_marked(MARKED, y)
     windows = WindowSet(MARKED, y=y.astype(str))
     with pytest.raises(InputError, match="'-1' for 72 of 90 windows"):

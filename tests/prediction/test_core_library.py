@@ -30,7 +30,7 @@ def test_a_library_for_another_processor_names_both(library_in):
     ours = int.from_bytes(header[18:20], "little")
     header[18:20] = (40 if ours != 40 else 62).to_bytes(2, "little")
     with pytest.raises(
-        EnvironmentProblemError, match=r"_core\.so is for .*, this Python for"
+        EnvironmentProblemError, match=r"_core\.so is for .*, but this Python is for"
     ) as at:
         library_in(bytes(header))
     assert str(at.value).endswith(f"install sensorseq for {core._MACHINES[ours]}.")
@@ -49,5 +49,5 @@ def test_an_old_system_is_named(library_in, monkeypatch):
 
 @pytest.mark.parametrize("contents", [b"", b"\x7fELF", b"no library at all"])
 def test_a_damaged_library_is_named(library_in, contents):
-    with pytest.raises(EnvironmentProblemError, match=r"_core\.so does not load"):
+    with pytest.raises(EnvironmentProblemError, match=r"_core\.so cannot be loaded"):
         library_in(contents)

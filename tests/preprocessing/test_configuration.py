@@ -52,7 +52,7 @@ def test_every_section_becomes_arguments(tmp_path):
     }
 
 
-def test_what_is_not_said_is_left_to_others(tmp_path):
+def test_keys_that_are_not_set_are_left_out_of_the_arguments(tmp_path):
     assert read_configuration(write(tmp_path, "")).arguments() == {}
     assert read_configuration(write(tmp_path, "[window]\nwindow_s = 2\n")).arguments() == {
         "window_s": 2
@@ -73,7 +73,7 @@ def test_what_is_not_said_is_left_to_others(tmp_path):
         ("[window\n", r"is not valid TOML \(.*line 1"),
     ],
 )
-def test_what_is_wrong_is_named_with_the_file_and_the_nearest_key(tmp_path, text, said):
+def test_an_error_names_the_file_and_the_nearest_key(tmp_path, text, said):
     path = write(tmp_path, text)
     with pytest.raises(ConfigurationError, match=said) as caught:
         read_configuration(path)

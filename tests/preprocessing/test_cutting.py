@@ -70,14 +70,14 @@ def test_without_a_record_there_is_no_plan(configuration):
 
 
 def two_sensors_in_one_table(n_each=1000, rate_hz=100.0, late_s=0.003):
-    """Return an outer join: each row has a value of only one sensor."""
+    """Return an outer join of two sensors: each row has a value of only one of them."""
     t = np.sort(np.r_[np.arange(n_each), np.arange(n_each) + late_s * rate_hz]) / rate_hz
     x = np.full((2 * n_each, 2), np.nan)
     x[::2, 0], x[1::2, 1] = np.random.default_rng(0).normal(size=(2, n_each))
     return Recording(x, t, (Channel("acc"), Channel("gyro")), "joined", "joined", "ice")
 
 
-def test_a_table_of_two_sensors_is_asked_about_as_its_rate_is_that_of_none():
+def test_a_table_of_two_sensors_is_refused_because_neither_has_its_rate():
     plan = RecordingPlan(CutOptions(window_s=2.0), ())
     message = r"'joined': its rows come at 200 Hz.* more than 100 Hz.*Use sample_rate_hz=100\."
     with pytest.raises(RecordingError, match=message):
@@ -87,7 +87,7 @@ def test_a_table_of_two_sensors_is_asked_about_as_its_rate_is_that_of_none():
 
 
 @pytest.mark.parametrize("kept", [0.4, 0.9])
-def test_missing_values_and_a_slow_channel_are_no_other_sensor(kept):
+def test_missing_values_and_a_slow_channel_are_not_taken_for_another_sensor(kept):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(2000, 3))
     x[rng.random(x.shape) > kept] = np.nan
@@ -101,7 +101,7 @@ def test_missing_values_and_a_slow_channel_are_no_other_sensor(kept):
 
 @pytest.mark.parametrize("jump_s", [41.3, 3600.0, 1.7e9])
 def test_a_pause_that_leaves_all_samples_in_windows_is_not_to_be_bridged(jump_s):
-    """Bridging an hour would invent 3600 s of samples for 120 s of measurements."""
+    """Bridging a pause of an hour would invent 3600 s of samples for 120 s of measurements."""
     t = np.arange(2400) / 20
     t[1200:] += jump_s
     recording = Recording(np.ones((2400, 1)), t, ("a",), "one", "one", "ice")

@@ -30,7 +30,7 @@ def test_butterworth_sections_have_the_bits_of_scipy(order, edges):
 
 
 @given(frequency=EDGE, width=EDGE)
-def test_a_notch_is_that_of_scipy(frequency, width):
+def test_a_notch_equals_that_of_scipy(frequency, width):
     found = np.split(filter_design.notch(frequency, width)[0], 2)
     for own, expected in zip(found, signal.iirnotch(frequency, frequency / width), strict=True):
         assert_close(own, expected)

@@ -14,7 +14,7 @@ def signal(n, n_channels=2, seed=0):
 
 
 def run(clock, x, t=None, sizes=(7,)):
-    """Push in chunks, flush, and join the samples of each piece; return (start_s, values) each."""
+    """Push chunks, flush, and join the samples of each piece; return starts and values."""
     found, at, i = [], 0, 0
     while at < len(x):
         stop = at + sizes[i % len(sizes)]
@@ -77,7 +77,7 @@ def test_channels_that_are_never_known_together_are_joined():
     holes[::2, 1] = np.nan
     ((start_s, values),) = run(LiveClock(RATE, 2), holes, t)
     assert start_s == t[1]
-    assert len(values) == 198  # both are known from 1 to 198
+    assert len(values) == 198  # both channels are known from 1 to 198
     np.testing.assert_array_equal(values[::2, 1], x[1:199:2, 1])
     np.testing.assert_allclose(values[0, 0], x[:3:2, 0].mean())
 
@@ -94,7 +94,7 @@ def test_a_long_gap_begins_a_new_piece():
     assert len(pieces) == 1
 
 
-def test_a_channel_that_fails_ends_the_piece_and_holds_no_memory():
+def test_a_channel_that_fails_ends_the_piece_and_keeps_no_memory():
     x = signal(5_000)
     x[100:4_900, 1] = np.nan
     clock = LiveClock(RATE, 2)
@@ -135,7 +135,7 @@ def test_a_clock_that_is_set_back_begins_a_new_piece():
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, t)
     assert [len(values) for _, values in pieces] == [100, 190]
-    assert clock.n_late == 11  # ten to be certain, and the one that shows it
+    assert clock.n_late == 11  # ten late samples, and the one that proves the clock was set back
     np.testing.assert_array_equal(pieces[1][1], x[110:])
 
 

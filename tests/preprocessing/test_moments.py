@@ -64,7 +64,7 @@ def test_the_bits_do_not_depend_on_how_windows_were_cut_into_blocks(
     at = sorted(cuts)
     blocks = list(zip(np.split(X, at), np.split(lengths, at), strict=True))
     assert_same_bits(statistics(*blocks), whole)
-    # nor on padding, the type of the numbers, or their place in memory
+    # The bits do not depend on padding, the type of the numbers, or their place in memory, either.
     wider = np.concatenate([X, np.full((40, 3, 3), np.nan, np.float32)], axis=1)
     assert_same_bits(statistics((wider, lengths)), whole)
     assert_same_bits(statistics((X.astype(np.float64), lengths)), whole)
@@ -88,7 +88,7 @@ def test_an_offset_costs_the_variance_no_digits(offset, n_steps):
     found = statistics(x[np.newaxis])
     values = x.tolist()
     mean = fsum(values) / n_steps
-    rest = fsum(value - mean for value in values)  # the remainder of the rounded mean
+    rest = fsum(value - mean for value in values)  # the error of the rounded mean, times n
     variance = (fsum((value - mean) ** 2 for value in values) - rest**2 / n_steps) / n_steps
     assert found.deviation[0] ** 2 == pytest.approx(variance, rel=1e-12)
     assert found.mean[0] == pytest.approx(mean, rel=4e-16, abs=1e-15)
@@ -101,11 +101,11 @@ def test_a_first_value_far_off_costs_no_digits_either():
         exact = x.astype(np.longdouble)
         found = statistics(x[np.newaxis])
         assert found.deviation[0] == pytest.approx(float(exact.std()), rel=1e-12)
-        # the scaled value, the distance from the mean in deviations, must be right
+        # The scaled value, which is the distance from the mean in deviations, must be correct.
         assert abs(found.mean[0] - float(exact.mean())) < 1e-12 * found.deviation[0]
 
 
-def test_what_is_constant_but_for_rounding_counts_as_constant():
+def test_a_channel_that_is_constant_up_to_rounding_counts_as_constant():
     x = np.stack([np.full(100, 0.1), np.full(100, 7.0), np.linspace(0, 1, 100)], axis=1)
     x[::2, 0] = np.nextafter(0.1, 1)
     assert statistics(x[np.newaxis]).is_constant.tolist() == [True, True, False]
@@ -121,7 +121,7 @@ def test_errors_say_where_and_what():
         X[2, 3, 1] = bad
         with pytest.raises(SignalError, match=f"{what} in window 2, step 3, channel 1"):
             statistics(X[:, :, :], X)
-        # there is no fault before it or beyond the lengths
+        # There is no fault before this one or beyond the lengths.
         assert statistics((X, [6, 6, 3, 6])).n_steps == 21
     with pytest.raises(ValueError, match="needs the shape"):
         statistics(X[:2], X[:2, :, :1])

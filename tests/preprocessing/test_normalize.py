@@ -1,4 +1,4 @@
-"""Each recording has mean 0 and standard deviation 1, by its own statistics."""
+"""Each recording is scaled to mean 0 and standard deviation 1 by its own statistics."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_a_piece_without_samples_stays_and_a_missing_sample_is_named():
         normalize_pieces([wide])
 
 
-def test_windows_are_cut_from_normalized_recordings_of_which_none_depends_on_others():
+def test_windows_are_cut_from_recordings_that_are_normalized_independently():
     recordings = [recording(i, name=f"r{i}") for i in range(4)]
     pipeline = PreparePipeline(window_s=1.0, normalize="recording", split=None)
     windows = pipeline.prepare(recordings)
@@ -82,7 +82,7 @@ def test_windows_are_cut_from_normalized_recordings_of_which_none_depends_on_oth
         np.testing.assert_allclose(own.std(axis=(0, 1)), 1, rtol=1e-5)
     (alone,) = (pipeline.prepare([one]) for one in recordings[2:3])
     np.testing.assert_array_equal(alone.X, windows.X[windows.recording_id == "r2"])
-    # offset and gain of a recording have no effect
+    # The offset and gain of a recording have no effect.
     moved = [replace(one, values=one.values * 7 - 300) for one in recordings]
     np.testing.assert_allclose(pipeline.prepare(moved).X, windows.X, atol=1e-5)
 
@@ -94,6 +94,6 @@ def test_windows_are_cut_from_normalized_recordings_of_which_none_depends_on_oth
         ({"normalize": "recording", "split_by": "time"}, "cannot be combined with normalize"),
     ],
 )
-def test_what_cannot_be_normalized_is_refused(options, message):
+def test_options_that_exclude_normalization_are_refused(options, message):
     with pytest.raises(ArgumentError, match=message):
         PreparePipeline(window_s=1.0, **options)

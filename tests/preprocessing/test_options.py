@@ -78,7 +78,7 @@ def test_options_are_read_back_from_the_provenance():
         assert (list(made) if name == "split" else made) == read or (not made and not read), name
 
 
-def test_what_older_provenance_lacks_has_its_default():
+def test_options_that_older_provenance_lacks_have_their_default():
     recorded = PreparationOptions.recorded({"configuration": {"window": {"window_s": 2.0}}})
     assert recorded == PreparationOptions(window_s=2.0)
     nothing = PreparationOptions.recorded({})

@@ -13,7 +13,7 @@ from sensorseq.recording import Recording
 
 
 def drives(n_each=(5, 4, 6), seconds=10.0, rate=100.0, labeled=True, **more):
-    """Recordings of three surfaces, each with its own mean and length."""
+    """Return recordings of three surfaces, each with a different mean and length."""
     rng = np.random.default_rng(0)
     recordings = []
     for label, (surface, count) in enumerate(zip(("ice", "mud", "tar"), n_each, strict=True)):
@@ -47,7 +47,7 @@ def test_windows_are_unscaled_unbalanced_and_split_by_group():
 
 
 @pytest.mark.parametrize("kind", ["standard", "quantile", None])
-def test_the_scaler_has_seen_training_windows_alone(kind):
+def test_the_scaler_is_fitted_on_training_windows_alone(kind):
     pipeline = PreparePipeline(window_s=1.0, scale=kind)
     windows = pipeline.prepare(drives())
     expected = fit_scaler(windows.part("train").X, kind=kind)
@@ -70,7 +70,7 @@ def test_values_of_held_out_recordings_change_nothing_that_is_learned():
 
 
 @pytest.mark.parametrize("strategy", ["undersample", "oversample", None])
-def test_sample_indices_are_training_windows_balanced_as_asked(strategy):
+def test_sample_indices_are_balanced_training_windows(strategy):
     pipeline = PreparePipeline(window_s=1.0, balance=strategy)
     windows = pipeline.prepare(drives())
     chosen = windows.take(pipeline.sample_indices_)
@@ -83,13 +83,13 @@ def test_sample_indices_are_training_windows_balanced_as_asked(strategy):
         np.testing.assert_array_equal(pipeline.sample_indices_, training)
 
 
-def test_equal_seeds_give_equal_data():
+def test_the_same_seed_gives_the_same_data():
     first, again = (PreparePipeline(window_s=1.0, balance="undersample") for _ in range(2))
     np.testing.assert_array_equal(first.prepare(drives()).split, again.prepare(drives()).split)
     np.testing.assert_array_equal(first.sample_indices_, again.sample_indices_)
 
 
-def test_without_a_rate_the_median_is_used_and_said():
+def test_without_a_rate_the_median_is_used_and_recorded():
     zeros = np.zeros((4000, 2))
     fast = Recording.evenly_sampled(zeros, 200.0, ("current", "gyro"), "fast", label="tar")
     recordings = [*drives(n_each=(3, 3, 3), rate=50.0)[:8], fast]
@@ -102,7 +102,7 @@ def test_without_a_rate_the_median_is_used_and_said():
     assert PreparePipeline(window_s=1.0, sample_rate_hz=25).prepare(recordings).X.shape[1] == 25
 
 
-def test_provenance_is_plain_and_tells_what_was_dropped_and_why():
+def test_provenance_is_plain_and_lists_dropped_recordings_with_reasons():
     recordings = drives()
     times = np.r_[np.arange(50), 1000 + np.arange(300)] / 100.0
     recordings.append(Recording(np.ones((350, 2)), times, ("current", "gyro"), "torn", label="ice"))
@@ -123,7 +123,7 @@ def test_provenance_is_plain_and_tells_what_was_dropped_and_why():
     assert provenance["configuration"]["window"]["hop_s"] is None
 
 
-def test_channels_are_selected_in_the_order_asked():
+def test_channels_are_selected_in_the_requested_order():
     windows = PreparePipeline(window_s=1.0, channels=["gyro"]).prepare(drives())
     assert windows.channels == ("gyro",)
     gyro = drives()[0].values[:100, 1].astype(np.float32)
@@ -150,7 +150,7 @@ def test_groups_of_recordings_stay_together():
         assert len(np.unique(windows.split[windows.groups == day])) == 1
 
 
-def test_what_does_not_fit_is_named():
+def test_recordings_and_classes_that_cannot_be_prepared_are_named():
     pipeline = PreparePipeline(window_s=1.0)
     with pytest.raises(WindowError, match="no recordings"):
         pipeline.prepare([])
@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_named():
         PreparePipeline(window_s=1.0, balance="undersample").prepare(drives(labeled=False))
 
 
-def test_a_constant_channel_is_kept_scaled_by_one_and_said():
+def test_a_constant_channel_is_kept_scaled_by_one_and_reported():
     recordings = drives()
     for recording in recordings:
         recording.values[:, 1] = 7.25
@@ -192,17 +192,17 @@ def test_preparing_imports_neither_torch_nor_scikit_learn_nor_scipy_signal():
     assert out.stdout.strip() == "[]"
 
 
-def test_training_windows_may_overlap_where_those_that_judge_do_not():
+def test_training_windows_may_overlap_although_other_windows_do_not():
     plain = PreparePipeline(window_s=1.0).prepare(drives())
     windows = PreparePipeline(window_s=1.0, train_hop_s=0.25).prepare(drives())
     for part in ("validation", "test"):
         np.testing.assert_array_equal(windows.part(part).X, plain.part(part).X)
     train, before = windows.part("train"), plain.part("train")
     assert set(train.recording_id) == set(before.recording_id)
-    # drives last whole seconds: three more fit between two neighbors, none after the last
+    # Drives last whole seconds: three more windows fit between neighbors, and none after the last.
     assert len(train) == 4 * len(before) - 3 * len(set(before.recording_id))
     assert {float(start) % 0.25 for start in train.start_s} == {0.0}
-    # in the order of the recordings, as without separate training windows
+    # Windows are in the order of the recordings, as without separate training windows.
     order = list(dict.fromkeys(windows.recording_id.tolist()))
     assert order == list(dict.fromkeys(plain.recording_id.tolist()))
 
@@ -240,7 +240,7 @@ def test_a_split_by_time_keeps_windows_an_embargo_apart():
     ids=["resampling", "zero phase", "frames"],
 )
 def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
-    """Changed samples of the later parts must not change a bit of a training window."""
+    """Changed samples in the later parts must not change a single bit of a training window."""
     pipeline = PreparePipeline(window_s=1.0, split_by="time", **how)
     recordings = drives(n_each=(3, 3, 3), seconds=20.0)
     before = pipeline.prepare(recordings)
@@ -257,7 +257,7 @@ def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
 
 
 @pytest.mark.parametrize("changes", [{"train_hop_s": 0.5}, {"train_phase": "random"}])
-def test_training_windows_of_their_own_do_not_go_with_a_split_by_time(changes):
+def test_separate_training_windows_cannot_be_combined_with_a_split_by_time(changes):
     with pytest.raises(ArgumentError, match="embargo"):
         PreparePipeline(window_s=1.0, split_by="time", **changes)
 
@@ -267,7 +267,7 @@ def test_steps_come_between_resampling_and_windows():
     windows = PreparePipeline(window_s=1.0, steps=steps, sample_rate_hz=50.0).prepare(drives())
     plain = PreparePipeline(window_s=1.0, sample_rate_hz=50.0).prepare(drives())
     assert windows.provenance["configuration"]["steps"][0]["kind"] == "difference"
-    first = plain.X[:2, :, 1].ravel()  # two windows back to back
+    first = plain.X[:2, :, 1].ravel()  # two consecutive windows
     found = windows.X[:2, :, 1].ravel()[1:]
     np.testing.assert_allclose(found, np.diff(first), rtol=1e-4, atol=1e-5)
 
@@ -314,12 +314,12 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
         ({"steps": ["difference"]}, "steps"),
     ],
 )
-def test_what_has_no_meaning_or_does_not_belong_together_is_refused_at_once(arguments, said):
+def test_invalid_or_contradictory_arguments_are_refused_immediately(arguments, said):
     with pytest.raises(InputError, match=said):
         PreparePipeline(**{"window_s": 1.0, **arguments})
 
 
-def test_a_class_that_marks_what_has_no_label_is_named():
+def test_a_class_that_marks_unlabeled_windows_is_named():
     rng = np.random.default_rng(0)
     recordings = [
         Recording.evenly_sampled(

@@ -1,4 +1,4 @@
-"""The native filters against scipy's on explicitly padded signals, and against themselves."""
+"""Compare the native filters with scipy's on explicitly padded signals, and with themselves."""
 
 import threading
 from functools import partial
@@ -19,7 +19,7 @@ ISAS = ("baseline", "avx2", "avx512", "neon")
 
 
 def extended(x, before, after, edge):
-    """The signal with its edges, one reflection after the other, in the order of the filter."""
+    """Return the signal with padded edges, with one reflection after the other as in the filter."""
     n = len(x)
 
     def at(i):
@@ -34,7 +34,7 @@ def extended(x, before, after, edge):
 
 
 def by_upfirdn(x, taps, up, down, edge, delay):
-    """Pad, apply every phase at the upper rate, keep every `down`-th."""
+    """Pad the signal, filter it at the upper rate, and keep every `down`-th sample."""
     n = len(x)
     before = len(taps) // up + 1
     after = delay // up + 2
@@ -66,7 +66,7 @@ def in_chunks(make, x, sizes):
     edge=st.sampled_from(EDGES),
     seed=st.integers(0, 99),
 )
-def test_it_is_scipys_filter_on_the_padded_signal(
+def test_the_filter_equals_scipys_on_the_padded_signal(
     n_samples, half, up, down, n_channels, edge, seed
 ):
     rng = np.random.default_rng(seed)
@@ -88,7 +88,7 @@ def test_it_is_scipys_filter_on_the_padded_signal(
     down=st.integers(1, 5),
     delay=st.integers(0, 60),
 )
-def test_any_delay_is_served_where_the_edge_is_held(n_samples, n_taps, up, down, delay):
+def test_any_delay_is_possible_if_the_edge_is_held(n_samples, n_taps, up, down, delay):
     rng = np.random.default_rng(n_samples)
     taps, x = rng.normal(size=n_taps), rng.normal(size=(n_samples, 2))
     ours = whole(lambda: PolyphaseFilter(taps, up, down, 2, "hold", delay), x)
@@ -177,7 +177,7 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_known():
         PolyphaseFilter(np.ones(3), 1, 1, 1)
 
 
-def test_filters_of_several_threads_agree_and_one_filter_bears_several_threads():
+def test_filters_of_several_threads_agree_and_threads_can_share_a_filter():
     make, x = examples()[0]
     expected = whole(make, x)
     found = [None] * 8
@@ -229,7 +229,7 @@ def test_after_a_flush_or_a_reset_another_signal_begins():
     assert filter_.flush().shape == (0, 5)
 
 
-def test_rows_that_are_not_dense_are_served():
+def test_rows_that_are_not_dense_are_accepted():
     make, x = examples()[0]
     np.testing.assert_array_equal(whole(make, np.asfortranarray(x)), whole(make, x))
     np.testing.assert_array_equal(whole(make, x[::-2]), whole(make, x[::-2].copy()))
@@ -250,7 +250,7 @@ def test_rows_that_are_not_dense_are_served():
         (lambda: PolyphaseFilter(np.ones(3), 1, 1, 1, "hold", -1), "delay is -1"),
         (lambda: TableFilter(np.ones(4), 2, 0.5, 1), "4 taps; expected an odd number"),
         (lambda: TableFilter(np.ones(5), 4, 0.5, 1), "5 taps; expected an odd number"),
-        *(  # with 1e300, a push never ended
+        *(  # with 1e300, `push` used to run forever
             (partial(TableFilter, np.ones(5), 2, ratio, 1), "ratio is .*; expected one from")
             for ratio in (-0.5, 0.0, 2e-10, 2e6, 1e300, np.nan)
         ),
@@ -271,7 +271,7 @@ def test_a_chunk_of_another_shape_or_type_is_named():
 
 @pytest.mark.parametrize("attenuation_db", [20.0, 35.0, 90.0, 150.0])
 @pytest.mark.parametrize("ratio", [1, 2, 7.3, 160, 3000])
-def test_the_low_pass_is_scipys(attenuation_db, ratio):
+def test_the_low_pass_equals_scipys(attenuation_db, ratio):
     n_taps, beta = kaiserord(attenuation_db, (1 - 0.8) * (1 / ratio))
     expected = firwin(n_taps | 1, 0.9 * (1 / ratio), window=("kaiser", beta))
     taps = design_lowpass(1, 1 / ratio, attenuation_db)

@@ -30,7 +30,7 @@ def test_windows_that_were_not_prepared_have_none():
     assert Provenance.of({}) == Provenance(None, None, None, None, {}, (), False)
 
 
-def test_of_joined_sets_each_is_read():
+def test_the_provenance_of_each_joined_set_is_read():
     joined = {"joined": [FILE, {"balanced": {"before_split": True}}, {"scaled": "robust"}]}
     first, second, third = Provenance.of_each(joined)
     assert first == Provenance.of(FILE)
@@ -39,7 +39,7 @@ def test_of_joined_sets_each_is_read():
     assert Provenance.of_each(FILE) == [first]
 
 
-def test_what_the_pipeline_and_the_scaler_record_is_read():
+def test_records_of_the_pipeline_and_the_scaler_are_read():
     recordings = [
         Recording.evenly_sampled(values, 10.0, ["a"], f"r{i}", label="AB"[i % 2])
         for i, values in enumerate(np.random.default_rng(0).normal(size=(6, 100, 1)))

@@ -10,7 +10,7 @@ from sensorseq.preprocessing.regrid import regrid, since_first
 from sensorseq.preprocessing.resample import resample, resample_recording
 from sensorseq.recording import Recording, resolution_s
 
-EDGE = 60  # samples of the lower rate that the mirrored edges affect
+EDGE = 60  # number of samples of the lower rate that the mirrored edges affect
 
 
 def sine(frequency_hz, times_s, phase=0.4):
@@ -22,12 +22,12 @@ def jittered(n_samples, rate, jitter, seed=0):
     return (np.arange(n_samples) + rng.uniform(-jitter, jitter, n_samples)) / rate
 
 
-# Largest error of a sine on jittered stamps: 0.3 periods of jitter at 100 Hz.
+# Largest error of a sine on jittered time stamps, for 0.3 periods of jitter at 100 Hz.
 @pytest.mark.parametrize("target", [200.0, 100.0, 40.0, 12.5])
 @pytest.mark.parametrize(("frequency", "bound"), [(2.0, 1e-4), (5.0, 2e-3), (10.0, 0.02)])
 def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequency, bound):
     if frequency > 0.4 * target:
-        frequency = 0.39 * target  # the passband's edge; the bound of the higher frequency applies
+        frequency = 0.39 * target  # passband edge; the bound of the higher frequency applies
     stamps = 5.0 + jittered(4000, 100.0, 0.3)
     ((start_s, values),) = regrid(stamps, sine(frequency, stamps)[:, None], target)
     assert start_s == stamps[0]
@@ -38,8 +38,10 @@ def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequen
 
 
 @given(relative=st.floats(0.01, 0.2), target=st.floats(40.0, 400.0), seed=st.integers(0, 999))
-def test_a_tenth_of_a_period_of_jitter_costs_what_regrid_says(relative, target, seed):
-    # the bound that the docstring states, measured with margin: 0.023 over 60 seeds
+def test_the_error_from_a_tenth_of_a_period_of_jitter_is_within_the_documented_bound(
+    relative, target, seed
+):
+    # The bound that the docstring states has a margin: 0.023 was measured over 60 seeds.
     frequency = relative * 100.0
     if frequency > 0.4 * target:
         return
@@ -53,11 +55,11 @@ def test_a_tenth_of_a_period_of_jitter_costs_what_regrid_says(relative, target, 
 def test_jittered_stamps_are_anti_aliased_too():
     stamps = jittered(6000, 1000.0, 0.3)
     ((_, values),) = regrid(stamps, sine(90.0, stamps)[:, None], 100.0)
-    assert 20 * np.log10(np.abs(values[EDGE:-EDGE]).max()) < -60  # if aliased, it would be at 10 Hz
+    assert 20 * np.log10(np.abs(values[EDGE:-EDGE]).max()) < -60  # an alias would be at 10 Hz
 
 
 @pytest.mark.parametrize("digits", [3, 4])
-def test_rounded_stamps_count_as_the_even_clock_they_are(digits):
+def test_rounded_time_stamps_count_as_an_even_clock(digits):
     exact = np.arange(3000) / 30.0
     signal = sine(4.0, exact)[:, None]
     ((_, values),) = regrid(np.round(exact, digits), signal, 15.0)
@@ -135,7 +137,7 @@ def test_a_gap_in_one_channel_ends_the_piece_of_all():
     np.testing.assert_array_equal(second[1], values[180:])
 
 
-def test_two_sensors_with_own_clocks_in_one_table_are_brought_together():
+def test_two_sensors_with_different_clocks_in_one_table_are_joined():
     fast, slow = np.arange(0, 10, 0.01), np.arange(0.003, 10, 0.05)
     times = np.sort(np.concatenate([fast, slow]))
     values = np.full((len(times), 2), np.nan)
@@ -143,7 +145,7 @@ def test_two_sensors_with_own_clocks_in_one_table_are_brought_together():
     values[np.isin(times, slow), 1] = sine(1.0, slow)
     ((start_s, merged),) = regrid(times, values, 50.0)
     grid = start_s + np.arange(len(merged)) / 50.0
-    assert start_s == 0.003 + 0.007 or start_s == 0.003  # where both are known
+    assert start_s == 0.003 + 0.007 or start_s == 0.003  # where both sensors are known
     np.testing.assert_allclose(merged[EDGE:-EDGE, 0], sine(2.0, grid)[EDGE:-EDGE], atol=2e-3)
     np.testing.assert_allclose(merged[EDGE:-EDGE, 1], sine(1.0, grid)[EDGE:-EDGE], atol=2e-3)
 
@@ -165,7 +167,7 @@ def test_noise_on_close_stamps_or_around_a_hole_does_not_become_a_swing():
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 2, 3])
-def test_short_recordings_are_served(n_samples):
+def test_short_recordings_are_accepted(n_samples):
     recording = Recording(np.ones((n_samples, 1)), np.arange(n_samples) * 0.1, ("a",), "r")
     pieces = resample_recording(recording, 10.0)
     assert [piece.n_samples for piece in pieces] == ([n_samples] if n_samples else [])
@@ -212,7 +214,7 @@ def resampled_facts(recording, rate):
     return [piece.attributes["resampled"] for piece in resample_recording(recording, rate)]
 
 
-def test_what_was_filled_is_counted_in_every_piece():
+def test_filled_samples_are_counted_in_every_piece():
     times = np.arange(1000) / 100.0
     keep = np.ones(1000, bool)
     keep[[50, 200, 201, 202]] = False  # two holes
@@ -223,7 +225,7 @@ def test_what_was_filled_is_counted_in_every_piece():
     first, second = resample_recording(recording, 50.0)
     assert first.attributes["robot"] == 7
     facts = first.attributes["resampled"]
-    assert (facts["n_holes_filled"], facts["n_samples_filled"]) == (4, 8)  # of two channels
+    assert (facts["n_holes_filled"], facts["n_samples_filled"]) == (4, 8)  # for two channels
     assert facts["longest_hole_s"] == pytest.approx(0.04)
     assert facts["is_even_clock"] is True
     assert facts["sample_rate_hz"] == pytest.approx(100.0)
@@ -243,7 +245,7 @@ def test_missing_samples_are_counted_by_channel_and_nothing_missing_counts_nothi
     assert facts == {**nothing, "is_even_clock": True, "sample_rate_hz": 1.0}
 
 
-def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
+def test_jitter_is_neither_a_hole_nor_an_even_clock_but_a_missing_row_is_a_hole():
     stamps = np.delete(jittered(500, 100.0, 0.3), [100, 101, 102])
     recording = Recording(np.zeros((497, 1)), stamps, ("a",), "r")
     (facts,) = resampled_facts(recording, 50.0)
@@ -253,7 +255,7 @@ def test_jitter_is_no_hole_and_no_even_clock_but_a_missing_row_is_one():
 
 
 @given(missing=st.sets(st.integers(1, 98), max_size=40), max_gap=st.integers(2, 12))
-def test_what_is_given_plus_what_is_filled_is_the_even_clock(missing, max_gap):
+def test_given_and_filled_samples_add_up_to_the_even_clock(missing, max_gap):
     keep = np.setdiff1d(np.arange(100), sorted(missing))
     recording = Recording(np.zeros((len(keep), 1)), keep.astype(float), ("a",), "r")
     if np.median(np.diff(keep)) != 1:
@@ -288,14 +290,14 @@ def test_the_engine_and_the_attenuation_reach_the_filter():
     steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
 )
 def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
-    """In whole microseconds, each of which floats of seconds since 1970 can represent."""
+    """The stamps are whole microseconds, which floats of seconds since 1970 can distinguish."""
     ticks = np.cumsum([0, *steps])
     since = since_first((start + ticks) / 1e6)
     np.testing.assert_array_equal(since, ticks / 1e6)
     assert resolution_s((start + ticks) / 1e6) < 1e-6
 
 
-def test_stamps_finer_than_floats_hold_are_left_as_they_are():
+def test_time_stamps_finer_than_the_resolution_of_floats_are_unchanged():
     stamps = 1_709_283_600.0 + np.arange(1000) / 44_100
     np.testing.assert_array_equal(since_first(stamps), stamps - stamps[0])
     assert len(since_first(np.empty(0))) == 0

@@ -1,4 +1,4 @@
-"""A sine is the truth: at another rate it is the same sine, or removed."""
+"""Sines are the reference: resampled to another rate, a sine is either unchanged or removed."""
 
 import sys
 
@@ -16,11 +16,11 @@ RATES = [
     (1562.5, 100.0),
     (33.3, 11.1),
     (100.0, 250.0),
-    (100.0, 99.987654321),  # not a simple fraction: the table of the filter
+    (100.0, 99.987654321),  # not a simple fraction, so the filter uses its table
     (100.0, 10 * np.pi),
     (100.0, 100 * np.pi),
 ]
-EDGE = 60  # samples of the lower rate that the mirrored edges affect
+EDGE = 60  # number of samples of the lower rate that the mirrored edges affect
 
 
 def sine(frequency_hz, times_s, phase=0.4):
@@ -28,7 +28,7 @@ def sine(frequency_hz, times_s, phase=0.4):
 
 
 def fit_sine(signal, times_s, frequency_hz):
-    """Amplitude and phase by least squares."""
+    """Return the amplitude and phase of a sine, fitted by least squares."""
     angle = 2 * np.pi * frequency_hz * times_s
     basis = np.stack([np.sin(angle), np.cos(angle)], axis=1)
     (a, b), *_ = np.linalg.lstsq(basis, signal, rcond=None)
@@ -88,7 +88,7 @@ def test_float32_stays_float32_and_is_computed_in_float64():
 
 
 def test_a_fraction_and_its_irrational_neighbor_agree():
-    # Both algorithms, polyphase and table, at nearly the same ratio.
+    # Compare both algorithms, polyphase and table, at nearly the same ratio.
     signal = sine(3.0, np.arange(3000) / 100)[:, None]
     by_phases = resample(signal, 100, 40)
     by_table = resample(signal, 100, 40 * (1 + 1e-9))
@@ -153,7 +153,7 @@ def test_any_sine_in_the_passband_survives_within_a_tenth_of_a_decibel(
     relative=st.one_of(st.just(0.001), st.floats(0, 1)),
     attenuation_db=st.sampled_from([60.0, 90.0, 120.0]),
 )
-def test_any_sine_above_the_new_nyquist_is_down_by_the_attenuation(
+def test_any_sine_above_the_new_nyquist_frequency_is_attenuated(
     rate, factor, relative, attenuation_db
 ):
     target = rate * factor
@@ -165,10 +165,10 @@ def test_any_sine_above_the_new_nyquist_is_down_by_the_attenuation(
     assert 20 * np.log10(max(level, 1e-30)) < -(attenuation_db - 5)
 
 
-def test_the_length_of_the_signal_has_no_part_in_the_ratio():
+def test_the_ratio_does_not_depend_on_the_length_of_the_signal():
     rng = np.random.default_rng(0)
     long = rng.normal(size=(60_000, 1))
-    nearly = 50 * (1 + 1e-8)  # drifts by 1e-8 samples over one, by more than 1e-4 over all
+    nearly = 50 * (1 + 1e-8)  # drifts by 1e-8 per sample, and by more than 1e-4 in total
     few, all_ = (resample(signal, 100.0, nearly)[:900] for signal in (long[:2000], long))
     np.testing.assert_array_equal(few, all_)
 

@@ -26,7 +26,7 @@ def windows(seed=0, n_windows=12, n_timesteps=40, n_channels=3, dtype=np.float64
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_scikit_learns_on_the_flattened_steps(kind):
+def test_each_kind_equals_scikit_learns_on_the_flattened_steps(kind):
     X = windows(n_windows=30)
     ours = fit_scaler(X, kind=kind).transform(X)
     theirs = PEERS[kind].fit_transform(X.reshape(-1, 3)).reshape(X.shape)
@@ -38,14 +38,14 @@ def test_each_kind_is_scikit_learns_on_the_flattened_steps(kind):
 def test_transform_and_back_is_identity(kind, seed, offset):
     X = windows(seed) + offset
     scaler = fit_scaler(X, kind=kind)
-    # Ranks are clipped at 1e-7, which moves the two extremes a little.
+    # Ranks are clipped at 1e-7, which moves the two extreme values a little.
     atol = 1e-3 * X.std() if kind == "quantile" else 1e-12 * (1 + abs(offset)) * 100
     back = scaler.inverse_transform(scaler.transform(X))
     np.testing.assert_allclose(back, X, rtol=1e-10, atol=atol)
 
 
 @given(kind=st.sampled_from([*KINDS, None]), seed=st.integers(0, 1000))
-def test_what_lies_beyond_lengths_changes_nothing_even_nan(kind, seed):
+def test_steps_beyond_lengths_change_nothing_even_if_they_are_nan(kind, seed):
     rng = np.random.default_rng(seed)
     X = windows(seed)
     lengths = rng.integers(0, 41, len(X))
@@ -77,7 +77,7 @@ def test_the_order_of_windows_does_not_matter_and_channels_permute(kind, seed):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e8, 1e-300])
-def test_a_constant_channel_is_not_blown_up(kind, value):
+def test_a_constant_channel_is_not_amplified(kind, value):
     X = windows()
     X[:, :, 1] = value
     scaler = fit_scaler(X, kind=kind)
@@ -113,7 +113,7 @@ def test_none_changes_nothing():
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
-def test_to_dict_and_back_is_identity_and_holds_arrays_alone(kind):
+def test_to_dict_and_back_is_identity_and_uses_only_arrays(kind):
     X = windows()
     scaler = fit_scaler(X, kind=kind)
     fields = scaler.to_dict()
@@ -200,7 +200,7 @@ def test_rated_values_that_do_not_fit_the_channels_are_errors():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_constant_channels_are_said_and_remembered(kind):
+def test_constant_channels_are_reported_and_stored(kind):
     X = windows()
     assert fit_scaler(X, kind=kind).constant_channels == ()
     X[:, :, 0], X[:, :, 2] = 0.1, -3.0
@@ -240,7 +240,7 @@ def test_windows_that_overlap_in_memory_are_scaled_as_their_copies(kind, dtype):
         np.testing.assert_array_equal(scaler.transform(view), scaler.transform(view.copy()))
 
 
-def test_scaling_takes_no_memory_but_the_result():
+def test_scaling_needs_no_memory_except_for_the_result():
     X = np.random.default_rng(0).normal(size=(4000, 100, 3)).astype(np.float32)
     scaler = fit_scaler(X[:10])
     scaler.transform(X[:10])

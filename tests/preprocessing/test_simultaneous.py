@@ -21,7 +21,7 @@ def covered(name, start_s=0.0, duration_s=30.0, rate_hz=100.0, group=None, label
 
 
 def data(layout, sensors, clock="date", n=5, labels=LABELS, lengths="various"):
-    """Recordings in a layout such as "{r}/{s}", all of whose sensors cover the same time."""
+    """Return recordings in a layout such as "{r}/{s}", whose sensors cover the same time."""
     rng = np.random.default_rng(7)
     found = []
     for k, label in enumerate(labels):
@@ -47,7 +47,7 @@ LAYOUTS = {
     "drive_{s}_{r}": "drive_{sensor}_{recording}.*",
     "log_{r}_{s}_raw": "log_{recording}_{sensor}_raw.*",
     "session/{s}_{r}": "{sensor}_{recording}.*",
-    "{s}{r}": None,  # no pattern separates these
+    "{s}{r}": None,  # no pattern separates sensor and recording
 }
 SENSORS = {
     "words": ("Accelerometer", "Gyroscope"),
@@ -103,7 +103,7 @@ def test_recordings_that_all_last_equally_long_from_0_are_independent(kind):
 
 @pytest.mark.parametrize("kind", HEALTHY)
 @pytest.mark.parametrize("clock", ["zero", "date", "boot"])
-def test_recordings_one_after_the_other_are_independent(kind, clock):
+def test_consecutive_recordings_are_independent(kind, clock):
     layout, words = HEALTHY[kind]
     recordings, rng = [], np.random.default_rng(1)
     for number, one in enumerate(data(layout, words, clock)):
@@ -125,12 +125,12 @@ def test_the_length_of_a_maneuver_is_no_evidence():
         assert find_simultaneous(recordings) is None
 
 
-def test_dates_that_begin_anew_at_every_start_are_no_evidence():
+def test_dates_that_restart_with_every_recording_are_no_evidence():
     recordings = [covered(f"{label}/r{i}", DATE_S, 30 + i) for label in LABELS for i in range(10)]
     assert find_simultaneous(recordings) is None
 
 
-def test_files_of_a_log_that_goes_on_in_the_next_are_independent():
+def test_consecutive_files_of_one_log_are_independent():
     recordings = [
         covered(f"{label}/log_{i}", DATE_S + 1e6 * k + 60 * i, 62.0)
         for k, label in enumerate(LABELS)
@@ -139,7 +139,7 @@ def test_files_of_a_log_that_goes_on_in_the_next_are_independent():
     assert find_simultaneous(recordings) is None
 
 
-def test_dates_need_no_names_and_a_given_group_holds():
+def test_dates_need_no_names_and_a_given_group_is_kept():
     names = ["a/first", "a/second", "a/third", "a/fourth"]
     starts = [DATE_S, DATE_S + 4, DATE_S + 100, DATE_S + 200]
     recordings = [covered(*one) for one in zip(names, starts, strict=True)]
@@ -178,7 +178,7 @@ def test_windows_of_one_time_are_in_one_part(split_by):
     assert len(groups) == 10
 
 
-def test_too_few_recordings_are_an_error_that_tells_why():
+def test_too_few_recordings_are_an_error_with_the_reason():
     with (
         warnings.catch_warnings(action="ignore"),
         pytest.raises(SplitError, match="too few") as raised,

@@ -10,10 +10,10 @@ from sensorseq.windows import PARTS
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
+def test_no_group_is_in_two_parts_and_every_part_has_every_class(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
-    assert len(part) == len(y)  # every window is somewhere
+    assert len(part) == len(y)  # every window has a part
     for group in np.unique(groups):
         assert len(np.unique(part[groups == group])) == 1
     for name in PARTS:
@@ -21,7 +21,7 @@ def test_no_group_is_on_two_sides_and_every_part_has_every_class(data, seed):
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))
-def test_equal_seeds_give_equal_splits_and_names_of_labels_do_not_matter(data, seed):
+def test_the_same_seed_gives_the_same_split_whatever_labels_are_called(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
     np.testing.assert_array_equal(part, split_by_group(y, groups, random_state=seed))
@@ -29,7 +29,7 @@ def test_equal_seeds_give_equal_splits_and_names_of_labels_do_not_matter(data, s
     np.testing.assert_array_equal(part, split_by_group(renamed, groups, random_state=seed))
 
 
-def test_other_seeds_give_other_splits():
+def test_different_seeds_give_different_splits():
     groups = np.repeat(np.arange(40), 5)
     splits = {tuple(split_by_group(groups % 2, groups, random_state=s)) for s in range(4)}
     assert len(splits) == 4
@@ -51,7 +51,7 @@ def test_shares_come_near_when_groups_are_many(fractions, n_groups, seed):
 
 
 def test_the_search_finds_an_exact_split_where_there_is_one():
-    # Groups of 6, 2 and 2 windows of each class, and of 3, 3, 1, 1, 2: both can be 6 : 2 : 2.
+    # Groups of 6, 2 and 2 windows of each class, and of 3, 3, 1, 1 and 2, can be split 6 : 2 : 2.
     sizes = [6, 2, 2, 3, 3, 1, 1, 2]
     y = np.repeat([0, 0, 0, 1, 1, 1, 1, 1], sizes)
     part = split_by_group(y, np.repeat(np.arange(8), sizes), random_state=0)
@@ -83,8 +83,9 @@ def test_a_class_with_too_few_groups_is_named():
 
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
-    # Each class has three groups, but the classes' triples overlap like the lines of a Fano plane,
-    # whose points cannot be split into two colors without a line of one color, nor into three.
+    # Each class has three groups, and these triples overlap like the lines of a Fano plane. Its
+    # points cannot be given two colors without a line of one color, nor three so that each line has
+    # all of them.
     lines = ["012", "034", "056", "135", "146", "236", "245"]
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
@@ -115,7 +116,7 @@ def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction
     assume(max(counts.values()) > 1)
     try:
         train, validation = holdout_by_group(y, groups, fraction, seed)
-    except SplitError:  # correct only if each group has its own class
+    except SplitError:  # this is correct only if each group has a class of its own
         alone = [label for label, n in counts.items() if n == 1]
         assert all(set(y[groups == g]) & set(alone) for g in np.unique(groups))
         return
@@ -155,7 +156,7 @@ def test_the_held_out_share_is_the_wanted_one():
     assert len(validation) == 20
 
 
-def test_what_cannot_be_held_out_is_said():
+def test_the_reason_is_given_if_no_group_can_be_held_out():
     with pytest.raises(SplitError, match=r"all windows are in one group"):
         holdout_by_group([0, 1, 0, 1], ["a"] * 4, 0.2)
     with pytest.raises(SplitError, match=r"none of 2 group"):
@@ -172,7 +173,7 @@ def test_a_fraction_outside_its_range_is_an_error(fraction):
         holdout_by_group([0, 1], None, fraction)
 
 
-def test_every_kind_of_random_state_is_taken_and_others_are_refused():
+def test_every_kind_of_random_state_is_accepted_and_other_types_are_refused():
     y = np.repeat([0, 1], 20)
     for state in (None, 3, np.int64(3), np.random.default_rng(3), np.random.RandomState(3)):
         assert len(holdout_by_group(y, None, 0.2, state)[1]) == 8
@@ -198,7 +199,7 @@ def test_a_summary_counts_windows_and_groups_of_each_part_and_class(data, seed):
     assert summary["deviation"] == pytest.approx(max(off))
 
 
-def test_a_summary_says_the_imbalance_in_a_sentence():
+def test_a_summary_describes_the_imbalance_in_a_sentence():
     y = np.repeat(["ice", "mud"], [50, 50])
     split = np.r_[np.repeat(PARTS, [30, 10, 10]), np.repeat(PARTS, [30, 4, 16])]
     groups, shares = np.arange(100) // 2, (0.6, 0.2, 0.2)
@@ -211,11 +212,11 @@ def test_a_summary_says_the_imbalance_in_a_sentence():
 
 
 def held_out_cost(counts, held_out, fraction):
-    """Return the deviation of each class's shares from the wanted ones; inf if not allowed."""
+    """Return the deviation of each class's shares from the wanted shares; inf if not allowed."""
     kept, out = counts[~held_out].sum(axis=0), counts[held_out].sum(axis=0)
     if not held_out.any() or (kept == 0).any():
         return np.inf
-    # a class of several groups that is not on both sides costs more than any share
+    # A class of several groups that is missing in one part costs more than any deviation.
     missed = ((out == 0) & ((counts > 0).sum(axis=0) > 1)).sum()
     total = counts.sum(axis=0)
     shares = ((kept / total - 1 + fraction) ** 2).sum() + ((out / total - fraction) ** 2).sum()
@@ -223,7 +224,7 @@ def held_out_cost(counts, held_out, fraction):
 
 
 def test_of_few_groups_nearly_always_the_best_stratified_choice_is_held_out():
-    """All choices of up to ten groups are tried; a random search may miss the best by a little."""
+    """All choices of up to ten groups are tried; a random search may narrowly miss the best one."""
     n_best, costs = 0, []
     for seed in range(50):
         rng = np.random.default_rng(seed)

@@ -63,7 +63,7 @@ def test_holdouts_keep_groups_whole_and_have_every_class(data, seed, size):
 @pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit(3)])
 @settings(max_examples=3)
 @given(data=grouped_windows(3), seed=st.integers(0, 100))
-def test_equal_seeds_give_equal_folds_whatever_groups_are_called(splitter, data, seed):
+def test_the_same_seed_gives_the_same_folds_whatever_groups_are_called(splitter, data, seed):
     y, groups = data
     splitter = type(splitter)(splitter.n_splits, random_state=seed)
     names = np.random.default_rng(seed).permutation(1000)[groups]
@@ -120,7 +120,7 @@ def test_holdouts_are_more_balanced_than_unstratified_ones_and_differ():
     assert np.mean(ours) < 0.25 * np.mean(theirs)
 
 
-def test_a_window_set_brings_its_labels_groups_and_recordings():
+def test_a_window_set_has_its_own_labels_groups_and_recordings():
     y, groups = np.tile(["ice", "mud"], 40), np.arange(80) // 8
     recordings = np.arange(80) // 4
     windows = WindowSet(np.zeros((80, 3, 1)), y=y, groups=groups, recording_id=recordings)
@@ -138,7 +138,7 @@ def test_a_window_set_brings_its_labels_groups_and_recordings():
     ("splitter", "routing"),
     [(GroupBalancedKFold(3), False), (GroupBalancedShuffleSplit(3), True)],
 )
-def test_scikit_learn_takes_them(splitter, routing):
+def test_scikit_learn_accepts_the_splitters(splitter, routing):
     rng = np.random.default_rng(0)
     X, y, groups = rng.normal(size=(120, 4)), np.tile([0, 1], 60), np.arange(120) // 10
     with sklearn.config_context(enable_metadata_routing=routing):
@@ -151,7 +151,7 @@ def test_scikit_learn_takes_them(splitter, routing):
     assert "n_splits=3" in repr(splitter)
 
 
-def test_numbers_that_are_no_classes_are_not_balanced():
+def test_numbers_that_are_not_classes_are_not_balanced():
     groups = np.arange(60) // 6
     values = np.random.default_rng(0).normal(size=60)
     folds = list(GroupBalancedKFold(5).split(groups, values, groups))
@@ -159,7 +159,7 @@ def test_numbers_that_are_no_classes_are_not_balanced():
     assert_same_tests(folds, GroupBalancedKFold(5).split(groups, None, groups))
 
 
-def test_more_folds_than_groups_says_which_class_has_how_many():
+def test_the_error_for_too_many_folds_has_the_groups_of_each_class():
     y = np.repeat(["ice", "mud"], [70, 30])
     groups = np.arange(100) // 10
     with pytest.raises(SplitError, match=r"class 'mud' is in 3 groups.*n_splits=5.*ice 7, mud 3"):
@@ -178,7 +178,7 @@ def test_a_class_in_one_group_only_is_named_with_it(splitter):
 
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
-    lines = ["012", "034", "056", "135", "146", "236", "245"]  # a Fano plane
+    lines = ["012", "034", "056", "135", "146", "236", "245"]  # the lines of a Fano plane
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
     with pytest.raises(SplitError, match="no assignment of whole groups"):
@@ -214,7 +214,7 @@ def test_arguments_are_checked():
 
 @st.composite
 def timed_windows(draw):
-    """Windows of recordings with holes, overlapping or not, in any order."""
+    """Draw windows of recordings with holes; they may overlap, and are in any order."""
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     window_s = draw(st.sampled_from([0.5, 1.0, 5.0]))
     hop_s = window_s * draw(st.sampled_from([0.25, 0.5, 1.0]))
@@ -248,7 +248,7 @@ def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data,
         same = recording[train][:, None] == recording[test]
         gap = np.abs(start[train][:, None] - start[test]) - window_s
         assert (gap[same] >= least - 1e-5 * window_s - 1e-6).all()
-        # and no window is left out unnecessarily
+        # No window is left out unnecessarily.
         others = np.setdiff1d(np.arange(len(start)), np.r_[train, test])
         same = recording[others][:, None] == recording[test]
         gap = np.abs(start[others][:, None] - start[test]) - window_s
@@ -263,7 +263,7 @@ def test_each_fold_tests_a_block_of_every_recording():
     for fold, (train, test) in enumerate(folds):
         np.testing.assert_array_equal(start[test][:4], np.arange(4) + 4 * fold)
         np.testing.assert_array_equal(start[test][4:], np.arange(2) + 2 * fold)
-        near = 2 if fold in (0, 4) else 4  # a window of embargo on each side of each recording
+        near = 2 if fold in (0, 4) else 4  # one window before and after each of the two blocks
         assert len(train) == 24 - near
     X = np.random.default_rng(0).normal(size=(30, 2))
     with warnings.catch_warnings():
@@ -279,7 +279,7 @@ def test_copies_of_a_window_are_tested_together():
         assert not set(start[train]) & set(start[test])
 
 
-def test_what_folds_of_time_lack_is_said():
+def test_missing_data_for_folds_in_time_is_named():
     start, y = np.arange(12.0), np.repeat(["ice", "mud"], [9, 3])
     recording = y.copy()
     times = {"start_s": start, "window_s": 1.0}

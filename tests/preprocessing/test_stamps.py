@@ -1,4 +1,4 @@
-"""Stamps out of order: repaired, they equal pandas' sorted groups; otherwise they are an error."""
+"""Time stamps out of order are repaired to equal pandas' sorted groups, or are an error."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,9 @@ from sensorseq.recording import Recording, repair_stamps
     how=st.sampled_from(["packets", "merge"]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed, how, dtype):
+def test_a_few_damaged_samples_become_the_sorted_groups_of_pandas(
+    n_samples, hurt, seed, how, dtype
+):
     rng = np.random.default_rng(seed)
     ticks = np.arange(n_samples)
     for place, earlier in hurt:
@@ -32,7 +34,7 @@ def test_few_hurt_samples_are_the_sorted_groups_of_pandas(n_samples, hurt, seed,
     expected = grouped.mean()
     np.testing.assert_array_equal(repaired.timestamps_s, np.unique(stamps))
     assert repaired.values.dtype == dtype
-    # largest difference of sums in another order, also where they cancel
+    # This is the largest difference between sums in different orders, even where terms cancel.
     rounding = np.finfo(dtype).eps * np.nansum(np.abs(values), initial=0.0)
     np.testing.assert_allclose(
         repaired.values, expected.to_numpy().reshape(-1, 2), rtol=0, atol=rounding
@@ -60,7 +62,7 @@ def test_repair_undoes_swaps_and_changes_no_clock_that_increases(n_samples, seed
 
 
 def sines(n_samples, rate_hz):
-    """A signal whose samples show their place."""
+    """Return a signal whose values identify the samples."""
     j = np.arange(n_samples)
     return np.column_stack([np.sin(2 * np.pi * 0.7 * j / rate_hz), j])
 
@@ -74,7 +76,7 @@ def truth_and(rate_hz, n_samples, resolution_s, start_s=0.0):
     ("rate_hz", "resolution_s", "start_s", "n_samples"),
     [
         (30, 1.0, 0.0, 1200),  # whole seconds
-        (30, 1.0, 0.5, 1200),  # ... that begin within one
+        (30, 1.0, 0.5, 1200),  # ... with a start in the middle of a second
         (30, 1.0, 0.5, 130),  # ... of a few seconds
         (29.97, 1.0, 0.3, 3000),
         (1.7, 1.0, 0.0, 300),
@@ -147,9 +149,9 @@ def begun_again(n_before, n_after, offset=0.503):
     ],
     ids=["half", "same", "end", "start", "apart", "twice", "seconds"],
 )
-def test_a_clock_that_began_again_is_refused_and_the_place_to_cut_is_named(stamps, cut):
+def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut):
     values = sines(len(stamps), 100)
-    with pytest.raises(SignalError, match=f"the clock started again.* Cut the recording at {cut};"):
+    with pytest.raises(SignalError, match=f"the clock was restarted.* Cut the recording at {cut};"):
         repair_stamps(stamps, values)
     with pytest.raises(RecordingError, match=rf"\(\d+ such .*at {cut}; .*would mix"):
         Recording(values, stamps, ("a", "b"), "run")
@@ -157,7 +159,7 @@ def test_a_clock_that_began_again_is_refused_and_the_place_to_cut_is_named(stamp
 
 @pytest.mark.parametrize("n_rows", [1, 7, 50])
 @pytest.mark.parametrize("offset_s", [-1000.0, -3.203])
-def test_rows_of_two_sessions_that_take_turns_are_refused(n_rows, offset_s):
+def test_alternating_rows_of_two_sessions_are_refused(n_rows, offset_s):
     stamps = np.arange(1400) * 0.01
     both = np.stack([stamps.reshape(-1, n_rows), stamps.reshape(-1, n_rows) + offset_s], axis=1)
     with pytest.raises(SignalError, match=r"alternate\. .*stamps='merge' would mix them\."):
@@ -176,7 +178,7 @@ def test_one_wrong_stamp_far_ahead_is_one_sample_to_sort():
 def test_rows_of_several_sensors_at_one_stamp_are_not_made_one_signal():
     stamps, sensor = np.repeat(np.arange(200) * 0.01, 3), np.tile([1.0, 2.0, 3.0], 200)
     values = np.column_stack([sines(600, 300)[:, 0], sensor])
-    with pytest.raises(SignalError, match=r"About 3 samples have each .*several sensors"):
+    with pytest.raises(SignalError, match=r"About 3 samples share each .*several sensors"):
         repair_stamps(stamps, values)
     with pytest.raises(RecordingError, match="and 'id' has the same values at each"):
         Recording(values, stamps, ("a", "id"), "run")
@@ -185,14 +187,14 @@ def test_rows_of_several_sensors_at_one_stamp_are_not_made_one_signal():
 def test_samples_without_a_rate_are_neither_merged_nor_spread():
     rng = np.random.default_rng(0)
     stamps = np.sort(rng.integers(0, 300, 1000)).astype(float)
-    with pytest.raises(SignalError, match=r"About 3.\d+ samples have .*Hz in all, but not evenly"):
+    with pytest.raises(SignalError, match=r"About 3.\d+ samples share .*Hz on average, but"):
         repair_stamps(stamps, sines(1000, 3))
-    with pytest.raises(SignalError, match=r"About 9 samples have each time stamp, but not evenly"):
+    with pytest.raises(SignalError, match=r"About 9 samples share each time stamp, but not evenly"):
         repair_stamps(np.zeros(9), sines(9, 3))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_stamp_that_is_no_time_stays_an_error(bad):
+def test_a_time_stamp_that_is_not_finite_stays_an_error(bad):
     with pytest.raises(SignalError, match=r"2 timestamp.*first at sample 1"):
         repair_stamps([0.0, bad, 1.0, bad], np.zeros((4, 1)))
     with pytest.raises(SignalError, match=r"1 timestamp.*first at sample 1"):

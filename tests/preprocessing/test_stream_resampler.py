@@ -1,4 +1,4 @@
-"""A resampled stream equals the resampled whole, bit for bit, within its stated latency."""
+"""A resampled stream is bit-identical to the resampled whole, and has the stated latency."""
 
 from fractions import Fraction
 
@@ -34,13 +34,13 @@ RATES = [
     attenuation_db=st.sampled_from([60.0, 90.0]),
     sizes=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 1500)), max_size=20),
 )
-def test_a_stream_is_the_whole_bit_for_bit(
+def test_a_stream_equals_the_whole_bit_for_bit(
     rates, n_samples, n_channels, dtype, attenuation_db, sizes
 ):
     x = np.random.default_rng(n_samples).normal(size=(n_samples, n_channels)).astype(dtype)
     stream = StreamResampler(*rates, n_channels, attenuation_db=attenuation_db)
     expected = resample(x, *rates, attenuation_db=attenuation_db)
-    for _ in range(2):  # after a flush, another signal begins
+    for _ in range(2):  # after a flush, a new signal begins
         start, parts = 0, []
         for size in [*sizes, n_samples]:
             parts.append(stream.push(x[start : start + size]))
@@ -59,7 +59,8 @@ def test_an_output_comes_with_the_last_sample_up_to_its_time_plus_latency(rate, 
     for i in range(n_samples):
         arrived += [i] * len(stream.push(x[i : i + 1]))
     assert arrived
-    # exact for a simple fraction; otherwise a rounding error from a tick is undecided
+    # The latency is exact for a simple fraction; otherwise, times within a rounding error of a tick
+    # are undecided.
     latency = Fraction(stream.latency_s * rate).limit_denominator(10_000)
     step = Fraction(rate / target).limit_denominator(1000)
     is_exact = abs(float(step) - rate / target) < 1e-12
@@ -78,7 +79,7 @@ def test_the_latency_is_thirty_samples_of_the_lower_rate_or_so():
     assert by_half < 0.55 * StreamResampler(1000, 100, 1).latency_s
 
 
-def test_a_bad_chunk_is_named_by_its_place_in_the_signal_and_not_taken():
+def test_a_bad_chunk_is_named_by_its_place_in_the_signal_and_ignored():
     x = np.random.default_rng(0).normal(size=(400, 2))
     stream = StreamResampler(100.0, 50.0, 2)
     parts = [stream.push(x[:150])]

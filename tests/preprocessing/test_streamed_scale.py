@@ -15,7 +15,7 @@ from sensorseq.preprocessing.scale import KINDS, fit_scaler, fit_scaler_to_block
     seed=st.integers(0, 50),
     most=st.sampled_from([31, scale.DRAWN_STEPS]),
 )
-def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, offset, seed, most):
+def test_fitting_in_blocks_is_bit_identical_to_fitting_all_windows(kind, cuts, offset, seed, most):
     rng = np.random.default_rng(seed)
     X = (rng.normal(size=(40, 6, 3)) * [1, 100, 0] + offset).astype(np.float32)
     blocks = np.split(X, sorted(cuts))
@@ -42,7 +42,7 @@ def test_quantiles_of_all_steps_are_those_of_numpy(dtype):
 
 @pytest.mark.parametrize("period", [3, 50, 100])
 def test_of_more_steps_some_are_drawn_whatever_their_period(period):
-    """Every fifth step would be the same step of each period."""
+    """Drawing every fifth step would draw the same step of each period."""
     X = np.arange(100) % period / period + np.random.default_rng(0).normal(0, 0.05, (10_000, 100))
     steps = np.quantile(X, (0.25, 0.5, 0.75))
     drawn = fit_scaler(X, kind="robust")
@@ -62,7 +62,7 @@ def assert_equal(one, other):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
-def test_nothing_to_learn_from_is_an_error(kind):
+def test_fitting_without_windows_is_an_error(kind):
     with pytest.raises(SignalError, match="no scaler can be fitted"):
         fit_scaler_to_blocks(lambda: [(np.empty((0, 5, 2), np.float32), None)], kind)
 

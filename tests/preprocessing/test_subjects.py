@@ -41,7 +41,7 @@ def noted(pattern, n=4, repeats=2, part_of=None, labels=LABELS, groups=None):
 )
 def test_subjects_in_several_parts_are_noted_by_name(pattern, first):
     warning = noted(pattern)["subjects"]
-    assert f"hold {first}" in warning
+    assert f"contain {first}" in warning
     assert "columns path, label and group" in warning
 
 
@@ -61,23 +61,23 @@ def test_subjects_in_several_parts_are_noted_by_name(pattern, first):
         "{l}/S1_{s}_{k}",
     ],
 )
-def test_other_numbers_are_no_subjects(pattern):
+def test_other_numbers_are_not_subjects(pattern):
     assert noted(pattern) == {}
 
 
-def test_where_each_subject_is_in_one_part_nothing_is_noted():
+def test_nothing_is_noted_if_each_subject_is_in_one_part():
     assert noted("{l}/S{s}_{k}", part_of=lambda s, k: s % 2) == {}
 
 
 def test_only_the_subjects_in_several_parts_are_named():
     part_of = lambda s, k: k % 2 if s == 2 else 0  # noqa: E731
-    assert "hold S3, each" in noted("{l}/S{s}_{k}", part_of=part_of)["subjects"]
+    assert "contain S3, each" in noted("{l}/S{s}_{k}", part_of=part_of)["subjects"]
 
 
 def test_two_numbers_or_one_class_are_not_enough():
     assert noted("{l}/S{s}_{k}", n=2) == {}
     assert noted("{l}/S{s}_{k}", labels=("walk",)) == {}
-    # each number in one class: S1 to S4 of walk are not S5 to S8 of run
+    # Each number occurs in one class only: S1 to S4 in walk, and S5 to S8 in run.
     rows = [
         (f"{label}/S{4 * at + s}_{k}", label)
         for at, label in enumerate(LABELS)
@@ -94,10 +94,10 @@ def test_one_number_written_in_several_ways_is_one_subject():
     rows = [(f"{y}/{form.format(s)}_a", y) for y, form in pairs for s in (1, 2, 3)]
     names, y = map(np.array, zip(*rows, strict=True))
     split = np.where(y == "walk", "train", "test")
-    assert "hold s_01, s_02, s_03, each" in note_subjects(y, names, names, split)["subjects"]
+    assert "contain s_01, s_02, s_03, each" in note_subjects(y, names, names, split)["subjects"]
 
 
-def test_given_groups_hold():
+def test_given_groups_are_respected():
     by_session = lambda names: np.array([name[-1] for name in names])  # noqa: E731
     assert noted("{l}/S{s}_{k}", groups=by_session) == {}
 
@@ -126,7 +126,9 @@ def recordings(grouped):
 
 
 def test_the_pipeline_warns_of_subjects_and_groups_are_the_way_out():
-    with pytest.warns(UserWarning, match="hold S0, S1, S2 and 3 more, each in more than one part"):
+    with pytest.warns(
+        UserWarning, match="contain S0, S1, S2 and 3 more, each in more than one part"
+    ):
         PreparePipeline(window_s=2).prepare(recordings(grouped=False))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -36,13 +36,13 @@ def test_parts_follow_in_time_and_keep_the_embargo_for_every_pair(
         at, when = place[rows], start[rows]
         kept = at > 0
         at, when = at[kept], when[kept]
-        np.testing.assert_array_equal(np.sort(at), at[np.argsort(when)])  # in the order of time
+        np.testing.assert_array_equal(np.sort(at), at[np.argsort(when)])  # in order of time
         other = at[:, None] != at
         gap = np.abs(when[:, None] - when) - 1.0
         assert (gap[other] >= (1.0 if embargo is None else embargo) - 1e-5).all()
 
 
-def test_shares_are_those_asked_for_but_for_the_embargo():
+def test_shares_are_as_requested_except_for_the_embargo():
     start = np.arange(100.0)
     part = split_by_time(np.zeros(100), start, 1.0, embargo_s=0.0)
     assert [int((part == name).sum()) for name in PARTS] == [60, 20, 20]
@@ -56,7 +56,7 @@ def test_overlapping_windows_lose_as_many_as_reach_over_the_border():
     assert [int((part == name).sum()) for name in ("train", "test", "")] == [47, 50, 3]
 
 
-def test_recordings_do_not_matter_to_each_other():
+def test_recordings_do_not_affect_each_other():
     recording, start = np.repeat([0, 1], 50), np.r_[np.arange(50.0), np.arange(50.0) + 3]
     both = split_by_time(recording, start, 1.0)
     np.testing.assert_array_equal(both[:50], split_by_time(recording[:50], start[:50], 1.0))
@@ -82,7 +82,7 @@ def test_near_is_nearer_than_the_reach_in_the_same_recording():
     assert not near_in_time(np.zeros(6), start, np.zeros(6, bool), 2.0).any()
 
 
-def test_what_cannot_be_split_is_said():
+def test_windows_that_cannot_be_split_are_an_error():
     y = np.repeat(["ice", "mud"], [30, 3])
     with pytest.raises(SplitError, match=r"no window of class 'mud' remains for (train|valid)"):
         split_by_time(y, np.r_[np.arange(30.0), np.arange(3.0)], 1.0, y=y)

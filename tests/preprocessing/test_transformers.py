@@ -51,7 +51,7 @@ def test_a_window_set_and_its_arrays_are_scaled_alike():
     assert scaler.n_features_in_ == 2
 
 
-def test_of_a_split_window_set_the_training_part_alone_is_learned_from():
+def test_only_the_training_part_of_a_split_window_set_is_used_for_fitting():
     split = np.repeat(["train", "validation", "test"], [12, 4, 4])
     given = windows(split=split)
     scaler = ChannelScaler().fit(given)
@@ -139,7 +139,7 @@ def test_balanced_rows_can_be_traced(strategy):
     np.testing.assert_array_equal(y_of_set, y)
 
 
-def test_a_balancer_without_labels_or_with_too_few_says_so():
+def test_a_balancer_without_labels_or_with_too_few_labels_raises_an_error():
     with pytest.raises(WindowError, match="needs labels"):
         ClassBalancer().fit_resample(windows())
     with pytest.raises(WindowError, match="20 windows, but y has 3"):
@@ -167,14 +167,14 @@ def test_the_scaler_divides_by_rated_values():
         by_name.fit(given.X)
 
 
-def test_the_scaler_says_which_channels_are_constant():
+def test_the_scaler_reports_constant_channels():
     given = windows()
     given.X[:, :, 1] = 4.0
     assert ChannelScaler().fit(given).constant_channels_ == (1,)
     assert ChannelScaler().fit(given.X).constant_channels_ == (1,)
 
 
-def test_the_windower_passes_its_choices_on():
+def test_the_windower_passes_its_arguments_on():
     spans = [LabelSpan(0, 4.2, "ice"), LabelSpan(4.2, 9.8, "mud")]
     given = [counting(100, f"run {i}", label_spans=spans) for i in range(2)]
     choices = {"label_rule": "majority", "min_purity": 0.9, "drop_unlabelled": False}

@@ -20,5 +20,5 @@ def test_the_command_names_a_library_that_does_not_load(tmp_path):
         command, cwd=tmp_path, input="", capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: _core.so does not load")
+    assert done.stderr.startswith("error: _core.so cannot be loaded")
     assert done.stderr.count("\n") == 1

@@ -29,22 +29,22 @@ class Columns:
 
 
 class Kernel(Protocol):
-    """The computation of a step on its columns: one row out per row in, possibly delayed.
+    """The computation of a step on its columns: one output row per input row, possibly delayed.
 
-    It keeps no reference to its inputs or outputs.
+    A kernel keeps no reference to its inputs or outputs.
     """
 
     latency_samples: int
 
     def push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take (n, n_picked) samples; return the rows that are ready."""
+        """Process samples (n, n_picked); return the rows that are ready."""
 
     def flush(self) -> NDArray[np.float64]:
         """Return the remaining rows."""
 
 
 class ColumnStream(StreamBase):
-    """Applies a kernel to some columns, and delays the others to match."""
+    """Applies a kernel to some columns, and delays the other columns by the same time."""
 
     def __init__(
         self, kernel: Kernel, columns: Columns, channels: Channels, sample_rate_hz: float
@@ -55,7 +55,7 @@ class ColumnStream(StreamBase):
         old = [source for source in columns.sources if source >= 0]
         new = [-1 - source for source in columns.sources if source < 0]
         self._n_columns = len(columns.sources)
-        # True if all columns are computed, in order.
+        # True if all columns of the result are computed, in order.
         self._is_computed = new == list(range(self._n_columns))
         self._picked = _index(columns.picked)
         self._old = _index([i for i, source in enumerate(columns.sources) if source >= 0])
@@ -69,7 +69,7 @@ class ColumnStream(StreamBase):
         if len(self._waiting):
             passing = np.concatenate([self._waiting, passing])
         computed = self._kernel.push(np.ascontiguousarray(samples[:, self._picked]))
-        # A copy, because the caller may reuse the samples.
+        # Copy the samples, because the caller may reuse their memory.
         self._waiting = passing[len(computed) :].copy()
         return self._assemble(passing[: len(computed)], computed)
 
@@ -108,16 +108,16 @@ class ColumnStep(Step):
 
 
 class ChannelwiseStep(ColumnStep):
-    """A step that derives a channel from each of `channels` (None: all).
+    """A step that derives a new channel from each of `channels`; None means all channels.
 
-    New channels are named ``<name>_<suffix>``; without `keep` they replace the original ones.
+    New channels are named ``<name>_<suffix>``; without `keep`, they replace the original ones.
     """
 
     channels: tuple[str, ...] | None
     keep: bool
 
     def _set_fields(self, **values: object) -> None:
-        """Set the fields of the base class and the given ones during creation."""
+        """Set the fields of the base class and the given fields when the step is created."""
         set_fields(
             self,
             channels=None if self.channels is None else check_names("channels", self.channels),
@@ -135,7 +135,7 @@ class ChannelwiseStep(ColumnStep):
 
 
 def _index(columns: Sequence[int]) -> list[int] | slice:
-    """Return an index for these columns; a slice, which copies nothing, if they are adjacent."""
+    """Return an index for these columns; for adjacent ones, a slice, which avoids a copy."""
     if columns and list(columns) == list(range(columns[0], columns[0] + len(columns))):
         return slice(columns[0], columns[0] + len(columns))
     return list(columns)
@@ -148,7 +148,7 @@ def find_column(argument: str, name: str, channels: Channels) -> int:
 
 
 def find_columns(argument: str, names: Sequence[str] | None, channels: Channels) -> list[int]:
-    """Return the columns of the named channels, or of all if `names` is None."""
+    """Return the columns of the named channels, or of all channels if `names` is None."""
     if not channels:
         raise ArgumentError(f"{argument}: the recording has no channels.")
     if names is None:
@@ -159,7 +159,7 @@ def find_columns(argument: str, names: Sequence[str] | None, channels: Channels)
 def derived_columns(
     channels: Channels, picked: Sequence[int], derived: Sequence[Channel], keep: bool
 ) -> Columns:
-    """Replace each channel by a derived one; if the originals are kept, new ones come last."""
+    """Replace channels with derived channels; if the originals are kept, the new ones come last."""
     sources = list(range(len(channels)))
     result = list(channels)
     if keep:
@@ -174,18 +174,18 @@ def derived_columns(
 def combined_columns(
     channels: Channels, picked: Sequence[int], combined: Channel, keep: bool
 ) -> Columns:
-    """Append a channel combined from several others, which are dropped unless kept."""
+    """Append a channel combined from several others, which are dropped unless `keep` is True."""
     kept = [column for column in range(len(channels)) if keep or column not in picked]
     result = [*(channels[column] for column in kept), combined]
     return Columns(tuple(picked), (*kept, -1), check_distinct(result))
 
 
 def check_distinct(channels: Sequence[Channel]) -> Channels:
-    """Return the channels; raise unless their names are unique."""
+    """Return the channels; raise an error if their names are not unique."""
     twice = repeated(channel.name for channel in channels)
     if twice is not None:
         raise ArgumentError(
-            f"the result would have two channels named {twice!r}; give the new one another name or"
-            " suffix, or remove the step if it is repeated."
+            f"the result would have two channels named {twice!r}; give the new channel a different"
+            " name or suffix, or remove the step if it is repeated."
         )
     return tuple(channels)

@@ -13,7 +13,7 @@ Edge = Literal["mirror", "hold", "odd"]
 
 
 class _FromFirst:
-    """Subtracts the first sample: a constant becomes exactly 0, and an offset costs no digits."""
+    """Subtracts the first sample, so that a constant becomes 0 and an offset costs no precision."""
 
     def __init__(self) -> None:
         self.first: Rows | None = None
@@ -32,9 +32,9 @@ class _FromFirst:
 class Fir:
     """A filter with finite memory.
 
-    `taps`, of odd length unless causal, weight the samples from the newest to the oldest; `gain` is
-    the response to a constant 1. A causal output has the time of the newest sample, otherwise of
-    the middle one.
+    `taps` weight the samples from the newest to the oldest; their number is odd unless the filter
+    is causal. `gain` is the response to a constant 1. The time of an output is the time of the
+    newest sample if the filter is causal, otherwise the time of the middle sample.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Fir:
         )
         self._gain = gain
         self._from_first = _FromFirst()
-        # A whole number, because the rate is unchanged.
+        # This is a whole number, because the rate is unchanged.
         self.latency_samples = int(self._filter.latency_samples)
 
     def push(self, samples: Rows) -> Rows:
@@ -61,8 +61,8 @@ class Fir:
 class Sos:
     """A recursive filter in second-order sections, initially settled on the first sample.
 
-    Filtering the difference from the first sample with zero state equals an initial state of
-    `sosfilt_zi` times that sample, and is exact for a constant.
+    The filter starts with zero state and is applied to the difference from the first sample. This
+    is equivalent to an initial state of `sosfilt_zi` times that sample, and exact for a constant.
     """
 
     latency_samples = 0
@@ -100,9 +100,10 @@ class MovingStatistic:
 class LocalFit:
     """Fits the window around, or up to, each sample, by weighting the window's samples.
 
-    `weights` maps the counts of samples before and after the current one to the weights of all of
-    them, oldest first, which sum to 0. If a window extends beyond the first or the last sample,
-    only the existing samples are fitted. `ahead` is 0 or `before`.
+    `weights` is a function of the numbers of samples before and after the current one. It returns
+    the weights of all samples of the window, oldest first; they sum to 0. If a window extends
+    beyond the first or the last sample, only the existing samples are fitted. `ahead` is 0 or
+    `before`.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class LocalFit:
         self._fir = Fir(taps, n_channels, 0.0, "hold", is_causal=not ahead)
         self._from_first = _FromFirst()
         self._n_held = before + ahead
-        self._start = np.empty((0, n_channels))  # the first samples, and the newest
+        self._start = np.empty((0, n_channels))  # the first samples of the signal
         self._end = np.empty((0, n_channels))
         self._n_seen = self._n_out = 0
 
@@ -153,7 +154,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Computes each sample minus the one `lag` samples earlier; 0 for the first samples."""
+    """Subtracts from each sample the one `lag` samples earlier; the first `lag` results are 0."""
 
     latency_samples = 0
 
@@ -176,7 +177,7 @@ class Lagged:
 
 
 class Combination:
-    """Computes one new column from several, sample by sample."""
+    """Computes one new column from several columns, sample by sample."""
 
     latency_samples = 0
 

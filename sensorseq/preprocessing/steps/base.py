@@ -1,4 +1,4 @@
-"""Step and StepStream: the interface of every step, bit-identical offline and in a stream."""
+"""Step and StepStream: the interface of every step, which is bit-identical offline and live."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.io.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 from sensorseq.recording import Channel, Recording
 
-UNEVEN_PERIODS = 0.02  # largest deviation of a timestamp from an even clock
+UNEVEN_PERIODS = 0.02  # largest deviation of a timestamp from an even clock, in periods
 
 
 def set_fields(step: object, **values: object) -> None:
-    """Set fields of a frozen dataclass during its creation."""
+    """Set fields of an instance of a frozen dataclass while it is created."""
     for name, value in values.items():
         object.__setattr__(step, name, value)
 
@@ -26,16 +26,16 @@ class StepStream(Protocol):
     """A step that processes samples as they arrive.
 
     The output for time t is available once the sample at t + `latency_s` has been pushed. `delay_s`
-    is the time of the first output relative to the first sample; above 0 only for frames.
+    is the time of the first output relative to the first sample; it is above 0 only for frames.
     """
 
     latency_s: float
     delay_s: float
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
-        """Process the next samples, (n, n_channels); return the (m, n_outputs) that are ready.
+        """Process the next samples (n, n_channels); return the outputs (m, n_outputs) ready so far.
 
-        The result has the dtype of `values`; it is computed in float64.
+        The result has the dtype of `values`, but is computed in float64.
         """
 
     def flush(self) -> NDArray[np.floating]:
@@ -44,7 +44,7 @@ class StepStream(Protocol):
 
 @runtime_checkable
 class Step(Protocol):
-    """A filter or feature, configured by plain fields and without state."""
+    """A filter or feature, which is configured by plain fields and has no state."""
 
     kind: ClassVar[str]
 
@@ -54,9 +54,9 @@ class Step(Protocol):
     ) -> tuple[Channel, ...]:
         """Return the output channels for the given input channels.
 
-        Only spectral frames without a highest frequency need the rate of the input. Raises an
-        `ArgumentError` if a named channel is missing, a unit is not allowed, or two output channels
-        would have the same name.
+        Only spectral frames without a highest frequency need the rate of the input. An
+        `ArgumentError` is raised if a named channel is missing, a unit is not allowed, or two
+        output channels would have the same name.
         """
 
     @abstractmethod
@@ -64,13 +64,13 @@ class Step(Protocol):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate, by default the input rate."""
+        """Return the output rate; unless a step overrides this, it is the input rate."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Apply this step to an even recording without NaN; the result has the bits of its stream.
+        """Apply this step to an even recording without NaN; a stream gives bit-identical results.
 
-        The rate is by default computed from the timestamps, which requires at least two samples.
+        By default, the rate is computed from the timestamps, which requires at least two samples.
         """
         rate = even_rate_hz(recording, sample_rate_hz)
         check_complete(recording)
@@ -93,7 +93,7 @@ class Step(Protocol):
         return replace(recording, values=values, timestamps_s=times, channels=channels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return kind and fields as plain values for TOML or JSON; `make_step` restores the step.
+        """Return the kind and the fields as plain values, from which `make_step` makes the step.
 
         Fields that are None are left out, because TOML has no null.
         """
@@ -165,7 +165,7 @@ class StreamBase(ABC):
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return the rate of an evenly sampled recording, or the given one if timestamps agree."""
+    """Return the rate of an evenly sampled recording, or the given rate if timestamps agree."""
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:
@@ -177,7 +177,7 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
         return rate
     own_hz, is_off = own_clock(recording, UNEVEN_PERIODS)
     if rate is None:
-        # The quotient of two timestamps may be 100.00000000000001 for 100.
+        # Round the rate, because the computed quotient may be 100.00000000000001 instead of 100.
         return float(f"{own_hz:.9g}")
     if is_off(rate):
         raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
@@ -185,10 +185,10 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
 
 
 def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
-    """Return an evenly sampled recording's rate, and a function that tests if another differs.
+    """Return an evenly sampled recording's rate, and a function that tests if a given rate differs.
 
-    Timestamps may deviate by `most_periods` from an even clock. Rates are compared within the
-    precision of the timestamps.
+    Timestamps may deviate from an even clock by `most_periods` periods. Rates are compared within
+    the precision of the timestamps.
     """
     t = recording.timestamps_s
     own_hz = (recording.n_samples - 1) / recording.duration_s
@@ -209,7 +209,7 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
 
 
 def check_complete(recording: Recording) -> None:
-    """Raise if a sample is missing."""
+    """Raise an error if a sample is missing."""
     x = recording.values
     if is_finite(x):
         return

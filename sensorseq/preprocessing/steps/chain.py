@@ -21,8 +21,8 @@ from sensorseq.recording import Channel
 class StepChain(Step):
     """Steps applied in sequence; errors name the step that raised them.
 
-    `apply` is bit-identical to applying the steps one by one, each at its rate. An empty chain
-    changes nothing.
+    The result of `apply` is bit-identical to applying the steps one by one, each at its own rate.
+    An empty chain changes nothing.
     """
 
     kind: ClassVar[str] = "chain"
@@ -55,7 +55,7 @@ class StepChain(Step):
         return rate
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream, see `Step`, whose latency is the sum of all latencies."""
+        """Return a stream, whose latency is the sum of the latencies of all steps; see `Step`."""
         rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         streams = []
         for index, step in enumerate(self.steps):
@@ -122,9 +122,9 @@ STEPS: dict[str, type[Step]] = {
 
 
 def make_step(table: Mapping[str, Any]) -> Step:
-    """Make a step from its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
+    """Make a step from the result of its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
 
-    Missing fields get their defaults; an error names the nearest known kind or field.
+    Missing fields get their default values; an error names the nearest known kind or field.
     """
     if not isinstance(table, Mapping) or "kind" not in table:
         raise ConfigurationError(f"a step must be a table with a kind, not {table!r}.")
@@ -150,7 +150,7 @@ def make_step(table: Mapping[str, Any]) -> Step:
 
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
-    """Return steps given as objects or tables; a note on an error names the entry."""
+    """Return steps from objects or tables; if an error is raised, its note names the entry."""
     if isinstance(steps, (dict, str)):
         raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
     made = []

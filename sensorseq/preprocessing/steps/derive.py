@@ -1,4 +1,4 @@
-"""Default steps for motors and inertial sensors, chosen by names, units and rates of channels."""
+"""Choose default steps for motors and inertial sensors by the channels' names, units and rates."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ DERIVE = ("auto",)
 
 _IMU_RATE_HZ = 40.0  # below this rate, spectra of 0.5 s would have fewer than ten bins
 _FRAME_S = 0.5
-_MOST_BINS = 25  # most frequency bins per channel; more are merged into bands
+_MOST_BINS = 25  # maximum number of frequency bins per channel; more are merged into bands
 _WITHIN = 0.02  # largest relative deviation of a frame from whole samples; see SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01
@@ -40,7 +40,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The derived steps, as in a configuration file, and a line about each rule."""
+    """The derived steps, as in a configuration file, and a line that describes each rule."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]
@@ -51,16 +51,16 @@ def derive_steps(
 ) -> DerivedSteps:
     """Choose steps for motors and inertial sensors from the channels, without using labels.
 
-    Motor currents and speeds: difference and absolute difference from the previous sample; for a
-    current and a speed at the same place, their product, and the current times the sign of the
-    speed; left minus right; moving mean, standard deviation and range over 1 s. Accelerations and
-    rates of turn at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other
-    channel becomes its mean over the same frames. `rates_hz` are the channels' own rates, NaN if
-    unknown.
+    For motor currents and speeds, the steps are the difference and the absolute difference from the
+    previous sample; for a current and a speed at the same place, their product, and the current
+    times the sign of the speed; left minus right; and the moving mean, standard deviation and range
+    over 1 s. For accelerations and rates of turn at 40 Hz or more, the steps are logarithmic
+    spectra of frames of 0.5 s every 0.1 s; every other channel then becomes its mean over the same
+    frames. `rates_hz` are the channels' own rates; NaN means unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
-        raise ArgumentError(f"{len(rates_hz)} rates for {len(channels)} channels.")
+        raise ArgumentError(f"rates_hz has {len(rates_hz)} rates for {len(channels)} channels.")
     own_rates = [min(r, rate) if np.isfinite(r) and r > 0 else rate for r in map(float, rates_hz)]
     recognized = [_Source.of(channel, r) for channel, r in zip(channels, own_rates, strict=True)]
     rules = _Rules({channel.name for channel in channels}, rate)
@@ -75,7 +75,7 @@ def derive_steps(
         rules.add_spectra(inertial)
     if not motors and not inertial:
         rules.lines.append(
-            f"nothing derived: none of the channels ({listed([c.name for c in channels])}) has the"
+            f"no steps derived: none of the channels ({listed([c.name for c in channels])}) has the"
             " name or unit of a motor current (cur*, current*, i_*, A), a speed (vel*, speed*,"
             " rpm*, m/s, rad/s) or an inertial sensor (ax, wz, acc*, gyr*, m/s^2). Set units in"
             " [input], or write the steps yourself as [[steps]] in a configuration file."
@@ -84,7 +84,7 @@ def derive_steps(
 
 
 def channel_rates(recording: Recording) -> list[float]:
-    """Return the median rate of each channel in Hz, from its own samples; NaN if unknown."""
+    """Return the median rate in Hz of each channel's own samples; NaN means unknown."""
     rates = []
     for channel in range(recording.n_channels):
         rows = valid_rows(recording.values, channel)
@@ -102,7 +102,7 @@ class _Source:
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    other_words: tuple[str, ...]  # of the name, with sides as one letter
+    other_words: tuple[str, ...]  # other words of the name, with sides as one letter
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Source":
@@ -136,7 +136,7 @@ class _Source:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The words of the location: side, front or rear, number."""
+        """The words of the location: side, front or rear, and number."""
         return tuple(word for word in self.other_words if word in _POSITIONS or word.isdigit())
 
 
@@ -163,7 +163,7 @@ class _Rules:
                     lag = {} if lag_s is None else {"lag_s": lag_s}
                     self.steps.append({"kind": "difference", "channels": new, **lag, **absolute})
                     made += new
-            self._describe(made, f"{what} to the sample before")
+            self._describe(made, f"{what} from the previous sample")
 
     def add_pairs(self, motors: list[_Source]) -> None:
         pairs = _pair(
@@ -267,7 +267,7 @@ class _Rules:
 
 
 def _pair(currents: list[_Source], speeds: list[_Source]) -> list[tuple[str, str]]:
-    """Pair currents and speeds with matching names, or the only ones at one place."""
+    """Pair currents and speeds with matching names, or the only current and speed at one place."""
     partner: dict[str, str] = {}
     for key in ("other_words", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}

@@ -1,4 +1,4 @@
-"""Features of each channel over time: derivatives, differences, moving statistics."""
+"""Features of each channel over time: derivatives, differences and moving statistics."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SLOPE_SAMPLES = 5
 
 
 class _Feature(ChannelwiseStep):
-    """A step that derives channels of another quantity."""
+    """A step that derives channels of a different quantity."""
 
     suffix: str | None
 
@@ -42,13 +42,13 @@ class _Feature(ChannelwiseStep):
 
 @dataclass(frozen=True)
 class Derivative(_Feature):
-    """Rate of change per second: the slope of a polynomial through a short window.
+    """Rate of change per second: the slope of a polynomial fitted to a short window.
 
-    With phase zero, the window (by default five samples) is centered on the sample, with one sample
-    added to an even number; a causal window ends at the sample. At the ends of the signal, the
-    polynomial is fitted to the existing samples, with a lower degree if they are too few; a single
-    sample has slope 0. See A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by
-    simplified least squares procedures", Analytical Chemistry 36, 1964.
+    For phase zero, the window (by default five samples) is centered on the sample; an even number
+    of samples is increased by one. A causal window ends at the sample. At the ends of the signal,
+    the polynomial is fitted to the existing samples, with a lower degree if there are too few; a
+    single sample has slope 0. See A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of
+    data by simplified least squares procedures", Analytical Chemistry 36, 1964.
     """
 
     kind: ClassVar[str] = "derivative"
@@ -102,9 +102,10 @@ class Derivative(_Feature):
 
 @dataclass(frozen=True)
 class Difference(_Feature):
-    """Each sample minus an earlier one, or 0 if there is none. Causal, without latency.
+    """Each sample minus an earlier one, or 0 if there is none.
 
-    The lag is one sample by default; `lag_s` is rounded to the nearest sample.
+    The step is causal and has no latency. The lag is one sample by default; `lag_s` is rounded to
+    the nearest sample.
     """
 
     kind: ClassVar[str] = "difference"
@@ -148,10 +149,11 @@ class Difference(_Feature):
 class Moving(_Feature):
     """A statistic of the window around, or up to, each sample.
 
-    A causal window, of floor(window_s * sample_rate_hz) samples, ends at the sample; with phase
-    zero it is centered, with one sample added to an even number. At the ends only the existing
-    samples are used. The cost does not depend on its length; mean and std (of the population) keep
-    full precision with an offset of 1e8.
+    The window has floor(window_s * sample_rate_hz) samples. A causal window ends at the sample; for
+    phase zero, it is centered on the sample, and an even number of samples is increased by one. At
+    the ends of the signal, only the existing samples are used. The cost does not depend on the
+    length of the window; mean and std (of the population) keep full precision with an offset of
+    1e8.
     """
 
     kind: ClassVar[str] = "moving"

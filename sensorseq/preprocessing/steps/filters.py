@@ -1,4 +1,4 @@
-"""Filters that preserve the quantity of a channel: detrend, band-pass, notch."""
+"""Filters that preserve the quantity of a channel: detrend, band-pass and notch."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -23,15 +23,15 @@ from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
 BUTTERWORTH_ORDER = 4
-# Margin, because Kaiser's formula for the number of taps is an estimate, and ripple may double
-# where the ripples of two edges meet: at half the rate, and near 0 Hz, where the remainder is
-# removed.
+# This margin is needed because Kaiser's formula for the number of taps is an estimate, and because
+# ripple may double where the ripples of two edges meet: at half the rate, and near 0 Hz, where the
+# remainder is removed.
 _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
 
 class _Filter(ChannelwiseStep):
-    """A step that preserves the quantity of a channel; with `keep` it adds a new channel."""
+    """A step that preserves the quantity of a channel; with `keep`, it adds a new channel."""
 
     suffix: ClassVar[str]
 
@@ -48,10 +48,11 @@ class _Filter(ChannelwiseStep):
 class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
-    Phase zero: the line is fitted to the window around the sample, weighted by a Hann window, and
-    at the ends of the signal to the existing half. Frequencies above two periods per window pass
-    within 3 %. Causal: the line is the least-squares line through the window that ends at the
-    sample. Frequencies above ten periods per window pass within 7 %.
+    For phase zero, the line is fitted to the window around the sample, weighted with a Hann window;
+    at the ends of the signal, it is fitted to the existing half. The amplitude of frequencies above
+    two periods per window changes by at most 3 %. For phase causal, the line is the least-squares
+    line through the window that ends at the sample. The amplitude of frequencies above ten periods
+    per window changes by at most 7 %.
     """
 
     kind: ClassVar[str] = "detrend"
@@ -92,15 +93,16 @@ class Detrend(_Filter):
 class BandPass(_Filter):
     """Pass a band of frequencies; with only one edge it is a low-pass or a high-pass.
 
-    Phase zero: a symmetric Kaiser-window filter without delay. The band passes within 0.1 dB;
-    frequencies `transition_hz` beyond it (by default half of the lower given edge, or less if half
-    the sample rate is closer) are attenuated by `attenuation_db`, by default 60. Latency: about
-    ``attenuation_db / (30 * transition_hz)`` seconds. Causal: a Butterworth filter whose low-pass
-    has `order` 4 by default (24 dB per octave), 3 dB down at the edges, without latency.
+    For phase zero, this is a symmetric Kaiser-window filter without delay. The band passes within
+    0.1 dB; frequencies `transition_hz` beyond the band (by default half of the lower given edge, or
+    less if half the sample rate is closer) are attenuated by `attenuation_db`, by default 60. The
+    latency is about ``attenuation_db / (30 * transition_hz)`` seconds. For phase causal, it is a
+    Butterworth filter, whose low-pass has `order` 4 by default (24 dB per octave), which attenuates
+    by 3 dB at the edges and has no latency.
 
-    A constant passes a low-pass unchanged and becomes exactly 0 in the others, from the first
-    sample on. Beyond its ends a signal is mirrored for a low-pass, and otherwise reflected about
-    its last point.
+    A constant passes a low-pass unchanged; in the other filters, it becomes exactly 0 from the
+    first sample on. For a low-pass, a signal is mirrored at its ends; for the other filters, it is
+    reflected about its end points.
     """
 
     kind: ClassVar[str] = "band_pass"
@@ -116,7 +118,7 @@ class BandPass(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._set_fields()  # first, so that an unknown phase is reported first
+        self._set_fields()  # check the base fields first, so that an unknown phase is reported
         low = checks.check_positive_or_none("low_hz", self.low_hz)
         high = checks.check_positive_or_none("high_hz", self.high_hz)
         if low is None and high is None:
@@ -173,7 +175,7 @@ class BandPass(_Filter):
         low = 0.0 if self.low_hz is None else (self.low_hz - width / 2) / (rate / 2)
         high = 1.0 if self.high_hz is None else (self.high_hz + width / 2) / (rate / 2)
         taps = fir([(low, high)], window)
-        if self.low_hz is not None:  # remove the remainder at 0 Hz, which only affects the stopband
+        if self.low_hz is not None:  # remove the remainder at 0 Hz; this only affects the stopband
             taps -= window * (taps.sum() / window.sum())
         return taps
 
@@ -195,11 +197,13 @@ class BandPass(_Filter):
 class Notch(_Filter):
     """Remove one frequency, such as mains hum; only a band of `width_hz` around it is affected.
 
-    Phase zero: a symmetric Kaiser-window filter, within 0.1 dB outside the width; the middle half
-    of the width is attenuated by 60 dB. Latency: about ``8 / width_hz`` seconds.
+    For phase zero, this is a symmetric Kaiser-window filter: frequencies outside the band change by
+    at most 0.1 dB, and the middle half of the band is attenuated by 60 dB. The latency is about
+    ``8 / width_hz`` seconds.
 
-    Causal: a second-order recursive filter, zero at that frequency, within 3 dB outside the width,
-    initially settled on the first sample. No latency.
+    For phase causal, it is a second-order recursive filter, which removes the frequency completely
+    and changes frequencies outside the band by at most 3 dB. It is initially settled on the first
+    sample, and has no latency.
     """
 
     kind: ClassVar[str] = "notch"
@@ -240,7 +244,7 @@ class Notch(_Filter):
 def _kaiser_window(
     width_hz: float, rate: float, attenuation_db: float, argument: str
 ) -> NDArray[np.float64]:
-    """Design the window, of odd length, of a filter with this transition."""
+    """Design the window of a filter with this transition; its length is odd."""
     n_taps = kaiser_taps(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
     if n_taps > _MAX_TAPS:
         raise ArgumentError(
@@ -251,7 +255,7 @@ def _kaiser_window(
 
 
 def _check_belongs(phase: str, home: str, **arguments: object) -> None:
-    """Raise for arguments that belong to the other phase and would be ignored."""
+    """Raise an error for arguments that belong to the other phase and would be ignored."""
     for name, value in arguments.items():
         if value is not None and phase != home:
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""New channels computed from several: products, power, differences, magnitudes."""
+"""New channels computed from several channels: products, power, differences and magnitudes."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -27,12 +27,12 @@ Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class _Combined(ColumnStep):
-    """A step that computes one channel from several, sample by sample, without latency.
+    """A step that computes one channel from several channels, sample by sample, without latency.
 
-    The new channel is appended as `name`; with `keep`, the input channels stay.
+    The new channel is appended with the name `name`; with `keep`, the input channels stay.
     """
 
-    default_name: ClassVar[str]  # template that names the new channel
+    default_name: ClassVar[str]  # template for the name of the new channel
 
     name: str | None
     keep: bool
@@ -55,7 +55,7 @@ class _Combined(ColumnStep):
         return Combination(self._combine(inputs)[1])
 
     def _inputs(self) -> list[tuple[str, str]]:
-        """Return (argument, channel name) of each input: fields without a default."""
+        """Return (argument, channel name) of each input, which are the fields without a default."""
         all_fields = fields(self)  # type: ignore[arg-type]  # every step is a dataclass
         needed = [field.name for field in all_fields if field.default is MISSING]
         return [(name, getattr(self, name)) for name in needed]
@@ -75,9 +75,9 @@ class _Combined(ColumnStep):
 class Product(_Combined):
     """The product of two channels, in watts if their units give power.
 
-    A times V, N m times rad/s (or rpm, deg/s) and N times m/s, with any prefix such as mA or kV,
-    give W; other units are joined, as in ``"A*rad/s"``. Its name is ``<left>_times_<right>`` by
-    default.
+    A times V, N m times rad/s (or rpm or deg/s) and N times m/s give W, with any prefix, such as in
+    mA or kV; other units are joined, as in ``"A*rad/s"``. The name of the new channel is
+    ``<left>_times_<right>`` by default.
     """
 
     kind: ClassVar[str] = "product"
@@ -94,9 +94,9 @@ class Product(_Combined):
 
 @dataclass(frozen=True)
 class Power(_Combined):
-    """Electrical power in watts of a current in A and a voltage in V, with any prefix.
+    """Electrical power in watts of a current in A and a voltage in V, each with any prefix.
 
-    Its name is ``<current>_power`` by default.
+    The name of the new channel is ``<current>_power`` by default.
     """
 
     kind: ClassVar[str] = "power"
@@ -124,7 +124,7 @@ class Power(_Combined):
 class Subtract(_Combined):
     """One channel minus another, such as left minus right; known units must agree.
 
-    Its name is ``<left>_minus_<right>`` by default.
+    The name of the new channel is ``<left>_minus_<right>`` by default.
     """
 
     kind: ClassVar[str] = "subtract"
@@ -142,9 +142,9 @@ class Subtract(_Combined):
 
 @dataclass(frozen=True)
 class SignedBy(_Combined):
-    """A channel multiplied by the sign of another (0 for 0), such as current by the sign of speed.
+    """A channel times the sign of another channel (0 for 0), such as current by the sign of speed.
 
-    Its name is ``<value>_signed_by_<by>`` by default.
+    The name of the new channel is ``<value>_signed_by_<by>`` by default.
     """
 
     kind: ClassVar[str] = "signed_by"
@@ -163,7 +163,7 @@ class SignedBy(_Combined):
 class Magnitude(_Combined):
     """The norm of several channels, such as an accelerometer's axes; known units must agree.
 
-    Its name is ``<first>_<second>_..._magnitude`` by default.
+    The name of the new channel is ``<first>_<second>_..._magnitude`` by default.
     """
 
     kind: ClassVar[str] = "magnitude"
@@ -183,7 +183,7 @@ class Magnitude(_Combined):
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         def length(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-            # Always summed in this order, for equal bits.
+            # Always sum in this order, so that results are bit-identical.
             squares = (column**2 for column in samples.T)
             return np.sqrt(sum(squares, np.zeros(len(samples))))
 

@@ -25,16 +25,17 @@ class SpectralFrames(Step):
     The mean of each frame is subtracted, and the residual is Fourier transformed with a Hann
     window; a sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any
     rate and frame length. All channels are reduced to their Hann-weighted means and keep their
-    names; the bins follow as ``<name>_<frequency>Hz``. Their frequencies are multiples of
-    ``1 / frame_s``, from `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz`
-    (half the sample rate). `n_bands` merges them: a band's amplitude is the root of the sum of its
-    bins' squares.
+    names; the bins follow with the names ``<name>_<frequency>Hz``. The frequencies of the bins are
+    multiples of ``1 / frame_s``, from `min_frequency_hz` (by default the first multiple above 0 Hz)
+    to `max_frequency_hz` (by default half the sample rate). `n_bands` merges the bins into bands: a
+    band's amplitude is the root of the sum of the squares of its bins.
 
-    A frame must be within 2 % of whole samples, so that the names are accurate. Frame k starts at
-    sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is its center or, with phase
-    causal, its last sample. The scale "log" is the natural logarithm of amplitude + `floor` (in the
-    channel's unit), "decibel" 20 times the decimal logarithm. At 100 Hz, frames of 0.5 s with a
-    floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
+    The length of a frame must be within 2 % of a whole number of samples, so that the names are
+    accurate. Frame k starts at sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is
+    that of its center or, for phase causal, of its last sample. The scale "log" is the natural
+    logarithm of amplitude + `floor` (in the channel's unit), and "decibel" is 20 times the decimal
+    logarithm of this sum. At 100 Hz, frames of 0.5 s with a floor of 0.0008 give
+    ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
     """
 
     kind: ClassVar[str] = "spectral"
@@ -92,7 +93,7 @@ class SpectralFrames(Step):
         return check_distinct([*channels, *bins])
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return 1 / hop_s, if a hop is at least one sample."""
+        """Return 1 / hop_s; raise an error if a hop is less than one sample."""
         rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         checks.samples_of(self.hop_s, rate, 1, "a hop", "hop_s")
         return 1 / self.hop_s
@@ -183,7 +184,7 @@ class _FrameStream(StreamBase):
         self.bands = bands
         self.frame = frame_samples
         self.hop = step.hop_s * rate
-        self._held = np.empty((0, len(channels)))  # samples from `_n_dropped` on
+        self._held = np.empty((0, len(channels)))  # the samples from number `_n_dropped` on
         self._n_dropped = 0
         self._n_frames = 0
         self.window = hann(frame_samples, is_periodic=True)[:, np.newaxis]
@@ -222,8 +223,8 @@ class _FrameStream(StreamBase):
         return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
 
     def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:
-        # One frame at a time, so that its bits do not depend on other frames.
-        relative = frame - frame[0]  # makes a constant exactly 0
+        # Process one frame at a time, so that its bits do not depend on other frames.
+        relative = frame - frame[0]  # a constant becomes exactly 0
         means = frame[0] + (self.window * relative).sum(axis=0) / self._weight
         centered = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)
         spectrum = np.fft.rfft(self.window * centered, axis=0)[self._bins]

@@ -1,4 +1,4 @@
-"""Units of derived channels: products that give power, and units per second."""
+"""Units of derived channels: units of products, such as power, and units per second."""
 
 import re
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ _PER_SECOND = re.compile(r"^(?P<what>.*)/s(?:\^?(?P<digit>[2-9])|(?P<sign>[²³]
 
 @dataclass(frozen=True)
 class Quantity:
-    """The quantity a unit measures, and its factor to the SI unit."""
+    """The quantity that a unit measures, and the factor that converts to the SI unit."""
 
     name: str
     factor: float
 
 
 def quantity_of(unit: str) -> Quantity | None:
-    """Return the quantity a unit measures; None for an unknown unit."""
+    """Return the quantity that a unit measures; None for an unknown unit."""
     if unit in _WHOLE_SPELLINGS:
         return Quantity(*_WHOLE_SPELLINGS[unit])
     for spelling, name in _SPELLINGS.items():
@@ -61,10 +61,11 @@ def quantity_of(unit: str) -> Quantity | None:
 
 
 def product_unit(left: str, right: str) -> tuple[str, float]:
-    """Return the unit of a product, and the factor that converts it to that unit.
+    """Return the unit of a product, and the factor that converts the product to that unit.
 
-    Current times voltage, torque times angular speed and force times speed are watts, with any
-    prefixes. Other units are joined by ``*``; the product with an unknown unit is unknown.
+    Current times voltage, torque times angular speed and force times speed are in watts, with any
+    prefixes. Other units are joined with ``*``; the unit of a product with an unknown unit is also
+    unknown.
     """
     a, b = quantity_of(left), quantity_of(right)
     if a is not None and b is not None and {a.name, b.name} in _POWERS:
@@ -86,7 +87,7 @@ def common_unit(channels: list[Channel], what: str) -> str:
 
 
 def per_second(unit: str, times: int = 1) -> str:
-    """Return the unit per second, or per second squared: "A" gives "A/s", "m/s" gives "m/s^2"."""
+    """Return the unit divided by powers of seconds: "A" gives "A/s", and "m/s" gives "m/s^2"."""
     if not unit:
         return ""
     match = _PER_SECOND.match(unit)

@@ -1,4 +1,4 @@
-"""Augment training windows with copies that differ like runs of the same robot."""
+"""Augment training windows with copies that differ like different runs of the same robot."""
 
 import functools
 import numbers
@@ -42,29 +42,32 @@ Channel = str | int
 class Augmentation:
     """Strengths of the changes to copies of a window; if all are 0, copies are identical.
 
-    Applied in the order shift, time warp, mirror image, rotation, magnitude warp, scaling, offset,
-    jitter: first the movement, then the mounting of the sensor, and sensor noise last. Names and
-    kinds follow [1]_; `Augmentation.standard` uses its strengths.
+    The changes are applied in the order shift, time warp, mirror image, rotation, magnitude warp,
+    scaling, offset and jitter: first the movement, then the mounting of the sensor, and finally the
+    sensor noise. Names and kinds of changes follow [1]_; `Augmentation.standard` has the strengths
+    used there.
 
     Parameters
     ----------
     jitter : float, default=0
-        Normal noise on every sample; its standard deviation as a share of the channel's.
+        Normal noise on every sample; its standard deviation is given as a share of the channel's
+        standard deviation.
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
-        Time runs faster and slower: speeds ``exp(z)``, with z drawn from N(0, time_warp) at the
-        knots and a cubic spline between them. Unlike the speeds of [1]_, from N(1, time_warp), they
-        cannot become negative. The first and last sample keep their places.
+        Time runs faster and slower: the speeds are ``exp(z)``, with z drawn from N(0, time_warp) at
+        the knots and interpolated by a cubic spline between them. Unlike the speeds of [1]_, which
+        are drawn from N(1, time_warp), they cannot become negative. The first and the last sample
+        keep their places.
     magnitude_warp : float, default=0
-        A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots with a cubic
-        spline between them.
+        A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots and
+        interpolated by a cubic spline between them.
     window_shift : float, default=0
-        The window starts up to this share of its length earlier or later, by whole samples, with
-        all shifts equally likely; from 0 to below 1. The first or last sample replaces unknown
-        samples.
+        The window starts earlier or later by up to this share of its length, from 0 to below 1.
+        Shifts are whole numbers of samples and all equally likely. The first or last sample
+        replaces unknown samples.
     n_knots : int, default=4
-        Knots of the warps inside a window, in addition to the two ends.
+        Number of knots of the warps inside a window, in addition to the two ends.
     offset : float, default=0
         One constant for each channel of a window, drawn from N(0, offset) and given as a share of
         the channel's standard deviation.
@@ -76,13 +79,13 @@ class Augmentation:
         of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
         flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
     rotation_deg : float, default=0
-        Largest angle in degrees, up to 180, by which the sensor is turned: all triples of `axes` in
-        a window by one rotation, as accelerometer and gyroscope share a housing. The angle is
-        uniform in [0, rotation_deg], about an axis uniform in space.
+        Largest angle in degrees, up to 180, by which the sensor is turned. All triples of `axes` in
+        a window are turned by the same rotation, because accelerometer and gyroscope share a
+        housing. The angle is uniform in [0, rotation_deg], and the axis is uniform in space.
     axes : sequence of triples of str or int, default=()
         The channels x, y and z of each vector that `rotation_deg` turns, in one unit and one frame.
-        By default channels whose names end or begin in x, y and z and are otherwise the same, such
-        as acc.x, gyro_y or AccZ.
+        By default, these are the channels whose names end or begin with x, y and z and are
+        otherwise the same, such as acc.x, gyro_y or AccZ.
 
     Raises
     ------
@@ -151,15 +154,15 @@ class Augmentation:
         Parameters
         ----------
         n_channels : int
-            Channels of a window.
+            Number of channels of a window.
         channels : sequence of str, optional
-            Their names; None if they have none.
+            Names of the channels; None if they have none.
 
         Raises
         ------
         ArgumentError
-            If `mirror`, `swap` or `axes` names a missing channel, or windows are to be rotated and
-            their axes are neither named nor found.
+            If `mirror`, `swap` or `axes` names a missing channel, or if windows are to be rotated
+            but their axes are neither named nor found.
         """
         names = None if channels is None else list(channels)
 
@@ -204,10 +207,10 @@ def make_augmentation(fields_by_name: Mapping[str, Any]) -> Augmentation:
 def augment_copies(
     windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
 ) -> WindowSet:
-    """Return repeated training windows, all but the first of each randomly changed.
+    """Return repeated training windows; all but the first occurrence of each are randomly changed.
 
-    Equal `rows` mark copies of one window; jitter and offset are relative to the standard deviation
-    over these windows.
+    Equal entries of `rows` mark copies of one window. Jitter and offset are relative to the
+    standard deviation over these windows.
     """
     first = copy_numbers(rows) == 0
     if first.all():
@@ -226,7 +229,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows; a window whose entry in `rows` occurred before is changed."""
+    """Return the windows, with a random change to each whose entry in `rows` occurred before."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -255,7 +258,7 @@ def augment_windows(
     neighbors: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int = 1,
 ) -> NDArray[np.floating]:
-    """Return every window randomly changed; for copies of training windows only.
+    """Return all windows with random changes; use this for copies of training windows only.
 
     The random numbers of a window depend only on the seed, its index, its copy number and the kind
     of change; they do not depend on other windows, their order, or other kinds of change.
@@ -263,31 +266,31 @@ def augment_windows(
     Parameters
     ----------
     X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-        The second form is one channel.
+        Copies of training windows; the second shape is for windows of one channel.
     augmentation : Augmentation
         Kinds and strengths of the changes. Channels of `mirror`, `swap` and `axes` are numbers
         here; see `Augmentation.with_indices`.
     random_state : int, Generator, RandomState or None
-        Equal seeds give equal changes. One number is drawn from a generator.
+        The same seed gives the same changes. One number is drawn from a generator.
     lengths : array-like of shape (n_windows,), optional
-        Valid steps; later steps stay unchanged, and may be NaN.
+        Number of valid steps of each window; later steps stay unchanged, and may be NaN.
     indices : array-like of shape (n_windows,), int, optional
-        Index of each window in the whole set; 0, 1, 2, ... by default.
+        Index of each window in the complete set of windows; 0, 1, 2, ... by default.
     copies : array-like of shape (n_windows,), int, optional
         Copy number, so that copies of one window differ; 0 by default.
     channel_sd : array-like of shape (n_channels,), optional
-        Standard deviation that `jitter` and `offset` are relative to, such as `channel_sd_of` the
-        training windows. By default the window's own.
+        Standard deviation that `jitter` and `offset` are relative to, such as the result of
+        `channel_sd_of` for the training windows. By default, each window's own is used.
     neighbors : pair of array-like of shape (n_windows, m, n_channels), optional
         The m samples of the same recording right before and right after each window, used by
         `window_shift`; NaN where there are none. Do not use samples from another part of a split.
     n_threads : int, default=1
-        Threads that share the windows; the result does not depend on them.
+        Number of threads that process the windows; the result does not depend on it.
 
     Returns
     -------
     ndarray of the shape of `X`
-        float32 and float16 are kept; other types become float64.
+        The changed windows. Types float32 and float16 are kept; other types become float64.
     """
     if not isinstance(augmentation, Augmentation):
         raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
@@ -349,7 +352,7 @@ def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.
 
 
 def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count earlier occurrences of each row: 0 for the window itself, from 1 for its copies."""
+    """Count the earlier occurrences of each row: 0 for a window itself; 1, 2, ... for copies."""
     order = np.argsort(rows, kind="stable")
     _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
     number = np.empty(len(rows), np.int64)
@@ -360,7 +363,10 @@ def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def _mirror_image(
     how: Augmentation, n_channels: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
-    """Return the source channel and sign for each position of a mirror image; None without one."""
+    """Return the source channel and the sign for each channel of the mirror image.
+
+    The result is None if there is no mirror image.
+    """
     if not (how.mirror or how.swap):
         return None, None
     order, sign = np.arange(n_channels), np.ones(n_channels)
@@ -374,7 +380,10 @@ def _mirror_image(
 
 @functools.lru_cache(maxsize=8)
 def _spline(n_knots: int) -> NDArray[np.float64]:
-    """Return coefficients (4, K - 1, K) of cubic splines, each 1 at one of K knots, otherwise 0."""
+    """Return coefficients (4, K - 1, K) of K cubic splines, each of which is 1 at one knot only.
+
+    At the other knots, it is 0.
+    """
     n_knots += 2
     coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
         np.linspace(0, 1, n_knots), np.eye(n_knots)
@@ -383,7 +392,7 @@ def _spline(n_knots: int) -> NDArray[np.float64]:
 
 
 def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
-    """Return channels as names or numbers; raise if one is repeated."""
+    """Return channels as names or numbers; raise an error if one is repeated."""
     checked = []
     for channel in channels if isinstance(channels, list | tuple) else (None,):
         is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)
@@ -399,7 +408,7 @@ def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
 
 
 def _check_tuples(name: str, tuples: Any, n: int, example: str) -> tuple[tuple[Channel, ...], ...]:
-    """Return tuples of n channels, as names or numbers; raise if a channel is repeated."""
+    """Return tuples of n channels, as names or numbers; raise an error if one is repeated."""
     are_tuples = isinstance(tuples, list | tuple) and all(
         isinstance(group, list | tuple) and len(group) == n for group in tuples
     )
@@ -442,22 +451,23 @@ def _check_neighbors(
 
 
 def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return the numbers of the channels x, y and z of each sensor, by their names.
+    """Find the channels x, y and z of each sensor by their names; return their numbers.
 
-    Three names belong together if they end, or begin, in x, y and z and are otherwise the same;
-    case is ignored. With a fourth name in w they are a quaternion, not a vector, and are left out.
+    Three names belong together if they end, or begin, with x, y and z and are otherwise the same;
+    case is ignored. If there is a fourth name with w, the channels are a quaternion, not a vector,
+    and are left out.
 
     Raises
     ------
     ArgumentError
-        If there is no triple, or two channels could be the same axis, or one channel an axis of two
-        triples.
+        If there is no triple, if two channels could be the same axis, or if one channel could
+        belong to two triples.
     """
     named: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # a name of only the axis gives one way
+        for common, axis in dict.fromkeys(ways):  # if the axis is the whole name, both ways agree
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()

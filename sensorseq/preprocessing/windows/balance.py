@@ -1,4 +1,4 @@
-"""Balance training windows by choosing equally many windows of every class, or by weights."""
+"""Balance training windows by choosing equally many windows of every class, or with weights."""
 
 import warnings
 from typing import Any
@@ -31,7 +31,7 @@ def balance_indices(
     recording_id: ArrayLike | None = None,
     max_per_recording: float | None = None,
 ) -> NDArray[np.int64]:
-    """Return sorted indices (n_chosen,) of windows, equally many of every class.
+    """Return the sorted indices (n_chosen,) of equally many windows of every class.
 
     Balance only the training part, after the split; see `ClassBalancer` for `strategy` and
     `max_per_recording`. Windows are dropped or copied from the `groups` of a class in rotation (by
@@ -70,7 +70,7 @@ def balance_indices(
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
-        # In random order, with one window of each group before the second of any group.
+        # The order is random, but each group has one window before any group has a second one.
         group_index = np.unique(group[members], return_inverse=True)[1]
         window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
         in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
@@ -86,7 +86,7 @@ def balance_indices(
 def draw_in_rounds(
     rows: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw rows without replacement, in as many rounds as needed."""
+    """Draw rows without replacement; start another round whenever all rows are used up."""
     rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate(rounds or [rows[:0]])[:count]
 
@@ -94,7 +94,9 @@ def draw_in_rounds(
 def _check_labels(y: ArrayLike) -> NDArray[Any]:
     labels = np.asarray(y)
     if labels.ndim != 1 or not labels.size:
-        raise WindowError(f"y has shape {labels.shape}; expected (n_windows,), at least one.")
+        raise WindowError(
+            f"y has shape {labels.shape}; expected (n_windows,), with at least one window."
+        )
     return labels
 
 
@@ -105,9 +107,9 @@ def _reachable_count(
     repeat: bool,
     classes: list[Any],
 ) -> tuple[int, int]:
-    """Return the most windows every class can have, up to `wanted`, and the limit per recording.
+    """Return how many windows every class can have, up to `wanted`, and the limit per recording.
 
-    `sizes` has the window counts of each recording, for each class.
+    `sizes` contains, for each class, the number of windows of each recording.
     """
 
     def reach(size: NDArray[np.int64], cap: int) -> int:
@@ -129,8 +131,8 @@ def _reachable_count(
             short = int(np.argmin([len(size) for size in sizes]))
             raise WindowError(
                 f"class {classes[short]!r} has {len(sizes[short])} recording(s), too few if each"
-                f" may contribute at most a share of {most:g} of its rows; record more, or use a"
-                " larger max_per_recording."
+                f" may contribute at most a share of {most:g} of its rows. Make more recordings, or"
+                " use a larger max_per_recording."
             )
     if reached < wanted:
         warnings.warn(
@@ -147,7 +149,7 @@ def _take_capped(
 ) -> NDArray[np.int64]:
     """Take `wanted` rows in rotation over recordings, at most `cap` of each.
 
-    A round takes each row once, so the copies of a recording's rows differ by at most one.
+    A round takes each row once, so the numbers of copies of a recording's rows differ by at most 1.
     """
     recording_index = np.unique(recording, return_inverse=True)[1]
     left = np.full(recording_index.max() + 1, cap)
@@ -177,19 +179,19 @@ def class_weights(
     kind : {"balanced", "effective_number"}, default="balanced"
         balanced: ``n / (k * count)``, so that every class counts equally [1]_. effective_number:
         proportional to ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble
-        each other add less and less information, so large classes are reduced less than by their
-        count.
+        each other add less and less information, so the weight of a large class is reduced less
+        than in proportion to its count.
     beta : float, default=0.999
-        Only for ``"effective_number"``, from 0 (no weights) to below 1. A class counts as at most
-        ``1 / (1 - beta)`` windows. [2]_ used 0.9 to 0.9999 and found 0.999 or above best for large
-        sets.
+        Only for ``"effective_number"``, from 0 (equal weights) to below 1. A class counts as at
+        most ``1 / (1 - beta)`` windows. The authors of [2]_ used 0.9 to 0.9999, and found that
+        0.999 or above is best for large sets.
     sample_weight : array-like of shape (n_windows,), optional
-        A window of weight 2 counts as two.
+        Weights of the windows; a window of weight 2 counts as two windows.
 
     Returns
     -------
     dict of label to float
-        For `class_weight` of an estimator, in the order of the sorted labels.
+        The weights, in the order of the sorted labels, for `class_weight` of an estimator.
 
     References
     ----------
@@ -214,7 +216,7 @@ def class_weights(
 def weights_of_counts(
     counts: NDArray[np.integer[Any]] | NDArray[np.float64], kind: str, beta: float = BETA
 ) -> NDArray[np.float64]:
-    """Return `class_weights` from window counts by class; 1 for an empty class."""
+    """Compute `class_weights` from window counts by class; an empty class has weight 1."""
     present = counts > 0
     if kind == "balanced":
         balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
@@ -232,8 +234,9 @@ def weights_of_few_recordings(
 ) -> NDArray[np.float64] | None:
     """Return weights (n_windows,) that balance the classes; None if there are many recordings.
 
-    A recording is the windows of one class in one of the `groups`. With `FEW_RECORDINGS` or fewer
-    per class on average, their lengths are a poor estimate of how common a class is.
+    Here, a recording consists of the windows of one class in one of the `groups`. With
+    `FEW_RECORDINGS` or fewer per class on average, the lengths of the recordings are a poor
+    estimate of how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]
     counts = np.bincount(class_index)

@@ -38,7 +38,7 @@ from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
 PHASES = ("grid", "random")
-UNEVEN_PERIODS = 0.05  # largest deviation of a timestamp from an even clock
+UNEVEN_PERIODS = 0.05  # largest deviation of a timestamp from an even clock, in periods
 
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
@@ -62,10 +62,11 @@ def window_starts(
 ) -> NDArray[np.int64]:
     """Return the first sample of every complete window, ceil(k * hop_s * sample_rate_hz).
 
-    Starts follow the exact time, so windows do not drift if a hop is not a whole number of samples.
+    Starts are computed from the exact time, so that windows do not drift if a hop is not a whole
+    number of samples.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    # Limited, so that twice the hop does not overflow.
+    # The hop is limited, so that twice the hop does not overflow.
     hop = min(check_positive("hop_s", hop_s) * rate, 2.0**53)
     if hop < 1 - 1e-9:
         raise ArgumentError(
@@ -86,14 +87,17 @@ def window_start(index: int, hop: float) -> int:
 
 
 def first_on_clock(first_s: float, hop_s: float, slop_s: float) -> int:
-    """Return the number of a piece's first window, which is its start in multiples of the hop."""
+    """Return the number of a piece's first window.
+
+    The number of a window is its start in multiples of the hop.
+    """
     return math.ceil((first_s - slop_s) / hop_s - 1e-9)
 
 
 def start_on_clock(
     number: NDArray[np.int64], first_s: float, hop_s: float, rate: float
 ) -> NDArray[np.int64]:
-    """Return the first sample of the windows that begin at `number` times the hop."""
+    """Return the first sample of each window that begins at `number` times the hop."""
     exact = np.maximum(number * hop_s - first_s, 0.0) * rate
     rounding = max(1e-9, 4 * np.finfo(np.float64).eps * abs(first_s) * rate)
     starts: NDArray[np.int64] = np.ceil(exact - 1e-6 - rounding).astype(np.int64)
@@ -125,18 +129,19 @@ def window_recordings(
 ) -> WindowSet:
     """Cut recordings into windows, and store the origin and label of each.
 
-    Recordings are as returned by `resample_recording`; pieces of one recording share its id. See
-    `Windower` for the arguments; `sample_rate_hz` is by default computed from the timestamps.
+    The recordings are as returned by `resample_recording`; pieces of one recording share its id.
+    See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the timestamps.
     ``check_classes=False`` skips the check that every class has windows, for callers that cut
     recordings one by one; the result may then be empty.
 
-    With `slop_s`, windows begin at multiples of the hop on the recording's clock, like the windows
-    of other sensors: at the next sample, or at the first of a piece that begins up to `slop_s`
-    later.
+    With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
+    match the windows of other sensors. More precisely, a window begins at the next sample after
+    such a multiple, or at the first sample of a piece that begins up to `slop_s` later.
 
-    `provenance` has ``window``: the lengths in seconds and samples and the arguments;
-    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: the parts
-    that were left out, the reasons, and the numbers of samples or windows.
+    The `provenance` of the windows contains ``window``: the lengths in seconds and samples, and the
+    arguments; ``recordings``: facts about each piece; ``classes``: a `Fate` for each class;
+    ``dropped``: the parts that were left out, with the reasons and the numbers of samples or
+    windows.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -185,7 +190,7 @@ def window_recordings(
 
 @dataclass(frozen=True)
 class _Grid:
-    """How a stretch is cut into windows."""
+    """The positions at which a stretch is cut into windows."""
 
     window_s: float
     hop_s: float
@@ -193,7 +198,9 @@ class _Grid:
     rate: float
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
-    slop_s: float | None = None  # how late a window on the clock may begin; None: no clock
+    slop_s: float | None = (
+        None  # how late a window on the clock may begin; None if there is no clock
+    )
 
     def windows_of(
         self, piece: Recording, stretch: Stretch
@@ -231,13 +238,13 @@ class _Grid:
         return kept
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
-        """Return the first window's offset in samples: below a hop, with room for a window."""
+        """Return the first window's offset in samples, below a hop and with room for a window."""
         n_places = min(
             math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
         )
         start_s = float(piece.timestamps_s[stretch.first])
         named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
-        # Unlike a generator, a digest is independent of the machine and of the order.
+        # Unlike a generator, a digest does not depend on the machine or on the order of the calls.
         drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
         return drawn * n_places >> 64
 
@@ -358,7 +365,8 @@ def _gather(piece: Recording, cut: _Cut, chosen: slice, out: NDArray[np.float32]
         + (
             "; mark missing samples as NaN."
             if not_finite >= 0
-            else ", outside the range of float32, in which windows are stored. Correct its unit."
+            else ", outside the range of float32, in which windows are stored. Correct the unit of"
+            " the channel."
         )
     )
 
@@ -371,7 +379,7 @@ def _describe_stretch(stretch: Stretch, piece: Recording) -> str:
 
 
 def check_window_choices(label_rule: str, min_purity: float | None, short: str, phase: str) -> None:
-    """Raise an `ArgumentError` unless `window_recordings` accepts these arguments."""
+    """Raise an `ArgumentError` if `window_recordings` does not accept these arguments."""
     check_choice("label_rule", label_rule, LABEL_RULES)
     check_choice("short", short, SHORT)
     check_choice("phase", phase, PHASES)
@@ -383,7 +391,7 @@ def check_window_choices(label_rule: str, min_purity: float | None, short: str, 
             f" {label_rule!r}."
         )
     if check_positive("min_purity", min_purity) > 1:
-        raise ArgumentError(f"min_purity={min_purity!r} is a share of a window; give at most 1.")
+        raise ArgumentError(f"min_purity={min_purity!r} is above 1, but it is a share of a window.")
 
 
 def _provenance(
@@ -465,7 +473,7 @@ def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
         source = f"sample_rate_hz is {rate:g}"
     elif timed:
         longest = max(timed, key=lambda piece: piece.n_samples)
-        # Nine digits, because the quotient of two timestamps may be 100.00000000000001 for 100.
+        # Round to nine digits, because the quotient may be 100.00000000000001 instead of 100.
         rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
         source = f"{longest.recording_id!r} has {rate:g} Hz"
     else:
@@ -483,7 +491,7 @@ def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
 def _check_not_too_short(
     pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
 ) -> None:
-    """Raise if no stretch is as long as a window."""
+    """Raise an error if no stretch is as long as a window."""
     if any(cut.n_candidates for cut in cuts):
         return
     spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
@@ -505,6 +513,6 @@ def _check_not_too_short(
 
 
 def _bridging_gap_s(pieces: Iterable[Recording]) -> float:
-    """Return a `max_gap_s` that bridges the gaps of recordings cut too short, or 0."""
+    """Return a `max_gap_s` that bridges the gaps of recordings whose pieces are too short, or 0."""
     gaps_s = (p.attributes.get("bridging_gap_s") for p in pieces)
     return max((float(gap_s) for gap_s in gaps_s if isinstance(gap_s, float)), default=0.0)

@@ -1,4 +1,4 @@
-"""Find channels that repeat the label: constants within windows that give the class."""
+"""Find channels that repeat the label: they are constant within windows and reveal the class."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ Ints = NDArray[np.int64]
 Blocks = Iterable[NDArray[np.floating]]
 
 LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
-MOST_SAMPLED = 256  # windows that decide which channels are checked in full
-# Share of the steps that equal the level of their window, and of those near it. A label is smeared
-# where it changes, by filters and delays; a sensor at rest is near its level, but has noise.
+MOST_SAMPLED = 256  # number of windows that decide which channels are checked in full
+# Share of the steps that equal the level of their window, and share of those near it. Where a label
+# changes, filters and delays smear it; a sensor at rest is near its level, but has noise.
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
 SAME, NEAR = 1e-4, 0.05  # relative to the range of the levels
 NEARLY_ALL = 0.99  # share of the windows that have the level of their class
-MOST_COMBINED = 32  # channels that are tried together if none gives the class by itself
+MOST_COMBINED = 32  # number of channels tried together if none reveals the class by itself
 
 
 @dataclass(frozen=True)
 class LabelChannels:
-    """Channels that hardly ever change within a window, and whose values give the class.
+    """Channels that hardly ever change within a window, and whose values reveal the class.
 
     `share` is the share of windows with the values of their class. `fewest` is the smallest number
-    of recordings of a class: the value of a single one may belong to the recording, not the class.
+    of recordings of a class: if it is 1, the values may belong to the recording, not to the class.
     """
 
     channels: list[int]
@@ -52,18 +52,20 @@ def find_label_channels(
     lengths: ArrayLike,
     split: ArrayLike | None = None,
 ) -> LabelChannels | None:
-    """Find channels that by themselves give the class of the training windows.
+    """Find channels that by themselves reveal the class of the training windows.
 
-    A constant of each recording, such as the mass carried in it, is not a leak. So each value, or
-    combination of values, must be the only one of a class, or occur in two recordings.
+    A channel that is constant in each recording, such as the mass that is carried, is not a leak.
+    So each value, or combination of values, must be the only one of a class, or occur in two
+    recordings.
 
     Parameters
     ----------
     read : callable
-        Returns the samples of the windows at increasing positions, in blocks.
+        Function that takes increasing indices of windows, and returns their samples in blocks.
     y, recording_id, lengths, split : array-like of shape (n_windows,)
-        For all windows. All are considered if there is no split, or if a class has only one
-        recording in training. Without `recording_id`, each class counts as one recording.
+        Label, recording, length and part of each window. All windows are considered if there is no
+        split, or if a class has only one recording in training. Without `recording_id`, each class
+        counts as one recording.
     """
     target = np.unique(np.asarray(y), return_inverse=True)[1].ravel()
     origin = target if recording_id is None else np.asarray(recording_id)
@@ -81,7 +83,7 @@ def find_label_channels(
     width = _width(level)
     likely = np.flatnonzero((width > 0) & (equal >= EQUAL_STEPS))
     if not len(likely):
-        return None  # usually decided by the sample
+        return None  # in most cases, the sample of the windows already decides
     level, equal, near = _levels(read(rows), steps[rows], likely, width[likely])
     finite = np.isfinite(level).all(axis=1)
     codes, has_levels = _level_numbers(level[finite], width[likely])
@@ -115,7 +117,7 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     )
     if label_channels.is_leak:
         return f"{text}: probably a copy of the label."
-    return f"{text}; but a class has only one recording, so the value may be that of the recording."
+    return f"{text}; but one class has only one recording, so the value may identify the recording."
 
 
 def _fewest(target: Ints, origin: Ints) -> int:
@@ -125,7 +127,7 @@ def _fewest(target: Ints, origin: Ints) -> int:
 
 
 def _one_of_each(target: Ints, origin: Ints) -> Ints:
-    """Return a window in the middle of each class of each recording, or of some of them."""
+    """Return a window in the middle of each class of each recording, or of some recordings."""
     order = np.lexsort((origin, target))
     starts = np.diff(target[order]) | np.diff(origin[order])
     firsts = np.r_[0, np.flatnonzero(starts) + 1]
@@ -137,9 +139,9 @@ def _one_of_each(target: Ints, origin: Ints) -> Ints:
 def _levels(
     blocks: Blocks, steps: Ints, channels: Ints | None = None, width: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return each window's median by channel, and the shares of steps equal to it and near it.
+    """Return each window's median by channel, and the shares of steps equal to it or near it.
 
-    `width` is the range of the medians of each channel, by default in the first block.
+    `width` is the range of the medians of each channel; by default, the first block determines it.
     """
     levels, counts, n_known, at = [], [], np.int64(0), 0
     for block in blocks:
@@ -161,14 +163,14 @@ def _levels(
 
 
 def _width(level: Floats) -> Floats:
-    """Return the range of the known levels of each channel."""
+    """Return the width of the range of each channel's known levels."""
     finite = np.isfinite(level)
     low, high = np.where(finite, level, np.inf), np.where(finite, level, -np.inf)
     return np.asarray(high.max(axis=0) - low.min(axis=0))
 
 
 def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return numbers for each channel's levels, and whether it has levels instead of a range."""
+    """Return numbers for each channel's levels, and whether there are levels instead of a range."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])
@@ -181,9 +183,10 @@ def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_
 
 
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
-    """Return the channels with one level per class, if they give the class, and in which share.
+    """Return channels with one level per class, and the share of windows with their class's levels.
 
-    Examples are one-hot columns, the digits of a class number, and the number itself.
+    No channel is returned if these channels do not reveal the class. Examples are one-hot columns,
+    the digits of a class number, and the number itself.
     """
     by_class = [codes[target == k] for k in range(int(target.max()) + 1)]
     usual = np.array(
@@ -198,15 +201,18 @@ def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
 
 
 def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: bool) -> list[int]:
-    """Return the channels whose levels give the class and occur in two recordings or more each.
+    """Return the channels whose levels reveal the class and each occur in at least two recordings.
 
-    If there is none and `combine` is true, several channels are tried together.
+    If there is no such channel and `combine` is True, several channels are tried together.
     """
     rows = np.unique(np.column_stack([target, origin, codes]), axis=0)
     own_class, own_origin, levels = rows[:, 0], rows[:, 1], rows[:, 2:]
 
     def fewest(places: list[int]) -> int:
-        """Return the number of recordings of the rarest levels; 0 if they do not give the class."""
+        """Return the number of recordings with the rarest levels.
+
+        The result is 0 if the levels do not reveal the class.
+        """
         which = np.unique(levels[:, places], axis=0, return_inverse=True)[1].ravel()
         n_classes = np.bincount(np.unique(np.column_stack([which, own_class]), axis=0)[:, 0])
         pairs = np.unique(np.column_stack([which, own_origin]), axis=0)
@@ -215,7 +221,7 @@ def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: 
     single = [place for place in range(levels.shape[1]) if fewest([place]) > 1]
     if single or not combine or not 1 < levels.shape[1] <= MOST_COMBINED:
         return single
-    # As few as possible: channels with the most levels are left out first.
+    # Keep as few channels as possible; those with the most levels are left out first.
     n_levels = [len(np.unique(column)) for column in levels.T]
     together = sorted(range(len(n_levels)), key=lambda place: -n_levels[place])
     for place in list(together):

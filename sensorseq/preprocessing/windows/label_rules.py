@@ -1,4 +1,4 @@
-"""Choose window labels in recordings whose label changes; refuse classes without windows."""
+"""Choose the labels of windows if a recording's label changes; refuse classes without windows."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +15,9 @@ LABEL_RULES = ("whole", "majority", "centre", "last")
 MIN_PURITY = 0.5  # default fraction for a majority
 UNLABELED = ""  # label of a window that is kept without a label
 
-# A sample belongs to a span by its timestamp. Timestamps are rounded: one that is early by this
-# fraction of a period, or by the resolution of floats at that time, counts as on time at the start
-# and the end of a span.
+# Whether a sample belongs to a span depends on its timestamp. Timestamps are rounded: a timestamp
+# that is early by this fraction of a period, or by the resolution of floats at that time, counts as
+# on time at the start and at the end of a span.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
@@ -26,7 +26,8 @@ _NO_LABEL = -1
 class Stretch:
     """The samples `first` to `stop - 1` of a piece, from which windows may be cut.
 
-    `label` applies to all its windows; it is None without a label, or if each window has its own.
+    `label` applies to all windows of the stretch. It is None if there is no label, or if each
+    window has its own.
     """
 
     first: int
@@ -35,13 +36,13 @@ class Stretch:
 
     @property
     def n_samples(self) -> int:
-        """The number of samples."""
+        """Number of samples."""
         return self.stop - self.first
 
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """The class index of each window by a rule, -1 without a label, and the reason for that.
+    """The class index of each window by a rule, or -1 and the reason why it has no label.
 
     `best_share` (n_classes,) is each class's largest fraction of a window's samples.
     """
@@ -83,7 +84,7 @@ def choose_labels(
 ) -> ChosenLabels:
     """Choose the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
 
-    `starts` and `lengths` (n_windows,) are the first sample and the number of valid samples.
+    `starts` and `lengths` (n_windows,) are each window's first sample and number of valid samples.
     """
     spans = _spans_in_samples(piece, sample_rate_hz)
     if piece.label is not None:
@@ -97,7 +98,7 @@ def choose_labels(
         return ChosenLabels(chosen, reasons, best_share)
     largest, second = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
     majority = chosen.copy()
-    # One class at a time, because counts for all samples and classes would be large.
+    # Process one class at a time, because counts for all samples and classes need a lot of memory.
     for code in range(len(classes)):
         of_class = span_codes == code
         counts = _n_within(starts + lengths, firsts[of_class], stops[of_class]) - _n_within(
@@ -129,7 +130,7 @@ def choose_labels(
 def _n_within(
     rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count the samples before each row that are in one of the sorted stretches."""
+    """Count, for each row, the earlier samples that are in one of the sorted stretches."""
     before = np.concatenate([[0], np.cumsum(stops - firsts)])
     begun = np.searchsorted(firsts, rows)
     last = np.maximum(begun - 1, 0)
@@ -138,7 +139,7 @@ def _n_within(
 
 
 def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:
-    """Return id, label and start of the label spans without a sample in any piece."""
+    """Return the recording id, label and start of each label span without a sample in any piece."""
     spans = {piece.recording_id: piece.label_spans for piece in pieces}
     met: dict[str, set[LabelSpan]] = {name: set() for name in spans}
     for piece in pieces:
@@ -167,7 +168,7 @@ class _Times(Sequence[float]):
 
 
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
-    """Return the first and one past the last sample of each span that overlaps the piece."""
+    """Return each span that overlaps the piece, with its first and one past its last sample."""
     t, spans = piece.timestamps_s, piece.label_spans
     if not len(t) or not spans:
         return []
@@ -182,14 +183,18 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
 
 
 Fate = Mapping[str, Any]
-"""Plain values, for a file: ``label``; ``n_windows``, its number of windows; ``longest_s``, its
-longest recording, piece or label span; ``best_share``, its largest share of a window's samples,
-None under the rule whole; ``in_spans``, whether windows were cut inside its label spans;
-``bridging_gap_s``, a `max_gap_s` that repairs recordings that gaps cut too short, or 0."""
+"""Facts about a class, as plain values for a file: ``label``; ``n_windows``, the number of its
+windows; ``longest_s``, the duration of its longest recording, piece or label span; ``best_share``,
+its largest share of a window's samples (None for the rule whole); ``in_spans``, whether windows
+were cut inside its label spans; ``bridging_gap_s``, a `max_gap_s` that makes the pieces of its
+recordings long enough, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
-    """Merge the fates of recordings cut one by one into one per class, in order of appearance."""
+    """Merge the fates from recordings that were cut one by one into one for each class.
+
+    The classes are in the order of their first appearance.
+    """
     of_label: dict[Any, list[Fate]] = {}
     for fate in fates:
         of_label.setdefault(fate["label"], []).append(fate)
@@ -212,7 +217,7 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
 def check_class_fates(
     fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
 ) -> None:
-    """Raise if a class has no windows; the error has the reason and the nearest miss."""
+    """Raise an error if a class has no windows; it describes the reason and the nearest miss."""
     lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
     if not lost:
         return

@@ -64,7 +64,7 @@ def test_motors_of_two_sides_give_the_channels_of_the_recipe():
     for i, name in enumerate(MOTORS):
         x = X[:, i]
         step = np.diff(x, prepend=x[0])
-        last = [x[max(0, t - 5) : t + 1] for t in range(40)]  # 6 samples in 1 s
+        last = [x[max(0, t - 5) : t + 1] for t in range(40)]  # there are 6 samples in 1 s
         expected |= {
             name: x,
             f"{name}_difference": step,
@@ -73,12 +73,12 @@ def test_motors_of_two_sides_give_the_channels_of_the_recipe():
             f"{name}_std": [w.std() for w in last],
             f"{name}_range": [np.ptp(w) for w in last],
         }
-    assert len(found) == len(expected) + 2  # the other product, and the other signed current
+    assert len(found) == len(expected) + 2  # the second product and the second signed current
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
     lines = derive(MOTORS).lines
     assert len(lines) == 6
-    assert lines[0] == "derived from curL, curR, velL, velR: difference to the sample before"
+    assert lines[0] == "derived from curL, curR, velL, velR: difference from the previous sample"
 
 
 @pytest.mark.parametrize(
@@ -112,19 +112,19 @@ def test_currents_and_speeds_pair_by_their_place(names, pairs):
         (("vel_1", "vel_2"), []),
     ],
 )
-def test_left_minus_right_needs_names_that_differ_in_the_side_alone(names, differences):
+def test_left_minus_right_needs_names_that_differ_only_in_the_side(names, differences):
     steps = derive(names).steps
     assert [(s["left"], s["right"]) for s in steps if s["kind"] == "subtract"] == differences
 
 
-def test_units_name_what_names_do_not():
+def test_units_identify_channels_that_names_do_not():
     units = {"m1": "mA", "m2": "rpm", "m3": "V"}
     found = derive(("m1", "m2", "m3"), units=units)
     made = results(found, ("m1", "m2", "m3"), 6.5, units)
     assert {"m1_difference", "m2_difference"} <= set(made)
     assert "m3_difference" not in made
     sides = derive(("curL", "curR"), units={"curL": "A", "curR": "mA"})
-    assert "subtract" not in kinds(sides)  # of different units
+    assert "subtract" not in kinds(sides)  # because the units differ
     assert "difference" not in kinds(derive(("current_sensor",), units={"current_sensor": "V"}))
     spinning = derive(("wz",), rate=100.0, units={"wz": "rad/s"})
     assert kinds(spinning) == {"spectral"}  # a rate of turn, not of a wheel
@@ -147,7 +147,7 @@ def test_slow_inertial_channels_have_no_spectra():
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():
-    """Motors of 6.5 Hz resampled to 400 Hz: lags of a true sample, no bins above measured ones."""
+    """Motors at 6.5 Hz, resampled to 400 Hz, get lags of an original sample and no higher bins."""
     names = (*MOTORS, "ax")
     found = derive(names, rate=400.0, own=[6.5] * 4 + [100.0])
     lags = {step["lag_s"] for step in found.steps if step["kind"] == "difference"}
@@ -189,7 +189,7 @@ NAMES = st.one_of(
     data=st.data(),
 )
 def test_derived_steps_run_on_any_channels(names, unit, rate, data):
-    """For any names, the steps can be made, keep every channel, and add distinct ones."""
+    """For any names, the steps can be made, keep every channel, and add distinct channels."""
     own = [data.draw(st.sampled_from([rate, 6.5, 100.0, float("nan"), 1.0])) for _ in names]
     units = {name: unit for name in names if data.draw(st.booleans())}
     found = derive(names, rate, own, units)
@@ -210,7 +210,7 @@ def test_each_channel_has_the_rate_of_its_own_sensor():
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Two classes of three recordings of motors at 6.5 Hz and an inertial sensor at 100 Hz."""
+    """Write two classes of three recordings: motors at 6.5 Hz, and an inertial sensor at 100 Hz."""
     folder = tmp_path_factory.mktemp("logs")
     rng = np.random.default_rng(0)
     for label in ("calm", "rough"):
@@ -257,7 +257,7 @@ def test_prediction_repeats_the_steps_that_preparation_derived(
     np.testing.assert_array_equal(PreparePipeline.from_toml(written).prepare(raw).X, windows.X)
 
 
-def test_an_option_replaces_the_steps_of_a_configuration_and_the_other_way_round(logs, tmp_path):
+def test_an_option_replaces_the_steps_of_a_configuration_and_vice_versa(logs, tmp_path):
     config = tmp_path / "steps.toml"
     config.write_text('[window]\nwindow_s = 4.0\n[[steps]]\nkind = "detrend"\nwindow_s = 2.0\n')
     derived = prepare(logs, tmp_path / "a.h5", files="pro_*.csv", config=config, derive="auto")
@@ -274,7 +274,7 @@ def test_an_option_replaces_the_steps_of_a_configuration_and_the_other_way_round
     assert off.channels == MOTORS
 
 
-def test_what_cannot_be_derived_is_refused(logs, tmp_path):
+def test_contradictory_or_invalid_arguments_of_derive_are_refused(logs, tmp_path):
     both = tmp_path / "both.toml"
     derived = '[derive]\nmode = "auto"\n[window]\nwindow_s = 4\n'
     both.write_text(f'{derived}[[steps]]\nkind = "difference"\n')

@@ -34,7 +34,7 @@ def test_a_line_has_its_slope_at_every_sample(phase, window_s, n_samples):
     rate = feature(Derivative(window_s, phase=phase), line)
     expected = np.full(n_samples, -2.5)
     if phase == "causal" or n_samples == 1:
-        expected[0] = 0.0  # one sample has no slope
+        expected[0] = 0.0  # a single sample has no slope
     np.testing.assert_allclose(rate, expected, atol=1e-7)
 
 
@@ -51,7 +51,7 @@ def test_a_parabola_has_its_derivatives_at_every_sample(phase):
 
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize(("window", "polynomial"), [(5, 2), (11, 3), (21, 4)])
-def test_zero_phase_is_scipys_filter_away_from_the_edges(order, window, polynomial):
+def test_zero_phase_equals_scipys_filter_away_from_the_edges(order, window, polynomial):
     signal = np.random.default_rng(0).normal(size=200)
     result = feature(Derivative(window / RATE, order, polynomial), signal)
     expected = savgol_filter(signal, window, polynomial, order, 1 / RATE)
@@ -97,7 +97,7 @@ def test_a_window_shorter_than_its_polynomial_says_how_many_samples_it_is():
 
 
 @given(n_samples=st.integers(0, 50), lag=st.integers(1, 60))
-def test_a_difference_is_to_the_sample_a_lag_before(n_samples, lag):
+def test_a_difference_is_from_the_sample_a_lag_earlier(n_samples, lag):
     signal = np.random.default_rng(0).normal(size=n_samples)
     expected = np.zeros(n_samples)
     expected[lag:] = signal[lag:] - signal[: max(0, n_samples - lag)]
@@ -142,11 +142,11 @@ def test_moving_statistics_agree_with_pandas(statistic, n_samples, window, is_ce
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("phase", ["zero", "causal"])
 def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
-    # multiples of 2^-20, so that adding the offset causes no rounding
+    # Values are multiples of 2^-20, so that adding the offset causes no rounding.
     small = np.round(np.random.default_rng(1).normal(size=1000) * 2**20) / 2**20
     step = Moving(0.37, statistic, phase=phase)
     result = feature(step, 1e8 + small)
-    if statistic in ("std", "range"):  # independent of an offset
+    if statistic in ("std", "range"):  # these do not depend on the offset
         np.testing.assert_allclose(result, feature(step, small), rtol=1e-12, atol=1e-12)
     else:
         exact = small.astype(np.longdouble) + np.longdouble(1e8)
@@ -160,12 +160,12 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
                 "min": window.min(),
                 "max": window.max(),
             }[statistic]
-            # rms and mean_absolute add up to 37 numbers of this size
+            # rms and mean_absolute add up to 37 numbers of this size.
             assert abs(float(result[t] - expected)) <= 1e8 * 4 * np.finfo(np.float64).eps
 
 
 @pytest.mark.parametrize("spike", [0.0, 1e6])
-def test_long_windows_gather_no_rounding_even_with_the_worst_samples_in_the_worst_places(spike):
+def test_long_windows_accumulate_no_rounding_error_even_in_the_worst_case(spike):
     n_samples, window = 12_500, 4000
     signal = 50.0 + np.random.default_rng(3).normal(size=n_samples)
     signal[window - 1 :: window] += spike  # samples to which all others are relative
@@ -196,7 +196,7 @@ def test_a_constant_has_no_spread_and_is_its_own_mean(phase):
     assert (feature(Moving(0.5, "mean", phase=phase), constant) == constant).all()
 
 
-def test_windows_of_one_sample_make_no_spread():
+def test_windows_of_one_sample_are_refused_for_a_spread():
     with pytest.raises(ArgumentError, match=r"1 sample at 100 Hz; a moving std needs at least 2"):
         feature(Moving(0.01, "std"), np.zeros(5))
     np.testing.assert_array_equal(feature(Moving(0.01, "mean"), np.arange(5.0)), np.arange(5.0))

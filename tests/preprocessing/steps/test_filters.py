@@ -18,7 +18,7 @@ def filtered(step, signal, rate=RATE):
 
 
 def response(step, rate=RATE, n_samples=2**15):
-    """Frequencies and the complex gain there, from an impulse in the middle of zeros."""
+    """Return frequencies and complex gains, computed from an impulse in the middle of zeros."""
     impulse = np.zeros(n_samples)
     impulse[n_samples // 2] = 1.0
     answer = np.roll(filtered(step, impulse, rate), -(n_samples // 2))
@@ -37,13 +37,13 @@ def decibel(gain):
 def test_a_line_with_an_offset_becomes_0_from_end_to_end(phase, n_samples):
     line = 1e6 - 0.37 * np.arange(n_samples)
     rest = filtered(Detrend(0.5, phase=phase), line)
-    assert np.abs(rest).max() < 1e-8  # an offset of 1e6 has digits of 1e-10
+    assert np.abs(rest).max() < 1e-8  # the last digit at an offset of 1e6 is 1e-10
     assert (filtered(Detrend(0.5, phase=phase), np.full(n_samples, 1e8 + 0.1)) == 0).all()
 
 
 def test_a_centered_detrend_has_the_gain_of_one_less_a_hann_window():
     frequency, gain = response(Detrend(2.0))
-    turns = frequency * 2.02  # 201 samples between two of weight 0, 202 periods apart
+    turns = frequency * 2.02  # there are 202 periods between the two samples with weight 0
     with np.errstate(divide="ignore", invalid="ignore"):
         hann = np.where(turns == 1, 0.5, np.sinc(turns) / (1 - turns**2))
     below = frequency < 10
@@ -70,7 +70,7 @@ def test_a_causal_detrend_is_the_residual_of_the_trailing_line(n_samples, window
 def test_a_causal_detrend_lets_fast_sines_pass_within_7_percent():
     frequency, gain = response(Detrend(2.0, phase="causal"))
     assert np.abs(np.abs(gain[frequency >= 10 / 2.0]) - 1).max() < 0.07
-    curvature = (2 * np.pi * 0.1) ** 2 / 12  # of a tenth of a period, too fast for a line
+    curvature = (2 * np.pi * 0.1) ** 2 / 12  # curvature in 0.1 periods, which no line can follow
     assert np.abs(gain[frequency < 0.1 / 2.0]).max() < curvature
 
 
@@ -169,7 +169,7 @@ def test_sections_in_pieces_have_the_bits_of_scipy(order, n_channels, pieces, se
         (np.full((1, 6), 2.0), 1, r"sections\[:, 3\]"),
     ],
 )
-def test_sections_of_another_form_are_refused(sections, n_channels, match):
+def test_sections_of_the_wrong_form_are_refused(sections, n_channels, match):
     with pytest.raises(ValueError, match=match):
         _signal.SectionFilter(sections, n_channels)
 
@@ -211,7 +211,7 @@ def test_a_transition_beyond_half_the_rate_or_of_a_million_taps_is_refused():
 # Notch.
 
 
-def test_a_notch_takes_the_hum_and_leaves_the_rest():
+def test_a_notch_removes_the_hum_and_leaves_the_rest():
     frequency, gain = response(Notch(20.0, 4.0))
     away = np.abs(frequency - 20.0)
     assert decibel(gain[away <= 1.0]).max() < -60

@@ -1,4 +1,4 @@
-"""Guarantees of every step, and of a chain of steps."""
+"""Test the guarantees of every step, and of a chain of steps."""
 
 import json
 from dataclasses import fields, replace
@@ -94,7 +94,7 @@ COMBINED = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def names_in(values):
-    """Return the channels of this file that are named, alone or in tuples."""
+    """Return the channels of this file that occur in values, alone or in tuples."""
     names = {channel.name for channel in CHANNELS}
     each = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
     return [one for one in each if one in names]
@@ -120,7 +120,7 @@ def is_late_frame(step):
     return isinstance(step, SpectralFrames) and abs(step.hop_s * RATE % 1 - 0.5) < 0.499
 
 
-def test_every_kind_of_step_is_under_these_laws():
+def test_every_kind_of_step_is_tested_here():
     assert {step.kind for step in ALL} == set(STEPS)
 
 
@@ -167,7 +167,7 @@ def test_the_result_has_the_promised_channels_rate_and_number_of_samples(step, n
 
 
 @over(step for step in STEPWISE if not isinstance(step, SpectralFrames))
-def test_channels_not_named_pass_untouched(step):
+def test_channels_that_are_not_named_stay_unchanged(step):
     recording = recording_of(noise(90, dtype=np.float32))
     result = step.apply(recording)
     fields_that_name = [step.channels] if hasattr(step, "channels") else vars(step).values()
@@ -188,7 +188,7 @@ def test_latency_is_true(step):
         n_rows += len(stream.push(values[i : i + 1]))
         newest_s = i / RATE - stream.latency_s - stream.delay_s
         assert n_rows >= np.floor((newest_s + 1e-9) * rate) + 1
-    # a frame may be up to a sample early if hops are not a whole number of samples
+    # A frame may be up to a sample early if hops are not a whole number of samples.
     assert n_rows <= np.floor((newest_s + 1 / RATE + 1e-9) * rate) + 1
     if rate == RATE:
         assert n_rows == len(values) - round(stream.latency_s * RATE)
@@ -203,19 +203,19 @@ def test_causal_steps_never_look_ahead(step, at, seed):
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < (at - 0.5 - is_late_frame(step)) / RATE
     np.testing.assert_array_equal(before.values[early], after.values[early])
-    if at < 150:  # later outputs did change, so the law could fail
+    if at < 150:  # some outputs did change, which shows that the test could fail
         assert not np.array_equal(before.values, after.values)
 
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Otherwise the law of the causal steps would be empty."""
+    """Without this, the law that causal steps do not look ahead would have no content."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3
     before, after = (step.apply(recording_of(v)) for v in (values, changed))
     early = before.timestamps_s < 99.5 / RATE
-    # with windows of one sample, one sample less is no window
+    # A step whose window is a single sample does not look ahead.
     looks_ahead = step.stream(CHANNELS, RATE).latency_s > 0
     assert looks_ahead == (not np.array_equal(before.values[early], after.values[early]))
 
@@ -241,7 +241,7 @@ def test_a_chain_is_its_steps_one_after_the_other(step):
 
 
 @over(ALL)
-def test_a_step_comes_back_from_its_dict(step):
+def test_a_step_is_restored_from_its_dict(step):
     said = json.loads(json.dumps(step.to_dict()))
     assert None not in said.values()  # TOML has none
     assert make_step(said) == step
@@ -261,7 +261,7 @@ def test_a_missing_sample_is_named(step):
 
 
 @over(ALL)
-def test_pieces_keep_what_is_known_about_them(step):
+def test_pieces_keep_their_facts(step):
     attributes = {"robot": "husky"}
     recording = recording_of(noise(120), group="g", label="ice", attributes=attributes)
     result = step.apply(recording)
@@ -280,7 +280,7 @@ def test_the_input_is_left_alone_and_not_shared(step):
 
 
 @over(ALL)
-def test_a_stream_bears_it_when_its_input_and_its_output_are_overwritten(step):
+def test_a_stream_is_not_affected_if_its_input_or_output_is_overwritten(step):
     """A log is read into the same buffer repeatedly; a caller scales rows in place."""
     values = noise(120)
     stream = step.stream(CHANNELS, RATE)
@@ -309,7 +309,7 @@ def test_uneven_or_contradicted_stamps_are_refused(step):
 
 
 @over(ALL)
-def test_a_stream_refuses_what_is_not_its_samples(step):
+def test_a_stream_refuses_samples_of_the_wrong_form(step):
     stream = step.stream(CHANNELS, RATE)
     for wrong, said in (
         (np.zeros((4, 3)), r"expected \(n, 5\)"),

@@ -75,7 +75,7 @@ def test_power_of_other_units_is_an_error_that_says_the_way_out(current, voltage
             act(channels)
 
 
-def test_a_difference_of_channels_wants_one_unit():
+def test_a_difference_of_channels_requires_one_unit():
     values = [[3.0, 5.0], [1.0, -1.0]]
     step = Subtract("a", "b")
     for left, right, unit in (("A", "A", "A"), ("A", "", "A"), ("", "A", "A"), ("", "", "")):
@@ -106,7 +106,7 @@ def test_a_channel_takes_the_sign_of_another():
     np.testing.assert_array_equal(result.values[:, 0], [-2.0, 0.0, -2.0, 2.0])
 
 
-def test_a_name_that_is_there_already_is_an_error():
+def test_a_name_that_already_exists_is_an_error():
     with pytest.raises(ArgumentError, match="two channels named 'b'"):
         Product("a", "b", name="b").output_channels((Channel("a"), Channel("b")))
     (only,) = Product("a", "b", name="b", keep=False).output_channels((Channel("a"), Channel("b")))

@@ -25,14 +25,14 @@ def frames(step, values, rate=RATE, channels=IMU):
     phase=st.floats(0, 6),
     mean=st.floats(-9, 9),
 )
-def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude, phase, mean):
+def test_a_sine_has_its_amplitude_in_its_bin_and_half_in_the_neighbors(k, amplitude, phase, mean):
     times = np.arange(173) / RATE
     sine = mean + amplitude * np.sin(2 * np.pi * 2.0 * k * times + phase)
     step = SpectralFrames(channels=("ax",), scale="amplitude")
     spectra = frames(step, sine).values[:, 1:]
     expected = np.zeros(25)
     expected[k - 1] = amplitude
-    # a Hann window spreads half of it into each neighbour; bin 25 is its own mirror image
+    # A Hann window spreads half of the amplitude to each neighbor; bin 25 is its own mirror image.
     for beside in (k - 1, k + 1):
         if 1 <= beside < 25:
             expected[beside - 1] = amplitude / 2
@@ -41,7 +41,7 @@ def test_a_sine_has_its_amplitude_in_its_bin_and_half_of_it_beside(k, amplitude,
     np.testing.assert_allclose(spectra[:, check], expected[:, check], atol=1e-12 * (100 + 9))
 
 
-def test_the_scales_say_the_same_amplitude():
+def test_the_scales_express_the_same_amplitude():
     times = np.arange(200) / RATE
     sine = 3.0 * np.sin(2 * np.pi * 10.0 * times)
     column = ["ax_10.0Hz"]
@@ -66,7 +66,7 @@ def test_half_the_sample_rate_counts_once():
 
 @given(frame=st.integers(4, 60), seed=st.integers(0, 99))
 def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
-    """Parseval: the energy of a frame less its mean, without the part that leaks to 0 Hz."""
+    """By Parseval's theorem, the power is that of the centered frame, less the leakage to 0 Hz."""
     signal = np.random.default_rng(seed).normal(size=frame)
     step = SpectralFrames(frame / RATE, channels=("ax",), scale="power")
     power = frames(step, signal).values[0, 1:]
@@ -79,7 +79,7 @@ def test_the_power_of_all_bins_is_the_power_under_the_window(frame, seed):
     assert energy == pytest.approx((under**2).sum())
 
 
-def test_the_recipe_of_raw_logarithms_is_in_reach():
+def test_logarithms_of_raw_spectra_can_be_reproduced():
     signal = np.random.default_rng(0).normal(size=(300, 2))
     step = SpectralFrames(0.5, 0.1, max_frequency_hz=50.0, floor=0.01 / 12.5)
     result = frames(step, signal)
@@ -87,7 +87,7 @@ def test_the_recipe_of_raw_logarithms_is_in_reach():
     for row, start in enumerate(range(0, 251, 10)):
         frame = signal[start : start + 50]
         spectrum = np.fft.rfft(window[:, None] * (frame - frame.mean(axis=0)), axis=0)
-        spectrum[25] /= 2  # at half the sample rate
+        spectrum[25] /= 2  # the bin at half the sample rate
         raw = np.log(np.abs(spectrum[1:26]) + 0.01)
         np.testing.assert_allclose(result.values[row, 2:27], raw[:, 0] - np.log(12.5), atol=1e-9)
         means = (window[:, None] * frame).sum(axis=0) / window.sum()
@@ -120,7 +120,7 @@ def test_frames_start_where_windows_do_and_never_run_over(rate, hop, n_samples):
     result = frames(step, ramp, rate)
     frame = round(2.0 * rate)
     starts = window_starts(n_samples, frame, hop, rate)
-    # the weighted mean of a ramp is its middle; a periodic window's is half a sample later
+    # The weighted mean of a ramp is its middle; for a periodic window, it is half a sample later.
     np.testing.assert_allclose(result.values[:, 0], starts + frame / 2, atol=1e-8)
 
 
@@ -134,7 +134,7 @@ def test_the_time_of_a_frame_is_its_center_or_its_last_sample():
         assert stream.delay_s == pytest.approx(first)
 
 
-def test_other_channels_go_on_as_means_over_the_frame():
+def test_other_channels_become_means_over_the_frame():
     values = np.random.default_rng(0).normal(size=(100, 3))
     result = frames(SpectralFrames(channels=("wx",), max_frequency_hz=6.0), values)
     assert result.channel_names == ("ax", "wx", "current", "wx_2.0Hz", "wx_4.0Hz", "wx_6.0Hz")
@@ -159,7 +159,7 @@ def test_bands_add_up_the_power_of_their_bins(n_bands):
     assert names[-1].endswith("-42.0Hz")
 
 
-def test_names_have_as_many_digits_as_tell_bins_apart():
+def test_names_have_enough_digits_to_distinguish_bins():
     for frame_s, last in ((0.5, "ax_6.0Hz"), (1.0, "ax_6.0Hz"), (4.0, "ax_6.00Hz")):
         step = SpectralFrames(frame_s, max_frequency_hz=6.0)
         channels = step.output_channels(IMU[:1])

@@ -62,7 +62,7 @@ def test_a_window_set_says_its_new_channels_and_rate():
     assert (none.X.shape, none.channels) == ((0, *made.X.shape[1:]), made.channels)
 
 
-def test_it_works_in_a_pipeline_before_a_classifier():
+def test_the_transformer_works_in_a_pipeline_before_a_classifier():
     t = np.arange(60) / 20
     y = np.repeat([0, 1], 30)
     X = np.sin(2 * np.pi * (1 + 2 * y[:, None]) * t + RNG.uniform(0, 6, (60, 1)))
@@ -74,13 +74,13 @@ def test_it_works_in_a_pipeline_before_a_classifier():
 @pytest.mark.parametrize(
     ("steps", "X", "said"),
     [
-        ([DIFFERENCE], np.zeros((2, 9)), "sample_rate_hz is not given"),
+        ([DIFFERENCE], np.zeros((2, 9)), "give sample_rate_hz"),
         ([{"kind": "differense"}], np.zeros((2, 9)), "difference"),
         (DIFFERENCE, np.zeros((2, 9)), "give a list"),
         ([], recording(), "give a list of recordings"),
     ],
 )
-def test_what_cannot_be_is_an_error_that_says_the_way_out(steps, X, said):
+def test_invalid_input_is_an_error_with_the_way_out(steps, X, said):
     with pytest.raises(InputError, match=said):
         SignalSteps(steps).fit_transform(X)
 
@@ -93,7 +93,7 @@ def test_padded_windows_are_refused():
         SignalSteps([DIFFERENCE]).fit_transform(windows)
 
 
-def test_another_number_of_dimensions_than_fitted_is_refused():
+def test_a_different_number_of_dimensions_from_the_fit_is_refused():
     steps = SignalSteps([DIFFERENCE], sample_rate_hz=10.0).fit(np.zeros((3, 9, 2)))
     with pytest.raises(InputError, match="2 dimensions"):
         steps.transform(np.zeros((3, 9)))

@@ -51,7 +51,7 @@ def test_strength_zero_is_the_identity_bit_for_bit(dtype):
     seed=st.integers(0, 1000),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
+def test_a_window_changes_in_the_same_way_alone_and_among_others(kind, n, seed, dtype):
     how = ALL if kind == "all" else Augmentation(**{kind: 0.3})
     X, order = signal(n, dtype=dtype, seed=seed), np.random.default_rng(seed).permutation(n)
     lengths = np.random.default_rng(seed).integers(0, 41, n)
@@ -66,7 +66,7 @@ def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_seeds_indices_and_copies_change_windows_otherwise(kind):
+def test_different_seeds_indices_and_copies_change_windows_differently(kind):
     X = np.repeat(signal(1), 4, axis=0)
     how = Augmentation(**{kind: 0.4})
     assert len({w.tobytes() for w in augment_windows(X, how, 0)}) >= 3
@@ -91,7 +91,7 @@ def test_padding_is_neither_read_nor_written(kind):
     np.testing.assert_array_equal(clean[padding], X[padding])
 
 
-def test_jitter_has_the_sd_asked_for():
+def test_jitter_has_the_requested_standard_deviation():
     X = np.random.default_rng(0).normal(5, [1.0, 10.0], (400, 100, 2))
     noise = augment_windows(X, Augmentation(jitter=0.05), 0, channel_sd=channel_sd_of(X)) - X
     np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.05, 0.5], rtol=0.02)
@@ -133,7 +133,7 @@ def test_half_of_the_windows_are_mirror_images_with_all_signs_and_pairs_at_once(
 
 
 def fitted_rotations(X, turned, axes):
-    """Return the best-fitting rotation of each window (Kabsch), and the largest error."""
+    """Return the best-fitting rotation of each window (Kabsch's method), and the largest error."""
     found = [Rotation.align_vectors(b[:, axes], a[:, axes]) for a, b in zip(X, turned, strict=True)]
     return Rotation.concatenate([one for one, _ in found]), max(error for _, error in found)
 
@@ -147,7 +147,7 @@ def test_accelerometer_and_gyroscope_are_turned_by_one_rotation_that_keeps_norms
         norms = (np.linalg.norm(some[:, :, axes], axis=2) for some in (turned, X))
         np.testing.assert_allclose(*norms, rtol=1e-12)
     (first, error), (second, _) = (fitted_rotations(X, turned, list(axes)) for axes in IMU)
-    assert error < 1e-5  # its square is a difference of near equals
+    assert error < 1e-5  # the square of the error is a difference of nearly equal numbers
     np.testing.assert_allclose(first.as_matrix(), second.as_matrix(), atol=1e-9)
     assert np.rad2deg(first.magnitude()).max() <= most * (1 + 1e-6) + 1e-5
 
@@ -162,7 +162,7 @@ def test_angles_are_uniform_up_to_the_largest_and_axes_on_the_sphere():
         "angle": angle / 30,
         "longitude": np.arctan2(axis[:, 1], axis[:, 0]) / 2 / np.pi + 0.5,
     }
-    uniform |= {f"height {c}": (axis[:, c] + 1) / 2 for c in range(3)}  # Archimedes
+    uniform |= {f"height {c}": (axis[:, c] + 1) / 2 for c in range(3)}  # Archimedes' theorem
     for name, values in uniform.items():
         assert scipy.stats.kstest(values, "uniform").pvalue > 1e-3, name
     assert abs(np.corrcoef(angle, axis[:, 2])[0, 1]) < 4 / np.sqrt(4000)
@@ -197,7 +197,7 @@ def test_noise_is_that_of_a_channel_before_the_turn():
     np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.1, 1, 10], rtol=0.03)
 
 
-STYLES = {  # names of axes by makers of sensors and drivers
+STYLES = {  # how makers of sensors and drivers name axes
     "acc.x": "{sensor}.{axis}",
     "gyro_y": "{sensor}_{axis}",
     "AccZ": "{sensor}{AXIS}",
@@ -288,7 +288,7 @@ def test_a_warp_beyond_all_numbers_stays_within_the_window():
 def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
     gains = augment_windows(np.ones((4000, 60, 2)), Augmentation(magnitude_warp=0.2), 0)
     np.testing.assert_allclose(gains.mean(axis=0), 1, atol=0.02)
-    # The ends are knots, which have the given sd.
+    # The ends are knots, so they have the given standard deviation.
     np.testing.assert_allclose(gains[:, [0, -1]].std(axis=0), 0.2, rtol=0.05)
     bend = np.abs(np.diff(gains, 2, axis=1)).max()
     assert bend < 0.2 * np.abs(np.diff(gains, axis=1)).max()
@@ -297,14 +297,14 @@ def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_is_kept_in_expectation(kind):
-    X = signal(3000, 100, 2, np.float64)  # a stationary signal, many times
+    X = signal(3000, 100, 2, np.float64)  # many windows of a stationary signal
     moved = (augment_windows(X, Augmentation(**{kind: 0.2}), 0) - X).mean(axis=1)
     assert (moved.std(axis=0) > 0).all()
     assert (np.abs(moved.mean(axis=0)) < 4 * moved.std(axis=0) / np.sqrt(len(X))).all()
 
 
 @pytest.mark.parametrize("n_timesteps", [0, 1, 2, 3])
-def test_tiny_windows_are_taken(n_timesteps):
+def test_tiny_windows_are_accepted(n_timesteps):
     X = signal(5, n_timesteps)
     assert np.isfinite(augment_windows(X, EVERYTHING, 0)).all()
     assert augment_windows(X[:0], EVERYTHING, 0).shape == (0, n_timesteps, 3)
@@ -417,7 +417,7 @@ def test_validation_and_test_windows_stay_bit_for_bit(step):
         assert kept.X.tobytes() == was.X.tobytes()
         np.testing.assert_array_equal(kept.start_s, was.start_s)
     assert len(found.part("train")) != len(given.part("train"))
-    # The contents of the held-out windows do not change the training windows.
+    # The content of the held-out windows does not affect the training windows.
     X = given.X.copy()
     X[split != "train"] = 1e6
     again, _ = clone(step).fit_resample(replace(given, X=X))
@@ -456,7 +456,7 @@ def test_lengths_reach_the_augmentation():
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_they_work_in_the_pipeline_of_imbalanced_learn(flat):
+def test_the_transformers_work_in_the_pipeline_of_imbalanced_learn(flat):
     pipeline = pytest.importorskip("imblearn.pipeline")
     steps = pipeline.make_pipeline(
         ClassBalancer("oversample", 0, augmentation=EVERYTHING),
@@ -483,7 +483,7 @@ def test_a_cap_for_each_recording_reaches_the_balancer():
     np.testing.assert_array_equal(X, found.X)
 
 
-def test_what_the_transformers_cannot_use_is_refused():
+def test_input_that_the_transformers_cannot_use_is_refused():
     given = windows()
     with pytest.raises(ArgumentError, match="repeats none"):
         ClassBalancer(augmentation=EVERYTHING).fit_resample(given)
@@ -516,7 +516,7 @@ def test_groups_and_lengths_reach_them_inside_the_pipeline_of_imbalanced_learn()
         np.testing.assert_array_equal(steps[1].groups_, alone.groups_)
         np.testing.assert_array_equal(steps[1].lengths_, alone.lengths_)
     counts = np.bincount(ClassBalancer(random_state=0).fit_resample(given)[0].groups)
-    assert counts.tolist() == [7, 2, 1, 10]  # in turns, not in proportion
+    assert counts.tolist() == [7, 2, 1, 10]  # groups take turns; counts are not proportional
 
 
 @pytest.mark.parametrize("flat", [True, False])
@@ -539,7 +539,7 @@ def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
     for chosen in (
         rows,
         ours.sample_indices_,
-    ):  # the class that sets the count is used once, as a whole
+    ):  # all windows of the class that sets the count are used once
         np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
 
 

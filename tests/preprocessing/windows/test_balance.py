@@ -39,14 +39,14 @@ def test_undersampling_repeats_none_and_oversampling_loses_none(counts, seed):
             assert copies.max() - copies.min() <= 1
 
 
-def test_groups_give_windows_in_turns():
+def test_groups_contribute_windows_in_turns():
     y = np.repeat(["ice", "mud"], [1000, 12])
     groups = np.r_[np.repeat([0, 1, 2], [980, 18, 2]), np.full(12, 3)]
     chosen = balance_indices(y, groups, "undersample", 0)
     np.testing.assert_array_equal(np.bincount(groups[chosen]), [5, 5, 2, 12])
 
 
-def test_other_seeds_choose_other_windows():
+def test_different_seeds_choose_different_windows():
     y = np.repeat([0, 1], [100, 10])
     assert len({tuple(balance_indices(y, random_state=seed)) for seed in range(10)}) == 10
 
@@ -59,7 +59,7 @@ def test_every_window_is_as_likely_as_the_others():
 
 @st.composite
 def recorded(draw):
-    """Labels and recordings: some with one class, some with several; long and short ones."""
+    """Draw labels and recordings, long and short ones, with one class or several classes."""
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     n = draw(st.integers(1, 120))
     recording = rng.integers(0, draw(st.integers(1, 12)), n)
@@ -94,7 +94,7 @@ def test_under_a_cap_classes_are_equal_and_no_recording_exceeds_it(data, most, s
 
 
 def most_equal_rows(y, recording, most, strategy):
-    """Find the most rows that each class can have under the cap, by trying every number."""
+    """Find the maximum number of rows that each class can have under the cap, by trial."""
     repeat = strategy == "oversample"
     counts = Counter(y.tolist()).values()
     feasible = [0]
@@ -106,7 +106,7 @@ def most_equal_rows(y, recording, most, strategy):
     return feasible[-1]
 
 
-def test_a_cap_that_binds_nobody_changes_nothing():
+def test_a_cap_that_no_recording_exceeds_changes_nothing():
     y = labels([30, 12, 7], 0)
     recording = np.random.default_rng(0).integers(0, 5, len(y))
     for strategy in STRATEGIES:

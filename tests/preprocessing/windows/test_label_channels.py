@@ -1,4 +1,4 @@
-"""Constants that reveal the class are found; constants of recordings and sensors are not."""
+"""Constants that reveal the class are found; constants of recordings and sensors are ignored."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ def noise(seed=0, n_channels=2):
 
 
 def constant(values):
-    """A channel with one value in each window."""
+    """Return a channel with one value in each window."""
     return np.broadcast_to(np.asarray(values, float)[:, None, None], (N, N_STEPS, 1)).copy()
 
 
@@ -46,7 +46,7 @@ def test_the_label_is_found_however_it_is_written(kind, n_classes):
         "id and one-hot": [constant(y), *one_hot(y)],
     }[kind]
     names = np.array([f"class {number}" for number in range(n_classes)])
-    found = find(names[y], *channels, constant(RECORDING * 0.3))  # each recording has its mass
+    found = find(names[y], *channels, constant(RECORDING * 0.3))  # each recording has a mass
     assert found.channels == [2 + place for place in range(len(channels))]
     assert found.is_certain
     assert found.fewest == N_RECORDINGS // n_classes
@@ -60,15 +60,15 @@ def test_a_finer_label_is_found_alone_and_in_two_columns():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_is_constant_for_another_reason_is_no_label(seed):
+def test_a_channel_that_is_constant_for_another_reason_is_not_a_label(seed):
     rng = np.random.default_rng(seed)
     y = RECORDING % 2
     mass = rng.uniform(0, 5, N_RECORDINGS)[RECORDING]
-    assert find(y, constant(mass)) is None  # each recording has its own
-    assert find(y, constant(np.round(mass)), constant(RECORDING // 2 % 3)) is None  # some alike
+    assert find(y, constant(mass)) is None  # each recording has a different mass
+    assert find(y, constant(np.round(mass)), constant(RECORDING // 2 % 3)) is None  # some equal
     assert find(y, constant(np.full(N, 3.0))) is None  # a dead channel
     posture = np.where(y, 9.81, -9.81)[:, None, None] + 0.02 * noise(seed, 1)
-    assert find(y, posture) is None  # a real sensor that gives the class
+    assert find(y, posture) is None  # a real sensor that reveals the class
     assert find(y, np.round(posture * 64) / 64) is None
     contact = np.where(y[:, None, None] == 1, rng.integers(0, 2, (N, N_STEPS, 1)), 0)
     assert find(y, contact) is None  # a switch that bounces in one class
@@ -80,7 +80,7 @@ def test_what_is_constant_for_another_reason_is_no_label(seed):
 def test_a_label_that_is_late_or_sometimes_wrong_is_found():
     y = RECORDING % 2
     late = constant(y)
-    late[::N_EACH, :7] = 1 - late[::N_EACH, :7]  # only where the class changes
+    late[::N_EACH, :7] = 1 - late[::N_EACH, :7]  # only in windows where the class changes
     found = find(y, late)
     assert found.channels == [2]
     assert found.is_certain
@@ -102,7 +102,7 @@ def test_the_value_of_one_recording_for_each_class_is_only_suspected():
         assert found.channels == [2]
         assert not found.is_leak
     assert find(y, constant(RECORDING), recording_id=None) is None
-    # One recording of each class is for training; the others show the meaning of the value.
+    # One recording of each class is for training; the others show what the value means.
     split = np.where(RECORDING < 2, "train", "test")
     assert find(y, constant(y), split=split).is_certain
     assert find(y, constant(RECORDING), split=split) is None
@@ -129,7 +129,7 @@ def test_padding_short_windows_and_gaps_are_not_read_as_values():
     assert find(y, gaps).channels == [2]
 
 
-def test_one_class_and_no_window_are_nothing_to_find():
+def test_nothing_is_found_with_one_class_or_no_window():
     assert find(np.zeros(N), constant(RECORDING)) is None
     assert find(RECORDING % 2, constant(RECORDING % 2), split=np.full(N, "")) is None
     none = partial(find_label_channels, lambda rows: iter(()))

@@ -31,8 +31,8 @@ def test_balanced_weights_are_those_of_scikit_learn(counts):
     np.testing.assert_allclose(list(class_weights(y).values()), theirs, rtol=1e-14)
 
 
-def test_the_effective_number_is_that_of_the_paper():
-    # Equation 2 summed by hand: E_n = 1 + beta + ... + beta**(n - 1).
+def test_the_effective_number_equals_that_of_the_paper():
+    # Compute equation 2 as an explicit sum: E_n = 1 + beta + ... + beta**(n - 1).
     beta, counts = 0.9, [1, 2, 30]
     effective = [sum(beta**power for power in range(count)) for count in counts]
     expected = np.reciprocal(effective)
@@ -65,7 +65,7 @@ def test_labels_keep_their_type():
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
-def test_a_weight_that_is_none_is_refused_with_its_row(weight):
+def test_an_invalid_weight_is_refused_with_its_row(weight):
     with pytest.raises(WindowError, match=rf"sample_weight\[1\] is {weight}"):
         class_weights([0, 1, 1], sample_weight=[1.0, weight, 1.0])
 
@@ -88,12 +88,12 @@ def test_errors_say_what_is_wrong():
 
 def test_classes_of_few_recordings_count_equally():
     recording = np.repeat(np.arange(10), [40, 3, 9, 5, 60, 7, 2, 2, 80, 31])
-    y = recording % 2  # five recordings of each
+    y = recording % 2  # five recordings of each class
     weight = weights_of_few_recordings(recording, y)
     total = np.bincount(y, weights=weight)
     assert total[0] == pytest.approx(total[1])
     assert weight.mean() == pytest.approx(1)
-    # numbers of classes that skip one; a group with both classes is two recordings
+    # The class numbers skip one, and a group with both classes counts as two recordings.
     for groups, target in ((recording, 2 * y), (recording // 2, y)):
         np.testing.assert_allclose(weights_of_few_recordings(groups, target), weight)
     more = np.append(recording, 10)

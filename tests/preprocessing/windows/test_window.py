@@ -24,19 +24,19 @@ def scaled_windows(signal, window, hop=None, scaler=None):
     n_samples=st.integers(0, 5000),
     length=st.integers(1, 100),
 )
-def test_starts_follow_time_and_never_run_over(rate, hop, n_samples, length):
+def test_starts_follow_time_and_windows_never_exceed_the_end(rate, hop, n_samples, length):
     if hop * rate < 1:
         hop = 1.0
     starts = window_starts(n_samples, length, hop, rate)
     k = np.arange(len(starts))
-    assert (starts >= k * hop * rate - 1e-6).all()  # never before their time,
-    assert (starts < k * hop * rate + 1).all()  # and by less than a sample after it
+    assert (starts >= k * hop * rate - 1e-6).all()  # windows never start before their time,
+    assert (starts < k * hop * rate + 1).all()  # and start less than a sample after it
     assert (starts + length <= n_samples).all()
     if n_samples >= length:
         assert len(starts)
         assert (
             math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples
-        )  # no whole window is left
+        )  # no other whole window would fit
     assert (np.diff(starts) > 0).all()
 
 
@@ -145,7 +145,7 @@ def test_windows_longer_than_every_recording_are_an_error_with_the_way_out():
         window_recordings([counting(1)], 5.0)
 
 
-def test_what_changed_after_a_recording_was_made_is_still_caught():
+def test_changes_after_a_recording_was_made_are_still_checked():
     infinite = counting(30, "spike")
     infinite.values[7, 1] = np.inf
     with pytest.raises(RecordingError, match=r"'spike': channel 'channel 1' is inf at sample 7"):
@@ -197,7 +197,7 @@ def test_scaled_windows_are_windows_scaled_in_float64_and_rounded_once(
     np.testing.assert_array_equal(scaled_windows(signal, window, hop), windows.astype(np.float32))
 
 
-def test_scaled_windows_name_what_no_window_can_hold():
+def test_scaled_windows_name_a_value_outside_float32():
     signal = np.zeros((20, 2))
     scaler = fit_scaler(np.arange(20.0).reshape(1, 10, 2))
     signal[7, 1] = 1e300
@@ -219,11 +219,11 @@ def test_windows_and_recordings_take_arrays_of_any_order_in_memory(prepare):
     np.testing.assert_array_equal(scaled_windows(values[:, ::2], 10), expected)
 
 
-def test_cutting_and_scaling_take_no_memory_but_the_result():
+def test_cutting_and_scaling_need_no_memory_except_for_the_result():
     signal = np.random.default_rng(0).normal(size=(400_000, 3))
     scaler = fit_scaler(signal[np.newaxis])
     recording = Recording.evenly_sampled(signal, 100.0, ["a", "b", "c"], "r")
-    scaled_windows(signal[:1000], 100, 50, scaler)  # imports on first use do not count
+    scaled_windows(signal[:1000], 100, 50, scaler)  # so that imports on first use do not count
 
     def cut():
         return window_recordings([recording], 1.0, 0.5).X
@@ -233,5 +233,5 @@ def test_cutting_and_scaling_take_no_memory_but_the_result():
         made = make()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # stamps of windows and blocks of checks: far below a copy of the signal
+        # Time stamps of windows and blocks of checks need far less than a copy of the signal.
         assert made.nbytes < peak < made.nbytes + 0.2 * signal.nbytes

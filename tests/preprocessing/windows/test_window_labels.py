@@ -23,10 +23,10 @@ def spans(*edges_and_labels):
 
 
 def true_labels(recording):
-    """Return the label of each sample by the definition, None without a label."""
+    """Return the label of each sample according to the definition; None if it has no label."""
     labels = np.full(recording.n_samples, recording.label, object)
     for span in recording.label_spans:
-        # a thousandth of a period: far below intended differences, far above rounding
+        # A thousandth of a period is far below intended differences and far above rounding errors.
         early = recording.timestamps_s + 1e-3 / RATE
         labels[(early >= span.start_s) & (early < span.end_s)] = span.label
     return labels
@@ -48,7 +48,7 @@ def spanned(draw, recording_id="run"):
 
 
 def cut_or_none(recordings, *args, **more):
-    """Return windows, or None if a class has none or all recordings are too short."""
+    """Return windows, or None if a class has no windows or all recordings are too short."""
     try:
         return window_recordings(recordings, *args, **more)
     except WindowError:
@@ -60,14 +60,14 @@ SPANNED = {"recording": spanned(), "window": st.integers(1, 12), "hop": st.integ
 
 
 @given(**SPANNED, short=SHORT)
-def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, short):
+def test_under_whole_every_window_has_exactly_one_label(recording, window, hop, short):
     windows = cut_or_none([recording], window / RATE, hop / RATE, short=short)
     if windows is None:
         return
     labels = true_labels(recording)
     for row in range(len(windows)):
         assert set(labels[samples_of(windows, row)]) == {windows.y[row]}
-    # and each span is cut like a separate recording
+    # Each span is cut like a separate recording.
     expected = []
     for span in recording.label_spans:
         first, stop = round(span.start_s * RATE), round(span.end_s * RATE)
@@ -159,7 +159,7 @@ def test_padding_and_lengths_lose_no_sample_of_what_is_short(sizes, window):
     assert windows.n_timesteps == window
 
 
-def test_what_gives_no_window_is_told_with_its_reason():
+def test_parts_without_windows_are_reported_with_the_reason():
     recording = counting(40, label_spans=spans((5, 25, "ice"), (25, 28, "mud"), (30, 36, "mud")))
     windows = window_recordings([recording], 0.5)
     assert windows.y.tolist() == ["ice"] * 4 + ["mud"]
@@ -168,11 +168,11 @@ def test_what_gives_no_window_is_told_with_its_reason():
     assert told == sorted([*unlabeled, (2.5, 3, "shorter than a window")])
     windows = window_recordings([recording], 0.5, label_rule="majority", min_purity=0.8)
     counted = {d["reason"]: d["n_windows"] for d in windows.provenance["dropped"]}
-    assert counted == {"no label": 1, "purity below 0.8": 2}  # from 0, 2.5 and 3.5 s
+    assert counted == {"no label": 1, "purity below 0.8": 2}  # windows from 0, 2.5 and 3.5 s
     windows = window_recordings([recording], 0.5, label_rule="last")
     counted = {d["reason"]: d["n_windows"] for d in windows.provenance["dropped"]}
     assert counted == {"no label at the last sample": 3}
-    # 4 samples of ice and 4 of mud
+    # There are 4 samples of ice and 4 of mud.
     both = counting(16, label_spans=spans((0, 12, "ice"), (12, 16, "mud")))
     more = counting(16, "more", label="mud")
     windows = window_recordings([both, more], 0.8, label_rule="majority")
@@ -236,7 +236,7 @@ def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
     spanned_one = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud")))
     with pytest.raises(RecordingError, match=r"'run'.*span of 'mud' from 3\.000000 s on"):
         window_recordings([spanned_one], 1.0, short="error")
-    # an empty piece is neither long nor short
+    # An empty piece is not too short.
     windows = window_recordings([recordings[0], counting(0, "none", label="ice")], 1, short="error")
     assert len(windows) == 4
 
@@ -258,7 +258,7 @@ def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
         ({"phase": "random", "random_state": "monday"}, "random_state"),
     ],
 )
-def test_arguments_without_meaning_are_errors(arguments, said):
+def test_invalid_arguments_are_errors(arguments, said):
     with pytest.raises(ArgumentError, match=said):
         window_recordings([counting(40, label="ice")], **{"window_s": 1.0, **arguments})
 

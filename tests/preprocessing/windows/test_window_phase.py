@@ -48,12 +48,12 @@ def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
     firsts = [int(random_phase(recording, 1.0, hop_s, seed).X[0, 0, 0]) for seed in seeds]
     counts = np.bincount(firsts, minlength=n_places)
     assert len(counts) == n_places
-    # 40 expected of each: six deviations of a binomial count
+    # Each phase is expected 40 times; the tolerance is six deviations of a binomial count.
     assert (np.abs(counts - 40) < 6 * np.sqrt(40)).all()
 
 
-def test_a_phase_takes_no_recording_all_its_windows():
-    recording = counting(12)  # a hop of 2 s is longer than the rest beside a window
+def test_a_phase_leaves_every_recording_a_window():
+    recording = counting(12)  # a hop of 2 s is longer than the recording without one window
     for seed in range(30):
         assert len(random_phase(recording, 1.0, 2.0, seed)) == 1
 
@@ -72,11 +72,11 @@ def test_a_phase_depends_on_seed_recording_and_time_alone():
     for recording in recordings:
         assert set(firsts([recording], 7).items()) <= set(together.items())
     drawn = [tuple(firsts(recordings, seed).values()) for seed in range(20)]
-    assert len(set(drawn)) > 10  # seeds differ,
-    assert any(len(set(places)) == 3 for places in drawn)  # and so do recordings and pieces
+    assert len(set(drawn)) > 10  # phases differ between seeds,
+    assert any(len(set(places)) == 3 for places in drawn)  # and between recordings and pieces
 
 
-def test_without_a_seed_phases_are_drawn_anew():
+def test_without_a_seed_each_call_draws_new_phases():
     recording = counting(2000)
     firsts = {random_phase(recording, 1.0, 100.0, None).X[0, 0, 0] for _ in range(8)}
     assert len(firsts) > 1
