@@ -887,7 +887,7 @@ def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_o
     write_windows(file, replace(windows.part("train"), split=None))
     no_part = {"validation_fraction": 0.0, "early_stopping": False}
     with pytest.raises(
-        ArgumentError, match=r"'rocket' cannot be weighed: .* none of them are held"
+        ArgumentError, match=r"'rocket' cannot be weighted: .* none of them are held"
     ):
         small(features="rocket", **no_part).fit(file)
     alone = small(**no_part).fit(file)
