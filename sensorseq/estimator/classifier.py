@@ -1051,7 +1051,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return indices and cross-validated class probabilities of training windows.
 
         Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features (see `features`); only the factors of the sum were fitted on the same windows.
+        the features (see `features`); only the few factors of the sum were fitted on these windows.
         There are at most 6,000 indices, which are positions in the X given to `fit`. The result is
         None if the fit weighted no features or used `X_val`, or if the estimator was loaded from a
         file.
@@ -1075,7 +1075,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         samples of the frame. The sum of the contributions is the difference of the log-probability
         between the two ends of the line. ``"occlusion"`` sets one region of one channel at a time
         to zero after scaling and measures the decrease of the log-probability; it also works with
-        features and trees, but the sum of its contributions has no meaning.
+        features and trees, but the sum of the contributions then has no meaning.
 
         Parameters
         ----------

@@ -112,12 +112,12 @@ class TrainingConfig:
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
-        Bound on the steps of a window. The engine carries out only ``crop="random"``, again in each
-        epoch; the other crops are fixed and belong before scaling.
+        Maximum number of steps of a window. The engine itself makes only the crops of
+        ``crop="random"``, anew in each epoch; all other crops must be made before scaling.
     crop : {"head", "tail", "centre", "random"}
         Which steps of a longer window are kept.
     early_stopping : bool
-        End when `monitor` has not improved by more than `tol` for `patience` epochs.
+        Whether to end when `monitor` has not improved by more than `tol` for `patience` epochs.
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
