@@ -158,7 +158,7 @@ def test_an_ensemble_that_diverges_in_its_first_epoch_raises_an_error():
         small(n_models=2, **wild).fit(X, Y)
 
 
-def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_path):
+def test_one_interrupt_ends_all_members_that_are_trained_one_after_another(tmp_path):
     class Interrupter:
         n_epochs = 0
 
