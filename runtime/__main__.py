@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         add = command.add_argument
         add("model", type=Path, help="model file from sensorseq")
         add("--smooth", choices=smooth, default=default)
-        add("--lag", type=int, default=3, help="later windows that --smooth lag waits for")
-        add("--mean-dwell-s", type=float, help="mean duration of a class")
+        add("--lag", type=int, default=3, help="number of later windows for --smooth lag")
+        add("--mean-dwell-s", type=float, help="mean duration of a class in seconds")
         add("--time-column", help="column of time stamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
         add("--quiet", action="store_true")
@@ -78,11 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
     stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve a robot per connection")
-    most = "most connections of --tcp at a time [64]"
+    most = "maximum number of simultaneous connections to --tcp [64]"
     stream.add_argument("--max-clients", type=int, default=64, help=most)
     stream.add_argument("--format", choices=live.FORMATS, default="csv")
-    stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge")
-    stream.add_argument("--max-delay-s", type=float, default=0.0, help="wait for late samples")
+    stream.add_argument("--max-gap-s", type=float, help="longest gap to bridge in seconds")
+    stream.add_argument(
+        "--max-delay-s", type=float, default=0.0, help="seconds to wait for late samples"
+    )
     stream.set_defaults(run=_stream)
     return parser
 

@@ -267,10 +267,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         (see `engine_`), the number of threads does not matter either, except for the last digits of
         the contribution of `features`, which LAPACK and scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
-        Models on features, whose logits are added to those of the LSTM. Linear layers, fitted by
-        ridge regression in closed form, use random convolutions (``"rocket"``, see
-        `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
-        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
+        Models that use features of the windows and whose logits are added to those of the LSTM.
+        Linear layers, fitted by ridge regression in closed form, use random convolutions
+        (``"rocket"``, see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``,
+        see `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
         (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
         of the scaled windows, ``(windows, lengths) -> array of shape (n, f)``. Gradient boosting
         uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The
@@ -297,11 +297,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         at least 8 samples, and no frames for windows of fewer than 28 samples. With None, the
         network reads every sample. `features` are always computed from the samples.
     missing : {"error", "expected", "outside"}, default="error"
-        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly and
-        replaces a channel without any number by its mean in training; `fit` needs numbers in all
-        channels. ``"outside"`` does the same and, in prediction, also treats a channel as missing
-        if `outside` reports that the channel is constant or that its values or spread are out of
-        range. Set `missing` before `fit`.
+        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly, and
+        replaces a channel that has no number in a window with the channel's mean in training; `fit`
+        needs numbers in all channels. ``"outside"`` does the same and, in prediction, also treats a
+        channel as missing if `outside` reports that the channel is constant or that its values or
+        spread are out of range. Set `missing` before `fit`.
 
     Attributes
     ----------
@@ -1051,7 +1051,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return indices and cross-validated class probabilities of training windows.
 
         Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features (see `features`); only the factors of the sum were fitted on the same windows.
+        the features (see `features`); only the few factors of the sum were fitted on these windows.
         There are at most 6,000 indices, which are positions in the X given to `fit`. The result is
         None if the fit weighted no features or used `X_val`, or if the estimator was loaded from a
         file.
@@ -1075,7 +1075,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         samples of the frame. The sum of the contributions is the difference of the log-probability
         between the two ends of the line. ``"occlusion"`` sets one region of one channel at a time
         to zero after scaling and measures the decrease of the log-probability; it also works with
-        features and trees, but the sum of its contributions has no meaning.
+        features and trees, but the sum of the contributions then has no meaning.
 
         Parameters
         ----------

@@ -287,7 +287,7 @@ def read_table(X: Any, name: str, **shape: Any) -> NDArray[Any]:
     except ValueError as error:
         if not str(error).startswith("could not convert"):
             raise
-        raise InputError(f"{name} is not numbers ({error}).") from error
+        raise InputError(f"{name} does not consist of numbers ({error}).") from error
 
 
 def _open_training(
@@ -449,8 +449,8 @@ def _draw_validation_rows(
             return rows
         raise SplitError(
             "too few groups can be held out for validation without removing a class from"
-            " training, and the groups are too short to hold out their ends. Record more, give"
-            " X_val, or set validation_fraction=0."
+            " training, and the groups are too short to hold out their ends. Record more groups,"
+            " give X_val, or set validation_fraction=0."
         ) from refused
     warn_caller(
         "too few groups can be held out for validation without removing a class from training,"
@@ -474,7 +474,7 @@ def _refuse_early_stopping(
     raise ArgumentError(
         f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
         f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
-        f" a second window. Record more, {remedies}"
+        f" a second window. Record more windows, {remedies}"
     )
 
 

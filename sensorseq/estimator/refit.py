@@ -196,7 +196,7 @@ def plan_refit(
     if in_file and validation is None:
         why = "the windows stay in their file, and none of them are held out"
         if features != "auto":
-            raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
+            raise ArgumentError(f"features={features!r} cannot be weighted: {why}.")
         return FeatureChoice(reason=why)
     share, is_sample = _shares(train, validation), False
     if validation is not None and not refits:
@@ -247,7 +247,7 @@ def plan_refit(
     if not folds:
         why = "there are too few windows or groups to leave some out"
         if features != "auto":
-            raise ArgumentError(f"features={features!r} cannot be weighed: {why}.")
+            raise ArgumentError(f"features={features!r} cannot be weighted: {why}.")
         return replace(plan, features=None) if refits else FeatureChoice(reason=why)
     # together these networks have seen all windows, and their mean is more accurate than one
     is_covered = len(folds) == N_FOLDS and len(jobs) == 1
@@ -399,7 +399,7 @@ def run_refit(
         if not has_ended:
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
-                " network of the training part is kept, which has not seen the held-out windows."
+                " network of the training part is kept; it has not seen the held-out windows."
             )
             fold_jobs, refit_jobs = [], []
     if not has_ended:

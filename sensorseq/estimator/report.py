@@ -133,5 +133,5 @@ def warn_of_the_end(results: Sequence[TrainingResult], max_epochs: int, n_models
             warn_caller(
                 f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
                 f" epoch {best_epoch} are kept and the estimator can be used."
-                + (f" {n_left_out} of n_models had not begun and are left out." * (n_left_out > 0)),
+                + (f" {n_left_out} of n_models did not start and are left out." * (n_left_out > 0)),
             )

@@ -184,7 +184,7 @@ class FitRunner(TrialRunner):
             differs = bool(moved > SAME_CLASSES)
         if differs:
             raise ArgumentError(
-                "these are not the data of the fit: the kept weights give another loss on them, or"
+                "these are not the data of the fit: the kept weights give a different loss, or the"
                 " windows or labels differ. Give the same X, y and keywords as to fit."
             )
 

@@ -267,7 +267,7 @@ def imported(
     if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
         raise ArgumentError(
             f"classes={classes!r}, but the network has {module.num_classes} outputs; give one"
-            " distinct label per output, in their order."
+            " distinct label per output, in the order of the outputs."
         )
     # The outputs are reordered with the labels, because classes are sorted.
     order = np.argsort(labels)

@@ -615,7 +615,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
         if getattr(estimator, name) != harmless:
             raise ArgumentError(
                 f"{name}={getattr(estimator, name)!r} works for one sensor at a time; fit a"
-                f" classifier for each, or set {name}={harmless!r}."
+                f" classifier for each sensor, or set {name}={harmless!r}."
             )
 
 
@@ -676,7 +676,7 @@ def _logits_of(
             if windows.split is not None:
                 remedy = "split the windows into train, validation and test"
             raise InputError(
-                f"no window of sensor {name!r} was left out, so sensors cannot be weighed;"
+                f"no window of sensor {name!r} was left out, so sensors cannot be weighted;"
                 f" {remedy}."
             )
         places, outputs = of_sensor

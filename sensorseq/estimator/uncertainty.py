@@ -92,7 +92,7 @@ def fit_calibration(
         of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
         warn_caller(
             f"calibrate=True had only {len(logits)} validation windows{of}; with other"
-            " validation windows the probability of the predicted class would differ by about"
+            " validation windows, the probability of the predicted class would differ by about"
             f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
             " probabilities.",
         )
@@ -150,9 +150,9 @@ def find_abstention(
         remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which these can show"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
-            f" {100 * is_right.mean():.1f} % of them right, cannot show with confidence"
-            f" {confidence:g} that at most error_rate={error_rate:g} of the answers are wrong,"
-            f" not even for the most confident 30 %. Record more groups{remedy}."
+            f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
+            f" with confidence {confidence:g} that at most error_rate={error_rate:g} of the answers"
+            f" are wrong, not even for the most confident 30 %. Record more groups{remedy}."
         )
     return chosen
 

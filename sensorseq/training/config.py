@@ -112,12 +112,12 @@ class TrainingConfig:
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
-        Bound on the steps of a window. The engine carries out only ``crop="random"``, again in each
-        epoch; the other crops are fixed and belong before scaling.
+        Maximum number of steps of a window. The engine itself makes only the crops of
+        ``crop="random"``, anew in each epoch; all other crops must be made before scaling.
     crop : {"head", "tail", "centre", "random"}
         Which steps of a longer window are kept.
     early_stopping : bool
-        End when `monitor` has not improved by more than `tol` for `patience` epochs.
+        Whether to end when `monitor` has not improved by more than `tol` for `patience` epochs.
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
@@ -178,8 +178,8 @@ class TrainingConfig:
             check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
         if callable(self.loss) and self.label_smoothing:
             raise ArgumentError(
-                "label_smoothing has no effect on a callable loss; smooth in the loss itself and"
-                " set label_smoothing=0."
+                "label_smoothing has no effect on a callable loss; apply the smoothing in the loss"
+                " itself and set label_smoothing=0."
             )
         self._check_optimizer_params()
         self._check_warmup()
@@ -207,7 +207,7 @@ class TrainingConfig:
             if not 0 < value < 1:
                 raise ArgumentError(
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
-                    " number in (0, 1) (a share of all steps)."
+                    " number in (0, 1) (a fraction of all steps)."
                 )
         # one_cycle does not use a fraction, but the estimators' default is a fraction
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":

@@ -56,7 +56,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
         f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
         f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
         f" {_count(c, 'step')} and {_count(t, 'channel')}."
-        f" For the latter give {name}.transpose(0, 2, 1). Confirm the former with"
+        f" For the latter, give {name}.transpose(0, 2, 1). Confirm the former with"
         f" lengths=np.full({n}, {t})."
     )
 
@@ -110,8 +110,8 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     raise InputError(
         f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
         f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
-        f" continues the one before it, and a label stays for {n // n_runs} rows on average. Cut"
-        " windows: make a Recording.evenly_sampled of each recording, and fit on"
+        f" continues the previous one, and a label lasts {n // n_runs} rows on average. Cut"
+        " windows: make each recording a Recording.evenly_sampled, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
         f" of shape {(n, n_columns, 1)}."
     )
@@ -127,8 +127,8 @@ def check_channels_have_numbers(windows: Windows, name: str) -> None:
         row, channel = map(int, np.argwhere(lost)[0])
         raise InputError(
             f"{name} has no number in channel {channel} of window {row}"
-            f" ({int(lost.any(axis=1).sum())} such windows); gaps within a channel are bridged,"
-            " but such windows are not trained on. Leave them out."
+            f" ({int(lost.any(axis=1).sum())} such windows). Gaps within a channel are bridged,"
+            " but windows without a channel cannot be used for training. Leave them out."
         )
 
 

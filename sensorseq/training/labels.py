@@ -68,8 +68,8 @@ def read_labels(
         values = np.unique(checked).tolist()
         kind = "objects" if checked.dtype == object else "numbers"
         raise InputError(
-            f"Unknown label type: {name} holds {len(values)} different {kind} for {n_windows}"
-            f" windows, starting with {values[0]!r}; classes must be text or whole"
+            f"Unknown label type: {name} has {len(values)} different {kind} for {n_windows}"
+            f" windows, starting with {values[0]!r}; classes must be strings or whole"
             " numbers."
         ) from error
     return checked, None
@@ -102,7 +102,7 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
     """Raise an error if there are many classes and most of them have only one window."""
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
-            f"{name} holds {n_classes} classes for {n_windows} windows, fewer than two per class on"
+            f"{name} has {n_classes} classes for {n_windows} windows, fewer than two per class on"
             " average. Give more windows, or fewer classes."
         )
 
@@ -143,7 +143,7 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
             i for i, v in enumerate(values) if isinstance(v, str) != isinstance(values[0], str)
         )
         raise InputError(
-            f"{name} mixes text and numbers: {name}[0] is {values[0]!r}, {name}[{row}] is"
+            f"{name} mixes strings and numbers: {name}[0] is {values[0]!r}, {name}[{row}] is"
             f" {values[row]!r}; labels must all have one type."
         )
     return y
@@ -163,7 +163,7 @@ def check_class_weight(class_weight: Any) -> None:
     elif not (class_weight is None or isinstance(class_weight, Mapping)):
         raise ArgumentError(
             f"class_weight={class_weight!r} must be None, 'balanced', 'effective_number' or a"
-            " dictionary of labels and factors."
+            " dictionary of labels and weights."
         )
 
 
@@ -194,7 +194,7 @@ def _class_weights(
     for label, factor in class_weight.items():
         if label not in names:
             raise ArgumentError(
-                f"class_weight has a factor for {label!r}, which is not a class."
+                f"class_weight has a weight for {label!r}, which is not a class."
                 f"{nearest_label(label, names)}"
                 f" The classes of y are {names}."
             )

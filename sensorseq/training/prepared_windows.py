@@ -52,7 +52,7 @@ def read_training_file(
     with PreparedFile(path) as file:
         if file.stored.y is None:
             raise WindowError(
-                f"{path}: the windows have no labels; prepare labelled recordings to train on."
+                f"{path}: the windows have no labels; prepare labeled recordings to train on."
             )
         scaler = None if file.scaler is None else Scaler.from_dict(file.scaler)
         split = file.stored.split
@@ -170,7 +170,7 @@ def warn_of_another_scale(windows: WindowSet | None, kind: str | None) -> None:
     if kind == _DEFAULT_SCALE and configured not in (None, _DEFAULT_SCALE):
         warn_caller(
             f"the windows were prepared with scale={configured!r}, but the estimator fits its own"
-            f" scale={kind!r}; set scale={configured!r} to use theirs.",
+            f" scale={kind!r}; set scale={configured!r} to use that scaling.",
         )
 
 

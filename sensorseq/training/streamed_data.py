@@ -104,8 +104,8 @@ class StreamedSampler(BatchSampler):
         if largest > buffer_windows:
             raise ArgumentError(
                 f"batch_size={batch_size} makes a batch of {largest} windows, but the buffer for"
-                f" reading a file of this size holds only {buffer_windows}. Lower batch_size, or"
-                f" set the environment variable {BUFFER_VARIABLE} to more bytes."
+                f" reading a file of this size has room for only {buffer_windows}. Lower"
+                f" batch_size, or set the environment variable {BUFFER_VARIABLE} to more bytes."
             )
         self.places, self.block_windows = places, block_windows
         self.buffer_windows = buffer_windows

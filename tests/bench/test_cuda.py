@@ -180,7 +180,7 @@ def test_without_a_gpu_the_script_measures_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_commit_is_read_where_there_is_no_git(tmp_path, monkeypatch):
+def test_the_commit_is_read_if_there_is_no_git(tmp_path, monkeypatch):
     from common import results_file
 
     (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")

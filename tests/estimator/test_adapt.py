@@ -71,7 +71,7 @@ def test_labels_that_the_model_expects_change_nothing(model):
     assert n_kept >= 3
 
 
-def test_windows_of_another_robot_are_learned_from(model):
+def test_the_model_learns_from_windows_of_another_robot(model):
     few, test = robot(30, 1, shifted=True), robot(150, 2, shifted=True)
     adapted = model.adapt(*few)
     assert adapted.adaptation_.head

@@ -114,7 +114,7 @@ def test_what_does_not_fit_the_windows_is_named(arguments, message):
 
 @pytest.mark.parametrize("y", [RNG.normal(size=N), np.round(RNG.normal(size=N) * 2) / 2])
 def test_numbers_with_fractions_are_refused_as_classes(y):
-    with pytest.raises(InputError, match=r"Unknown label type: y holds .* text or whole numbers"):
+    with pytest.raises(InputError, match=r"Unknown label type: y has .* strings or whole numbers"):
         classifier().fit(X, y)
 
 
@@ -185,7 +185,7 @@ def test_a_class_found_only_in_the_stored_validation_part_is_accepted():
 
 
 def test_a_table_of_text_is_named():
-    with pytest.raises(InputError, match=r"X is not numbers \(could not convert .*'wheel'"):
+    with pytest.raises(InputError, match=r"X does not consist of numbers \(could not .*'wheel'"):
         classifier().fit(np.full((N, 10), "wheel", object), Y)
 
 

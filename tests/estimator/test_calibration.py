@@ -30,7 +30,7 @@ def penalized(log_t, logits, y):
     k=st.integers(2, 6),
     temperature=st.sampled_from([0.2, 1.0, 7.0]),
 )
-def test_the_temperature_is_the_minimum_that_another_search_finds(seed, n, k, temperature):
+def test_the_temperature_is_the_minimum_that_a_different_search_finds(seed, n, k, temperature):
     logits, y = draw(n, temperature, k, seed)
     fitted = fit_temperature(logits, y)
     grid = np.linspace(-8, 8, 161)

@@ -258,7 +258,7 @@ def test_3d_windows_may_have_any_length_but_flat_windows_may_not():
         flat.predict(X[:, :7, 0])
 
 
-def test_what_lies_beyond_the_lengths_changes_nothing():
+def test_steps_beyond_the_lengths_change_nothing():
     lengths = np.random.default_rng(0).integers(5, 21, len(X))
     filled, hollow = X.copy(), X.copy()
     hollow[np.arange(20) >= lengths[:, None]] = np.nan

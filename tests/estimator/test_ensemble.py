@@ -158,7 +158,7 @@ def test_an_ensemble_that_diverges_in_its_first_epoch_raises_an_error():
         small(n_models=2, **wild).fit(X, Y)
 
 
-def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_path):
+def test_one_interrupt_ends_all_members_that_are_trained_one_after_another(tmp_path):
     class Interrupter:
         n_epochs = 0
 
@@ -168,7 +168,7 @@ def test_an_interrupt_ends_members_that_train_one_after_another_together(tmp_pat
                 raise KeyboardInterrupt
 
     interrupted = small(engine="autograd", n_models=3, callbacks=[Interrupter()])
-    with pytest.warns(UserWarning, match="1 of n_models had not begun and are left out"):
+    with pytest.warns(UserWarning, match="1 of n_models did not start and are left out"):
         interrupted.fit(X, Y)
     whole = small(engine="autograd", n_models=3).fit(X, Y)
     assert [len(history) for history in interrupted.histories_] == [8, 2]

@@ -152,6 +152,6 @@ def test_occlusion_is_the_decrease_of_the_log_probability(with_features):
         ({"n_regions": 0}, "n_regions"),
     ],
 )
-def test_mistakes_are_said(model, arguments, message):
+def test_mistakes_in_the_arguments_are_named(model, arguments, message):
     with pytest.raises(ArgumentError, match=message):
         model.explain(planted()[0][:3], **arguments)

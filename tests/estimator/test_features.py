@@ -181,7 +181,7 @@ def test_the_seed_determines_every_bit_with_any_number_of_threads():
 
 
 @pytest.mark.trains
-def test_a_window_is_predicted_alike_in_any_batch():
+def test_a_window_gets_the_same_prediction_in_any_batch():
     clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
     head_of(clf).lstm_weight = 1.0
     many = np.tile(NEW, (70, 1, 1))  # more than one block
@@ -781,7 +781,7 @@ def test_an_lstm_that_adds_nothing_is_left_out(n_models):
 
 
 @pytest.mark.parametrize("knows_more", [False, True])
-def test_the_lstm_joins_where_it_lowers_the_log_loss(knows_more):
+def test_the_lstm_takes_part_if_it_lowers_the_log_loss(knows_more):
     rng, rows = np.random.default_rng(0), np.arange(300)
     target = rows % 3
     truth = 4.0 * np.eye(3)[target]
@@ -887,7 +887,7 @@ def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_o
     write_windows(file, replace(windows.part("train"), split=None))
     no_part = {"validation_fraction": 0.0, "early_stopping": False}
     with pytest.raises(
-        ArgumentError, match=r"'rocket' cannot be weighed: .* none of them are held"
+        ArgumentError, match=r"'rocket' cannot be weighted: .* none of them are held"
     ):
         small(features="rocket", **no_part).fit(file)
     alone = small(**no_part).fit(file)

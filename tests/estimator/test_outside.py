@@ -98,7 +98,7 @@ def test_planted_faults_are_found_and_named(model, c, values, reason, words):
     assert words in str(result)
 
 
-def test_a_channel_that_once_stood_still_is_stuck_where_the_others_move():
+def test_a_channel_that_was_once_constant_counts_as_stuck_if_the_others_vary():
     """The spread was zero before, but never while other channels varied this much."""
     rng = np.random.default_rng(0)
     size = np.where(np.arange(80) < 40, 0.0, 1.0)[:, None, None]

@@ -63,7 +63,7 @@ WITH_STATE = ("plain", "autograd", "dropout", "average", "plateau", "crops", "mo
 
 
 @pytest.mark.parametrize("options", [OPTIONS[name] for name in WITH_STATE], ids=WITH_STATE)
-def test_a_rerun_from_a_snapshot_begins_where_the_run_was(options):
+def test_a_rerun_from_a_snapshot_begins_in_the_state_of_the_run(options):
     _, report, runner = fit(**{"learning_rate": 1e-9, **options})
     record = report.record
     start = len(record.snapshots) - 2

@@ -166,7 +166,7 @@ def test_without_routing_windows_alone_are_enough(make):
 
 
 @pytest.mark.parametrize("make", EVERY_CLASSIFIER.values(), ids=EVERY_CLASSIFIER)
-def test_a_list_brings_lengths_to_every_call_and_groups_are_routed(make, routing):
+def test_a_list_provides_lengths_to_every_call_and_groups_are_routed(make, routing):
     fitted = grouped(make()).fit(LISTED, Y, groups=GROUPS)
     assert arrived("fit") == {"groups"}
     assert fitted.predict(LISTED).shape == (N,)

@@ -230,7 +230,7 @@ def test_modules_that_cannot_be_streamed_are_refused():
         LSTMLinear(2, 6, 3).stream(0)
 
 
-def test_weights_arranged_for_another_instruction_set_are_refused():
+def test_weights_arranged_for_a_different_instruction_set_are_refused():
     module, x = module_of(2, 6, 3), torch.randn(1, 4, 2)
     for isa in ISAS:
         with using_isa(isa):

@@ -197,7 +197,10 @@ def drawn(H, C, *, dtype=F32, device="cuda", D=2, N=9, T=20, K=5):
     shapes = [(1, N, T, C), (1, D, 4 * H, C), (1, D, 4 * H, H), (1, D, 4 * H)]
     shapes += [(1, K, 2 * D * H), (1, K)]
     return [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+
+
 # Fake tensors of a GPU must not require a gradient: with a CPU build of torch, this aborts.
+
 
 # Fake tensors of a GPU may not require a gradient: under a CPU build of torch, that aborts.
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ assert (test_subnormals.SUBNORMAL * 1.0 != 0.0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_callers_mode_and_threads_change_no_bit(isa, dtype):
+def test_the_callers_mode_and_threads_change_no_bit_of_the_results(isa, dtype):
     results = []
     try:
         for flushes, n_threads in ((False, 1), (True, 1), (False, 2), (True, 2)):

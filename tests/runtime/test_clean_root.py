@@ -102,7 +102,7 @@ def model():
     return fitted.fit(pipeline.prepare(recordings[:-1])), recordings[-1]
 
 
-def test_the_wheel_is_small_and_serves_every_python(wheel):
+def test_the_wheel_is_small_and_works_with_every_python(wheel):
     assert wheel.name.startswith("sensorseq_runtime-")
     assert "-py3-none-" in wheel.name
     assert wheel.stat().st_size < 5e6

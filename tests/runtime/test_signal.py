@@ -199,7 +199,7 @@ def test_refusals_are_the_same(ours, wrong):
     assert errors[0] == errors[1]
 
 
-def test_wrong_samples_are_refused_alike(ours):
+def test_wrong_samples_are_refused_in_the_same_way(ours):
     for one, other in (
         both(ours, "PolyphaseFilter", [1.0], 1, 1, 2),
         both(ours, "MovingWindow", "mean", 3, 2),

@@ -191,7 +191,7 @@ def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
             SensorLSTMClassifier.load(path)
 
 
-def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
+def test_contributions_of_samples_add_up_even_if_a_channel_is_constant():
     clf = fitted()
     still = X.copy()
     still[:, :, 1] = still[:, :1, 1]

@@ -201,7 +201,7 @@ def test_scaled_windows_are_refused_unless_they_are_not_scaled_again(windows):
         ({"sample_rate_hz": 25.0}, "sampled at 25 Hz, but the model was trained on 20 Hz"),
     ],
 )
-def test_windows_prepared_otherwise_are_refused(windows, change, message):
+def test_windows_prepared_differently_are_refused(windows, change, message):
     classifier = small(max_epochs=1).fit(windows)
     with pytest.raises(InputError, match=message):
         classifier.predict(replace(windows, **change))
