@@ -102,10 +102,14 @@ def test_some_of_the_statistics_are_described_as_among_all():
 def test_stored_columns_that_are_no_places_are_refused(wrong):
     state = SummarySteps(4).fit(windows()).take([0, 1]).state()
     arrays = {**state["arrays"], "columns": np.array(wrong, np.int64)}
-    with pytest.raises(SignalError, match="the stored columns are not indices of 36 statistics"):
+    with pytest.raises(
+        SignalError, match="the stored columns are not ascending indices of 36 statistics"
+    ):
         SummarySteps.from_state({**state, "arrays": arrays})
     arrays = {**state["arrays"], "columns": np.array([0, 1, 2])}
-    with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
+    with pytest.raises(
+        SignalError, match="thresholds are not an array of finite numbers with shape"
+    ):
         SummarySteps.from_state({**state, "arrays": arrays})
     arrays = {**state["arrays"], "columns": np.array([0.0, 1.0])}
     with pytest.raises(SignalError, match="expected int64"):
@@ -118,7 +122,9 @@ def test_wrong_states_are_refused():
     not_finite = thresholds.copy()
     not_finite[1, 2] = np.nan
     for wrong in (thresholds[:-1], thresholds[:, 1:], thresholds.ravel(), not_finite):
-        with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
+        with pytest.raises(
+            SignalError, match="thresholds are not an array of finite numbers with shape"
+        ):
             SummarySteps.from_state({**state, "arrays": {"thresholds": wrong}})
     arrays = {"thresholds": thresholds.astype(np.float32)}
     with pytest.raises(SignalError, match="expected float64"):

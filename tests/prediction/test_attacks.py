@@ -96,7 +96,7 @@ async def a_break(port):
 
 async def idle_connections(port):
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
-    assert b"20 connections, the most at a time" in await opened[-1][0].read()
+    assert b"20 connections, the maximum number" in await opened[-1][0].read()
     await asyncio.sleep(1)
     for _, writer in opened:
         writer.close()
@@ -109,7 +109,7 @@ ATTACKS = {
     not_finite: "infinity",
     a_client_that_never_reads: "closed",
     a_break: "closed",
-    idle_connections: "20 connections, the most at a time",
+    idle_connections: "20 connections, the maximum number",
 }
 
 
