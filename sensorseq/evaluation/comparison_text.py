@@ -1,4 +1,4 @@
-"""An evaluation as text: scores, baselines, drives, notes."""
+"""Format an evaluation as text: scores, baselines, drives and notes."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return an evaluation as text: scores, baselines, confusions, recordings, notes."""
+    """Return an evaluation as text: scores, baselines, confusions, recordings and notes."""
     model = comparison.model
     blocks = [wrapped(comparison.protocol)]
     blocks.append(scores_text(model))
@@ -44,7 +44,7 @@ def describe_drives(drives: DriveEvaluation) -> str:
 
 
 def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
-    """Return a row for each method of decision: its name, and scores with intervals."""
+    """Return a row for each decision method, with its name and its scores with intervals."""
     rows = []
     for name, method in drives.scores.items():
         cells = [name]
@@ -58,7 +58,7 @@ def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
 
 
 def describe_folds(comparison: Comparison) -> str:
-    """Return the mean and spread of the fold accuracies, next to the overall accuracy."""
+    """Return the mean and spread of the fold accuracies, alongside the overall accuracy."""
     assert comparison.fold_mean is not None
     assert comparison.fold_sd is not None
     each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
