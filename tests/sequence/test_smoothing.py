@@ -113,8 +113,8 @@ def test_what_cannot_follow_takes_two_switches_within_a_hop():
     ("mean_dwell_s", "transitions", "message"),
     [
         ([1, 2], None, "mean_dwell_s"),
-        (0.5, None, "at least a window"),
-        (float("nan"), None, "at least a window"),
+        (0.5, None, "at least one window"),
+        (float("nan"), None, "at least one window"),
         (5, np.eye(3), "nothing follows class 0"),
         (5, np.ones((2, 2)), "3 x 3"),
         (5, -np.ones((3, 3)), "3 x 3"),
