@@ -82,7 +82,7 @@ def test_state_round_trip():
     assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, "SummarySteps(n_steps=7)")
 
 
-def test_some_of_the_statistics_are_described_as_among_all():
+def test_the_steps_of_some_statistics_equal_their_steps_among_all():
     X = windows()
     steps = SummarySteps(7).fit(X)
     whole = steps.transform(X).reshape(len(X), -1, 6)
@@ -99,7 +99,7 @@ def test_some_of_the_statistics_are_described_as_among_all():
 
 
 @pytest.mark.parametrize("wrong", [[0, 36], [-1, 2], [2, 2], [3, 1], [[0, 1]], [], 4])
-def test_stored_columns_that_are_no_places_are_refused(wrong):
+def test_stored_columns_that_are_not_indices_are_refused(wrong):
     state = SummarySteps(4).fit(windows()).take([0, 1]).state()
     arrays = {**state["arrays"], "columns": np.array(wrong, np.int64)}
     with pytest.raises(

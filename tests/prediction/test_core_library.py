@@ -1,4 +1,4 @@
-"""A library that does not load causes an error of one sentence."""
+"""A library that cannot be loaded causes an error with a message of one sentence."""
 
 import ctypes
 import sys
@@ -12,7 +12,7 @@ from sensorseq.errors import EnvironmentProblemError
 
 @pytest.fixture
 def library_in(tmp_path, monkeypatch):
-    """Return a function that writes the file of the library into a package, and loads it."""
+    """Return a function that writes the library's file into a package and loads it."""
     monkeypatch.setattr(core, "__file__", str(tmp_path / "core.py"))
     core.library.cache_clear()
     yield lambda contents: ((tmp_path / "_core.so").write_bytes(contents), core.library())

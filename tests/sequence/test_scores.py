@@ -1,4 +1,4 @@
-"""Scores of drives against the same definitions on a fine time grid."""
+"""Scores of drives equal scores that are computed on a fine time grid by the same definitions."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def ticks(piece, n):
     tolerance=st.integers(0, 3),
 )
 @settings(max_examples=50, deadline=None)
-def test_counts_are_those_of_a_grid(true, predicted, tolerance):
+def test_counts_equal_those_on_a_grid(true, predicted, tolerance):
     n, counts = 30, count_drive(pieces(predicted), pieces(true), GRID_S * tolerance)
     labeled = [i for i in range(len(true)) if true[i] != "."]
     assert counts.scored_s == pytest.approx(GRID_S * len(labeled))
@@ -50,7 +50,7 @@ def test_counts_are_those_of_a_grid(true, predicted, tolerance):
             and 2 * len(covered & ticks(other, n)) >= len(covered | ticks(other, n))
             for other in pieces(predicted)
         )
-    assert counts.n_found == hits or counts.n_found == hits - 1  # each matches only one
+    assert counts.n_found == hits or counts.n_found == hits - 1  # each segment matches only one
     delay, n_switches = 0, 0
     for before, piece in pairwise(pieces(true)):
         if before.label != piece.label:
