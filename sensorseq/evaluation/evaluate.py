@@ -83,7 +83,7 @@ def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
     if divided.size:
         raise InputError(
             f"recording {min(divided.tolist())} has windows in several groups, so a fold would be"
-            " tested on a recording it was trained on; give all windows of a recording one group."
+            " tested on a recording it was trained on; put all windows of a recording in one group."
         )
 
 
@@ -142,7 +142,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
         return ()
     return (
         f"{n_coarse} of {len(np.unique(ids))} recordings are not in the train part of this file, so"
-        f" they have windows only every {hop_s:g} s, also for training. To train on windows every"
+        f" they have windows only every {hop_s:g} s, even for training. To train on windows every"
         f" {train_hop_s:g} s of all recordings, prepare another file with --split 1,0,0 and"
         " evaluate the model's folds on it.",
     )

@@ -255,7 +255,7 @@ def inspect_recordings(
     if reading.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
         result["unused"] = (
             f"sample_rate_hz={reading.sample_rate_hz:g} is not used here: all recordings have time"
-            " stamps. `sensorseq prepare` resamples to it."
+            " stamps. `sensorseq prepare` resamples to this rate."
         )
     return result, facts
 

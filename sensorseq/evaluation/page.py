@@ -237,10 +237,10 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
     error = evaluation.scores["calibration_error"]
     return Figure(
         Markup(panel.render()),
-        "Are the probabilities right?",
-        f"Each dot is {windows} windows of similar probability. On the dashed line the probability"
-        " is correct; below it, the model is overconfident."
-        + (f" On average it is {100 * error:.1f} points off." if np.isfinite(error) else ""),
+        "Are the probabilities correct?",
+        f"Each dot stands for {windows} windows of similar probability. On the dashed line, the"
+        " probabilities are correct; below it, the model is overconfident."
+        + (f" On average, they are {100 * error:.1f} points off." if np.isfinite(error) else ""),
     )
 
 

@@ -223,8 +223,8 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     if gaps_s := summary.get("bridging_gaps_s", {}):
         yield (
-            f"Gaps leave less than half of {len(gaps_s)} recording(s) in windows, such as"
-            f" {next(iter(gaps_s))}. --max-gap-s {max(gaps_s.values()):g} bridges most of them."
+            f"Because of gaps, windows cover less than half of {len(gaps_s)} recording(s), such as"
+            f" {next(iter(gaps_s))}. --max-gap-s {max(gaps_s.values()):g} bridges most gaps."
         )
     yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))

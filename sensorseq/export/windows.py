@@ -186,7 +186,7 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWind
     if scaler is not None and scaler.kind == "quantile":
         raise InputError(
             "scale='quantile' cannot be exported: ONNX has no inverse of the normal distribution."
-            " Fit with scale='robust', which is insensitive to outliers, too."
+            " Fit with scale='robust', which is also insensitive to outliers."
         )
     if scaler is not None and scaler.kind is not None:
         x = g("Sub", g.cast(x, np.float64), scaler.channel_center)

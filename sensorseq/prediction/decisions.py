@@ -279,7 +279,7 @@ def refuse_empty(lacks: NDArray[np.int8], missing: str, what: str, part: str) ->
         failed = f", or every {part} has failed" if missing == "outside" else ""
         raise InputError(
             f"window {int(np.argmax(lacks))} has no {what}{failed}, so it has no class; use"
-            " predict_or_abstain, which masks EMPTY windows, or leave them out."
+            " predict_or_abstain, which masks EMPTY windows, or leave such windows out."
         )
 
 

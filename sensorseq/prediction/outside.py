@@ -93,14 +93,14 @@ class OutsideWindows:
         kind, unit = str(kinds[np.argmax(counts)]), ""
         ratio = float(np.sqrt(np.mean(self.ratio[is_odd, c] ** 2)))
         change = {
-            "constant": "is constant, as it never was in training",
+            "constant": "is constant, which it never was in training",
             "spread": "varies more or less than it ever did in training",
             "values": "has values far from the training values",
             "share": "varies more or less than in training, compared with the other channels",
-            "spectrum": "has another spectrum than in training, perhaps another sample rate",
+            "spectrum": "has a different spectrum than in training, perhaps due to its sample rate",
         }[kind]
         if kind == "share" and ratio < 1.01 * 10**_STILL:
-            change = "is constant while others vary, as it never was in training"
+            change = "is constant while others vary, which it never was in training"
         elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
             change = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
             unit = likely_unit(ratio, "training had")

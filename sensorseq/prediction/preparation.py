@@ -114,5 +114,5 @@ def check_same_preparation(
     if None not in both and len({*map(is_normalized, both)}) > 1:
         raise InputError(
             f"{name} and the training windows differ in normalize='recording'; prepare both with it"
-            " or both without."
+            " or both without it."
         )

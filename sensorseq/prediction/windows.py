@@ -334,7 +334,7 @@ def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name
     """Raise an error unless windows match the fit in channels, or in timesteps if they are 2-D."""
     (n, t, c), (n_channels, n_timesteps, _) = shape, known
     if c != n_channels and is_flat:
-        single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
+        single = f" Give a single window of shape (t, c) as [{name}]." if t == n_channels else ""
         raise InputError(
             f"{name} has shape {(n, t)}, read as {n} windows of one channel, but fit saw"
             f" {n_channels} channels; expected (n_windows, n_timesteps, {n_channels}).{single}"
@@ -443,7 +443,7 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind in "mM":
-        raise InputError(f"{name} has type {array.dtype}: times are not a channel; drop them.")
+        raise InputError(f"{name} has type {array.dtype}: times are not a channel; leave them out.")
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:

@@ -129,7 +129,7 @@ def test_a_frame_that_differs_is_named_with_its_column(fitted, change):
 
 
 def test_one_frame_alone_is_told_to_be_put_in_a_list(fitted):
-    with pytest.raises(InputError, match=r"A single window of shape \(t, c\) is \[X\]\."):
+    with pytest.raises(InputError, match=r"Give a single window of shape \(t, c\) as \[X\]\."):
         fitted.predict(frames()[0])
 
 
