@@ -55,7 +55,7 @@ def test_the_page_needs_no_other_file():
     assert read.tags.count("script") == 1
     assert not [name for name, _ in read.attributes if name.startswith("on")]
     assert not re.search(r"https?://|url\(|@import|nan", page)
-    assert "None: rates, gaps" in read.text
+    assert "None were found. Rates, gaps" in read.text
 
 
 def test_the_page_states_the_contents_and_shows_each_recording():
