@@ -117,7 +117,7 @@ def _on_grid(
         if before < 0 or recording[row] != recording[before]:
             last, origin_s = -1, None
         elif label[row] != label[before] or samples_since(start, before) > train_hop:
-            origin_s = None  # a gap or another label starts a new grid
+            origin_s = None  # a gap or a different label starts a new grid
         before = row
         if origin_s is None:
             is_chosen = last < 0 or samples_since(start, last) >= apart
@@ -151,7 +151,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # a recording with this fraction of its class's windows dominates the score
-_FEWEST_TO_DOMINATE = 3  # fewest recordings of the class: one of two always has at least half
+_FEWEST_TO_DOMINATE = 3  # recordings of the class; with two, one always has at least half
 
 
 class DominantRecording(NamedTuple):

@@ -326,7 +326,7 @@ def inspect_windows(
 def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
     """Open a prepared file, or one sensor of it."""
     if sensor is not None and sensor not in (names := sensors_in(path)):
-        sensors = ", ".join(names) or "only one, without a name"
+        sensors = ", ".join(names) or "only one sensor, without a name"
         raise ArgumentError(
             f"--sensor {sensor} does not exist; {path} has"
             f" {sensors}.{did_you_mean(sensor, names, '{}')}"

@@ -210,7 +210,7 @@ def compare(
     a, b = first.group_confusion, second.group_confusion
     if a.shape != b.shape or not np.array_equal(a.sum(axis=2), b.sum(axis=2)):
         raise ArgumentError(
-            "the two evaluations use different windows; score both on the same ones."
+            "the two evaluations use different windows; score both on the same windows."
         )
     weights = resampling_weights(len(a), n_resamples, seed)
     drawn_a, drawn_b = (scores_of(_resampled(confusion, weights)) for confusion in (a, b))

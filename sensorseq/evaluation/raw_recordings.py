@@ -140,7 +140,7 @@ def samples_of_recording(
 ) -> Iterator[AnySamples]:
     """Replay a recording in small steps, `speed` times as fast; a `speed` of 0 does not wait."""
     plans, reading = plans_of(model, None, ReadOptions(time_column=time_column))
-    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
+    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag is a folder with this file
         raise InputError(f"{path}: is a folder; give one recording to --replay.")
     sources = find_sources(model, path, reading)
     if len(sources) != 1:

@@ -248,7 +248,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
                     f"sensors {other!r} and {name!r} would both have the name {macro} in C; give"
-                    " one of them another name, and fit again."
+                    " one of them a different name, and fit again."
                 )
         texts |= sources
     # The weights are for uncalibrated logits, but the C code joins calibrated ones.

@@ -162,7 +162,7 @@ class CompetingKernels:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "CompetingKernels":
-        """Restore from `state`, or raise a SignalError if its kind is wrong or it is inconsistent.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
 
         Parameters
         ----------

@@ -221,7 +221,7 @@ class RandomConvolutions:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
-        """Restore from `state`, or raise a SignalError if its kind is wrong or it is inconsistent.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
 
         Parameters
         ----------

@@ -139,7 +139,7 @@ class SummarySteps:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummarySteps":
-        """Restore from `state`, or raise a SignalError if its kind is wrong or it is inconsistent.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
 
         Parameters
         ----------

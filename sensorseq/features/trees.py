@@ -79,7 +79,7 @@ class BoostedTrees:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
-        """Restore from `state`, or raise a SignalError if it is of another kind or inconsistent."""
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind."""
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
         n_statistics = check_integer("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]

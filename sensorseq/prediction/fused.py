@@ -253,7 +253,7 @@ class SensorStream:
         sensor : str
             Name of the sensor.
         samples, timestamps_s
-            As in `DecisionStream.push`; the times of all sensors are on one clock.
+            As in `DecisionStream.push`; the times of all sensors are on the same clock.
 
         Raises
         ------

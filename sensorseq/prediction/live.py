@@ -393,7 +393,7 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # part of a sample, after the first one, is a stranger's
+            except InputError:  # after the first sample, an incomplete one is a stranger's
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue

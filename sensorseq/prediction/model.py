@@ -75,7 +75,8 @@ class TrainedModel(Predictor):
     networks : sequence of Network
         The members of an ensemble or the networks of the folds; their probabilities are averaged.
     flat_timesteps : int or None
-        Steps of 2-D input (n, t), which must stay the same; None for windows of any length.
+        Number of steps of 2-D input (n, t), which later input must have, too; None allows windows
+        of any length.
     feature_names : list of str or None
         Names of the columns of a DataFrame: the channels, or the steps of 2-D input.
     n_timesteps : int or None
@@ -89,7 +90,7 @@ class TrainedModel(Predictor):
     patch : Patch or None
         How samples become inputs of the networks; None if each sample is one step.
     head : FeatureHead or None
-        Features, and the weight of the networks' logits; None for the networks alone.
+        Features, and the weight of the networks' logits; None if the networks alone decide.
     ranges : TrainedRanges or None
         Ranges of the training windows; None for an imported network.
     preparation : dict or None

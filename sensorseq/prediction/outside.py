@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 BLOCK_VALUES = 250_000  # number of values that are processed together; their 2 MB fit into a cache
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
-N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum, and the shortest window that has one
+N_BANDS, FEWEST_BAND_STEPS = 8, 32  # number of bands, and fewest steps of a window with a spectrum
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
     " again."

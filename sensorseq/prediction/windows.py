@@ -240,8 +240,8 @@ def check_usable(
 class WindowShape(NamedTuple):
     """The shape of a fit's windows, which later windows must match.
 
-    `flat_timesteps` is the number of steps of 2-D input (n, t), which must stay the same; None for
-    windows of any length. `channels` are the names, if the windows of the fit had any.
+    `flat_timesteps` is the number of steps of 2-D input (n, t), which later input must have, too;
+    None allows windows of any length. `channels` are the names if the windows of the fit had any.
     """
 
     n_channels: int
@@ -389,7 +389,7 @@ def is_list_of_sequences(X: Any) -> bool:
         return False
     if any(len(getattr(part, "shape", ())) >= 2 for part in X):
         return True
-    # Nested lists: rectangular ones are an array; ragged ones can only be a list of sequences.
+    # A rectangular nested list is an array; a ragged one can only be a list of sequences.
     are_nested = all(isinstance(part, Sequence) and len(part) for part in X)
     return (
         are_nested

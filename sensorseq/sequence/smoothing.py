@@ -90,7 +90,7 @@ class Dwell:
             if follows.shape != (n_classes, n_classes) or not (follows >= 0).all():
                 raise ArgumentError(
                     f"transitions must be {n_classes} x {n_classes} numbers of 0 or more: how"
-                    " often each class (row) is followed by each other (column)."
+                    " often each class (row) is followed by each other class (column)."
                 )
         np.fill_diagonal(follows, 0)
         totals = follows.sum(axis=1, keepdims=True)
@@ -98,7 +98,7 @@ class Dwell:
             row = int(np.argmin(totals))
             raise ArgumentError(
                 f"transitions: nothing follows class {row} (counted from 0); give at least one"
-                " class that can."
+                " class that can follow it."
             )
         return cls(
             np.broadcast_to(mean_s, n_classes).copy(), follows / np.where(totals > 0, totals, 1)
@@ -299,7 +299,7 @@ def _updated(ahead: Floats, e: Floats) -> Floats:
 
 
 def _row_times(row: Floats, matrix: Floats) -> Floats:
-    """Return ``row @ matrix``, with the same bits for one row and for many."""
+    """Return ``row @ matrix``, bit-identical for a single row and for many rows."""
     return np.asarray((row[..., :, None] * matrix).sum(axis=-2))
 
 

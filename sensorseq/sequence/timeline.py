@@ -131,7 +131,7 @@ class Timeline:
             of_true = spans_by_recording(true.spans)
         elif true and len(names) != 1:
             raise ArgumentError(
-                f"`true` must be a Timeline, because this one has {len(names)} recordings."
+                f"`true` must be a Timeline, because this timeline has {len(names)} recordings."
             )
         else:
             of_true = {name: list(true) for name in names}

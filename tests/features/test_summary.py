@@ -103,5 +103,5 @@ def test_misuse_of_the_class_is_reported():
             call()
     state = features.state()
     state["settings"]["features"] = ["mean"]
-    with pytest.raises(SignalError, match="other statistics"):
+    with pytest.raises(SignalError, match="does not list the statistics"):
         SummaryFeatures.from_state(state)
