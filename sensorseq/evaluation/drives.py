@@ -177,7 +177,7 @@ def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
 
 
 def moving_mean(rows: Floats, n_before: int, n_after: int) -> Floats:
-    """Return the mean of each row and its neighbors; the first and last row are repeated."""
+    """Return the mean of each row and its neighbors, repeating the first and the last row."""
     padded = np.pad(rows, ((n_before, n_after), (0, 0)), mode="edge")
     shifted = [padded[at : at + len(rows)] for at in range(n_before + n_after + 1)]
     return np.asarray(np.mean(shifted, axis=0))

@@ -44,7 +44,7 @@ class LinearBlock:
                 f"features have {features.shape[1]} columns, but had"
                 f" {len(self.weight)} when the model was fitted."
             )
-        # Process each window alone: the rounding of a matrix product depends on their number.
+        # Process windows singly: the rounding of a matrix product depends on their number.
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
@@ -92,7 +92,7 @@ class LinearBlock:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The number of channels of the windows, and of outputs."""
+        """The number of channels of the windows, and the number of outputs."""
         assert isinstance(self.describe, _LEARNED)
         return self.describe.n_channels_, len(self.bias)
 
@@ -143,7 +143,7 @@ class ProbabilityBlock:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The number of channels of the windows, and of outputs."""
+        """The number of channels of the windows, and the number of outputs."""
         return self.summary.n_channels_, self.n_classes
 
 
@@ -170,7 +170,7 @@ def finite(what: str, value: Any) -> float:
 def describe(
     how: Described, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """Return features of scaled windows as float32; a user's function is checked."""
+    """Return features of scaled windows as float32; check the result of a user's function."""
     if isinstance(how, _LEARNED):
         return np.asarray(how.transform(X, lengths), np.float32)
     features = np.asarray(how(X, lengths))

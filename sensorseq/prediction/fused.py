@@ -41,7 +41,7 @@ class FusedModel(Predictor):
     models : mapping of str to TrainedModel
         The model of each sensor.
     fusion : Fusion
-        How their logits are joined.
+        How the logits of the sensors are joined.
     temperature, shares, abstention
         As in a TrainedModel.
     """

@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-# How much of a window is missing. A DOUBTFUL window counts only if no other sensor's is COMPLETE.
+# How much of a window is missing. A sensor's DOUBTFUL window counts only if no other sensor has a
+# COMPLETE one.
 COMPLETE, DOUBTFUL, EMPTY = range(3)
 _DOUBTFUL_SHARE = 0.5  # fraction of the channels; if more are missing, a window is doubtful
-_BLOCK = 256  # windows whose gaps are bridged together
+_BLOCK = 256  # number of windows whose gaps are bridged together
 
 
 def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:

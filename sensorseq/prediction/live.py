@@ -444,7 +444,7 @@ def write_decisions(stream: AnyStream, samples: Iterator[AnySamples], out: TextI
             decisions = push(*part)
             _write(decisions, stream, began_s, out)
     except KeyboardInterrupt:
-        pass  # the usual end of a stream; the remaining windows are still decided
+        pass  # the usual end of a stream; the remaining windows are still classified
     began_s = time.perf_counter()
     _write(stream.flush(), stream, began_s, out)
     return n_samples

@@ -337,7 +337,7 @@ class DecisionStream:
     def _settled(
         self, rows: list[NDArray[np.float64]], newest_s: float | None
     ) -> list[StreamDecision]:
-        """Return the decisions that have waited longest, updated with smoothed probabilities."""
+        """Return the oldest waiting decisions, updated with their smoothed probabilities."""
         decisions = []
         for row in rows:
             decision, best = self._waiting.popleft(), int(np.argmax(row))

@@ -84,7 +84,7 @@ class Windows:
         return int(self.X.shape[1])
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "Windows":
-        """Return the windows at `rows`."""
+        """Return the windows with the indices `rows`."""
         picked: dict[str, Any] = {"X": self.X[rows], "lengths": self.lengths[rows]}
         for name in _OPTIONAL:
             values = getattr(self, name)
@@ -102,7 +102,7 @@ class Windows:
             yield WindowReader(self, reader.read)
 
     def held(self) -> "Windows":
-        """Return the windows in memory."""
+        """Return the windows with their samples in memory."""
         if not self.are_stored:
             return self
         with self.opened() as reader:
@@ -124,7 +124,7 @@ class Windows:
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def cropped(self, max_timesteps: int | None, crop: str) -> "Windows":
-        """Keep at most `max_timesteps` valid steps of each window in memory."""
+        """Crop windows in memory to at most `max_timesteps` valid steps."""
         if max_timesteps is None or self.n_timesteps <= max_timesteps:
             return self
         starts = crop_starts(self.lengths, max_timesteps, crop)
@@ -161,13 +161,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class WindowReader:
-    """Open windows, from `Windows.opened`; `unchecked` returns values that may be NaN."""
+    """Windows that `Windows.opened` has opened; `unchecked` returns values that may be NaN."""
 
     windows: Windows
     unchecked: Callable[[NDArray[np.int64]], NDArray[Any]]
 
     def read(self, rows: NDArray[np.int64]) -> Windows:
-        """Return the windows at `rows` in memory, checked."""
+        """Read the windows with the indices `rows` into memory, and check them."""
         taken = self.windows.take(rows)
         if not self.windows.are_stored:
             return taken
@@ -424,7 +424,7 @@ def shape_of(X: Any) -> tuple[int, ...]:
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Convert to an array; X may be a torch tensor."""
+    """Convert `values`, which may be a torch tensor, to an array."""
     if np.ma.is_masked(values):
         values = values.astype(np.float64).filled(np.nan)
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

@@ -112,7 +112,7 @@ class Dwell:
     def transition(self, seconds: float) -> Floats:
         """Return the probability of each class (column) after a time, given the class (row)."""
         ticks = max(round(seconds / _TICK_S), 1)
-        # Nearly all windows are one hop apart, so few matrices are needed.
+        # Nearly all windows are one hop apart, so only a few matrices are needed.
         if ticks not in self._after:
             rate = 1 / self.mean_s[:, None]
             leave = ticks * _TICK_S * rate * (self.follows - np.eye(len(rate)))

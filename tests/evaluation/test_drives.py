@@ -70,7 +70,7 @@ def test_correct_predictions_have_the_best_scores():
 
 
 @pytest.mark.parametrize("without", ["recording_id", "start_s", "sample_rate_hz", "several", "y"])
-def test_recordings_of_one_class_and_windows_without_times_have_no_such_scores(without):
+def test_recordings_of_one_class_and_windows_without_times_have_no_drive_scores(without):
     windows, p = drives()
     if without == "several":
         windows, p = windows.take(windows.y == "ice"), p[windows.y == "ice"]

@@ -87,7 +87,7 @@ def test_recordings_the_model_has_seen_are_refused_unless_asked_for(honest):
     assert "never saw" not in comparison.protocol
 
 
-def test_a_file_without_a_split_is_all_test_and_has_no_baselines(honest):
+def test_a_file_without_a_split_is_scored_completely_and_without_baselines(honest):
     model = small(max_epochs=2).fit(honest)
     new = replace(honest.part("test"), split=None)
     comparison = evaluate_test(model, new)
@@ -105,7 +105,7 @@ def test_a_model_of_arrays_cannot_list_its_training_recordings(honest):
     assert "never saw" not in comparison.protocol
 
 
-def test_folds_predict_every_window_once_and_repeat(honest):
+def test_folds_predict_every_window_once_and_are_reproducible(honest):
     few = honest.take(np.flatnonzero(np.char.find(honest.recording_id, "r0") == 0))
     arguments = {"baselines": ("majority", "ridge")}
     first = evaluate_folds(small(max_epochs=2), few, 3, **arguments)
@@ -166,7 +166,7 @@ def test_without_a_test_part_recordings_from_elsewhere_are_scored(honest):
     assert not comparison.baselines  # baselines would be trained on the windows that are scored
 
 
-def test_lopsided_test_parts_are_pointed_out(honest):
+def test_unbalanced_test_parts_are_pointed_out(honest):
     model = small(max_epochs=1).fit(honest)
     test = honest.part("test")
     ids = np.unique(test.recording_id)

@@ -56,7 +56,7 @@ def test_a_constant_channel_exceeds_nothing():
     assert made[:, 0].any()
 
 
-def test_one_window_exceeds_nothing_of_its_own():
+def test_a_single_training_window_exceeds_no_threshold():
     X = windows(1)
     steps = SummarySteps(4).fit(X)
     assert not steps.transform(X).any()

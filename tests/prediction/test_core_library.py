@@ -19,7 +19,7 @@ def library_in(tmp_path, monkeypatch):
     core.library.cache_clear()
 
 
-def test_a_missing_library_is_named(library_in):
+def test_a_missing_library_is_reported(library_in):
     with pytest.raises(EnvironmentProblemError, match=r"sensorseq\._core is missing"):
         core.library()
 
@@ -36,7 +36,7 @@ def test_a_library_for_another_processor_names_both(library_in):
     assert str(at.value).endswith(f"install sensorseq for {core._MACHINES[ours]}.")
 
 
-def test_an_old_system_is_named(library_in, monkeypatch):
+def test_an_old_system_is_reported(library_in, monkeypatch):
     def refuse(path):
         raise OSError(f"/lib/libc.so.6: version `GLIBC_2.38' not found (required by {path})")
 
@@ -48,6 +48,6 @@ def test_an_old_system_is_named(library_in, monkeypatch):
 
 
 @pytest.mark.parametrize("contents", [b"", b"\x7fELF", b"no library at all"])
-def test_a_damaged_library_is_named(library_in, contents):
+def test_a_damaged_library_is_reported(library_in, contents):
     with pytest.raises(EnvironmentProblemError, match=r"_core\.so does not load"):
         library_in(contents)

@@ -89,7 +89,7 @@ def test_windows_unlike_training_are_reported_once_and_counted_or_end_the_stream
 
 
 @pytest.mark.long
-def test_samples_from_another_program(files):
+def test_samples_come_from_another_program(files):
     model, path, csv, _ = files
     command = [sys.executable, "-m", "sensorseq", "stream", str(path)]
     done = subprocess.run(command, input=csv.read_bytes(), capture_output=True, check=True)
@@ -335,7 +335,7 @@ def test_data_that_are_not_samples_are_refused(data, kind, message):
         ("--input absent.csv", 3, "absent.csv"),
     ],
 )
-def test_mistakes_are_said(files, options, code, message):
+def test_mistakes_are_reported(files, options, code, message):
     _, path, csv, _ = files
     words = [word.format(csv=csv) for word in options.split()]
     ended, _, err = said("stream", path, *words)
@@ -393,7 +393,7 @@ def test_ctrl_c_flushes_the_remaining_decisions(files):
     assert decided(out.getvalue()) == expected(model, Path(csv))
 
 
-def test_a_replay_takes_its_time(files):
+def test_a_replay_runs_at_the_given_speed(files):
     model, _, csv, _ = files
     began_s = time.monotonic()
     n_samples = sum(

@@ -125,7 +125,7 @@ def test_a_failed_sensor_is_left_out_as_in_whole_recordings(model):
         np.testing.assert_allclose(decisions[0].probabilities, model.model_.class_shares)
 
 
-def test_mistakes_are_said(model):
+def test_mistakes_are_reported(model):
     with pytest.raises(InputError, match="no sensor 'imu_0'"):
         model.stream({"imu_0": 50.0})
     with pytest.raises(ArgumentError, match="give the rate of each sensor"):

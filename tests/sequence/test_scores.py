@@ -97,11 +97,11 @@ def test_scores_of_a_drive_by_hand():
     assert scores["false_switches_per_h"] == pytest.approx(180)
 
 
-def test_a_right_answer_has_no_false_switch_and_no_delay():
+def test_a_correct_answer_has_no_false_switch_and_no_delay():
     true = pieces("aabbbaacc")
     scores = drive_scores(np.array(count_drive(true, true, 0.0)))
     assert list(scores.values()) == [1, 1, 0, 0]
 
 
-def test_nothing_to_score_is_nan():
+def test_scores_are_nan_if_there_is_nothing_to_score():
     assert np.isnan(list(drive_scores(np.array(count_drive([], [], 1.0))).values())).all()
