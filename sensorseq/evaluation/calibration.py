@@ -140,7 +140,7 @@ def calibration_error(
     different windows*, whose expectation is the squared error itself. If p is constant within a
     bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
     come from different groups: predictions for the windows of one recording tend to be right or
-    wrong together, and products within it would count this as miscalibration. If no bin has two
+    wrong together, and products within a recording would count this as miscalibration. If no bin has two
     groups, the result is NaN.
 
     Parameters
@@ -157,7 +157,7 @@ def calibration_error(
         Largest number of bins. There are fewer if a bin would have fewer than 20 windows. Windows
         with equal probabilities are in the same bin.
     debias : bool, default=True
-        False gives the plain estimate, to compare with published values.
+        False gives the plain estimate, for comparison with published values.
     n_resamples : int, default=2000
         Number of resamples of the groups for the interval, which is centered on the debiased
         estimate.

@@ -568,7 +568,7 @@ def _describe_model(
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
-        format_file(described)  # raises if a value has the wrong type
+        format_file(described)  # raises an error if a value has the wrong type
     return described
 
 

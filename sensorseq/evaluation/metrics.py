@@ -268,7 +268,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     result = {}
     for name, parts in sizes.items():
         size = np.concatenate(parts)
-        # Equal differences may be sums in different orders; rounding must not decide between them.
+        # Sums of equal differences may differ in order; rounding must not decide between them.
         result[name] = float((size >= size[0] - 1e-12).mean())
     return result
 

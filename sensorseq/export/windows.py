@@ -249,6 +249,6 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
 
 
 def _step_count(g: Graph, lengths: str, patch: Patch) -> str:
-    """Compute `count_steps` of lengths."""
+    """Compute the number of steps for lengths, as `count_steps` does."""
     beyond = g("Max", g("Sub", lengths, [patch.n_samples]), [0])
     return g("Add", g("Div", g("Add", beyond, [patch.hop - 1]), [patch.hop]), [1])

@@ -133,7 +133,7 @@ class _OfFeatures:
             yield at, self._Z[block].astype(np.float64)
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
-        """Return the scores of the windows at `rows`."""
+        """Return the scores of the windows with the indices `rows`."""
         weight, bias = self.weigh(strength)
         scores = np.empty((len(rows), len(bias)))
         for at, values in self._blocks(rows):
@@ -185,7 +185,7 @@ class _OfWindows:
         return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), self._target))
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
-        """Return the scores of the windows at `rows`."""
+        """Return the scores of the windows with the indices `rows`."""
         products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
         centered = self._center(products, products @ self._share)
         return np.asarray(centered @ self._solve(strength) + self._constant)

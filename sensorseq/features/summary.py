@@ -161,7 +161,7 @@ def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> 
 
 
 def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Yield each of `FEATURES` for windows (n, t, c) of equal length, as (n, c)."""
+    """Yield each of `FEATURES` for windows (n, t, c) of equal length, as an array (n, c)."""
     n, t, c = x.shape
     mean, sd = x.mean(axis=1), x.std(axis=1)
     # Rounding gives a constant channel a tiny spread, whose shape is noise.

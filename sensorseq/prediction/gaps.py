@@ -11,7 +11,7 @@ _BLOCK = 256  # number of windows whose gaps are bridged together
 
 
 def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Replace NaN in windows (n, t, c) by linear interpolation between the neighboring numbers.
+    """Replace NaN in windows (n, t, c) with values interpolated between the neighboring numbers.
 
     At the ends of a window the nearest number is repeated. A channel without a number stays NaN.
     Samples beyond the lengths do not change.

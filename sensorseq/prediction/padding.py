@@ -84,7 +84,7 @@ def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
                 f"{n_padded} of the {len(X)} windows {where} with zeros in every channel. fit was"
                 " given lengths but this call was not, so the zeros are read as signal. Give"
                 " lengths=, or give windows as a list of arrays of shape (t_i, c), which also works"
-                " where scikit-learn does not pass metadata on."
+                " where scikit-learn does not pass on metadata."
             )
             return
 

@@ -192,8 +192,8 @@ class FixedLag:
     A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
     filtered probabilities of the first window are this likelihood times `start`; those of any other
     window are its likelihood times ``filtered @ step``, where `filtered` belongs to the previous
-    window. They are normalized to a sum of 1. The smoothed probabilities are the filtered ones
-    times the likelihood of the next `lag` windows, raised to the power of `exponent`.
+    window. Filtered probabilities are normalized to a sum of 1. The smoothed probabilities are the
+    filtered ones times the likelihood of the next `lag` windows, raised to the power of `exponent`.
     """
 
     lag: int
@@ -258,7 +258,7 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided window is needed for the next
+        done = max(self._due - 1, 0)  # the last decided window is needed for the next one
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return smoothed_rows

@@ -203,8 +203,8 @@ def timeline_of(
         impossible. By default, all other classes follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
         The fraction of each class in the classifier's training data; by default, all are equal.
-        They affect the probabilities of every window, but smoothing must count them only once. With
-        ``smooth="none"`` the probabilities are unchanged.
+        These fractions affect the probabilities of every window, but smoothing must count them only
+        once. With ``smooth="none"`` the probabilities are unchanged.
 
     Raises
     ------

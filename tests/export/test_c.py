@@ -46,9 +46,7 @@ from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 
 pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore::sensorseq.errors.LeakWarning"
-    ),  # there are only a few windows
+    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # only a few windows
     pytest.mark.usefixtures("few_features"),
 ]
 ROOT = Path(__file__).resolve().parents[2]
