@@ -140,8 +140,8 @@ def calibration_error(
     different windows*, whose expectation is the squared error itself. If p is constant within a
     bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
     come from different groups: predictions for the windows of one recording tend to be right or
-    wrong together, and products within a recording would count this as miscalibration. If no bin has two
-    groups, the result is NaN.
+    wrong together, and products within a recording would count this as miscalibration. If no bin
+    has two groups, the result is NaN.
 
     Parameters
     ----------

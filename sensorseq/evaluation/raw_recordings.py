@@ -72,7 +72,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
         reading = replace(reading, files=matching or reading.files)
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
-    if not _may_be_csv(path):  # other files would reject the form of the CSV training files
+    if not _may_be_csv(path):  # other files reject options about the form of CSV files
         unset: dict[str, Any] = dict.fromkeys(CSV_FORM)
         reading = replace(reading, **unset)
     as_written = ("sensor_column", *CSV_FORM)

@@ -196,7 +196,7 @@ class TrainedModel(Predictor):
         return joined if self.head is None else self.head.join(joined, X, lengths)
 
     def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
-        """Replace failed channels of windows in memory with NaN; also return `lacks` of `gaps`."""
+        """Replace failed channels of windows with NaN; also return `lacks` (see `gaps`)."""
         is_doubtful = np.zeros(len(windows), bool)
         if self.missing == "outside" and self.ranges is not None:
             reasons = self.compared(windows).reasons
