@@ -99,7 +99,7 @@ class Patch(NamedTuple):
     ) -> NDArray[Any]:
         """Distribute values of inputs (n, n_steps, n_inputs) equally over the samples of frames.
 
-        `lengths` contains the lengths of the windows; the result (n, n_timesteps, c) has the same sum.
+        `lengths` are the lengths of the windows; the result (n, n_timesteps, c) has the same sum.
         """
         n, n_steps, n_inputs = steps.shape
         c = n_inputs // self.n_inputs(1)
