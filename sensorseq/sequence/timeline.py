@@ -19,7 +19,7 @@ from sensorseq.windows import iter_recordings
 if TYPE_CHECKING:
     from sensorseq.sequence.scores import Segment
 
-_SAME_HOP = 1.5  # windows that are more hops apart have a gap between them
+_SAME_HOP = 1.5  # windows more than this many hops apart have a gap between them
 
 
 class Span(NamedTuple):
