@@ -157,7 +157,7 @@ def test_channel_first_windows_are_recognized_at_prediction():
 PREDICT = {
     "channels": (X[:, :, :2], "2 channels, but fit saw 3 channels"),
     "one channel": (X[:, :, 0], "read as 24 windows of one channel, but fit saw 3 channels"),
-    "a single window": (X[0], r"A single window of shape \(t, c\) is \[X\]"),
+    "a single window": (X[0], r"Give a single window of shape \(t, c\) as \[X\]"),
     "1-D": (X[:, 0, 0], r"^X has shape \(24,\); .* Reshape your data: .*\)\)\.$"),
     "NaN": (spoiled(np.nan), "X has NaN in window 5, step 7, channel 2"),
     "too large": (spoiled(1e300), r"X has 1e\+300 in window 5, step 7, channel 2"),

@@ -1,4 +1,4 @@
-"""The calibration error, and the checked labels and intervals by group that all scores use."""
+"""The calibration error, and the checks of labels and the intervals by group that scores share."""
 
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ from sensorseq.training.labels import nearest_label
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 N_FLIPS = 10_000
-_FEWEST = 20  # fewest windows per bin; with fewer windows there are fewer bins
+_FEWEST = 20  # smallest number of windows per bin; if there are not enough, there are fewer bins
 
 
 def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise if a label is not one of a model's classes."""
+    """Raise an error if a label is not one of a model's classes."""
     names = classes.tolist()
     for label in np.unique(labels).tolist():
         if label not in names:
@@ -30,7 +30,7 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
 def read_predictions(
     y: ArrayLike, probability: ArrayLike, classes: ArrayLike, purpose: str
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
-    """Return labels, scores of shape (N, K) and class names after checking that they match."""
+    """Check that the arguments match, and return labels, scores (N, K) and class names."""
     labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
     if labels.ndim != 1:
         raise InputError(f"y has shape {labels.shape}; give one label per window.")
@@ -46,7 +46,7 @@ def read_predictions(
 
 
 def index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the position of each label among the classes."""
+    """Return the index of each label in the classes."""
     order = {label: i for i, label in enumerate(classes.tolist())}
     return np.array([order[label] for label in labels.tolist()], np.int64)
 
@@ -59,18 +59,21 @@ class Interval(NamedTuple):
 
 
 def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
-    """Count how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
+    """Return counts (n_resamples, n_groups) of how often each group is drawn.
+
+    Each row sums to n_groups.
+    """
     n_resamples = check_integer("n_resamples", n_resamples, 1)
     rng = np.random.default_rng(check_integer("seed", seed, 0))
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
 
 
 def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
-    """Choose which groups each permutation exchanges, (n_permutations, n_groups).
+    """Return a mask (n_permutations, n_groups) of the groups that each permutation exchanges.
 
-    All 2**n_groups choices are used if there are at most `N_FLIPS`, otherwise `N_FLIPS` random
-    ones. The first exchanges nothing, so a fraction of the rows is a valid p-value (B. Phipson, G.
-    K. Smyth, *Permutation p-values should never be zero*, 2010).
+    All 2**n_groups permutations are used if there are at most `N_FLIPS` of them, otherwise
+    `N_FLIPS` random ones. The first one exchanges nothing, so that a fraction of the rows is a
+    valid p-value (B. Phipson, G. K. Smyth, *Permutation p-values should never be zero*, 2010).
     """
     if 2**n_groups <= N_FLIPS:
         numbers = np.arange(2**n_groups)[:, None]
@@ -84,7 +87,7 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
     """Return the interval of resampled scores, ignoring NaN."""
     values = values[~np.isnan(values)]
     if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
-        # One group, or equal groups: resampling gives no information. The score is not certain.
+        # One group, or equal groups: resampling gives no information, but the score is uncertain.
         return Interval(float("nan"), float("nan"))
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100 - tail])
@@ -92,7 +95,7 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
 
 
 def plain_interval(interval: Interval) -> list[float] | None:
-    """Return an interval for JSON; None if there is none."""
+    """Return an interval as a list for JSON, or None if there is no interval."""
     return list(interval) if np.isfinite(interval).all() else None
 
 
@@ -107,10 +110,11 @@ class CalibrationBin(NamedTuple):
 class CalibrationError(NamedTuple):
     """The gap between predicted probability and accuracy.
 
-    `value` is the root mean square over windows of probability minus accuracy, in bins: 0.1 means
-    about ten points off. `squared` is its unbiased square, negative for about half of all samples
-    of a perfectly calibrated classifier (`value` is 0 then). The interval comes from resampling
-    whole groups. The bins, in order of probability, are the points of a reliability diagram.
+    `value` is the root mean square, over windows, of their bin's mean probability minus its
+    accuracy; 0.1 means that probabilities are off by about ten points. `squared` is an unbiased
+    estimate of its square. For a perfectly calibrated classifier, `squared` is negative in about
+    half of all samples; `value` is then 0. The interval comes from resampling whole groups. The
+    bins, in order of probability, are the points of a reliability diagram.
     """
 
     value: float
@@ -132,31 +136,33 @@ def calibration_error(
 ) -> CalibrationError:
     """Measure the gap between the probability of the predicted class and the accuracy.
 
-    Windows are sorted by that probability p into bins of equal count. The plain estimate of a bin's
+    Windows are sorted by that probability p into bins of equal size. The plain estimate of a bin's
     squared error is the square of the mean of ``p - right``. It is too high by the variance of that
-    mean, which is larger with fewer windows. This estimate averages only products of *two different
-    windows*, whose expectation is the squared error itself. If p is constant within a bin, this is
-    the debiased estimator of Kumar, Liang and Ma [1]_. With `groups` the two windows come from
-    different groups: the windows of one recording tend to be right or wrong together, and their
-    products would count this as miscalibration. If no bin has two groups, the result is NaN.
+    mean, which is larger with fewer windows. This function instead averages only products of *two
+    different windows*, whose expectation is the squared error itself. If p is constant within a
+    bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
+    come from different groups: predictions for the windows of one recording tend to be right or
+    wrong together, and products within a recording would count this as miscalibration. If no bin
+    has two groups, the result is NaN.
 
     Parameters
     ----------
     y : array-like of shape (n_windows,)
         True labels.
     probability : array-like of shape (n_windows, n_classes)
-        Rows sum to 1.
+        Predicted probabilities; each row sums to 1.
     classes : array-like of shape (n_classes,)
         Labels of the columns.
     groups : array-like of shape (n_windows,), optional
-        Windows that belong together, such as recordings; by default each window is independent.
+        Group of each window, such as its recording; by default each window is independent.
     n_bins : int, default=15
-        Largest number of bins; there are fewer if a bin would have fewer than 20 windows. Equal
-        probabilities share a bin.
+        Largest number of bins. There are fewer if a bin would have fewer than 20 windows. Windows
+        with equal probabilities are in the same bin.
     debias : bool, default=True
-        False gives the plain estimate, to compare with published values.
+        False gives the plain estimate, for comparison with published values.
     n_resamples : int, default=2000
-        Resamples of groups for the interval, which is centered on the debiased estimate.
+        Number of resamples of the groups for the interval, which is centered on the debiased
+        estimate.
     seed : int, default=0
         Seed of the resampling.
 
@@ -179,7 +185,7 @@ def calibration_error(
     group = np.arange(len(labels)) if group is None else group
     confidence = rows.max(axis=1)
     right = names[rows.argmax(axis=1)] == labels
-    # In a fixed order, so that the result is bit-identical for any order of windows.
+    # A fixed order makes the result bit-identical for any order of the windows.
     order = np.lexsort((right, confidence, group))
     confidence, right = confidence[order], right[order].astype(np.float64)
     drawn_groups, group_index = np.unique(group[order], return_inverse=True)
@@ -210,12 +216,12 @@ def calibration_error(
 
 
 def are_probabilities(rows: NDArray[np.float64]) -> bool:
-    """Whether every row is non-negative and sums to 1."""
+    """Test whether every row is non-negative and sums to 1."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6))
 
 
 def _equal_bins(values: NDArray[np.float64], n_bins: int) -> tuple[NDArray[np.int64], int]:
-    """Assign each value to a bin, equal values to the same one; also return the number of bins."""
+    """Return the bin of each value and the number of bins; equal values get the same bin."""
     inner = np.quantile(values, np.arange(1, n_bins) / n_bins, method="lower")
     used, index = np.unique(np.searchsorted(inner, values, side="left"), return_inverse=True)
     return index, len(used)
@@ -228,7 +234,11 @@ def _squared(
     *,
     debias: bool,
 ) -> NDArray[np.float64]:
-    """Return the squared error of resamples from windows and summed errors, both (group, bin)."""
+    """Return the squared error of each resample.
+
+    The numbers of windows and the summed errors both have a row for each group and a column for
+    each bin.
+    """
     w = weights.astype(np.float64)
     windows, product = w @ n, (w @ off) ** 2
     pairs = windows**2

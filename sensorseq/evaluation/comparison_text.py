@@ -1,4 +1,4 @@
-"""An evaluation as text: scores, baselines, drives, notes."""
+"""Format an evaluation as text: scores, baselines, drives and notes."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return an evaluation as text: scores, baselines, confusions, recordings, notes."""
+    """Return an evaluation as text: scores, baselines, confusions, recordings and notes."""
     model = comparison.model
     blocks = [wrapped(comparison.protocol)]
     blocks.append(scores_text(model))
@@ -36,15 +36,15 @@ def format_comparison(comparison: Comparison) -> str:
 def describe_drives(drives: DriveEvaluation) -> str:
     """Format the scores of drives as lines of text."""
     return (
-        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. The vote"
-        f" is over {drives.n_votes} windows, smoothing by {drives.predicted.smooth}. F1 counts"
-        " stretches that overlap a true one by half. The delay of a switch excludes the time that a"
-        " method waits. In brackets: 95 % intervals by recording."
+        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes: the vote"
+        f" is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"
+        " counts segments that overlap a true one by at least half. The delay of a switch excludes"
+        " the time that a method waits. The brackets contain 95 % intervals by recording."
     )
 
 
 def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
-    """Return a row for each method of decision: its name, and scores with intervals."""
+    """Return a row for each decision method, with its name and its scores with intervals."""
     rows = []
     for name, method in drives.scores.items():
         cells = [name]
@@ -58,7 +58,7 @@ def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
 
 
 def describe_folds(comparison: Comparison) -> str:
-    """Return the mean and spread of the fold accuracies, next to the overall accuracy."""
+    """Return the mean and spread of the fold accuracies, alongside the overall accuracy."""
     assert comparison.fold_mean is not None
     assert comparison.fold_sd is not None
     each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)

@@ -1,4 +1,4 @@
-"""Score drives, recordings whose class changes: smoothed, by single windows, by majority vote."""
+"""Score drives (recordings whose class changes) by single windows, majority vote and smoothing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ USUAL_SMOOTHING = Smoothing()
 
 @dataclass(frozen=True, eq=False)
 class DriveScores:
-    """Scores of one method of decision, with 95 % intervals from resampling whole groups."""
+    """Scores of one decision method, with 95 % intervals from resampling whole groups."""
 
     scores: Mapping[str, float]
     intervals: Mapping[str, Interval]
@@ -52,8 +52,9 @@ class DriveScores:
 class DriveEvaluation:
     """How well class segments are found in recordings that have several classes.
 
-    `scores` has the scores of single windows, of the majority of `n_votes` windows, and of the
-    smoothed timeline `predicted`, in this order. `true` has the true classes of the same windows.
+    `scores` contains the scores of single windows, of the majority of `n_votes` windows, and of the
+    smoothed timeline `predicted`, in this order. `true` is the timeline of the true classes of the
+    same windows.
     """
 
     scores: Mapping[str, DriveScores]
@@ -90,8 +91,8 @@ def evaluate_drives(
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
     smoothing : Smoothing, optional
-        The vote is over as many windows as a delay of `lag` windows allows: windows before and
-        after for a method that waits, otherwise only windows before.
+        The vote is over as many windows as a delay of `lag` windows allows: earlier and later
+        windows for a method that waits, otherwise only earlier windows.
     class_shares : array-like of shape (k,) or (n, k), optional
         As in `timeline_of`.
     seed : int, default=0
@@ -159,7 +160,7 @@ def score_spans(
 def rows_in_time_order(
     recording_id: NDArray[Any], start_s: ArrayLike
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each recording in time order."""
+    """Yield the indices of each recording's windows in time order."""
     start = np.asarray(start_s)
     for _, rows in iter_recordings(recording_id):
         yield rows[np.argsort(start[rows], kind="stable")]
@@ -176,7 +177,7 @@ def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
 
 
 def moving_mean(rows: Floats, n_before: int, n_after: int) -> Floats:
-    """Return the mean of each row and its neighbors; the first and last row are repeated."""
+    """Return the mean of each row and its neighbors, repeating the first and the last row."""
     padded = np.pad(rows, ((n_before, n_after), (0, 0)), mode="edge")
     shifted = [padded[at : at + len(rows)] for at in range(n_before + n_after + 1)]
     return np.asarray(np.mean(shifted, axis=0))

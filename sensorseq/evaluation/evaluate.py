@@ -1,4 +1,4 @@
-"""Evaluate a model on unseen test recordings, or by folds of whole groups."""
+"""Evaluate a model on unseen test recordings, or by cross-validation over whole groups."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from sensorseq.text import plural
 from sensorseq.training.prepared_windows import augment_as_configured
 from sensorseq.windows import WindowSet
 
-_WHOLE = 1e-9  # tolerance for a quotient of seconds to count as a whole number
+_WHOLE = 1e-9  # tolerance within which a quotient of seconds counts as an integer
 
 
 @dataclass(frozen=True, eq=False)
 class FoldWindows:
-    """The sorted `rows` of windows for testing folds; folds may train on all windows.
+    """The sorted indices `rows` of windows for testing folds; folds may train on all windows.
 
-    `protocol` describes how training and test windows differ; it is empty if they do not.
+    `protocol` describes how training and test windows differ; it is empty if they do not differ.
     """
 
     rows: NDArray[np.int64]
@@ -42,11 +42,11 @@ class FoldWindows:
 
 
 def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
-    """Choose the windows on the grid of ``hop_s`` among windows cut with ``train_hop_s``.
+    """Choose, among windows cut with ``train_hop_s``, those on the grid of ``hop_s``.
 
-    If their configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are chosen.
-    Within a segment of one label without gaps, the chosen windows are the same as if cut without
-    ``train_hop_s``. Raises an `InputError` if the windows do not include all of them.
+    If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
+    chosen. Within a segment of one label without gaps, the chosen windows are the same as if they
+    had been cut without ``train_hop_s``. An `InputError` is raised if some of them are missing.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
@@ -74,7 +74,7 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
 
 
 def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
-    """Raise unless each recording is in a single group, so that folds keep it whole."""
+    """Raise an error unless each recording is in a single group, so that folds keep it whole."""
     if windows.recording_id is None:
         return
     ids, groups = np.asarray(windows.recording_id), np.asarray(windows.groups)
@@ -83,7 +83,7 @@ def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
     if divided.size:
         raise InputError(
             f"recording {min(divided.tolist())} has windows in several groups, so a fold would be"
-            " tested on a recording it was trained on; give all windows of a recording one group."
+            " tested on a recording it was trained on; put all windows of a recording in one group."
         )
 
 
@@ -104,7 +104,7 @@ def _on_grid(
     hop, train_hop = hop_s * rate, int(np.ceil(train_hop_s * rate - _WHOLE))
     apart = int(min(hop, window_s * rate) + _WHOLE)  # samples between the starts of chosen windows
     chosen = np.flatnonzero(~overlaps).tolist()
-    before = last = -1  # row of the previous window, and of the last chosen one
+    before = last = -1  # indices of the previous window and of the last chosen one
     origin_s: float | None = None  # start of the grid; None until a window is chosen
 
     def samples_since(start: float, row: int) -> int:
@@ -117,7 +117,7 @@ def _on_grid(
         if before < 0 or recording[row] != recording[before]:
             last, origin_s = -1, None
         elif label[row] != label[before] or samples_since(start, before) > train_hop:
-            origin_s = None  # a gap or another label starts a new grid
+            origin_s = None  # a gap or a different label starts a new grid
         before = row
         if origin_s is None:
             is_chosen = last < 0 or samples_since(start, last) >= apart
@@ -142,7 +142,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
         return ()
     return (
         f"{n_coarse} of {len(np.unique(ids))} recordings are not in the train part of this file, so"
-        f" they have windows only every {hop_s:g} s, also for training. To train on windows every"
+        f" they have windows only every {hop_s:g} s, even for training. To train on windows every"
         f" {train_hop_s:g} s of all recordings, prepare another file with --split 1,0,0 and"
         " evaluate the model's folds on it.",
     )
@@ -150,8 +150,8 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 
 Progress = Callable[[str], None]
 
-_DOMINANT = 0.5  # fraction of its class's windows from which a recording dominates the score
-_FEWEST_TO_DOMINATE = 3  # fewest recordings of the class: one of two always has at least half
+_DOMINANT = 0.5  # a recording with this fraction of its class's windows dominates the score
+_FEWEST_TO_DOMINATE = 3  # recordings of the class; with two, one always has at least half
 
 
 class DominantRecording(NamedTuple):
@@ -168,9 +168,10 @@ class Comparison:
 
     `protocol` describes how the scores were measured; read the caveats in `notes` before trusting
     them. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that were
-    in the training data, `dominant` recordings with more than half of the windows of their class.
-    `outside` marks windows unlike the training windows; it is None if the model has no data to
-    decide. `drives` has the scores over time; it is None if no recording has several classes.
+    in the training data, and `dominant` lists recordings with more than half of the windows of
+    their class. `outside` marks windows unlike the training windows; it is None if the model lacks
+    the ranges to compare with. `drives` contains the scores over time; it is None if no recording
+    has several classes.
     """
 
     model: Evaluation
@@ -185,12 +186,12 @@ class Comparison:
 
     @property
     def fold_mean(self) -> float | None:
-        """Mean of the fold accuracies; None for a test part."""
+        """The mean of the fold accuracies, or None for a test part."""
         return float(np.mean(self.fold_accuracy)) if self.fold_accuracy else None
 
     @property
     def fold_sd(self) -> float | None:
-        """Standard deviation of the fold accuracies (n - 1); None for a test part."""
+        """The standard deviation (n - 1) of the fold accuracies, or None for a test part."""
         return float(np.std(self.fold_accuracy, ddof=1)) if self.fold_accuracy else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -238,20 +239,21 @@ def evaluate_test(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score a model on the test part of windows, next to baselines.
+    """Score a model on the test part of windows, alongside baselines.
 
     All windows are scored if they have no split, or if they have no test part and none of their
     recordings was in the model's training data. The baselines are fitted on the windows that the
-    model was trained on: the train part, and the validation part if the model was refitted with it;
-    none are fitted without a train part. Neither early stopping nor any statistic of the model uses
-    test windows: `fit` does not read them, and recordings from the training data are rejected here,
-    or, with `include_seen`, noted. Drives are smoothed as in `SensorLSTMClassifier.timeline`.
+    model was trained on: the train part, and also the validation part if the model was refitted
+    with it. Without a train part, no baselines are fitted. Neither early stopping nor any statistic
+    of the model uses test windows: `fit` does not read them, and recordings from the training data
+    are rejected here or, with `include_seen`, mentioned in a note. Drives are smoothed as in
+    `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
     is_recorded = _records_training_data(model)
     if not len(test) and is_recorded and not seen_by(model.model_, windows):
-        test = windows = windows.with_split(None)  # a file of other recordings: all its windows
+        test = windows = windows.with_split(None)  # score all windows of other recordings
     labels = _labels(test)
     if not len(test):
         raise InputError(
@@ -310,7 +312,7 @@ def _classifiers(model: AnyClassifier) -> dict[str, SensorLSTMClassifier]:
 
 
 def _records_training_data(model: AnyClassifier) -> bool:
-    """Whether a model lists the recordings that it was trained on."""
+    """Test whether a model lists the recordings that it was trained on."""
     classifiers = _classifiers(model).values()
     return all(classifier.preparation_ is not None for classifier in classifiers)
 
@@ -373,17 +375,17 @@ def evaluate_folds(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score a model's arguments by cross-validation over whole groups.
+    """Score the arguments of a model by cross-validation over whole groups.
 
-    For each fold a clone is fitted on the other groups, some of which it holds out for early
+    For each fold, a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
-    computed over all predictions together; `Comparison.fold_mean` is the mean over folds instead.
+    computed from all predictions together, whereas `Comparison.fold_mean` is the mean over folds.
     Windows of all parts are used.
 
-    In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
-    tested only on windows that start every ``hop_s``. A fold never shares a recording or a group
-    with its training windows, so overlapping windows are never on both sides. Drives are smoothed
-    as in `SensorLSTMClassifier.timeline`.
+    If a file was prepared with ``train_hop_s``, folds are trained on all windows of the train part,
+    but tested only on windows that start every ``hop_s``. The test windows of a fold never share a
+    recording or a group with its training windows, so no test window overlaps a training window.
+    Drives are smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     _labels(windows)
@@ -463,7 +465,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet | SensorWindows, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return a function that scores predictions of these windows on the same resamples."""
+    """Return a function that scores predictions for these windows, always on the same resamples."""
     return partial(
         score_predictions,
         _labels(windows),

@@ -1,4 +1,4 @@
-"""Describe recordings, prepared windows or a model without training."""
+"""Describe recordings, prepared windows or a model, without training anything."""
 
 import importlib
 import os
@@ -85,8 +85,8 @@ def inspect_recordings(
     path : path-like
         Folder, manifest or file; see `find_recordings`.
     read_logs : bool, default=False
-        Read the messages of robot logs, too, instead of listing their topics; always True with an
-        option about reading them.
+        Also read the messages of robot logs, instead of only listing their topics; always True if
+        an option for reading them is given.
     progress : callable, optional
         Called with the number of recordings done and their total.
     files : str or sequence of str, optional
@@ -164,13 +164,14 @@ def inspect_recordings(
     Returns
     -------
     dict
-        ``recordings`` lists, for each, its id, files, label, group, duration, rate, channels with
-        range and missing samples, and longest gap; for a robot log, its topics with type, messages,
-        rate and channels, and similarly for a file whose arrays do not match; or its ``error``.
-        ``n_errors`` is the number of errors, and ``odd`` lists irregularities, the most important
-        first.
+        ``recordings`` has an entry for each recording: its id, files, label, group, duration, rate,
+        channels with their range and missing samples, and longest gap. The entry of a robot log
+        instead has its topics with their type, number of messages, rate and channels; the entry of
+        a file whose arrays do not match is similar. If a recording cannot be read, its entry has
+        the ``error``. ``n_errors`` is the number of errors, and ``odd`` lists irregularities, the
+        most important first.
     list of RecordingFacts
-        The facts of each label span; for robot logs only if they are read.
+        Facts about each label span; robot logs are included only if their messages are read.
     """
     refuse_prepared(
         Path(path),
@@ -202,7 +203,7 @@ def inspect_recordings(
         # end of options
     )
     sources = find_recordings(path, reading)
-    # For logs, only topics are listed, unless an option concerns the reading of their samples.
+    # For logs, only topics are listed unless an option for reading their samples is given.
     read_logs = read_logs or any(
         (
             reading.channels,
@@ -254,7 +255,7 @@ def inspect_recordings(
     if reading.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
         result["unused"] = (
             f"sample_rate_hz={reading.sample_rate_hz:g} is not used here: all recordings have time"
-            " stamps. `sensorseq prepare` resamples to it."
+            " stamps. `sensorseq prepare` resamples to this rate."
         )
     return result, facts
 
@@ -280,7 +281,7 @@ def inspect_windows(
     sensor: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Describe a prepared file like `inspect_recordings`, by windows that do not overlap."""
+    """Describe a prepared file as `inspect_recordings` does, from windows that do not overlap."""
     rows, facts = [], []
     with _open_sensor(path, sensor) as file:
         windows, n = file.stored, len(file)
@@ -325,7 +326,7 @@ def inspect_windows(
 def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFile:
     """Open a prepared file, or one sensor of it."""
     if sensor is not None and sensor not in (names := sensors_in(path)):
-        sensors = ", ".join(names) or "only one, without a name"
+        sensors = ", ".join(names) or "only one sensor, without a name"
         raise ArgumentError(
             f"--sensor {sensor} does not exist; {path} has"
             f" {sensors}.{did_you_mean(sensor, names, '{}')}"
@@ -334,7 +335,7 @@ def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFi
 
 
 def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
-    """Return the windows; for one of several sensors, only windows with data from it."""
+    """Return the windows of a file; for one of several sensors, only windows with its data."""
     windows = file.windows()
     return windows if sensor is None else windows.take(have_numbers(windows))
 
@@ -453,7 +454,7 @@ def format_recordings(result: dict[str, Any]) -> str:
 
 
 def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a table of topics for each set of logs with the same topics."""
+    """Return a table of topics for each set of logs that have the same topics."""
     kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for log in logs:
         key = tuple((topic["name"], topic["message_type"]) for topic in log["topics"])
@@ -490,7 +491,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
-    """Find leaks between the parts of a prepared file, in its windows, statistics and balance."""
+    """Find leaks between a prepared file's parts through its windows, statistics and balance."""
     with _open_sensor(path, sensor) as file:
         windows = _windows_of(file, sensor)
         return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)
@@ -567,7 +568,7 @@ def _describe_model(
             "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
             "versions": dict(description["versions"]),
         }
-        format_file(described)  # raises if a value has the wrong type
+        format_file(described)  # raises an error if a value has the wrong type
     return described
 
 
@@ -641,7 +642,7 @@ def _looks_like_hdf5(file: Path) -> bool:
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether a file contains prepared windows."""
+    """Test whether a file contains prepared windows."""
     if not (path.is_file() and _looks_like_hdf5(path)):
         return False
     try:
@@ -652,7 +653,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise an error that ends with `way_out` if the file contains prepared windows."""
+    """Raise an error if the file contains prepared windows; its message ends with `way_out`."""
     if is_prepared(path):
         raise InputError(f"{path} contains prepared windows; {way_out}")
 
@@ -681,7 +682,7 @@ def describe_installation() -> dict[str, Any]:
 
 
 def format_installation(installed: Mapping[str, Any]) -> str:
-    """Format `describe_installation` as text, at most 80 columns wide if names allow."""
+    """Format the result of `describe_installation` as text, at most 80 columns wide if possible."""
     shown: dict[str, Any] = dict(installed)
     rows = shown.pop("served")
     cuda = shown.pop("cuda build")

@@ -1,4 +1,4 @@
-"""Make an HTML page about recordings or windows: their irregularities, and pictures."""
+"""Make an HTML page about recordings or windows, with their irregularities and pictures."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ from sensorseq.inspection.recordings import (
 from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters, describe_dropped
 
-MOST_ROWS = 50  # recordings of a class that are drawn
-MOST_CELLS = 1200  # pictures on the page, fewer if they are large
+MOST_ROWS = 50  # number of recordings of a class that are drawn
+MOST_CELLS = 1200  # number of pictures on the page, which is lower if they are large
 MOST_BYTES = 1_000_000
 MOST_CHANNELS = 16
 MOST_CLASSES = 60
@@ -29,7 +29,7 @@ MOST_DECADES = 8.0  # largest range of power density in a picture
 
 
 def make_look(result: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
-    """Return a self-contained HTML page in light and dark that is readable without scripts.
+    """Return a self-contained HTML page in light and dark colors, readable without scripts.
 
     `result` and `facts` come from `inspect_recordings` or `inspect_windows`. To stay within
     `MOST_BYTES`, the page draws fewer recordings, then fewer channels.
@@ -102,7 +102,7 @@ def _make_look(
 
 
 def _number(value: float, other: float) -> str:
-    """Format one end of a range; an end near zero, relative to the other, becomes 0."""
+    """Format one end of a range; an end that is near zero relative to the other becomes 0."""
     is_zero = abs(value) < 0.005 * max(abs(value), abs(other))
     return f"{0.0 if is_zero else value:.3g}".replace("-", "\N{MINUS SIGN}")
 
@@ -139,7 +139,7 @@ class _Scale:
         return cls(name, unit, limits, limits_of(rows), rate_hz)
 
     def spectrum_of(self, channels: Sequence[ChannelFacts]) -> Floats:
-        """Return the median spectrum of channels that vary, on a common frequency grid."""
+        """Return the median spectrum of those channels that vary, on a common frequency grid."""
         grid = np.linspace(0, self.rate_hz / 2, N_BANDS)
         rows = [
             np.interp(grid, np.linspace(0, c.rate_hz / 2, N_BANDS), c.spectrum, right=np.nan)
@@ -155,7 +155,7 @@ class _Scale:
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
-        """Draw each class's median spectrum on top of the overall one; also return the range."""
+        """Draw each class's median spectrum over the median of all; also return the range."""
         channels = {
             label: [c for r in rows if (c := r.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()

@@ -26,7 +26,7 @@ from sensorseq.prediction.decisions import recording_prediction
 from sensorseq.text import html_table
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-_CELLS_AT_ONCE = 2_000_000  # cells of permuted confusion matrices in memory at once
+_CELLS_AT_ONCE = 2_000_000  # number of cells of permuted confusion matrices in memory at a time
 _MANY_RECORDINGS = 40
 FEW_GROUPS = 10  # with fewer groups, percentile intervals are clearly too narrow
 
@@ -35,8 +35,8 @@ FEW_GROUPS = 10  # with fewer groups, percentile intervals are clearly too narro
 class RecordingScore:
     """The predictions for one recording.
 
-    `label` is None if its windows have several. `vote` is the majority of its windows, with ties
-    broken by the higher mean probability; `predicted` is the class with the highest mean
+    `label` is None if its windows have several labels. `vote` is the majority vote of its windows,
+    with ties broken by the higher mean probability; `predicted` is the class with the highest mean
     `probability`.
     """
 
@@ -55,11 +55,11 @@ class Evaluation:
     """Scores of one classifier on one set of windows.
 
     `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) has one
-    matrix for each group, for paired comparisons. Besides scores over windows, `scores` has
-    recording_vote and recording_mean, the fractions of recordings classified correctly by majority
-    vote and by mean probability; and calibration_error, with its bins in `reliability`, or NaN if
-    the scores are not probabilities. `intervals` come from resampling whole groups. `recordings`
-    are sorted by label and id.
+    matrix for each group, for paired comparisons. Besides scores over windows, `scores` contains
+    ``recording_vote`` and ``recording_mean``, the fractions of recordings that are classified
+    correctly by majority vote and by mean probability, and ``calibration_error``. The latter has
+    its bins in `reliability`, and is NaN if the predictions are not probabilities. `intervals` come
+    from resampling whole groups. `recordings` are sorted by label and id.
     """
 
     classes: NDArray[Any]
@@ -87,7 +87,7 @@ class Evaluation:
 
     @property
     def n_windows(self) -> int:
-        """Number of windows."""
+        """The number of windows."""
         return int(self.confusion_matrix.sum())
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,28 +122,29 @@ def score_predictions(
     """Score predicted probabilities.
 
     Windows of one recording are similar, so intervals come from resampling whole groups with
-    replacement [1]_: the 2.5 % and 97.5 % quantiles of the score over `n_resamples` resamples. With
-    fewer than about ten groups they are too narrow; with one group they are NaN.
+    replacement [1]_: they extend from the 2.5 % to the 97.5 % quantile of the score over
+    `n_resamples` resamples. With fewer than about ten groups they are too narrow; with one group
+    they are NaN.
 
     Parameters
     ----------
     y : array-like of shape (N,)
         True labels.
     probability : array-like of shape (N, K)
-        Probability, or any score, of each class; the highest is the prediction.
+        Probability of each class, or any other score; the class with the highest is the prediction.
     classes : array-like of shape (K,)
         Labels of the columns.
     recording_id, groups : array-like of shape (N,), optional
-        The recording and the group of each window; without them every window is independent.
+        The recording and the group of each window; by default, every window is independent.
     n_resamples : int, default=2000
-        Resamples for the intervals.
+        Number of resamples for the intervals.
     seed : int, default=0
         The same seed and groups give the same resamples, which makes comparisons paired.
 
     Raises
     ------
     InputError
-        If there are no windows, shapes disagree, or a label is not in `classes`.
+        If there are no windows, the shapes disagree, or a label is not in `classes`.
 
     References
     ----------
@@ -201,15 +202,15 @@ def compare(
     """Return the scores of `first` minus those of `second`, with paired intervals and tests.
 
     Both are scored on the same resampled groups, so the difficulty of a resample cancels. The test
-    is a permutation test that exchanges the predictions of the two in whole groups (P. I. Good,
-    *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2): exact for up to
-    13 groups in which they differ, otherwise with 10,000 random permutations. With n such groups
-    the p-value is at least ``2 / 2**n``.
+    is a permutation test that exchanges the two classifiers' predictions in whole groups (P. I.
+    Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2). It is
+    exact if the predictions differ in at most 13 groups, otherwise it uses 10,000 random
+    permutations. If they differ in n groups, the p-value is at least ``2 / 2**n``.
     """
     a, b = first.group_confusion, second.group_confusion
     if a.shape != b.shape or not np.array_equal(a.sum(axis=2), b.sum(axis=2)):
         raise ArgumentError(
-            "the two evaluations use different windows; score both on the same ones."
+            "the two evaluations use different windows; score both on the same windows."
         )
     weights = resampling_weights(len(a), n_resamples, seed)
     drawn_a, drawn_b = (scores_of(_resampled(confusion, weights)) for confusion in (a, b))
@@ -251,7 +252,7 @@ def _resampled(
 
 
 def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> dict[str, float]:
-    """Return each score's two-sided p-value, from exchanging whole groups."""
+    """Return each score's two-sided p-value, found by exchanging whole groups."""
     differ = np.flatnonzero((a != b).any(axis=(1, 2)))
     flips = sign_flips(len(differ), seed)
     # An exchanged group adds this to `a` and subtracts it from `b`.
@@ -267,7 +268,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     result = {}
     for name, parts in sizes.items():
         size = np.concatenate(parts)
-        # Equal differences may be summed in another order; rounding must not decide between them.
+        # Sums of equal differences may differ in order; rounding must not decide between them.
         result[name] = float((size >= size[0] - 1e-12).mean())
     return result
 
@@ -308,7 +309,7 @@ def _score_recordings(
 def _score_decisions(
     recordings: Sequence[RecordingScore], group: NDArray[Any], weights: NDArray[np.int64]
 ) -> dict[str, tuple[float, Interval]]:
-    """Score the decisions about recordings with one label, by vote and by mean."""
+    """Score the decisions by vote and by mean about recordings with one label."""
     row_of = {str(name): row for row, name in enumerate(np.unique(group).tolist())}
     judged, vote, mean = np.zeros((3, weights.shape[1]))
     for recording in recordings:
@@ -332,7 +333,7 @@ def _number(value: float) -> float | None:
 
 
 def score_rows(evaluation: Evaluation) -> list[list[str]]:
-    """Return name, score and interval of each score that is not NaN."""
+    """Return the name, value and interval of each score that is not NaN."""
     return [
         [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
@@ -346,7 +347,7 @@ def scores_text(evaluation: Evaluation) -> str:
 
 
 def confusion_text(evaluation: Evaluation) -> str:
-    """Format the confusion matrix if it fits, otherwise the recall of each class."""
+    """Format the confusion matrix if it fits the width, otherwise the recall of each class."""
     names = [str(name) for name in evaluation.classes.tolist()]
     matrix = evaluation.confusion_matrix
     recall = [

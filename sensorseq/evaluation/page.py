@@ -29,7 +29,7 @@ from sensorseq.sequence.page import MOST_SPANS, named_colors, strip_of
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
-_MAX_CLASSES = 20  # most rows of the matrix and examples that remain readable
+_MAX_CLASSES = 20  # more rows of the matrix and more examples would be unreadable
 _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_DRIVES = 20
@@ -84,12 +84,12 @@ def make_page(
     command: Command | None = None,
     scores_first: bool = False,
 ) -> str:
-    """Return a self-contained HTML page in light and dark that is readable without scripts.
+    """Return a self-contained HTML page in light and dark colors, readable without scripts.
 
-    Examples are windows of `part`. After a fit these are the validation windows, which also chose
-    the epoch, as the page states; without `comparison`, the scores come from them, too. `command`
-    turns changed arguments into the command line of another fit; without it, they are shown as
-    Python. `scores_first` is for pages that are not about the fit.
+    The examples are windows of `part`. After a fit, these are the validation windows, which were
+    also used to choose the epoch, as the page states; without `comparison`, the scores are computed
+    on them, too. `command` turns changed arguments into the command line of another fit; without
+    it, they are shown as Python. `scores_first` is for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -215,7 +215,7 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _reliability(evaluation: Evaluation) -> Figure | None:
-    """Draw the frequency of correct predictions against their probability."""
+    """Draw the fraction of correct predictions against their probability."""
     if not evaluation.reliability:
         return None
     counts, probability, accuracy = np.array(evaluation.reliability).T
@@ -237,10 +237,10 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
     error = evaluation.scores["calibration_error"]
     return Figure(
         Markup(panel.render()),
-        "Are the probabilities right?",
-        f"Each dot is {windows} windows of similar probability. On the dashed line the probability"
-        " is correct; below it, the model is overconfident."
-        + (f" On average it is {100 * error:.1f} points off." if np.isfinite(error) else ""),
+        "Are the probabilities correct?",
+        f"Each dot stands for {windows} windows of similar probability. On the dashed line, the"
+        " probabilities are correct; below it, the model is overconfident."
+        + (f" On average, they are {100 * error:.1f} points off." if np.isfinite(error) else ""),
     )
 
 
@@ -261,7 +261,7 @@ def _recordings(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
-    """Return the scores of drives, and strips of the recordings with several classes."""
+    """Return the scores of drives, and strips of all recordings that have several classes."""
     if drives is None:
         return {"drive_scores": None}
     classes = drives.predicted.classes.tolist()
@@ -319,8 +319,8 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     return {
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and a misclassified one. All channels have the same"
-        " scale, with a row each. The darker an interval of time, the more the decision depends on"
-        " it; the caption names the channel that counts most, with its share."
+        " scale, and each has its own row. The darker an interval of time, the more the decision"
+        " depends on it; the caption names the channel that counts most, with its share."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut
@@ -333,7 +333,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
 def _choose(
     labels: NDArray[Any], predicted: NDArray[Any], part: PagePart, label: Any, index: int
 ) -> list[tuple[int, tuple[str, str]]]:
-    """Return up to three windows of a class, each with two lines of caption."""
+    """Return up to three windows of a class, each with a caption of two lines."""
     members = np.flatnonzero(labels == label)
     confidence = part.probability[members, index]
     right = members[predicted[members] == label]
@@ -373,7 +373,7 @@ def _spark(
     shares: NDArray[np.float64],
 ) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
-    if length < windows.n_timesteps:  # the picture ends before the last region does
+    if length < windows.n_timesteps:  # the picture ends within the last region
         shares = shares[:0]
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))

@@ -46,20 +46,20 @@ if TYPE_CHECKING:  # without torch
 
     from sensorseq.estimator import AnyClassifier
 
-_SLOW = 0.9  # fraction of the model's rate; slower recordings lack frequencies seen in training
-_MOST_CHANNELS = 8  # channels that a page draws
+_SLOW = 0.9  # fraction of the model's rate below which recordings lack frequencies of training
+_MOST_CHANNELS = 8  # number of channels that a page draws
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingPrediction:
     """A model's prediction for one recording, of K classes in n windows.
 
-    `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
-    the recording's clock, which reads `begins_s` when the recording begins; `date` is the calendar
-    time of its beginning, if its timestamps include one. If `seen`, the recording was in the
-    training data, so the prediction does not test the model. `outside` marks windows unlike the
-    training windows; it is None if the model has no data to decide. Read the caveats in `notes`
-    before trusting the labels.
+    `probability` (n, K) has a column for each of `classes`. `start_s` (n,) is the start of each
+    window on the recording's clock, which reads `begins_s` when the recording begins. `date` is the
+    date and time of this beginning if the timestamps include a date. If `seen` is True, the
+    recording was in the training data, so the prediction does not test the model. `outside` marks
+    windows unlike the training windows; it is None if the model lacks the ranges to compare with.
+    Read the caveats in `notes` before trusting the labels.
     """
 
     recording_id: str
@@ -146,15 +146,15 @@ def predict_recordings(
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
 
-    The options about files, from `time_column` on, are by default those of the training recordings.
+    The options about files, from `time_column` on, default to those of the training recordings.
 
     Parameters
     ----------
     model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
         Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
     paths : sequence of path-like
-        Files or folders. If the model uses several sensors, the files of a recording's other
-        sensors are found from any one of them.
+        Files or folders. If the model uses several sensors, one file of a recording is enough: the
+        files of the other sensors are found.
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     hop_s : float, optional
@@ -274,7 +274,7 @@ def table_of_spans(
 ) -> str:
     """Return the spans of all recordings as the text of a CSV table.
 
-    Times are seconds since the start of each recording, or with `absolute_time` on its clock.
+    Times are in seconds since the start of each recording or, with `absolute_time`, on its clock.
     """
 
     def placed(prediction: RecordingPrediction, span: Span) -> Span:
@@ -292,7 +292,7 @@ def table_of_spans(
 
 
 def label_studio_tasks(predictions: Sequence[RecordingPrediction]) -> str:
-    """Return the spans of all recordings as tasks for Label Studio, with predictions, in JSON."""
+    """Return the spans of all recordings as JSON: tasks with predictions for Label Studio."""
     tasks = []
     for prediction in predictions:
         spans = () if prediction.timeline is None else prediction.timeline.spans
@@ -312,7 +312,7 @@ def _windows(
     listed = " + ".join(str(path) for path in source.paths)
     try:
         recording = read_recording(source, pipeline, reading)
-        # A running robot has no labels, so windows ignore label spans.
+        # A running robot has no labels, so windows are cut regardless of label spans.
         return recording, pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
         seconds = pipeline.options.window_s
@@ -332,7 +332,7 @@ def _windows_of_sensors(
     reading: PreparationOptions,
     model: FusedModel,
 ) -> tuple[Recording, SensorWindows]:
-    """Return the recording of the sensor that begins first, and the windows of all."""
+    """Return the recording of the sensor that begins first, and the windows of all sensors."""
     recordings = recordings_of_sensors(source, plans, reading)
     hop_s = next(iter(plans.values())).options.hop_s
     windows = cut_sensors(model.models, recordings, model.missing, hop_s)
@@ -340,7 +340,7 @@ def _windows_of_sensors(
 
 
 def _unused(recording: Recording, by_name: ReadOptions) -> Iterator[str]:
-    """Yield the reasons why given options have no effect on a recording."""
+    """Yield the reasons why options that were given have no effect on a recording."""
     if by_name.sample_rate_hz is not None and "sample_rate_hz" not in clock_of(recording):
         yield "sample_rate_hz is not used, because the recording has time stamps."
     if by_name.label_column is not None and not recording.label_spans:
@@ -386,7 +386,7 @@ def _is_seen(model: TrainedModel, source: RecordingSource) -> bool:
 
 
 def format_prediction(prediction: RecordingPrediction, *, every_window: bool) -> str:
-    """Format a recording's prediction: overall first, then by window or by segment of one label."""
+    """Format a recording's prediction: overall, then for each window or segment of one label."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
@@ -426,7 +426,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return the fraction of time that each label takes, largest first."""
+    """Return the fraction of time of each label, the largest first."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])
@@ -437,9 +437,9 @@ def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
 
 
 def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -> str:
-    """Return a self-contained HTML page in light and dark that is readable without scripts.
+    """Return a self-contained HTML page in light and dark colors, readable without scripts.
 
-    The predictions come from `predict_recordings` with `with_facts`.
+    The predictions must come from `predict_recordings` with `with_facts=True`.
     """
     from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
 

@@ -1,4 +1,4 @@
-"""Read raw recordings in the way a model's training windows were prepared; replay them."""
+"""Read raw recordings in the way that a model's training windows were prepared, and replay them."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -31,14 +31,14 @@ _REPLAY_S = 0.1  # duration of the samples that are pushed together
 
 
 def models_by_sensor(model: AnyModel) -> Mapping[str, TrainedModel]:
-    """Return the model of each sensor; a single model has the name ""."""
+    """Return the model of each sensor; a model of one sensor has the name ""."""
     return model.models if isinstance(model, FusedModel) else {"": model}
 
 
 def plans_of(
     model: AnyModel, hop_s: float | None, by_name: ReadOptions
 ) -> tuple[dict[str, RecordingPlan], PreparationOptions]:
-    """Return how recordings are cut for each sensor, and how they are read, as in training."""
+    """Return the plan for each sensor's recordings, and the options for reading, as in training."""
     models = models_by_sensor(model)
     plans = {name: prediction_plan(trained.preparation, hop_s) for name, trained in models.items()}
     first, *_ = models.values()
@@ -56,7 +56,7 @@ def _may_be_csv(path: Path) -> bool:
 
 
 def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List the recordings at a path; for a file with several sensors, also its siblings.
+    """List the recordings at a path; if a model has several sensors, also find a file's siblings.
 
     If the model tolerates missing sensors, patterns without a match are ignored.
     """
@@ -72,7 +72,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
         reading = replace(reading, files=matching or reading.files)
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
-    if not _may_be_csv(path):  # other files would reject the form of the CSV training files
+    if not _may_be_csv(path):  # other files reject options about the form of CSV files
         unset: dict[str, Any] = dict.fromkeys(CSV_FORM)
         reading = replace(reading, **unset)
     as_written = ("sensor_column", *CSV_FORM)
@@ -82,8 +82,8 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
             return find_recordings(path, named)
         except ArgumentError as error:
             raise RecordingError(
-                f"{path}: contains no recordings named like the training data ({error}) If the"
-                " files have other names, give the files instead of the folder."
+                f"{path}: no recording in it is named like the training data: {error} If the"
+                " files have different names, give the files instead of the folder."
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file with a single recording has no such column
@@ -109,7 +109,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
 def recordings_of_sensors(
     source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
 ) -> dict[str, Recording]:
-    """Read the channels that the model's preparation uses, for each sensor in the source."""
+    """Read, for each sensor in the source, the channels that the model's preparation uses."""
     recordings = {}
     topics = [name for plan in plans.values() for name in plan.options.channels or ()]
     for name, (part,) in sources_by_sensor([source], topics if source.is_log else None).items():
@@ -127,8 +127,8 @@ def read_recording(
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     options = replace(reading, units=units, channels=pipeline.options.channels)
     if options.label_column is not None:
-        # A label column is not a channel, so text in it does no harm. If the recording lacks it,
-        # or fails in another way, it is read again without the option.
+        # A label column is not a channel, so text in it does no harm. If the recording lacks this
+        # column or cannot be read for another reason, it is read again without the option.
         with suppress(RecordingError):
             unlabeled = replace(source, label=None, label_spans=())
             return read_source(unlabeled, options)
@@ -138,9 +138,9 @@ def read_recording(
 def samples_of_recording(
     model: AnyModel, path: Path, time_column: str | None, speed: float
 ) -> Iterator[AnySamples]:
-    """Replay a recording in small steps at `speed` times its pace; 0 means without waiting."""
+    """Replay a recording in small steps, `speed` times as fast; a `speed` of 0 does not wait."""
     plans, reading = plans_of(model, None, ReadOptions(time_column=time_column))
-    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
+    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag is a folder with this file
         raise InputError(f"{path}: is a folder; give one recording to --replay.")
     sources = find_sources(model, path, reading)
     if len(sources) != 1:
@@ -152,7 +152,7 @@ def samples_of_recording(
     else:
         recordings = {"": read_recording(sources[0], plans[""], reading)}
     options = next(iter(plans.values())).options
-    # sensors take turns, and one that is a hop behind may count as missing
+    # Sensors take turns, because a sensor that is a hop behind may count as missing.
     step_s = min(_REPLAY_S, (options.hop_s or options.window_s) / 2)
     yield from _in_steps(recordings, step_s, speed)
 

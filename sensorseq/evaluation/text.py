@@ -24,7 +24,7 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
-_SLOWER = 0.9  # fraction of the common rate; slower recordings lack frequencies
+_SLOWER = 0.9  # fraction of the common rate below which a recording lacks frequencies
 
 
 def format_p_value(p_value: float) -> str:
@@ -51,7 +51,7 @@ def percent(value: float) -> str:
 
 
 def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
-    """Format an interval of fractions in percent, or of their differences in points."""
+    """Format an interval of fractions in percent, or of differences of fractions in points."""
     if not np.isfinite(interval).all():
         return "no interval"
     low, high = (100 * value for value in interval)
@@ -59,7 +59,7 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Describe the inputs of the linear layer, and the training windows."""
+    """Describe the inputs of the linear layer and the training windows."""
     sentences, choice = [], model.features_
     if choice.candidates:
         alone, together = choice.candidates[0], choice.candidates[-1]
@@ -88,7 +88,7 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
 
 
 def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
-    """Describe a fit on several sensors: the accuracy of each, and the verdict on its curve."""
+    """Describe a fit on several sensors: each sensor's accuracy and the verdict on its curve."""
     lines = [wrapped(f"Accuracy on {model.features_.reason}:")]
     for candidate in model.features_.candidates:
         weight = "" if candidate.weight is None else f"  weight {candidate.weight:.2f}"
@@ -115,7 +115,7 @@ def wrapped(text: str, indent: str = "") -> str:
 
 
 def format_channels(channels: Sequence[str]) -> str:
-    """Format channel names after their number; if there are many, only the first and last."""
+    """Format channel names; if there are many, their number and only the first and last ones."""
     names = list(channels)
     if len(names) <= _MANY_CHANNELS:
         return f"channels {', '.join(names)}"
@@ -124,7 +124,7 @@ def format_channels(channels: Sequence[str]) -> str:
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each reason: the number of segments or windows that were left out."""
+    """Return a line for each reason, with the number of segments or windows left out for it."""
     salvaged: list[str] = []
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()
@@ -143,7 +143,7 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """Format `PreparedSummary.to_dict`: the windows, and the parts left out with their reasons."""
+    """Format the result of `PreparedSummary.to_dict`, with the reasons for what was left out."""
     headline = summary.get("headline", "")
     if summary.get("action") == "none":
         return "\n\n".join(map(wrapped, (headline, *_warnings(summary))))
@@ -177,7 +177,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append("")
     lines += [wrapped(text) for text in left_out(summary["dropped"])]
     for name, count in summary["repaired_stamps"].items():
-        if count and name != "n_spread":  # of packets
+        if count and name != "n_spread":  # this count belongs to packets
             words = name.removeprefix("n_").replace("_", " ")
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
     lines += map(wrapped, describe_packets(summary.get("packets", {})))
@@ -223,8 +223,8 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     if gaps_s := summary.get("bridging_gaps_s", {}):
         yield (
-            f"Gaps leave less than half of {len(gaps_s)} recording(s) in windows, such as"
-            f" {next(iter(gaps_s))}. --max-gap-s {max(gaps_s.values()):g} bridges most of them."
+            f"Because of gaps, windows cover less than half of {len(gaps_s)} recording(s), such as"
+            f" {next(iter(gaps_s))}. --max-gap-s {max(gaps_s.values()):g} bridges most gaps."
         )
     yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
@@ -248,7 +248,7 @@ def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
 
 
 def format_counts(counts: dict[str, dict[str, int]]) -> str:
-    """Format counts of windows by part and class, or by class only if those are too wide."""
+    """Format counts of windows by part and class, or only by class if the table is too wide."""
     parts = list(counts)
     classes = list(next(iter(counts.values()), {}))
     rows: list[list[Any]] = [

@@ -1,4 +1,4 @@
-"""The preprocessing of the C export: resampling and causal steps, as in streams."""
+"""The preprocessing in the C export: resampling and causal steps, as in streams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class CResampler:
     up: int
     down: int
     n_taps: int
-    wait: int  # input samples before the first output
+    wait: int  # number of input samples before the first output
     phase: int  # phase of the first output
     latency_s: float
 
@@ -41,14 +41,14 @@ class CResampler:
     def make(
         cls, input_rate_hz: float, rate_hz: float, attenuation_db: float, tables: Tables
     ) -> "CResampler | None":
-        """Design the filter like `StreamResampler` and add its taps; None for equal rates."""
+        """Design the filter as `StreamResampler` does, and add its taps; None for equal rates."""
         ratio = simple_ratio(rate_ratio(input_rate_hz, rate_hz))
         if ratio == 1:
             return None
         if ratio is None:
             raise InputError(
                 f"resampling from {input_rate_hz:g} to {rate_hz:g} Hz cannot be exported to C: the"
-                " ratio is not a fraction of small integers. Sample at another rate, such as"
+                " ratio is not a fraction of small integers. Sample at a different rate, such as"
                 f" {rate_hz:g} or {2 * rate_hz:g} Hz."
             )
         up, down = ratio.numerator, ratio.denominator
@@ -66,22 +66,22 @@ class CStep:
     """One step: its kernel, the columns it reads, and the sources of its outputs."""
 
     kind: str
-    kernel: Any  # None for a combination
+    kernel: Any  # None for a combination of columns
     picked: Sequence[int]
     sources: Sequence[int] = ()
-    window: int = 1  # samples to keep
+    window: int = 1  # number of samples to keep
     expression: str = ""  # C code of a combination
     n_outputs: int = 0
     rate_hz: float = 0.0  # rate of its input
 
     @property
     def hop(self) -> Fraction:
-        """Samples between spectral frames, as a fraction."""
+        """The number of samples between spectral frames, as a fraction."""
         return Fraction(self.kernel.hop).limit_denominator(10_000)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds per input sample."""
+        """The number of multiply-adds per input sample."""
         n = len(self.picked)
         if self.kind == "spectral":
             bands = self.kernel.bands
@@ -95,7 +95,10 @@ class CStep:
 def make_steps(
     chain: StepChain, channels: Sequence[str], rate: float, units: Mapping[str, str], tables: Tables
 ) -> list[CStep]:
-    """Return the C steps for these input channels; raise an InputError if C has no such step."""
+    """Return the C steps for these input channels.
+
+    Raise an InputError if a step cannot be exported to C.
+    """
     current = tuple(Channel(name, units.get(name, "")) for name in channels)
     steps = []
     for index, step in enumerate(_flat(chain)):
@@ -161,7 +164,7 @@ def _add_kernel(step: CStep, name: str, tables: Tables) -> None:
 
 
 def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, str]) -> None:
-    """Raise if a product's factor depends on an unknown unit."""
+    """Raise an error if a product's factor depends on an unknown unit."""
     if not isinstance(step, Product | Power):
         return
     with_unit = {channel.name for channel in channels if channel.unit} | set(units)

@@ -1,4 +1,4 @@
-"""Classifiers as C99: a header and a source per sensor, without malloc, with libc's math only."""
+"""Classifiers as C99: a header and a source per sensor, without malloc, using only libc's math."""
 
 import copy
 import importlib
@@ -53,17 +53,17 @@ from sensorseq.windows import WindowSet
 WEIGHTS = ("float32", "int8")
 _NO_SMOOTHING = Smoothing("none")
 _CONVOLVED = {"rocket", "hydra"}
-_LARGEST_LOSS = 0.005  # loss of accuracy by int8 weights that causes a warning
+_LARGEST_LOSS = 0.005  # a larger loss of accuracy due to int8 weights causes a warning
 _ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
 # Code sizes in bytes on a Cortex-M4 (gcc -Os, without libm): of the network, of a small part (a
-# step, resampling, trees), and of a larger part.
+# step, resampling or trees), and of a larger part.
 _NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of a model as trained and with rounded weights, on the same windows."""
+    """The accuracy of a model as trained and with rounded weights, on the same windows."""
 
     n_windows: int
     part: str
@@ -74,9 +74,9 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CExport:
-    """The two files and their memory needs on a microcontroller; print it to see a table.
+    """The two files and the memory that they need on a microcontroller; print it to see a table.
 
-    For several sensors, `sensors` has the export of each, and the needs are the sums.
+    For several sensors, `sensors` contains the export of each sensor, and the needs are the sums.
     """
 
     header: Path
@@ -101,7 +101,7 @@ class CExport:
         }
 
     def at(self, folder: Path) -> "CExport":
-        """Return the same export with its files in a folder."""
+        """Return a copy of this export whose files are in a folder."""
         sensors = {name: export.at(folder) for name, export in self.sensors.items()}
         header, source = folder / self.header, folder / self.source
         return replace(self, header=header, source=source, sensors=sensors)
@@ -143,7 +143,7 @@ def describe_accuracy(accuracy: Accuracy) -> str:
 
 
 class _Timing(NamedTuple):
-    """Window length and hop in samples, and the rates."""
+    """The window length and the hop in samples, and the rates."""
 
     n_timesteps: int
     hop: Fraction
@@ -159,7 +159,7 @@ class _Timing(NamedTuple):
 def write_texts(
     folder: str | os.PathLike[str], export: CExport, texts: Mapping[Path, str]
 ) -> CExport:
-    """Write the files of an export, all or none, and return it with their paths."""
+    """Write either all files of an export or none, and return the export with their paths."""
     at = make_folder(folder)
     write_together({at / name: text.encode() for name, text in texts.items()})
     return export.at(at)
@@ -167,7 +167,7 @@ def write_texts(
 
 @dataclass(frozen=True)
 class COptions:
-    """The arguments of `to_c`; the ones with a default are for a single sensor.
+    """The arguments of `to_c`; those with a default are for a model of a single sensor.
 
     `is_refitted` is True if the model has also learned from the validation part of `check`.
     """
@@ -248,10 +248,10 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
             if (other := macros.setdefault(macro, name)) != name:
                 raise ArgumentError(
                     f"sensors {other!r} and {name!r} would both have the name {macro} in C; give"
-                    " one of them another name, and fit again."
+                    " one of them a different name, and fit again."
                 )
         texts |= sources
-    # The weights apply to logits that are not calibrated, but the C code joins calibrated ones.
+    # The weights are for uncalibrated logits, but the C code joins calibrated ones.
     temperatures = [model.models[name].temperature for name in fusion.sensors]
     factors = table * np.array(temperatures) / model.temperature
     tables = Tables(options.weights == "int8")
@@ -288,7 +288,7 @@ def render_sensors(model: FusedModel, options: COptions) -> tuple[CExport, dict[
 
 
 def _hop_s(model: TrainedModel) -> float | None:
-    """Return the time between windows, common to all sensors; None after a fit on arrays."""
+    """Return the time between windows, common to all sensors, or None after a fit on arrays."""
     preparation: Mapping[str, Any] = model.preparation or {}
     options = PreparationOptions.recorded(preparation)
     return (options.hop_s or options.window_s) if preparation.get("configuration") else None
@@ -296,7 +296,7 @@ def _hop_s(model: TrainedModel) -> float | None:
 
 @cache  # compiling templates leaks memory
 def _templates() -> Environment:
-    """Return the templates in the folder c."""
+    """Return an environment with the templates in the folder `c`."""
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
         undefined=StrictUndefined,
@@ -347,7 +347,7 @@ class _Source:
         sample_rate_hz: float | None,
         units: Mapping[str, str],
     ) -> tuple[_Timing, list[CStep]]:
-        """Determine timing and steps from the preparation; arguments take precedence."""
+        """Determine timing and steps from the preparation, unless arguments override it."""
         preparation: Mapping[str, Any] = self.model.preparation or {}
         options = PreparationOptions.recorded(preparation)
         model_rate = preparation.get("sample_rate_hz")
@@ -435,7 +435,7 @@ class _Source:
 
     @property
     def scale(self) -> str | None:
-        """The kind of scaling; None if there is none."""
+        """The kind of scaling, or None if samples are not scaled."""
         return None if self.model.scaler is None else self.model.scaler.kind
 
     def network(self) -> None:
@@ -471,7 +471,7 @@ class _Source:
             self.tables.add("norm_shift", np.stack(shifts), "f4")
 
     def _patch(self, patch: Patch) -> None:
-        """Add the constants of frames: window, waves, bands, and the scale of the inputs."""
+        """Add the constants of frames: window, waves, bands, and the scaling of the inputs."""
         window, share = patch.spectrum()
         angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
         self.tables.add("patch_window", window, "f4")
@@ -505,7 +505,7 @@ class _Source:
 
     @property
     def used_statistics(self) -> NDArray[np.int64]:
-        """The columns of summary statistics that steps and trees read."""
+        """The columns of those summary statistics that steps or trees read."""
         columns = [np.zeros(0, np.int64)]
         if "summary" in self.blocks:
             columns.append(self.blocks["summary"].describe.columns)
@@ -518,7 +518,7 @@ class _Source:
         return 2 if self.first.bidirectional else 1
 
     def layout(self, timing: _Timing, steps: list[CStep]) -> dict[str, Any]:
-        """Return the values of the templates, including the fields of the state."""
+        """Return the values for the templates, including the fields of the state."""
         first, n = self.first, timing.n_timesteps
         width = first.hidden_size * self._n_directions
         convolved = [block for name, block in self.blocks.items() if name in _CONVOLVED]
@@ -630,7 +630,7 @@ def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
 
 
 def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
-    """Compare accuracies on labeled windows: the validation part, or all without a split."""
+    """Compare accuracies on labeled windows: on the validation part, or on all if not split."""
     part, check = "given", options.check
     if check is None:
         return None

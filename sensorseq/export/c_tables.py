@@ -1,4 +1,4 @@
-"""Constants of the C source: arrays as text, int8 weights, boosted trees, size of the state."""
+"""Constants of the C source: arrays as text, int8 weights, boosted trees and size of the state."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ C_TYPES = {
 }
 _BYTES = {"double": 8, "float": 4, "int": 4}
 _LARGEST = 127
-_MOST_INNER = 127  # inner nodes of a tree, whose offsets are signed char
+_MOST_INNER = 127  # largest number of inner nodes of a tree, whose offsets are signed char
 
 
 def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[Any], Any]:
@@ -53,14 +53,14 @@ class Tables:
     n_bytes: int = 0
 
     def add(self, name: str, values: Any, kind: str) -> None:
-        """Add an array with a type of `C_TYPES`; an empty one gets one unused element."""
+        """Add an array with a type of `C_TYPES`; an empty array gets one unused element."""
         flat = np.ravel(np.asarray(values)).astype(kind)
         flat = flat if flat.size else np.zeros(1, kind)
         self.entries.append((C_TYPES[kind], name, flat.size, _lines(flat)))
         self.n_bytes += flat.nbytes
 
     def add_weight(self, name: str, rows: NDArray[Any]) -> None:
-        """Add a weight (n, m) as float32, or as int8 with a factor per row in name_scale."""
+        """Add a weight (n, m) as float32, or as int8 with a factor for each row in name_scale."""
         if not self.int8:
             self.add(name, rows, "f4")
             return
@@ -72,7 +72,7 @@ class Tables:
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
         """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        One common factor is not enough: weights of rare features are thousands of times larger.
+        A single factor would not suffice: weights of rare features are thousands of times larger.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")
@@ -95,20 +95,20 @@ def _lines(values: NDArray[Any]) -> str:
 
 
 def _decimal(value: np.floating) -> str:
-    """Return the shortest decimal that reads back as this number, with a point or exponent."""
+    """Return the shortest decimal with a point or exponent that converts back to this number."""
     text = np.format_float_scientific(value, trim="0") if value else "0.0"
     return text if abs(float(value)) < 1e-3 or abs(float(value)) >= 1e6 else repr(value.item())[:24]
 
 
 def struct_bytes(header: str) -> int:
-    """Return the size of a header's struct, whose fields are arrays, largest types first."""
+    """Return the size of a header's struct, whose fields are arrays, the largest types first."""
     fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
     n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
     return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]
 
 
 def text(value: str) -> str:
-    """Return a text as a C string literal in plain ASCII."""
+    """Return a string as a C string literal in plain ASCII."""
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in value.encode()
@@ -117,7 +117,7 @@ def text(value: str) -> str:
 
 
 def comment(value: str) -> str:
-    """Return a text as one line that cannot end a C comment."""
+    """Return a string as a single line that cannot end a C comment."""
     plain = "".join(char if char.isprintable() else " " for char in value)
     return plain.replace("*/", "* /").replace("/*", "/ *").rstrip("\\ ")
 
@@ -126,7 +126,7 @@ class _Places(NamedTuple):
     """The positions of the nodes of all trees."""
 
     is_inner: NDArray[np.bool_]
-    tree: NDArray[np.int64]  # number of each node's tree
+    tree: NDArray[np.int64]  # index of each node's tree
     inner: NDArray[np.int64]  # index of an inner node within its tree
     leaf: NDArray[np.int64]  # index of a leaf within its tree
 
@@ -139,7 +139,7 @@ class _Places(NamedTuple):
         return cls(is_inner, tree, *(count - count[starts][tree] for count in before))
 
     def leaf_rows(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the leaf values with a row per tree, (trees, most leaves of a tree)."""
+        """Return the leaf values with a row for each tree, as long as the most leaves of a tree."""
         leaves = ~self.is_inner
         rows = np.zeros((self.tree[-1] + 1, self.leaf.max() + 1))
         rows[self.tree[leaves], self.leaf[leaves]] = value[leaves]
@@ -185,7 +185,7 @@ def add_trees(tables: Tables, trees: BoostedTrees, used: NDArray[np.int64]) -> N
 
 
 def with_rounded_leaves(trees: BoostedTrees) -> BoostedTrees:
-    """Return trees with leaf values rounded to int8."""
+    """Return a copy of trees with leaf values rounded to int8."""
     state, places = trees.state(), _Places.of(trees)
     value = state["arrays"]["value"].copy()
     leaves = ~places.is_inner

@@ -1,8 +1,8 @@
-"""The features of a window as operators: random convolutions, statistics, steps, trees.
+"""The features of a window as operators: random convolutions, statistics, steps and trees.
 
 Rounding can decide comparisons with thresholds that were learned from data. The convolutions
-therefore add in the order of the C++ loop, in float32, so that their features have the same bits.
-Statistics are computed in float64; the thresholds of steps and trees allow for its rounding errors.
+therefore add in float32 in the order of the C++ loop, so that their features are bit-identical.
+Statistics are computed in float64; the thresholds of steps and trees allow for rounding errors.
 """
 
 from itertools import combinations
@@ -26,9 +26,9 @@ _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # the three taps of weig
 
 
 def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str, str]) -> str:
-    """Add a feature block's contribution to the logits, (n, K) float64; return its name.
+    """Add a feature block's contribution (n, K) to the logits in float64; return its name.
 
-    `cache` keeps the statistics, which several blocks read.
+    `cache` keeps the statistics, which are shared by several blocks.
     """
     if isinstance(block, ProbabilityBlock):
         logs = _tree_logs(g, block.trees, statistics_of(g, windows, cache))
@@ -50,7 +50,7 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
 
 
 def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
-    """Return the shares of `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
+    """Add the features (n, F) of `RandomConvolutions`, bit-identical in float32."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     ends = np.cumsum(arrays["channel_counts"])
@@ -80,7 +80,7 @@ def convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows)
 
 
 def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> str:
-    """Return the features of `CompetingKernels.transform`, (n, F) float32, except for rounding."""
+    """Add the features (n, F) of `CompetingKernels` in float32, equal except for rounding."""
     arrays = how.state()["arrays"]
     x, lengths, steps = _padded(g, how, windows)
     series = [(x, lengths, g("Less", steps, g("Unsqueeze", lengths, [1, 2, 3])))]
@@ -116,9 +116,9 @@ def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> 
 def _padded(
     g: Graph, how: RandomConvolutions | CompetingKernels, windows: GraphWindows
 ) -> tuple[str, str, str]:
-    """Return windows (n, c + 1, t) as `how` pads them, their lengths, and the numbers of steps.
+    """Return windows (n, c + 1, t) padded as by `how`, their lengths, and the step numbers.
 
-    The last channel is zero, for kernels that combine fewer channels than others.
+    The last channel is zero; it is used by kernels that combine fewer channels than others do.
     """
     longest = how.state()["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -138,9 +138,9 @@ def _kernel_outputs(
     n_channels: int,
     doubled: NDArray[np.int64],
 ) -> str:
-    """Compute kernels at all steps, (n, kernels, t); `doubled` are their taps of weight 2.
+    """Compute the outputs (n, kernels, t) of kernels at all steps, in the C++ loop's order of sums.
 
-    Sums are in the order of the C++ loop.
+    `doubled` contains the taps of weight 2 of each kernel.
     """
     reach = 4 * dilation
     padded = g("Pad", x, [0, 0, reach, 0, 0, reach])
@@ -166,7 +166,7 @@ def _kernel_outputs(
 
 
 def statistics_of(g: Graph, windows: GraphWindows, cache: dict[str, str]) -> str:
-    """Return `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
+    """Add the `summary_features` (n, c * len(FEATURES)) of all channels in float64."""
     if "statistics" in cache:
         return cache["statistics"]
     x = g("Transpose", g.cast(windows.x, np.float64), perm=[0, 2, 1])  # (n, c, t)
@@ -204,7 +204,7 @@ def _root_mean_square(g: Graph, centered: str, count: str) -> str:
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
-    """Compute mean and deviation of differences of neighboring steps; 0 for a single step."""
+    """Compute the mean and deviation of differences of neighboring steps; 0 for a single step."""
     later = g("Slice", x, [1], [2**62], [2])
     steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
     fewer = g("Sub", windows.lengths, 1)
@@ -217,7 +217,7 @@ def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) 
 
 
 def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
-    """Compute quantiles by linear interpolation, (n, c, quantiles)."""
+    """Compute quantiles (n, c, quantiles) by linear interpolation."""
     rising, _ = g.several(2, "TopK", x, windows.n_steps, axis=2, largest=0)
     last = g("Reshape", g("Sub", windows.lengths, 1), [-1, 1, 1])
     at = g("Mul", g.cast(last, np.float64), np.array(QUANTILES))
@@ -232,7 +232,7 @@ def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
 
 
 def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
-    """Compute the logarithm of the power in each band, (n, c, bands), by tables of sines."""
+    """Compute the logarithm (n, c, bands) of the power in each band, with tables of sines."""
     lengths = g("Reshape", windows.lengths, [-1, 1, 1])
     steps = g("Range", 0, g("Squeeze", windows.n_steps, [0]), 1)
     n_frequencies = g("Add", g("Div", windows.n_steps, 2), 1)
@@ -246,7 +246,7 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
     # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band goes to the same band.
-    # onnxruntime would fuse a Div with the Mul, and round once instead of twice.
+    # onnxruntime would fuse a Div with the Mul, and would round once instead of twice.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
@@ -259,7 +259,7 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
 
 
 def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
-    """Mark the thresholds that the statistics exceed, (n, F)."""
+    """Mark the thresholds that the statistics exceed, in an array (n, F)."""
     arrays, edges = how.state()["arrays"], how.edges()
     if "columns" in arrays:
         statistics = g("Gather", statistics, arrays["columns"], axis=1)
@@ -268,7 +268,7 @@ def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
 
 
 def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
-    """Compute bounded log-probabilities of boosted trees, (n, K) float64."""
+    """Compute bounded log-probabilities (n, K) of boosted trees in float64."""
     a = trees.state()["arrays"]
     n_trees = a["root"].shape[1]
     starts = a["root"].ravel()

@@ -12,7 +12,7 @@ OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # supported by onnxruntime 1.15 (2023) a
 
 
 def import_onnx() -> Any:
-    """Import onnx, or raise an error that names the extra to install."""
+    """Import onnx, or raise an error with the name of the extra to install."""
     try:
         import onnx
         import onnx.helper
@@ -25,7 +25,7 @@ def import_onnx() -> Any:
 
 
 class Graph:
-    """Nodes and constants of a graph; calling it adds a node and returns its output's name."""
+    """The nodes and constants of a graph; a call adds a node and returns its output's name."""
 
     def __init__(self) -> None:
         self.onnx = import_onnx()
@@ -68,7 +68,7 @@ class Graph:
         return name
 
     def add_output(self, value: str, name: str, dtype: Any, shape: list[int | str]) -> None:
-        """Declare a value as an output of this name."""
+        """Declare a value as an output with this name."""
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
         self.outputs.append(self._value(name, dtype, shape))
 
@@ -77,7 +77,7 @@ class Graph:
         return self("Cast", value, to=self._type(dtype))
 
     def model(self, name: str, metadata: Mapping[str, str], version: str) -> Any:
-        """Return the finished model, checked by onnx."""
+        """Return the finished model after onnx has checked it."""
         helper = self.onnx.helper
         graph = helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, initializer=self._initializers

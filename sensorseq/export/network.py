@@ -39,7 +39,7 @@ def module_of(network: Network, n_classes: int) -> LSTMLinear:
 
 
 def network_outputs(g: Graph, module: LSTMLinear, windows: GraphWindows) -> str:
-    """Add a network in evaluation mode; return the name of its outputs, (n, outputs) float32."""
+    """Add a network in evaluation mode; return the name of its float32 outputs (n, outputs)."""
     n_directions, hidden = 2 if module.bidirectional else 1, module.hidden_size
     lengths = "" if windows.are_full else g.cast(windows.lengths, np.int32)
     sequence = g("Transpose", windows.x, perm=[1, 0, 2])  # (t, n, c)
@@ -65,7 +65,7 @@ def network_outputs(g: Graph, module: LSTMLinear, windows: GraphWindows) -> str:
 
 
 def _lstm_weights(module: LSTMLinear, layer: int, n_directions: int) -> list[NDArray[np.float32]]:
-    """Return W, R and B of a layer in ONNX's order: directions stacked, gates i, o, f, c."""
+    """Return W, R and B of a layer in ONNX's order: stacked directions, gates i, o, f, c."""
 
     def stacked(name: str) -> NDArray[np.float32]:
         parts = []

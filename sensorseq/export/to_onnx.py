@@ -1,4 +1,4 @@
-"""Write a trained model as an ONNX graph, and compare it in onnxruntime with the original."""
+"""Write a trained model as an ONNX graph, and compare the graph's outputs with the model's."""
 
 import importlib
 import json
@@ -38,7 +38,7 @@ from sensorseq.sensor_windows import SensorWindows
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
-TOLERANCE = 1e-5  # between programs that add float32 numbers in different order
+TOLERANCE = 1e-5  # between programs that add float32 numbers in different orders
 _BLOCK = 64  # windows at a time, because features take megabytes for each
 
 
@@ -54,7 +54,7 @@ def write_onnx(
 ) -> None:
     """Write a model's graph; the file gets its name only when it is complete.
 
-    With `lengths` None, the graph has an input for lengths if the windows of the fit differed in
+    If `lengths` is None, the graph has an input for lengths if the windows of the fit differed in
     length. `stored` returns the arrays and the description of the model file.
     """
     check_choice("dtype", dtype, INPUT_TYPES)
@@ -86,7 +86,7 @@ def write_onnx(
 
 
 def _has_lengths(model: TrainedModel, lengths: bool | None) -> bool:
-    """Return whether the graph of one sensor has an input for lengths."""
+    """Test whether the graph of one sensor has an input for lengths."""
     return model.had_lengths if lengths is None else lengths
 
 
@@ -96,7 +96,7 @@ def _fused(
     form: dict[str, Any],
     lengths: bool | None,
 ) -> tuple[str, str]:
-    """Join the logits of all sensors like `Fusion.join`; also mark windows that have a class."""
+    """Join the logits of all sensors as `Fusion.join` does; also mark windows that have a class."""
     fusion = model.fusion
     table = fusion.weight_table()
     logits, present = [], []
@@ -116,7 +116,7 @@ def _fused(
 
 
 def _outputs(g: Graph, model: TrainedModel, windows: GraphWindows) -> str:
-    """Combine logits and features like `TrainedModel.outputs`, (n, outputs) float64."""
+    """Combine logits and features into float64 outputs (n, K), as `TrainedModel.outputs` does."""
     modules, head = used_modules(model), model.head
     cache: dict[str, str] = {}
     if not modules and head is not None:
@@ -144,7 +144,7 @@ def _metadata(
     lengths: bool | None,
     steps: bool,
 ) -> dict[str, str]:
-    """Return the facts about the model that programs need: strings, or JSON for other values."""
+    """Return the facts about the model that programs need, as strings or as JSON."""
     facts: dict[str, Any] = {
         "sensorseq_version": importlib.import_module("sensorseq").__version__,
         "metadata_version": METADATA_VERSION,
@@ -198,8 +198,8 @@ def onnx_difference(
 ) -> float:
     """Return the largest absolute difference between the outputs of onnxruntime and the model.
 
-    `X` (n, t, c) are windows, and `lengths` (n,) their valid steps; or `X` has several sensors,
-    each with its lengths.
+    `X` contains windows (n, t, c), and `lengths` (n,) the number of their valid steps; or `X` has
+    several sensors, each with its own lengths.
     """
     try:
         import onnxruntime
@@ -238,7 +238,7 @@ def onnx_difference(
             expected = model.predict_proba(X.take(rows))
         else:
             expected = model.predict_proba(feed["X"], valid["lengths"][rows])
-        for name, declared in inputs.items():  # inputs of a sensor that all windows lack
+        for name, declared in inputs.items():  # inputs of a sensor that is missing in all windows
             if name not in feed:
                 feed[name] = np.ones(len(expected), np.int64)
                 if name.startswith("X_"):

@@ -1,4 +1,4 @@
-"""The windows of a graph: pointwise steps of the preparation, cropping, scaling, frames."""
+"""The windows of a graph: pointwise steps of the preparation, cropping, scaling and frames."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,10 +24,11 @@ _POINTWISE = (Product, Power, Subtract, SignedBy, Magnitude)
 
 @dataclass(frozen=True)
 class GraphWindows:
-    """Names of the scaled windows (n, t, c) float32, their lengths and number of steps.
+    """The graph's names of the scaled float32 windows (n, t, c), their lengths and number of steps.
 
-    `lengths` int64 has shape (n,), or (1,) if all windows are full; `n_steps` is t, (1,). With
-    several sensors, `present` (n,) bool marks the windows that this sensor has.
+    `lengths` (int64) has shape (n,), or (1,) if all windows are full; `n_steps` has shape (1,) and
+    contains t. With several sensors, `present` (bool) has shape (n,) and marks the windows that
+    this sensor has.
     """
 
     x: str
@@ -38,7 +39,7 @@ class GraphWindows:
     present: str = ""
 
     def is_valid(self, g: Graph, lengths: str | None = None) -> str:
-        """Mark the steps below the lengths, (n or 1, t)."""
+        """Return the name of a mask (n or 1, t) that is True for steps within the lengths."""
         steps = g("Range", 0, g("Squeeze", self.n_steps, [0]), 1)
         return g("Less", steps, g("Unsqueeze", lengths or self.lengths, [1]))
 
@@ -53,10 +54,10 @@ def read_windows(
     steps: bool,
     sensor: str | None = None,
 ) -> GraphWindows:
-    """Declare the inputs of a model's graph, then apply `steps`, crop and scale.
+    """Declare the inputs of a model's graph; then apply `steps`, crop and scale.
 
-    With several sensors, `sensor` is the name of this one. It lacks windows with a value that is
-    not finite; they become zeros.
+    With several sensors, `sensor` is the name of this one. A window with a value that is not finite
+    counts as missing, and its values become zeros.
     """
     n_channels, flat = model.n_channels, model.flat_timesteps
     preparation = model.preparation
@@ -110,7 +111,10 @@ def input_channels(preparation: Mapping[str, Any]) -> list[str]:
 
 
 def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) -> str:
-    """Apply the steps to windows (n, t, c); raise if a step depends on earlier samples."""
+    """Apply the steps to windows (n, t, c).
+
+    Raise an error if a step depends on samples before the window.
+    """
     units = PreparationOptions.recorded(preparation).units or {}
     channels = tuple(Channel(name, units.get(name, "")) for name in input_channels(preparation))
     for step in stored_steps(preparation):
@@ -142,7 +146,7 @@ def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) ->
 
 
 def _combined(g: Graph, step: Any, inputs: list[str], channels: list[Channel]) -> str:
-    """Compute the new channel of a step (n, t, 1) in float64."""
+    """Compute a step's new channel (n, t, 1) in float64."""
     values = [g.cast(column, np.float64) for column in inputs]
     if isinstance(step, Magnitude):
         squares = [g("Mul", value, value) for value in values]
@@ -160,7 +164,7 @@ def _combined(g: Graph, step: Any, inputs: list[str], channels: list[Channel]) -
 
 
 def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphWindows:
-    """Crop windows to at most `longest` steps, like `Windows.cropped`."""
+    """Crop windows to at most `longest` steps, as `Windows.cropped` does."""
     n_steps = g("Min", windows.n_steps, [longest])
     lengths = g("Min", windows.lengths, [longest])
     x = windows.x
@@ -177,12 +181,12 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
 
 
 def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWindows:
-    """Scale in float64 and round once to float32, like `Scaler`; set invalid steps to zero."""
+    """Scale in float64 and round once to float32, as `Scaler` does; set invalid steps to zero."""
     x = windows.x
     if scaler is not None and scaler.kind == "quantile":
         raise InputError(
             "scale='quantile' cannot be exported: ONNX has no inverse of the normal distribution."
-            " Fit with scale='robust', which is insensitive to outliers, too."
+            " Fit with scale='robust', which is also insensitive to outliers."
         )
     if scaler is not None and scaler.kind is not None:
         x = g("Sub", g.cast(x, np.float64), scaler.channel_center)
@@ -194,7 +198,7 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | None) -> GraphWind
 
 
 def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindows:
-    """Return the inputs of the networks: the windows, or their frames as steps, see `Patch`."""
+    """Return the inputs of the networks: the windows, or their frames as steps; see `Patch`."""
     if patch is None:
         return windows
     size, n_channels = patch.n_samples, windows.n_channels
@@ -245,6 +249,6 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
 
 
 def _step_count(g: Graph, lengths: str, patch: Patch) -> str:
-    """Return the result of `count_steps` for lengths."""
+    """Compute the number of steps for lengths, as `count_steps` does."""
     beyond = g("Max", g("Sub", lengths, [patch.n_samples]), [0])
     return g("Add", g("Div", g("Add", beyond, [patch.hop - 1]), [patch.hop]), [1])

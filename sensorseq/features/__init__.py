@@ -1,4 +1,4 @@
-"""Fixed-length descriptions of windows: convolutions, and statistics of each channel."""
+"""Fixed-length descriptions of windows by convolutions and by statistics of each channel."""
 
 from sensorseq.features.competing_kernels import CompetingKernels
 from sensorseq.features.random_convolutions import RandomConvolutions

@@ -1,4 +1,4 @@
-"""Blocks: kinds of features, each with its contribution to the logits of windows."""
+"""Blocks: kinds of features, each of which contributes to the logits of windows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ KINDS: Mapping[str, type[Learned]] = {
 """The kinds of features that a linear layer reads."""
 _LEARNED = RandomConvolutions, CompetingKernels, SummarySteps
 Described = Union[Learned, Callable[..., ArrayLike]]
-"""A description of windows by features; a function comes from the user."""
+"""What describes windows by features; a plain function comes from the user."""
 
 
 @dataclass
@@ -41,10 +41,10 @@ class LinearBlock:
         features = describe(self.describe, X, lengths)
         if features.shape[1] != len(self.weight):
             raise InputError(
-                f"features gave {features.shape[1]} columns, but the model was fitted on"
-                f" {len(self.weight)}."
+                f"features have {features.shape[1]} columns, but had"
+                f" {len(self.weight)} when the model was fitted."
             )
-        # Process each window alone: the rounding of a matrix product depends on their number.
+        # Process windows singly: the rounding of a matrix product depends on their number.
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
@@ -55,7 +55,7 @@ class LinearBlock:
         self.bias = self.bias * factor
 
     def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Add to the weights and the bias."""
+        """Add `weight` and `bias` to those of the block."""
         self.weight = (self.weight + weight).astype(np.float32)
         self.bias = self.bias + bias
 
@@ -92,7 +92,7 @@ class LinearBlock:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The number of channels of the windows, and of outputs."""
+        """The number of channels of the windows, and the number of outputs."""
         assert isinstance(self.describe, _LEARNED)
         return self.describe.n_channels_, len(self.bias)
 
@@ -143,7 +143,7 @@ class ProbabilityBlock:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The number of channels of the windows, and of outputs."""
+        """The number of channels of the windows, and the number of outputs."""
         return self.summary.n_channels_, self.n_classes
 
 
@@ -153,14 +153,14 @@ Block = Union[LinearBlock, ProbabilityBlock]
 def log_probabilities(
     trees: BoostedTrees, statistics: NDArray[np.float64], n_classes: int
 ) -> NDArray[np.float64]:
-    """Return bounded log-probabilities (n, K) of classes 0 to K - 1; the trees may lack classes."""
+    """Return bounded log-probabilities (n, K) of K classes, some of which the trees may lack."""
     logs = np.full((len(statistics), n_classes), SMALLEST_LOG)
     logs[:, trees.classes_] = np.maximum(trees.log_probabilities(statistics), SMALLEST_LOG)
     return logs
 
 
 def finite(what: str, value: Any) -> float:
-    """Return a number from a file if it is finite; raise a ValueError otherwise."""
+    """Return a number from a file, or raise a ValueError if it is not finite."""
     number = float(value)
     if not np.isfinite(number):
         raise ValueError(f"{what} is {number}")
@@ -170,7 +170,7 @@ def finite(what: str, value: Any) -> float:
 def describe(
     how: Described, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """Return features of scaled windows as float32; a user's function is checked."""
+    """Return features of scaled windows as float32; check the result of a user's function."""
     if isinstance(how, _LEARNED):
         return np.asarray(how.transform(X, lengths), np.float32)
     features = np.asarray(how(X, lengths))

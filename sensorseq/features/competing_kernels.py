@@ -17,7 +17,7 @@ from sensorseq.checks import (
 from sensorseq.errors import SignalError
 from sensorseq.features.random_convolutions import N_KERNELS, draw_channels, read_windows
 
-N_RIVALS = 7  # kernels of a group
+N_RIVALS = 7  # number of kernels in a group
 N_GROUPS = N_KERNELS // N_RIVALS
 _ARRAYS = dict.fromkeys(
     ("dilations", "is_difference", "kernels", "channel_counts", "channel_indices"), np.int32
@@ -25,14 +25,14 @@ _ARRAYS = dict.fromkeys(
 
 
 class CompetingKernels:
-    """Describe windows by the kernel with the largest, and smallest, output at a step: Hydra [1]_.
+    """Describe windows by which kernel's output is the largest and the smallest: Hydra [1]_.
 
-    For each dilation (1, 2, 4, ...) of the window and of the differences between its steps, the 84
-    kernels of `RandomConvolutions`, each one or its negative, are divided at random into 12 groups
-    of 7. A group sums channels drawn at random. Each kernel has two features: the sum of its
-    outputs at steps where it is the largest of its group, and the number of steps where it is the
-    smallest; both are divided by the number of steps, and the square root is taken. In a tie, the
-    first kernel wins.
+    The kernels are the 84 kernels of `RandomConvolutions`, each used as it is or negated.
+    For each dilation (1, 2, 4, ...) of the window, and of the differences between its steps, they
+    are divided at random into 12 groups of 7. A group sums channels drawn at random. Each kernel
+    has two features: the sum of its outputs at the steps where its output is the largest in its
+    group, and the number of steps where its output is the smallest. Both are divided by the number
+    of steps, and the square root is taken. In a tie, the first kernel wins.
 
     Scale the channels first, because a group sums several of them. A linear classifier on the
     features is the usual next step.
@@ -40,9 +40,10 @@ class CompetingKernels:
     Parameters
     ----------
     random_state : int, numpy generator or None, default=None
-        Seed of groups, signs and channels.
+        Seed of the groups, signs and channels that are drawn.
     n_threads : int, default=1
-        Threads of `transform`, which share the windows. The features do not depend on it.
+        Number of threads among which `transform` divides the windows. It does not affect the
+        features.
     pad : bool, default=False
         As in `RandomConvolutions`.
 
@@ -56,8 +57,8 @@ class CompetingKernels:
     Notes
     -----
     The original Hydra has random kernels. The kernels of MiniRocket take a quarter of the time, and
-    a fifth as many features were as accurate on BorealTC's inertial unit. The features of a window
-    do not depend on other windows, and have the same bits on every processor.
+    were as accurate on BorealTC's inertial unit with a fifth as many features. The features of a
+    window do not depend on other windows, and are bit-identical on every processor.
 
     References
     ----------
@@ -135,7 +136,7 @@ class CompetingKernels:
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return the features of windows, (n_windows, n_features_), float32, 0 or more.
+        """Return the features of windows: a float32 array (n_windows, n_features_) of values >= 0.
 
         Parameters
         ----------
@@ -161,7 +162,7 @@ class CompetingKernels:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "CompetingKernels":
-        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
 
         Parameters
         ----------
@@ -187,6 +188,9 @@ class CompetingKernels:
 
 
 def _choose_dilations(n_timesteps: int) -> list[int]:
-    """Return 1, 2, 4, ... as long as the kernel fits into the window; at least 1."""
+    """Return 1, 2, 4, ... up to the last dilation at which a kernel fits into the window.
+
+    The result always contains 1.
+    """
     largest = max(1, (n_timesteps - 1) // 8)
     return [2**i for i in range(largest.bit_length())]

@@ -10,11 +10,11 @@ from threadpoolctl import threadpool_limits
 from sensorseq.features.summary import above_ties
 from sensorseq.features.trees import BoostedTrees
 
-# As accurate on development folds as 150 trees with 31 leaves, in a tenth of the time.
+# On development folds, this is as accurate as 150 trees with 31 leaves, in a tenth of the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
-_WINDOWS_OF_A_LEAF = 2, 20  # bounds of the least number, a twentieth of the windows
-_RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks statistics
-# With fewer values, a second thread costs more than it saves, above all beside other programs.
+_WINDOWS_OF_A_LEAF = 2, 20  # bounds of the smallest leaf, a twentieth of the windows
+_RANKING_TREES, _SMALLEST_LEAF = 100, 3  # settings of the forest that ranks statistics
+# With fewer values, a second thread costs more than it saves, especially while other programs run.
 _VALUES_OF_A_THREAD = 1_000_000
 
 
@@ -46,7 +46,7 @@ def grow_trees(
 
 
 def trees_of(fitted: HistGradientBoostingClassifier) -> BoostedTrees:
-    """Return the trees of a fitted classifier whose features are numbers."""
+    """Return the trees of a fitted classifier whose features are all numeric."""
     nodes: list[dict[str, NDArray[Any]]] = []
     root: list[list[int]] = []
     start = 0
@@ -70,9 +70,9 @@ def important_statistics(
 ) -> NDArray[np.int64]:
     """Return the columns of the `most` important statistics (n, f), in ascending order.
 
-    Dozens of derived channels have thousands of statistics. Fits on all of them take minutes, and
-    are less accurate than on the best, which a forest of extremely randomized trees (Geurts, Ernst,
-    Wehenkel, Machine Learning 63, 2006) finds in seconds.
+    Dozens of derived channels have thousands of statistics. Fitting on all of them takes minutes
+    and is less accurate than fitting on the best, which a forest of extremely randomized trees
+    (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) finds in seconds.
     """
     if statistics.shape[1] <= most:
         return np.arange(statistics.shape[1])
@@ -85,7 +85,7 @@ def important_statistics(
 
 def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
     """Return unfitted gradient boosting for summary statistics of `n_windows` windows."""
-    # No early stopping: its held-out windows would come from recordings in training.
+    # No early stopping: its held-out windows would come from recordings used for training.
     return HistGradientBoostingClassifier(
         max_iter=_TREES,
         learning_rate=_LEARNING_RATE,
@@ -101,10 +101,10 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
 
 
 def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the candidate splits of each statistic, at its quantiles, (f, bins - 1).
+    """Return candidate splits (f, bins - 1) at the quantiles of each statistic.
 
-    An edge is the midpoint of two values, in float32 if that still separates them. With an edge at
-    a value, rounding would decide the comparison, and rounding differs between programs.
+    An edge is the midpoint of two values, in float32 if that still separates them. If an edge were
+    equal to a value, rounding, which differs between programs, would decide the comparison.
     """
     rising, spread = np.sort(values, axis=0).T, np.abs(values).max(axis=0)
     edges = np.quantile(values, np.arange(1, _BINS) / _BINS, axis=0).T

@@ -1,4 +1,4 @@
-"""MiniRocket: random convolutions of windows, and their fractions of positive values."""
+"""MiniRocket: random convolutions of windows, and the fractions of their outputs above biases."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,9 +22,9 @@ from sensorseq.checks import (
 )
 from sensorseq.errors import SignalError
 
-N_KERNELS = 84  # ways to choose 3 of 9 taps
+N_KERNELS = 84  # number of ways to choose 3 of 9 taps
 _TAPS = 9
-_MAX_CHANNELS = 9  # most channels in one combination
+_MAX_CHANNELS = 9  # largest number of channels in one combination
 _MOST_STEPS = 2**24  # limit of the native loop
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
 _SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
@@ -41,11 +41,11 @@ class RandomConvolutions:
     """Describe windows by random convolutions: MiniRocket [1]_.
 
     Each window is convolved with 84 fixed kernels of 9 taps (three of weight 2, six of weight -1)
-    at several dilations. A feature is the share of the outputs of one kernel and dilation that are
-    above a bias. `fit` chooses the dilations from the longest window, the channels that each kernel
-    and dilation sums at random, and the biases as quantiles of the outputs of random training
-    windows. Every second kernel uses only steps where all its taps lie inside the window; the
-    others use all steps, with zeros around the window.
+    at several dilations. A feature is the fraction of the outputs of one kernel and dilation that
+    are above a bias. `fit` derives the dilations from the longest window, draws the channels that
+    each kernel and dilation sums, and sets the biases to quantiles of the outputs for random
+    training windows. Every second kernel uses only steps where all its taps lie inside the window;
+    the others use all steps, with zeros around the window.
 
     Scale the channels first, because a kernel sums several of them. A linear classifier on the
     features is the usual next step.
@@ -55,16 +55,17 @@ class RandomConvolutions:
     n_features : int, default=10_000
         Number of features, rounded down to a multiple of 84, and at least 84.
     max_dilations : int, default=32
-        Most dilations of a kernel, which are spaced exponentially up to a kernel as long as the
-        longest window.
+        Largest number of dilations of a kernel. They are spaced exponentially; at the largest, a
+        kernel is as long as the longest window.
     random_state : int, numpy generator or None, default=None
         Seed of the channels and training windows that are drawn.
     n_threads : int, default=1
-        Threads of `transform`, which share the windows. The features do not depend on it.
+        Number of threads among which `transform` divides the windows. It does not affect the
+        features.
     pad : bool, default=False
-        If the windows of `fit` differ in length, pad shorter windows with zeros to the longest of
-        `fit`, and count the zeros as steps. The features then depend on the length, too, which is
-        often informative about the class.
+        If the windows of `fit` differ in length, pad shorter windows with zeros to the length of
+        the longest window of `fit`, and count the zeros as steps. The features then also depend on
+        the length, which is often informative about the class.
 
     Attributes
     ----------
@@ -75,11 +76,11 @@ class RandomConvolutions:
 
     Notes
     -----
-    Windows may differ in length from each other and from the windows of `fit`. The share is taken
-    over the valid steps that a kernel uses; if a window is too short for all 9 taps of a kernel,
-    over all its valid steps. A window without steps has features 0. The features of a window do not
-    depend on other windows, and have the same bits on every processor: all arithmetic is float32
-    in a fixed order.
+    Windows may differ in length from each other and from the windows of `fit`. The fraction is
+    taken over the valid steps that a kernel uses, or over all valid steps if the window is too
+    short for all 9 taps of a kernel. If a window has no valid steps, its features are 0. The
+    features of a window do not depend on other windows, and are bit-identical on every processor,
+    because all arithmetic is in float32 in a fixed order.
 
     References
     ----------
@@ -137,7 +138,7 @@ class RandomConvolutions:
             Training windows; the second form is for one channel. A SignalError is raised if there
             is no valid step, or a valid step is NaN, infinite or too large.
         lengths : array-like of shape (n_windows,), int, optional
-            Valid steps; later steps are never read.
+            Number of valid steps of each window; later steps are never read.
         """
         windows, _, steps = read_windows(X, lengths, checked=True)
         n_windows, n_timesteps, n_channels = windows.shape
@@ -185,13 +186,13 @@ class RandomConvolutions:
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return the features of windows, (n_windows, n_features_), float32: shares in [0, 1].
+        """Return the features of windows: a float32 array (n_windows, n_features_) in [0, 1].
 
         Parameters
         ----------
         X, lengths : as in `fit`
-            Windows with the same channels. A SignalError is raised if they have others, or if `fit`
-            was not called.
+            Windows with the same channels as in `fit`. A SignalError is raised if their number of
+            channels differs, or if `fit` was not called.
         """
         arrays = self._fitted()
         windows, original, steps = read_windows(X, lengths, self._n_channels, self._padded_steps)
@@ -220,7 +221,7 @@ class RandomConvolutions:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
-        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
 
         Parameters
         ----------
@@ -267,7 +268,7 @@ def choose_dilations(
 def draw_channels(
     rng: np.random.Generator, n_combinations: int, n_channels: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """Draw the channels of each combination; return the counts, and the channels."""
+    """Draw the channels of each combination; return their number and the channels."""
     most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
     counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
     counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
@@ -282,10 +283,10 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return windows in float32, padded to `padded_steps`; the original values; the valid steps.
+    """Return windows as float32, padded to `padded_steps`; the original values; and the lengths.
 
-    `n_channels` is checked if given. Values are checked to be finite if `checked` or padded; in the
-    other cases, the native loops check them.
+    `n_channels` is checked if it is given. The function checks that values are finite if `checked`
+    is True or it pads; otherwise, the native loops check this.
     """
     original = as_windows(X)
     check_not_empty(original)
@@ -319,13 +320,13 @@ def _padded(
 
 
 def _quantiles(n: int) -> NDArray[np.float32]:
-    """Return n numbers spread evenly in [0, 1): multiples of the golden ratio, modulo 1."""
+    """Return n evenly spread numbers in [0, 1): multiples of the golden ratio, modulo 1."""
     multiples = np.arange(1, n + 1, dtype=np.float64) * _GOLDEN_RATIO
     return (multiples - np.floor(multiples)).astype(np.float32)
 
 
 def _interpolate(rising: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return quantiles of sorted values by linear interpolation."""
+    """Compute quantiles of sorted values by linear interpolation."""
     position = at.astype(np.float64) * (len(rising) - 1)
     below = position.astype(np.int64)
     weight = position - below

@@ -11,12 +11,12 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 Floats = NDArray[np.float64]
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # training rows, test rows
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # training and test windows' indices
 
 # Candidate penalties, as fractions of (number of windows) x (mean squared norm, after centering).
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-MOST_WINDOWS = 6_000  # most windows to fit on, because the time grows with n^3
-_BLOCK = 4096  # features or windows converted to double at a time
+MOST_WINDOWS = 6_000  # largest number n of windows to fit on, because the time grows with n^3
+_BLOCK = 4096  # number of features or windows that are converted to double at a time
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ def fit_ridge(
     columns: Sequence[NDArray[np.int64]] | None = None,
     strengths: Sequence[float] = STRENGTHS,
 ) -> RidgeFit:
-    """Fit weighted ridge regression to `target` (n, K) with the penalty of the smallest `loss`.
+    """Fit weighted ridge regression to `target` (n, K) with the penalty that minimizes `loss`.
 
-    The features Z (n, F) are float32 of similar scale. `folds` are (fit rows, test rows), each
-    window tested at most once; `loss` takes the out-of-fold scores (n, K), NaN for untested
-    windows. `columns` are the features that each fold, and then the final fit on `rows`, may use.
-    Each fit is solved in its primal or dual form, whichever is smaller.
+    The features Z (n, F) are float32 of similar scale. `folds` contains pairs of indices of the
+    windows to fit on and to test on; each window is tested at most once. `loss` is a function of
+    the out-of-fold scores (n, K), which are NaN for untested windows. `columns` lists the features
+    that each fold, and finally the fit on `rows`, may use. Each fit is solved in its primal or dual
+    form, whichever is smaller.
     """
     rows = rows[sample_weight[rows] > 0]
 
@@ -82,8 +83,8 @@ def fit_ridge(
 
 
 def _unit_of(norm: float, centered_norm: float) -> float:
-    """Return the penalty of strength 1, from the summed squared norms of the windows."""
-    # If windows are equal, only rounding errors remain; any larger penalty gives the mean target.
+    """Compute the penalty of strength 1 from the summed squared norms of the windows."""
+    # If all windows are equal, only rounding errors remain; a larger penalty gives the mean target.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 
@@ -125,14 +126,14 @@ class _OfFeatures:
         self._unit = _unit_of(norm, centered_norm)
 
     def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[slice, Floats]]:
-        """Yield windows in double precision in blocks, to limit memory."""
+        """Yield windows in double precision, in blocks that limit the memory."""
         for start in range(0, len(rows), _BLOCK):
             at = slice(start, start + _BLOCK)
             block = rows[at] if self._used is None else np.ix_(rows[at], self._used)
             yield at, self._Z[block].astype(np.float64)
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
-        """Return the scores of the windows at `rows`."""
+        """Return the scores of the windows with the indices `rows`."""
         weight, bias = self.weigh(strength)
         scores = np.empty((len(rows), len(bias)))
         for at, values in self._blocks(rows):
@@ -184,7 +185,7 @@ class _OfWindows:
         return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), self._target))
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
-        """Return the scores of the windows at `rows`."""
+        """Return the scores of the windows with the indices `rows`."""
         products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
         centered = self._center(products, products @ self._share)
         return np.asarray(centered @ self._solve(strength) + self._constant)

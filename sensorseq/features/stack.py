@@ -1,4 +1,4 @@
-"""Fit weights that combine the scores of several models into logits, on held-out windows."""
+"""Fit, on held-out windows, the weights that combine the scores of several models into logits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,17 @@ def fit_stack(
 ) -> tuple[NDArray[np.float64], float]:
     """Return the non-negative weights (m,) of m models that minimize the log-loss, and that loss.
 
-    No model was fitted on the windows of the scores (m, n, k). The problem is convex, see Wolpert,
-    "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999), targets are
-    smoothed by ``1 / (n + 2)``, which n windows cannot distinguish from certainty, so that weights
-    stay finite.
+    The scores (m, n, k) must be of windows that no model was fitted on. The problem is convex; see
+    Wolpert, "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999),
+    targets are smoothed by ``1 / (n + 2)``, so that weights stay finite; n windows cannot
+    distinguish such a target from certainty.
     """
     n_models, n, k = scores.shape
     smooth = 1.0 / (n + 2)
     target = np.full((n, k), smooth / k)
     target[np.arange(n), class_index] += 1 - smooth
     share = weight / weight.sum()
-    # scale each model's scores by their spread, which improves the conditioning of the search
+    # scaling each model's scores by their spread improves the conditioning of the search
     centered = scores - scores.mean(axis=2, keepdims=True)
     spread = np.sqrt((centered**2).mean(axis=(1, 2)))
     # scores that are equal for all classes carry no information: their weight is 0

@@ -36,12 +36,12 @@ FEATURES = (
 
 
 class SummaryFeatures:
-    """Describe windows by the statistics of their channels that `FEATURES` lists.
+    """Describe windows by the statistics of each channel that are listed in `FEATURES`.
 
     For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
-    mean and deviation of differences of neighboring steps, and the logarithm of the power in five
-    equal bands of frequency up to half the sample rate, without the mean. A statistic that needs a
-    longer window is 0, as are all statistics of an empty window.
+    mean and standard deviation of the differences of neighboring steps, and the logarithm of the
+    power in five equal frequency bands up to half the sample rate, after subtracting the mean. A
+    statistic that needs a longer window is 0, as are all statistics of an empty window.
 
     `fit` learns only the number of channels, `n_channels_`. The number of features is
     `n_features_`.
@@ -83,7 +83,7 @@ class SummaryFeatures:
         Raises
         ------
         SignalError
-            If shapes disagree, or there are no timesteps or no channels.
+            If the shapes disagree, or there are no timesteps or no channels.
         """
         windows = as_windows(X)
         check_not_empty(windows)
@@ -92,9 +92,9 @@ class SummaryFeatures:
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the statistics of windows, (n_windows, n_features_), float64.
+        """Return the statistics of windows: a float64 array (n_windows, n_features_).
 
-        All statistics of the first channel come first, in the order of `FEATURES`.
+        The statistics of the first channel come first, in the order of `FEATURES`.
 
         Parameters
         ----------
@@ -103,8 +103,8 @@ class SummaryFeatures:
         Raises
         ------
         SignalError
-            If `fit` was not called, `X` has another number of channels or no timesteps, or a valid
-            step is NaN or infinite.
+            If `fit` was not called, `X` has a different number of channels or no timesteps, or a
+            valid step is NaN or infinite.
         """
         n_channels = self.n_channels_
         windows = as_windows(X)
@@ -121,7 +121,7 @@ class SummaryFeatures:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
-        """Restore from `state`; raise a SignalError if this version computes other statistics.
+        """Restore from `state`, or raise a SignalError if this version's statistics are different.
 
         Parameters
         ----------
@@ -129,14 +129,16 @@ class SummaryFeatures:
         """
         settings, _ = check_state(state, "summary", ("features", "n_channels"), {})
         if settings["features"] != list(FEATURES):
-            raise SignalError("the stored state lists other statistics than this version computes.")
+            raise SignalError(
+                "the stored state does not list the statistics that this version computes."
+            )
         restored = cls()
         restored._n_channels = check_integer("n_channels", settings["n_channels"], 1)
         return restored
 
 
 def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Return the statistics (N, C * n_features) of windows (N, T, C), see `SummaryFeatures`."""
+    """Return the statistics (N, C * n_features) of windows (N, T, C); see `SummaryFeatures`."""
     windows = np.asarray(X, np.float64)
     n, t, c = windows.shape
     valid = np.full(n, t) if lengths is None else np.asarray(lengths)
@@ -149,17 +151,17 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
 
 
 def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Raise thresholds of statistics by slightly more than rounding errors.
+    """Increase thresholds of statistics by slightly more than rounding errors.
 
     A statistic often equals a threshold, because thresholds are learned from statistics. The order
-    of summation, which differs between machines and programs, must not decide the comparison.
+    of summation, which differs between machines and programs, must not decide their comparison.
     `spread` is the largest magnitude of the statistic.
     """
     return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
 
 
 def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Yield each of `FEATURES` for windows (n, t, c) of equal length, as (n, c)."""
+    """Yield each of `FEATURES` for windows (n, t, c) of equal length, as an array (n, c)."""
     n, t, c = x.shape
     mean, sd = x.mean(axis=1), x.std(axis=1)
     # Rounding gives a constant channel a tiny spread, whose shape is noise.

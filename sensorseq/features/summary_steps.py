@@ -12,21 +12,22 @@ from sensorseq.features.summary import SummaryFeatures, above_ties
 
 
 class SummarySteps:
-    """Mark for each summary statistic of a window which training quantiles it exceeds.
+    """Mark, for each summary statistic of a window, the training quantiles that it exceeds.
 
-    A linear layer on a statistic can only model a monotonic effect. On its steps it can give each
-    range of values a weight of its own, as boosted trees of depth one do. On motor currents, this
-    accounts for most of the advantage of boosting over a linear classifier.
+    A linear layer on a statistic can only model a monotonic effect. A linear layer on the steps can
+    give each range of values its own weight, as boosted trees of depth one do. On motor currents,
+    this accounts for most of the advantage of boosting over a linear classifier.
 
     Parameters
     ----------
     n_steps : int, default=32
-        Ranges that each statistic is divided into, by one threshold fewer.
+        Number of ranges into which each statistic is divided by ``n_steps - 1`` thresholds.
 
     Attributes
     ----------
     n_features_ : int
-        Number of features: statistics (or those chosen by `take`) times thresholds.
+        Number of features: the number of statistics (or of those chosen by `take`) times the number
+        of thresholds.
     n_channels_ : int
         Channels of the windows given to `fit`.
 
@@ -76,7 +77,7 @@ class SummarySteps:
         Raises
         ------
         SignalError
-            If there are no windows, shapes disagree, or a valid step is NaN or infinite.
+            If there are no windows, the shapes disagree, or a valid step is NaN or infinite.
         """
         summary = SummaryFeatures().fit(X, lengths)
         statistics = summary.transform(X, lengths)
@@ -89,7 +90,7 @@ class SummarySteps:
         return self
 
     def take(self, columns: ArrayLike) -> "SummarySteps":
-        """Return another object with the same thresholds for some of the statistics only.
+        """Return a new object with the same thresholds, but only for some of the statistics.
 
         Parameters
         ----------
@@ -103,10 +104,10 @@ class SummarySteps:
         return taken
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Mark the thresholds that each statistic exceeds, (n_windows, n_features_), float32.
+        """Mark the thresholds that each statistic exceeds, in a float32 array.
 
-        A feature is 1 above the threshold, otherwise 0; all features of the first statistic come
-        first.
+        The array has shape (n_windows, n_features_). A feature is 1 if the statistic is above the
+        threshold, otherwise 0. All features of the first statistic come first.
 
         Parameters
         ----------
@@ -115,8 +116,8 @@ class SummarySteps:
         Raises
         ------
         SignalError
-            If `fit` was not called, `X` has another number of channels, or a valid step is NaN or
-            infinite.
+            If `fit` was not called, `X` has a different number of channels, or a valid step is NaN
+            or infinite.
         """
         statistics = self._fitted().transform(X, lengths)[:, self._columns]
         exceeds = statistics[:, :, None] > self.edges()
@@ -138,7 +139,7 @@ class SummarySteps:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummarySteps":
-        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind.
 
         Parameters
         ----------
@@ -156,11 +157,15 @@ class SummarySteps:
         columns = stored.get("columns", np.arange(n_statistics))
         inside = columns.ndim == 1 and ((columns >= 0) & (columns < n_statistics)).all()
         if not (inside and columns.size and (np.diff(columns) > 0).all()):
-            raise SignalError(f"the stored columns are not indices of {n_statistics} statistics.")
+            raise SignalError(
+                f"the stored columns are not ascending indices of {n_statistics} statistics."
+            )
         thresholds = stored["thresholds"]
         shape = len(columns), restored.n_steps - 1
         if thresholds.shape != shape or not np.isfinite(thresholds).all():
-            raise SignalError(f"the stored thresholds are not finite numbers of shape {shape}.")
+            raise SignalError(
+                f"the stored thresholds are not an array of finite numbers with shape {shape}."
+            )
         restored._thresholds, restored._columns = thresholds, columns
         return restored
 

@@ -25,12 +25,13 @@ _ARRAYS = {
 
 
 class BoostedTrees:
-    """The trees of a fitted HistGradientBoostingClassifier: arrays in, log-probabilities out.
+    """The trees of a fitted HistGradientBoostingClassifier, which compute log-probabilities.
 
-    Five arrays have an entry for every node of all trees: ``feature`` (below 0 for a leaf),
-    ``threshold`` (values up to it go left), ``left`` and ``right`` (the children, which always come
-    after their parent), and ``value`` (of a leaf). ``root`` (n_iterations, n_trees) is the first
-    node of each tree, and ``baseline`` (n_trees,) is added to the sum of the leaf values.
+    Five arrays have an entry for every node of all trees: ``feature`` (negative for a leaf),
+    ``threshold`` (values up to the threshold go left), ``left`` and ``right`` (the children, which
+    always come after their parent), and ``value`` (the value of a leaf). ``root`` (n_iterations,
+    n_trees) is the first node of each tree, and ``baseline`` (n_trees,) is added to the sum of the
+    leaf values.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], n_statistics: int) -> None:
@@ -78,7 +79,7 @@ class BoostedTrees:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
-        """Restore from `state`; raise a SignalError if it has another kind or is inconsistent."""
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of a wrong kind."""
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
         n_statistics = check_integer("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
@@ -99,7 +100,7 @@ class BoostedTrees:
         )
         if is_consistent:
             children = np.stack([stored["left"], stored["right"]])[:, inner]
-            # each child has one parent, which precedes it in the same tree, so that every path ends
+            # each child has one parent, which precedes it in its tree, so that every path ends
             tree = np.searchsorted(root.ravel(), place, side="right")
             reached = np.sort(np.concatenate([root.ravel(), children.ravel()]))
             is_consistent = bool(

@@ -1,4 +1,4 @@
-"""Render the templates of this package; pages need neither other files nor a network."""
+"""Render the templates of this package into pages that need neither other files nor a network."""
 
 import base64
 import functools
@@ -52,10 +52,10 @@ def _options(text: str) -> Markup:
 
 
 def _printable(value: Any) -> Any:
-    """Escape control characters, for example in a file name."""
+    """Escape control characters, such as those in a file name."""
     return type(value)(printable(value, "\n\t")) if isinstance(value, str) else value
 
 
 def _signs(text: Any) -> str:
-    """Replace +- by the plus-minus sign."""
+    """Replace "+-" with the plus-minus sign."""
     return str(text).replace("+-", "±")

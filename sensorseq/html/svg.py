@@ -1,4 +1,4 @@
-"""Small inline SVG: axes, lines, bands. Colors are CSS variables of the surrounding page."""
+"""Small inline SVGs with axes, lines and bands, whose colors are CSS variables of the page."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 58, 14, 14, 40
-# Least height of a row, height of its name, most letters of the name.
+# Minimum height of a row, height of its name, maximum number of letters of the name.
 _LANE, _LANE_NAME, _LANE_LETTERS = 32, 11, 40
 
 
 @dataclass
 class Panel:
-    """One pair of axes; elements are drawn in the order they are added."""
+    """One pair of axes; elements are drawn in the order in which they are added."""
 
     title: str  # alternative text of the picture
     x_limits: tuple[float, float]
@@ -31,7 +31,10 @@ class Panel:
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
-        """Draw a curve thinned to the pixels; NaN interrupts it, and an isolated point is a dot."""
+        """Draw a curve with at most a few points per pixel.
+
+        NaN interrupts the curve, and an isolated point becomes a dot.
+        """
         keep = extremes(y, self.width)
         style += " dense" * (len(keep) > self.width)
         x, y = x[keep], self._drawable(y[keep])
@@ -62,7 +65,7 @@ class Panel:
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
     def mark(self, x: float, y: float, style: str, words: str) -> None:
-        """Draw a triangle that points down at a point, with a tooltip."""
+        """Draw a triangle with a tooltip that points down at a point."""
         at = self._x(np.array([x]))[0]
         top = max(self._y(np.array([y]))[0] - 5, MARGIN_TOP)
         corners = ((at, top), (at - 4.5, top - 8), (at + 4.5, top - 8))
@@ -78,7 +81,7 @@ class Panel:
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
     def crosses(self, x: Floats, style: str, words: str) -> None:
-        """Draw crosses at the top for missing values, with a tooltip."""
+        """Draw crosses with a tooltip at the top, for missing values."""
         for at in self._x(x):
             self._parts.append(
                 f'<path class="{style}" d="M{_short(at - 3)} {MARGIN_TOP + 2:g}l6 6m0-6l-6 6">'
@@ -161,10 +164,11 @@ def sparkline(
     height: int = 90,
     lanes: Sequence[str] = (),
 ) -> str:
-    """Draw a small picture of a window: a line for each channel, with CSS class ``c0``, ``c1``...
+    """Draw a small picture of a window, with a line for each channel.
 
-    `shares` shade equal time intervals, the largest the darkest. With `lanes`, the names of the
-    channels, each channel has its own row below its name, all in one color.
+    The lines have the CSS classes ``c0``, ``c1``... `shares` shade equal time intervals; the
+    interval with the largest share is the darkest. If `lanes` (the names of the channels) is given,
+    each channel has its own row below its name, and all have the same color.
     """
     width, (low, high) = 240, limits
     head, row = (_LANE_NAME, max(_LANE, height // len(lanes))) if lanes else (0, height)
@@ -201,10 +205,11 @@ def over_time(
     cut: Sequence[Sequence[int]],
     title: str,
 ) -> str:
-    """Draw a small picture of a long signal, (2, n): minimum and maximum in each time interval.
+    """Draw a small picture of a long signal from its `envelope`, the extremes of time intervals.
 
-    `gaps` (k, 2) are starts and ends, as fractions of the width. `cut` lists the intervals in which
-    the signal is clipped at its lowest and at its highest value.
+    The envelope (2, n) has the minimum and the maximum in each of n intervals. `gaps` (k, 2)
+    contains starts and ends as fractions of the width. `cut` lists the intervals in which the
+    signal is clipped at its lowest value, and those in which it is clipped at its highest.
     """
     n, (low, high) = envelope.shape[1], limits
     y = np.rint(100 * (1 - (np.clip(envelope, low, high) - low) / (high - low)))
@@ -248,7 +253,7 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return up to seven powers of ten between positive limits; round numbers if too few."""
+    """Return up to seven powers of ten between positive limits, or round numbers if too few fit."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     if last - first < 1:
         return [value for value in ticks(low, high) if value > 0]
@@ -257,12 +262,12 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_words(value: float) -> str:
-    """Format a number for an axis: short, and without powers of ten up to a million."""
+    """Format a number briefly for an axis; up to a million, without powers of ten."""
     return f"{value:,.0f}".replace(",", "\u202f") if 1e4 <= abs(value) < 1e6 else f"{value:g}"
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: minimum, maximum and a gap in each of `most` intervals."""
+    """Return indices of values to draw: a minimum, maximum and gap for each of `most` intervals."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

@@ -1,4 +1,4 @@
-"""Prediction with trained models, by numpy and the C++ core alone."""
+"""Prediction with trained models, which needs only numpy and the C++ core."""
 
 from typing import TYPE_CHECKING
 

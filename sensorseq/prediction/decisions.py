@@ -1,4 +1,4 @@
-"""Predictor: the logits of a trained model as labels, answers, recordings and timelines."""
+"""Predictor: turn a trained model's logits into labels of windows and recordings, and timelines."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -52,9 +52,9 @@ class RecordingDecision(NamedTuple):
 class Abstention(NamedTuple):
     """A threshold, its requirements, and its results on the windows used to choose it.
 
-    Windows whose highest probability is below `threshold` get no label. At most a fraction
-    `error_rate` of the answers is wrong, with this `confidence`. `coverage` is the fraction of the
-    windows that got a label, and `error` the fraction of wrong labels among them.
+    Windows whose highest probability is below `threshold` get no label. With a confidence of
+    `confidence`, at most a fraction `error_rate` of the labels is wrong. `coverage` is the fraction
+    of the windows that got a label, and `error` is the fraction of these labels that are wrong.
     """
 
     threshold: float
@@ -67,7 +67,7 @@ class Abstention(NamedTuple):
 
 
 class Predictor(ABC):
-    """A trained classifier of the windows of one sensor or of several."""
+    """A trained classifier of the windows of one sensor or of several sensors."""
 
     classes: NDArray[Any]
     temperature: float
@@ -79,7 +79,7 @@ class Predictor(ABC):
     def logits_and_lacks(
         self, X: Any, lengths: Any
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, all equal for an EMPTY window, and `lacks` (n,), see `gaps`."""
+        """Return logits, which are equal for an EMPTY window, and `lacks` (n,); see `gaps`."""
 
     @abstractmethod
     def cut(self, X: Any) -> Any:
@@ -87,7 +87,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
-        """Raise an InputError if a window is EMPTY, and so cannot be classified."""
+        """Raise an InputError if a window is EMPTY and therefore cannot be classified."""
 
     @property
     @abstractmethod
@@ -100,12 +100,15 @@ class Predictor(ABC):
 
     @property
     def class_shares(self) -> NDArray[np.float64]:
-        """The mean probability of each class in windows left out of the fit; equal if unknown."""
+        """The mean probability of each class in windows left out of the fit.
+
+        All classes have the same probability if it is unknown.
+        """
         k = len(self.classes)
         return np.full(k, 1 / k) if self.shares is None else self.shares
 
     def logits(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the logits (n, K) before they are divided by the temperature."""
+        """Return the logits (n, K), not yet divided by the temperature."""
         logits, lacks = self.logits_and_lacks(X, lengths)
         self.check_not_empty(lacks)
         return logits
@@ -113,9 +116,9 @@ class Predictor(ABC):
     def probabilities(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return probabilities (n, K) and `lacks` (n,), see `gaps`.
+        """Return probabilities (n, K) and `lacks` (n,); see `gaps`.
 
-        An EMPTY window gets `class_shares`, which do not affect smoothing.
+        The probabilities of an EMPTY window are `class_shares`, which do not affect smoothing.
         """
         logits, lacks = self.logits_and_lacks(X, lengths)
         probabilities = softmax(logits / self.temperature)
@@ -135,7 +138,7 @@ class Predictor(ABC):
     def predict_or_abstain(
         self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
     ) -> Decisions:
-        """Return labels, masked if uncertain; see `SensorLSTMClassifier.predict_or_abstain`."""
+        """Return labels, masked where uncertain; see `SensorLSTMClassifier.predict_or_abstain`."""
         if threshold is None and self.abstention is not None:
             threshold = self.abstention.threshold
         if threshold is None:
@@ -182,7 +185,7 @@ class Predictor(ABC):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return a smoothing; parameters that are None are taken from the training recordings."""
+        """Return a `Smoothing`; parameters that are None come from the training recordings."""
         learned = None if self.preparation is None else self.preparation.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
@@ -271,17 +274,17 @@ def _decide(
 
 
 def refuse_empty(lacks: NDArray[np.int8], missing: str, what: str, part: str) -> None:
-    """Raise an InputError if a window is EMPTY: it has no `what`, or each `part` has failed."""
+    """Raise an InputError if a window is EMPTY: it has no `what`, or every `part` has failed."""
     if (lacks == EMPTY).any():
         failed = f", or every {part} has failed" if missing == "outside" else ""
         raise InputError(
             f"window {int(np.argmax(lacks))} has no {what}{failed}, so it has no class; use"
-            " predict_or_abstain, which masks EMPTY windows, or leave them out."
+            " predict_or_abstain, which masks EMPTY windows, or leave such windows out."
         )
 
 
 def check_temperature(value: float) -> float:
-    """Return a temperature from a file if it is valid."""
+    """Return a temperature from a file after checking that it is valid."""
     if not (np.isfinite(value) and value > 0):
         raise InputError(f"temperature is {value!r}, expected a number above 0")
     return value
@@ -294,7 +297,7 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return logits (n, K) minus the highest of each window, float64."""
+    """Subtract the highest logit of each window from its logits (n, K), in float64."""
     z = np.asarray(logits, np.float64)
     return np.asarray(z - z.max(axis=1, keepdims=True))
 
@@ -304,7 +307,7 @@ def answered_windows(
     lacks: NDArray[np.integer[Any]],
     threshold: Optional[float],
 ) -> list[Optional[bool]]:
-    """Return whether each window gets a label; None without a threshold, False if it is EMPTY."""
+    """Return which windows get a label, or None without a threshold; EMPTY windows do not."""
     if threshold is None:
         return [False if lack == EMPTY else None for lack in lacks.tolist()]
     answered: list[Optional[bool]]
@@ -313,7 +316,7 @@ def answered_windows(
 
 
 def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
-    """Return the majority vote, the class of the highest mean probability, and the means."""
+    """Return the majority vote, the class with the highest mean probability, and all means."""
     mean = probability.mean(axis=0)
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())
@@ -321,7 +324,7 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
 
 
 def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
-    """Return the mean probability of each class from a file if it is valid."""
+    """Return the mean probability of each class from a file after checking it."""
     shares = np.asarray(values, np.float64)
     if shares.shape != (n_classes,) or not (np.isfinite(shares) & (shares > 0)).all():
         raise InputError(f"class_shares is {values!r}, expected {n_classes} numbers above 0")
@@ -329,7 +332,7 @@ def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
 
 
 def check_abstention(fields: Sequence[Any]) -> Abstention:
-    """Return the result of `fit_abstention` from a file if it is valid."""
+    """Return the result of `fit_abstention` from a file after checking it."""
     abstention = Abstention(*fields)
     are_numbers = all(isinstance(value, (int, float)) for value in abstention)
     if not are_numbers or not 0 <= abstention.threshold <= 1:

@@ -1,4 +1,4 @@
-"""Channel names of DataFrames, whose columns are put in order, and of WindowSets."""
+"""Channel names of DataFrames and WindowSets, and the order of the columns of DataFrames."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -8,10 +8,9 @@ from sensorseq.errors import InputError, did_you_mean, repeated
 
 
 def column_names(X: Any, name: str = "X") -> list[str] | None:
-    """Return the column names of a DataFrame; None for anything else.
+    """Return the column names of a DataFrame, or None for anything else.
 
-    Increasing numbers do not count as names; other numbers, and names that are not strings, raise
-    an error.
+    Increasing integers do not count as names. Any other names that are not strings raise an error.
     """
     names = list(getattr(X, "columns", ()))
     if not names or all(isinstance(column, str) for column in names):
@@ -19,14 +18,14 @@ def column_names(X: Any, name: str = "X") -> list[str] | None:
     if not all(isinstance(column, Integral) for column in names) or names != sorted(set(names)):
         odd = next(column for column in names if not isinstance(column, str))
         raise InputError(
-            f"{name} has the column {odd!r}, which is not text, so the columns cannot be put in"
-            " order by name. Name all columns by text, or give an array."
+            f"{name} has the column {odd!r}, whose name is not a string, so the columns cannot"
+            " be ordered by name. Use strings for all column names, or pass an array."
         )
     return None
 
 
 def known_names(channels: Sequence[str] | None) -> list[str] | None:
-    """Return channel names; None if `WindowSet` numbered the channels by default."""
+    """Return the channel names, or None if they are the default numbers of `WindowSet`."""
     if channels is None or list(channels) == [f"channel_{i}" for i in range(len(channels))]:
         return None
     return list(channels)
@@ -35,7 +34,7 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
 def check_same_channels(
     channels: Sequence[str] | None, names: Sequence[str], name: str = "X"
 ) -> None:
-    """Raise if windows have other channel names than a model, or the same in another order."""
+    """Raise an error unless windows have a model's channel names in the same order."""
     trained, actual = known_names(channels), known_names(names)
     if trained is None or actual is None or len(trained) != len(actual) or trained == actual:
         return
@@ -49,10 +48,10 @@ def check_same_channels(
 def align(
     parts: Iterable[Any], known: Sequence[str] | None, name: str
 ) -> tuple[list[Any], list[str] | None]:
-    """Put the columns of all DataFrames in one order; return the parts and the names, or None.
+    """Put the columns of all DataFrames in the same order; return the parts and the column names.
 
-    The order is the order of `known`, by default of the first DataFrame, which also decides if
-    `known` are only numbered channels.
+    The order is that of `known`. Without `known`, or if it contains only numbered channels, it is
+    the order of the first DataFrame. The names are None if no part is a DataFrame.
     """
     parts = list(parts)
     named = [(i, column_names(part, f"{name}[{i}]")) for i, part in enumerate(parts)]
@@ -68,16 +67,18 @@ def align(
 
 
 def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
-    """Return a DataFrame with its columns in the order of `known`; anything else unchanged.
+    """Return a DataFrame with its columns in the order of `known`; return anything else unchanged.
 
-    Messages call the DataFrame `name`, and the object with the known names `owner`.
+    Messages call the DataFrame `name`, and call the object that has the known names `owner`.
     """
     names = column_names(X, name)
     if names is None:
         return X
     duplicate = repeated(names)
     if duplicate is not None:
-        raise InputError(f"{name} has the column {duplicate!r} more than once; rename or drop one.")
+        raise InputError(
+            f"{name} has the column {duplicate!r} more than once; rename or drop one of them."
+        )
     if names == list(known):
         return X
     missing = [column for column in known if column not in names]
@@ -85,12 +86,12 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     if missing:
         raise InputError(
             f"{name} lacks the column {missing[0]!r} of {owner} (missing: {len(missing)} of"
-            f" {len(known)}).{did_you_mean(missing[0], more)} Give every frame the same columns, in"
-            " any order."
+            f" {len(known)}).{did_you_mean(missing[0], more)} Give every DataFrame the same"
+            " columns, in any order."
         )
     if more:
         raise InputError(
             f"{name} has the column {more[0]!r}, which {owner} lacks ({len(more)} such column(s))."
-            " Drop every column that is not a channel from all frames."
+            " Drop every column that is not a channel from all DataFrames."
         )
     return X[list(known)]

@@ -41,7 +41,7 @@ class FusedModel(Predictor):
     models : mapping of str to TrainedModel
         The model of each sensor.
     fusion : Fusion
-        How their logits are joined.
+        How the logits of the sensors are joined.
     temperature, shares, abstention
         As in a TrainedModel.
     """
@@ -52,7 +52,7 @@ class FusedModel(Predictor):
     temperature: float = 1.0
     shares: NDArray[np.float64] | None = None
     abstention: Abstention | None = None
-    preparation: None = None  # each sensor has its own
+    preparation: None = None  # each sensor has its own preparation
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: sensors {', '.join(self.models)}>"
@@ -70,7 +70,7 @@ class FusedModel(Predictor):
     def of_sensors(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return each sensor's logits (n_sensors, n, K) and `lacks` (n, n_sensors), see `gaps`."""
+        """Return all sensors' logits (n_sensors, n, K) and `lacks` (n, n_sensors); see `gaps`."""
         windows, present = self.fusion.read(X, lengths)
         logits = np.zeros((len(self.models), len(windows), len(self.classes)))
         lacks = np.full(present.shape, EMPTY, np.int8)
@@ -83,13 +83,13 @@ class FusedModel(Predictor):
     def logits_and_lacks(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, all equal for an EMPTY window, and `lacks` (n,), see `gaps`."""
+        """Return logits, which are equal for an EMPTY window, and `lacks` (n,); see `gaps`."""
         logits, lacks = self.of_sensors(X, lengths)
         is_empty = lacks.min(axis=1) == EMPTY
         return self.fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
 
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
-        """Raise an InputError if a window is EMPTY, and so cannot be classified."""
+        """Raise an InputError if a window is EMPTY and therefore cannot be classified."""
         refuse_empty(lacks, self.missing, "sensor", "sensor")
 
     def cut(self, X: Any) -> Any:
@@ -125,7 +125,7 @@ class FusedModel(Predictor):
 
 
 def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedModel:
-    """Return the model of a file from the models of its sensors; `take` reads a field."""
+    """Return a file's model, made of the models of its sensors; `take` reads a field."""
     fused = FusedModel(
         models=models, fusion=Fusion.restore(take("fusion", dict)), **read_classes(take)
     )
@@ -136,7 +136,7 @@ def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedMode
 
 
 def are_recordings(X: Any) -> bool:
-    """Test whether X is a mapping of sensors to recordings."""
+    """Test whether X is a mapping from sensors to recordings."""
     return isinstance(X, Mapping) and any(
         isinstance(value, Recording)
         or (isinstance(value, (list, tuple)) and value and isinstance(value[0], Recording))
@@ -163,14 +163,14 @@ def cut_sensors(
             with noting(f"in the recordings of sensor {name!r}"):
                 unlabeled = [replace(each, label=None, label_spans=()) for each in of_sensor]
                 sets[name] = plan.prepare(unlabeled)
-        except WindowError as error:  # too short for a window, or no recording
+        except WindowError as error:  # the recordings are too short for a window, or there are none
             if missing == "error":
                 raise
             problem = error
     if problem is not None and not sets:
         raise problem
     slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
-    missing = "error" if missing == "error" else "expected"  # alignment has no "outside"
+    missing = "error" if missing == "error" else "expected"  # align_sensors has no "outside"
     return align_sensors(sets, slop_s=slop_s, missing=missing)
 
 
@@ -178,7 +178,7 @@ class SensorStream:
     """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
 
     A decision is due when the window of each sensor is complete, or, if sensors may be missing,
-    when another sensor is `max_wait_s` ahead. Push samples in shorter chunks than this.
+    when another sensor is `max_wait_s` ahead. Push samples in chunks shorter than `max_wait_s`.
 
     Attributes
     ----------
@@ -187,13 +187,13 @@ class SensorStream:
     classes : list
         Labels in the order of the probabilities.
     hop_s, latency_s : float
-        As in a DecisionStream; the latency is the longest of all sensors.
+        As in a DecisionStream; `latency_s` is the longest latency of all sensors.
     n_dropped : int
         Windows without a decision, because a required sensor was missing.
     n_late : int
-        Windows of a sensor that came after the decision about their time.
+        Windows that a sensor completed after the decision about their time was made.
     on_outside : callable or None
-        As in a DecisionStream, called once for each sensor, whose name precedes the channels.
+        As in a DecisionStream; called once for each sensor, with its name before each channel name.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class SensorStream:
         self._wait_s = self.hop_s if max_wait_s is None else float(max_wait_s)
         self.n_decisions = self.n_dropped = self.n_late = 0
         self._done_s = -np.inf  # start of the last row that was decided or dropped
-        # the decisions of sensors about windows that begin together, in order of time
+        # rows in time order: the sensors' decisions about windows that begin together
         self._rows: list[dict[str, StreamDecision]] = []
 
     def push(
@@ -251,9 +251,9 @@ class SensorStream:
         Parameters
         ----------
         sensor : str
-            Its name.
+            Name of the sensor.
         samples, timestamps_s
-            As in `DecisionStream.push`; the times of all sensors are on one clock.
+            As in `DecisionStream.push`; the times of all sensors are on the same clock.
 
         Raises
         ------
@@ -322,7 +322,7 @@ class SensorStream:
         return decisions
 
     def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
-        """Test whether the sensors that the row lacks have passed it, or are considered lost."""
+        """Test whether each sensor without a decision in the row is past it or considered lost."""
         start_s = min(decision.start_s for decision in row.values())
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):

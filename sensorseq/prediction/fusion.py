@@ -14,15 +14,15 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 
 MISSING = ("error", "expected", "outside")  # values of a classifier's argument `missing`
-_MOST_IN_TABLE = 10  # sensors; the table has a row for each pattern of them
+_MOST_IN_TABLE = 10  # largest number of sensors; the table has a row for each pattern of them
 
 
 @dataclass(frozen=True)
 class Fusion:
     """The sensors of a model, in order, and the weights of their logits.
 
-    `weights` has a row (n_sensors,) for each pattern of present sensors that the fit had enough
-    windows of, and for each sensor alone; a pattern is a string of 0 and 1.
+    `weights` has a row (n_sensors,) for each sensor alone, and for each pattern of present sensors
+    for which the fit had enough windows; a pattern is a string of zeros and ones.
     """
 
     sensors: tuple[str, ...]
@@ -30,16 +30,16 @@ class Fusion:
     missing: str = "error"
 
     def read(self, X: Any, lengths: Any = None) -> tuple[SensorWindows, NDArray[np.bool_]]:
-        """Return windows of these sensors, and which sensors each window has (n, n_sensors).
+        """Return the windows of these sensors, and a mask (n, n_sensors) of the present sensors.
 
         Raises
         ------
         InputError
-            If X has other sensors, or lacks sensors that the model needs.
+            If X has sensors that the model does not know, or lacks sensors that it needs.
         """
         if lengths is not None:
             raise InputError(
-                "lengths cannot be given with several sensors; mark missing samples by NaN."
+                "lengths cannot be given with several sensors; mark missing samples with NaN."
             )
         if not are_sensors(X):
             raise InputError(
@@ -59,15 +59,15 @@ class Fusion:
     def join(self, logits: NDArray[np.float64], lacks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the logits (n, K) of windows from the logits of their sensors (n_sensors, n, K).
 
-        `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for the window of each sensor, see
-        `gaps`. Windows without any sensor get zeros. Sensors that were never present together in
-        the fit get their weights alone, divided by their number, so that the sum is at most as
-        certain as the most certain of them.
+        `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for the window of each sensor; see
+        `gaps`. Windows without any sensor get zeros. If sensors were never present together in the
+        fit, each gets the weight that it has alone, divided by the number of these sensors, so that
+        the sum is at most as certain as the most certain of them.
         """
         return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
 
     def weights_for(self, lacks: NDArray[np.int8]) -> NDArray[np.float64]:
-        """Return the weights of the sensors in each window, (n, n_sensors); see `join`."""
+        """Return the weights (n, n_sensors) of the sensors in each window; see `join`."""
         best = lacks.min(axis=1, keepdims=True)
         present = (lacks == best) & (best < EMPTY)
         weights = np.zeros(present.shape)
@@ -87,12 +87,12 @@ class Fusion:
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
-        """Return the weights (2^n, n) for an export; bit s of a row's number marks sensor s."""
+        """Return the weights (2^n, n) for an export; bit s of a row's index marks sensor s."""
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(
-                f"a model of {n} sensors cannot be exported: the most is {_MOST_IN_TABLE}. Fit with"
-                " fewer sensors."
+                f"a model of {n} sensors cannot be exported, only up to"
+                f" {_MOST_IN_TABLE}. Fit with fewer sensors."
             )
         patterns = np.array(list(product((False, True), repeat=n)))[:, ::-1]
         table = np.zeros((2**n, n))
@@ -107,7 +107,7 @@ class Fusion:
 
     @classmethod
     def restore(cls, stored: Mapping[str, Any]) -> "Fusion":
-        """Restore from `description`; raise a ValueError if it is inconsistent."""
+        """Restore from a `description`, or raise a ValueError if it is inconsistent."""
         sensors, weights = stored["sensors"], stored["weights"]
         n = len(sensors)
         rows = {str(key): np.array(row, np.float64) for key, row in weights.items()}
@@ -145,7 +145,7 @@ def join_sensors_outside(
     channels: Mapping[str, Sequence[str]],
     n_windows: int,
 ) -> OutsideWindows:
-    """Join the results of sensors, each for the windows at its rows; other windows get none."""
+    """Join the results of sensors; `by_sensor` has each result and the indices of its windows."""
     reasons, ratio, names = [], [], []
     for sensor, of_sensor in channels.items():
         reasons.append(np.full((n_windows, len(of_sensor)), "", "U16"))
@@ -160,12 +160,12 @@ def join_sensors_outside(
 
 
 def pattern_key(pattern: NDArray[np.bool_]) -> str:
-    """Return a pattern of present sensors as a string of 0 and 1."""
+    """Return a pattern of present sensors as a string of zeros and ones."""
     return "".join("1" if is_present else "0" for is_present in pattern.tolist())
 
 
 def missing_sensors_text(sensors: tuple[str, ...], present: NDArray[np.bool_]) -> str:
-    """Return a message with the sensors that windows lack, and how to proceed."""
+    """Return a message that lists the sensors that windows lack, and explains how to proceed."""
     lacks = [
         f"{name!r} in {n} of {len(present)} windows"
         for name, n in zip(sensors, (~present).sum(axis=0).tolist())

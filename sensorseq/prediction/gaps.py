@@ -1,16 +1,17 @@
-"""Missing samples of windows: bridge gaps, and judge windows by the channels that remain."""
+"""Missing samples in windows: bridge gaps, and judge windows by their remaining channels."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# How much of a window is missing. A DOUBTFUL window counts only if no other sensor's is COMPLETE.
+# How much of a window is missing. A sensor's DOUBTFUL window counts only if no other sensor has a
+# COMPLETE one.
 COMPLETE, DOUBTFUL, EMPTY = range(3)
-_DOUBTFUL_SHARE = 0.5  # of the channels; with more missing, a window is doubtful
-_BLOCK = 256  # windows whose gaps are bridged together
+_DOUBTFUL_SHARE = 0.5  # fraction of the channels; if more are missing, a window is doubtful
+_BLOCK = 256  # number of windows whose gaps are bridged together
 
 
 def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Replace NaN in windows (n, t, c) by linear interpolation between the neighboring numbers.
+    """Replace NaN in windows (n, t, c) with values interpolated between the neighboring numbers.
 
     At the ends of a window the nearest number is repeated. A channel without a number stays NaN.
     Samples beyond the lengths do not change.
@@ -39,7 +40,7 @@ def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[
 
 
 def judge_windows(X: NDArray[np.floating]) -> NDArray[np.int8]:
-    """Return COMPLETE, DOUBTFUL or EMPTY for bridged windows, by the channels without a number."""
+    """Return COMPLETE, DOUBTFUL or EMPTY for each bridged window, judged by its lost channels."""
     lost = np.isnan(X[:, 0]).mean(axis=1)
     return np.where(lost == 1, EMPTY, np.where(lost > _DOUBTFUL_SHARE, DOUBTFUL, COMPLETE)).astype(
         np.int8

@@ -20,8 +20,8 @@ _BLOCK = 512  # windows per block in prediction
 class Candidate:
     """A model scored in cross-validation: ``"lstm"``, a kind of features, or ``"together"``.
 
-    `log_loss` is the mean over the test windows, in nats, after the best scaling of the scores.
-    `weight` is the factor of its scores in the logits, or None for ``"together"``.
+    `log_loss` is the mean over the test windows, in nats, after optimal scaling of the scores.
+    `weight` is the factor of the model's scores in the logits, or None for ``"together"``.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Candidate:
 class FeatureChoice:
     """The kinds of features used in addition to the LSTM, and the reason in words.
 
-    `candidates` are each model alone, then all together; empty if nothing was compared. They were
-    compared on `n_windows` test windows of `n_folds` folds.
+    `candidates` contains each model alone, followed by all models together; it is empty if nothing
+    was compared. The comparison used `n_windows` test windows of `n_folds` folds.
     """
 
     names: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class FeatureChoice:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
-        """Restore from `to_dict`; raise a TypeError if a value has another type."""
+        """Restore from the result of `to_dict`; raise a TypeError if a value has a wrong type."""
         candidates = tuple(Candidate(**fields) for fields in stored["candidates"])
         choice = cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
         texts = [*choice.names, choice.reason, *(candidate.name for candidate in candidates)]
@@ -87,7 +87,7 @@ class FeatureHead:
     blocks: list[Block]
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
-    # rows of X that `out_of_fold` refers to
+    # indices of the windows of X that `out_of_fold` refers to
     out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
     given_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # as given to `fit`
 
@@ -126,7 +126,7 @@ class FeatureHead:
     def restore(
         cls, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "FeatureHead":
-        """Rebuild a head from `description` and `arrays`; raise a ValueError on a mismatch."""
+        """Rebuild a head from `description` and `arrays`, or raise a ValueError on a mismatch."""
         blocks: list[Block] = []
         for name, settings in description["blocks"].items():
             if name not in NAMES:
@@ -147,10 +147,10 @@ class FeatureHead:
 
     @property
     def linear_blocks(self) -> list[LinearBlock]:
-        """The kinds of features with weights of their own."""
+        """The blocks of features that have weights of their own."""
         return [block for block in self.blocks if isinstance(block, LinearBlock)]
 
     @property
     def is_plain(self) -> bool:
-        """True if no kind of features is a function of the user."""
+        """True if no features come from a function of the user."""
         return all(block.name in NAMES for block in self.blocks)

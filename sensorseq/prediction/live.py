@@ -19,15 +19,15 @@ from sensorseq.text import parse_number
 from sensorseq.time_names import unit_in_name, usual_time_names
 
 FORMATS = ("csv", "float32", "float64")
-_BLOCK = 1 << 16  # most bytes read at once
+_BLOCK = 1 << 16  # largest number of bytes read at a time
 _DATAGRAM = 1 << 16
-LONGEST_LINE = 1 << 16  # bytes; a sender without line ends would fill the memory
-_MANY_LINES = 50  # fewer lines are parsed one by one
-_FEWEST_LINES = 20  # after this many unreadable lines at the start, it is not CSV
+LONGEST_LINE = 1 << 16  # bytes; otherwise, a sender without line ends would fill the memory
+_MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
+_FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
 
 
 class Samples(NamedTuple):
-    """Samples (n, n_channels) and their timestamps (n,), or None."""
+    """Samples (n, n_channels), and their timestamps (n,) or None."""
 
     values: NDArray[np.float64]
     timestamps_s: NDArray[np.float64] | None
@@ -68,7 +68,9 @@ def stream_of(
 
 
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
-    """Return the complete lines of data and the incomplete one; with `whole`, all are complete.
+    """Return the complete lines of data, and the incomplete last line.
+
+    With `whole`, the last line counts as complete, too.
 
     Raises
     ------
@@ -120,7 +122,7 @@ class SampleParser:
         return {"n_unreadable": self.n_unreadable}
 
     def parts(self, data: bytes, *, whole: bool = False) -> list[Samples]:
-        """Return the samples from `feed` as a list of arguments for a stream's `push`."""
+        """Return the samples of `feed` as a list of arguments for a stream's `push`."""
         return [self.feed(data, whole=whole)]
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:
@@ -157,7 +159,10 @@ class SampleParser:
         return Samples(table[:, :n_channels], stamps)
 
     def _numbers(self, lines: list[bytes]) -> NDArray[np.float64] | None:
-        """Parse many lines together; return None for few, or if a field is not a plain number."""
+        """Parse many lines together.
+
+        Return None if there are only a few lines, or if a field is not a plain number.
+        """
         if len(lines) < _MANY_LINES:
             return None
         try:
@@ -169,12 +174,12 @@ class SampleParser:
 
     @property
     def _wanted(self) -> list[int]:
-        """Columns of the channels, and of the time if there is one."""
+        """The columns of the channels, followed by the time column if there is one."""
         assert self._columns is not None
         return self._columns if self._time is None else [*self._columns, self._time]
 
     def _row(self, line: bytes) -> list[float] | None:
-        """Parse a line into channels, with the time last; None for a header or unreadable line."""
+        """Return a line's channels, and the time last; or None for a header or unreadable line."""
         self._n_lines += 1
         fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
         if self._columns is None:
@@ -204,7 +209,7 @@ class SampleParser:
             return True
         names = column_names(field.decode("utf-8-sig", "replace").strip('"') for field in fields)
         missing = [name for name in self._channels if name not in names]
-        if len(missing) == n:  # no channel's name; perhaps the end of a truncated line
+        if len(missing) == n:  # no field is a channel's name; perhaps a truncated line
             self._count_unreadable(b",".join(fields))
             return False
         if missing:
@@ -239,11 +244,11 @@ class SampleParser:
 
 
 class SensorParser:
-    """Parses lines of CSV that begin with the name of their sensor, otherwise like SampleParser.
+    """Parses lines of CSV like SampleParser, but each line begins with the name of its sensor.
 
-    Each sensor may have a header (``imu,time,gyro_x``). Lines that name no sensor are counted and
-    skipped, too. A part has at most `most` samples of a sensor, so that no sensor gets far ahead of
-    the others: a sensor that lags behind may count as missing.
+    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are counted
+    and skipped, too. A part contains at most `most` samples of a sensor, so that no sensor gets far
+    ahead of the others, which might then count as missing.
     """
 
     def __init__(
@@ -353,16 +358,16 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
 
 
 def _number_of(field: bytes) -> float | None:
-    """Return the number in a field, NaN for an empty one; None for any other text.
+    """Return the number in a field, NaN for an empty field, or None for any other text.
 
-    Unlike in a file, words for missing numbers, such as NA, and digits beyond ASCII are not
-    numbers, because in a stream they are more probably damage.
+    Unlike in a file, words for missing numbers, such as NA, and digits outside ASCII do not count
+    as numbers, because in a stream they are more likely the result of damage.
     """
     return parse_number(field.decode("ascii", "replace")) if field else np.nan
 
 
 def samples_of_pipe(descriptor: int, parser: AnyParser) -> Iterator[AnySamples]:
-    """Yield samples of a file, pipe or serial port as they arrive, until its end."""
+    """Yield the samples of a file, pipe or serial port as they arrive, until it ends."""
     while data := os.read(descriptor, _BLOCK):
         yield from parser.parts(data)
     yield from parser.parts(b"", whole=True)
@@ -388,7 +393,7 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # after the first sample, part of one is a stranger's, and counted
+            except InputError:  # after the first sample, an incomplete one is a stranger's
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue
@@ -439,7 +444,7 @@ def write_decisions(stream: AnyStream, samples: Iterator[AnySamples], out: TextI
             decisions = push(*part)
             _write(decisions, stream, began_s, out)
     except KeyboardInterrupt:
-        pass  # the usual end of a stream; the remaining windows are still decided
+        pass  # the usual end of a stream; the remaining windows are still classified
     began_s = time.perf_counter()
     _write(stream.flush(), stream, began_s, out)
     return n_samples

@@ -1,4 +1,4 @@
-"""Load model files for prediction, with numpy and the C++ core alone."""
+"""Load model files for prediction, which needs only numpy and the C++ core."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Loaded = TypeVar("Loaded")
 
 
 def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> AnyModel:
-    """Load a classifier; with `strict`, raise if it lacks the ranges of its training windows."""
+    """Load a classifier; with `strict`, raise an error if it lacks its training windows' ranges."""
     model = load(path)
     if strict and not model.has_ranges:
         raise InputError(f"{path}: {NO_RANGES}")
@@ -29,7 +29,7 @@ def load_classifier(path: str | os.PathLike[str], *, strict: bool = False) -> An
 
 
 def load(path: str | os.PathLike[str]) -> AnyModel:
-    """Load a model file that an estimator's `save` wrote. No code in the file is executed.
+    """Load a model file written by an estimator's `save`. No code in the file is executed.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
     -------
     TrainedModel, or FusedModel for several sensors
         With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`.
-        Results have the same bits as from the estimator on this processor.
+        On the same processor, results are bit-identical to those of the estimator.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
 def sensors_of(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, read_sensor: Callable[..., Loaded]
 ) -> dict[str, Loaded]:
-    """Return the model of each sensor in a file; `read_sensor` reads arrays and a description."""
+    """Return each sensor's model; `read_sensor` makes it from arrays and a description."""
     sensors, descriptions = take("fusion", dict)["sensors"], take("sensors", list)
     if len(descriptions) != len(sensors):
         raise ValueError(f"{len(descriptions)} models for {len(sensors)} sensors")

@@ -1,4 +1,4 @@
-"""TrainedModel: everything that a fit has learned, and its predictions with numpy alone."""
+"""TrainedModel: everything that a fit has learned, with predictions that need only numpy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ PREDICTION_ARGUMENTS = ("max_timesteps", "crop", "dtype", "missing")
 
 
 class Network(Protocol):
-    """A trained network: `LstmNetwork`, or `ModuleNetwork` for a module of torch."""
+    """A trained network: an `LstmNetwork`, or a `ModuleNetwork` that contains a torch module."""
 
     @property
     def n_inputs(self) -> int:
@@ -73,9 +73,10 @@ class TrainedModel(Predictor):
     n_channels : int
         Channels of a window.
     networks : sequence of Network
-        The members of an ensemble, or of the folds; their probabilities are averaged.
+        The members of an ensemble or the networks of the folds; their probabilities are averaged.
     flat_timesteps : int or None
-        Steps of 2-D input (n, t), which must stay the same; None for windows of any length.
+        Number of steps of 2-D input (n, t), which later input must have, too; None allows windows
+        of any length.
     feature_names : list of str or None
         Names of the columns of a DataFrame: the channels, or the steps of 2-D input.
     n_timesteps : int or None
@@ -87,9 +88,9 @@ class TrainedModel(Predictor):
     scaler : Scaler or None
         Scaling of the channels.
     patch : Patch or None
-        How samples become inputs of the networks; None if each is a step.
+        How samples become inputs of the networks; None if each sample is one step.
     head : FeatureHead or None
-        Features, and the weight of the networks' logits; None for the networks alone.
+        Features, and the weight of the networks' logits; None if the networks alone decide.
     ranges : TrainedRanges or None
         Ranges of the training windows; None for an imported network.
     preparation : dict or None
@@ -127,14 +128,14 @@ class TrainedModel(Predictor):
 
     @property
     def channels(self) -> list[str] | None:
-        """The names of the channels; None if they have none."""
+        """The names of the channels, or None if the channels have no names."""
         if self.flat_timesteps is None and self.feature_names is not None:
             return self.feature_names
         return None if self.preparation is None else self.preparation["channels"]
 
     @property
     def channel_names(self) -> list[str]:
-        """The names of the channels, or numbered names."""
+        """The names of the channels, or numbered names if the channels have none."""
         return self.channels or [f"channel_{c}" for c in range(self.n_channels)]
 
     @property
@@ -154,14 +155,14 @@ class TrainedModel(Predictor):
 
     @property
     def used_networks(self) -> Sequence[Network]:
-        """The networks in use: none if only features decide."""
+        """The networks in use; empty if only features decide."""
         are_unused = self.head is not None and not self.head.lstm_weight
         return [] if are_unused else self.networks
 
     # From windows to logits
 
     def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Windows:
-        """Read windows, and check that they were prepared like the windows of the fit."""
+        """Read windows, and check that they were prepared in the same way as in the fit."""
         refuse_path(X)
         refuse_sensors(X)
         if isinstance(X, WindowSet):
@@ -169,7 +170,7 @@ class TrainedModel(Predictor):
         return windows_of(X, lengths, name, self.shape, missing=self.missing)
 
     def scaled(self, windows: Windows) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Crop and scale windows in memory; lengths are None if all windows are full."""
+        """Crop and scale windows in memory; the lengths are None if all windows are full."""
         if self.had_lengths:
             warn_of_zero_ends(windows.X, windows.lengths)
         cropped = windows.cropped(self.max_timesteps, self.crop)
@@ -195,7 +196,7 @@ class TrainedModel(Predictor):
         return joined if self.head is None else self.head.join(joined, X, lengths)
 
     def without_failed(self, windows: Windows) -> tuple[Windows, NDArray[np.int8]]:
-        """Replace failed channels of windows in memory by NaN; also return `lacks`, see `gaps`."""
+        """Replace failed channels of windows with NaN; also return `lacks` (see `gaps`)."""
         is_doubtful = np.zeros(len(windows), bool)
         if self.missing == "outside" and self.ranges is not None:
             reasons = self.compared(windows).reasons
@@ -210,12 +211,12 @@ class TrainedModel(Predictor):
     def logits_and_lacks(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, all equal for an EMPTY window, and `lacks` (n,), see `gaps`."""
+        """Return logits, which are equal for an EMPTY window, and `lacks` (n,); see `gaps`."""
         with within_memory("give fewer windows at a time"):
             return self.logits_and_lacks_of(self.read(X, lengths))
 
     def logits_and_lacks_of(self, windows: Windows) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return the result of `logits_and_lacks` for windows that are already read."""
+        """Return the result of `logits_and_lacks` for windows that have already been read."""
         parts = []
         for piece in windows.pieces():
             lacks = np.full(len(piece), COMPLETE, np.int8)
@@ -227,7 +228,7 @@ class TrainedModel(Predictor):
         return logits, lacks
 
     def check_not_empty(self, lacks: NDArray[np.int8]) -> None:
-        """Raise an InputError if a window is EMPTY, and so cannot be classified."""
+        """Raise an InputError if a window is EMPTY and therefore cannot be classified."""
         refuse_empty(lacks, self.missing, "number", "channel")
 
     def cut(self, X: Any) -> Any:
@@ -310,7 +311,7 @@ class TrainedModel(Predictor):
 def read_trained(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
 ) -> TrainedModel:
-    """Return the model of a file; raise a ValueError or TypeError if the file is inconsistent.
+    """Return a file's model, or raise a ValueError or TypeError if the file is inconsistent.
 
     `take` returns a field of the description if it has the given type.
     """

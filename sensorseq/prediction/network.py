@@ -1,4 +1,4 @@
-"""LstmNetwork: the forward pass of LSTM layers, pooling and a linear layer on arrays."""
+"""LstmNetwork: the forward pass of LSTM layers, pooling and a linear layer, with arrays alone."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sensorseq.core import LstmLayer
 from sensorseq.errors import ModelFileError
 
 _BLOCK = 1024  # windows at a time, because the states between two layers take much memory
-_EPSILON = 1e-5  # of torch's BatchNorm1d and LayerNorm
+_EPSILON = 1e-5  # as in torch's BatchNorm1d and LayerNorm
 _NORMS = {
     "none": (),
     "layer": ("norm.weight", "norm.bias"),
@@ -27,7 +27,7 @@ _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def usable_threads() -> int:
-    """Return the processors that this process may use, at most OMP_NUM_THREADS."""
+    """Return the number of processors that this process may use, at most OMP_NUM_THREADS."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(here or 1, int(wanted) if wanted.isdigit() and int(wanted) else 4096)
@@ -88,7 +88,7 @@ class LstmNetwork:
         *lower, top = layers
         self._lower = [LstmLayer(*weights) for weights in lower]
         head = (self._weight, self._bias)
-        if self.norm != "none":  # the pooled vector itself
+        if self.norm != "none":  # otherwise the pooled vector itself is used
             head = (np.eye(pooled, dtype=self.dtype), np.zeros(pooled, self.dtype))
         self._top = LstmLayer(*top, *head, pooling=pooling)
 
@@ -108,7 +108,7 @@ class LstmNetwork:
         return outputs
 
     def _head(self, pooled: NDArray[Any]) -> NDArray[Any]:
-        """Apply the norm and the linear layer; without a norm, `pooled` has the outputs already."""
+        """Apply the norm and the linear layer; without a norm, `pooled` already is the output."""
         if self.norm == "none":
             return pooled
         weight, bias, *running = self._norm_arrays
@@ -129,7 +129,7 @@ def array_prefix(member: int) -> str:
 def check_array_names(
     arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
 ) -> None:
-    """Raise if a file has an array that does not belong to a model with this many members."""
+    """Raise an error if a file has an array that no model with this many members has."""
     parts = ("scaler.", "patch.", "features.", "ranges.")
     prefixes = (*parts, *(array_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(prefixes)]

@@ -1,4 +1,4 @@
-"""TrainedRanges: the extremes of training windows, with which other windows are compared."""
+"""TrainedRanges: the extremes of training windows, to compare other windows with."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from sensorseq.text import html_table, plural
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BLOCK_VALUES = 250_000  # values that are processed together: 2 MB, which fit into a cache
+BLOCK_VALUES = 250_000  # number of values that are processed together; their 2 MB fit into a cache
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
-N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum, and the shortest window that has one
+N_BANDS, FEWEST_BAND_STEPS = 8, 32  # number of bands, and fewest steps of a window with a spectrum
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
     " again."
 )
 FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
-# For values, a fraction of their range; for the other measures, decades.
+# The margin of values is a fraction of their range; margins of the other measures are in decades.
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
-_STILL = -4.0  # log10 of the spread, relative to training, below which a channel is constant
+_STILL = -4.0  # a channel is constant below this log10 of its spread relative to training
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
 STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons for a failed sensor
-_LEAST_POWER = 1e-6  # lower fractions of power are raised to this value
+_LEAST_POWER = 1e-6  # smaller fractions of power are replaced by this value
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,9 @@ class OutsideWindows:
     Attributes
     ----------
     reasons : ndarray of shape (n, n_channels), str
-        Empty, or the first reason that applies: ``"constant"`` (never constant in training),
-        ``"spread"``, ``"values"``, ``"share"`` (the spread relative to other channels),
-        ``"spectrum"``.
+        The first of these reasons that applies: ``"constant"`` (the channel was never constant in
+        training), ``"spread"``, ``"values"``, ``"share"`` (the spread relative to the other
+        channels) and ``"spectrum"``. Empty if none applies.
     ratio : ndarray of shape (n, n_channels), float64
         Standard deviation relative to training; NaN if unknown.
     channels : tuple of str
@@ -53,7 +53,7 @@ class OutsideWindows:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """True for windows outside, (n,)."""
+        """Array of shape (n,) that is True for the windows outside."""
         return np.asarray((self.reasons != "").any(axis=1))
 
     @property
@@ -93,14 +93,14 @@ class OutsideWindows:
         kind, unit = str(kinds[np.argmax(counts)]), ""
         ratio = float(np.sqrt(np.mean(self.ratio[is_odd, c] ** 2)))
         change = {
-            "constant": "is constant, as it never was in training",
+            "constant": "is constant, which it never was in training",
             "spread": "varies more or less than it ever did in training",
             "values": "has values far from the training values",
             "share": "varies more or less than in training, compared with the other channels",
-            "spectrum": "has another spectrum than in training, perhaps another sample rate",
+            "spectrum": "has a different spectrum than in training, perhaps due to its sample rate",
         }[kind]
         if kind == "share" and ratio < 1.01 * 10**_STILL:
-            change = "is constant while others vary, as it never was in training"
+            change = "is constant while others vary, which it never was in training"
         elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
             change = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
             unit = likely_unit(ratio, "training had")
@@ -111,7 +111,7 @@ class OutsideWindows:
 def report_outside(
     outside: OutsideWindows | None, say: Callable[[str], None], *, strict: bool
 ) -> None:
-    """Write a warning if windows are unlike the training windows; if `strict`, raise."""
+    """Write a warning if windows are unlike the training windows, or raise an error if `strict`."""
     if outside is not None and outside.n_outside:
         if strict:
             raise InputError(f"{outside} Leave out --strict to use them anyway.")
@@ -127,11 +127,12 @@ def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRanges:
-    """The extremes of training windows, `low` and `high` (3 + bands, n_channels); NaN if unknown.
+    """The minimum and maximum of each measure over the training windows, or NaN if unknown.
 
-    The rows are: the values; log10 of the standard deviation divided by `scale` (n_channels,), its
-    root mean square over windows; this logarithm minus its mean over the other channels; and log10
-    of each band's fraction of the power.
+    `low` and `high` have shape (3 + bands, n_channels). Their rows are the values; log10 of the
+    standard deviation divided by `scale`; this logarithm minus its mean over the other channels;
+    and log10 of each band's fraction of the power. `scale`, of shape (n_channels,), is the root
+    mean square of the standard deviation over the training windows.
     """
 
     low: Floats
@@ -140,7 +141,7 @@ class TrainedRanges:
 
     @classmethod
     def learn(cls, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Measure unscaled windows (n, t, c) with valid steps (n,)."""
+        """Return the ranges of unscaled windows (n, t, c) with `lengths` (n,) valid steps."""
         squares, peak, count = np.zeros(X.shape[2]), np.zeros(X.shape[2]), 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)
@@ -154,7 +155,7 @@ class TrainedRanges:
         return cls(unknown, unknown, scale).widened(X, lengths)
 
     def widened(self, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Return the ranges extended by further windows."""
+        """Return the ranges extended so that they include further windows."""
         low, high = self.low, self.high
         for _, least, most in self._measured(X, lengths):
             low = np.fmin(low, np.fmin.reduce(least, axis=0))
@@ -174,7 +175,8 @@ class TrainedRanges:
             is_odd = beyond > 0
             spread, share = least[:, _SPREAD], beyond[:, _SHARE]
             is_still = (spread <= _STILL) & (self.low[_SPREAD] > _STILL)
-            # Report only the channel whose share is farthest off, not the others compared with it.
+            # Report only the channel with the largest deviation of its share: it also shifts the
+            # shares of the other channels.
             is_explained = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
             is_farthest = share >= np.fmax.reduce(share, axis=1, keepdims=True) - 1e-9
             for reason, where in (
@@ -189,7 +191,7 @@ class TrainedRanges:
         return OutsideWindows(reasons, ratio, tuple(channels))
 
     def are_mostly(self, is_stuck: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Mark windows in which most of the channels that varied in training are stuck, (n,)."""
+        """Return a mask (n,) of windows where most channels that varied in training are stuck."""
         return np.asarray(is_stuck.sum(axis=1) > (self.low[_SPREAD] > _STILL).sum() / 2)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -200,7 +202,7 @@ class TrainedRanges:
     def restore(
         cls, arrays: Mapping[str, NDArray[Any]], n_channels: int | None = None
     ) -> "TrainedRanges | None":
-        """Rebuild the ranges from `arrays`; None if a file has none."""
+        """Rebuild the ranges from `arrays`; return None if a file does not contain any."""
         if not any(name.startswith("ranges.") for name in arrays):
             return None
         low, high, scale = (arrays[f"ranges.{name}"] for name in ("low", "high", "scale"))
@@ -215,7 +217,10 @@ class TrainedRanges:
         return cls(low, high, scale)
 
     def _measured(self, X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats, Floats]]:
-        """Yield rows of windows with their least and greatest measures, (n, 3 + bands, c)."""
+        """Yield blocks of window indices with the minimum and maximum of each measure.
+
+        Minimum and maximum both have shape (n, 3 + bands, c).
+        """
         moves = self.scale > 0
         for rows, length in _blocks(lengths, X.shape[2]):
             part = X[rows, :length].astype(np.float64)
@@ -236,7 +241,7 @@ class TrainedRanges:
 
 
 def _blocks(lengths: Ints, n_channels: int) -> Iterator[tuple[Ints, int]]:
-    """Yield rows of windows of equal length that are processed together, and the length."""
+    """Yield indices of windows of equal length that are processed together, and their length."""
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
         size = max(1, BLOCK_VALUES // (length * n_channels))
@@ -245,7 +250,7 @@ def _blocks(lengths: Ints, n_channels: int) -> Iterator[tuple[Ints, int]]:
 
 
 def _bands(part: Floats) -> Floats:
-    """Return log10 of each band's fraction of the power, (n, bands, c)."""
+    """Return log10 of each band's fraction of the power, as an array (n, bands, c)."""
     moving = part - part.mean(axis=1, keepdims=True)
     spectrum = np.fft.rfft(moving * np.hanning(part.shape[1] + 1)[:-1, None], axis=1)[:, 1:-1]
     power = np.array_split(np.abs(spectrum) ** 2, N_BANDS, axis=1)

@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import InputError, warn_caller
 
-_MOST_CHECKED = 512  # shorter windows, evenly spread over the array
-_LEAST_RUN = 3  # fewer equal steps are not padding
-_MOST_EXCESS = 2  # steps of the signal, its first and last, that may equal the padding
-_OTHER_UNIT = 1.5  # least ratio of two units of length
+_MOST_CHECKED = 512  # number of shorter windows that are checked, evenly spread over the array
+_LEAST_RUN = 3  # a shorter run of equal steps is not padding
+_MOST_EXCESS = 2  # number of the signal's steps, at its ends, that may equal the padding
+_OTHER_UNIT = 1.5  # smallest ratio of two units of length
 _MOST, _NEARLY_ALL, _LEAST_WINDOWS = 0.5, 0.9, 10
 
 
 def check_padding(
     X: NDArray[Any], lengths: NDArray[np.int64], name: str, lengths_name: str
 ) -> None:
-    """Warn if windows (n, t, c) are padded in front, or if lengths are not in steps.
+    """Warn if windows (n, t, c) are padded in front, or if their lengths are not in steps.
 
     Padding is a run of equal steps at the beginning or the end of a window. Values beyond the
-    lengths may be anything, so a run counts only if it fits another meaning of the lengths. Raise
-    an InputError if the padding in front is NaN.
+    lengths may be anything, so a run counts only if it fits a different meaning of the lengths. An
+    InputError is raised if the padding in front is NaN.
     """
     as_list = (
         "the windows as a list of arrays of shape (t_i, c), without padding, and leave"
@@ -48,9 +48,9 @@ def check_padding(
             )
         text = (
             f"{name} is padded {'at both ends' if at_both else 'in front'}:"
-            f" {int(in_front.sum())} of {len(rows)} shorter windows begin with one value, and vary"
-            f" beyond their {lengths_name}. {lengths_name} count from the first step, so padding is"
-            f" read instead of samples. {way_out}"
+            f" {int(in_front.sum())} of {len(rows)} shorter windows begin with a constant value and"
+            f" vary beyond their {lengths_name}. {lengths_name} count from the first step, so"
+            f" padding is read instead of samples. {way_out}"
         )
         if np.isnan(x[in_front, 0]).all():
             raise InputError(text)
@@ -70,7 +70,7 @@ def check_padding(
 
 
 def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
-    """Warn if windows to predict are all full, but some begin or end with zeros.
+    """Warn if all windows to predict are full but some of them begin or end with zeros.
 
     scikit-learn passes `lengths` to `fit` and `score`, but not to every prediction.
     """
@@ -84,12 +84,12 @@ def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
                 f"{n_padded} of the {len(X)} windows {where} with zeros in every channel. fit was"
                 " given lengths but this call was not, so the zeros are read as signal. Give"
                 " lengths=, or give windows as a list of arrays of shape (t_i, c), which also works"
-                " where scikit-learn does not pass metadata on."
+                " where scikit-learn does not pass on metadata."
             )
             return
 
 
 def _runs(x: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the number of equal steps at the beginning of each window, in all channels."""
+    """Return how many steps at the beginning of each window are equal in all channels."""
     goes_on = ((x[:, 1:] == x[:, :-1]) | (np.isnan(x[:, 1:]) & np.isnan(x[:, :-1]))).all(axis=2)
     return np.asarray(1 + np.minimum.accumulate(goes_on, axis=1).sum(axis=1))

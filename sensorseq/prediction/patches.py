@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sensorseq.io.model_file import arrays_below
 from sensorseq.preprocessing.scale import Scaler
 
-N_BANDS = 6  # most bands of a spectrum
+N_BANDS = 6  # largest number of bands of a spectrum
 # Added to variances and powers of scaled channels before their logarithm.
 SMALLEST_POWER = 1e-4
-# Scaled samples are clipped to +- this, so that sums of their squares are finite in float32.
+# Scaled samples are clipped to +- this value, so that sums of their squares are finite in float32.
 LARGEST_SAMPLE = 1e15
-_BLOCK = 128  # windows described at a time, to limit memory
+_BLOCK = 128  # number of windows that are described at a time, to limit memory
 _Count = TypeVar("_Count", bound=Any)  # an integer, or an array or tensor of integers
 
 
@@ -23,9 +23,9 @@ class Patch(NamedTuple):
 
     The inputs of a step are, for each channel, the mean, the variance, the minimum and the maximum,
     and the power in each band of the spectrum (of the samples minus their mean, in a Hann window).
-    Variance and power v enter as ``log(v + SMALLEST_POWER)``. Where a window ends within a frame,
-    its last sample is repeated. `scaler` then scales each input by its mean and standard deviation
-    over the training windows; None leaves inputs unscaled.
+    A variance or power v becomes ``log(v + SMALLEST_POWER)``. Where a window ends within a frame,
+    the window's last sample is repeated. `scaler` then scales each input by its mean and standard
+    deviation over the training windows; None leaves inputs unscaled.
     """
 
     n_samples: int
@@ -38,19 +38,19 @@ class Patch(NamedTuple):
 
     @property
     def bands(self) -> list[tuple[int, int]]:
-        """The bands, each as its first frequency and the one after its last.
+        """The bands, each as the numbers of its first frequency and of the one after its last.
 
-        The number of a frequency, from 1 on, is its number of periods in a frame. Bands are spaced
-        evenly in the logarithm of frequency; a short frame has fewer than `N_BANDS`.
+        A frequency's number, 1 or more, is how many of its periods fit into a frame. Bands are
+        spaced evenly in the logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
         """
         edges = np.geomspace(1, self.n_samples // 2 + 1, N_BANDS + 1).round().astype(int).tolist()
         return [(low, high) for low, high in zip(edges, edges[1:]) if low < high]
 
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the Hann window (n_samples,), and each frequency's share in each band.
+        """Return the Hann window (n_samples,), and the weight of each frequency in each band.
 
-        With these shares (n_samples // 2 + 1, n_bands), the power of white noise in a band equals
-        its variance.
+        The weights (n_samples // 2 + 1, n_bands) make the power of white noise in a band equal to
+        the variance of the noise.
         """
         window = np.sin(np.pi * (np.arange(self.n_samples) + 0.5) / self.n_samples) ** 2
         share = np.zeros((self.n_samples // 2 + 1, len(self.bands)))
@@ -59,7 +59,7 @@ class Patch(NamedTuple):
         return window, share
 
     def places(self, n_steps: int) -> NDArray[np.int64]:
-        """Return the index in the window of each step's samples, (n_steps, n_samples)."""
+        """Return indices (n_steps, n_samples) of the samples of each step within the window."""
         first = np.arange(n_steps, dtype=np.int64) * self.hop
         return first[:, None] + np.arange(self.n_samples)
 
@@ -70,9 +70,9 @@ class Patch(NamedTuple):
     def apply(
         self, X: NDArray[Any], lengths: NDArray[np.int64] | None
     ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Convert windows (n, t, c) to steps (n, n_steps, n_inputs), with lengths.
+        """Convert windows (n, t, c) to steps (n, n_steps, n_inputs); also return their lengths.
 
-        Steps beyond a length are zero.
+        Steps beyond a window's length are zero.
         """
         n, t, c = X.shape
         n_steps = count_steps(t, self)
@@ -138,7 +138,7 @@ def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
     if patch is None:
         return n_timesteps
     beyond: Any = n_timesteps - patch.n_samples
-    more = -(-beyond // patch.hop)  # frames after the first, until the last sample is in one
+    more = -(-beyond // patch.hop)  # frames after the first, needed to include the last sample
     n_steps: _Count = 1 + more * (more > 0)
     return n_steps
 
@@ -146,7 +146,10 @@ def count_steps(n_timesteps: _Count, patch: Patch | None) -> _Count:
 def read_patch(
     n_samples: int | None, arrays: Mapping[str, NDArray[Any]], n_channels: int
 ) -> Patch | None:
-    """Read a patch from a model file's frame length and arrays; raise a ValueError if invalid."""
+    """Read a patch from a model file's frame length and arrays.
+
+    Raise a ValueError if they are invalid.
+    """
     if n_samples is None:
         return None
     if type(n_samples) is not int or n_samples < 2:

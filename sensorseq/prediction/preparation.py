@@ -1,4 +1,4 @@
-"""The preparation of a fit's windows, and checks that other windows were prepared alike."""
+"""The preparation of a fit's windows, and checks that other windows were prepared identically."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
@@ -19,7 +19,7 @@ class _Learned(TypedDict, total=False):
 
 
 class Preparation(_Learned):
-    """The preparation of a fit's windows, in `preparation_` and in model files."""
+    """The preparation of a fit's windows, as stored in `preparation_` and in model files."""
 
     channels: list[str]
     sample_rate_hz: float | None
@@ -32,7 +32,7 @@ class Preparation(_Learned):
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
-    """Return a model file's preparation; raise a `LookupError` or `TypeError` if malformed."""
+    """Return a model file's preparation, or raise a `LookupError` or `TypeError` if malformed."""
     if preparation is None:
         return None
     kinds: dict[str, Any] = {
@@ -55,7 +55,7 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
 
 
 def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
-    """Return the file digests of each recording, if the provenance has them."""
+    """Return the file digests of each recording if the provenance contains them."""
     files = Provenance.of(windows.provenance).files
     return {
         recording_id: [file.sha256 for file in of_recording]
@@ -66,8 +66,8 @@ def recording_digests(windows: WindowSet) -> dict[str, list[str]]:
 def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list[str]:
     """Return the ids of the recordings in `windows` that a model was trained on.
 
-    A recording is recognized by the digests of its files, whatever its name, or by its id if the
-    digests of the training or of these windows are missing.
+    A recording is recognized by the digests of its files, whatever its name is, or by its id if the
+    training windows or these windows have no digests.
     """
     if preparation is None or windows.recording_id is None:
         return []
@@ -100,7 +100,7 @@ def refuse_normalized(preparation: Mapping[str, Any] | None, what: str) -> None:
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
-    """Raise if windows and a model's training windows differ in channels, rate or normalization."""
+    """Raise an error if windows do not match a model's in channels, rate or normalization."""
     if preparation is None:
         return
     check_same_channels(preparation["channels"], windows.channels, name)
@@ -114,5 +114,5 @@ def check_same_preparation(
     if None not in both and len({*map(is_normalized, both)}) > 1:
         raise InputError(
             f"{name} and the training windows differ in normalize='recording'; prepare both with it"
-            " or both without."
+            " or both without it."
         )

@@ -13,9 +13,9 @@ from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_f
 from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
-_MOST_WAITING = 32  # blocks of a robot; then its connection is not read until some are classified
+_MOST_WAITING = 32  # blocks; with more, a connection is not read until some are classified
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # for a connection that is refused, or does not read its data
+_PATIENCE_S = 0.2  # time for a connection that is refused, or does not read its data
 
 
 async def serve(
@@ -29,11 +29,11 @@ async def serve(
     say: Callable[[str], None] = print,
     ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Classify the samples of each connection by a stream of its own, until cancellation.
+    """Classify the samples of each connection with a separate stream, until cancelled.
 
-    A decision is a line of JSON as from `write_decisions`, with ``late_s``, the time since its last
-    sample arrived. A connection whose data cannot be read gets a line with ``"error"`` and is
-    closed; the others continue. When a robot ends its data, its stream is flushed.
+    A decision is a line of JSON as written by `write_decisions`, plus ``late_s``, the time since
+    the last sample of the decision arrived. A connection whose data cannot be read gets a line with
+    ``"error"`` and is closed; the others continue. When a robot's data end, its stream is flushed.
 
     Parameters
     ----------
@@ -44,14 +44,15 @@ async def serve(
     sample_format, time_column
         As in `parser_for`.
     n_threads : int, default=1
-        Streams that are computed at the same time.
+        Number of streams that are computed at the same time.
     max_clients : int, default=64
-        Most connections at a time; a further one gets a line with ``"error"`` and is closed.
+        Maximum number of simultaneous connections; any further one gets a line with ``"error"`` and
+        is closed.
     say : callable
-        Called with a text for each connection and error, and when a robot's decisions begin to be
-        more than a hop late.
+        Called with a message for each connection and error, and when the decisions for a robot
+        begin to be more than a hop late.
     ready : callable, optional
-        Called with the port when the server listens.
+        Called with the port when the server begins to listen.
 
     Raises
     ------
@@ -70,7 +71,7 @@ async def serve(
             with suppress(asyncio.CancelledError):
                 if n_clients >= max_clients:
                     problem: str | None = (
-                        f"there are {max_clients} connections, the most at a time."
+                        f"there are already {max_clients} connections, the maximum number."
                     )
                 else:
                     n_clients += 1

@@ -24,20 +24,20 @@ from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 
 _CLOCK_DIGITS = 9  # decimal places of seconds; further digits are rounding errors
-_SAME_RATE = 1e-3  # relative; a sensor this close to the model's rate is not resampled
+_SAME_RATE = 1e-3  # relative difference from the model's rate up to which nothing is resampled
 
 
 @dataclass(frozen=True)
 class StreamDecision:
     """The decision about one window of a stream.
 
-    `start_s` and `end_s` refer to the clock of the samples. `probabilities` has every class in the
-    order of `classes_`, and `probability` belongs to `label`. `answered` is True if `probability`
-    reaches the threshold of `fit_abstention`, None without a threshold, and False for a window
-    without a number. `lacks` is 0 for a complete window, 1 if so much is missing that another
-    sensor should decide, 2 if the window has no number. `delay_s` is the time from the window's end
-    to the newest sample. `outside` is True if the window is unlike the training windows; None if
-    the model lacks their ranges.
+    `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
+    probability of every class in the order of `classes_`, and `probability` is that of `label`.
+    `answered` is True if `probability` reaches the threshold of `fit_abstention`, None without a
+    threshold, and False for a window without any number. `lacks` is 0 for a complete window, 1 if
+    so much is missing that another sensor should decide, and 2 if the window has no number.
+    `delay_s` is the time from the window's end to the newest sample. `outside` is True if the
+    window is unlike the training windows, and None if the model lacks their ranges.
     """
 
     start_s: float
@@ -57,7 +57,10 @@ class StreamDecision:
 
 
 def prediction_plan(preparation: Preparation | None, hop_s: float | None = None) -> RecordingPlan:
-    """Return the plan that cuts recordings as in training; raise an InputError without one."""
+    """Return the plan that cuts recordings as in training.
+
+    Raise an InputError if the model has no such plan.
+    """
     if preparation is None or not preparation["configuration"]:
         raise InputError(
             "the model was trained on arrays, so it cannot cut recordings into windows; train it on"
@@ -84,11 +87,12 @@ class DecisionStream:
         Seconds between the starts of windows.
     latency_s : float
         Delay of a decision after the end of its window, due to filters that look ahead and to
-        smoothing. If the training samples came in packets, each packet also waits for the next.
+        smoothing. If the training samples came in packets, each packet also waits for the next one.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None
-        Called with an OutsideWindows when windows first differ from the training windows.
+        Called with an OutsideWindows when windows differ from the training windows for the first
+        time.
     """
 
     def __init__(
@@ -145,7 +149,10 @@ class DecisionStream:
 
     @property
     def slop_s(self) -> float | None:
-        """The most seconds from a multiple of the hop to a window's start; None for any start."""
+        """The largest distance in seconds between a window's start and a multiple of the hop.
+
+        It is None if windows may start at any time.
+        """
         return self._use.slop_s
 
     @property
@@ -177,8 +184,8 @@ class DecisionStream:
             Any number of samples, with the columns of `channels`, in the units of training; a
             DataFrame may have them in any order. NaN is a missing value.
         timestamps_s : array-like of shape (n,), optional
-            Times in seconds. Without them no sample may be missing: sample i is at i /
-            `sample_rate_hz`.
+            Times in seconds. If they are omitted, no sample may be missing: sample i is at the time
+            i / `sample_rate_hz`.
 
         Returns
         -------
@@ -188,8 +195,8 @@ class DecisionStream:
         Raises
         ------
         SignalError
-            If the samples have another number of channels, or are infinite, or a time is not
-            finite. These samples are then ignored.
+            If the samples have a different number of channels, or a sample is infinite, or a time
+            is not finite. All samples of this call are then ignored.
         InputError
             If a DataFrame lacks a channel, or has an unknown column.
         """
@@ -233,7 +240,7 @@ class DecisionStream:
         self._first = self._n_cut = self._n_samples = 0
 
     def _end(self, newest_s: float | None) -> list[StreamDecision]:
-        """Return the remaining decisions of the segment."""
+        """End the segment and return its remaining decisions."""
         if not self._n_samples and self._kept is None:
             return []
         left = self._resampler.flush()
@@ -330,7 +337,7 @@ class DecisionStream:
     def _settled(
         self, rows: list[NDArray[np.float64]], newest_s: float | None
     ) -> list[StreamDecision]:
-        """Return the decisions that have waited longest, updated with smoothed probabilities."""
+        """Return the oldest waiting decisions, updated with their smoothed probabilities."""
         decisions = []
         for row in rows:
             decision, best = self._waiting.popleft(), int(np.argmax(row))

@@ -1,4 +1,4 @@
-"""Windows: checked values in memory or in a file, and their conversion from the user's input."""
+"""Windows: checked values in memory or in a file, converted from the user's input."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,36 +20,37 @@ from sensorseq.windows import WindowSet
 DTYPES = ("float32", "float64")
 CROPS = ("head", "tail", "centre", "random")
 LARGEST = float(np.finfo(np.float32).max)  # the largest usable value
-PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time; fits into a processor's cache
+PIECE_BYTES = 2 * 1024**2  # size of the pieces that are read, checked and scaled; fits into a cache
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows and the facts about each; their values are finite, and padding is zero.
+    """Windows with finite values and zeros as padding, and facts about each window.
 
-    They are unscaled, except where a name or a docstring contains the word "scaled". Where samples
-    may be missing, a channel that has no number in a window is NaN throughout that window.
+    The values are unscaled, except where a name or a docstring contains the word "scaled". If
+    samples may be missing, a channel without any number in a window is NaN throughout that window.
 
     Parameters
     ----------
     X : ndarray of shape (N, T, C), float32 or float64
-        Or `StoredSamples`, which are checked when they are read.
+        The values; or `StoredSamples`, which are checked when they are read.
     lengths : ndarray of shape (N,), int64
-        Valid steps, 1 to T.
+        Number of valid steps, from 1 to T.
     is_flat : bool, default=False
         True if the input was of shape (n, t); t must then stay the same.
     channels : list of str, optional
-        Names, if the input has them.
+        Names of the channels, if the input has names.
     target : ndarray of shape (N,), int64
         Class of each window, an index of `classes`; empty without labels.
     classes : ndarray of shape (K,)
         Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional
-        Factor in the loss, unit that a split keeps together, and recording.
+        Factor of each window in the loss, the group that a split keeps together, and the recording.
     rows : ndarray of shape (N,), int64, optional
-        Rows of the X given to `fit`; None for validation windows given separately.
+        Indices of the windows in the X given to `fit`; None for validation windows that were given
+        separately.
     starts : ndarray of shape (N,), float64, optional
-        Starts within the recording, in window lengths.
+        Start of each window within its recording, in window lengths.
     """
 
     X: Any
@@ -83,7 +84,7 @@ class Windows:
         return int(self.X.shape[1])
 
     def take(self, rows: NDArray[np.integer[Any]]) -> "Windows":
-        """Return the windows at `rows`."""
+        """Return the windows with the indices `rows`."""
         picked: dict[str, Any] = {"X": self.X[rows], "lengths": self.lengths[rows]}
         for name in _OPTIONAL:
             values = getattr(self, name)
@@ -101,14 +102,14 @@ class Windows:
             yield WindowReader(self, reader.read)
 
     def held(self) -> "Windows":
-        """Return the windows in memory."""
+        """Return the windows with their samples in memory."""
         if not self.are_stored:
             return self
         with self.opened() as reader:
             return reader.read(np.arange(len(self)))
 
     def pieces(self, of_rows: Iterable[NDArray[np.int64]] | None = None) -> Iterator["Windows"]:
-        """Yield windows in memory: all at once, or in parts, by default from `row_pieces`."""
+        """Yield windows in memory, all together or in the pieces `of_rows` (or of `row_pieces`)."""
         if of_rows is None and not self.are_stored:
             yield self
             return
@@ -117,13 +118,13 @@ class Windows:
                 yield reader.read(rows)
 
     def row_pieces(self, rows: NDArray[np.int64] | None = None) -> list[NDArray[np.int64]]:
-        """Divide rows (None: all) into pieces that are read or copied together."""
+        """Divide row indices (by default all) into pieces that are read or copied together."""
         rows = np.arange(len(self)) if rows is None else rows
         size = max(1, PIECE_BYTES // (self.X.dtype.itemsize * int(np.prod(self.X.shape[1:]))))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def cropped(self, max_timesteps: int | None, crop: str) -> "Windows":
-        """Keep at most `max_timesteps` valid steps of each window in memory."""
+        """Crop windows in memory to at most `max_timesteps` valid steps."""
         if max_timesteps is None or self.n_timesteps <= max_timesteps:
             return self
         starts = crop_starts(self.lengths, max_timesteps, crop)
@@ -132,15 +133,15 @@ class Windows:
         return replace(self, X=X, lengths=np.minimum(self.lengths, max_timesteps))
 
     def scaled(self, scaler: Scaler | None, dtype: str) -> NDArray[Any]:
-        """Return windows in memory as input of a network; raise if one becomes infinite."""
+        """Return scaled windows in memory, or raise an error if a value becomes infinite."""
         X = self.X
         lengths = None if self.are_full else self.lengths
         if dtype == "float32":
             try:
                 return (scaler or Scaler.identity(X.shape[2])).transform_to_float32(X, lengths)
-            except SignalError:  # missing channels, or a value that is reported below
+            except SignalError:  # missing channels, or an invalid value, reported below
                 pass
-        lost = np.isnan(X[:, :1])  # channels without a number become their mean in training
+        lost = np.isnan(X[:, :1])  # channels without a number get their mean in training
         if lost.any():
             X = np.where(lost, X.dtype.type(0), X)
         if scaler is not None:
@@ -160,13 +161,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class WindowReader:
-    """Open windows, from `Windows.opened`; `unchecked` returns values that may be NaN."""
+    """Windows that `Windows.opened` has opened; `unchecked` returns values that may be NaN."""
 
     windows: Windows
     unchecked: Callable[[NDArray[np.int64]], NDArray[Any]]
 
     def read(self, rows: NDArray[np.int64]) -> Windows:
-        """Return the windows at `rows` in memory, checked."""
+        """Read the windows with the indices `rows` into memory, and check them."""
         taken = self.windows.take(rows)
         if not self.windows.are_stored:
             return taken
@@ -189,9 +190,10 @@ def crop_starts(
     crop: str,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """Return the first step to keep of each window, (N,); 0 if the window is not cropped.
+    """Return the first step to keep of each window (N,), which is 0 if it is not cropped.
 
-    Without `rng` (prediction, validation), ``"random"`` means the center, for reproducible results.
+    Without `rng`, as in prediction and validation, ``"random"`` means ``"center"``, so that results
+    are reproducible.
     """
     spare = np.maximum(lengths - max_timesteps, 0)
     if crop == "head":
@@ -204,7 +206,7 @@ def crop_starts(
 
 
 def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
-    """Return windows with zeros after their valid steps."""
+    """Return windows in which the steps after the valid steps are zero."""
     is_valid = np.arange(X.shape[1]) < lengths[:, None]
     return np.where(is_valid[:, :, None], X, X.dtype.type(0))
 
@@ -216,7 +218,7 @@ def check_usable(
     *,
     allow_nan: bool = False,
 ) -> None:
-    """Raise for the first value that a model cannot use; `rows` are the numbers of the windows."""
+    """Raise an error if a model cannot use a value; its message numbers the windows by `rows`."""
     usable = np.abs(X) <= LARGEST  # also False for NaN
     if allow_nan:
         usable |= np.isnan(X)
@@ -226,7 +228,7 @@ def check_usable(
         row = row if rows is None else int(rows[row])
         kind = "NaN" if np.isnan(value) else "infinity (inf)" if np.isinf(value) else f"{value:g}"
         alternative = ""
-        if kind == "NaN" and rows is None:  # windows in a file are not bridged
+        if kind == "NaN" and rows is None:  # gaps are not bridged in windows of a file
             alternative = " A classifier with missing='expected' bridges NaN."
         raise InputError(
             f"{name} has {kind} in window {row}, step {step}, channel {channel}"
@@ -238,8 +240,8 @@ def check_usable(
 class WindowShape(NamedTuple):
     """The shape of a fit's windows, which later windows must match.
 
-    `flat_timesteps` is the number of steps of 2-D input (n, t), which must stay the same; None for
-    windows of any length. `channels` are the names, if the windows of the fit had any.
+    `flat_timesteps` is the number of steps of 2-D input (n, t), which later input must have, too;
+    None allows windows of any length. `channels` are the names if the windows of the fit had any.
     """
 
     n_channels: int
@@ -257,7 +259,7 @@ def refuse_path(X: Any) -> None:
 
 
 def is_table(X: Any) -> bool:
-    """Test whether X is 2-D, as usual in scikit-learn, and no list of sequences or WindowSet."""
+    """Test whether X is 2-D, as usual in scikit-learn, and not a list of sequences or WindowSet."""
     if isinstance(X, WindowSet) or is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
@@ -278,12 +280,12 @@ def windows_of(
 ) -> Windows:
     """Convert X and lengths to windows (N, T, C).
 
-    X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames (t_i,
-    c), which is padded to the longest, or a WindowSet, which has its own lengths. The columns of
-    DataFrames are put in the order of the `known` channels, by default of the first DataFrame.
-    Values beyond the lengths may be anything, even NaN. Raises an `InputError` if shapes or columns
-    disagree with each other or with `known`, or if a valid step is not finite. NaN is bridged
-    unless `missing` is ``"error"``.
+    X is an array (n, t, c) or (n, t); a list (or 1-D object array) of arrays or DataFrames (t_i,
+    c), which are padded to the longest; or a WindowSet, which has its own lengths. The columns of
+    DataFrames are put in the order of the `known` channels, by default in the order of the first
+    DataFrame. Values beyond the lengths may be anything, even NaN. An `InputError` is raised if
+    shapes or columns disagree with each other or with `known`, or if a valid step is not finite.
+    NaN is bridged instead unless `missing` is ``"error"``.
     """
     names, channels = None, None if known is None else known.channels
     lengths_name = "lengths" + name.removeprefix("X")
@@ -329,10 +331,10 @@ def windows_of(
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
-    """Raise unless windows have the number of channels (if 2-D, of timesteps) of the fit."""
+    """Raise an error unless windows match the fit in channels, or in timesteps if they are 2-D."""
     (n, t, c), (n_channels, n_timesteps, _) = shape, known
     if c != n_channels and is_flat:
-        single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
+        single = f" Give a single window of shape (t, c) as [{name}]." if t == n_channels else ""
         raise InputError(
             f"{name} has shape {(n, t)}, read as {n} windows of one channel, but fit saw"
             f" {n_channels} channels; expected (n_windows, n_timesteps, {n_channels}).{single}"
@@ -387,7 +389,7 @@ def is_list_of_sequences(X: Any) -> bool:
         return False
     if any(len(getattr(part, "shape", ())) >= 2 for part in X):
         return True
-    # Nested lists: rectangular ones are an array; ragged ones can only be a list of sequences.
+    # A rectangular nested list is an array; a ragged one can only be a list of sequences.
     are_nested = all(isinstance(part, Sequence) and len(part) for part in X)
     return (
         are_nested
@@ -422,7 +424,7 @@ def shape_of(X: Any) -> tuple[int, ...]:
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Convert to an array; X may be a torch tensor."""
+    """Convert `values`, which may be a torch tensor, to an array."""
     if np.ma.is_masked(values):
         values = values.astype(np.float64).filled(np.nan)
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
@@ -441,7 +443,7 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind in "mM":
-        raise InputError(f"{name} has type {array.dtype}: times are not a channel; drop them.")
+        raise InputError(f"{name} has type {array.dtype}: times are not a channel; leave them out.")
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:

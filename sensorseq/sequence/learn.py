@@ -1,4 +1,4 @@
-"""Learn how long classes last and how they follow each other, from labeled recordings."""
+"""Learn from labeled recordings how long classes last and how they follow each other."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -10,7 +10,7 @@ from sensorseq.sequence.timeline import spans_by_recording, timeline_of
 
 
 class LearnedDwell(TypedDict):
-    """Mean duration of each class in seconds, and the frequency of transitions (row to column)."""
+    """Mean duration of each class in seconds, and frequency of each transition (row to column)."""
 
     mean_s: list[float]
     follows: list[list[float]]
@@ -25,10 +25,10 @@ def learn_dwell(
 ) -> LearnedDwell | None:
     """Learn from the labels of windows; return None if no recording has several classes.
 
-    Copies of a window have the same start and count once.
+    Copies of a window, which have the same start, count only once.
 
     As a prior, every class has the mean duration of all segments, and one additional switch is
-    shared by all pairs, so that a rarely seen class does not rule out unseen transitions.
+    divided among all pairs of classes, so that unobserved transitions of a rare class are possible.
     """
     k = len(classes)
     names, recording = np.unique(recording_id, return_inverse=True)

@@ -51,8 +51,8 @@ def strip_of(
     """Return the template values for one recording.
 
     The strip begins at 0, or at the first segment if that is earlier or much later, and ends at
-    `until_s` or with the last segment. On the clock of the true segments, the recording begins at
-    `true_begins_s`.
+    `until_s`, or with the last segment. `true_begins_s` is the time when the recording begins, on
+    the clock of the true segments.
     """
     colors = dict(named_colors(classes))
     first_s = min((segment.start_s for segment in predicted), default=0.0)
@@ -89,5 +89,5 @@ def strip_of(
 
 
 def _color(place: int) -> str:
-    """Return the color of a class; beyond the style sheet, hues are spread evenly."""
+    """Return the color of a class; colors that the style sheet lacks have evenly spread hues."""
     return f"var(--c{place})" if place < _N_COLORS else f"hsl({place * 137.5 % 360:.0f} 60% 50%)"

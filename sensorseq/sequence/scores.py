@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
-"""Fraction of correct time; F1 of segments; delay of switches; false switches per hour."""
+"""Fraction of time classified correctly, F1 of segments, delay of switches, false switches/hour."""
 SMALLEST_OVERLAP = 0.5  # intersection over union at which a segment matches a true one
 
 
@@ -18,21 +18,21 @@ class Segment(Protocol):
 
     @property
     def start_s(self) -> float:
-        """Its start in seconds."""
+        """The start of the segment in seconds."""
 
     @property
     def end_s(self) -> float:
-        """Its end in seconds."""
+        """The end of the segment in seconds."""
 
     @property
     def label(self) -> Any:
-        """Its class."""
+        """The class of the segment."""
 
 
 class DriveCounts(NamedTuple):
     """Counts from which a drive's scores are computed; the counts of several drives are added."""
 
-    scored_s: float  # seconds with a true class and a prediction
+    scored_s: float  # seconds that have a true class and a prediction
     right_s: float
     n_told: float  # predicted segments
     n_true: float
@@ -50,9 +50,9 @@ def count_drive(
     A true segment is found if a predicted one of its class has an intersection over union of at
     least 0.5 (C. Lea et al., *Temporal Convolutional Networks for Action Segmentation and
     Detection*, CVPR 2017, section 4.1). A predicted switch to a class is correct if it is the first
-    one within a true segment of the class, or up to `tolerance_s` before it; all others are false.
-    The delay of a true switch is the time until the new class is predicted, or the length of the
-    segment if it never is.
+    one within a true segment of the class, or up to `tolerance_s` before the segment; all other
+    switches are false. The delay of a true switch is the time until the new class is predicted, or
+    the length of the segment if the new class is never predicted.
     """
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0
@@ -86,7 +86,7 @@ def count_drive(
 
 
 def _overlaps(predicted: Sequence[Segment], true: Segment) -> dict[int, float]:
-    """Return the seconds that predicted segments share with a true one, where they overlap."""
+    """Return how many seconds each overlapping predicted segment shares with a true one."""
     shared = (
         (at, min(segment.end_s, true.end_s) - max(segment.start_s, true.start_s))
         for at, segment in enumerate(predicted)
@@ -101,7 +101,10 @@ def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float
 
 
 def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
-    """Return the first predicted segment of a true one's class that starts in it or just before."""
+    """Return the first predicted segment that detects a true one.
+
+    It has the class of the true one, and starts within it or at most `tolerance_s` before it.
+    """
     for at, segment in enumerate(predicted):
         begins = true.start_s - tolerance_s <= segment.start_s < true.end_s
         if begins and segment.label == true.label:

@@ -2,8 +2,8 @@
 
 A robot stays on a surface for a while, so a window is also evidence about its neighbors. The class
 is a Markov chain in continuous time, so gaps and unequal hops need no special rules. A window's
-likelihoods are the model's probabilities divided by the mean probability of each class, so that
-class frequencies in training do not count again in every window (H. Bourlard and N. Morgan,
+likelihoods are the model's probabilities divided by the mean probability of each class. Otherwise,
+the class frequencies in training would be counted again in every window (H. Bourlard and N. Morgan,
 *Connectionist Speech Recognition*, 1994). The recursions follow L. R. Rabiner, *A Tutorial on
 Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
@@ -21,15 +21,16 @@ from sensorseq.numeric import stochastic_exponential
 Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
-"""Single windows; all windows so far; also the next `lag`; the likeliest path; all windows."""
+"""What decides: the window alone; all windows so far; these and the next `lag` windows; the
+likeliest path; all windows."""
 STREAM_SMOOTH = ("none", "filter", "lag")
-"""The kinds that need at most `lag` later windows."""
+"""The kinds of smoothing that need at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """Default duration of a class: a minute, but at least this many windows."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
-# If a model mistakes one window of a recording, it also mistakes the next ones, so smoothed
-# probabilities would be overconfident. Chosen on drives from recordings that models had not seen;
-# fitting the temperature for each model was no better.
+# A model that misclassifies one window of a recording often misclassifies the next ones, too, so
+# smoothed probabilities would be overconfident. These temperatures were chosen on drives from
+# recordings that the models had not seen; fitting a temperature for each model was no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
 LOWEST = 1e-12  # smallest probability, so that no window rules out a class
 _TICK_S = 1e-3  # resolution of time steps
@@ -58,7 +59,7 @@ class Dwell:
     """Dwell times of the classes, and the transition probabilities between them."""
 
     mean_s: Floats  # (k,): mean dwell time of each class
-    # (k, k): probability of the next class (column) after each class; zero on the diagonal.
+    # (k, k): probability of each next class (column) after each class (row); the diagonal is zero.
     follows: Floats
     _after: dict[int, Floats] = field(default_factory=dict)  # transition matrices by ticks
 
@@ -70,7 +71,7 @@ class Dwell:
         n_classes: int,
         window_s: float,
     ) -> "Dwell":
-        """Check the values; without `transitions`, all other classes follow equally often."""
+        """Check the values; by default, all other classes are equally likely to follow."""
         usual_s = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s)
         mean_s = np.asarray(usual_s if mean_dwell_s is None else mean_dwell_s, np.float64)
         if mean_s.shape not in ((), (n_classes,)):
@@ -80,8 +81,8 @@ class Dwell:
             )
         if not (np.isfinite(mean_s) & (mean_s >= window_s)).all():
             raise ArgumentError(
-                f"mean_dwell_s={mean_s.tolist()} must be at least a window, {window_s:g} s: windows"
-                " cannot resolve shorter segments."
+                f"mean_dwell_s={mean_s.tolist()} must be at least one window ({window_s:g} s),"
+                " because windows cannot resolve shorter segments."
             )
         follows = np.ones((n_classes, n_classes))
         if transitions is not None:
@@ -89,7 +90,7 @@ class Dwell:
             if follows.shape != (n_classes, n_classes) or not (follows >= 0).all():
                 raise ArgumentError(
                     f"transitions must be {n_classes} x {n_classes} numbers of 0 or more: how"
-                    " often each class (row) is followed by each other (column)."
+                    " often each class (row) is followed by each other class (column)."
                 )
         np.fill_diagonal(follows, 0)
         totals = follows.sum(axis=1, keepdims=True)
@@ -97,7 +98,7 @@ class Dwell:
             row = int(np.argmin(totals))
             raise ArgumentError(
                 f"transitions: nothing follows class {row} (counted from 0); give at least one"
-                " class that can."
+                " class that can follow it."
             )
         return cls(
             np.broadcast_to(mean_s, n_classes).copy(), follows / np.where(totals > 0, totals, 1)
@@ -111,7 +112,7 @@ class Dwell:
     def transition(self, seconds: float) -> Floats:
         """Return the probability of each class (column) after a time, given the class (row)."""
         ticks = max(round(seconds / _TICK_S), 1)
-        # Nearly all windows are one hop apart, so few matrices are needed.
+        # Nearly all windows are one hop apart, so only a few matrices are needed.
         if ticks not in self._after:
             rate = 1 / self.mean_s[:, None]
             leave = ticks * _TICK_S * rate * (self.follows - np.eye(len(rate)))
@@ -139,17 +140,19 @@ def smoothed(
     dwell : Dwell
         Durations of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-        The windows that count: all so far, also `lag` later ones, or all. With viterbi the classes
-        are the likeliest path, and the probabilities are the same as with ``"marginals"``.
+        The windows that count for each decision: ``"none"``, only the window itself; ``"filter"``,
+        all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``, all windows.
+        With ``"viterbi"``, the classes are the likeliest path, and the probabilities are the same
+        as with ``"marginals"``.
     lag : int, default=3
-        Windows to wait for, for ``"lag"``.
+        Number of later windows to wait for with ``"lag"``.
     weight : float, default=1.0
-        Exponent of the likelihoods: below 1 for overlapping windows, which repeat each other.
+        Exponent of the likelihoods; less than 1 for overlapping windows, which share samples.
 
     Returns
     -------
     probabilities : ndarray of shape (n, k)
-        Calibrated by a temperature, which preserves the order of the classes.
+        Smoothed, and calibrated by a temperature, which preserves the order of the classes.
     class_index : ndarray of shape (n,)
     """
     check_choice("smooth", smooth, SMOOTH)
@@ -171,7 +174,7 @@ def smoothed(
 
 
 def temperature(lag: int) -> float:
-    """Return the temperature for probabilities that use this many later windows."""
+    """Return the temperature for probabilities that depend on this many later windows."""
     return _TEMPERATURE if lag else _FILTER_TEMPERATURE
 
 
@@ -186,10 +189,11 @@ def calibrated(gamma: Floats, lag: int) -> Floats:
 class FixedLag:
     """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
 
-    A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. Its
-    filtered probabilities are this times `start`, or times ``filtered @ step`` of the previous
-    window, normalized to 1. The smoothed probabilities are the filtered ones times the likelihood
-    of the next `lag` windows, to the power of `exponent`.
+    A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
+    filtered probabilities of the first window are this likelihood times `start`; those of any other
+    window are its likelihood times ``filtered @ step``, where `filtered` belongs to the previous
+    window. Filtered probabilities are normalized to a sum of 1. The smoothed probabilities are the
+    filtered ones times the likelihood of the next `lag` windows, raised to the power of `exponent`.
     """
 
     lag: int
@@ -211,7 +215,7 @@ class FixedLag:
 
 
 class LagSmoother:
-    """Fixed-lag smoothing of arriving windows, bit-identical to `smoothed` of all of them.
+    """Fixed-lag smoothing of arriving windows, bit-identical to `smoothed` for all windows.
 
     A `lag` of 0 means filtering.
     """
@@ -221,14 +225,14 @@ class LagSmoother:
         self.reset()
 
     def reset(self) -> None:
-        """Start another recording."""
+        """Start a new recording."""
         self._centers_s: list[float] = []
         self._rows: list[tuple[Floats, Floats]] = []  # likelihoods and filtered probabilities
         self._steps: list[Floats] = []
         self._due = 0  # number of these windows that are decided
 
     def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
-        """Process the next window; return the smoothed rows that are due, oldest first."""
+        """Process the next window; return the smoothed probabilities that are due, oldest first."""
         (e,) = _power(np.asarray(probabilities, np.float64)[None], self._weight)
         ahead = self._dwell.start
         if self._rows:
@@ -239,7 +243,7 @@ class LagSmoother:
         return self._smooth_until(len(self._rows) - self._lag)
 
     def flush(self) -> list[Floats]:
-        """Return the remaining rows at the end of a recording; another may follow."""
+        """End the recording and return its remaining rows; another recording may follow."""
         remaining = self._smooth_until(len(self._rows))
         self.reset()
         return remaining
@@ -254,14 +258,14 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided window is needed for the next
+        done = max(self._due - 1, 0)  # the last decided window is needed for the next one
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return smoothed_rows
 
 
 def _power(p: Floats, exponent: float) -> Floats:
-    """Return powers of probabilities, scaled so that each row's maximum is 1."""
+    """Raise probabilities to a power, scaled so that each row's maximum is 1."""
     logs = exponent * np.log(np.maximum(p, LOWEST))
     return np.asarray(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
@@ -272,7 +276,7 @@ def window_weight(hop_s: float, window_s: float) -> float:
 
 
 def _transitions(centers_s: Floats, dwell: Dwell) -> Floats:
-    """Return the transition matrices between consecutive windows, (n - 1, k, k)."""
+    """Return the transition matrices (n - 1, k, k) between consecutive windows."""
     steps = [dwell.transition(seconds) for seconds in np.diff(centers_s).tolist()]
     return np.array(steps, np.float64).reshape(-1, *dwell.follows.shape)
 
@@ -295,7 +299,7 @@ def _updated(ahead: Floats, e: Floats) -> Floats:
 
 
 def _row_times(row: Floats, matrix: Floats) -> Floats:
-    """Return ``row @ matrix``, with the same bits for one row and for many."""
+    """Return ``row @ matrix``, bit-identical for a single row and for many rows."""
     return np.asarray((row[..., :, None] * matrix).sum(axis=-2))
 
 

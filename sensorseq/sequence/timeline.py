@@ -19,7 +19,7 @@ from sensorseq.windows import iter_recordings
 if TYPE_CHECKING:
     from sensorseq.sequence.scores import Segment
 
-_SAME_HOP = 1.5  # windows further apart than this many hops have a gap between them
+_SAME_HOP = 1.5  # windows more than this many hops apart have a gap between them
 
 
 class Span(NamedTuple):
@@ -61,8 +61,8 @@ class Timeline:
         The class of each window.
     classes : ndarray of shape (k,)
     spans : tuple of Span
-        Segments of one class. One ends, and the next begins, halfway between the centers of their
-        windows; if windows are missing between them, it ends with its last window.
+        Segments of one class. The border between two segments is halfway between the centers of the
+        adjoining windows. If windows are missing there, the first segment ends with its last one.
     smooth : str
         The method of smoothing; see `smoothing.smoothed`.
     mean_dwell_s : float or ndarray of shape (k,)
@@ -105,7 +105,8 @@ class Timeline:
         path : path-like
             The page needs neither a network nor other files.
         true : Timeline, or sequence of LabelSpan, optional
-            The true classes, drawn above; label spans only for a timeline of one recording.
+            The true classes, drawn above the predicted ones. LabelSpans can be given only for a
+            timeline of one recording.
         """
         from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
 
@@ -130,7 +131,7 @@ class Timeline:
             of_true = spans_by_recording(true.spans)
         elif true and len(names) != 1:
             raise ArgumentError(
-                f"`true` must be a Timeline, because this one has {len(names)} recordings."
+                f"`true` must be a Timeline, because this timeline has {len(names)} recordings."
             )
         else:
             of_true = {name: list(true) for name in names}
@@ -175,7 +176,7 @@ def timeline_of(
     transitions: ArrayLike | None = None,
     class_shares: ArrayLike | None = None,
 ) -> Timeline:
-    """Return the timeline of windows from their probabilities by any classifier.
+    """Return the timeline of windows from probabilities that any classifier has predicted.
 
     Parameters
     ----------
@@ -191,25 +192,26 @@ def timeline_of(
     hop_s : float, optional
         Seconds between the starts of windows; by default their median.
     smooth, lag
-        As in `smoothing.smoothed`. A window that overlaps its neighbor counts by the fraction that
-        does not overlap.
+        As in `smoothing.smoothed`. A window that overlaps its neighbor is weighted by the fraction
+        of it that does not overlap.
     mean_dwell_s : float or array-like of shape (k,), optional
-        How long a class lasts on average, for all classes or for each; at least a window. By
-        default 60 s, or 5 windows if that is longer. An error by a factor of 4 has little effect.
+        How long a class lasts on average: one number for all classes, or one for each; at least the
+        length of a window. By default 60 s, or 5 windows if that is longer. An error by a factor of
+        4 has little effect.
     transitions : array-like of shape (k, k), optional
-        How often each class (row) is followed by each other (column); 0 if that is impossible. By
-        default all others follow equally often.
+        How often each class (row) is followed by each other class (column); 0 if that is
+        impossible. By default, all other classes follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
-        The fraction of each class in the classifier's training data, by default equal fractions.
-        The probabilities of every window contain it, but smoothing must count it only once. With
-        ``smooth="none"`` the probabilities are unchanged.
+        The fraction of each class in the classifier's training data; by default, all are equal.
+        These fractions affect the probabilities of every window, but smoothing must count them only
+        once. With ``smooth="none"`` the probabilities are unchanged.
 
     Raises
     ------
     InputError
         If probabilities are not finite, or two windows of a recording start together.
     ArgumentError
-        If a dwell time is shorter than a window, or `transitions` have another shape.
+        If a dwell time is shorter than a window, or `transitions` has a different shape.
     """
     check_choice("smooth", smooth, SMOOTH)
     p, start = np.asarray(probabilities, np.float64), np.asarray(start_s, np.float64)
@@ -226,7 +228,7 @@ def timeline_of(
         shares = np.asarray(class_shares, np.float64)
         if shares.shape not in ((k,), p.shape) or not (shares > 0).all():
             raise ArgumentError(
-                f"class_shares must be {k} numbers above 0, or a row of them for each window."
+                f"class_shares must be {k} numbers above 0, or a row of {k} for each window."
             )
         evidence = p / shares
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)

@@ -595,7 +595,7 @@ def test_a_function_that_changes_its_width_is_refused_in_prediction():
     clf = small(features=lambda w, n: w.mean(axis=1)[:, : 2 if w.shape[1] == 16 else 1])
     clf.set_params(refit=None).fit(X, Y, groups=GROUPS)
     assert "function_0" in clf.features_.names
-    with pytest.raises(InputError, match=r"features gave 1 .* 2"):
+    with pytest.raises(InputError, match=r"features have 1 .* 2"):
         clf.predict(NEW[:, :9])
 
 

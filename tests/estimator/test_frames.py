@@ -94,7 +94,7 @@ def test_columns_numbered_in_order_have_no_names(names, of_arrays):
 def test_columns_that_only_their_position_identifies_are_refused(names, of_arrays):
     X = [*ARRAYS[:3], pd.DataFrame(ARRAYS[3]).set_axis(pd.Index(names), axis=1)]
     for read in (of_arrays.predict, lambda X: classifier().fit(X, Y[:4])):
-        with pytest.raises(InputError, match=r"X\[3\] has the column .* which is not text"):
+        with pytest.raises(InputError, match=r"X\[3\] has the column .* whose name is not"):
             read(X)
 
 
@@ -129,7 +129,7 @@ def test_a_frame_that_differs_is_named_with_its_column(fitted, change):
 
 
 def test_a_single_frame_is_an_error_that_suggests_a_list(fitted):
-    with pytest.raises(InputError, match=r"A single window of shape \(t, c\) is \[X\]\."):
+    with pytest.raises(InputError, match=r"Give a single window of shape \(t, c\) as \[X\]\."):
         fitted.predict(frames()[0])
 
 

@@ -86,8 +86,8 @@ def test_new_windows_of_the_same_kind_are_inside(model):
         (0, lambda x: x / 1000, "spread", "A where training had mA"),
         (2, np.degrees, "spread", "degrees where training had radians"),
         (2, lambda x: x - 9.81, "values", "'tilt' has values far from"),
-        (0, lambda x: 0 * x + x[0, 0], "constant", "is constant, as it never was"),
-        (0, ramps, "spectrum", "another spectrum than in training"),
+        (0, lambda x: 0 * x + x[0, 0], "constant", "is constant, which it never was"),
+        (0, ramps, "spectrum", "a different spectrum than in training"),
     ],
 )
 def test_planted_faults_are_found_and_named(model, c, values, reason, words):

@@ -29,7 +29,7 @@ def test_baselines_learn_what_they_can(name):
 
 
 def sines(n, n_steps, frequencies, rng):
-    """Sines of random phase, scale and offset: only the frequency differs between classes."""
+    """Return sines of random phase, scale and offset; the classes differ only in frequency."""
     label = np.arange(n) % len(frequencies)
     phase = rng.uniform(0, 6, (n, 1))
     t = np.arange(n_steps)
@@ -38,7 +38,7 @@ def sines(n, n_steps, frequencies, rng):
 
 
 @pytest.mark.parametrize("many", [10, 4_000])
-def test_random_convolutions_tell_frequencies_apart_whatever_the_scale(many, monkeypatch):
+def test_random_convolutions_distinguish_frequencies_at_any_scale(many, monkeypatch):
     monkeypatch.setattr(baselines, "_MANY_WINDOWS", many)
     windows = sines(260, 30, [0.4, 0.5, 1.4], np.random.default_rng(0))
     train, test = windows.take(np.arange(60)), windows.take(np.arange(60, 260))

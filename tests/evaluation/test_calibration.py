@@ -13,7 +13,7 @@ def two_columns(sure):
 
 
 def measure(sure, right, **arguments):
-    """The error of a classifier of two classes that always predicts 1, correctly or not."""
+    """Return the error of a classifier of two classes that always predicts 1, correctly or not."""
     how = {"n_resamples": 2, **arguments}
     return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 
@@ -25,7 +25,7 @@ def draw(rng, n, too_sure=0.0):
 
 @pytest.mark.trains
 @pytest.mark.parametrize("n", [40, 300, 2000])
-def test_a_calibrated_classifier_has_no_squared_error_in_the_mean_and_the_plain_one_too_much(n):
+def test_the_mean_squared_error_of_a_calibrated_classifier_is_zero_only_if_debiased(n):
     rng = np.random.default_rng(n)
     drawn = [draw(rng, n) for _ in range(400)]
     without_bias = np.array([measure(*pair).squared for pair in drawn])
@@ -36,7 +36,7 @@ def test_a_calibrated_classifier_has_no_squared_error_in_the_mean_and_the_plain_
 
 
 @pytest.mark.parametrize(("n", "too_sure"), [(60, 0.3), (1000, 0.1)])
-def test_a_known_miscalibration_has_its_value(too_sure, n):
+def test_a_known_miscalibration_is_measured_correctly(too_sure, n):
     rng = np.random.default_rng(1)
     squared = np.array([measure(*draw(rng, n, too_sure)).squared for _ in range(300)])
     error = squared.mean() - too_sure**2
@@ -45,8 +45,8 @@ def test_a_known_miscalibration_has_its_value(too_sure, n):
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(150, 400))
-def test_of_constant_probabilities_it_is_the_published_estimator(seed, n):
-    """Section 4 of the paper: (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1), per bin."""
+def test_for_constant_probabilities_it_equals_the_published_estimator(seed, n):
+    """Section 4 of the paper has (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1) per bin."""
     rng = np.random.default_rng(seed)
     levels = np.array([0.55, 0.7, 0.9])
     level = rng.integers(0, 3, n)
@@ -72,7 +72,7 @@ def test_windows_of_one_recording_do_not_look_miscalibrated():
 
 
 @pytest.mark.parametrize("too_sure", [0.0, 0.1, 0.25])
-def test_intervals_by_recording_hold_the_true_error_about_as_often_as_they_say(too_sure):
+def test_intervals_by_recording_contain_the_true_error_about_as_often_as_stated(too_sure):
     rng = np.random.default_rng(3)
     held = []
     for trial in range(120):
@@ -85,7 +85,7 @@ def test_intervals_by_recording_hold_the_true_error_about_as_often_as_they_say(t
     assert np.mean(held) > 0.88
 
 
-def test_equal_probabilities_share_a_bin_and_the_order_of_windows_changes_no_bit():
+def test_equal_probabilities_share_a_bin_and_the_order_of_windows_does_not_matter():
     rng = np.random.default_rng(4)
     sure, right, groups = rng.choice([0.6, 0.8], 90), rng.random(90) < 0.7, rng.integers(0, 9, 90)
     error = measure(sure, right, groups=groups, n_resamples=50)
@@ -102,7 +102,7 @@ def test_one_group_gives_no_error_and_a_score_that_is_no_probability_none_either
     assert scored.to_dict()["calibration_error"] is None
 
 
-def test_an_evaluation_says_it_with_intervals_by_group():
+def test_an_evaluation_contains_it_with_intervals_by_group():
     rng = np.random.default_rng(5)
     sure, right = draw(rng, 400, 0.2)
     groups = np.repeat(np.arange(40), 10)
@@ -141,7 +141,7 @@ def test_decisions_per_recording_have_intervals_by_group():
         ([[0.9, 0.1]] * 2, {"n_bins": 0}, ArgumentError, "n_bins=0"),
     ],
 )
-def test_what_cannot_be_measured_is_named(probability, arguments, error, message):
+def test_invalid_arguments_are_reported(probability, arguments, error, message):
     keywords = {"y": [0, 1], **arguments}
     with pytest.raises(error, match=message):
         calibration_error(keywords.pop("y"), probability, [0, 1], **keywords)

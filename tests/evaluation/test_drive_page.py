@@ -1,4 +1,4 @@
-"""The page of a drive has strips of classes aligned with the signals, and needs no network."""
+"""The page of a drive has strips of classes that are aligned with the signals, and is offline."""
 
 import re
 
@@ -30,7 +30,7 @@ def parts(page, label):
     return re.findall(r'left:([\d.]+)%;width:([\d.]+)%;background:([^"]+)" title="([^"]*)"', strip)
 
 
-def test_strips_are_where_the_time_is():
+def test_strips_are_aligned_with_the_time():
     truth = (LabelSpan(100.0, 105.0, "<ice>"), LabelSpan(105.0, 300.0, "mud"))
     page = make_drive_page([prediction(truth=truth)], title="a <drive>")
     predicted = parts(page, "predicted")
@@ -58,7 +58,7 @@ def test_the_page_needs_no_network_and_escapes_names():
 
 
 @pytest.mark.parametrize("n", [1, MOST_RECORDINGS + 2])
-def test_what_is_not_drawn_is_said(n):
+def test_the_number_of_undrawn_recordings_is_stated(n):
     page = make_drive_page([prediction(f"r{i}") for i in range(n)], title="many")
     assert page.count('<section class="drive">') == min(n, MOST_RECORDINGS)
     assert ("2 more recordings are not drawn" in page) == (n > MOST_RECORDINGS)

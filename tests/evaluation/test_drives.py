@@ -20,7 +20,7 @@ WINDOW_S = 2.0
 
 
 def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
-    """Recordings that change class twice, in random order of rows, and noisy probabilities."""
+    """Return recordings that change class twice, with rows in random order, and probabilities."""
     rng = np.random.default_rng(seed)
     half = n_windows // 2
     edges = rng.integers([5, half], [half - 8, n_windows - 5], (n_recordings, 2))
@@ -60,7 +60,7 @@ def test_smoothing_is_better_than_a_vote_and_single_windows():
     assert len(evaluation.true.spans) == 36
 
 
-def test_what_is_right_has_the_best_scores():
+def test_correct_predictions_have_the_best_scores():
     windows, p = drives(right=1.0)
     for each in evaluate_drives(windows, p, CLASSES, Smoothing("none")).scores.values():
         accuracy, f1, delay_s, n_false = each.scores.values()
@@ -70,7 +70,7 @@ def test_what_is_right_has_the_best_scores():
 
 
 @pytest.mark.parametrize("without", ["recording_id", "start_s", "sample_rate_hz", "several", "y"])
-def test_recordings_of_one_class_and_windows_without_times_have_no_such_scores(without):
+def test_recordings_of_one_class_and_windows_without_times_have_no_drive_scores(without):
     windows, p = drives()
     if without == "several":
         windows, p = windows.take(windows.y == "ice"), p[windows.y == "ice"]
@@ -79,7 +79,7 @@ def test_recordings_of_one_class_and_windows_without_times_have_no_such_scores(w
     assert evaluate_drives(windows, p, CLASSES) is None
 
 
-def test_a_tie_of_votes_goes_to_the_surer_class():
+def test_a_tie_of_votes_goes_to_the_more_probable_class():
     p = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7], [0.9, 0.1]])
     votes = majority_vote(p, 1, 0)
     np.testing.assert_array_equal(votes.argmax(axis=1), [0, 1, 1, 0])

@@ -17,7 +17,7 @@ small = partial(small_classifier, hidden_size=12, max_epochs=25)
 
 
 def make_windows(n_recordings=40, n_windows=12, *, label_of, seed=0):
-    """Recordings that a network can distinguish: each has its own level and frequency."""
+    """Return recordings that a network can distinguish by their own level and frequency."""
     rng = np.random.default_rng(seed)
     ids = np.repeat([f"r{i:02d}" for i in range(n_recordings)], n_windows)
     level, frequency = 0.4 * rng.normal(size=n_recordings), rng.uniform(0.1, 1.2, n_recordings)
@@ -46,7 +46,7 @@ def shuffled():
     return make_windows(label_of=lambda i: ["calm", "rough"][labels[i]])
 
 
-def test_what_is_true_of_new_recordings_is_found(honest):
+def test_a_pattern_that_generalizes_to_new_recordings_is_learned(honest):
     comparison = evaluate_test(small().fit(honest), honest)
     assert comparison.model.scores["accuracy"] > 0.9
     assert comparison.model.scores["recording_vote"] > 0.9
@@ -56,7 +56,7 @@ def test_what_is_true_of_new_recordings_is_found(honest):
 
 @pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
-    """A score above chance means that the recording was seen: there is nothing else to learn."""
+    """A score above chance would mean that recordings were seen: nothing else can be learned."""
     comparison = evaluate_test(small().fit(shuffled), shuffled)
     for scored in (comparison.model, *comparison.baselines.values()):
         low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)
@@ -68,7 +68,7 @@ def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
 
 
 def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
-    """The test above can fail: if windows are split instead of recordings, labels are learned."""
+    """The test above can fail: if windows instead of recordings are split, labels are learned."""
     rng = np.random.default_rng(0)
     leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
     leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
@@ -87,7 +87,7 @@ def test_recordings_the_model_has_seen_are_refused_unless_asked_for(honest):
     assert "never saw" not in comparison.protocol
 
 
-def test_a_file_without_a_split_is_all_test_and_has_no_baselines(honest):
+def test_a_file_without_a_split_is_scored_completely_and_without_baselines(honest):
     model = small(max_epochs=2).fit(honest)
     new = replace(honest.part("test"), split=None)
     comparison = evaluate_test(model, new)
@@ -97,7 +97,7 @@ def test_a_file_without_a_split_is_all_test_and_has_no_baselines(honest):
     np.testing.assert_array_equal(comparison.model.confusion_matrix, expected)
 
 
-def test_a_model_of_arrays_cannot_say_what_it_has_seen(honest):
+def test_a_model_of_arrays_cannot_list_its_training_recordings(honest):
     train = honest.part("train")
     model = small(max_epochs=1).fit(train.X, train.y, groups=train.groups)
     comparison = evaluate_test(model, honest, baselines=())
@@ -105,7 +105,7 @@ def test_a_model_of_arrays_cannot_say_what_it_has_seen(honest):
     assert "never saw" not in comparison.protocol
 
 
-def test_folds_predict_every_window_once_and_repeat(honest):
+def test_folds_predict_every_window_once_and_are_reproducible(honest):
     few = honest.take(np.flatnonzero(np.char.find(honest.recording_id, "r0") == 0))
     arguments = {"baselines": ("majority", "ridge")}
     first = evaluate_folds(small(max_epochs=2), few, 3, **arguments)
@@ -128,7 +128,7 @@ def test_folds_keep_recordings_whole(honest):
     assert all(train.split is None for train, _ in seen)  # the estimator holds out its validation
 
 
-def test_the_result_is_plain_with_the_scores_on_top(honest):
+def test_the_result_has_plain_values_and_the_scores_at_the_top(honest):
     plain = evaluate_test(small(max_epochs=2).fit(honest), honest).to_dict()
     json.dumps(plain, allow_nan=False)
     assert {*METRICS, "confusion_matrix", "classes", "recordings", "baselines"} <= plain.keys()
@@ -141,7 +141,7 @@ def test_the_result_is_plain_with_the_scores_on_top(honest):
     assert low <= difference["value"] <= high
 
 
-def test_what_cannot_be_evaluated_is_said(honest):
+def test_windows_that_cannot_be_evaluated_are_reported(honest):
     model = small(max_epochs=1).fit(honest)
     for windows, message in (
         (replace(honest, y=None), "no labels"),
@@ -163,10 +163,10 @@ def test_without_a_test_part_recordings_from_elsewhere_are_scored(honest):
     elsewhere = replace(test, split=np.full(len(test), "train"))
     comparison = evaluate_test(model, elsewhere)
     assert comparison.model.to_dict() == evaluate_test(model, test).model.to_dict()
-    assert not comparison.baselines  # they would be trained on the windows that they are scored on
+    assert not comparison.baselines  # baselines would be trained on the windows that are scored
 
 
-def test_lopsided_test_parts_are_pointed_out(honest):
+def test_unbalanced_test_parts_are_pointed_out(honest):
     model = small(max_epochs=1).fit(honest)
     test = honest.part("test")
     ids = np.unique(test.recording_id)

@@ -17,7 +17,7 @@ from sensorseq.recording import LabelSpan
 
 
 def record(name, seconds, rate, *, label="calm", gaps=(), seed=0, spans=()):
-    """One channel at a constant rate; `gaps` are (start, length) in seconds without samples."""
+    """Return one channel at a constant rate; `gaps` contains starts and lengths in seconds."""
     t = np.arange(int(seconds * rate)) / rate
     for start, length in gaps:
         t = t[(t < start) | (t >= start + length)]
@@ -131,7 +131,7 @@ def test_recordings_outside_the_train_part_are_reported_and_tested_as_they_are()
     assert "--split 1,0,0" in chosen.notes[0]
 
 
-def test_windows_that_lie_off_the_grid_are_refused_with_a_way_out():
+def test_windows_off_the_grid_are_refused_with_a_solution():
     for settings, message in (
         ({"train_hop_s": 0.8}, r"such as 0\.666667"),
         ({"train_hop_s": 4.0}, r"every 4 s .* such as 2, "),

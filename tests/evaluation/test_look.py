@@ -48,17 +48,17 @@ def write(root, recordings):
     return root
 
 
-def test_the_page_needs_nothing_but_itself():
+def test_the_page_needs_no_other_file():
     page = page_of(make_recordings())
     read = Reader(page)
     assert not {"link", "img", "iframe", "object"} & set(read.tags)
     assert read.tags.count("script") == 1
     assert not [name for name, _ in read.attributes if name.startswith("on")]
     assert not re.search(r"https?://|url\(|@import|nan", page)
-    assert "None: rates, gaps" in read.text
+    assert "None were found. Rates, gaps" in read.text
 
 
-def test_the_page_says_what_there_is_and_shows_each_recording():
+def test_the_page_states_the_contents_and_shows_each_recording():
     recordings = list(make_recordings())
     text = Reader(page := page_of(recordings)).text
     assert "8 recordings, 2 classes, 8 groups, 2 channels, 79.8 s in total, at 50 Hz." in text
@@ -68,7 +68,7 @@ def test_the_page_says_what_there_is_and_shows_each_recording():
     assert "0 to 25 Hz" in text
 
 
-def test_what_is_odd_is_at_the_recording_too():
+def test_irregularities_are_also_shown_at_their_recording():
     recordings = list(make_recordings())
     keep = np.r_[0:100, 200:500]
     values = recordings[3].values.copy()
@@ -80,12 +80,12 @@ def test_what_is_odd_is_at_the_recording_too():
     assert re.search(r"1 cannot be read:.*run 9: broken", Reader(page).text)
     row = page[page.index('<th scope="row">class 0/run 3') :].split("</tr>")[0]
     assert row.count('class="gap"') == 2
-    assert row.count("▲ gaps") == 1  # in all channels, so it is beside the name
+    assert row.count("▲ gaps") == 1  # the gaps are in all channels, so the mark is next to the name
     assert row.count('class="cut"') == row.count("▲ cut off") == 1
     assert page.count('class="cut"') == 1
 
 
-def test_names_are_text_whatever_they_hold():
+def test_names_are_escaped_whatever_they_contain():
     page = page_of(make_recordings(prefix=HOSTILE), errors=[HOSTILE])
     read = Reader(page)
     assert read.tags.count("script") == 1
@@ -116,7 +116,7 @@ def test_many_channels_and_classes_stay_small(monkeypatch):
     assert page.count('class="time"') >= 20
 
 
-def test_a_counter_that_was_left_out_is_odd(tmp_path):
+def test_a_counter_that_was_left_out_is_reported(tmp_path):
     root = write(tmp_path / "logs", make_recordings(n_channels=1))
     for file in root.rglob("*.csv"):
         head, *rows = file.read_text().splitlines()
@@ -130,7 +130,7 @@ def test_a_counter_that_was_left_out_is_odd(tmp_path):
     assert "Nothing" not in odd
 
 
-def test_inspect_writes_the_page_and_says_what_is_odd(tmp_path):
+def test_inspect_writes_the_page_and_lists_irregularities(tmp_path):
     recordings = list(make_recordings())
     recordings[2] = replace(recordings[2], timestamps_s=recordings[2].timestamps_s / 1000)
     root = write(tmp_path / "logs", recordings)
@@ -150,7 +150,7 @@ def test_inspect_writes_the_page_and_says_what_is_odd(tmp_path):
     refused(3, "inspect", root, "--html", tmp_path / "no" / "x.html", "-q")
 
 
-def test_a_recording_that_cannot_be_read_is_on_the_page_and_the_others_go_on(tmp_path):
+def test_an_unreadable_recording_is_listed_on_the_page_with_the_others(tmp_path):
     root = write(tmp_path / "logs", make_recordings())
     (root / "class 0" / "run 9.csv").write_text("time,channel 0\n0,1\n0.1,x\n")
     page = tmp_path / "look.html"
@@ -174,7 +174,7 @@ def test_a_prepared_file_has_a_page_too(hop_s, tmp_path):
     refused(2, "inspect", file, "--html", page, "--files", "x")
 
 
-def test_label_spans_are_looked_at_one_by_one(tmp_path):
+def test_label_spans_are_shown_separately(tmp_path):
     root = write(tmp_path / "logs", make_recordings(n_classes=1, n=2))
     rows = [f"class 0/run {i}.csv,{s},{s + 4},{k}" for i in (0, 1) for s, k in ((0, "a"), (5, "b"))]
     (root / "manifest.csv").write_text("\n".join(["path,start_s,end_s,label", *rows]) + "\n")

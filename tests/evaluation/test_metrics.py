@@ -17,7 +17,7 @@ def one_hot(predicted, classes):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
-def test_scores_are_scikit_learns(seed, n, k):
+def test_scores_equal_those_of_scikit_learn(seed, n, k):
     rng = np.random.default_rng(seed)
     classes = np.array(list("abcdefg"[:k]))
     y, predicted = rng.choice(classes, n), rng.choice(classes, n)
@@ -47,7 +47,7 @@ def test_the_order_of_windows_changes_nothing(seed):
     assert first.to_dict()["recordings"][0]["label"] == second.to_dict()["recordings"][0]["label"]
 
 
-def test_resampled_scores_are_those_of_the_windows_drawn():
+def test_resampled_scores_equal_those_of_the_drawn_windows():
     rng = np.random.default_rng(0)
     y, groups = rng.integers(0, 3, 60), np.repeat(np.arange(6), 10)
     predicted = rng.integers(0, 3, 60)
@@ -63,8 +63,8 @@ def test_resampled_scores_are_those_of_the_windows_drawn():
 
 
 @pytest.mark.trains
-def test_intervals_of_clustered_windows_cover_what_single_windows_would_miss():
-    """30 recordings differ in difficulty: 95 % intervals contain the truth about that often."""
+def test_intervals_by_recording_contain_the_truth_more_often_than_those_by_window():
+    """30 recordings differ in difficulty; 95 % intervals contain the truth about as often."""
     rng = np.random.default_rng(0)
     covered = {"recordings": 0, "windows": 0}
     n_trials, n_recordings, n_windows = 120, 30, 20
@@ -123,7 +123,7 @@ def by_group(right):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 7))
-def test_the_p_value_is_scipys_of_paired_groups(seed, n_groups):
+def test_the_p_value_equals_that_of_scipy_for_paired_groups(seed, n_groups):
     rng = np.random.default_rng(seed)
     first, second = rng.random((2, n_groups, 5)) < rng.random((2, n_groups, 1))
     expected = permutation_test(
@@ -139,7 +139,7 @@ def test_the_p_value_is_scipys_of_paired_groups(seed, n_groups):
 
 
 def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
-    """All 40 groups differ by one window, 30 of them in favor of the first: binomial."""
+    """All 40 groups differ by one window, 30 of them in favor of the first, so it is binomial."""
     first, second = np.zeros((2, 40, 4), bool)
     first[:30, 0], second[30:, 0] = True, True
     difference = compare(by_group(first), by_group(second))["accuracy"]
@@ -147,7 +147,7 @@ def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
     assert difference.p_value == pytest.approx(expected, abs=4 * np.sqrt(expected / 10_000))
 
 
-def test_p_values_are_rarely_small_where_nothing_differs():
+def test_p_values_are_rarely_small_without_a_difference():
     rng = np.random.default_rng(5)
     p_values = []
     for _ in range(150):
@@ -165,7 +165,7 @@ def test_p_values_of_equal_predictions_and_of_one_group_are_one():
     assert compare(by_group([[True] * 9]), by_group([[False] * 9]))["accuracy"].p_value == 1.0
 
 
-def test_a_recording_is_named_by_vote_and_by_mean_probability():
+def test_a_recording_is_classified_by_vote_and_by_mean_probability():
     probability = np.array([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0], [0.6, 0.4], [0.1, 0.9]])
     ids = ["one"] * 3 + ["two"] * 2
     scored = score_predictions(["b"] * 5, probability, ["a", "b"], recording_id=ids)
@@ -184,7 +184,7 @@ def test_scores_of_a_stack_are_the_scores_of_each():
         np.testing.assert_allclose(scores_of(stack)[name], each)
 
 
-def test_unknown_labels_and_wrong_shapes_are_named():
+def test_unknown_labels_and_wrong_shapes_are_reported():
     for y, probability, classes, message in (
         (["ICY"], [[0.5, 0.5]], ["ICE", "SNOW"], "'ICY' .* Did you mean 'ICE'"),
         ([], np.zeros((0, 2)), [0, 1], "no windows"),

@@ -74,7 +74,7 @@ def test_the_page_of_a_fit_shows_the_validation_part_by_networks_that_have_not_s
     assert "weighed the features" in page
 
 
-def test_the_page_needs_nothing_but_itself(page):
+def test_the_page_needs_no_other_file(page):
     read = Reader(page)
     assert not {"link", "img", "iframe", "object"} & set(read.tags)
     assert read.tags.count("script") == 1
@@ -85,7 +85,7 @@ def test_the_page_needs_nothing_but_itself(page):
     assert "light-dark(" in page
 
 
-def test_what_the_page_says_is_what_was_measured(page, model, windows):
+def test_the_page_states_the_measured_scores(page, model, windows):
     part = PagePart.of(model, windows, "validation")
     text = " ".join(Reader(page).texts)
     assert model.fluctuation_.explanation[0] in text
@@ -99,7 +99,7 @@ def test_what_the_page_says_is_what_was_measured(page, model, windows):
     np.testing.assert_array_equal(np.reshape(counts, (3, 3)), part.evaluation.confusion_matrix)
 
 
-def test_names_are_text_whatever_they_hold():
+def test_names_are_escaped_whatever_they_contain():
     windows = make_windows(prefix=HOSTILE)
     model = fitted(windows, max_epochs=2)
     comparison = evaluate_test(model, windows, baselines=("majority",))
@@ -110,7 +110,7 @@ def test_names_are_text_whatever_they_hold():
     assert any(f"{HOSTILE}channel 1" in text for text in read.texts)
 
 
-def test_an_evaluation_shows_the_baselines_beside_the_model(model, windows):
+def test_an_evaluation_shows_the_baselines_alongside_the_model(model, windows):
     comparison = evaluate_test(model, windows)
     page = make_page(model, None, title="x", comparison=comparison)
     text = " ".join(Reader(page).texts)
@@ -163,7 +163,7 @@ def test_many_classes_channels_and_recordings_stay_readable():
     assert "30 more recordings, all at least as accurate" in page
 
 
-def test_a_loss_that_explodes_does_not_flatten_the_rest(model):
+def test_a_loss_that_explodes_does_not_flatten_the_rest_of_the_curve(model):
     report = model.fluctuation_
     history = {name: list(values) for name, values in report.history.items()}
     history["loss"][3], history["val_loss"][4] = 1e9, float("nan")

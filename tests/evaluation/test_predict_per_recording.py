@@ -10,7 +10,7 @@ RATE = 20.0
 
 
 def signal(label, number):
-    """A sine with the frequency of its class, and the offset and gain of its recording."""
+    """Return a sine with the frequency of its class, and the offset and gain of its recording."""
     rng = np.random.default_rng(number)
     t = np.arange(240) / RATE
     wave = np.sin(2 * np.pi * (0.5 if label == "slow" else 2.0) * t + rng.uniform(0, 6))
@@ -54,7 +54,7 @@ def test_a_saved_model_normalizes_a_new_recording_whatever_its_offset_and_gain(m
     np.testing.assert_allclose(moved.probability, predicted.probability, atol=1e-3)
 
 
-def test_windows_prepared_otherwise_are_refused(model, recordings):
+def test_windows_that_were_prepared_differently_are_refused(model, recordings):
     plain = PreparePipeline(window_s=1.0).prepare(recordings)
     with pytest.raises(InputError, match="X and the training windows differ in normalize"):
         model.predict(plain)
@@ -69,6 +69,6 @@ def test_windows_prepared_otherwise_are_refused(model, recordings):
     ],
     ids=["stream", "c", "onnx"],
 )
-def test_what_has_no_whole_recordings_is_refused(model, tmp_path, use):
+def test_uses_without_whole_recordings_are_refused(model, tmp_path, use):
     with pytest.raises(InputError, match=r"normalize='recording' needs whole recordings, which "):
         use(model, tmp_path)

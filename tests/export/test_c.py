@@ -1,4 +1,4 @@
-"""A model in C gives the same probabilities as in Python, with every compiler found."""
+"""A model in C gives the same probabilities as in Python, with every compiler that is found."""
 
 import json
 import math
@@ -46,7 +46,7 @@ from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # there are few windows
+    pytest.mark.filterwarnings("ignore::sensorseq.errors.LeakWarning"),  # only a few windows
     pytest.mark.usefixtures("few_features"),
 ]
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ def shaken(classifier, seed):
         for tensor in module.state_dict().values():
             if tensor.is_floating_point():
                 values = rng.normal(size=tuple(tensor.shape))
-                # one buffer of a batch norm is a variance
+                # one of the buffers of a batch norm is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
                 tensor.copy_(torch.from_numpy(values))  # in place: weights are packed
     return classifier
@@ -118,7 +118,7 @@ networks = st.fixed_dictionaries(
     st.integers(1, 40),
     st.integers(0, 9),
 )
-def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weights, hop, seed):
+def test_every_network_in_c_equals_that_of_python(tmp_path_factory, arguments, weights, hop, seed):
     classifier = shaken(fitted(**arguments), seed)
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
@@ -129,7 +129,7 @@ def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weigh
 
 
 def fitted_with_features(**arguments):
-    """Fit with every kind of features, because a fit with 'auto' may choose only one."""
+    """Fit with every kind of features; a fit with 'auto' might choose only one kind."""
     classifier = fitted(features="rocket", **arguments)
     blocks = [*head_of(classifier).blocks]
     for features in ("hydra", "summary", "boosting"):
@@ -152,7 +152,7 @@ def with_features(few_features):
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_features_in_c_are_those_of_python(with_features, tmp_path, weights):
+def test_features_in_c_equal_those_of_python(with_features, tmp_path, weights):
     classifier = with_features
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, N_CLASSES)
@@ -161,7 +161,7 @@ def test_features_in_c_are_those_of_python(with_features, tmp_path, weights):
 
 
 @pytest.mark.parametrize(("n_classes", "weights"), [(2, "int8"), (3, "float32")])
-def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
+def test_boosted_trees_in_c_equal_those_of_python(tmp_path, n_classes, weights):
     X, y = make_windows(200)
     is_used = y < n_classes
     classifier = plain_classifier(features="boosting", max_epochs=1, hidden_size=2)
@@ -221,7 +221,7 @@ def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_pat
     check_same(classifier, model, N_STEPS)
 
 
-def test_features_alone_of_long_windows_take_nothing_of_the_network_with_them(tmp_path):
+def test_a_model_of_features_alone_contains_no_part_of_the_network_in_c(tmp_path):
     X = np.tile(make_windows()[0], (1, 2, 1))  # long enough for frames
     classifier = plain_classifier(features="hydra", max_epochs=1, hidden_size=2)
     classifier.fit(X, make_windows()[1])
@@ -279,8 +279,8 @@ def on_recordings():
 
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
-def test_smoothing_in_c_is_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Compare for certain and uncertain probabilities, within the tolerance of the networks."""
+def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
+    """Compare certain and uncertain probabilities, within the tolerance of the networks."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
@@ -328,7 +328,7 @@ STEP_LISTS = {
 
 
 @pytest.mark.parametrize("name", STEP_LISTS)
-def test_causal_steps_in_c_are_those_of_python(tmp_path, name):
+def test_causal_steps_in_c_equal_those_of_python(tmp_path, name):
     classifier = trained_on_recordings(STEP_LISTS[name])
     check_stream(classifier, tmp_path, 100.0, units=UNITS)
 
@@ -342,7 +342,7 @@ def test_causal_steps_in_c_are_those_of_python(tmp_path, name):
         ({"frame_s": 0.2, "scale": "amplitude", "hop_s": 0.025}, 100.0),
     ],
 )
-def test_spectral_frames_in_c_are_those_of_python(tmp_path, fields, resampled_hz):
+def test_spectral_frames_in_c_equal_those_of_python(tmp_path, fields, resampled_hz):
     steps = [
         Moving(window_s=0.1, channels=("gyro",)),
         SpectralFrames(**fields),
@@ -356,7 +356,9 @@ def test_spectral_frames_in_c_are_those_of_python(tmp_path, fields, resampled_hz
     ("rate_hz", "resampled_hz", "steps"),
     [(40.0, 100.0, []), (100.0, 30.0, [Moving(window_s=0.2)])],
 )
-def test_samples_at_another_rate_are_resampled_as_in_python(tmp_path, rate_hz, resampled_hz, steps):
+def test_samples_at_a_different_rate_are_resampled_as_in_python(
+    tmp_path, rate_hz, resampled_hz, steps
+):
     classifier = trained_on_recordings(steps, rate_hz, resampled_hz)
     check_stream(classifier, tmp_path, rate_hz, sample_rate_hz=rate_hz)
 
@@ -376,7 +378,7 @@ def test_a_sample_that_is_not_finite_is_ignored_and_reported(tmp_path):
     assert model.predict(np.full((2, N_CHANNELS), np.nan)) == -1
 
 
-def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
+def test_the_header_and_the_table_state_what_the_model_needs(tmp_path):
     X, y = make_windows()
     classifier = fitted()
     windows = PreparePipeline(window_s=0.23, sample_rate_hz=100.0, split=None, scale=None)
@@ -484,7 +486,7 @@ def test_options_of_the_other_format_are_errors(files, tmp_path, options, messag
     assert message in refused(2, "export", files[1], "-o", tmp_path / "out", *options.split())
 
 
-def test_rows_of_any_size_keep_their_digits_in_int8():
+def test_rows_of_any_magnitude_keep_their_precision_in_int8():
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(200, 6)) * 10.0 ** rng.uniform(-8, 8, size=(200, 1))
     weight[7] = 0.0
@@ -494,7 +496,7 @@ def test_rows_of_any_size_keep_their_digits_in_int8():
         assert (error <= bound * largest).all()
 
 
-def test_two_models_live_in_one_program(plain, tmp_path):
+def test_two_models_can_be_used_in_one_program(plain, tmp_path):
     paths = [
         plain.to_c(tmp_path, n_timesteps=N_STEPS, prefix=prefix).source
         for prefix in ("left", "right")
@@ -513,7 +515,7 @@ def test_two_models_live_in_one_program(plain, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Models that cover the source: streams with steps, and windows with features."""
+    """Return models that cover the C source: streams with steps, and windows with features."""
     folder = tmp_path_factory.mktemp("exported")
     steps = [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)]
     with_steps = trained_on_recordings(steps, 100.0, 40.0)
@@ -528,7 +530,7 @@ def exported(tmp_path_factory):
 
 
 def run_example(export, signal, folder, c_compiler, options=(), runner=()):
-    """Compile the C++ example with a model, and return the probabilities it prints."""
+    """Compile the C++ example with a model, and return the probabilities that it prints."""
     folder.mkdir(exist_ok=True)
     cpp = {"gcc": "g++", "clang": "clang++", "arm-linux-gnueabihf-gcc": "arm-linux-gnueabihf-g++"}
     c_path, cpp_path = need(c_compiler), need(cpp[c_compiler])
@@ -669,7 +671,7 @@ def test_windows_are_as_long_as_the_arrays_of_the_fit_and_so_is_the_hop(plain, t
     assert loaded.to_c(tmp_path).header.read_text() == header
 
 
-def test_a_hop_of_whole_samples_but_for_the_digits_of_stamps_is_whole(tmp_path):
+def test_a_hop_that_is_whole_except_for_the_rounding_of_stamps_is_whole(tmp_path):
     classifier = prepared_with()
     classifier.preparation_["sample_rate_hz"] *= 1 + 1e-6
     header = classifier.to_c(tmp_path).header.read_text()

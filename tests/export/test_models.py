@@ -1,4 +1,4 @@
-"""Exports of an estimator's model and of the model loaded from its file are equal."""
+"""An estimator and the model loaded from its file have the same exports."""
 
 import numpy as np
 import onnx
@@ -33,7 +33,7 @@ def fused():
         pytest.param(fused, id="sensors"),
     ],
 )
-def test_the_model_of_a_file_is_exported_as_that_of_the_estimator(made, tmp_path):
+def test_the_model_of_a_file_has_the_same_exports_as_the_estimator(made, tmp_path):
     fitted = made()
     fitted.save(tmp_path / "model")
     models = fitted.model_, load(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""An exported graph computes the probabilities of its model."""
+"""An exported graph computes the same probabilities as its model."""
 
 import json
 
@@ -20,7 +20,7 @@ from sensorseq.recording import Channel
 pytestmark = pytest.mark.usefixtures("few_features")
 
 LABELS = np.array(["ice", "mud", "sand"])
-UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, over a wide range
+UNITS = np.float32([1.0, 40.0, 0.01])  # units of the channels, over a wide range
 
 
 def windows(n, n_timesteps=24, seed=0):
@@ -70,7 +70,7 @@ LENGTHS = np.array([24, 1, 2, 9, 11, 17, 24])
     st.booleans(),
     st.sampled_from(["float32", "float64"]),
 )
-def test_probabilities_are_those_of_the_model(
+def test_probabilities_equal_those_of_the_model(
     tmp_path_factory, options, temperature, has_lengths, is_fixed, dtype
 ):
     clf = fitted(**options)
@@ -144,7 +144,7 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
 
 
 def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
-    """Without lengths, the padding is read, and most windows here get another class."""
+    """Without lengths, the padding is read, and most windows here get a different class."""
     rng = np.random.default_rng(0)
     y, lengths = np.arange(160) % 2, rng.integers(15, 61, 160)
     X = rng.normal(size=(160, 60, 2)) + 2.0
@@ -181,7 +181,7 @@ def test_a_table_of_one_channel_stays_one(tmp_path):
     assert onnx_difference(clf, tmp_path / "model.onnx", X[:, :, 0]) <= 1e-5
 
 
-def test_metadata_say_what_the_input_is(tmp_path):
+def test_metadata_describe_the_input(tmp_path):
     clf = fitted(scale="standard")
     clf.save(tmp_path / "model.safetensors")
     clf.preparation_ = {

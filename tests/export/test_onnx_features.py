@@ -31,7 +31,7 @@ def computed(make, dtype, width):
     return session.run(None, {"X": drawn(), "lengths": LENGTHS})[0]
 
 
-def test_statistics_are_equal_but_for_rounding():
+def test_statistics_are_equal_except_for_rounding():
     expected = summary_features(drawn(), LENGTHS)
     found = computed(lambda g, windows: statistics_of(g, windows, {}), np.float64, 54)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)

@@ -1,4 +1,4 @@
-"""Exports of several sensors equal the classifier, whichever sensors a window has."""
+"""Exports of several sensors give the classifier's probabilities, whatever sensors a window has."""
 
 import json
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-5
 
 
 def windows(n=64, seed=0):
-    """Each of the first two sensors depends on one of the two bits of the class."""
+    """Return windows in which each of the first two sensors depends on one bit of the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 4
     X = {}
@@ -35,7 +35,7 @@ def windows(n=64, seed=0):
 
 
 def lacking(X, present):
-    """Return windows that have these sensors (n, n_sensors)."""
+    """Return windows that have only the `present` sensors (n, n_sensors)."""
     return {
         name: np.where(present[:, at, None, None], windows, np.float32(np.nan))
         for at, (name, windows) in enumerate(X.items())
@@ -51,13 +51,13 @@ def fitted(request):
         X["slow"][::7] = np.nan
     model.fit(X, y, groups=groups)
     for at, estimator in enumerate(model.sensors_.values()):
-        estimator.temperature_ = 0.7 + at  # every sensor has another factor
+        estimator.temperature_ = 0.7 + at  # every sensor has a different factor
         for tensor in estimator.module_.state_dict().values():
-            tensor.mul_(2.0)  # weights that are large enough to matter
+            tensor.mul_(2.0)  # make weights large enough to matter
     rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
     keys = list(map(pattern_key, PATTERNS))
     weights = dict(zip(keys, rows, strict=True))
-    del weights["011"]  # as if they were never together in the fit
+    del weights["011"]  # as if these sensors were never together in the fit
     weigh_sensors(model, weights)
     return model
 
@@ -140,7 +140,7 @@ def test_the_table_has_the_weights_of_every_pattern():
         np.testing.assert_array_equal(table[number], fusion.weights_of(pattern))
 
 
-def test_what_a_graph_of_several_sensors_cannot_do_is_said(fitted, tmp_path):
+def test_what_a_graph_of_several_sensors_cannot_do_is_reported(fitted, tmp_path):
     with pytest.raises(ArgumentError, match="prefix='a b' is not a C identifier"):
         fitted.to_c(tmp_path / "c", prefix="a b")
     with pytest.raises(InputError, match="of 11 sensors cannot be exported"):
@@ -199,7 +199,7 @@ def test_sensors_with_the_same_name_in_c_are_refused(tmp_path, other):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_writes_c_that_decides_as_the_timeline(files, tmp_path):
+def test_the_command_writes_c_with_the_decisions_of_the_timeline(files, tmp_path):
     prepared, path = files
     how = ["--format", "c", "--prefix", "robot", "--check", prepared, "--json"]
     printed = json.loads(succeed("export", path, "-o", tmp_path / "c", *how))

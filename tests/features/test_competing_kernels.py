@@ -1,4 +1,4 @@
-"""Competing kernels equal a plain implementation of their definition in numpy, bit for bit."""
+"""Competing kernels are bit-identical to a plain implementation of their definition in numpy."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ ZERO = np.float32(0)
 
 
 def outputs_of(series, dilation, kernel, channels):
-    """Convolve channels of a series (t, c), in float32 and in the order of the C++ loop."""
+    """Convolve channels of a series (t, c) in float32, in the order of the C++ loop."""
     total = ZERO
     for place, channel in enumerate(channels):
         reach = 4 * dilation
@@ -35,7 +35,7 @@ def outputs_of(series, dilation, kernel, channels):
 
 
 def sum_of(values):
-    """Sum in float32: step t goes into sum t % 16, and these sums are added pairwise."""
+    """Sum in float32: step t is added to the sum t % 16, and these sums are added pairwise."""
     sums = np.zeros(16, np.float32)
     for rows in np.pad(values, (0, -len(values) % 16)).reshape(-1, 16):
         sums = sums + rows
@@ -45,7 +45,7 @@ def sum_of(values):
 
 
 def wins_of(window, arrays):
-    """Describe a window (t, c) of valid steps."""
+    """Return the features of a window (t, c) of valid steps."""
     found, place = [], 0
     for number, dilation in enumerate(arrays["dilations"].tolist()):
         series = np.diff(window, axis=0) if arrays["is_difference"][number] else window
@@ -114,7 +114,7 @@ def test_every_instruction_set_gives_the_same_bits(isa):
         np.testing.assert_array_equal(kernels.transform(X), expected)
 
 
-def test_groups_hold_every_kernel_once_and_one_seed_gives_one_result():
+def test_groups_contain_every_kernel_once_and_the_same_seed_gives_the_same_result():
     X = np.zeros((2, 100, 5), np.float32)
     first, again, other = (
         CompetingKernels(random_state=seed).fit(X).state()["arrays"] for seed in (3, 3, 4)
@@ -131,7 +131,7 @@ def test_groups_hold_every_kernel_once_and_one_seed_gives_one_result():
     assert (first["kernels"] != other["kernels"]).any()
 
 
-def test_padding_gives_the_features_of_windows_with_zeros_behind():
+def test_padding_gives_the_features_of_windows_with_zeros_at_the_end():
     rng = np.random.default_rng(0)
     X, lengths = rng.normal(size=(4, 50, 2)).astype(np.float32), np.array([50, 20, 1, 0])
     kernels = CompetingKernels(random_state=0, pad=True).fit(X, lengths)
@@ -183,7 +183,7 @@ def test_an_inconsistent_state_is_refused(name, value, message):
         CompetingKernels.from_state(state)
 
 
-def test_input_that_cannot_be_used_is_named():
+def test_unusable_input_is_reported():
     X = np.zeros((2, 40, 2), np.float32)
     with pytest.raises(SignalError, match="was not fitted"):
         CompetingKernels().transform(X)

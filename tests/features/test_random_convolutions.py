@@ -32,9 +32,9 @@ def outputs_of(window, dilation, weights):
 
 
 def shares_of(window, arrays, tolerance=0.0):
-    """Describe a window (t, c) of valid steps by the least and the largest possible shares.
+    """Return the smallest and the largest possible fractions for a window (t, c) of valid steps.
 
-    They differ if an output is within the tolerance of a bias.
+    They differ if an output differs from a bias by less than the tolerance.
     """
     low, high = [], []
     channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)
@@ -61,7 +61,7 @@ def eighths(rng, *shape):
     return (rng.integers(-40, 41, shape) / 8).astype(np.float32)
 
 
-# near the lanes of 4, 8 and 16 floats, and near the lengths of kernels
+# lengths near the lanes of 4, 8 and 16 floats, and near the lengths of kernels
 STEPS = st.one_of(st.integers(1, 50), st.sampled_from([63, 64, 65, 73, 127, 128, 129]))
 
 
@@ -91,11 +91,11 @@ def test_features_are_the_shares_of_outputs_above_the_biases(
 
 
 @pytest.mark.parametrize("shape", [(3, 100, 1), (2, 130, 6)])
-def test_only_outputs_within_rounding_of_a_bias_may_count_otherwise(shape):
+def test_only_outputs_within_rounding_of_a_bias_may_be_counted_differently(shape):
     X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
     convolutions = RandomConvolutions(84 * 5, random_state=0).fit(X)
     found = convolutions.transform(X)
-    # 27 additions of values below 2 * 9 * 3 * the largest
+    # 27 additions of values below 2 * 9 * 3 times the largest value
     tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()
     differ = 0.0
     for row, window in enumerate(X):
@@ -130,7 +130,7 @@ def test_a_window_has_the_same_features_in_any_batch_and_padding_is_not_read(t, 
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 64])
-def test_the_number_of_threads_changes_no_bit(n_threads):
+def test_results_are_bit_identical_for_any_number_of_threads(n_threads):
     rng = np.random.default_rng(0)
     X, lengths = rng.normal(size=(37, 50, 3)), rng.integers(0, 51, 37)
     single = RandomConvolutions(840, random_state=0).fit(X, lengths)
@@ -202,13 +202,13 @@ def test_channels_of_a_combination_are_distinct_and_biases_are_outputs_of_the_tr
     parts = np.split(arrays["channel_indices"], ends[:-1])
     assert all(len(set(part.tolist())) == len(part) for part in parts)
     assert set(arrays["channel_indices"].tolist()) == set(range(12))
-    # shares of the training windows are spread over [0, 1], not only near 0 and 1
+    # fractions of the training windows are spread over [0, 1], not concentrated near 0 and 1
     shares = RandomConvolutions(random_state=0).fit(X).transform(X)
     assert 0.45 < shares.mean() < 0.55
     assert shares.std(axis=0).min() > 0
 
 
-def test_one_seed_gives_one_result_and_another_another():
+def test_the_same_seed_gives_the_same_result_and_different_seeds_differ():
     X = np.random.default_rng(0).normal(size=(20, 40, 3))
     first, again, other = (RandomConvolutions(840, random_state=s).fit(X) for s in (3, 3, 4))
     np.testing.assert_array_equal(first.transform(X), again.transform(X))
@@ -261,7 +261,7 @@ def test_an_inconsistent_state_is_refused(change, message):
         RandomConvolutions.from_state(state)
 
 
-def test_something_else_is_no_state():
+def test_a_state_of_a_different_kind_is_refused():
     with pytest.raises(SignalError, match="lacks settings or arrays"):
         RandomConvolutions.from_state({"settings": {}})
 
@@ -287,7 +287,7 @@ X = np.random.default_rng(0).normal(size=(6, 20, 2))
          r"X is 1e\+39 in window 4, step 5, channel 1, which is outside the range of float32"),
     ],
 )  # fmt: skip
-def test_input_that_cannot_be_used_is_named(step, windows, lengths, message):
+def test_unusable_input_is_reported(step, windows, lengths, message):
     convolutions = RandomConvolutions(840, random_state=0)
     if step == "transform":
         convolutions.fit(X)
@@ -295,14 +295,14 @@ def test_input_that_cannot_be_used_is_named(step, windows, lengths, message):
         getattr(convolutions, step)(windows, lengths)
 
 
-def test_nan_beyond_a_length_is_no_error():
+def test_nan_beyond_a_length_is_not_an_error():
     windows = np.where(np.arange(240).reshape(X.shape) == 171, np.nan, X)
     lengths = [20, 20, 20, 20, 5, 20]
     features = RandomConvolutions(84).fit(windows, lengths).transform(windows, lengths)
     assert np.isfinite(features).all()
 
 
-def test_other_misuse_is_named():
+def test_other_misuse_is_reported():
     with pytest.raises(SignalError, match="call fit first"):
         RandomConvolutions().transform(X)
     with pytest.raises(SignalError, match="call fit first"):
@@ -323,11 +323,11 @@ def test_other_misuse_is_named():
         RandomConvolutions(random_state=-1)
 
 
-def test_no_windows_give_no_rows():
+def test_zero_windows_give_zero_rows():
     assert RandomConvolutions(84).fit(X).transform(X[:0]).shape == (0, 84)
 
 
-def test_padding_gives_the_features_of_windows_with_zeros_behind():
+def test_padding_gives_the_features_of_windows_with_zeros_at_the_end():
     rng = np.random.default_rng(3)
     windows, lengths = rng.normal(size=(30, 20, 2)).astype(np.float32), rng.integers(0, 16, 30)
     lengths[4] = 15

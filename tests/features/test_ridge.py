@@ -1,4 +1,4 @@
-"""fit_ridge equals scikit-learn's Ridge with a penalty computed from its documentation."""
+"""fit_ridge equals scikit-learn's Ridge, with the penalty computed as documented."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def squared_error(target):
 
 
 def ridge_of(Z, target, weight, rows, strength):
-    """Fit scikit-learn's Ridge with the same penalty, a share of the mean norm."""
+    """Fit scikit-learn's Ridge with the same penalty, a fraction of the mean norm."""
     Z, relative = Z[rows].astype(np.float64), weight[rows] / weight[rows].mean()
     centered = Z - np.average(Z, axis=0, weights=relative)
     alpha = strength * len(rows) * (centered**2).sum(axis=1).mean()
@@ -85,7 +85,7 @@ def test_each_fit_uses_its_own_columns():
     np.testing.assert_array_equal(as_all.out_of_fold, plain.out_of_fold)
 
 
-def test_constant_and_repeated_columns():
+def test_constant_and_repeated_columns_are_solved():
     Z, target, weight = problem(20, 6)
     Z[:, 1] = 0.5
     Z[:, 2] = Z[:, 3]
@@ -130,7 +130,7 @@ def test_the_unit_of_weights_and_the_scale_of_features_do_not_matter():
     np.testing.assert_allclose(other.out_of_fold, whole.out_of_fold, rtol=1e-9)
 
 
-def test_a_window_of_weight_zero_is_as_if_absent():
+def test_a_window_of_weight_zero_has_no_effect():
     Z, target, weight = problem(12, 5)
     weight[[2, 7]] = 0
     present = np.flatnonzero(weight)
@@ -156,7 +156,7 @@ def test_windows_of_equal_features_get_their_mean_target(value):
 
 
 def test_many_windows_of_equal_features_can_be_solved():
-    """The rounding of 200 equal products in float32 does not become a negative eigenvalue."""
+    """Rounding errors of 200 equal products in float32 must not cause a negative eigenvalue."""
     n = 200
     target, rows = np.eye(2)[np.arange(n) % 2], np.arange(n)
     folds = [(rows[rows % 4 != k], rows[rows % 4 == k]) for k in range(4)]
@@ -165,7 +165,7 @@ def test_many_windows_of_equal_features_can_be_solved():
     np.testing.assert_allclose(Z.astype(np.float64) @ found.weight + found.bias, 0.5, atol=1e-3)
 
 
-def test_a_flag_that_is_constant_in_a_fold():
+def test_a_flag_may_be_constant_in_a_fold():
     """Centering a column of equal numbers leaves rounding errors, which must not be inverted."""
     rng = np.random.default_rng(0)
     target, weight = rng.normal(size=(11, 2)), rng.uniform(0.1, 1, 11)

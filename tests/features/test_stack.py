@@ -11,7 +11,7 @@ from sensorseq.features.stack import fit_stack
 
 
 def smoothed_log_loss(weights, scores, class_index, weight):
-    """Return the loss of the docstring, window by window in plain Python."""
+    """Compute the loss that the docstring defines, window by window in plain Python."""
     _, n, k = scores.shape
     total = 0.0
     for row in range(n):
@@ -26,7 +26,7 @@ def smoothed_log_loss(weights, scores, class_index, weight):
 
 
 def models(n, k, noises, seed=0):
-    """Return scores of models, better ones with less noise, and the classes and weights."""
+    """Return the scores of models (better with less noise), the classes and the weights."""
     rng = np.random.default_rng(seed)
     class_index = rng.integers(0, k, n)
     truth = np.eye(k)[class_index]
@@ -35,7 +35,7 @@ def models(n, k, noises, seed=0):
 
 
 @pytest.mark.parametrize("k", [2, 4])
-def test_no_weights_on_a_grid_are_better(k):
+def test_no_weights_on_a_grid_have_a_lower_loss(k):
     scores, class_index, weight = models(16, k, [0.8, 1.2])
     weights, log_loss = fit_stack(scores, class_index, weight)
     assert log_loss == pytest.approx(smoothed_log_loss(weights, scores, class_index, weight))
@@ -48,7 +48,7 @@ def test_no_weights_on_a_grid_are_better(k):
 @given(
     n=st.integers(2, 20), k=st.integers(2, 4), m=st.integers(1, 3), seed=st.integers(0, 2**32 - 1)
 )
-def test_no_step_from_the_weights_is_better(n, k, m, seed):
+def test_no_step_away_from_the_weights_lowers_the_loss(n, k, m, seed):
     rng = np.random.default_rng(seed)
     scores, class_index = rng.normal(size=(m, n, k)), rng.integers(0, k, n)
     weight = rng.uniform(0.1, 3, n)
@@ -61,7 +61,7 @@ def test_no_step_from_the_weights_is_better(n, k, m, seed):
         assert log_loss <= smoothed_log_loss(tried, scores, class_index, weight) + 1e-5
 
 
-def test_a_model_that_says_nothing_gets_no_weight():
+def test_an_uninformative_model_gets_no_weight():
     scores, class_index, weight = models(3000, 3, [0.5, 0.5])
     scores[1] = np.random.default_rng(1).normal(size=scores[1].shape)
     weights, _ = fit_stack(scores, class_index, weight)
@@ -80,7 +80,7 @@ def test_a_factor_on_a_models_scores_divides_its_weight():
     assert same == pytest.approx(log_loss)
 
 
-def test_what_is_added_to_all_classes_of_a_window_does_not_matter():
+def test_a_constant_added_to_the_scores_of_all_classes_of_a_window_does_not_matter():
     scores, class_index, weight = models(60, 3, [0.7, 1.0])
     added = np.random.default_rng(0).normal(size=(2, 60, 1))
     np.testing.assert_allclose(
@@ -113,7 +113,7 @@ def test_scores_equal_for_all_classes_get_weight_0(value):
     assert log_loss == pytest.approx(alone[1])
 
 
-def test_the_weight_of_a_window_counts_as_its_repetition():
+def test_the_weight_of_a_window_has_the_effect_of_repeating_it():
     scores, class_index, _ = models(400, 3, [0.7, 1.0])
     times = np.random.default_rng(0).integers(1, 4, 400)
     rows = np.repeat(np.arange(400), times)

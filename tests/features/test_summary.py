@@ -15,7 +15,7 @@ def feature(X, name, channel=0, lengths=None):
     return columns[:, channel, FEATURES.index(name)]
 
 
-def test_statistics_are_those_of_numpy_and_scipy():
+def test_statistics_equal_those_of_numpy_and_scipy():
     X = np.random.default_rng(0).gamma(2.0, size=(7, 31, 3))
     for channel in range(3):
         x = X[:, :, channel]
@@ -34,7 +34,7 @@ def test_statistics_are_those_of_numpy_and_scipy():
 
 
 @given(st.integers(0, 10**6))
-def test_what_lies_beyond_the_lengths_changes_nothing(seed):
+def test_values_beyond_the_lengths_have_no_effect(seed):
     rng = np.random.default_rng(seed)
     X, lengths = rng.normal(size=(6, 12, 2)), rng.integers(0, 13, 6)
     spoilt = X.copy()
@@ -88,7 +88,7 @@ def test_one_channel_may_come_without_its_axis():
     np.testing.assert_array_equal(found, summary_features(X[:, :, None]))
 
 
-def test_misuse_of_the_class_is_named():
+def test_misuse_of_the_class_is_reported():
     X = np.random.default_rng(0).normal(size=(6, 12, 2))
     features = SummaryFeatures().fit(X)
     for call, message in (
@@ -103,5 +103,5 @@ def test_misuse_of_the_class_is_named():
             call()
     state = features.state()
     state["settings"]["features"] = ["mean"]
-    with pytest.raises(SignalError, match="other statistics"):
+    with pytest.raises(SignalError, match="does not list the statistics"):
         SummaryFeatures.from_state(state)

@@ -56,7 +56,7 @@ def test_a_constant_channel_exceeds_nothing():
     assert made[:, 0].any()
 
 
-def test_one_window_exceeds_nothing_of_its_own():
+def test_a_single_training_window_exceeds_no_threshold():
     X = windows(1)
     steps = SummarySteps(4).fit(X)
     assert not steps.transform(X).any()
@@ -82,7 +82,7 @@ def test_state_round_trip():
     assert (again.n_steps, again.n_channels_, repr(again)) == (7, 2, "SummarySteps(n_steps=7)")
 
 
-def test_some_of_the_statistics_are_described_as_among_all():
+def test_the_steps_of_some_statistics_equal_their_steps_among_all():
     X = windows()
     steps = SummarySteps(7).fit(X)
     whole = steps.transform(X).reshape(len(X), -1, 6)
@@ -99,13 +99,17 @@ def test_some_of_the_statistics_are_described_as_among_all():
 
 
 @pytest.mark.parametrize("wrong", [[0, 36], [-1, 2], [2, 2], [3, 1], [[0, 1]], [], 4])
-def test_stored_columns_that_are_no_places_are_refused(wrong):
+def test_stored_columns_that_are_not_indices_are_refused(wrong):
     state = SummarySteps(4).fit(windows()).take([0, 1]).state()
     arrays = {**state["arrays"], "columns": np.array(wrong, np.int64)}
-    with pytest.raises(SignalError, match="the stored columns are not indices of 36 statistics"):
+    with pytest.raises(
+        SignalError, match="the stored columns are not ascending indices of 36 statistics"
+    ):
         SummarySteps.from_state({**state, "arrays": arrays})
     arrays = {**state["arrays"], "columns": np.array([0, 1, 2])}
-    with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
+    with pytest.raises(
+        SignalError, match="thresholds are not an array of finite numbers with shape"
+    ):
         SummarySteps.from_state({**state, "arrays": arrays})
     arrays = {**state["arrays"], "columns": np.array([0.0, 1.0])}
     with pytest.raises(SignalError, match="expected int64"):
@@ -118,7 +122,9 @@ def test_wrong_states_are_refused():
     not_finite = thresholds.copy()
     not_finite[1, 2] = np.nan
     for wrong in (thresholds[:-1], thresholds[:, 1:], thresholds.ravel(), not_finite):
-        with pytest.raises(SignalError, match="thresholds are not finite numbers of shape"):
+        with pytest.raises(
+            SignalError, match="thresholds are not an array of finite numbers with shape"
+        ):
             SummarySteps.from_state({**state, "arrays": {"thresholds": wrong}})
     arrays = {"thresholds": thresholds.astype(np.float32)}
     with pytest.raises(SignalError, match="expected float64"):

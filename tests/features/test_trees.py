@@ -1,4 +1,4 @@
-"""BoostedTrees equal the scikit-learn classifier from which they are made."""
+"""BoostedTrees have the probabilities of the scikit-learn classifier that they are made from."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def fitted(n_classes, seed=0, n=80, **arguments):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 6])
-def test_probabilities_are_those_of_scikit_learn(n_classes):
+def test_probabilities_equal_those_of_scikit_learn(n_classes):
     model, x = fitted(n_classes)
     trees = trees_of(model)
     assert trees.n_outputs == n_classes
@@ -49,7 +49,7 @@ def test_values_at_a_threshold_go_left():
 
 
 @pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (500, 20)])
-def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
+def test_the_settings_of_boosting_depend_on_the_number_of_windows(n_windows, n_of_a_leaf):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n_windows, 30)), np.arange(n_windows) % 3
     nodes = [
@@ -81,7 +81,7 @@ COLUMNS = np.array([1, 2, 6, 7, 9])
 
 
 def grown(n, n_classes, seed=0):
-    """Return trees, their statistics, and the probabilities of scikit-learn for them."""
+    """Return trees, the statistics they grew on, and scikit-learn's probabilities for these."""
     rng = np.random.default_rng(seed)
     y, weight = rng.permutation(np.arange(n) % n_classes), rng.uniform(0.5, 2, n)
     x = rng.normal(size=(n, 12)) * 10.0 ** rng.integers(-6, 6, 12) + y[:, None]
@@ -105,7 +105,7 @@ def cuts(values):
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("n", [40, 321])
-def test_grown_trees_are_those_of_scikit_learn_on_bins_between_quantiles(n, n_classes):
+def test_grown_trees_equal_those_of_scikit_learn_on_bins_between_quantiles(n, n_classes):
     trees, x, expected = grown(n, n_classes)
     assert trees.n_statistics == 12
     assert set(trees.columns) <= set(COLUMNS)
@@ -120,14 +120,14 @@ def test_grown_trees_are_those_of_scikit_learn_on_bins_between_quantiles(n, n_cl
     np.testing.assert_array_equal(again.log_probabilities(x), trees.log_probabilities(x))
 
 
-def test_trees_know_the_classes_that_they_were_grown_on():
+def test_trees_store_the_classes_that_they_were_grown_on():
     x, y = np.arange(40.0)[:, None], np.repeat([0, 3], 20)
     trees = grow_trees(x, np.array([0]), y, np.ones(40))
     assert trees.classes_.tolist() == [0, 3]
     assert (trees.log_probabilities(x).argmax(axis=1) == y // 3).all()
 
 
-def test_values_that_rounding_alone_tells_apart_are_not_split():
+def test_values_that_differ_only_by_rounding_are_not_split():
     x = np.repeat([1.0, 1 + 1e-13, 1 + 2e-13, 2.0, 2 + 1e-15, 3.0], 9)[:, None]
     y = np.repeat([0, 1, 1, 0, 1, 1], 9)
     trees = grow_trees(x, np.array([0]), y, np.ones(len(y)))
@@ -137,7 +137,7 @@ def test_values_that_rounding_alone_tells_apart_are_not_split():
     assert found[5, 1] > found[0, 1]
 
 
-def test_important_statistics_are_found_without_a_difference_of_means():
+def test_important_statistics_are_found_even_if_their_means_are_equal():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 60))
     y = (np.abs(x[:, 41]) > 0.7).astype(int) + (np.abs(x[:, 7]) > 0.7)
@@ -233,7 +233,7 @@ def test_impossible_trees_are_refused(name, value, at):
         BoostedTrees.from_state(changed(name, value, at))
 
 
-def test_a_state_of_something_else_is_refused():
+def test_a_state_of_a_different_kind_is_refused():
     state = trees_of(fitted(2)[0]).state()
     with pytest.raises(SignalError, match="'feature' of the stored state is int64; expected int32"):
         BoostedTrees.from_state(changed("feature", lambda a: a.astype(np.int64)))

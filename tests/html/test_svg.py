@@ -68,7 +68,7 @@ def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances():
 @given(
     st.lists(st.floats(-1e6, 1e6) | st.just(np.nan), min_size=1, max_size=400), st.integers(1, 40)
 )
-def test_thinning_keeps_every_extreme_of_its_stretch_and_every_gap(values, most):
+def test_thinning_keeps_the_extremes_of_each_interval_and_every_gap(values, most):
     y = np.array(values)
     kept = extremes(y, most)
     assert (np.diff(kept) > 0).all()

@@ -1,4 +1,4 @@
-"""No connection can disturb another: attacks on the server, each beside two well-behaved robots."""
+"""No connection can disturb others: attacks on the server while two well-behaved robots use it."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def model():
 
 
 async def good(port, seed):
-    """Send three seconds of samples as in real time; return the decisions."""
+    """Send three seconds of samples in real time; return the decisions."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"cur,vel\n")
     for part in np.split(signal(3, seed), 15):
@@ -96,7 +96,7 @@ async def a_break(port):
 
 async def idle_connections(port):
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
-    assert b"20 connections, the most at a time" in await opened[-1][0].read()
+    assert b"20 connections, the maximum number" in await opened[-1][0].read()
     await asyncio.sleep(1)
     for _, writer in opened:
         writer.close()
@@ -109,7 +109,7 @@ ATTACKS = {
     not_finite: "infinity",
     a_client_that_never_reads: "closed",
     a_break: "closed",
-    idle_connections: "20 connections, the most at a time",
+    idle_connections: "20 connections, the maximum number",
 }
 
 
@@ -141,7 +141,7 @@ def test_two_good_robots_get_all_their_decisions_within_a_hop(model, attack, ans
 
 
 @pytest.mark.parametrize("kind", ["one sensor", "several"])
-def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(kind):
+def test_an_endless_line_is_refused_before_it_fills_the_memory(kind):
     parser = live.SampleParser("csv", NAMES)
     if kind == "several":
         parser = live.SensorParser({"imu": NAMES}, None, {"imu": 10})

@@ -1,4 +1,4 @@
-"""A library that does not load causes an error of one sentence."""
+"""A library that cannot be loaded causes an error with a message of one sentence."""
 
 import ctypes
 import sys
@@ -12,14 +12,14 @@ from sensorseq.errors import EnvironmentProblemError
 
 @pytest.fixture
 def library_in(tmp_path, monkeypatch):
-    """Return a function that writes the file of the library into a package, and loads it."""
+    """Return a function that writes the library's file into a package and loads it."""
     monkeypatch.setattr(core, "__file__", str(tmp_path / "core.py"))
     core.library.cache_clear()
     yield lambda contents: ((tmp_path / "_core.so").write_bytes(contents), core.library())
     core.library.cache_clear()
 
 
-def test_a_missing_library_is_named(library_in):
+def test_a_missing_library_is_reported(library_in):
     with pytest.raises(EnvironmentProblemError, match=r"sensorseq\._core is missing"):
         core.library()
 
@@ -36,7 +36,7 @@ def test_a_library_for_another_processor_names_both(library_in):
     assert str(at.value).endswith(f"install sensorseq for {core._MACHINES[ours]}.")
 
 
-def test_an_old_system_is_named(library_in, monkeypatch):
+def test_an_old_system_is_reported(library_in, monkeypatch):
     def refuse(path):
         raise OSError(f"/lib/libc.so.6: version `GLIBC_2.38' not found (required by {path})")
 

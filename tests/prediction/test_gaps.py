@@ -17,7 +17,7 @@ SETTINGS = {"features": ("summary",), "max_epochs": 2, "hidden_size": 4, "random
 
 
 def line_of(window, length):
-    """Bridge gaps by numpy's interpolation, one channel at a time."""
+    """Bridge gaps with numpy's interpolation, one channel at a time."""
     bridged, steps = window.copy(), np.arange(length)
     for channel in bridged.T:
         is_number = np.isfinite(channel[:length])
@@ -30,7 +30,7 @@ def line_of(window, length):
 
 
 @given(st.data())
-def test_gaps_are_bridged_as_numpy_interpolates(data):
+def test_gaps_are_bridged_as_by_the_interpolation_of_numpy(data):
     n, t, c = (data.draw(st.integers(1, most)) for most in (4, 9, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     X = rng.normal(size=(n, t, c))
@@ -50,7 +50,7 @@ def test_many_windows_are_bridged_in_blocks():
     assert bridge_gaps(holed.astype(np.float32), np.full(600, 3)).dtype == np.float32
 
 
-def test_windows_are_judged_by_the_channels_without_a_number():
+def test_windows_are_judged_by_their_channels_without_a_number():
     X = np.zeros((4, 2, 4))
     for row, n in enumerate((0, 2, 3, 4)):
         X[row, :, :n] = np.nan
@@ -58,7 +58,7 @@ def test_windows_are_judged_by_the_channels_without_a_number():
 
 
 def windows(n=160, seed=0):
-    """Windows whose level and frequency depend on their class."""
+    """Return windows whose level and frequency depend on their class."""
     rng = np.random.default_rng(seed)
     y, t = np.arange(n) % 4, np.arange(40)
     wave = np.sin(t * np.where(y % 2, 0.4, 1.2)[:, None])
@@ -79,7 +79,7 @@ def fitted():
     return plain_classifier(**SETTINGS, missing="expected").fit(holed(X), y, groups=groups)
 
 
-def test_a_model_learns_from_windows_with_gaps_as_from_bridged_ones(fitted):
+def test_a_model_learns_the_same_from_windows_with_gaps_and_from_bridged_ones(fitted):
     X, y, groups = windows()
     full = np.full(len(X), X.shape[1])
     bridged = plain_classifier(**SETTINGS).fit(bridge_gaps(holed(X), full), y, groups=groups)
@@ -112,7 +112,7 @@ def test_a_window_without_a_number_has_no_class(fitted, tmp_path):
         np.testing.assert_array_equal(model.predict(holed(X)[4:]), fitted.predict(holed(X)[4:]))
 
 
-def test_windows_without_a_number_say_nothing_in_a_timeline():
+def test_windows_without_a_number_do_not_affect_a_timeline():
     X, y, _ = windows()
     rows = np.flatnonzero((y < 3) | (np.arange(len(y)) % 16 == 3))  # a class is rare
     model = plain_classifier(**SETTINGS, missing="expected").fit(X[rows], y[rows])
@@ -121,7 +121,7 @@ def test_windows_without_a_number_say_nothing_in_a_timeline():
     np.testing.assert_allclose(nothing.probabilities, 0.25, atol=1e-6)
 
 
-def test_nothing_is_missing_unless_it_is_expected(fitted):
+def test_missing_samples_are_an_error_unless_they_are_expected(fitted):
     X, y, groups = windows()
     with pytest.raises(InputError, match=r"NaN in window 0.*missing='expected' bridges NaN"):
         plain_classifier(**SETTINGS).fit(holed(X), y, groups=groups)
@@ -139,14 +139,14 @@ FAILURES = {"stuck": lambda x: 0 * x + x[:, :1], "wrong unit": lambda x: 1000 * 
 
 @pytest.fixture(scope="module", params=["outside", "expected"])
 def of_two(request):
-    """The second sensor has the information of the first one, with more noise."""
+    """Return a model whose second sensor has the same information as the first, with more noise."""
     X, y, groups = windows(320)
     both = {"good": X, "poor": X[:, ::2] + 0.3 * windows(320, 3)[0][:, ::2]}
     return fused_classifier(**SETTINGS, missing=request.param).fit(both, y, groups=groups)
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_a_failed_sensor_is_left_out_where_this_is_asked(of_two, failure):
+def test_a_failed_sensor_is_left_out_if_this_is_requested(of_two, failure):
     X, _, _ = windows(seed=8)
     poor = X[:, ::2]
     found = of_two.predict_proba({"good": failure(X), "poor": poor})
@@ -168,7 +168,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
 
 
 @pytest.mark.parametrize("missing", ["expected", "outside"])
-def test_a_robot_in_another_unit_is_adapted_to_and_then_within_the_training(fitted, missing):
+def test_a_model_that_expects_missing_samples_can_be_adapted_and_explained(fitted, missing):
     X, y, groups = windows(seed=10)
     model = copy.copy(fitted).set_params(missing=missing)
     model.model_ = replace(model.model_, missing=missing)

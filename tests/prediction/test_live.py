@@ -37,7 +37,7 @@ def write_csv(path, x, t, names=("time_s", *NAMES)):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Return a model, its file, and a recording that is not in its training."""
+    """Return a model, its file, and a recording that it was not trained on."""
     folder = tmp_path_factory.mktemp("live")
     rng = np.random.default_rng(0)
     recordings = []
@@ -63,7 +63,7 @@ def decided(text):
 
 
 @pytest.mark.parametrize("option", ["--replay", "--input"])
-def test_a_recording_gives_the_decisions_of_predict(files, option):
+def test_a_streamed_recording_gives_the_decisions_of_predict(files, option):
     model, path, csv, _ = files
     code, out, err = said("stream", path, option, csv)
     assert (code, decided(out)) == (0, expected(model, csv))
@@ -73,7 +73,7 @@ def test_a_recording_gives_the_decisions_of_predict(files, option):
     assert {"start_s", "end_s", "label", "probability", "answered", "delay_s"} <= set(first)
 
 
-def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_stream(files, tmp_path):
+def test_windows_unlike_training_are_reported_once_and_counted_or_end_the_stream(files, tmp_path):
     _, path, _, recording = files
     values = recording.values * np.where(np.arange(200) < 100, 1.0, 1000.0)[:, None]
     write_csv(tmp_path / "wrong.csv", values, recording.timestamps_s)
@@ -89,7 +89,7 @@ def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_strea
 
 
 @pytest.mark.long
-def test_samples_from_another_program(files):
+def test_samples_come_from_another_program(files):
     model, path, csv, _ = files
     command = [sys.executable, "-m", "sensorseq", "stream", str(path)]
     done = subprocess.run(command, input=csv.read_bytes(), capture_output=True, check=True)
@@ -104,7 +104,7 @@ def wait_until_taken(port):
             try:
                 probe.send(b"")
                 time.sleep(0.05)
-                probe.send(b"")  # refused if the first one was
+                probe.send(b"")  # is refused if nothing received the first one
             except ConnectionRefusedError:
                 continue
             return
@@ -197,7 +197,7 @@ ODD = (
 
 
 @given(st.lists(st.sampled_from(["0.1,2,3e1\r", *ODD]), max_size=4), st.booleans())
-def test_many_lines_at_once_are_parsed_as_one_by_one(odd, has_header):
+def test_many_lines_are_parsed_together_with_the_same_result_as_singly(odd, has_header):
     usual = [f"{k / 7!r},{k},{-k / 3!r}" for k in range(60)]
     lines = ["time,cur,vel"] * has_header + usual[:30] + odd + usual[30:]
     text = "".join(f"{line}\n" for line in lines).encode()
@@ -236,14 +236,14 @@ CELLS = [
 
 @pytest.mark.parametrize("n_lines", [3, 80])  # 80 are parsed together
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_of_a_line_is_the_number_that_it_is_in_a_file(tmp_path, cell, n_lines):
+def test_a_cell_is_the_same_number_in_a_line_and_in_a_file(tmp_path, cell, n_lines):
     in_file, in_line = numbers_in(tmp_path, cell, n_lines)
     assert repr(in_file) == repr(in_line)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.from_regex(r"[-+ ]?[0-9]{0,20}[._]?[0-9]{0,20}([eE][+-]?[0-9]{1,2})? ?", fullmatch=True))
-def test_a_number_of_a_line_is_the_one_in_a_file(tmp_path, cell):
+def test_a_number_is_the_same_in_a_line_and_in_a_file(tmp_path, cell):
     in_file, in_line = numbers_in(tmp_path, cell, 3)
     assert repr(in_file) == repr(in_line)
 
@@ -257,12 +257,14 @@ def test_a_number_of_a_line_is_the_one_in_a_file(tmp_path, cell):
         ('1"', None, 1.0),
     ],
 )
-def test_some_cells_differ_in_lines_and_in_files(tmp_path, cell, in_file, in_line):
+def test_some_cells_have_a_different_meaning_in_lines_and_in_files(
+    tmp_path, cell, in_file, in_line
+):
     assert repr(numbers_in(tmp_path, cell, 3)) == repr([in_file, in_line])
 
 
 def numbers_in(folder, cell, n_lines):
-    """The number of a cell in a file and in a line; None if either is refused."""
+    """Return the number that a cell means in a file and in a line; None where it is refused."""
     lines = [f"{i},{cell if i == 1 else i},{i}\n" for i in range(n_lines)]
     text = "".join(["time_s,cur,vel\n", *lines]).encode()
     path = folder / "cells.csv"
@@ -317,7 +319,7 @@ def test_times_have_the_unit_in_their_name(name):
         (b"\0" * 9, "float32", "end within a sample: 1 of 8 bytes"),
     ],
 )
-def test_data_that_are_no_samples_are_refused(data, kind, message):
+def test_data_that_are_not_samples_are_refused(data, kind, message):
     parser = live.SampleParser(kind, NAMES)
     with pytest.raises(InputError, match=message):
         parser.feed(data, whole=True)
@@ -333,14 +335,14 @@ def test_data_that_are_no_samples_are_refused(data, kind, message):
         ("--input absent.csv", 3, "absent.csv"),
     ],
 )
-def test_mistakes_are_said(files, options, code, message):
+def test_mistakes_are_reported(files, options, code, message):
     _, path, csv, _ = files
     words = [word.format(csv=csv) for word in options.split()]
     ended, _, err = said("stream", path, *words)
     assert (ended, message in err) == (code, True)
 
 
-def test_half_a_sample_ends_a_stream_of_datagrams_only_before_the_first_sample():
+def test_a_partial_sample_ends_a_stream_of_datagrams_only_before_the_first_sample():
     def samples_after(*datagrams):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))
@@ -369,7 +371,7 @@ def test_half_a_sample_ends_a_stream_of_datagrams_only_before_the_first_sample()
     assert parser.n_unreadable == 1
 
 
-def test_a_taken_port_is_said(files):
+def test_a_port_in_use_is_reported(files):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -379,7 +381,7 @@ def test_a_taken_port_is_said(files):
         next(live.samples_of_udp("127.0.0.1:99999", live.SampleParser("csv", NAMES)))
 
 
-def test_ctrl_c_decides_what_is_left(files):
+def test_ctrl_c_flushes_the_remaining_decisions(files):
     model, _, csv, recording = files
 
     def interrupted():
@@ -391,7 +393,7 @@ def test_ctrl_c_decides_what_is_left(files):
     assert decided(out.getvalue()) == expected(model, Path(csv))
 
 
-def test_a_replay_takes_its_time(files):
+def test_a_replay_runs_at_the_given_speed(files):
     model, _, csv, _ = files
     began_s = time.monotonic()
     n_samples = sum(

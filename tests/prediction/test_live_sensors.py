@@ -1,4 +1,4 @@
-"""Live samples of several sensors: lines with the sensor's name, replays, and many robots."""
+"""Live samples of several sensors: lines with their sensor's name, replays, and many robots."""
 
 import asyncio
 import io
@@ -25,7 +25,7 @@ FILES = {"files": ["imu_*.csv", "motor_*.csv"], "pair": "{sensor}_{recording}.*"
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Return two classes of three recordings each; the inertial unit begins 0.1 s later."""
+    """Return three recordings of each of two classes; the inertial unit begins 0.1 s later."""
     folder, rng = tmp_path_factory.mktemp("logs"), np.random.default_rng(0)
     for label, number in itertools.product(range(2), range(3)):
         (folder / f"class_{label}").mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def expected(model, logs, number=2):
 
 
 def lines_of(logs, *, headers=False, number=2):
-    """Return the lines of a recording in the order of their times."""
+    """Return the lines of a recording in order of time."""
     rows, heads = [], b""
     for sensor in RATES_HZ:
         text = (logs / "class_1" / f"{sensor}_{number}.csv").read_bytes()
@@ -82,7 +82,7 @@ def assert_decided(text, probabilities):
 
 
 @pytest.mark.parametrize("file", ["imu_2.csv", "motor_2.csv"])
-def test_any_file_of_a_recording_is_replayed_with_the_others(model, logs, file):
+def test_any_file_of_a_recording_is_replayed_together_with_the_other_files(model, logs, file):
     fitted, path = model
     code, out, err = said("stream", path, "--replay", logs / "class_1" / file)
     assert code == 0, err
@@ -92,7 +92,7 @@ def test_any_file_of_a_recording_is_replayed_with_the_others(model, logs, file):
 
 
 @BOTH_ANSWERS
-def test_a_replay_without_a_sensor_goes_on_if_that_is_expected(model, logs, tmp_path):
+def test_a_replay_continues_without_a_sensor_if_sensors_may_be_missing(model, logs, tmp_path):
     fitted, path = model
     for number in (0, 2):  # another recording has the sensor
         for sensor in RATES_HZ:
@@ -120,7 +120,9 @@ def test_a_replay_does_not_wait_for_clocks_that_are_years_apart(model, logs, tmp
 
 
 @pytest.mark.parametrize("headers", [False, True])
-def test_lines_that_name_their_sensor_are_decided_as_the_recordings(model, logs, tmp_path, headers):
+def test_lines_that_name_their_sensor_get_the_decisions_of_the_recordings(
+    model, logs, tmp_path, headers
+):
     fitted, path = model
     (tmp_path / "lines").write_bytes(lines_of(logs, headers=headers))
     code, out, err = said("stream", path, "--input", tmp_path / "lines")
@@ -173,7 +175,7 @@ def test_odd_lines_are_skipped_and_counted_by_sensor(model, logs, tmp_path):
         ),
     ],
 )
-def test_lines_that_are_no_samples_are_refused_with_their_sensor(model, text, message):
+def test_lines_that_are_not_samples_are_refused_with_the_name_of_their_sensor(model, text, message):
     stream = model[0].stream()
     parser, out = live.parser_for(stream), io.StringIO()
     with pytest.raises(SensorseqError, match=message):
@@ -198,7 +200,7 @@ def test_options_that_do_not_fit_several_sensors_are_refused(model, options, cod
     assert (ended, out, message in " ".join(err.split())) == (code, "", True)
 
 
-def test_each_sensor_may_have_another_rate(model, logs):
+def test_each_sensor_may_have_a_different_rate(model, logs):
     rates = live.rates_of(["imu=25", "motor=6.5"])
     assert rates == {"imu": 25.0, "motor": 6.5}
     assert (live.rates_of(["100"]), live.rates_of(None)) == (100.0, None)
@@ -212,7 +214,7 @@ def test_each_sensor_may_have_another_rate(model, logs):
     assert len(decided(out.getvalue())) == 10
 
 
-def test_windows_outside_the_training_are_said_with_their_sensor(model, logs, tmp_path):
+def test_windows_unlike_training_are_reported_with_their_sensor(model, logs, tmp_path):
     far = [
         b",".join([*line.split(b",")[:2], b"1e6,1e6\n"]) if line.startswith(b"imu") else line
         for line in lines_of(logs).splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Padding elsewhere than beyond the lengths causes a warning or an error."""
+"""Padding that is not beyond the lengths causes a warning or an error."""
 
 import warnings
 
@@ -19,7 +19,7 @@ LENGTHS = RNG.integers(20, T, N)
 
 
 def padded(side="behind", value=0.0, lengths=LENGTHS):
-    """Return the signal padded with a value, or with its own first or last step."""
+    """Return the signal, padded with a value or with its own first or last step."""
     X = np.empty((len(lengths), T, 3))
     for row, signal, n in zip(X, SIGNAL, lengths, strict=True):
         before = {"behind": 0, "in front": T - n, "both": (T - n) // 2}[side]
@@ -32,7 +32,7 @@ def padded(side="behind", value=0.0, lengths=LENGTHS):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, "edge"])
-def test_padding_in_front_is_named_with_a_way_out_that_gives_the_same_windows(value):
+def test_the_warning_about_padding_in_front_has_code_that_gives_the_same_windows(value):
     X = padded("in front", value)
     with pytest.warns(
         UserWarning, match=r"X is padded in front: \d\d of \d\d .*np\.roll"
@@ -54,13 +54,13 @@ def test_missing_numbers_in_front_are_padding(side, missing):
 
 
 @pytest.mark.parametrize("value", [0.0, "edge"])
-def test_padding_at_both_ends_is_named(value):
+def test_padding_at_both_ends_is_reported(value):
     with pytest.warns(UserWarning, match="X is padded at both ends: .* as a list of arrays"):
         windows_of(padded("both", value), LENGTHS)
 
 
 @pytest.mark.parametrize("unit", [10, 25])
-def test_lengths_in_another_unit_are_named(unit):
+def test_lengths_in_a_different_unit_are_reported(unit):
     lengths = np.maximum(LENGTHS // unit, 1)
     with pytest.warns(UserWarning, match=r"lengths are not in steps: .* as many steps"):
         windows_of(padded(), lengths)
@@ -80,11 +80,11 @@ def test_lengths_in_another_unit_are_named(unit):
         (padded()[:, :2], np.full(N, 1)),
     ],
 )
-def test_padding_behind_and_other_contents_are_fine(X, lengths):
+def test_padding_at_the_end_and_other_contents_cause_no_warning(X, lengths):
     windows_of(X, lengths, missing="expected")
 
 
-def test_every_call_with_lengths_asks(tmp_path):
+def test_every_call_with_lengths_checks_the_padding(tmp_path):
     y, front = np.arange(N) % 2, padded("in front").astype(np.float32)
     model = plain_classifier(max_epochs=1, hidden_size=2)
     with pytest.warns(UserWarning, match="X is padded in front"):

@@ -1,4 +1,4 @@
-"""A stream of several sensors decides as for whole recordings, in whatever order samples arrive."""
+"""A stream of several sensors decides as for whole recordings, in any order of the samples."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def streamed(model, parts, seed=0):
     return [*found, *stream.flush()], stream
 
 
-def test_decisions_are_those_of_the_whole_recordings(model, tmp_path):
+def test_decisions_equal_those_about_the_whole_recordings(model, tmp_path):
     parts = {name: recorded(name, 40, label=False) for name in RATES_HZ}
     whole = model.timeline(parts, smooth="none")
     decisions, stream = streamed(model, parts)
@@ -74,7 +74,7 @@ def test_decisions_are_those_of_the_whole_recordings(model, tmp_path):
     assert again == decisions
 
 
-def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
+def test_a_silent_sensor_counts_as_missing_or_ends_the_decisions(model):
     parts = {name: recorded(name, 50, label=False) for name in RATES_HZ}
     whole, motor = parts["motor"], parts["motor"].timestamps_s < 9.0
     parts["motor"] = Recording(
@@ -102,7 +102,7 @@ def test_a_sensor_that_falls_silent_is_missing_or_ends_decisions(model):
     assert 7 <= len(live) < 10
 
 
-def test_a_sensor_that_fails_is_left_out_as_in_whole_recordings(model):
+def test_a_failed_sensor_is_left_out_as_in_whole_recordings(model):
     parts = {name: recorded(name, 60, label=False) for name in RATES_HZ}
     motor = parts["motor"]
     parts["motor"] = replace(
@@ -125,7 +125,7 @@ def test_a_sensor_that_fails_is_left_out_as_in_whole_recordings(model):
         np.testing.assert_allclose(decisions[0].probabilities, model.model_.class_shares)
 
 
-def test_mistakes_are_said(model):
+def test_mistakes_are_reported(model):
     with pytest.raises(InputError, match="no sensor 'imu_0'"):
         model.stream({"imu_0": 50.0})
     with pytest.raises(ArgumentError, match="give the rate of each sensor"):

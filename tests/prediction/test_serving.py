@@ -1,4 +1,4 @@
-"""Ten robots in one process: each gets the decisions of its own stream, whatever others do."""
+"""Ten robots in one process: each gets the decisions of its own stream, whatever the others do."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ def talking(values):
     return robot
 
 
-def test_each_robot_gets_the_decisions_of_a_stream_of_its_own(model):
+def test_each_robot_gets_the_decisions_of_its_own_stream(model):
     found, texts = serving(model, [talking(signal(i)) for i in range(N_ROBOTS)])
     for i, lines in enumerate(found):
         assert [list(line["probabilities"].values()) for line in lines] == decided(model, signal(i))
@@ -103,7 +103,7 @@ async def coming_back(reader, writer):
     return await reader.read()
 
 
-def test_a_robot_that_fails_disturbs_no_other(model):
+def test_a_robot_that_fails_does_not_disturb_the_others(model):
     robots = [talking(signal(0)), nonsense, breaking_off, coming_back, coming_back]
     found, texts = serving(model, robots)
     lines = [list(line["probabilities"].values()) for line in found[0]]
@@ -113,7 +113,7 @@ def test_a_robot_that_fails_disturbs_no_other(model):
     assert any("no samples" in text for text in texts)
 
 
-def test_a_decision_later_than_a_hop_is_told(model):
+def test_decisions_that_are_more_than_a_hop_late_are_reported(model):
     class Hurried:
         """The model, with streams whose hop is so short that every decision is late."""
 
@@ -126,6 +126,6 @@ def test_a_decision_later_than_a_hop_is_told(model):
     assert any("falls behind" in text and "late" in text for text in texts)
 
 
-def test_a_port_that_is_none_is_refused(model):
+def test_an_invalid_port_is_refused(model):
     with pytest.raises(InputError, match="--tcp"):
         asyncio.run(serve(model.stream, "robot:port"))

@@ -1,4 +1,4 @@
-"""Dwell times and transitions from labels, against the chain that generated them."""
+"""Dwell times and transitions learned from labels equal those that generated the labels."""
 
 import numpy as np
 import pytest
@@ -30,10 +30,10 @@ def test_the_chain_is_found():
     np.testing.assert_allclose(dwell["mean_s"], MEAN_S, rtol=0.15)
     follows = np.array(dwell["follows"])
     np.testing.assert_allclose(follows / follows.sum(axis=1, keepdims=True), FOLLOWS, atol=0.06)
-    assert (follows[~np.eye(3, dtype=bool)] > 0).all()  # nothing is ruled out
+    assert (follows[~np.eye(3, dtype=bool)] > 0).all()  # no transition is ruled out
 
 
-def test_recordings_of_one_class_teach_nothing():
+def test_nothing_is_learned_from_recordings_of_one_class():
     index, start_s, recording = drawn(3, 50)
     assert learn_dwell(recording, CLASSES, start_s, 1.0, recording) is None
     both = np.concatenate([index, [1] * 500])
@@ -44,7 +44,7 @@ def test_recordings_of_one_class_teach_nothing():
     )
 
 
-def test_a_stretch_is_at_least_a_window():
+def test_the_duration_of_a_class_is_at_least_a_window():
     index = np.arange(30) % 2
     dwell = learn_dwell(index, CLASSES[:2], np.arange(30.0), 4.0, np.zeros(30))
     assert dwell["mean_s"] == [4.0, 4.0]

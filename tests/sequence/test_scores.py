@@ -1,4 +1,4 @@
-"""Scores of drives against the same definitions on a fine time grid."""
+"""Scores of drives equal scores that are computed on a fine time grid by the same definitions."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def ticks(piece, n):
     tolerance=st.integers(0, 3),
 )
 @settings(max_examples=50, deadline=None)
-def test_counts_are_those_of_a_grid(true, predicted, tolerance):
+def test_counts_equal_those_on_a_grid(true, predicted, tolerance):
     n, counts = 30, count_drive(pieces(predicted), pieces(true), GRID_S * tolerance)
     labeled = [i for i in range(len(true)) if true[i] != "."]
     assert counts.scored_s == pytest.approx(GRID_S * len(labeled))
@@ -50,7 +50,7 @@ def test_counts_are_those_of_a_grid(true, predicted, tolerance):
             and 2 * len(covered & ticks(other, n)) >= len(covered | ticks(other, n))
             for other in pieces(predicted)
         )
-    assert counts.n_found == hits or counts.n_found == hits - 1  # each matches only one
+    assert counts.n_found == hits or counts.n_found == hits - 1  # each segment matches only one
     delay, n_switches = 0, 0
     for before, piece in pairwise(pieces(true)):
         if before.label != piece.label:
@@ -97,11 +97,11 @@ def test_scores_of_a_drive_by_hand():
     assert scores["false_switches_per_h"] == pytest.approx(180)
 
 
-def test_a_right_answer_has_no_false_switch_and_no_delay():
+def test_a_correct_answer_has_no_false_switch_and_no_delay():
     true = pieces("aabbbaacc")
     scores = drive_scores(np.array(count_drive(true, true, 0.0)))
     assert list(scores.values()) == [1, 1, 0, 0]
 
 
-def test_nothing_to_score_is_nan():
+def test_scores_are_nan_if_there_is_nothing_to_score():
     assert np.isnan(list(drive_scores(np.array(count_drive([], [], 1.0))).values())).all()

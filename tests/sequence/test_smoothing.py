@@ -1,4 +1,4 @@
-"""The recursions against the sum over all paths, and properties in time."""
+"""The recursions equal the sum over all paths, and have the expected properties over time."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ def drawn(seed, n=N, k=K):
 
 
 def by_all_paths(p, centers_s, dwell, until):
-    """Probabilities given the windows before `until`, and the likeliest path, in float64."""
+    """Return probabilities given the windows before `until`, and the likeliest path, in float64."""
     steps = [dwell.transition(round(s, 3)) for s in np.diff(centers_s)]
     start, n = dwell.mean_s / dwell.mean_s.sum(), len(p)
     weights, best = np.zeros_like(p), (0.0, ())
@@ -35,13 +35,13 @@ def by_all_paths(p, centers_s, dwell, until):
 
 
 def cooled(gamma, lag=1):
-    """The temperature of the docs: a power of the probabilities."""
+    """Apply the temperature that the docs define: a power of the probabilities."""
     powers = np.maximum(gamma, 1e-12) ** (0.4 if lag else 0.5)
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_every_way_of_smoothing_is_the_sum_over_all_paths(seed):
+def test_every_way_of_smoothing_equals_the_sum_over_all_paths(seed):
     p, centers_s = drawn(seed)
     dwell = Dwell.of([5, 7, 9], FOLLOWS, K, 1)
     everything, path = by_all_paths(p, centers_s, dwell, N)
@@ -62,7 +62,7 @@ def test_every_way_of_smoothing_is_the_sum_over_all_paths(seed):
 
 @given(seed=st.integers(0, 99), n=st.integers(1, 12), lag=st.integers(0, 4))
 @settings(max_examples=30, deadline=None)
-def test_what_comes_later_than_the_lag_changes_no_bit(seed, n, lag):
+def test_windows_later_than_the_lag_have_no_effect(seed, n, lag):
     p, centers_s = drawn(seed, n + 5)
     dwell = Dwell.of(6.0, None, K, 1)
     whole = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
@@ -72,7 +72,7 @@ def test_what_comes_later_than_the_lag_changes_no_bit(seed, n, lag):
 
 @given(seed=st.integers(0, 99), n=st.integers(1, 12), lag=st.integers(0, 4))
 @settings(max_examples=30, deadline=None)
-def test_windows_that_come_one_by_one_get_the_bits_of_the_whole(seed, n, lag):
+def test_windows_that_arrive_singly_get_bit_identical_results(seed, n, lag):
     p, centers_s = drawn(seed, n)
     dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
     live = LagSmoother(dwell, lag, weight=0.5)
@@ -84,7 +84,7 @@ def test_windows_that_come_one_by_one_get_the_bits_of_the_whole(seed, n, lag):
         np.testing.assert_array_equal(result, smoothed(p, centers_s, dwell, **how)[0])
 
 
-def test_a_window_that_says_nothing_is_one_that_is_missing():
+def test_an_uninformative_window_has_the_effect_of_a_missing_one():
     p, centers_s = drawn(3)
     dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
     centers_s = np.round(centers_s, 3)
@@ -95,7 +95,7 @@ def test_a_window_that_says_nothing_is_one_that_is_missing():
     np.testing.assert_allclose(with_it[is_kept], without, atol=1e-9)
 
 
-def test_a_class_lasts_as_long_as_was_said():
+def test_a_class_lasts_as_long_as_given():
     dwell = Dwell.of([10, 20, 40], None, K, 1)
     step = dwell.transition(0.001)
     np.testing.assert_allclose((1 - step.diagonal()) / 0.001, [1 / 10, 1 / 20, 1 / 40], rtol=1e-3)
@@ -103,7 +103,7 @@ def test_a_class_lasts_as_long_as_was_said():
     np.testing.assert_allclose(step.sum(axis=1), 1)
 
 
-def test_what_cannot_follow_takes_two_switches_within_a_hop():
+def test_an_impossible_transition_needs_two_switches_within_a_hop():
     step = Dwell.of(100.0, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], K, 1).transition(1.0)
     assert step[0, 1] == pytest.approx(0.01, rel=0.02)
     assert step[0, 2] == pytest.approx(0.01**2 / 2, rel=0.02)
@@ -113,13 +113,13 @@ def test_what_cannot_follow_takes_two_switches_within_a_hop():
     ("mean_dwell_s", "transitions", "message"),
     [
         ([1, 2], None, "mean_dwell_s"),
-        (0.5, None, "at least a window"),
-        (float("nan"), None, "at least a window"),
+        (0.5, None, "at least one window"),
+        (float("nan"), None, "at least one window"),
         (5, np.eye(3), "nothing follows class 0"),
         (5, np.ones((2, 2)), "3 x 3"),
         (5, -np.ones((3, 3)), "3 x 3"),
     ],
 )
-def test_what_is_no_dwell_time_is_refused(mean_dwell_s, transitions, message):
+def test_an_invalid_dwell_time_is_refused(mean_dwell_s, transitions, message):
     with pytest.raises(ArgumentError, match=message):
         Dwell.of(mean_dwell_s, transitions, K, 1)

@@ -11,7 +11,7 @@ from sensorseq.recording import Channel, LabelSpan
 
 
 def drive(name, seed=0, n=1600):
-    """A recording at 20 Hz that alternates every 20 s; rough ground vibrates more."""
+    """Return a recording at 20 Hz whose class alternates every 20 s; rough ground vibrates more."""
     rng = np.random.default_rng(seed)
     t = np.arange(n) / 20
     is_rough = (t // 20).astype(int) % 2
@@ -32,7 +32,7 @@ def fitted():
 @pytest.mark.parametrize(
     ("smooth", "lag", "mean_dwell_s"), [("filter", 3, None), ("lag", 0, 15.0), ("lag", 3, None)]
 )
-def test_a_stream_has_the_bits_of_the_timeline(fitted, smooth, lag, mean_dwell_s):
+def test_a_stream_is_bit_identical_to_the_timeline(fitted, smooth, lag, mean_dwell_s):
     recording = dataclasses.replace(drive("new", 9, 800), label_spans=())
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     assert class_shares_of(fitted).sum() == pytest.approx(1)

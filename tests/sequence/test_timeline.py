@@ -1,4 +1,4 @@
-"""A timeline of windows: spans, gaps, tables, and ways to compute one."""
+"""A timeline of windows: spans, gaps, tables, and ways to compute a timeline."""
 
 import csv
 import dataclasses
@@ -33,14 +33,14 @@ def test_spans_cover_the_recording_and_switch_halfway():
     assert made.labels.tolist() == ["ice"] * 6 + ["sand"] * 6
 
 
-def test_a_single_window_of_another_class_is_smoothed_away_unless_asked_not_to():
+def test_a_single_window_of_a_different_class_is_smoothed_away_by_default():
     p = sure([0] * 6 + [1] + [0] * 6)
     assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0).spans) == 1
     assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, smooth="none").spans) == 3
     assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, mean_dwell_s=1.0).spans) == 3
 
 
-def test_a_gap_ends_a_span_and_recordings_are_told_apart():
+def test_a_gap_and_the_end_of_a_recording_end_a_span():
     start_s = np.array([0, 1, 2, 50, 51, 0, 1, 2.0])
     recording_id = np.array(["b"] * 5 + ["a"] * 3)
     shuffled = np.random.default_rng(0).permutation(8)
@@ -63,7 +63,7 @@ def test_the_table_has_a_row_for_each_span(tmp_path):
     ]
     assert all(row["recording"] == "0" for row in rows)
     assert float(rows[0]["probability"]) == pytest.approx(made.spans[0].probability, abs=1e-4)
-    assert in_notebook(made).count("<i style=") == 2 + 2  # spans, and names of the classes
+    assert in_notebook(made).count("<i style=") == 2 + 2  # spans and names of the classes
 
 
 def test_a_page_has_the_true_classes_above(tmp_path):
@@ -101,8 +101,8 @@ def test_windows_without_a_place_in_time_are_refused(probabilities, start_s, mes
         timeline_of(probabilities, CLASSES, start_s, 1.0)
 
 
-def test_what_cannot_be_smoothed_is_said_in_words():
-    with pytest.raises(ArgumentError, match="at least a window, 4 s"):
+def test_invalid_arguments_of_smoothing_are_reported():
+    with pytest.raises(ArgumentError, match=r"at least one window \(4 s\)"):
         timeline_of(sure([0, 1]), CLASSES, [0.0, 4.0], 4.0, mean_dwell_s=3)
     with pytest.raises(ArgumentError, match="class_shares"):
         timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, class_shares=[0, 1])
@@ -116,7 +116,7 @@ def test_a_classifier_of_one_class_has_one_span_without_a_runner_up():
     assert (span.label, span.probability, span.runner_up) == ("ice", 1.0, None)
 
 
-def test_shares_of_the_training_count_once_not_in_every_window():
+def test_class_shares_are_counted_once_rather_than_in_every_window():
     p = np.tile([0.7, 0.3], (10, 1))  # from a model with 90 % ice in its training data
     start_s = np.arange(10.0)
     assert set(timeline_of(p, CLASSES, start_s, 1.0).labels) == {"ice"}
@@ -162,7 +162,7 @@ def test_a_model_learns_how_long_classes_last_from_recordings_with_several(fitte
     )
     clf = small_classifier(hidden_size=2, max_epochs=1).fit(drive)
     learned = clf.preparation_["dwell"]
-    assert learned["mean_s"] == pytest.approx([20, 60])  # one switch each, both from ice
+    assert learned["mean_s"] == pytest.approx([20, 60])  # both drives switch from ice once
     clf.save(tmp_path / "model.safetensors")
     made = SensorLSTMClassifier.load(tmp_path / "model.safetensors").timeline(drive)
     np.testing.assert_array_equal(made.mean_dwell_s, learned["mean_s"])

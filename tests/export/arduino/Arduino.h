@@ -1,5 +1,5 @@
-// Enough of the Arduino API for the sketch in examples/: time passes with each call, and an analog
-// pin has a triangle wave.
+// As much of the Arduino API as the sketch in examples/ needs: time passes with each call, and an
+// analog pin has a sawtooth wave.
 #pragma once
 #include <cstdio>
 
