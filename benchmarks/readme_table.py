@@ -41,8 +41,8 @@ def cpu_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Geometric means over shapes; above 1x sensorseq is faster."
-            f" `benchmarks/results/cpu.json` has each shape, and rows"
+            "Geometric means over shapes; a ratio above 1x means that sensorseq is faster."
+            f" `benchmarks/results/cpu.json` contains the ratio of each shape, and rows"
             f" with subnormal numbers. {_environment(results)}",
         )
     )
@@ -65,8 +65,9 @@ def fit_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Time of the peer relative to `fit`, on {' / '.join(map(_on, threads))}: geometric"
-            f" means over batches of {', '.join(map(str, batches))}. {_environment(results)}",
+            f"Time of the peer divided by that of `fit`, on {' / '.join(map(_on, threads))}:"
+            f" geometric means over batches of {', '.join(map(str, batches))}."
+            f" {_environment(results)}",
         )
     )
 
@@ -88,7 +89,7 @@ def preprocessing_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Time of the other library relative to ours, float64, one thread."
+            "Time of the other library divided by ours, in float64 on one thread."
             f" Cutting {memory['input'] / 1e6:.0f} MB into"
             f" {memory['result'] / 1e6:.0f} MB of scaled windows needed at most"
             f" {memory['peak_beyond_input'] / 1e6:.0f} MB in addition to the input."
@@ -109,7 +110,9 @@ def estimator_table(results: dict) -> str:
             f"| {row['what']}{beyond} | {row['against']} | {shape}{batch} | {row['ratio']:.2f}x"
             f" | {row['ratio_p10']:.2f} to {row['ratio_p90']:.2f} |"
         )
-    return "\n".join((*lines, "", f"Time of the other relative to ours. {_environment(results)}"))
+    return "\n".join(
+        (*lines, "", f"Time of the other variant divided by ours. {_environment(results)}")
+    )
 
 
 JUDGES = ("ours", "ours, from the curve alone", "AutoTrainer", "UMLAUT, overfitting only")
@@ -133,7 +136,7 @@ def verdict_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets."
+            f"Fraction of runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets."
             " `benchmarks/results/verdict.json` has other variants of the rules.",
         )
     )
@@ -496,8 +499,9 @@ def gpu_table(quick: dict, models: dict) -> str:
         (
             *lines,
             "",
-            "Above 1x sensorseq is faster. For each shape: called from Python, then captured in a"
-            f" CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
+            "A ratio above 1x means that sensorseq is faster. The first ratio of each shape is for"
+            f" calls from Python, the second for a captured CUDA graph. {facts['device']}, driver"
+            f" {facts['driver']}, torch {facts['torch']},"
             f" cuDNN {facts['cudnn']}, commit {facts['commit']}.",
         )
     )
