@@ -85,10 +85,7 @@ class ClassifyNode(Node):
         header = getattr(message, "header", None)
         stamp_s = now_s if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
         if abs(late_s := now_s - stamp_s) > 10.0:  # the delay from a sensor to this node
-            far = (
-                f"{topic}: the stamps are {late_s:.0f} s behind this node's clock; they may be"
-                " empty, or from another clock"
-            )
+            far = f"{topic}: stamps are {late_s:.0f} s late: they are empty or from another clock"
             self.get_logger().warning(far, throttle_duration_sec=10.0)
         named = (self.sensor_of[topic],) if self.is_fused else ()
         try:
