@@ -46,5 +46,5 @@ def test_the_numbers_of_the_page_agree_with_the_code():
     assert f"than {feature_head.BOOSTED_STATISTICS} statistics" in PAGE
     assert "the one of five values with the lowest" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
-    assert "three folds: the validation part, and two of" in PAGE
+    assert "three folds: the validation part, and two folds of" in PAGE
     assert refit.N_FOLDS == 3
