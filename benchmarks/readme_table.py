@@ -240,10 +240,10 @@ def _speed_line(cpu: dict, fit: dict) -> str:
     steps = rows["training, train_epoch"]
     facts = cpu["environment"]
     return (
-        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as"
-        f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f}), inference"
-        f" {mean(rows['inference'])} times, and whole fits {mean(whole)} times as fast as a torch"
-        f" loop\n  ({facts['processor']}, {facts['isa']})."
+        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as with"
+        f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f} times), inference"
+        f" is {mean(rows['inference'])} times as fast, and whole fits are {mean(whole)} times as"
+        f" fast as with\n  a torch loop ({facts['processor']}, {facts['isa']})."
         " [All speed tables](docs/benchmarks.md#speed)"
     )
 
@@ -256,7 +256,7 @@ def _verdict_line(results: dict) -> str:
 
     faulty, healthy, noisy = "made faulty", "plain healthy", "noisy but normal"
     return (
-        f"- **Verdict:** it flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs,"
+        f"- **Verdict:** the report flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs,"
         f" {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
         f"  and {share(noisy)} of {rows[noisy, 'ours']['runs']} that are noisy but normal"
         f" (the published rules of AutoTrainer: {share(faulty, 'AutoTrainer')},"
@@ -268,7 +268,7 @@ def _verdict_line(results: dict) -> str:
 def _repair_line(results: dict) -> str:
     rows = {row["repair"]: row for row in results["rows"]}
     lines = [
-        "- **Repair** of bad runs, and the number of runs, good or bad, that get less accurate",
+        "- **Repair:** the number of bad runs repaired, and of all runs that become less accurate",
         "  ([how this was measured](docs/benchmarks.md#repairs)):",
         "",
         "  | | repaired | accuracy before and after | less accurate |",
@@ -380,7 +380,7 @@ def level_table(results: dict) -> str:
             cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
         lines.append(f"| {what} | {' | '.join(cells)} |")
     facts = results["environment"]
-    note = f"{facts['runs']} runs of {len(facts['draws'])} draws; brackets contain 95 % intervals"
+    note = f"{facts['runs']} runs from {len(facts['draws'])} draws; brackets contain 95 % intervals"
     return "\n".join((*lines, "", f"{note} (Clopper and Pearson). {_environment(results)}"))
 
 
