@@ -256,8 +256,8 @@ def _verdict_line(results: dict) -> str:
 
     faulty, healthy, noisy = "made faulty", "plain healthy", "noisy but normal"
     return (
-        f"- **Verdict:** the report flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs,"
-        f" {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
+        f"- **Verdict:** the report flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty"
+        f" runs, {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
         f"  and {share(noisy)} of {rows[noisy, 'ours']['runs']} that are noisy but normal"
         f" (the published rules of AutoTrainer: {share(faulty, 'AutoTrainer')},"
         f"\n  {share(healthy, 'AutoTrainer')} and {share(noisy, 'AutoTrainer')})."
