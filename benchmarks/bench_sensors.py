@@ -49,8 +49,8 @@ EVERY_S, GAP_S = 5.0, 1.0
 FAILURES = {
     "stuck": lambda values: np.broadcast_to(values[:1], values.shape),
     "dead": np.zeros_like,
-    "of a tenth": lambda values: values / 10,
-    "of ten times": lambda values: values * 10,
+    "scaled by 0.1": lambda values: values / 10,
+    "scaled by 10": lambda values: values * 10,
 }
 Recordings = dict[str, list[Recording]]
 

@@ -41,8 +41,8 @@ def cpu_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Geometric means over shapes; above 1x sensorseq is faster."
-            f" `benchmarks/results/cpu.json` has each shape, and rows"
+            "Geometric means over shapes; a ratio above 1x means that sensorseq is faster."
+            f" `benchmarks/results/cpu.json` contains the ratio of each shape, and rows"
             f" with subnormal numbers. {_environment(results)}",
         )
     )
@@ -65,8 +65,9 @@ def fit_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Time of the peer relative to `fit`, on {' / '.join(map(_on, threads))}: geometric"
-            f" means over batches of {', '.join(map(str, batches))}. {_environment(results)}",
+            f"Time of the peer divided by that of `fit`, on {' / '.join(map(_on, threads))}:"
+            f" geometric means over batches of {', '.join(map(str, batches))}."
+            f" {_environment(results)}",
         )
     )
 
@@ -88,7 +89,7 @@ def preprocessing_table(results: dict) -> str:
         (
             *lines,
             "",
-            "Time of the other library relative to ours, float64, one thread."
+            "Time of the other library divided by ours, in float64 on one thread."
             f" Cutting {memory['input'] / 1e6:.0f} MB into"
             f" {memory['result'] / 1e6:.0f} MB of scaled windows needed at most"
             f" {memory['peak_beyond_input'] / 1e6:.0f} MB in addition to the input."
@@ -109,7 +110,9 @@ def estimator_table(results: dict) -> str:
             f"| {row['what']}{beyond} | {row['against']} | {shape}{batch} | {row['ratio']:.2f}x"
             f" | {row['ratio_p10']:.2f} to {row['ratio_p90']:.2f} |"
         )
-    return "\n".join((*lines, "", f"Time of the other relative to ours. {_environment(results)}"))
+    return "\n".join(
+        (*lines, "", f"Time of the other variant divided by ours. {_environment(results)}")
+    )
 
 
 JUDGES = ("ours", "ours, from the curve alone", "AutoTrainer", "UMLAUT, overfitting only")
@@ -133,7 +136,7 @@ def verdict_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets."
+            f"Fraction of runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets."
             " `benchmarks/results/verdict.json` has other variants of the rules.",
         )
     )
@@ -237,10 +240,10 @@ def _speed_line(cpu: dict, fit: dict) -> str:
     steps = rows["training, train_epoch"]
     facts = cpu["environment"]
     return (
-        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as"
-        f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f}), inference"
-        f" {mean(rows['inference'])} times, and whole fits {mean(whole)} times as fast as a torch"
-        f" loop\n  ({facts['processor']}, {facts['isa']})."
+        f"- **Speed:** on one CPU thread, training steps are {mean(steps)} times as fast as with"
+        f" `torch.nn.LSTM`\n  (at least {min(row['ratio'] for row in steps):.1f} times), inference"
+        f" is {mean(rows['inference'])} times as fast, and whole fits are {mean(whole)} times as"
+        f" fast as with\n  a torch loop ({facts['processor']}, {facts['isa']})."
         " [All speed tables](docs/benchmarks.md#speed)"
     )
 
@@ -253,8 +256,8 @@ def _verdict_line(results: dict) -> str:
 
     faulty, healthy, noisy = "made faulty", "plain healthy", "noisy but normal"
     return (
-        f"- **Verdict:** it flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty runs,"
-        f" {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
+        f"- **Verdict:** the report flags {share(faulty)} of {rows[faulty, 'ours']['runs']} faulty"
+        f" runs, {share(healthy)} of {rows[healthy, 'ours']['runs']} healthy ones\n"
         f"  and {share(noisy)} of {rows[noisy, 'ours']['runs']} that are noisy but normal"
         f" (the published rules of AutoTrainer: {share(faulty, 'AutoTrainer')},"
         f"\n  {share(healthy, 'AutoTrainer')} and {share(noisy, 'AutoTrainer')})."
@@ -265,7 +268,7 @@ def _verdict_line(results: dict) -> str:
 def _repair_line(results: dict) -> str:
     rows = {row["repair"]: row for row in results["rows"]}
     lines = [
-        "- **Repair** of bad runs, and the number of runs, good or bad, that get less accurate",
+        "- **Repair:** the number of bad runs repaired, and of all runs that become less accurate",
         "  ([how this was measured](docs/benchmarks.md#repairs)):",
         "",
         "  | | repaired | accuracy before and after | less accurate |",
@@ -377,7 +380,7 @@ def level_table(results: dict) -> str:
             cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
         lines.append(f"| {what} | {' | '.join(cells)} |")
     facts = results["environment"]
-    note = f"{facts['runs']} runs of {len(facts['draws'])} draws; brackets contain 95 % intervals"
+    note = f"{facts['runs']} runs from {len(facts['draws'])} draws; brackets contain 95 % intervals"
     return "\n".join((*lines, "", f"{note} (Clopper and Pearson). {_environment(results)}"))
 
 
@@ -496,8 +499,9 @@ def gpu_table(quick: dict, models: dict) -> str:
         (
             *lines,
             "",
-            "Above 1x sensorseq is faster. For each shape: called from Python, then captured in a"
-            f" CUDA graph. {facts['device']}, driver {facts['driver']}, torch {facts['torch']},"
+            "A ratio above 1x means that sensorseq is faster. The first ratio of each shape is for"
+            f" calls from Python, the second for a captured CUDA graph. {facts['device']}, driver"
+            f" {facts['driver']}, torch {facts['torch']},"
             f" cuDNN {facts['cudnn']}, commit {facts['commit']}.",
         )
     )

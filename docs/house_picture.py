@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 HERE = Path(__file__).resolve().parent
 PICTURE = HERE / "images" / "house.png"
 RULES = HERE.parent / "tests" / "test_architecture.py"
-WAY = (  # of a window, from the file to the report: package, and the operation there
+WAY = (  # the path of a window from the file to the report: each package, and its operation
     ("readers", "recordings are read"),
     ("preprocessing", "resampled, cut, split"),
     ("io", "kept in a file"),
@@ -32,13 +32,13 @@ INK, QUIET, ACCENT = "#1f2933", "#7b8794", "#0b6bcb"
 
 
 def read_layers() -> list[list[str]]:
-    """Return the packages of each layer, the lowest first."""
+    """Return the packages of each layer, beginning with the lowest layer."""
     order = RULES.read_text("utf-8").partition('ORDER = """')[2].partition('"""')[0]
     return [layer.split() for layer in order.split("<")]
 
 
 def draw(layers: list[list[str]]) -> plt.Figure:
-    """Draw a line for each layer, and boxes with arrows for the path of a window."""
+    """Draw a row for each layer, and boxes with arrows for the path of a window."""
     figure, axis = plt.subplots(figsize=(12, 0.42 * len(layers)))
     level = {name: i for i, layer in enumerate(layers) for name in layer}
     for i, layer in enumerate(layers):

@@ -2,8 +2,8 @@
 
     python docs/pictures.py --borealtc PATH [--only scaling]
 
-The simulated recordings of `data/` are always available. Pictures that need real ones (an inertial
-unit, two motors) are skipped and reported without PATH.
+The simulated recordings of `data/` are always available. Without PATH, pictures that
+need real recordings (of an inertial unit or two motors) are skipped and reported.
 """
 
 import argparse
@@ -40,7 +40,7 @@ STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 
 
 
 class Real:
-    """Recordings of BorealTC, read on request."""
+    """The recordings of BorealTC, each read when it is first needed."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ def part(recording: Recording, start_s: float, end_s: float) -> Recording:
 
 
 def even(recording: Recording) -> Recording:
-    """Return the longest even piece at the recording's own rate."""
+    """Return the longest evenly sampled piece, at the recording's own rate."""
     rate = float(f"{recording.median_sample_rate_hz:.6g}")
     return max(resample_recording(recording, rate), key=lambda piece: piece.n_samples)
 
@@ -470,7 +470,7 @@ PICTURES: dict[str, Callable[[Real], plt.Figure]] = {
 
 
 def make(names: Iterator[str] | list[str], real: Real, folder: Path = IMAGES) -> list[str]:
-    """Write the pictures with these names; return the names that need real recordings."""
+    """Write the pictures with the given names; return those skipped for lack of recordings."""
     folder.mkdir(parents=True, exist_ok=True)
     left = []
     for name in names:
@@ -485,7 +485,7 @@ def make(names: Iterator[str] | list[str], real: Real, folder: Path = IMAGES) ->
 
 
 def main() -> None:
-    """Make the pictures that the command line selects."""
+    """Make the pictures that are selected on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given = os.environ.get("SENSORSEQ_BOREALTC")
     parser.add_argument("--borealtc", type=Path, default=Path(given) if given else None)

@@ -1,8 +1,8 @@
-"""Make the pictures of docs/remedies: curves before and after, over the same few seeds.
+"""Make the pictures of docs/remedies: curves without and with a remedy, over the same seeds.
 
     python docs/remedy_pictures.py [--only dropout]
 
-Prints the figures that the pages quote: the median over the seeds, and from where to where.
+Prints the figures that the pages quote: the median over the seeds, and the range.
 """
 
 import argparse
@@ -71,7 +71,7 @@ Measure = Callable[[SensorLSTMClassifier, Data], float]
 
 @dataclass(frozen=True)
 class Study:
-    """One picture: variants on one problem, with two columns of the history or final measures."""
+    """A picture that compares variants on one problem, by two history columns or final measures."""
 
     problem: Callable[[int], Data]
     variants: dict[str, dict[str, Any]]
@@ -94,7 +94,7 @@ def _surface_windows() -> Any:
 
 
 def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
-    """Return windows of 5 s of some of ten robots on six surfaces, and of four others."""
+    """Return windows of 5 s from six surfaces, of some of ten robots and of four others."""
     windows = _surface_windows()
     robots = np.unique(windows.groups)
     train = np.flatnonzero(np.isin(windows.groups, robots[:n_robots]))[::every]
@@ -103,12 +103,12 @@ def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
 
 
 def few_surfaces(seed: int) -> Data:
-    """Return the surfaces with a third of the training windows."""
+    """Return the windows of the surfaces, with only a third of the training windows."""
     return surfaces(seed, every=6)
 
 
 def tones(n: int, seed: int, *, n_timesteps=24, n_classes=3, noise=0.7, step=0.3) -> tuple:
-    """Draw sines in random phase whose frequency is the class."""
+    """Draw sines with a random phase, whose frequency determines the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     phase = rng.uniform(0, 2 * np.pi, (n, 1))
@@ -117,7 +117,7 @@ def tones(n: int, seed: int, *, n_timesteps=24, n_classes=3, noise=0.7, step=0.3
 
 
 def marked(n: int, seed: int, *, at: int, n_timesteps=40, height=3.0) -> tuple:
-    """Draw noise in which the sign of two samples at `at` is the class."""
+    """Draw noise in which the sign of two samples at `at` determines the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     X = rng.normal(size=(n, n_timesteps, 1))
@@ -131,7 +131,7 @@ def pairs_of(make: Callable[..., tuple], n=60, n_val=300, **options) -> Callable
 
 
 def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Give a share of the windows another class."""
+    """Give a fraction of the windows a wrong class."""
     rng = np.random.default_rng(seed)
     classes, index = np.unique(y, return_inverse=True)
     rows = rng.permutation(len(y))[: round(share * len(y))]
@@ -153,7 +153,7 @@ def rare(seed: int) -> Data:
 
 
 def offset_and_units(seed: int) -> Data:
-    """Return surfaces with the current in mA, with 2 A of offset."""
+    """Return the windows of the surfaces with the current in mA and an offset of 2 A."""
     data = surfaces(seed)
     return data._replace(X=1000 * data.X + 2000, X_val=1000 * data.X_val + 2000)
 
@@ -172,18 +172,18 @@ def confidence(classifier: SensorLSTMClassifier, data: Data) -> float:
 
 
 def near_zero(classifier: SensorLSTMClassifier, data: Data) -> float:
-    """Return the share of weights, biases excepted, below 0.01."""
+    """Return the fraction of the weights, without biases, whose magnitude is below 0.01."""
     weights = [p.detach().abs().ravel() for p in classifier.module_.parameters() if p.ndim > 1]
     return float((torch.cat(weights) < 0.01).float().mean())
 
 
 def accuracy(classifier: SensorLSTMClassifier, data: Data) -> float:
-    """Return the accuracy on validation."""
+    """Return the accuracy on the validation windows."""
     return classifier.score(data.X_val, data.y_val)
 
 
 def steep(logits: torch.Tensor, class_index: torch.Tensor) -> torch.Tensor:
-    """Return a cross-entropy with cliffs."""
+    """Return a cross-entropy that has cliffs."""
     return torch.nn.functional.cross_entropy(100 * logits, class_index, reduction="none")
 
 
@@ -364,7 +364,7 @@ STUDIES: dict[str, Study] = {
 
 
 def log_loss(classifier: SensorLSTMClassifier, data: Data) -> float:
-    """Return the mean of -ln p of the true class on validation."""
+    """Return the mean of -ln p of the true class over the validation windows."""
     p = classifier.predict_proba(data.X_val)
     column = np.searchsorted(classifier.classes_, data.y_val)
     return float(-np.log(np.maximum(p[np.arange(len(p)), column], 1e-12)).mean())
@@ -379,7 +379,7 @@ def fit(data: Data, seed: int, **arguments: Any) -> SensorLSTMClassifier:
 
 
 def carry_out(study: Study) -> dict[str, list[tuple[SensorLSTMClassifier, Data]]]:
-    """Fit every own from the same seeds on the same windows."""
+    """Fit every variant with the same seeds on the same windows."""
     problems = {seed: study.problem(seed) for seed in SEEDS}
     return {
         name: [
@@ -399,7 +399,7 @@ def curves_of(fits: list, column: str) -> np.ndarray:
 
 
 def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
-    """Draw a thin line for each seed and their median."""
+    """Draw a thin line for each seed, and their median."""
     for color, (name, fits) in zip(COLORS, done.items(), strict=False):
         rows = curves_of(fits, column)
         epochs = np.arange(1, rows.shape[1] + 1)
@@ -416,7 +416,7 @@ def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
 
 
 def draw_dots(axis: Any, done: dict, label: str, measure: Measure) -> None:
-    """Draw a dot for each seed and a line at their median."""
+    """Draw a dot for each seed, and a line at the median."""
     for place, (color, (name, fits)) in enumerate(zip(COLORS, done.items(), strict=False)):
         values = [measure(*one) for one in fits]
         axis.plot(np.full(len(values), place), values, "o", color=color, ms=4, alpha=0.7)
@@ -454,7 +454,7 @@ def draw(study: Study) -> plt.Figure:
 
 
 def reliability() -> plt.Figure:
-    """Draw a reliability diagram, and the calibration error."""
+    """Draw a reliability diagram, and print the calibration error."""
     variants = {"calibrate=False": False, "calibrate=True": True}
     errors: dict[str, list[float]] = {name: [] for name in variants}
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))

@@ -1,6 +1,6 @@
 """Write docs/fluctuation_reports.md from the runs in docs/fluctuation_reports.jsonl.
 
-Each line of that file is a run: its title, the truth about it, and its report as a dictionary.
+Each line of that file is a run: its title, its true cause, and its report as a dictionary.
 """
 
 import json
@@ -20,7 +20,7 @@ To see how a report decides, read [Is my training curve abnormal?](fluctuation.m
 
 
 def write_page() -> str:
-    """Return the page's text."""
+    """Return the text of the page."""
     parts = [HEAD]
     for number, line in enumerate(RUNS.read_text("utf-8").splitlines(), 1):
         run = json.loads(line)

@@ -26,7 +26,7 @@ ERROR_RATES = (0.05, 0.1, 0.2)
 
 
 def read_windows(folder: str | None) -> WindowSet:
-    """Return windows of 5 s; each recording is a group, so the simulated robots are all known."""
+    """Return windows of 5 s; each recording is a group, so every robot is also in training."""
     if folder is None:
         made = PreparePipeline(sample_rate_hz=20.0, window_s=5.0, hop_s=2.5, split=None)
         windows = made.prepare(load_surfaces())
@@ -39,7 +39,7 @@ def read_windows(folder: str | None) -> WindowSet:
 
 
 def part(windows: WindowSet, seed: int) -> list[WindowSet]:
-    """Return windows for the fit, the choice of a threshold and the test, by whole recordings."""
+    """Return windows for the fit, for the threshold and for the test, split by recording."""
     split = split_by_group(windows.y, windows.groups, (0.5, 0.25, 0.25), seed)
     return [
         replace(windows.take(np.flatnonzero(split == name)), split=None)
@@ -48,7 +48,7 @@ def part(windows: WindowSet, seed: int) -> list[WindowSet]:
 
 
 def main(folder: str | None) -> None:
-    """Print a line for each seed, and one for each error rate."""
+    """Print a line for each seed, and a line for each error rate."""
     windows = read_windows(folder)
     print(f"{len(windows)} windows of {len(np.unique(windows.groups))} recordings")
     errors, answers = [], {rate: [] for rate in ERROR_RATES}

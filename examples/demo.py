@@ -1,4 +1,4 @@
-"""From simulated robots to a model, its test on robots it never saw, a verdict and a picture.
+"""From simulated robots to a model, a test on robots that it never saw, a verdict and a picture.
 
 Run it with `make demo`.
 """
@@ -18,7 +18,7 @@ from sensorseq.datasets import (
 from sensorseq.evaluation.evaluate import evaluate_test
 
 BASELINES = {
-    "majority": "always the commonest surface",
+    "majority": "always the most frequent surface",
     "ridge": "ridge on summary features",
     "gradient_boosting": "gradient boosting on summary features",
     "rocket_ridge": "MiniRocket with ridge",
@@ -50,18 +50,18 @@ def main():
         f" {', '.join(np.unique(test.groups))} are the test"
     )
 
-    print("3. training an LSTM on the other robots, some of them held out for validation")
+    print("3. training an LSTM on the other robots, some of which are held out for validation")
     clf = SensorLSTMClassifier(random_state=0, verbose=1)
     clf.fit(windows)
     print(f"\n{clf.features_}\n")
 
-    print("4. accuracy on the test robots, which had no part in training")
+    print("4. accuracy on the test robots, which were not used in training")
     compared = evaluate_test(clf, windows, baselines=list(BASELINES))
     for name, words in BASELINES.items():
         print(f"     {compared.baselines[name].scores['accuracy']:6.1%}  {words}")
     print(f"     {compared.model.scores['accuracy']:6.1%}  the LSTM with features")
 
-    print("5. is its training curve sound?\n")
+    print("5. is the training curve normal?\n")
     print(clf.fluctuation_)
 
     picture, model = output / "curve.png", output / "surfaces.safetensors"
@@ -70,7 +70,7 @@ def main():
     clf.plot_history(picture)
     clf.save(model)
     print(
-        f"\n6. wrote {picture}, {page} and {model} ({time.perf_counter() - started:.0f} s in all)"
+        f"\n6. wrote {picture}, {page} and {model} ({time.perf_counter() - started:.0f} s in total)"
     )
 
 

@@ -1,9 +1,9 @@
 """Why do the loss and the accuracy of my LSTM jump about? A case from question to repair.
 
-The question was about 98 windows of 100 steps, one channel, six classes and one-hot labels; an LSTM
-of over 200 000 parameters, trained with RMSprop at a constant rate, without clipping, for more than
-a hundred epochs. The report ranks causes, `probe` trains with other settings, and a fit with the
-adopted settings is compared with the first one on windows that neither has seen.
+The question was about 98 windows of 100 steps with one channel, six classes and one-hot labels. An
+LSTM with over 200 000 parameters was trained with RMSprop at a constant rate, without clipping, for
+more than a hundred epochs. The report ranks causes, `probe` trains with other settings, and a fit
+with the adopted settings is compared with the first fit on windows that neither has seen.
 
     python examples/fluctuating_lstm.py --output story
 """
@@ -59,7 +59,7 @@ class Windows(NamedTuple):
 
 
 def wave(family: int, phase: float, periods: float) -> np.ndarray:
-    """Return a wave of a family, (100,): `periods` periods, starting at a phase in radians."""
+    """Return a wave of a family: `periods` periods in 100 steps, starting at a phase in radians."""
     t = np.arange(N_STEPS) / N_STEPS
     angle = 2 * np.pi * periods * t + phase
     if family == 0:
@@ -92,7 +92,7 @@ def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     -------
     X : ndarray of shape (n, 100, 1), float32
     y : ndarray of shape (n, 6), float64
-        One-hot.
+        One-hot labels.
     """
     rng = np.random.default_rng(seed)
     families = rng.permutation(np.arange(n) % len(FAMILIES))
@@ -103,13 +103,13 @@ def draw_windows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_case(seed: int = 0) -> Windows:
-    """Draw 98 training windows, 42 validation windows and 600 fresh ones."""
+    """Draw 98 training windows, 42 validation windows and 600 fresh windows."""
     parts = [draw_windows(n, 3 * seed + part) for part, n in enumerate((98, 42, 600))]
     return Windows(*(array for pair in parts for array in pair))
 
 
 def flip_labels(y: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Change the labels of a share of the windows; return the labels and the changed rows."""
+    """Change the labels of a fraction of the windows; return all labels and the changed indices."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(y), round(share * len(y)), replace=False))
     label = y.argmax(axis=1)
@@ -137,12 +137,12 @@ def measure(clf: SensorLSTMClassifier, windows: Windows) -> Outcome:
 
 
 def describe(arguments: dict) -> str:
-    """Format arguments as in a call."""
+    """Return arguments formatted as in a call."""
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def compare(name: str, clf, windows: Windows, budget: float):
-    """Fit, probe and refit with the adopted settings; print the result; return proof and fits."""
+    """Fit, probe and refit with the adopted settings; print the result, return proof and fits."""
     clf.fit(**windows.fitted_on)
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget, verbose=0)
     repair = proof.probes.repair
@@ -165,7 +165,7 @@ def compare(name: str, clf, windows: Windows, budget: float):
 
 
 def line(outcome: Outcome) -> str:
-    """Format an outcome as a line."""
+    """Return an outcome formatted as a line."""
     return (
         f"loss +-{outcome.noise:.3f} nats per epoch, accuracy {outcome.validation:.2f}"
         f" (validation), {outcome.fresh:.2f} (fresh)"
@@ -173,7 +173,7 @@ def line(outcome: Outcome) -> str:
 
 
 def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) -> None:
-    """Fit as in the question, find the cause, repair it."""
+    """Fit as in the question, find the cause and repair the fit."""
     clf = SensorLSTMClassifier(**asked).fit(**windows.fitted_on)
     n_parameters = sum(parameter.numel() for parameter in clf.module_.parameters())
     print(f"1. THE QUESTION: {len(windows.X)} windows, {n_parameters} parameters\n")
@@ -189,7 +189,9 @@ def tell_the_case(windows: Windows, asked: dict, output: Path, budget: float) ->
     print(f"\n3. THE PAGE: {page}")
 
     repair = proof.probes.repair
-    print(f"\n4. THE REPAIR: {describe(repair) or 'nothing does better, so nothing is changed'}\n")
+    print(
+        f"\n4. THE REPAIR: {describe(repair) or 'no settings do better, so nothing is changed'}\n"
+    )
     before = measure(clf, windows)
     print(f"  {'original':12}{line(before)}")
     if repair:

@@ -1,7 +1,8 @@
 """Tune a classifier with Optuna on the simulated robots, and prune poor trials early.
 
-Every trial is scored on the robots of the validation part; the best is scored once on the robots
-of the test part. A callback reports `val_loss` after each epoch, so that Optuna can prune.
+Every trial is scored on the robots of the validation part; the best classifier is scored once on
+the robots of the test part. A callback reports `val_loss` after each epoch, so that Optuna can
+prune.
 
     python examples/optuna_search.py --trials 12
 """
@@ -15,7 +16,7 @@ from sensorseq.datasets import load_surfaces
 
 
 class PruneByValidationLoss:
-    """Report each epoch's `val_loss` to a trial, and end the fit when Optuna prunes it."""
+    """Report each epoch's `val_loss` to a trial, and end the fit when Optuna prunes the trial."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial = trial
@@ -42,7 +43,7 @@ def make_classifier(parameters: dict, epochs: int, callbacks: list | None = None
         max_epochs=epochs,
         early_stopping=True,
         patience=8,
-        features=None,  # the network alone is tuned: one training for each trial
+        features=None,  # the network alone is tuned: one training run for each trial
         refit=None,
         callbacks=callbacks,
         random_state=0,
@@ -71,7 +72,7 @@ def search(windows: WindowSet, n_trials: int, epochs: int) -> optuna.Study:
 
 
 def main() -> None:
-    """Search, train the best classifier again, and test it on robots that were not used before."""
+    """Search, train the best classifier again, and test it on robots not used before."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=12, help="number of trials (default: 12)")
     parser.add_argument(

@@ -1,5 +1,5 @@
-// Classify samples from stdin with an exported model: one CSV line for each sample, channels in the
-// order of sensorseq_channel_names. Prints one line for each window: its label, then the
+// Classify samples from stdin with an exported model. Each line of CSV is a sample, with its channels
+// in the order of sensorseq_channel_names. Prints a line for each window: its label, then the
 // probability of each class.
 //
 //   sensorseq export terrain.safetensors --format c -o model
@@ -51,7 +51,7 @@ int main() {
       return 1;
     }
     const int result = sensorseq_push(&state, sample, probabilities);
-    if (result < 0) {  // NaN or infinity: a gap
+    if (result < 0) {  // NaN or infinity: treat it as a gap
       sensorseq_reset(&state);
     } else if (result > 0) {
       std::printf("%s", sensorseq_class_names[Likeliest(probabilities)]);

@@ -2,10 +2,10 @@
 
     python3 classify_node.py --ros-args -p model:=terrain.safetensors -p silent_s:=1.0
 
-It needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels have the names that `sensorseq
-prepare` gives them, such as ``/imu/data.angular_velocity.x``. Each decision is published on
-``~/decisions`` as JSON: its label, the probabilities, the stamps of its window, and how late it is.
-A topic that is silent for `silent_s` is also reported there, once a second until it resumes.
+The node needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels have the names that
+`sensorseq prepare` gives them, such as ``/imu/data.angular_velocity.x``. Each decision is published
+on ``~/decisions`` as JSON: its label, the probabilities, the times of its window, and its delay. If
+a topic is silent for `silent_s`, this is also published there, once a second until it resumes.
 """
 
 import json
@@ -24,14 +24,14 @@ from sensorseq_runtime.errors import SensorseqError
 
 
 def field_of(message: Any, path: str) -> float:
-    """Return a number of a message by its path, such as ``effort[0]``."""
+    """Return the number at a path of a message, such as ``effort[0]``."""
     for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path):
         message = getattr(message, name) if name else message[int(index)]
     return float(message)
 
 
 class ClassifyNode(Node):
-    """Subscribes to a model's topics, and publishes its decisions."""
+    """A node that subscribes to a model's topics and publishes its decisions."""
 
     def __init__(self) -> None:
         super().__init__("classify")
@@ -84,8 +84,8 @@ class ClassifyNode(Node):
         self.heard_s[topic] = now_s = self.now_s()
         header = getattr(message, "header", None)
         stamp_s = now_s if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
-        if abs(late_s := now_s - stamp_s) > 10.0:  # from a sensor to this node
-            far = f"{topic}: stamps {late_s:.0f} s behind this clock: empty, or another clock's"
+        if abs(late_s := now_s - stamp_s) > 10.0:  # the delay from a sensor to this node
+            far = f"{topic}: stamps are {late_s:.0f} s late: they are empty or from another clock"
             self.get_logger().warning(far, throttle_duration_sec=10.0)
         named = (self.sensor_of[topic],) if self.is_fused else ()
         try:
@@ -106,7 +106,7 @@ class ClassifyNode(Node):
                 self.publish({"silent": topic, "since_s": now_s - heard_s})
 
     def publish(self, fields: dict[str, Any]) -> None:
-        """Publish one line of JSON."""
+        """Publish a value as one line of JSON."""
         self.out.publish(String(data=json.dumps(fields)))
 
 

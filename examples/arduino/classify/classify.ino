@@ -2,8 +2,8 @@
 //
 //   sensorseq export terrain.safetensors --format c --weights int8 -o classify
 //
-// puts sensorseq_model.h and sensorseq_model.c next to this sketch. Read your sensors in
-// readSample, in the order of sensorseq_channel_names and in the units of training.
+// writes sensorseq_model.h and sensorseq_model.c into the folder of this sketch. Read your sensors
+// in readSample, in the order of sensorseq_channel_names and in the same units as in training.
 #include "sensorseq_model.h"
 
 const unsigned long PERIOD_US = 10000;  // 1e6 / the model's sample rate in Hz
@@ -29,7 +29,7 @@ void loop() {
   float sample[SENSORSEQ_CHANNELS], probabilities[SENSORSEQ_CLASSES];
   readSample(sample);
   const int result = sensorseq_push(&state, sample, probabilities);
-  if (result < 0) sensorseq_reset(&state);  // NaN or infinity: a gap
+  if (result < 0) sensorseq_reset(&state);  // NaN or infinity: treat it as a gap
   if (result <= 0) return;
   int best = 0;
   for (int k = 1; k < SENSORSEQ_CLASSES; ++k) {
