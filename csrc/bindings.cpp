@@ -337,8 +337,8 @@ struct CpuTraining {
   }
 };
 
-// Raises the errors of train_epoch about these values, for arrays that then go to a GPU. Checks all
-// steps in offsets.
+// Raises the errors that train_epoch raises about these values, for arrays that are then copied to
+// a GPU. Checks all steps in offsets.
 void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
                      MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
                      int64_t n_classes, int64_t max_batch) {

@@ -1,4 +1,4 @@
-// How the functions of c_api.h end: exceptions become a status and a sentence.
+// Converts the exceptions of the functions of c_api.h to a status and a sentence.
 #pragma once
 
 #include <cstdint>

@@ -58,7 +58,8 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options);
 // grad_x is written only where is_projected.
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
-// CUDA facts of this build and machine; no CUDA call is made before one of these.
+// CUDA facts of this build and machine; no CUDA call is made before the first call of one of these
+// functions.
 struct Device {
   int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;

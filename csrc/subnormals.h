@@ -35,8 +35,9 @@ class SubnormalsGuard {
   SubnormalsGuard(const SubnormalsGuard&) = delete;
   SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
 
-  // For places where a thread may be started, which inherits and keeps the mode of its starter: for
-  // its lifetime, the calling thread has the mode that it had outside all guards.
+  // For places where a thread may be started, because a new thread inherits and keeps the mode of
+  // the thread that starts it: as long as this object exists, the calling thread has the mode that
+  // it had outside all guards.
   class Pause {
    public:
     Pause() : before_(Read()) {

@@ -6,8 +6,8 @@
 // a call makes one CUDA graph and launches it for each step.
 //
 // Bits: as train_epoch.h promises, for the variant that serves H, C and T; results repeat bit for
-// bit. They differ from the CPU's bits, because sums have another order and the slots of gradients
-// other windows.
+// bit. They differ from the CPU's bits, because sums are taken in a different order and the
+// gradient slots cover different windows.
 //
 // The caller checks rows, offsets, crops, classes and lengths while they are on the host: see
 // CheckValues. Wrong values on the device turn the model's head to NaN, and nothing is read or

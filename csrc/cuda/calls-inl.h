@@ -28,7 +28,7 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   return s;
 }
 
-// Describes an array of `size` values for each direction, one after the other.
+// Describes an array with `size` values for each direction, one direction after the other.
 inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
   return {data, s.n_directions * size, size};
 }

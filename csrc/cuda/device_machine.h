@@ -278,7 +278,7 @@ class DeviceMachine {
     asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
   }
 
-  // Order.
+  // Synchronization.
   SENSORSEQ_BODY static void SyncWarp() { __syncwarp(); }
   SENSORSEQ_BODY static void SyncCta() { __syncthreads(); }
   SENSORSEQ_BODY static void SyncCluster() {

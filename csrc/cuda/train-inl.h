@@ -1,4 +1,4 @@
-// The parts of a training step beside the layer, in the order in which they run: bodies with
+// The parts of a training step other than the layer, in the order in which they run: bodies with
 // independent warps, each a struct with the number of its warps and the work of one.
 //
 // A lane's own work is plain code over its index; lanes combine only in sums, in double and in a

@@ -42,7 +42,7 @@ struct IsaTable {
     return nullptr;
   }
 
-  // A sentence that explains why there is no active row, with the available ones.
+  // A sentence that explains why there is no active row, and lists the available ones.
   std::string Refusal(Status status) const {
     std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
     for (int64_t i = 0; i < n_rows; ++i) {

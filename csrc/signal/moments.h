@@ -8,7 +8,7 @@
 
 namespace sensorseq::signal {
 
-// Steps are taken in groups of a fixed number, counted from the first step ever added: two passes
+// Steps are taken in groups of a fixed size, counted from the first step ever added: two passes
 // over a group, which stays in the cache, then one merge of its moments (Chan, Golub, LeVeque,
 // "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). The bits
 // therefore depend on the steps and their order, not on their division into blocks. All arithmetic

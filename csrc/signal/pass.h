@@ -35,7 +35,8 @@ constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a 
 struct DilatedKernels {
   int64_t n_steps, dilation, n_channels;  // n_steps is 1 or more
   // (n_channels, row_stride) each, from step 0 on. Each row has 4 * dilation zeros before its first
-  // and after its last step; behind them, kConvolutionMargin more floats can be read.
+  // step and after its last step; kConvolutionMargin more floats can be read beyond the trailing
+  // zeros.
   const float* x;
   const float* tripled;  // 3 * x
   int64_t row_stride;
