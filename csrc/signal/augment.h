@@ -26,8 +26,8 @@ enum class Change : uint64_t {
 // The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels as numbers.
 struct Augmentation {
   double jitter, scaling, time_warp, magnitude_warp, window_shift, offset;
-  // A cubic spline through K values at evenly spaced knots from 0 to 1. On piece i, for a value of 1
-  // at knot k and 0 at the others, spline[(p * (K - 1) + i) * K + k] is the coefficient of power
+  // A cubic spline through K values at evenly spaced knots from 0 to 1. On piece i, for a value of
+  // 1 at knot k and 0 at the others, spline[(p * (K - 1) + i) * K + k] is the coefficient of power
   // 3 - p of x, measured from the piece's first knot.
   int64_t n_spline_knots;  // K
   const double* spline;    // (4, K - 1, K)
