@@ -90,7 +90,7 @@ def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], l
 def plan(
     name: str, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a set in order; other people's methods have the first seed only."""
+    """Return the fits of a set in order; methods of others have only the first seed."""
     return [
         Key(name, part, fold.split, fold.fold, method, seed)
         for fold in folds
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                 except AbsentError as error:
                     print(f"left out: {' '.join(map(str, key))}: {error}", file=sys.stderr)
                     continue
-                except Exception as error:  # one method's failure must not end hours of others
+                except Exception as error:  # one method's failure must not end hours of other fits
                     failed += 1
                     message = f"{type(error).__name__}: {error}"
                     print(f"failed: {' '.join(map(str, key))}: {message}", file=sys.stderr)

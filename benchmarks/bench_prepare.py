@@ -1,4 +1,4 @@
-"""`prepare` against only reading the same files: the cost of a preparation on one core.
+"""Compares `prepare` with only reading the same files: the cost of a preparation on one core.
 
 Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
 into windows of 2 s. Both sides are timed in turns in one process, by processor time, so that other
@@ -13,7 +13,7 @@ programs on the machine have little influence. The rows compare:
 - small recordings: 30 s at 100 Hz in CSV; `per_second` are recordings per second of one core.
 - two processes: the command on the small recordings, and on the long ones in CSV, with one process
   and with two, by wall-clock time.
-- start: theirs is importing pyarrow and h5py; ours `sensorseq prepare` of one small recording.
+- start: theirs is importing pyarrow and h5py; ours is `sensorseq prepare` of one small recording.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
+"""The accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
 
     bench_rotation.py --borealtc FOLDER
 
-Five folds by recording; each test window is turned five times by 20 degrees, each time about
-another axis drawn uniformly. Prints the mean accuracy over the folds. One core takes ten minutes.
+Five folds by recording; each test window is turned five times by 20 degrees, each time about a
+different, uniformly drawn axis. Prints the mean accuracy over the folds. One core takes ten
+minutes.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write the figures of `results/*.json` into README and docs, between their `bench` markers.
+"""Writes the figures of `results/*.json` into README and docs, between their `bench` markers.
 
 `python benchmarks/readme_table.py` rewrites the pages; tests check that they agree with the files.
 If a file is missing, nothing is written between its markers.
@@ -323,7 +323,7 @@ SUBSETS = {  # lines of the diagnosis that are in the file only, not on the page
 
 
 def diagnosis_table(results: dict) -> str:
-    """Return how often family and verdict are right; the file has more."""
+    """Return how often family and verdict are right; the results file has more."""
     rows, facts = results["rows"], results["environment"]
 
     def cell(row: dict) -> str:
@@ -437,7 +437,7 @@ SENSORS = {  # labels of the rows in the table
 
 
 def sensors_table(results: dict) -> str:
-    """Return the accuracy with several sensors at their own rates, and without one of them."""
+    """Return the accuracy with several sensors at their own rates, and with one of them missing."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ["| | accuracy | folds | fit |", "|---|---|---|---|"]
     for name, label in SENSORS.items():
@@ -450,7 +450,7 @@ def sensors_table(results: dict) -> str:
 
 
 def failures_table(results: dict) -> str:
-    """Return the accuracy with failed sensors, unchanged and with missing="outside"."""
+    """Return the accuracy with failed sensors: as they are, and with missing="outside"."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ['| four folds | not masked | `missing="outside"` |', "|---|---|---|"]
     for name in (name for name in rows if f"masked {name}" in rows):

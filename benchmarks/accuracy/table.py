@@ -81,7 +81,7 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
 def difference(
     rows: Rows, cells: list[dict[str, Any]], name: str, part: str, ours: str
 ) -> dict[str, Any] | None:
-    """Compare a method of ours with the better of the peers, in pairs, on one set.
+    """Compare one of our methods in pairs with the better of the peers on one set.
 
     The interval is a bootstrap over folds, or over windows if a set has a single test part. Folds
     of several splits share recordings, so the interval is somewhat too narrow.
@@ -164,7 +164,7 @@ def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank the methods that completed every set that ours did, on robots' sets and on shapes."""
+    """Rank the methods that completed all sets that ours did, on robots' sets and on shapes."""
     rows = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
         scores = {

@@ -1,4 +1,4 @@
-"""The accuracy benchmark: loaders of small files, scores, resuming, the table."""
+"""The accuracy benchmark: loaders of small files, scores, resuming, and the table."""
 
 import gzip
 import json
@@ -108,7 +108,7 @@ def test_windows_of_the_motors_start_as_the_protocol_defines(borealtc):
     windows, folds = data.load("A", borealtc)
     assert windows.X.shape == (60, 32, 4)  # two of 5 s in each recording
     assert windows.X[0, 0, 0] == 0
-    assert windows.X[1, 0, 0] == 33  # ceil(32.5)
+    assert windows.X[1, 0, 0] == 33  # the sample after 5 s at 6.5 Hz: ceil(32.5)
     assert len(folds) == 15
     for fold in folds:
         assert not set(windows.groups[fold.train]) & set(windows.groups[fold.test])

@@ -41,7 +41,7 @@ def agenda(*arguments, out, **environment):
     )
 
 
-# Stands for a package that is not installed.
+# Replaces a package as if it were not installed.
 ABSENT = 'raise ModuleNotFoundError("No module named {name!r}", name={name!r})'
 # Returns the values of float64, except for one kernel that never ends and one with wrong digits.
 WORKER = """

@@ -1,4 +1,4 @@
-"""Windows of the benchmarks of diagnosis and repair: their sets, draws, and faulty data."""
+"""The windows of the diagnosis and repair benchmarks: their sets, draws and faulty data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,8 +15,8 @@ SETS_OF = {
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 SETS_OF["sick"] = SETS_OF["test"]
-LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows keep every second step, so fits are short
-LEAST_FRESH = 60  # with fewer, one window outweighs the differences that count
+LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows lose every second step, so that fits are short
+LEAST_FRESH = 60  # with fewer, a single window outweighs the differences that matter
 Rng = np.random.Generator
 
 
@@ -55,7 +55,7 @@ def each(parts: DrawnParts, change: Callable[[LabeledWindows], LabeledWindows]) 
 
 
 def in_units(parts: DrawnParts, factor: float, offset: float) -> DrawnParts:
-    """Multiply all values, after an offset in standard deviations of the training part."""
+    """Add an offset, in standard deviations of the training part, then multiply all values."""
     sd = parts.train.X.std()
     return each(
         parts, lambda part: replace(part, X=np.float32(factor) * (part.X + np.float32(offset * sd)))
@@ -70,13 +70,14 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
     parts : DrawnParts
         The drawn windows.
     change : mapping
-        `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
-        training and validation labels that become any other class, or always the next. `shift`:
-        largest offset of validation groups, in standard deviations; `gain`: their factor. `n_val`:
-        number of validation windows kept. In training and validation windows, `dead`: one channel
-        is constant, or in this share of the windows if it is the only one; `mixed_units`: one
-        channel is larger by this factor in half of the groups; `clipped`: this share of the values
-        is clipped at each end. `duplicates`: share of the training windows that are copies.
+        `units` is a (factor, offset) of all parts. `random_labels` and `confused_labels` are the
+        share of training and validation labels that become any other class, or always the next one.
+        `shift` is the largest offset of validation groups, in standard deviations, and `gain` their
+        largest factor. `n_val` is the number of validation windows kept. In training and validation
+        windows, `dead` makes one channel constant, or constant in this share of the windows if it
+        is the only channel; `mixed_units` makes one channel larger by this factor in half of the
+        groups; and `clipped` clips this share of the values at each end. `duplicates` is the share
+        of the training windows that are copies.
     seed : int
         Seed of the random choices.
     """

@@ -1,9 +1,9 @@
 """Live samples at 1 kHz, six channels, 50 decisions a second, for bench_estimator.py.
 
-One second of signal is pushed in chunks of 20 samples to a model of windows of 1 s at 100 Hz, on
-one thread. Theirs is `predict_proba` of the same 50 windows, one call each: the lower bound for a
-hand-written loop, without resampling or a buffer. `load_percent` is our CPU time for a second of
-signal.
+One second of signal is pushed in chunks of 20 samples to a model that classifies windows of 1 s at
+100 Hz, on one thread. The other side calls `predict_proba` once for each of the same 50 windows:
+the lower bound for a hand-written loop, which has neither resampling nor a buffer. `load_percent`
+is our CPU time for one second of signal.
 """
 
 import time

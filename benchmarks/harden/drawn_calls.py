@@ -1,8 +1,8 @@
-"""Calls of the native libraries drawn by hypothesis: correct, or with spoiled arguments.
+"""Calls of the native libraries that hypothesis draws: correct ones, or with spoiled arguments.
 
-`python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise;
-it must not crash, which the sanitizer around this process reports (`sanitizers.py`). The last line
-counts the calls as JSON.
+`python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise,
+but must not crash; the sanitizer around this process reports crashes (`sanitizers.py`). The last
+line counts the calls as JSON.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def tensors(rng, n, t, c, h, k):
 
 
 def spoil(rng, value):
-    """Return another value for an argument: of another shape, type, layout or size, or extreme."""
+    """Return a value with a different shape, type, layout or size, or an extreme value."""
     if isinstance(value, torch.Tensor):
         if value.ndim and rng.random() < 0.25:
             return spoil_layout(rng, value)
@@ -119,13 +119,13 @@ def spoil_layout(rng, value):
     shape = list(value.shape)
     shape[axis] = size
     shape[rng.randrange(value.ndim)] = 0
-    with contextlib.suppress(RuntimeError):  # larger than torch allows
+    with contextlib.suppress(RuntimeError):  # may be larger than torch allows
         return value.new_empty(shape)
     return value.new_empty(0)
 
 
 def call(rng, function, arguments, n_spoiled):
-    """Call with some arguments spoiled; return the result, or None if the call was refused."""
+    """Call a function with some arguments spoiled; return the result, or None if it refused."""
     arguments = dict(arguments)
     for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
         arguments[name] = spoil(rng, arguments[name])

@@ -1,12 +1,12 @@
-"""Repeated work must not need more and more memory: `python benchmarks/harden/flat_memory.py`.
+"""Checks that memory stays flat over repeated work: `python benchmarks/harden/flat_memory.py`.
 
 A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
-process of its own, two processes at a time. Resident memory is read after every tenth repetition,
-without garbage. It is flat if the median of the last quarter exceeds that of the second quarter by
-at most `BOUND` bytes per repetition, and by `MOST` in total; the first quarter is a warm-up. A
-leaked fit takes 77 kB, its network 20 kB and its history alone 1.6 kB, so one leaked object per
-repetition is found; without leaks the allocator varied by up to 500 bytes per fit. The last line is
-a summary as JSON.
+process of its own, two processes at a time. Resident memory is measured after every tenth
+repetition, after a garbage collection. It is flat if the median of the last quarter exceeds that of
+the second quarter by at most `BOUND` bytes per repetition, and by `MOST` in total; the first
+quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its history alone 1.6 kB, so
+one leaked object per repetition is found; without leaks the allocator varied by up to 500 bytes per
+fit. The last line is a summary as JSON.
 """
 
 import argparse

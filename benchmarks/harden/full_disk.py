@@ -1,12 +1,12 @@
-"""Commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
+"""Runs commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
 
-`prepare` alone, with two workers, with scratch files of large recordings and with dask; training
-with its model, and with only its checkpoint, on the disk; pages of reports, exported ONNX and C.
-The disk is a small file system in memory. In half of the runs it fills up at a random moment, in
-the others after a random number of bytes. A command must end with 4 and one message, or with 0 and
-the outputs of an undisturbed run. The earlier output must still exist, with no partly written file;
-with free space again, a preparation must resume to the bytes of an undisturbed run. The last line
-is a summary as JSON.
+The commands are `prepare` alone, with two workers, with scratch files of large recordings and with
+dask; training, with its model or with only its checkpoint on the disk; and those that write pages
+of reports, ONNX and C. The disk is a small file system in memory. In half of the runs it fills up
+at a random moment, in the others after a random number of bytes. A command must end with exit code
+4 and one message, or with 0 and the outputs of an undisturbed run. The earlier output must still
+exist, and no partly written file; when there is free space again, a preparation must resume and end
+with the bytes of an undisturbed run. The last line is a summary as JSON.
 """
 
 import argparse

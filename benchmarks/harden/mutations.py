@@ -1,4 +1,4 @@
-"""Good prepared files, and copies of files with changed bytes or changed values in their JSON."""
+"""Writes good prepared files, and changes bytes of files or values in their JSON."""
 
 import copy
 import json
@@ -66,7 +66,7 @@ def write_prepared(folder):
 
 
 def mutate(rng, data, donors=(), *, most=4):
-    """Return changed bytes: `rng` of `random.Random` draws 1 to `most` changes."""
+    """Return changed bytes: `rng`, a `random.Random`, draws 1 to `most` changes."""
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)

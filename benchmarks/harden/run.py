@@ -1,4 +1,4 @@
-"""`make harden`: runs each part of this folder; writes results/harden.json and a table.
+"""Runs each part of this folder for `make harden`; writes results/harden.json and a table.
 
 A part is a program whose last line is a summary as JSON: `trials`, `failures` and further counts.
 Missing parts, and parts that do not end in time, are reported.

@@ -1,4 +1,4 @@
-"""Resampling against scipy and soxr, for bench_preprocessing.py.
+"""Compares resampling with scipy and soxr, for bench_preprocessing.py.
 
 - resample: `resample`, including its checks. scipy's side is `resample_poly` with identical taps;
   soxr's is `soxr.resample` at its default quality HQ, with its own filter.
@@ -22,7 +22,7 @@ RATES = [  # rate, target, duration_s
     (100.0, 20.0, 1000.0),
     (441.0, 480.0, 200.0),
     (50.0, 100.0, 2000.0),
-    (100.0, 99.987654321, 1000.0),  # not a small fraction: uses the table of the filter
+    (100.0, 99.987654321, 1000.0),  # not a simple fraction: uses the table of the filter
 ]
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)

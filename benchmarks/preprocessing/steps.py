@@ -1,4 +1,4 @@
-"""Steps on a whole recording against pandas, scipy and aeon, for bench_preprocessing.py.
+"""Compares steps on a whole recording with pandas, scipy and aeon, for bench_preprocessing.py.
 
 One process, one thread, float64. The rows compare:
 
@@ -7,8 +7,8 @@ One process, one thread, float64. The rows compare:
 - moving mean: aeon's side is `MovingAverage`, which has no values before the first whole window;
   these are excluded from the comparison. aeon is only in the environment of the peers.
 - uneven stamps to an even grid: pandas' side is the usual idiom: `reindex` to the union of stamps
-  and grid, `interpolate("index")`, the grid. Ours uses the same straight lines only across holes;
-  the tolerance of the comparison follows from the curvature of the signal.
+  and grid, `interpolate("index")`, and selection of the grid. Ours uses the same straight lines
+  only across holes; the tolerance of the comparison follows from the curvature of the signal.
 - band-pass: scipy's side is `upfirdn` with our taps on the padded signal.
 """
 

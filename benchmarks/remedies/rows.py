@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Variants against a run without the remedy, and the measures that they should change."""
+    """Variants, a run without the remedy to compare with, and the measures that should change."""
 
     remedy: str  # the page in docs/remedies
     problem: str
@@ -30,7 +30,7 @@ def row(remedy, problem, without, *variants, lower=(), higher=(), **common):
     return Row(remedy, problem, without, variants, lower, higher, common)
 
 
-# User-defined losses and initial weights.
+# Losses and initial weights defined by the user.
 
 
 def steep(logits, class_index):

@@ -1,7 +1,7 @@
-"""Data sets of the verdict's benchmark: generators, embedded recordings, sets in other packages.
+"""Data sets of the verdict's benchmark: generators, included recordings, sets of other packages.
 
-Every set is split by group into a training, a validation and a fresh part; no group is in two. The
-fresh part is large if the set allows it; only the oracle sees it, and no rule does.
+Every set is split by group into a training, a validation and a fresh part; no group is in two
+parts. The fresh part is large if the set allows it; only the oracle sees this part, no rule does.
 """
 
 from collections.abc import Callable
@@ -114,7 +114,7 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Added noise, relative to the channel's sd, with which about 60 % of fresh windows are right.
+# Noise, relative to the channel's sd, with which about 60 % of fresh windows are right.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -181,7 +181,7 @@ def draw(
 def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> LabeledWindows:
     weights = np.ones(of.n_classes)
     weights[0] = imbalance
-    # Every class occurs once, further ones are drawn; windows of a group share gain and offset.
+    # Each class occurs once, and more are drawn; windows of a group share gain and offset.
     y = np.concatenate(
         [
             np.arange(of.n_classes).repeat(2)[:n],
@@ -199,7 +199,7 @@ def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int)
 
 
 def _split(whole: LabeledWindows, rng: Rng) -> list[NDArray[np.int64]]:
-    """Return rows of the three parts, 60 : 20 : 20 of the groups, of each class if possible."""
+    """Return the rows of three parts, 60 : 20 : 20 of the groups, of each class if possible."""
     classes_of = {group: np.unique(whole.y[whole.groups == group]) for group in set(whole.groups)}
     pure = all(len(classes) == 1 for classes in classes_of.values())
     lots = (

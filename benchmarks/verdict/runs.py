@@ -1,4 +1,4 @@
-"""One run of the verdict's benchmark: train it, store its evidence in one file, read it back.
+"""Trains one run of the verdict's benchmark, stores its evidence in one file, and reads it back.
 
 The evidence lets every rule be judged again without training: the history, the classifier's facts
 for its report, the TrainingRecord without snapshots, the inputs of the rivals' rules, and the
@@ -25,7 +25,7 @@ from sensorseq.errors import DivergedError
 from sensorseq.history import TrainingRecord
 
 GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
-# A single training of only the LSTM, without the regularization that would hide a fault.
+# One training run of only the LSTM, without the regularization that would hide a fault.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "dropout": 0.0,
@@ -113,7 +113,7 @@ class Evidence:
 
 
 class _Watch:
-    """Measure the fresh part after each epoch, and the first batch's gradients every few epochs."""
+    """Measures the fresh part after each epoch and the first batch's gradients every few epochs."""
 
     def __init__(self, fresh: LabeledWindows, train: LabeledWindows, n_first: int) -> None:
         self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))
@@ -270,7 +270,7 @@ def _joined(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | None:
-    """Join the records of consecutive fits: all values per epoch and per step."""
+    """Join the records of consecutive fits: all values of epochs and of steps."""
     first = records[0]
     if first is None or any(record is None for record in records):
         return None

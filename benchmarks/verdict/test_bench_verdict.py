@@ -1,4 +1,4 @@
-"""The verdict's benchmark: rivals' rules and rates by hand, the oracle, one stored run."""
+"""The verdict's benchmark: rivals' rules and rates, computed by hand, the oracle, a stored run."""
 
 import json
 import math
@@ -14,7 +14,7 @@ E = 30
 
 
 def curve(*, loss=None, val_loss=None, accuracy=None, val_accuracy=None, rate=1e-3, **more):
-    """Make a run of 30 epochs without an alarm, except for the given values."""
+    """Make a run of 30 epochs that raises no alarm, except by the given values."""
     calm = 0.5 + np.exp(-np.arange(E) / 5)
     rising = 0.9 - 0.6 * np.exp(-np.arange(E) / 5)
     columns = {
