@@ -72,7 +72,7 @@ def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSe
 
 
 def numbers_in_class(y: Any, groups: Any) -> NDArray[np.int64]:
-    """Return the number of each window's recording within its class, in the order of their names."""
+    """Return the number of each window's recording within its class, in the order of the names."""
     number = {
         name: i for k in np.unique(y) for i, name in enumerate(np.unique(groups[y == k]).tolist())
     }

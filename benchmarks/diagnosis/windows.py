@@ -70,14 +70,14 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
     parts : DrawnParts
         The drawn windows.
     change : mapping
-        `units` is a (factor, offset) of all parts. `random_labels` and `confused_labels` are the
-        share of training and validation labels that become any other class, or always the next one.
-        `shift` is the largest offset of validation groups, in standard deviations, and `gain` their
-        largest factor. `n_val` is the number of validation windows kept. In training and validation
-        windows, `dead` makes one channel constant, or constant in this share of the windows if it
-        is the only channel; `mixed_units` makes one channel larger by this factor in half of the
-        groups; and `clipped` clips this share of the values at each end. `duplicates` is the share
-        of the training windows that are copies.
+        `units` is the pair (factor, offset) of all parts. `random_labels` and `confused_labels` are
+        the share of training and validation labels that become any other class, or always the next
+        one. `shift` is the largest offset of validation groups, in standard deviations, and `gain`
+        their largest factor. `n_val` is the number of validation windows kept. In training and
+        validation windows, `dead` makes one channel constant, or constant in this share of the
+        windows if it is the only channel; `mixed_units` makes one channel larger by this factor in
+        half of the groups; and `clipped` clips this share of the values at each end. `duplicates`
+        is the share of the training windows that are copies.
     seed : int
         Seed of the random choices.
     """

@@ -12,8 +12,8 @@ weights of the LSTM and the weights of the head; its gradients are computed on t
 batch. In its code, "not converged" disables the oscillation rule permanently once it is detected;
 here, it does so only while it holds, which gives that rule more alarms. Its dying-ReLU rule needs a
 ReLU, and its large weights raise no alarm. UMLAUT's rules about code (missing softmax, missing
-activations, shape and type of the input) hold for every run here and are omitted; its rule of high
-dropout, above 0.5, is only in the paper, and no run has more.
+activations, shape and type of the input) are followed by every run here and are omitted; its rule
+on high dropout, above 0.5, is only in the paper, and no run has more.
 """
 
 import math
