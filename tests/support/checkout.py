@@ -1,4 +1,4 @@
-"""Files of the checkout outside the package: pages with their code, and scripts."""
+"""Reads files of the checkout that are outside the package: pages with their code, and scripts."""
 
 import ast
 import gc
@@ -20,7 +20,7 @@ def code_in(page, language="python"):
 
 def tree_of(path):
     """Return the syntax tree of a module."""
-    gc.disable()  # it would visit the same nodes repeatedly, which takes most of the time
+    gc.disable()  # it would visit the same nodes repeatedly, which would take most of the time
     try:
         return ast.parse(path.read_text("utf-8"))
     finally:

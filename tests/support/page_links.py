@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def links_of(page: Path) -> list[str]:
-    """Return the targets in the checkout of a page's links and pictures."""
+    """Return the targets of a page's links and pictures that are in the checkout."""
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     return [target for target in targets if not target.startswith("http")]
 
