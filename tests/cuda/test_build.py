@@ -1,4 +1,4 @@
-"""The CUDA part of the build: the results of ptxas, how it is linked, and building without it."""
+"""The CUDA part of the build: the output of ptxas, linking, and a build without CUDA."""
 
 import json
 import os
@@ -66,7 +66,8 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
         ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
-    # symbols from torch, or missing there; an exported name of the runtime would replace torch's
+    # symbols that come from torch or are missing there; a name that the runtime exported would
+    # replace torch's
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
