@@ -78,7 +78,7 @@ Sizes SavedSizes(const LstmShape& s, bool save_state) {
   return {s.n_models, s.n_directions, s.n_windows, SavedRows(s.n_timesteps), Padded(s.hidden_size)};
 }
 
-// Calls f with a null pointer of the C++ type behind the tensor's dtype.
+// Calls f with a null pointer of the C++ type that corresponds to the tensor's dtype.
 template <typename F>
 void ForDtype(const Tensor& tensor, F f) {
   if (tensor.scalar_type() == ScalarType::Float) {

@@ -1,4 +1,4 @@
-// Order of the four gates in every 4H block, as in torch; for host and device code.
+// The order of the four gates in every 4H block, as in torch, for host and device code.
 #pragma once
 
 #include <cstdint>

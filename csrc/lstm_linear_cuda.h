@@ -6,7 +6,8 @@
 //
 // Bits: the values of one row are accumulated in an order that depends only on the variant that
 // serves H and C; weight gradients are summed in slots determined by N and T, then in slot order.
-// Results therefore repeat bit for bit, and do not depend on the batch, M, or the chunking in time.
+// Results therefore repeat bit for bit, and do not depend on the batch, on M, or on the division of
+// time into chunks.
 //
 // If the device finds a value that the host would have refused (a length outside 0..T, a weight
 // beyond the range of the products' factors), the row or the model becomes NaN: nothing is read or

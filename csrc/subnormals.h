@@ -15,8 +15,9 @@ enum class Subnormals {
   kKept,
 };
 
-// In float they are zero: gradients that vanish over a long window become subnormal, and on many
-// processors each such operand costs over a hundred cycles. In double they are kept.
+// In float, subnormal numbers are treated as zero: gradients that vanish over a long window become
+// subnormal, and on many processors each subnormal operand costs over a hundred cycles. In double,
+// they are kept.
 template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;

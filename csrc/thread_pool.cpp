@@ -81,7 +81,8 @@ class ThreadPool::Worker {
     const auto is_offered = [&] { return job_ != nullptr; };
     for (;;) {
       if (!Spin(is_offered)) Sleep(is_offered);
-      // Null if the caller finished before this thread woke up; the next job is then near.
+      // Null if the caller finished before this thread woke up; the next job is then likely to come
+      // soon.
       Job* job = job_;
       if (job == nullptr || !job_.compare_exchange_strong(job, &kTaken)) continue;
       job->TakeTasks();

@@ -79,7 +79,7 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
 
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
-  kLoss = 0,      // of the batch, weighted, without penalties
+  kLoss = 0,      // loss of the batch, weighted, without penalties
   kLossVariance,  // variance of the windows' weighted losses, divided by windows
   kAccuracy,      // share of windows whose largest logit is their class
   kGradNorm,      // global norm, L1 included, before clipping

@@ -39,7 +39,7 @@ struct Kernels {
   void (*lstm_step_f64)(const LstmStep<double>&);
   TrainKernels<float> train_f32;
   TrainKernels<double> train_f64;
-  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]), as in the gates; for tests of their error
+  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]), as in the gates; for tests of the functions' error
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
   // runs `repeats` rounds of multiply-adds at this set's peak rate; returns the flops
@@ -143,8 +143,8 @@ inline int64_t TilesAtOnce(const LstmShape& s) {
 void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
               Subnormals subnormals);
 
-// The offset of each piece of the workspace, in units of Real. Both the size that callers ask for
-// and the bodies that use the workspace are derived from it.
+// The offset of each piece of the workspace, in units of Real. It determines both the size that
+// callers ask for and the addresses that the bodies use.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights

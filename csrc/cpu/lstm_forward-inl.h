@@ -97,8 +97,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // The earliest timestep wins, which a reversed direction reaches last; NaN exceeds everything, as
-  // in torch.
+  // Of equal values, the earliest timestep counts, which a reversed direction reaches last; NaN
+  // exceeds everything, as in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));
@@ -124,7 +124,7 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
     if (step.saved != nullptr) {
       saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
     }
-    // in two passes, so that the latencies of one row hide those of another
+    // in two passes, so that the work on one row hides the latencies of another
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Real* c = step.c + (first + r) * step.stride + column;

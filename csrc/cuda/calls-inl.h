@@ -1,5 +1,5 @@
-// The kernels that a call of the contract queues, their order and their memory: for a Queue that
-// launches kernels on a stream, or runs them in the tests' emulator.
+// The kernels that a call of the contract queues, with their order and their memory, for a Queue
+// that launches kernels on a stream or runs them in the tests' emulator.
 #pragma once
 
 #include "carver.h"

@@ -1,6 +1,6 @@
-// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, with
-// its instructions by name. The tests' emulator has the same functions for 32 lanes at a time; it
-// defines in plain C++ what each must do.
+// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, whose
+// instructions have names here. The tests' emulator has the same functions for 32 lanes at a time,
+// and defines in plain C++ what each function must do.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -13,7 +13,7 @@ namespace sensorseq {
 
 inline bool IsNeverSupported() { return false; }
 
-// For an instruction set of another kind of processor than the target of this build.
+// For an instruction set of a kind of processor that this build does not target.
 template <typename Row>
 constexpr Row AbsentRow(const char* name) {
   Row row{};

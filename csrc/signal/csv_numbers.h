@@ -1,4 +1,5 @@
-// Reads numbers from comma-separated text, the usual format of recordings: one pass, no copies.
+// Reads numbers from comma-separated text, the usual format of recordings, in one pass and without
+// copies.
 #pragma once
 
 #include <cstdint>

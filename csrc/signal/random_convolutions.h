@@ -6,7 +6,7 @@
 // step t, over the channels of its combination in their order, is the sum of
 //   (((-x[t] - x[t-4d] - x[t-3d] - .. - x[t+4d]) + 3 x[t+(a-4)d]) + 3 x[t+(b-4)d]) + 3 x[t+(c-4)d]
 // in float, added from left to right, where x is 0 before its first and after its last valid step.
-// The bits of an output therefore depend on neither instruction set nor batch nor thread.
+// The bits of an output therefore depend on neither the instruction set, the batch nor the thread.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,9 @@ struct ConvolvedWindows {
 };
 
 // Writes, for each window and bias, the share of a kernel's outputs that exceed the bias: over all
-// valid steps if dilation index + kernel is even, otherwise over the steps whose 9 taps are all
-// valid, or over all steps if there are none. A window without steps gets zeros.
+// valid steps if the sum of the dilation's index and the kernel is even, otherwise over the steps
+// whose 9 taps are all valid, or over all steps if there are no such steps. A window without steps
+// gets zeros.
 //
 // out: (N, biases in all). Windows are dealt to n_threads threads including this one. Returns the
 // position in x of the first valid value that is NaN or infinite, or -1; if there is one, out is

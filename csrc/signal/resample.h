@@ -1,5 +1,5 @@
-// Filters that bring a stream of samples to another rate. The outputs do not depend on the division
-// into chunks: a whole signal is one chunk, then the end.
+// Filters that convert a stream of samples to a different rate. The outputs do not depend on the
+// division into chunks: a whole signal is a single chunk, followed by the end.
 #pragma once
 
 #include <cstdint>
