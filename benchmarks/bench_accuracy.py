@@ -73,7 +73,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], list[str]]:
-    """Return the sets to run and the omitted ones, whose test part must not be read."""
+    """Return the sets to run, and the omitted sets, whose test part must not be read."""
     sets = data.choose(names or list(data.SEARCH if develop else data.SETS))
     if develop:
         closed = [name for name in sets if name not in data.SEARCH]

@@ -58,7 +58,7 @@ class Task:
 
 
 def fleet(seed: int, *, is_other: bool) -> list[Robot]:
-    """Draw robots; robots of another kind differ by more than robots of one fleet do."""
+    """Draw robots; if `is_other`, they differ from the default by more than one fleet does."""
     robots = []
     for number in range(N_ROBOTS):
         rng = np.random.default_rng([seed, number])

@@ -96,7 +96,7 @@ KEPT = "subnormals kept, "
 
 
 def cases():
-    """Yield (name, shape, function that makes the case) for every row of the table."""
+    """Yield, for every row of the table, its name, its shape and a function that makes the case."""
     for kind in KINDS:
         for shape in SHAPES:
             yield kind, shape, lambda kind=kind, shape=shape: make_pair(kind, shape)

@@ -101,7 +101,7 @@ def key(row):
 
 @contextlib.contextmanager
 def multiplying(of_input):
-    """Multiply the input in our kernels ("own"), or by torch before them ("projected")."""
+    """Multiply the input in our kernels ("own"), or with torch before the kernels ("projected")."""
     before = choice.MAX_CHANNELS
     if of_input == "projected":
         choice.MAX_CHANNELS = 0
@@ -161,7 +161,7 @@ def step_us(row):
 
 
 def print_steps(rows):
-    """Print microseconds per timestep: torch's, then ours with each kind of input."""
+    """Print the microseconds per timestep of torch, then of ours with each kind of input."""
     print("\nus a timestep; torch: the median of its rows; own / projected for C = 1, 6, 16")
     table = {}
     for row in rows:

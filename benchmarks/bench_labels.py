@@ -110,7 +110,7 @@ def confused_classes(windows: LabeledWindows) -> NDArray[np.int64]:
 def ask_cleanlab(
     python: str, y: NDArray[np.int64], p: NDArray[np.float64]
 ) -> tuple[str, dict[str, NDArray[np.float64]]]:
-    """Return cleanlab's version and its scores, low for labels that look wrong."""
+    """Return cleanlab's version and its scores, which are low for labels that look wrong."""
     with tempfile.TemporaryDirectory() as folder:
         labels_file, scores_file = Path(folder) / "given.npz", Path(folder) / "found.npz"
         np.savez(labels_file, y=y, p=p / p.sum(axis=1, keepdims=True))
@@ -217,7 +217,7 @@ def plans() -> list[tuple[str, str, float, int]]:
 
 
 def page_tables(rows: list[dict[str, Any]]) -> str:
-    """Return tables in percent: means over seeds (docs/label_errors.md), and over sets."""
+    """Return tables in percent, with means over seeds (for docs/label_errors.md) and over sets."""
     of_sets = [
         (
             f"{name} | {kind}",
@@ -248,7 +248,7 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
 
 
 def has_errors_of(row: dict[str, Any], kind: str, share: float) -> bool:
-    """Return whether errors of a kind and a share were planted in a row."""
+    """Return whether a row is for this kind and share of planted errors."""
     return (row["kind"], row["share"]) == (kind, share)
 
 
@@ -277,7 +277,7 @@ def mean_of(rows: list[dict[str, float]], name: str) -> float:
 
 
 def main() -> None:
-    """Measure the selected rows, print the table, write it with --write."""
+    """Measure the selected rows, print the table, and write it with --write."""
     parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--seglearn", type=Path)

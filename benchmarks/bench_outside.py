@@ -53,7 +53,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Split(NamedTuple):
-    """Training windows, test windows, and test windows of signals at other speeds."""
+    """Training windows, test windows, and test windows of signals that run at other speeds."""
 
     train: WindowSet
     test: WindowSet
@@ -102,7 +102,7 @@ def real_splits(name: str, folder: Path, part: str) -> Iterator[Split]:
 
 
 def simulated_split(part: str, *, is_other: bool) -> Split:
-    """Simulate two recordings of each of four robots on each surface, to test on."""
+    """Simulate test recordings: two of each of four robots on each surface."""
     seed = SEEDS[part]
     robots = fleet(seed, is_other=is_other)[:4]
     recordings = list(drive(robots, seed, 2))
@@ -132,7 +132,7 @@ def changed(X: Floats, channel: Any, values: Any) -> Floats:
 
 
 def make_detectors(train: Floats) -> dict[str, Any]:
-    """Return, by method, a function that marks the windows (n, t, c) outside the training."""
+    """Return, by method, a function that marks windows (n, t, c) unlike those in training."""
 
     def full(X: Floats) -> NDArray[np.int64]:
         return np.full(len(X), X.shape[1])

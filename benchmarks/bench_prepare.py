@@ -82,7 +82,7 @@ def prepare_anew(folder, output, **options):
 
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
-    """Return the seconds of both sides in each round, after one uncounted round."""
+    """Return the seconds that both sides take in each round, after one uncounted round."""
     once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
     return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
@@ -133,7 +133,7 @@ def run_command(folder, output, *options):
 
 
 def processes_row(work, what, rounds):
-    """Return the row of one process against two, on the files of other rows."""
+    """Return the row that compares one process with two, on the files of other rows."""
     folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),

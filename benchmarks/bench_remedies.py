@@ -58,7 +58,7 @@ def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
 
 
 def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
-    """Run all variants of a row; return a summary of each variant and measure."""
+    """Run all variants of a row; return a summary for each variant and each measure."""
     names = (*row.lower, *row.higher)
     figures = np.empty((n_seeds, 1 + len(row.variants), len(names)))
     for seed in range(n_seeds):

@@ -72,7 +72,7 @@ def _mean_level(parts: DrawnParts, settings: Settings) -> float:
 
 
 def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float) -> dict[str, Any]:
-    """Fit a run, probe it, and fit the adopted settings and those of simple rules."""
+    """Fit a run, probe it, and fit the settings that the probe adopts and those of simple rules."""
     run = fit(parts, settings, seed)
     report = run.classifier.fluctuation_
     again, defaults = _mean_level(parts, settings), all_defaults(settings)
@@ -112,7 +112,7 @@ def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float
 
 
 def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
-    """Draw settings for so many seconds; return the best ones and the number of trials."""
+    """Draw settings for this number of seconds; return the best ones and the number of trials."""
     rng = np.random.default_rng([6, seed, len(parts.train)])
     ends, best, n_tried = time.perf_counter() + seconds, _seen(run, parts), 0
     best_settings: Settings = {}

@@ -28,7 +28,7 @@ WAYS = {
 
 
 def turned(X, seed):
-    """Return windows with both triples of axes turned by `ANGLE_DEG`, each about its own axis."""
+    """Turn both triples of axes by `ANGLE_DEG`, about a different random axis in each window."""
     axis = np.random.default_rng(seed).normal(size=(len(X), 3))
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     R = Rotation.from_rotvec(ANGLE_DEG * axis, degrees=True).as_matrix()
@@ -37,7 +37,7 @@ def turned(X, seed):
 
 
 def measure(train, test, augment):
-    """Return the accuracy on the unchanged and on the turned test windows."""
+    """Return the accuracies on the unchanged and on the turned test windows."""
     clf = SensorLSTMClassifier(augment=augment, random_state=0)
     clf.fit(train.X, train.y, groups=train.groups)
     draws = [clf.score(turned(test.X, seed), test.y) for seed in range(N_DRAWS)]

@@ -125,7 +125,7 @@ def without(windows: SensorWindows, name: str, value: float = np.nan) -> dict[st
 
 
 def fit(windows: Any, **more: Any) -> tuple[AnyClassifier, float]:
-    """Fit the defaults; return the model and the duration in seconds."""
+    """Fit with the defaults; return the model and the duration of the fit in seconds."""
     began = time.perf_counter()
     model: AnyClassifier = SensorLSTMClassifier(random_state=0, **more)
     if isinstance(windows, SensorWindows):

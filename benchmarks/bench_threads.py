@@ -46,7 +46,7 @@ def serve(library: str, threads: int, shape: str) -> None:
 
 
 class Side:
-    """A process with one number of threads and one build of the operators."""
+    """A process with a given number of threads and a given build of the operators."""
 
     def __init__(self, stack: ExitStack, library: Path, threads: int, shape: str) -> None:
         command = [sys.executable, __file__, "--serve", str(library), str(threads), shape]
@@ -63,7 +63,7 @@ class Side:
 
 
 def alternate(sides: list[Side], kind: int, rounds: int) -> np.ndarray:
-    """Time all sides in turns; return seconds and processor seconds, (rounds, sides, 2)."""
+    """Time all sides in turns; return (rounds, sides, 2): seconds and processor seconds."""
     for side in sides:
         side.take(kind, 5)
     n_steps = max(1, round(AIM_S / min(side.take(kind, 10)[0] for side in sides)))

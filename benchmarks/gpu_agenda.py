@@ -117,7 +117,7 @@ class Agenda:
         self.run(limit_s, name, [SMOKE, self.out / "gpu_check.json", *limits, *more])
 
     def kernels(self):
-        """Return the rows of the check of kernels, and the kernels that passed it."""
+        """Return the rows of the kernels' check, and the kernels that passed it."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             verdicts = json.loads((self.out / "gpu_check.json").read_text())["rows"]["kernels"]
             return verdicts["rows"], {tuple(kernel) for kernel in verdicts["passed"]}
@@ -173,7 +173,7 @@ class Agenda:
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad accesses in the first failed case, or in every kernel."""
+        """Look for bad memory accesses in the first case that failed, or else in every kernel."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:
@@ -197,7 +197,7 @@ class Agenda:
 
 
 def run_limited(command, limit_s, log, environment):
-    """Run a program in its own process group, which is killed when the time is over."""
+    """Run a program in its own process group, which is killed when the time is up."""
     try:
         process = subprocess.Popen(
             command,

@@ -49,7 +49,7 @@ def cpu_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Return how much longer each peer takes for the same epochs: the mean over batch sizes."""
+    """Return how much longer each peer takes for the same epochs, as a mean over batch sizes."""
     rows = [row for row in results["rows"] if row["what"] == "fit"]
     threads, batches = (sorted({row[name] for row in rows}) for name in ("threads", "batch"))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -116,7 +116,7 @@ JUDGES = ("ours", "ours, from the curve alone", "AutoTrainer", "UMLAUT, overfitt
 
 
 def verdict_table(results: dict) -> str:
-    """Return how often each judge raises an alarm, with its interval."""
+    """Return how often each judge raises an alarm, with intervals."""
     rows = [row for row in results["rows"] if row["kind"] == "all"]
     judged = {row["judge"] for row in rows}
     judges = [judge for judge in JUDGES if judge in judged]
@@ -382,7 +382,7 @@ def level_table(results: dict) -> str:
 
 
 def remedies_table(results: dict) -> str:
-    """Return the effect of each remedy's first setting in pairs of runs; mark unclear ones."""
+    """Return the effect of each remedy's first setting in pairs of runs; mark unclear effects."""
     lines = ["| on | from | to | measured | without | with | difference | seeds |"]
     lines.append("|---" * 8 + "|")
     shown = set[str]()
@@ -470,7 +470,7 @@ GPU_COLUMNS = {  # labels of the columns, by kind and precision
 
 
 def gpu_table(quick: dict, models: dict) -> str:
-    """Return the ratio to cuDNN of each shape, then of models side by side."""
+    """Return the ratio to cuDNN for each shape, then for models side by side."""
     rows = [row for row in quick["rows"] if row.get("ratio") is not None]
     lines = [f"| N x T x C x H | {' | '.join(GPU_COLUMNS.values())} |", "|---" * 7 + "|"]
     for shape in sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (s[3], s[0])):

@@ -149,7 +149,7 @@ def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
 
 
 def compiler_for(machine: str) -> str:
-    """Return the name of the GCC for a machine, which may not be installed."""
+    """Return the name of the GCC for a machine; it may not be installed."""
     return os.environ.get("CXX", "g++") if machine == HERE else f"{machine}-linux-gnu-g++"
 
 

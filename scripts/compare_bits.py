@@ -91,7 +91,7 @@ class Bits:
 
 
 def digest(value: Any) -> str:
-    """Return a hash of an array with its type and shape, or of plain values."""
+    """Return a hash of plain values, or of an array together with its type and shape."""
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         text = f"{array.dtype.str} {array.shape} ".encode()
@@ -117,7 +117,7 @@ def of_bytes(path: Path) -> str:
 
 
 def drawn_settings() -> list[dict[str, Any]]:
-    """Return forty settings that together contain each value of each option."""
+    """Return forty settings that together contain every value of every option."""
     rng = np.random.default_rng(0)
     return [
         {name: values[(i + int(rng.integers(len(values)))) % len(values)]
@@ -139,7 +139,7 @@ def recordings() -> list[Any]:
 
 
 def windows() -> tuple[Any, ...]:
-    """Return every eighth window of two channels, of different lengths, with groups."""
+    """Return every eighth window of two channels, with different lengths, and with groups."""
     from sensorseq import PreparePipeline
 
     made = PreparePipeline(window_s=2.5, hop_s=2.5, sample_rate_hz=20, random_state=0)

@@ -140,7 +140,7 @@ def aliases() -> str:
 
 
 def defaults() -> str:
-    """Return the source of the table of the classifier's defaults, as in its signature."""
+    """Return the source of the table of the classifier's defaults, taken from its signature."""
     tree = ast.parse(CLASSIFIER.read_text("utf-8"))
     first = next(
         n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "__init__"
@@ -175,7 +175,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 class SourceFile:
-    """A source file with blocks of options, and its text as the tables define it."""
+    """A source file with blocks of options, and the text that the tables define for it."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.lines = text.splitlines()

@@ -114,7 +114,7 @@ def choose(names: Sequence[str]) -> list[str]:
 
 
 def load(name: str, places: Places) -> tuple[LabeledWindows, list[Fold]]:
-    """Read a set's windows and its folds; raise EnvironmentProblemError if a file is absent."""
+    """Read the windows and folds of a set; raise EnvironmentProblemError if a file is missing."""
     if name in ("A", "B", "C"):
         return _terrains(name, places.borealtc)
     if name == "watch":
@@ -243,7 +243,7 @@ def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
 def cut(
     series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: int
 ) -> LabeledWindows:
-    """Cut recordings (t, c) into windows; no window spans two recordings."""
+    """Cut recordings (t, c) into windows, none of which spans two recordings."""
     X, y, of = [], [], []
     for values, label, group in zip(series, labels, groups, strict=True):
         for start in range(0, len(values) - n_steps + 1, hop):

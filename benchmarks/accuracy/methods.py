@@ -93,7 +93,7 @@ class Runner:
         return ""
 
     def describe(self, method: str) -> str:
-        """Return a method's description and, if there are several, its implementation."""
+        """Return a method's description and, if it has several implementations, the one in use."""
         if method == "minirocket":
             return METHODS[method] + " (sensorseq.features)"
         return METHODS[method]
@@ -192,7 +192,7 @@ def _fit_minirocket(train: LabeledWindows, seed: int, n_threads: int) -> Predict
 
 
 class Aeon:
-    """aeon in another interpreter, whose process starts with the first request."""
+    """Runs aeon in another interpreter, whose process starts with the first request."""
 
     def __init__(self, python: str, n_threads: int) -> None:
         self.python, self.n_threads = python, n_threads

@@ -251,7 +251,7 @@ def test_the_plan_repeats_only_our_methods():
 
 
 def made_rows():
-    """Two sets: one of four folds, one with a given test part; three methods, two seeds."""
+    """Make rows of two sets (four folds; a given test part) with three methods and two seeds."""
     made = []
     for method, lift in (("defaults", 0.2), ("boosting", 0.1), ("lstm", 0.0)):
         for seed in (0, 1) if method == "defaults" else (0,):

@@ -46,7 +46,7 @@ class WorkFile:
 
 
 def missing(keys: Iterable[Key], done: dict[Key, Any], *, resume: bool) -> list[Key]:
-    """Return the keys without a row, or all keys unless the run resumes."""
+    """Return the keys that have no row, or all keys if the run does not resume."""
     return [key for key in keys if not (resume and key in done)]
 
 

@@ -1,4 +1,4 @@
-"""Printing of rows of two sides, as `sensorseq.bench.timing.summarize` returns them."""
+"""Prints rows that compare two sides, as returned by `sensorseq.bench.timing.summarize`."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The measurements of this folder: build them in advance, then run them on a machine with a GPU.
+"""Builds the measurements of this folder in advance, then runs them on a machine with a GPU.
 
 `python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, together
 with the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...` runs
@@ -86,7 +86,7 @@ def run_program(name, file):
 
 
 def run_faults(name, file):
-    """Run the bridge with each fault and store whether it was found; return an error if not."""
+    """Run the bridge with each fault and store whether the fault was found; return the errors."""
     rows = []
     for number, mutant in enumerate(bridge_mutants.OF_DEVICE, 1):
         command = [BUILT / f"bridge_fault_{number}"]

@@ -23,7 +23,7 @@ _TOLERANCE = 0.01  # relative to the distance that the weights moved
 
 
 class Fits:
-    """M models on 98 windows of 100 timesteps and one channel, in batches of 32."""
+    """Fits of M models on 98 windows of 100 timesteps and one channel, in batches of 32."""
 
     def __init__(self, device, n_models, n_windows, n_timesteps, hidden_size, batch, epochs):
         self.device, self.n_models = device, n_models
@@ -58,7 +58,7 @@ class Fits:
         return trainer.parameters
 
     def torch_loop(self, in_graphs):
-        """Return a function that trains one model after the other, and returns their weights."""
+        """Return a function that trains the models one after another and returns their weights."""
         lstm = nn.LSTM(1, self.network.hidden_size, batch_first=True, device=self.device)
         linear = nn.Linear(self.network.hidden_size, N_CLASSES, device=self.device)
         parameters = [*lstm.parameters(), *linear.parameters()]

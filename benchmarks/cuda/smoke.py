@@ -1,4 +1,4 @@
-"""Run each CUDA kernel in a process of its own, and compare its results with float64.
+"""Runs each CUDA kernel in a process of its own and compares the results with float64.
 
 `python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE immediately, with
 the error that is closest to its tolerance. A kernel that hangs is ended after 6 s and is not called

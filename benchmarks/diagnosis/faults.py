@@ -1,4 +1,4 @@
-"""Settings of the runs: drawn at random, near-tuned twins, and twins with one cause reset badly."""
+"""Settings of the runs: random ones, near-tuned twins, and twins with one cause set badly."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ def draw_short(
     make: Callable[[Rng], Settings],
     longest_s: float = LONGEST_S,
 ) -> Settings:
-    """Draw until the fit is short enough; the limit grows with the number of draws."""
+    """Draw settings until the fit is short enough; the limit grows with the number of draws."""
     while estimated_s(settings := make(rng), n_train, n_steps) > longest_s:
         longest_s *= 1.02
     return settings

@@ -39,7 +39,7 @@ Settings = dict[str, Any]
 
 
 class _Unjudged(SensorLSTMClassifier):
-    """A classifier without a report, which the fits of resets do not need."""
+    """A classifier without a report, because the fits of resets need none."""
 
     def _make_report(self, record: Any = None) -> None:
         self.fluctuation_ = FluctuationReport("too_short_to_tell", None, (), record=record)

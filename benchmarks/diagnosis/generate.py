@@ -143,7 +143,7 @@ def measure_run(
     levels: Mapping[str, float],
     number: int,
 ) -> tuple[dict[str, Any], Fit]:
-    """Fit the resets of a run; return its row, and the same run from another seed."""
+    """Fit the resets of a run; return the run's row, and the same run with another seed."""
     started = time.perf_counter()
     report = of_run.classifier.fluctuation_
     n_train, n_steps = parts.train.X.shape[:2]

@@ -37,7 +37,7 @@ REPAIR, VERDICT = "settings at random", "sensible settings"
 def measure_draw(
     number: int, borealtc: Path | None, *, only_tuned: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each run of three draws of windows, or of the first draw only.
+    """Yield a row for each run in three draws of windows, or only in the first draw.
 
     The draws come from the benchmarks of diagnosis (tuned settings, with and without a fault), of
     repairs and of the verdict.

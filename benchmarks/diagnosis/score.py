@@ -42,7 +42,7 @@ Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if no
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the current answers for its records of two seeds.
+    """Return a row with the current answers for its two records, one for each seed.
 
     Without records, there is a single answer, from the row's history. The row also gets the number
     of fresh windows, and the accuracy of a constant guess on them.
@@ -248,7 +248,7 @@ def _seeds(
 
 
 def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the effect of simple repairs and of the best single reset, which no user knows."""
+    """Return the effects of simple repairs and of the best single reset, which no user can know."""
     sick = [row for row in rows if is_sick(row)]
     single = [row for row in sick if right_causes(row)]
 

@@ -38,12 +38,12 @@ def fails(row: Row) -> bool:
 
 
 def guess_of(row: Row) -> float:
-    """Return the share of the commonest class in fresh windows, or 1 / K if unknown."""
+    """Return the share of the most frequent class in fresh windows, or 1 / K if it is unknown."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 
 def is_healthy(row: Row) -> bool:
-    """Return whether a run clearly learned, and neither moves, fails nor is sick."""
+    """Return whether a run has clearly learned, and does not move, fail or count as sick."""
     clearly = row["level"] >= guess_of(row) + CLEARLY_LEARNED
     return clearly and not is_sick(row) and not moves_or_fails(row)
 

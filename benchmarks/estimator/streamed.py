@@ -35,7 +35,7 @@ CASES = (
 
 
 def write_file(path: Path, shape: tuple[int, int, int]) -> int:
-    """Write windows whose level is the class: four parts for training, one for validation."""
+    """Write windows whose level is the class, four fifths for training and one for validation."""
     rng = np.random.default_rng(0)
     n_windows = shape[0]
     y = rng.integers(0, N_CLASSES, n_windows)

@@ -319,7 +319,7 @@ def filters(rng, n_spoiled, signal, c):
 
 @cache
 def trained():
-    """Return the arrays and the description of a model with features and several networks."""
+    """Return the arrays and description of a model with features and several networks."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 9, 2)).astype(np.float32), np.arange(40) % 2
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -33,7 +33,7 @@ def resident_bytes():
 
 
 def windows(seed, n=16, steps=10):
-    """Return windows of two channels that differ between two classes, and their labels."""
+    """Return windows of two channels and two classes that differ, and their labels."""
     import numpy as np
 
     rng, y = np.random.default_rng(seed), np.arange(n) % 2
@@ -64,7 +64,7 @@ def fits():
 
 
 def predictions():
-    """Predict windows of several counts and lengths with one classifier of each engine."""
+    """Predict different numbers of windows, of different lengths, with a classifier per engine."""
     X, y = windows(0)
     fitted = [classifier(engine=engine).fit(X, y) for engine in ("native", "autograd")]
     some = [windows(1, n, steps)[0] for n, steps in ((1, 10), (300, 10), (7, 25), (40, 3))]
@@ -72,7 +72,7 @@ def predictions():
 
 
 def reports():
-    """Make the report of a history of 30 epochs and render it as a page and as text."""
+    """Make the report of a history of 30 epochs, and render it as a page and as text."""
     from sensorseq.diagnosis import FluctuationReport
 
     X, y = windows(0)
@@ -132,7 +132,7 @@ def measure(repeat, repetitions=REPETITIONS):
 
 
 def judge(seen):
-    """Return the growth per repetition, in bytes, and whether it is flat."""
+    """Return the memory's growth per repetition, in bytes, and whether the memory is flat."""
     quarter = len(seen) // 4
     before, after = seen[quarter : 2 * quarter], seen[-quarter:]
     growth = statistics.median(after) - statistics.median(before)
@@ -143,7 +143,7 @@ def judge(seen):
 
 
 def run(kind):
-    """Measure one kind in a process of its own; return the facts and whether it is flat."""
+    """Measure one kind in a process of its own; return the facts and whether memory is flat."""
     command = [sys.executable, __file__, "--kind", kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -103,7 +103,7 @@ class Command:
 
 
 def content_of(path):
-    """Return a file's bytes; for a model, only its arrays, since it also contains durations."""
+    """Return a file's bytes; for a model, only its arrays, because its file contains durations."""
     if path.suffix:
         return path.read_bytes()
     from sensorseq.io.model_file import read_model
@@ -121,7 +121,7 @@ def clear(folder):
 
 
 def measure(command, disk, errors):
-    """Run a command undisturbed; store its outputs, its duration and its peak of bytes."""
+    """Run a command undisturbed; store its outputs, duration and largest number of bytes."""
     clear(disk.folder)
     command.put_earlier()
     before, most, is_done = disk.used(), [0], threading.Event()

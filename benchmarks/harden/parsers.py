@@ -407,7 +407,7 @@ def _fit(**arguments):
 
 
 class Session:
-    """Counts of one parser in this process, stored in a file that survives a crash."""
+    """The counts of one parser in this process, stored in a file that survives a crash."""
 
     def __init__(self, name, folder):
         self.parser, self.folder = PARSERS[name](), folder

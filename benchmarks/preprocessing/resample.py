@@ -66,7 +66,7 @@ def cases() -> Iterator[tuple[str, Callable[[], ResampleCase]]]:
 
 
 def passband_signal(rate, target, duration_s, n_channels, dtype):
-    """Return sines that every filter passes, different in each channel."""
+    """Return sines that every filter passes and that differ between channels."""
     rng = np.random.default_rng(0)
     times = np.arange(int(duration_s * rate)) / rate
     signal = np.zeros((len(times), n_channels))

@@ -20,7 +20,7 @@ Problem = Callable[[int], ProblemData]
 
 
 def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.3):
-    """Make sines of random phase whose frequency is the class, with one channel."""
+    """Make sines of random phase in one channel, whose frequency is the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     t = np.arange(n_timesteps)

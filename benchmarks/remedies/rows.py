@@ -1,4 +1,4 @@
-"""The comparisons: a row for each remedy and problem, and the measures of a run."""
+"""The comparisons, a row for each remedy and problem, and the measures of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

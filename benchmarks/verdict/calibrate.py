@@ -66,7 +66,7 @@ ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def quantile_limit(values: ArrayLike, quantile: float = EDGE_QUANTILE) -> float:
-    """Return the upper 95 % limit of a quantile, by the bootstrap over runs."""
+    """Return the upper 95 % limit of a quantile, by a bootstrap over runs."""
     held = np.asarray(values, np.float64)
     drawn = np.random.default_rng(0).integers(len(held), size=(N_RESAMPLES, len(held)))
     return float(np.percentile(np.quantile(held[drawn], quantile, axis=1), 95))

@@ -66,7 +66,7 @@ def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return sweeps from the same frequencies; the class is their speed and direction."""
+    """Return sweeps over the same frequencies; the class is their speed and direction."""
     t = np.arange(n_steps)
     start = rng.uniform(0.5, 0.7, (len(y), 1))
     rate = (y[:, None] - 2) * 0.25 / n_steps
@@ -98,7 +98,7 @@ def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 @dataclass(frozen=True)
 class Generated:
-    """A generator and its sizes; noise is in units of the signal's own standard deviation."""
+    """A generator and its sizes; noise is in units of the signal's standard deviation."""
 
     make: Callable[[Rng, Any, int], Floats]
     n_classes: int

@@ -88,7 +88,7 @@ N_INJECTIONS = len(_injections(1e-3, "test"))
 
 
 def _epochs(n_train: int) -> int:
-    """Return enough epochs to learn a small set, within the time allowed."""
+    """Return a number of epochs that suffices to learn a small set within the time allowed."""
     return 80 if n_train <= 150 else 60 if n_train <= 400 else 40
 
 
@@ -111,7 +111,7 @@ def _drawn(part: str, index: int, data: str) -> tuple[str, int, int, dict[str, A
 
 
 def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
-    """Return every run of a part, in order; twins precede the runs compared with them.
+    """Return every run of a part, in order; twins precede the runs that are compared with them.
 
     Parameters
     ----------

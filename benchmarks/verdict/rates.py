@@ -29,7 +29,7 @@ N_RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """One run in one row: its facts, and the judges that raised an alarm.
+    """One run in one row: the run's facts, and the judges that raised an alarm.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ def umlaut(run: Evidence) -> bool:
 
 
 def umlaut_curve(run: Evidence) -> bool:
-    """UMLAUT without its rule on the input, which no standardized signal passes."""
+    """UMLAUT without its rule for the input, which every standardized signal violates."""
     rules = (umlaut_not_finite, umlaut_rate, umlaut_overfitting, umlaut_accuracy)
     return any(rule(run) for rule in rules)
 

@@ -129,7 +129,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Robot:
-    """One robot: drive, body, controller, current sensor. The defaults describe a nominal robot.
+    """One robot: drive, body, controller and current sensor. The defaults are a nominal robot.
 
     Parameters
     ----------

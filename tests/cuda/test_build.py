@@ -30,7 +30,7 @@ def toolkit():
 
 @pytest.fixture(scope="module")
 def outputs():
-    """Return the output of ptxas for the current sources; fail if a source is newer."""
+    """Return the output of ptxas for the current sources; fail if a source is newer than it."""
     if not FACTS["built"]:
         pytest.skip(LEFT_OUT)
     for source in build_cuda.SOURCES:

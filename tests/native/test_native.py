@@ -83,7 +83,7 @@ def threaded(built_once):
 
 @pytest.fixture(scope="module")
 def aarch64(built_once):
-    """Build programs for ARM with the flags of setup.py; return the emulator, too."""
+    """Build programs for ARM with the flags of setup.py; return the emulator and the programs."""
     emulator = find_emulator()
     compiler = os.environ.get("CXX_AARCH64", "aarch64-linux-gnu-g++")
     flags = ["-O3", "-fno-math-errno", "-static"]

@@ -114,7 +114,7 @@ class Nudge:
     # Wrappers, by module.
 
     def patches(self):
-        """Return a function for each module that is called once the module is imported."""
+        """Return, for each module, a function that is called once the module is imported."""
 
         def after(home, name, do):
             plain = getattr(home, name)

@@ -15,7 +15,7 @@ def relative_error(ours, exact):
 
 
 def assert_within_budget(pairs, dtype=torch.float32, what="the result"):
-    """Assert that our error is at most twice torch's in the same precision, against float64.
+    """Assert that our error against float64 is at most twice torch's in the same precision.
 
     `pairs` are (ours, torch's, reference in float64) for several seeds of one problem. Errors are
     those of whole arrays, not of the worst element: gradients through time have heavy tails, and

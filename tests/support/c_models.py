@@ -101,7 +101,7 @@ class CSensors:
         self._bytes = export.ram_bytes
 
     def stream(self, sensor, samples):
-        """Return the probabilities of all windows of a sensor after a reset."""
+        """Reset a sensor, and return the probabilities of all its windows."""
         state = (ctypes.c_double * (self._bytes // 8 + 1))()
         reset, push = (self._c[f"{self._parts[sensor]}_{what}"] for what in ("reset", "push"))
         reset(state)

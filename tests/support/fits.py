@@ -82,7 +82,7 @@ def head_of(fitted):
 
 
 def replace_head(fitted, lstm_weight, blocks):
-    """Decide by these blocks, together with the network if its weight is above zero."""
+    """Make a model decide by these blocks, and by the network if its weight is above zero."""
     head = FeatureHead(lstm_weight, blocks, FeatureChoice())
     fitted.model_ = replace(fitted.model_, head=head)
 
@@ -136,7 +136,7 @@ def reloaded(fitted, folder):
 
 
 def weights(fitted):
-    """Return the tensors of a module, or of an estimator's module, as bytes by name."""
+    """Return the tensors of a module, or of an estimator's module: bytes by name."""
     state = getattr(fitted, "module_", fitted).state_dict()
     return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
 

@@ -21,7 +21,7 @@ def print_line(text):
 
 
 def serve(work):
-    """Call `work` with the arguments of each line of stdin, each in a forked process."""
+    """Call `work` with the arguments in each line of stdin, each time in a forked process."""
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()

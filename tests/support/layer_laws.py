@@ -105,7 +105,7 @@ def dtype_of(precision):
 
 
 class Problem:
-    """Random arguments of a variant in float64 on the CPU; each run casts and moves them.
+    """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
     all precisions, but then TF32 does not round the inputs, as it does with users' numbers.

@@ -18,7 +18,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 def leads_somewhere(page: Path, target: str) -> bool:
-    """Return whether a link on a page leads to a file, and to a heading if it names one."""
+    """Return whether a page's link leads to a file and, if it names a heading, to that heading."""
     name, _, anchor = target.partition("#")
     path = page.parent / name if name else page
     return path.exists() and (not anchor or anchor in anchors_of(path))

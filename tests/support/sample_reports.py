@@ -83,7 +83,7 @@ def make_evidence(history, n_val):
 
 
 def make_curves(swing, seed=0, n_epochs=12):
-    """Make the loss after each epoch of the run (A) and of other settings (B), by their swings."""
+    """Make the losses after each epoch of the run (A) and of other settings (B) by their swings."""
     rng = np.random.default_rng(seed)
     run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
     other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)

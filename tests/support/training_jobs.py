@@ -1,4 +1,4 @@
-"""Windows of three classes, training jobs on them, and a comparison of two jobs."""
+"""Windows of three classes, training jobs on these windows, and a comparison of two jobs."""
 
 import copy
 from dataclasses import fields, replace
