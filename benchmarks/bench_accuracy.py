@@ -1,4 +1,4 @@
-"""Accuracy and cost of each method on real recordings.
+"""Measures the accuracy and cost of each method on real recordings.
 
     bench_accuracy.py --borealtc FOLDER --resume               # everything; hours of one core
     bench_accuracy.py --sets A,watch --methods defaults --seeds 0 --resume --borealtc FOLDER
@@ -207,7 +207,7 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run fits, or write the table."""
+    """Run the fits, or write the table."""
     parser = command_line()
     options = parser.parse_args(arguments)
     unknown = [name for name in options.methods if name not in METHODS]

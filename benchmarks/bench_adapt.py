@@ -213,7 +213,7 @@ def few_alone(few: WindowSet) -> Any:
 
 
 def together(task: Task, few: WindowSet) -> Any:
-    """Train a new model on the old and the few windows together."""
+    """Train a new model on the old windows and the few new ones together."""
     X, y = np.concatenate([task.old.X, few.X]), np.concatenate([task.old.y, few.y])
     groups = np.concatenate([task.old.groups, few.groups])
     return SensorLSTMClassifier(random_state=0).fit(X, y, groups=groups)
@@ -263,7 +263,7 @@ def score(task: Task, logits: Logits, test: WindowSet) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Adapt to every robot, print the table, write the JSON."""
+    """Adapt to every robot, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--terrain", type=Path, help="the prepared file of docs/borealtc.md")
     parser.add_argument(

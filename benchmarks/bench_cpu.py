@@ -181,7 +181,7 @@ def print_mean(what, rows):
 
 
 def main():
-    """Time every row, print the table, write the JSON."""
+    """Time every row, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

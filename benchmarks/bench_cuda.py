@@ -206,7 +206,7 @@ def summarize_ratios(rows):
 
 
 def main():
-    """Measure the selected cases, print them, write the JSON."""
+    """Measure the selected cases, print them, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--quick", action="store_true", help="a few shapes, every precision and mode"

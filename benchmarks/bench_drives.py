@@ -64,7 +64,7 @@ class Signals:
 
     @property
     def window_s(self) -> float:
-        """Length of a window."""
+        """The length of a window in seconds."""
         return self.window / self.rate_hz
 
 
@@ -191,7 +191,7 @@ class DriveResult(NamedTuple):
 def run(
     signals: Signals, random_states: list[int], n_draws: int, n_folds: int, one_group: bool
 ) -> Iterator[tuple[str, str, DriveResult]]:
-    """Yield hop, method and scores of each drive."""
+    """Yield the hop, method and scores of each drive."""
     for state in random_states:
         folds = StratifiedGroupKFold(5, shuffle=True, random_state=state)
         parts = list(folds.split(signals.X, signals.y, signals.groups))[:n_folds]

@@ -28,7 +28,7 @@ SECTIONS = {
 
 
 def main():
-    """Time every section, print the table, write the JSON."""
+    """Time every section, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))

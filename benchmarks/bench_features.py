@@ -117,7 +117,7 @@ def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
 
 
 def main() -> None:
-    """Time every shape, print the table, write the JSON."""
+    """Time every shape, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")

@@ -289,7 +289,7 @@ def bench_models(rounds, cases):
 
 
 def main():
-    """Time both tables, print them, write the JSON."""
+    """Time both tables, print them, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

@@ -38,7 +38,7 @@ def all_rows(words, rounds):
 
 
 def main():
-    """Time every row, print the table, write the JSON."""
+    """Time every row, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument(

@@ -39,7 +39,7 @@ def make_windows(n_windows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]
 
 
 def fit(n_windows: int, hidden_size: int, engine: str) -> SensorLSTMClassifier:
-    """Fit once."""
+    """Fit one classifier."""
     return SensorLSTMClassifier(
         hidden_size=hidden_size,
         batch_size=BATCH_SIZE,
@@ -92,7 +92,7 @@ def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Time every case, print the table, write the JSON."""
+    """Time every case, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)

@@ -85,7 +85,7 @@ def write_log(path: Path, x: np.ndarray[Any, Any]) -> None:
 
 
 def seconds_of(command: list[str]) -> float:
-    """Return the duration of a process."""
+    """Return the duration of a process in seconds."""
     began = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - began

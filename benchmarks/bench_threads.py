@@ -90,7 +90,7 @@ def ratio(rounds: np.ndarray) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both sides and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--other", type=Path, metavar="FILE", help="operators of another build")
     parser.add_argument("--rounds", type=int, default=60)

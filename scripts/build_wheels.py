@@ -240,7 +240,7 @@ def keep(wheel: Path, output: Path) -> Path:
 
 
 def check(python: str, wheel: Path, folder: Path) -> None:
-    """Install a wheel without a compiler, and run its own check."""
+    """Install a wheel without a compiler, and run the wheel's own check."""
     env = {"PATH": str(make_environment(python, folder).parent), "PYTHONPATH": ""}
     pip = (folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check")
     run(*pip, "--only-binary", ":all:", "--constraint", CORE, wheel.resolve(), env=env)

@@ -101,7 +101,7 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return values without those that differ from run to run."""
+    """Return the values, without those that differ from run to run."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in sorted(value.items()) if k not in LEFT_OUT}
     if isinstance(value, list | tuple):

@@ -61,7 +61,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Places:
-    """Folders of the sets; None means an installed package."""
+    """The folders of the sets; None stands for an installed package."""
 
     borealtc: Path | None = None
     seglearn: Path | None = None

@@ -45,7 +45,7 @@ Predict = Callable[[LabeledWindows], NDArray[np.int64]]
 
 
 class AbsentError(Exception):
-    """A method cannot be run here; the message is the reason."""
+    """A method cannot be run here; the message gives the reason."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,5 +69,5 @@ def pack(right: NDArray[np.bool_]) -> str:
 
 
 def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """Decode the text of `pack`."""
+    """Decode a string made by `pack`."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=n).astype(bool)

@@ -91,7 +91,7 @@ class ConfigurationGuess:
                 self.models[family] = model.fit(x, label)
 
     def first(self, row: Row) -> str:
-        """Return the likeliest family of a row."""
+        """Return the most likely family of a row."""
         x = _table([row])
         chances = {
             family: float(self.models[family].predict_proba(x)[0, 1])

@@ -40,7 +40,7 @@ NATURAL, INJECTED, HEALTHY = "natural", "injected", "benign"
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a draw.
+    """One planned run of a draw.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def _injected(slot: int, role: str, injected: Injected) -> Planned:
 
 
 def seed_of(number: int, slot: int) -> int:
-    """Return the seed of a run; its resets have other seeds."""
+    """Return the seed of a run; the run's resets have other seeds."""
     return 1000 * number + 100 * slot
 
 

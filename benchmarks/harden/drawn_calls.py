@@ -144,13 +144,13 @@ def call(rng, function, arguments, n_spoiled):
 
 
 def arguments_for(operator, values):
-    """Return the values that an operator's schema names."""
+    """Return the values for the arguments that an operator's schema names."""
     schema = operator.default._schema
     return {a.name: values[a.name] for a in schema.arguments if a.name in values}
 
 
 def lstm(rng, n_spoiled):
-    """Call a layer forward and backward, the loss, and a stream."""
+    """Call a layer forward and backward, the loss and a stream."""
     ops = torch.ops.sensorseq
     n, t, c, h, k = (rng.choice(s) for s in ((0, 1, 5, 17), (1, 2, 9), (1, 3), (1, 4, 19), (2, 3)))
     v = tensors(rng, n, t, c, h, k)
@@ -360,7 +360,7 @@ def models(rng, n_spoiled):
 
 
 def from_two_threads(function, *arguments):
-    """Call a function with state from two threads simultaneously."""
+    """Call a function that has state from two threads simultaneously."""
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(function, *arguments) for _ in range(2)]:
             future.result()

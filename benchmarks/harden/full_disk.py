@@ -170,7 +170,7 @@ def disturb(command, disk, errors, draw, by_bytes):
 
 
 def faults(command, disk, code, messages, earlier):
-    """Yield the errors after a disturbed run."""
+    """Yield what is wrong after a disturbed run."""
     if code not in ((0,) if command.always else (0, 4)):
         yield f"exit code {code}"
     if "Errno" in messages or "Traceback" in messages or "Exception ignored" in messages:

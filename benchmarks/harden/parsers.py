@@ -42,7 +42,7 @@ CSV_NUMBERS = "csv numbers (libFuzzer)"
 
 
 class TooSlow(BaseException):
-    """The 10 s of processor time are over."""
+    """Raised when the 10 s of processor time are used up."""
 
 
 class Parser:

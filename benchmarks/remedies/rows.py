@@ -39,12 +39,12 @@ def steep(logits, class_index):
 
 
 def tiny(logits, class_index):
-    """Cross-entropy with gradients a thousandth as large."""
+    """Cross-entropy with gradients that are a thousandth as large."""
     return 1e-3 * functional.cross_entropy(logits, class_index, reduction="none")
 
 
 def second_costs_20(logits, class_index):
-    """Cross-entropy with a weight of twenty for the second class."""
+    """Cross-entropy with a weight of 20 for the second class."""
     price = torch.where(class_index == 1, 20.0, 1.0)
     return price * functional.cross_entropy(logits, class_index, reduction="none")
 

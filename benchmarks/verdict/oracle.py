@@ -56,7 +56,7 @@ class Truth:
 
 
 def find_truth(evidence: Evidence) -> Truth:
-    """Compute the truth from the fresh part's figures of one run."""
+    """Compute the truth about one run from its figures on the fresh part."""
     balanced = evidence.fresh["balanced"]
     counts = evidence.fresh["counts"][evidence.fresh["counts"] > 0]
     chance = 1 / len(counts)

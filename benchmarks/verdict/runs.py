@@ -41,7 +41,7 @@ EPOCH_ARRAYS = ("fixed_loss", "fixed_accuracy", "val_predicted", "val_margin", "
 
 @dataclass(frozen=True)
 class Plan:
-    """One run to make.
+    """One run that is to be trained.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def save(evidence: Evidence, path: Path) -> None:
 
 
 def load(path: Path) -> Evidence:
-    """Read a file of `save`."""
+    """Read a file written by `save`."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     description = json.loads(str(arrays.pop("told")))

@@ -59,7 +59,7 @@ _DURATION_S = 71.0  # fourteen windows, or thirteen if more is lost at the ends
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the current is logged.
+    """Describes how the current is logged.
 
     Parameters
     ----------

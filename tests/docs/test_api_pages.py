@@ -23,7 +23,7 @@ ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need th
 
 
 def public_objects():
-    """Map `module.name` to every public object, each only once."""
+    """Return a mapping of `module.name` to every public object, each only once."""
     objects = {}
     for module_name in MODULES:
         module = importlib.import_module(module_name)

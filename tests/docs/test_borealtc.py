@@ -1,4 +1,4 @@
-"""The commands of docs/borealtc.md on real recordings.
+"""The commands of docs/borealtc.md run on real recordings.
 
 BorealTC is a public set (CC0) of a wheeled robot on five terrains, with the folders ASPHALT,
 FLOORING, ICE, SANDY_LOAM and SNOW, which contain ``pro_NN.csv`` (motor currents and wheel speeds),

@@ -44,7 +44,7 @@ def moved(values, steps):
 
 
 def move_weights(seed, name, values):
-    """Move an array of weights by its places."""
+    """Move an array of weights; each move depends on the place in the array."""
     steps = moves(seed, name, np.arange(values.size)).reshape(values.shape)
     return moved(values, steps)
 
@@ -57,7 +57,7 @@ def move_features(seed, values):
 
 
 class Nudge:
-    """The moves of one seed (None: no moves) and their log."""
+    """The moves of one seed (no moves if it is None) and their log."""
 
     def __init__(self, seed, log):
         self.seed, self.log = seed, log

@@ -24,7 +24,7 @@ def attempt(command, **more):
 
 
 def find_emulator():
-    """Return the command that runs programs for aarch64, or skip."""
+    """Return the command that runs programs for aarch64, or skip the test."""
     emulator = next(filter(shutil.which, ("qemu-aarch64", "qemu-aarch64-static")), None)
     if emulator is None:
         pytest.skip("no qemu-aarch64: on Debian, apt-get install qemu-user")

@@ -14,7 +14,7 @@ def page_of(name):
 
 
 def code_in(page, language="python"):
-    """Return a page's blocks of code in a language."""
+    """Return a page's code blocks in a language."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.S)
 
 

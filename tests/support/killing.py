@@ -51,7 +51,7 @@ class Program:
         self._rest = b""
 
     def begin(self, **asked):
-        """Begin a run; return its process."""
+        """Begin a run; return its process id."""
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         self._process.stdin.flush()
         return int(self.hear(b"pid"))

@@ -36,7 +36,7 @@ PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Variant:
-    """One value for every factor."""
+    """One combination of values of all factors."""
 
     hidden_size: int = 32
     n_channels: int = 3
@@ -240,7 +240,7 @@ def tf32_lstm(**arguments):
 
 
 def tf32_lstm_linear(**arguments):
-    """Compute ops.lstm_linear likewise; the head's product is exact."""
+    """Compute ops.lstm_linear in the same way; the head's product is exact."""
     head = {name: arguments.pop(name) for name in ("weight_out", "bias_out", "pooling")}
     hidden, h_n, c_n = tf32_lstm(**arguments)
     pooled = reference.pool(hidden, h_n, arguments["lengths"], head["pooling"])

@@ -26,7 +26,7 @@ def load_build_cuda():
 
 @dataclasses.dataclass
 class Output:
-    """The resources of each kernel of a file, and its faults."""
+    """The resources of each kernel in a file, and the faults found."""
 
     kernels: dict[str, dict[str, int]]
     faults: list[str]

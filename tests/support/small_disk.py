@@ -25,7 +25,7 @@ def small_disk(folder, size_bytes=1 << 20):
 
 @contextlib.contextmanager
 def filled(disk):
-    """Fill a disk, except for less than a block."""
+    """Fill a disk, so that less than a block is free."""
     file = disk / "fill"
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as fill:
         while True:
