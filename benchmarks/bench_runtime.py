@@ -34,7 +34,7 @@ from sensorseq.recording import Channel
 RATE_HZ, N_CHANNELS, SECONDS = 1000.0, 6, 20.0
 NAMES = tuple(f"motor_{i}" for i in range(N_CHANNELS))
 TOOLKIT = "from sensorseq import SensorLSTMClassifier"
-LOADED = {  # code of a process that loads the model; DECIDE then times decisions on one window
+LOADED = {  # code with which a process loads the model; DECIDE then times decisions on one window
     "toolkit": f"{TOOLKIT}; model = SensorLSTMClassifier.load(sys.argv[1])",
     "runtime": "import sensorseq_runtime; model = sensorseq_runtime.load(sys.argv[1])",
 }

@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     "PYTHONUNBUFFERED": "1",
     "SENSORSEQ_CUDA_KERNELS": "auto",  # only kernels that passed their check on this GPU serve
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # installed plugins do not change the tests
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # so that installed plugins do not change the tests
     "KINETO_LOG_LEVEL": "5",
 }
 OVER_TIME = 124
@@ -142,7 +142,7 @@ class Agenda:
         """Run bench_cuda.py, which starts no case in the last 15 seconds of its limit."""
         dry = ["--dry-run", "--limit", tiny] if self.dry else []
         limits = ["--budget-s", limit_s - 15, "--output", self.out, "--at-least-s", 5e-3]
-        # one thread: with several, the benchmark pauses before each timing
+        # one thread, because with several, the benchmark pauses before each timing
         program = [*BENCH, *arguments, *limits, "--rounds", 7, *dry]
         return self.run(limit_s, name, program, n_lines=n_lines, OMP_NUM_THREADS="1")
 
@@ -216,7 +216,7 @@ def run_limited(command, limit_s, log, environment):
         return OVER_TIME
     finally:
         for kind in (signal.SIGTERM, signal.SIGKILL):
-            # no process is left, or one waits for the driver, which no signal interrupts
+            # no process is left, or one is waiting for the driver, which no signal interrupts
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, kind)
                 process.wait(5)

@@ -149,7 +149,7 @@ METHODS = {
     "extra_trees": "extra trees",
     "lstm": "LSTM alone",
 }
-TIMED = ("A", "B", "C")  # sets whose duration of a fit is shown
+TIMED = ("A", "B", "C")  # sets for which the duration of a fit is shown
 
 
 def accuracy_table(results: dict) -> str:
@@ -314,7 +314,7 @@ def repair_table(results: dict) -> str:
     return "\n".join((*lines, "", note))
 
 
-SUBSETS = {  # lines of the diagnosis that are in the file only, not on the page
+SUBSETS = {  # lines of the diagnosis that are only in the file, not on the page
     "healthy at a constant rate, called sick",
     "healthy after an injection, called sick",
     *(f"healthy, {data}, called sick" for data in ("borealtc", "chirps", "replica", "watch")),
@@ -519,7 +519,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # of markers that need other files than one of their own name
+FILES = {  # files for markers that need files other than the one of their own name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

@@ -266,7 +266,7 @@ def compile_or_link(arguments: list[str]) -> int:
         run(*gcc, "-std=c++17", "-O2", "-fPIC", "-c", "scripts/old_systems.cpp", "-o", added)
         exports.write_text("{ global: PyInit_*; local: *; };\n")
         has_own_exports = any("--version-script" in argument for argument in arguments)
-        # libgcc.a, before zig's own runtime library: it has __builtin_cpu_supports
+        # libgcc.a, which has __builtin_cpu_supports, before zig's own runtime library
         libraries = [part("libstdc++.so" if library.name.startswith("_ops") else "libstdc++.a")]
         libraries += [part("libgcc.a"), part("libgcc_s.so.1"), "-lm", "-lpthread"]
         machine = run(*gcc, "-dumpmachine").partition("-")[0]

@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT, SEED = 40, 63
-LIMIT_S = 300  # processor time, which a busy machine does not change; ten times this by the clock
+LIMIT_S = 300  # processor time, regardless of the load; the limit by the clock is ten times this
 MARKS = re.findall('-m "(not .+?)"', (ROOT / "Makefile").read_text())[0]
 PAIRS = "Lt LtE|Gt GtE|Eq NotEq|Is IsNot|In NotIn|Add Sub|Mult Div|And Or|Break Continue"
 SWAP = {a: getattr(ast, b) for p in PAIRS.split("|") for a, b in (p.split(), p.split()[::-1])}

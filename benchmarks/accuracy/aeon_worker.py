@@ -38,7 +38,7 @@ def make(method, seed, n_threads):
                 return super().transform(torch.from_numpy(X)).numpy()
 
         return hydra, Scaler()
-    # QUANT, with its authors' trees
+    # QUANT, with the trees that its authors use
     from aeon.transformations.collection.interval_based import QUANTTransformer
     from sklearn.ensemble import ExtraTreesClassifier
 

@@ -37,7 +37,7 @@ METHODS = {
     "lstm": "SensorLSTMClassifier(features=None), the LSTM alone",
 }
 OURS = ("defaults",)
-# the methods with which ours are compared in pairs
+# the methods with which ours are compared pairwise
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
 _AEON = ("multirocket", "hydra", "quant")
 

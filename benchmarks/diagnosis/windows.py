@@ -9,7 +9,7 @@ import numpy as np
 from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabeledWindows, draw
 
 SETS = (*MEASURED, *GENERATED)
-# No data set is in both parts: a guess is fitted on the first; all are judged once on the second.
+# No data set is in both parts: the guess is fitted on the first, and all are judged on the second.
 SETS_OF = {
     "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),

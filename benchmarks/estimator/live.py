@@ -47,7 +47,7 @@ def _row(features: Any, rounds: int) -> dict[str, Any]:
     model.preparation_["configuration"]["window"]["hop_s"] = HOP_S
     stream = model.stream(RATE_HZ)
     chunks = np.split(signals[0][: int(RATE_HZ)], int(RATE_HZ) // CHUNK)
-    for _ in range(3):  # until the first window is complete and the filters are filled
+    for _ in range(3):  # so that the first window is complete and the filters are filled
         for chunk in chunks:
             stream.push(chunk)
     window = rng.normal(size=(1, int(MODEL_HZ), N_CHANNELS)).astype(np.float32)

@@ -257,7 +257,7 @@ def main():
         commands = make_commands(place, disk)
         for command in commands:
             measure(command, disk, errors)
-        # the slow ones, dask and workers, are drawn rarely
+        # the slow commands, with dask and workers, are drawn rarely
         weights = [1 / command.seconds**0.5 for command in commands]
         for trial in range(options.disks):
             first = trial < 2 * len(commands)

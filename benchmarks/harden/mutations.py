@@ -70,7 +70,7 @@ def mutate(rng, data, donors=(), *, most=4):
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)
-        if rng.random() < 0.2:  # the structure of binary formats is mostly at the ends
+        if rng.random() < 0.2:  # the structure of binary formats is mostly at both ends
             at = (
                 min(at, rng.randrange(2048))
                 if rng.random() < 0.7

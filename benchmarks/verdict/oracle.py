@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from verdict.runs import Evidence
 
 VOLATILE_RATIO = 2.0  # of both figures, relative to the healthy twin
-LEAST_MOVEMENT = 0.01  # of accuracy: twice a negligible movement is still negligible
+LEAST_MOVEMENT = 0.01  # movement of the accuracy: twice a negligible movement is still negligible
 CLEARLY_LEARNED = 0.15  # balanced accuracy above guessing
 
 

@@ -22,7 +22,7 @@ from sensorseq.diagnosis.report import FluctuationReport
 
 PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
-# goal: alarms on at most 3 % of the plain, 8 % of the noisy, at least 95 % of the faulty runs
+# goal: alarms on at most 3 % of plain and 8 % of noisy runs, and on at least 95 % of faulty ones
 LOUD = 0.03  # movement of the fresh accuracy from epoch to epoch that nobody would overlook
 N_RESAMPLES = 2000
 

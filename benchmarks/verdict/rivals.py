@@ -29,7 +29,7 @@ GREATEST_GRADIENT_RATIO = 70.0  # beta_3
 OSCILLATION = 0.03  # zeta: from a maximum of the training accuracy to the minimum of the same rank
 OSCILLATING_SHARE = 0.2  # eta: share of the epochs with an oscillation
 LEAST_GAIN = 0.01  # delta: largest gain of an accuracy from one epoch to the next
-TARGET_ACCURACY = 0.7  # Theta: below, training has not converged
+TARGET_ACCURACY = 0.7  # Theta: below this, training has not converged
 LOSS_CEILING = 1e5  # a validation loss that counts as exploded
 FIRST_JUDGED = 0.3  # share of the planned epochs before which no curve is judged
 

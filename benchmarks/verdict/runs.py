@@ -188,7 +188,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # many runs fail on purpose
         for _ in range(n_cycles):
-            # A non-finite loss in the first epoch raises, but history and report exist.
+            # A non-finite loss in the first epoch is an error, but history and report exist.
             with suppress(DivergedError):
                 classifier.fit(parts.train.X, parts.train.y, **parts.of_fit)
             runs.append((classifier.history_.to_rows(), classifier.fluctuation_))

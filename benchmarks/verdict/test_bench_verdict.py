@@ -77,7 +77,7 @@ def test_a_calm_curve_alarms_nobody():
 @pytest.mark.parametrize(
     ("size", "every", "alarm"),
     [
-        (0.031, 2, True),  # a maximum and a minimum every second epoch, above 20 % of the epochs
+        (0.031, 2, True),  # maxima and minima every second epoch, in over 20 % of the epochs
         (0.029, 2, False),  # less than 0.03 apart
         (0.2, 15, False),  # far apart, but only twice in 30 epochs
     ],
@@ -102,7 +102,7 @@ def test_autotrainer_reads_gradients_of_a_run_that_does_not_converge(first, last
     norms = {rivals.FIRST_LAYER: np.full(10, first), rivals.LAST_LAYER: np.full(10, last)}
     low = np.linspace(0.3, 0.69, E)
     assert rivals.autotrainer(curve(accuracy=low, val_accuracy=low, gradients=norms)) is alarm
-    assert not rivals.autotrainer(curve(gradients=norms))  # it converges: nothing is wrong
+    assert not rivals.autotrainer(curve(gradients=norms))  # it converges, so nothing is wrong
 
 
 def test_autotrainer_calls_a_flat_curve_slow_after_three_tenths():

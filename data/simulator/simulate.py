@@ -54,7 +54,7 @@ _ADC_BITS, ADC_STEP_A = 12, 0.005
 _SEED = 1
 _N_ROBOTS = 10
 _N_RECORDINGS = 2  # per pair of robot and surface
-_DURATION_S = 71.0  # fourteen windows, or thirteen if more is lost at the ends
+_DURATION_S = 71.0  # fourteen windows, or thirteen if too many samples are lost at the ends
 
 
 @dataclass(frozen=True)

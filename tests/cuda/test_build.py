@@ -281,7 +281,7 @@ def test_nvcc_of_cuda_home_precedes_the_one_on_the_path(tmp_path):
 
 @pytest.mark.native
 def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
-    # an older setuptools, as on some GPU machines, refuses this pyproject.toml
+    # an older setuptools, like that of some GPU machines, refuses this pyproject.toml
     for name in ("setup.py", "build_cuda.py"):
         shutil.copy(ptxas.ROOT / name, tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")

@@ -27,7 +27,7 @@ SIGNAL_PROGRAMS = (
     "test_signal_convolutions",
     "test_signal_augment",
 )
-THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs have one thread
+THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs have only one thread
 # seeds of test_emulated_epoch that cover every size, pooling, optimizer and precision
 FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 

@@ -67,7 +67,7 @@ class Nudge:
         """Log an action of a test, in a single write, which keeps the line in one piece."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
         line = json.dumps([what, test, os.environ.get(FIXTURE, ""), int(count)]) + "\n"
-        with contextlib.suppress(OSError):  # for tests that fill the disk
+        with contextlib.suppress(OSError):  # a test may fill the disk
             file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 os.write(file, line.encode())
@@ -135,7 +135,7 @@ class Nudge:
                 changed = list(args)
                 if len(changed) > at:
                     changed[at] = self.features(changed[at])
-                else:  # X passed by name, as scikit-learn does
+                else:  # X is passed by name, as in scikit-learn
                     kwargs["X"] = self.features(kwargs["X"])
                 return plain(*changed, **kwargs)
 

@@ -105,7 +105,7 @@ class Rounding:
         if worst[report.outcome] >= worst[earlier]:
             self.outcomes[report.nodeid] = report.outcome
         self.seconds[report.nodeid] += report.duration
-        # two processes see a report; the one that ran the test writes
+        # two processes see a report; the process that ran the test writes it
         if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
             self._write(report.nodeid)
 

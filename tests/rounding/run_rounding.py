@@ -74,7 +74,7 @@ def file_keys(only: str) -> dict[str, str]:
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     shared = hashlib.sha256()
     for name in sorted(names.split()):
-        with contextlib.suppress(FileNotFoundError):  # deleted, not yet committed
+        with contextlib.suppress(FileNotFoundError):  # deleted, but not yet committed
             shared.update(name.encode() + (ROOT / name).read_bytes())
     files = [path for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("test_*.py")]
     return {

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "cuda"
 EMULATOR = ROOT / "tests" / "native" / "cuda"
 MACHINE = ROOT / "csrc" / "cuda"
-# Include paths in this order, after the folder of mutated headers.
+# The include paths, in this order, after the folder of mutated headers.
 INCLUDES = (ROOT / "csrc", ROOT / "tests" / "native", EMULATOR, PROGRAM)
 NVCC = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
 NVCC += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
