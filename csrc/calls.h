@@ -1,4 +1,4 @@
-// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace, the
+// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace and the
 // threads.
 #pragma once
 

@@ -12,8 +12,8 @@
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the
 // thread count, M, or the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the first).
 // Weight gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >=
-// 320, then in slot order. All this is guaranteed on one instruction set; on another, the last bits
-// may differ.
+// 320; the slots are then added in order. All this is guaranteed on one instruction set; on
+// another, the last bits may differ.
 //
 // Subnormal numbers: float treats them as zero on input and output, double keeps them, regardless
 // of the calling thread's mode, which is restored after the call (subnormals.h).

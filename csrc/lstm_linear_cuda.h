@@ -2,12 +2,12 @@
 // pointer in the structs points to memory of the current device; the structs themselves are on the
 // host. Only float is supported. Nothing here waits for the device: a call queues kernels on the
 // stream and returns, so it can be captured in a CUDA graph. No framework type appears here, and no
-// CUDA type either: a stream is its pointer.
+// CUDA type either: a stream is passed as its pointer.
 //
 // Bits: the values of one row are accumulated in an order that depends only on the variant that
-// serves H and C; weight gradients are summed in slots determined by N and T, then in slot order.
-// Results therefore repeat bit for bit, and do not depend on the batch, on M, or on the division of
-// time into chunks.
+// serves H and C; weight gradients are summed in slots determined by N and T, which are then added
+// in order. Results therefore repeat bit for bit, and do not depend on the batch, on M, or on the
+// division of time into chunks.
 //
 // If the device finds a value that the host would have refused (a length outside 0..T, a weight
 // beyond the range of the products' factors), the row or the model becomes NaN: nothing is read or

@@ -75,7 +75,7 @@ constexpr int64_t kGroupTiles = 16;
 
 inline bool IsWide(const LstmShape& s) { return s.hidden_size >= kWideHidden; }
 
-// Saved values of one direction and window.
+// The number of saved values of one direction and window.
 inline int64_t SavedSize(const LstmShape& s) {
   return SavedRows(s.n_timesteps) * Padded(s.hidden_size);
 }

@@ -194,7 +194,7 @@ class Backward : Recurrent<M, V> {
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  // Values that the next warp waits for come first; and the warp's groups are processed side by
+  // Values that the next warp waits for come first, and the warp's groups are processed side by
   // side, so that the loads and shuffles of one cover those of the other.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};

@@ -29,7 +29,7 @@ class DeviceMachine {
   }
 
   SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }
-  // the same for all lanes, which the compiler can see
+  // the same for all lanes, in a form in which the compiler can see this
   SENSORSEQ_BODY static int Warp() {
     return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
   }

@@ -205,7 +205,7 @@ constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 // Shared memory begins with the barriers.
 constexpr uint32_t kBarriers = 0, kBarriersEnd = kMatrixBytes;
 
-// h in shared memory: per plane 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
+// h in shared memory: per plane, 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
 // as B fragments and stmatrix.trans writes from a lane's pair of rows.
 SENSORSEQ_HD constexpr uint32_t StateMatrix(int hidden, int planes, int buffer, int plane,
                                             int group) {

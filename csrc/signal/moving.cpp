@@ -186,7 +186,7 @@ class Blocks {
   // Called before Last.
   void Finish(Counts counts) { EndsOfBlock(counts, &ends_); }
 
-  // The statistic of the last n samples, 1 <= n, reaching at most to the start of the previous
+  // The statistic of the last n >= 1 samples, which reach back at most to the start of the previous
   // block.
   V Last(int64_t n, Counts counts) const {
     const int64_t here = static_cast<int64_t>(block_.size());

@@ -319,7 +319,7 @@ void CheckSlots() {
   Check(Slots(500, kWideHidden) == 1, "one slot in a wide layer");
 }
 
-// The error bounds that csrc/cpu/activations-inl.h states, over every 997th float.
+// Checks the error bounds that csrc/cpu/activations-inl.h states, on every 997th float.
 void CheckActivations(const Kernels& kernels) {
   std::vector<float> x, y;
   for (uint32_t bits = 0; bits <= 0x7f800000u; bits += 997) {
