@@ -17,7 +17,8 @@
 namespace sensorseq {
 namespace {
 
-// The saved state of a forward pass, the largest tensor of a training step, from the pool.
+// Takes the memory for the saved state of a forward pass, the largest tensor of a training step,
+// from the pool.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = like.scalar_type();
   Sizes strides(sizes.size());
@@ -159,8 +160,8 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
 }
 
 // Runs one layer of one model and direction on packed weights, continuing from h and c in place. It
-// has few arguments and one output, because for one step of one window they cost more than the
-// arithmetic.
+// has few arguments and one output, because these cost more than the arithmetic of one step of one
+// window.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();

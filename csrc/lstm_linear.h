@@ -130,7 +130,7 @@ struct LstmBackward {
 template <typename Real>
 struct LstmStep {
   LstmForward<Real> forward;    // no head; saved, workspace and parallel are not read. h_n and c_n
-                                // are not h_0 and c_0 here: the backward pass reads those
+                                // must not be h_0 and c_0 here, which the backward pass reads
   LstmBackward<Real> backward;  // of the same shape and inputs; no head, saved is not read
   void (*between)(void* context, int64_t model, int64_t slot, int64_t first, int64_t n);
   void* context;

@@ -39,7 +39,7 @@ struct Options {
   void* stream = nullptr;  // a cudaStream_t
 };
 
-// The most channels that a kernel multiplies itself; with more, the caller projects.
+// The maximum number of channels that a kernel multiplies itself; with more, the caller projects x.
 constexpr int64_t kMaxChannels = 16;
 
 // Whether kernels exist for a shape: kOk, or the reason. A pure function of H, C, D, K, the

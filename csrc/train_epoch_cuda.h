@@ -1,6 +1,7 @@
-// The contract of train_epoch.h on the GPU: the same struct by value, every array in it on the
-// current device. Only float is supported. A call queues its steps on the stream and returns, so
-// its results exist only once the stream has reached them; it can be captured in a graph.
+// The contract of train_epoch.h on the GPU: the same struct, passed by value, with every array in
+// it on the current device. Only float is supported. A call queues its steps on the stream and
+// returns, so its results exist only once the stream has reached them; it can be captured in a
+// graph.
 //
 // A step is a fixed sequence of kernels, which read the index of the step from the device, so that
 // a call makes one CUDA graph and launches it for each step.

@@ -158,8 +158,8 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
 // of 96, the error was up to twice torch's.
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
-// Columns of a block's weight gradients that stay in the first-level cache while all entries are
-// added.
+// The number of columns of a block's weight gradients that stay in the first-level cache while all
+// entries are added.
 constexpr int64_t kColumnRun = 48;
 
 // Adds some of the K columns of one block, given its gate gradients and weight gradients.

@@ -55,7 +55,7 @@ struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
   const double* high;  // (n_taps), aligned to kFirAlignment
   double weight;
-  int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; before it are kFirBlock - n_beyond
+  int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; kFirBlock - n_beyond precede it
   double* row;       // (n_taps + kFirBlock)  written, aligned to kFirAlignment; overlaps nothing
 };
 struct FirBlend {

@@ -167,7 +167,7 @@ class Blocks {
     }
     int64_t n = static_cast<int64_t>(block_.size());
     block_.resize(n + n_samples);
-    Summary so_far = n > 0 ? so_far_ : Summary();  // a local one can stay in registers
+    Summary so_far = n > 0 ? so_far_ : Summary();  // a local copy can stay in registers
     if (n == 0) block_[0] = Load<V>(x);
     const V anchor = block_[0];
     for (int64_t i = 0; i < n_samples; ++i) {

@@ -70,9 +70,9 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
 // Writes, for each group of each round, the wins of its 7 kernels, then their losses. At each valid
 // step of the window or of its differences, the kernel with the largest output in its group wins,
 // and the one with the smallest loses; in a tie, the first one. The wins of a kernel are the sum of
-// its outputs where it won, its losses the number of steps where it lost; both are divided by the
-// number of steps, and the square root is taken (0 for a negative sum). Sums are in float, with
-// step t in the sum numbered t % 16; the 16 sums are added in halves, so that the bits do not
+// its outputs where it won, and its losses are the number of steps where it lost; both are divided
+// by the number of steps, and the square root is taken (0 for a negative sum). Sums are in float,
+// with step t in the sum numbered t % 16; the 16 sums are added in halves, so that the bits do not
 // depend on the instruction set. A series without steps gets zeros.
 //
 // out: (N, n_rounds * 168); the rest as for ShareAboveBiases.

@@ -254,7 +254,7 @@ void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   }
 }
 
-// An output gate that is 0 passes no gradient back, and no NaN.
+// An output gate that is 0 passes neither a gradient nor a NaN back.
 template <typename Real>
 void CheckClosedGate(const std::string& isa, int64_t lanes) {
   std::mt19937 random(5);

@@ -5,7 +5,7 @@
 // an operation of a component, a clock records up to three facts:
 //
 //   seen    it happened before, by release and acquire: its writes to shared memory are visible
-//   done    it has been performed, since received data depend on it: reads and messages only
+//   done    it has been performed, because received data depend on it: reads and messages only
 //           (a warp sends results of its reads; nothing depends on a plain store)
 //   global  like seen, for global memory, which waiting at an mbarrier does not order
 #pragma once

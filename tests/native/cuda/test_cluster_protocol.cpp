@@ -569,7 +569,7 @@ void FindsPlants() {
   std::printf("%d findings of planted faults\n", g_findings);
 }
 
-// Assumptions of the model about the kernels' sizes.
+// Checks the model's assumptions about the kernels' sizes.
 template <int kPlanes, int kHidden>
 void LayoutIsAsAssumed() {
   using F = ForwardVariant<kPlanes, kHidden>;

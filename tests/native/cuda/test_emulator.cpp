@@ -452,7 +452,7 @@ void Globals() {
          {"a read of global memory races"});
 }
 
-// Tables of the PTX manual, one element of one matrix at a time.
+// Checks the tables of the PTX manual, one element of one matrix at a time.
 void Instructions() {
   auto Half = [](const U& x, int lane, int half) {
     return HalfValue(static_cast<uint16_t>(x[lane] >> (16 * half)));
