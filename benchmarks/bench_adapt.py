@@ -154,7 +154,7 @@ def own_statistics(model: Any, few: WindowSet) -> Any:
 
 
 def logistic(model: Any, few: Logits, y: Any, test: Logits) -> Logits:
-    """Fit logistic regression on log-probabilities, with scikit-learn's defaults."""
+    """Fit a logistic regression on log-probabilities, with scikit-learn's defaults."""
     fitted = LogisticRegression(max_iter=300).fit(few, y)
     log_probabilities = np.full((len(test), len(model.classes_)), -30.0)
     log_probabilities[:, np.searchsorted(model.classes_, fitted.classes_)] = (

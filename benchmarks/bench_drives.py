@@ -15,13 +15,13 @@ It is compared with simple methods: the single windows, the mean probability of 
 of the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was
 chosen on the folds of `random_state=0` of BorealTC; the figures are from other random states.
 
-Scores are computed as by ``sensorseq evaluate``, see `sensorseq.sequence.scores`, against the exact
-joints. The 95 % intervals over all draws assume a normal distribution; those of the gain over
-single windows are paired. The calibration error is the mean difference between the probability and
-the fraction of windows that are classified correctly, over ten bins with equal numbers of windows;
-it is computed for the probability of each window and for its mean over each stretch. In drives,
-each class is equally frequent; `recorded` is the accuracy for the class frequencies of all
-recordings, computed from the recall of each class.
+Scores are computed as by ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
+times of the joints. The 95 % intervals over all draws assume a normal distribution; those of the
+gain over single windows are paired. The calibration error is the mean difference between the
+probability and the fraction of windows that are classified correctly, over ten bins with equal
+numbers of windows; it is computed for the probability of each window and for its mean over each
+stretch. In drives, each class is equally frequent; `recorded` is the accuracy for the class
+frequencies of all recordings, computed from the recall of each class.
 """
 
 import argparse

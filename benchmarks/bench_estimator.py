@@ -1,4 +1,4 @@
-"""The cost of the estimator around its kernels: streamed files, live streams, single predictions.
+"""The cost of the estimator around its kernels: streamed files and single predictions.
 
 Each section compares two ways to compute the same result, which is checked before any timing, in
 turns in one process. The files of `estimator/` describe their rows.

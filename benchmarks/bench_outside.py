@@ -14,11 +14,12 @@ each channel (pair) in turn. Sets:
 In each class of BorealTC, every second recording is for development; margins and measures were
 chosen with ``--part development``: four folds of these recordings, and robots of seed 51. The
 reported part has four folds of all recordings, but tests only the recordings that are not for
-development, which are in two of the folds; its robots are of seed 61. Methods:
+development, which are in two of the folds; its robots have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: any value below or above all values of the channel in training;
-- ``forest``: scikit-learn's IsolationForest with its defaults on mean, deviation and range.
+- ``forest``: scikit-learn's IsolationForest, with its defaults, on mean, standard deviation and
+  range.
 """
 
 import time

@@ -201,7 +201,7 @@ def build_wheel(machine: str, python: str, source: Path, library: Path, folder: 
 def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str]:
     """Return the environment of a build for another machine, with numpy's libraries for it.
 
-    Python's own headers serve both machines: `pyport.h` refuses one whose types have other sizes.
+    Python's own headers serve both machines: `pyport.h` refuses one whose types differ in size.
     """
     options = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
     options += ["--only-binary=:all:", "--no-deps", f"--constraint={CORE}", f"--dest={folder}"]

@@ -1,6 +1,7 @@
 """The sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
 
-Nothing is downloaded: BorealTC is a folder, the other recordings are files of installed packages.
+Nothing is downloaded: BorealTC is a folder, and the other recordings are files of installed
+packages.
 
 - A, B, C: windows of 5 s of BorealTC's five terrains; A has the motors (6.5 Hz), B the IMU, and C
   both, at the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at their

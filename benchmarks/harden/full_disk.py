@@ -5,8 +5,8 @@ dask; training, with its model or with only its checkpoint on the disk; and thos
 of reports, ONNX and C. The disk is a small file system in memory. In half of the runs it fills up
 at a random moment, in the others after a random number of bytes. A command must end with exit code
 4 and one message, or with 0 and the outputs of an undisturbed run. The earlier output must still
-exist, and no partly written file; when there is free space again, a preparation must resume and end
-with the bytes of an undisturbed run. The last line is a summary as JSON.
+exist, but no partly written file may exist; when there is free space again, a preparation must
+resume and end with the bytes of an undisturbed run. The last line is a summary as JSON.
 """
 
 import argparse

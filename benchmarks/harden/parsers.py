@@ -340,7 +340,7 @@ class Prepared(Parser):
 
 
 class PreparedInPieces(Prepared):
-    """A file read like a large one: pieces are verified when they are read, all at the end."""
+    """A file read like a large one: each piece is verified on reading, and the whole at the end."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums

@@ -44,7 +44,7 @@ PARTS = {
 
 
 def run(name, share=1.0):
-    """Run a part, or a share of its trials; return its row."""
+    """Run a part, or a share of its trials; return the part's row."""
     command, amount, most_minutes, about = PARTS[name]
     program, *options = command.split()
     options += [] if amount is None else [str(max(1, round(share * amount)))]

@@ -1,8 +1,8 @@
 """The runs of the verdict's benchmark: their settings, data and seeds.
 
-Calibration and test share neither a data set nor a strength of injection. Calibration has
-simulated surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of
-a question from Stack Overflow, and measured sets: watch movements, vowels, exercises, terrains.
+Calibration and test share neither a data set nor a strength of injection. Calibration has simulated
+surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of a question
+from Stack Overflow, and measured sets: watch movements, vowels, exercises and terrains.
 
 Healthy settings are those of a sensible user: a falling rate, clipping, scaled input. A constant
 rate is common, but is not among them: the verdict has to find out whether it is too high.

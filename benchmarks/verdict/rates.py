@@ -1,4 +1,4 @@
-"""Judges every stored run by our verdict and by the rivals' rules, and counts the errors.
+"""Judges every stored run by our verdict and by the rivals' rules, and counts their errors.
 
 Three rows matter: alarms on plain healthy runs, alarms on noisy but normal ones, and flagged runs
 among those made volatile or unable to learn. An alarm is any verdict except ``"normal"``. The

@@ -9,11 +9,11 @@ BerkeleyHCI/umlaut, umlaut/heuristics.py.
 Interpretations: AutoTrainer checks every third epoch, as with its `checktype="epoch_3"`; here, it
 continues after an alarm, and one alarm flags the run. Its first and last layer are the input
 weights of the LSTM and the weights of the head; its gradients are computed on the first training
-batch. In its code, "not converged" disables the oscillation rule permanently once it is detected;
-here, it does so only while it holds, which gives that rule more alarms. Its dying-ReLU rule needs a
-ReLU, and its large weights raise no alarm. UMLAUT's rules about code (missing softmax, missing
-activations, shape and type of the input) are followed by every run here and are omitted; its rule
-on high dropout, above 0.5, is only in the paper, and no run has more.
+batch. In its code, "not converged", once detected, disables the oscillation rule permanently; here,
+only for as long as the condition is true, which gives that rule more alarms. Its dying-ReLU rule
+needs a ReLU, and its large weights raise no alarm. UMLAUT's rules about code (missing softmax,
+missing activations, shape and type of the input) are followed by every run here and are omitted;
+its rule on high dropout, above 0.5, is only in the paper, and no run has more.
 """
 
 import math

@@ -155,13 +155,13 @@ class Robot:
     nominal_v : float
         Battery voltage for which the controller computes its duty.
     proportional_v_s, integral_v, feed_forward, current_limit_a : float
-        Controller: gains on motor speed, share of the back EMF that it adds, largest motor current.
+        Controller: gains on motor speed, share of the back EMF added, and largest motor current.
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
         Slopes of the set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
         Tyres and suspension of one side, sideways.
     sensor_gain, sensor_offset_a, sensor_noise_a : float
-        Current sensor: gain, offset, standard deviation of its noise.
+        Current sensor: gain, offset, and standard deviation of the noise.
     """
 
     name: str = "nominal"

@@ -58,7 +58,7 @@ def names_in_section(docstring, *titles):
 
 
 def methods_of(kind):
-    """Yield name and function of each public method that this package defines."""
+    """Yield the name and function of each public method that this package defines."""
     for name, value in inspect.getmembers_static(kind):
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         is_ours = str(getattr(function, "__module__", "")).startswith("sensorseq")

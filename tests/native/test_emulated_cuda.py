@@ -45,7 +45,7 @@ def compile_all(jobs):
 
 
 def calls(folder, *flags, csrc=None):
-    """Return jobs that compile the kernels' bodies, from `csrc`, a copy of the folder, if given."""
+    """Return jobs that compile the kernels' bodies; if given, `csrc` is a copy of that folder."""
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),

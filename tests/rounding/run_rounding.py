@@ -1,4 +1,4 @@
-"""Runs every test that trains with different roundings: ``make test-rounding``.
+"""Reruns, with different roundings, every test that trains: ``make test-rounding``.
 
     run_rounding.py --minutes 60           # repeat until it reports that it is done
     run_rounding.py --only test_probe      # only files with this in their name

@@ -1,4 +1,4 @@
-"""Writes LeRobot datasets of versions 2.1 and 3.0 by the description of the format."""
+"""Writes LeRobot datasets of versions 2.1 and 3.0 according to the format's description."""
 
 import json
 

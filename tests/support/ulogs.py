@@ -1,4 +1,4 @@
-"""Writes ULog files by the description of the format."""
+"""Writes ULog files according to the format's description."""
 
 import struct
 
