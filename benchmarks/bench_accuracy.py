@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         failed = run(options, work)
     except KeyboardInterrupt:
-        print("\nstopped; finished fits are kept, --resume skips them", file=sys.stderr)
+        print("\nstopped; finished fits are kept, and --resume skips them", file=sys.stderr)
         return 130
     if failed:
         print(f"{failed} fits failed", file=sys.stderr)

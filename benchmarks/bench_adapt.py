@@ -270,7 +270,7 @@ def main() -> None:
         "--models", type=Path, default=Path("build/adapt"), help="trained models and windows"
     )
     parser.add_argument("--draws", type=int, default=2)
-    parser.add_argument("--retrain", action="store_true", help="also train on old and few")
+    parser.add_argument("--retrain", action="store_true", help="also train on old and few windows")
     options = parser.parse_args()
     options.models.mkdir(parents=True, exist_ok=True)
     scores_by_method: dict[tuple[str, int, str], list[tuple[float, float, float, float]]] = {}

@@ -121,7 +121,7 @@ def measure_cases(cases, device, options, rows, save):
             continue
         kind, precision, shape, *of_input = case
         if time.perf_counter() - options.started > options.budget_s:
-            print(f"the time is over: {len(cases) - number} of {len(cases)} cases are left")
+            print(f"the time is up: {len(cases) - number} of {len(cases)} cases are left")
             break
         try:
             with multiplying("".join(of_input)):

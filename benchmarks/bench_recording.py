@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="two small cases, results not written")
+    parser.add_argument("--quick", action="store_true", help="two small cases; nothing is written")
     options = parser.parse_args()
     refuse_sleeping_threads()
     torch.set_num_threads(options.threads)

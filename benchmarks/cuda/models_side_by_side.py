@@ -138,7 +138,7 @@ def models_side_by_side(device, *, tiny=False, rounds=3):
                 if not error <= _TOLERANCE:
                     raise EnvironmentProblemError(
                         f"after {epochs} epochs the weights differ by {error:.2g} of how far they"
-                        " went; timing the two sides would mean nothing."
+                        " went; timing the two sides would be meaningless."
                     )
                 times = alternate(
                     repeated(loop),

@@ -82,7 +82,7 @@ def check_agreement(what, ours, theirs, rate, target, tolerance):
     edge = int(np.ceil(EDGE * max(1.0, target / rate)))
     error = np.abs(ours[:n] - theirs[:n])[edge:-edge].max()
     if abs(len(ours) - len(theirs)) > 1 or not error <= tolerance:
-        raise SystemExit(f"{what}: results differ by {error:.2g}; timing them would mean nothing")
+        raise SystemExit(f"{what}: results differ by {error:.2g}; timing them would be meaningless")
 
 
 def resampling_case(what, rate, target, duration_s, n_channels, dtype):
