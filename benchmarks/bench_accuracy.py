@@ -1,4 +1,4 @@
-"""Accuracy and cost of each method on real recordings.
+"""Measures the accuracy and cost of each method on real recordings.
 
     bench_accuracy.py --borealtc FOLDER --resume               # everything; hours of one core
     bench_accuracy.py --sets A,watch --methods defaults --seeds 0 --resume --borealtc FOLDER
@@ -73,7 +73,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], list[str]]:
-    """Return the sets to run and the omitted ones, whose test part must not be read."""
+    """Return the sets to run, and the omitted sets, whose test part must not be read."""
     sets = data.choose(names or list(data.SEARCH if develop else data.SETS))
     if develop:
         closed = [name for name in sets if name not in data.SEARCH]
@@ -90,7 +90,7 @@ def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], l
 def plan(
     name: str, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a set in order; other people's methods have the first seed only."""
+    """Return the fits of a set in order; methods of others have only the first seed."""
     return [
         Key(name, part, fold.split, fold.fold, method, seed)
         for fold in folds
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                 except AbsentError as error:
                     print(f"left out: {' '.join(map(str, key))}: {error}", file=sys.stderr)
                     continue
-                except Exception as error:  # one method's failure must not end hours of others
+                except Exception as error:  # one method's failure must not end hours of other fits
                     failed += 1
                     message = f"{type(error).__name__}: {error}"
                     print(f"failed: {' '.join(map(str, key))}: {message}", file=sys.stderr)
@@ -207,7 +207,7 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run fits, or write the table."""
+    """Run the fits, or write the table."""
     parser = command_line()
     options = parser.parse_args(arguments)
     unknown = [name for name in options.methods if name not in METHODS]
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         failed = run(options, work)
     except KeyboardInterrupt:
-        print("\nstopped; finished fits are kept, --resume skips them", file=sys.stderr)
+        print("\nstopped; finished fits are kept, and --resume skips them", file=sys.stderr)
         return 130
     if failed:
         print(f"{failed} fits failed", file=sys.stderr)

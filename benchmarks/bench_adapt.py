@@ -1,16 +1,17 @@
-"""`adapt` on the windows of another robot, against the unchanged model and simple alternatives.
+"""Compares `adapt` on another robot's windows with the unchanged model and simple alternatives.
 
 Three tasks. ``same fleet``: a model of the ten robots of `load_surfaces`, and new robots of that
-fleet (SIMULATED). ``other kind``: the same model, and robots that are heavier, with another motor,
-larger wheels and another current sensor (SIMULATED). ``terrain``: BorealTC, with one recording of
-each class left out as if it were another robot's; needs the prepared file of docs/borealtc.md.
+fleet (SIMULATED). ``other kind``: the same model, and robots that are heavier, with a different
+motor, larger wheels and a different current sensor (SIMULATED). ``terrain``: BorealTC, with one
+recording of each class left out as if it came from another robot; it needs the prepared file of
+docs/borealtc.md.
 
 A draw labels 1, 5 or 20 consecutive windows of each class (never more than two thirds of a class);
-the robot's other windows are the test, except those that overlap labelled ones. The settings of
-`adapt` were chosen on other robots and recordings, except one rule that was made after seeing
-these results: the linear layer is unchanged if a change cannot be checked. `all layers`, `few
-alone` and `old and few` train networks, so they have one draw of 5 windows per class; each gain is
-measured on the method's own draws.
+the robot's other windows are for testing, except those that overlap labelled ones. The settings of
+`adapt` were chosen on other robots and recordings, except for one rule that was made after these
+results were seen: the linear layer stays unchanged if a change cannot be checked. `all layers`,
+`few alone` and `old and few` train networks, so they have one draw of 5 windows per class; each
+gain is measured on the method's own draws.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from simulate import Robot, draw_robot, simulate_fleet
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
-N_ROBOTS, FIRST_ROBOT = 7, 4  # settings were chosen on the earlier robots
+N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on the earlier robots
 N_FOLDS, FIRST_FOLD = 5, 2  # and on the earlier folds
 FEWEST = 16  # windows of a recording that is left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
@@ -57,7 +58,7 @@ class Task:
 
 
 def fleet(seed: int, *, is_other: bool) -> list[Robot]:
-    """Draw robots; robots of another kind differ by more than robots of one fleet do."""
+    """Draw robots; if `is_other`, they differ from the default by more than one fleet does."""
     robots = []
     for number in range(N_ROBOTS):
         rng = np.random.default_rng([seed, number])
@@ -81,7 +82,7 @@ def cut(recordings: Any, rate_hz: float = 20.0) -> WindowSet:
 
 
 def drive(robots: list[Robot], seed: int, count: int) -> list[Recording]:
-    """Simulate some recordings of about a minute of each robot on each surface."""
+    """Simulate `count` recordings of about a minute for each robot on each surface."""
     return simulate_fleet(robots, seed, count, 62.0, "{surface}_{robot}_{k}")
 
 
@@ -146,14 +147,14 @@ def draw(new: WindowSet, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def own_statistics(model: Any, few: WindowSet) -> Any:
-    """Return the model with the mean and deviation of the few windows."""
+    """Return the model with the mean and standard deviation of the few windows."""
     moved = copy.copy(model)
     moved.scaler_ = steps.fit_scaler(few.X, None, "standard")
     return moved
 
 
 def logistic(model: Any, few: Logits, y: Any, test: Logits) -> Logits:
-    """Fit logistic regression on log-probabilities, with scikit-learn's defaults."""
+    """Fit a logistic regression on log-probabilities, with scikit-learn's defaults."""
     fitted = LogisticRegression(max_iter=300).fit(few, y)
     log_probabilities = np.full((len(test), len(model.classes_)), -30.0)
     log_probabilities[:, np.searchsorted(model.classes_, fitted.classes_)] = (
@@ -203,7 +204,7 @@ def all_layers(model: Any, few: WindowSet) -> Any:
 
 
 def few_alone(few: WindowSet) -> Any:
-    """Train a new model on the few windows; without validation if each class has only one."""
+    """Train a new model on the few windows, without validation if each class has only one."""
     counts = np.unique(few.y, return_counts=True)[1]
     alone = SensorLSTMClassifier(random_state=0)
     if counts.min() < 5:
@@ -212,7 +213,7 @@ def few_alone(few: WindowSet) -> Any:
 
 
 def together(task: Task, few: WindowSet) -> Any:
-    """Train a new model on the old and the few windows together."""
+    """Train a new model on the old windows and the few new ones together."""
     X, y = np.concatenate([task.old.X, few.X]), np.concatenate([task.old.y, few.y])
     groups = np.concatenate([task.old.groups, few.groups])
     return SensorLSTMClassifier(random_state=0).fit(X, y, groups=groups)
@@ -262,14 +263,14 @@ def score(task: Task, logits: Logits, test: WindowSet) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Adapt to every robot, print the table, write the JSON."""
+    """Adapt to every robot, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--terrain", type=Path, help="prepared file of docs/borealtc.md")
+    parser.add_argument("--terrain", type=Path, help="the prepared file of docs/borealtc.md")
     parser.add_argument(
         "--models", type=Path, default=Path("build/adapt"), help="trained models and windows"
     )
     parser.add_argument("--draws", type=int, default=2)
-    parser.add_argument("--retrain", action="store_true", help="also train on old and few")
+    parser.add_argument("--retrain", action="store_true", help="also train on old and few windows")
     options = parser.parse_args()
     options.models.mkdir(parents=True, exist_ok=True)
     scores_by_method: dict[tuple[str, int, str], list[tuple[float, float, float, float]]] = {}

@@ -1,13 +1,14 @@
-"""Instructions of one decision on aarch64, counted in an emulator, and its time on this machine.
+"""The instructions of one decision on aarch64, counted in an emulator, and its time here.
 
     make test-arm                          # makes the wheel and the root in build/arm
     bench_arm.py                           # prints a table, writes results/arm.json
     bench_arm.py --quick                   # short windows only; nothing is written
 
 The runtime predicts one window of 6 channels at a time, on one thread: a network of 64 units, each
-kind of features, and all of them together, for 3 classes. A plugin of qemu counts; the count is the
-difference between processes of 12 and of 2 decisions, so it includes Python's own instructions. The
-time at 1.5 GHz assumes one instruction per cycle: an estimate, not a measurement.
+kind of features, and all of these together, for 3 classes. A qemu plugin counts the instructions;
+the count is the difference between processes with 12 and with 2 decisions, so it includes Python's
+own instructions. The time at 1.5 GHz assumes one instruction per cycle: an estimate, not a
+measurement.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def models(n_steps: int) -> dict[str, SensorLSTMClassifier]:
-    """Return a network alone, features alone, and both."""
+    """Return models with a network alone, with features alone, and with both."""
     rng, y = np.random.default_rng(0), np.arange(N_WINDOWS) % N_CLASSES
     X = rng.normal(size=(N_WINDOWS, n_steps, N_CHANNELS)) + y[:, None, None]
     settings = {"max_epochs": 2, "random_state": 0, "device": "cpu", "refit": None}

@@ -1,21 +1,21 @@
-"""LSTMLinear and the epoch engine against torch.nn.LSTM and torch.nn.Linear on a CPU.
+"""Compares LSTMLinear and the epoch engine with torch.nn.LSTM and torch.nn.Linear on a CPU.
 
-Same weights, inputs, dtype and threads on both sides; results are compared before any timing, and
-the sides are timed in turns in one process. The rows compare:
+Both sides have the same weights, inputs, dtype and threads; results are compared before any timing,
+and the sides are timed in turns in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
 - training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is
-  the same through autograd; with the loss inside the operator, `loss()`; or a step of the native
-  epoch engine, `train_epoch`, which `fit` uses. The engine computes more than torch's side: it also
-  gathers the batch and updates the parameters by sgd.
-- varlen: the same training with lengths drawn uniformly from 1 to T. torch gets a packed sequence
-  (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
+  the same through autograd, the same with the loss inside the operator, `loss()`, or a step of the
+  native epoch engine, `train_epoch`, which `fit` uses. The engine computes more than torch's side:
+  it also gathers the batch and updates the parameters by sgd.
+- varlen: the same training with lengths drawn uniformly from 1 to T. torch's side gets a packed
+  sequence (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
 - one step: T=1, N=1, called from Python repeatedly, carrying the state. Ours is a stream;
   in "one step, module" it is the module, which gets the state and returns it.
 - long sequence: inference with N=1 over 10 000 timesteps.
 - subnormals kept: training of the shapes in `VANISHING` while torch does not flush subnormal
   numbers to zero, which is torch's default. Pooling is "last" and the weights are torch's initial
-  ones, so in windows of 250 steps and more the gradients vanish: towards the first step they become
+  ones, so the gradients vanish in windows of 250 or more steps: towards the first step they become
   subnormal numbers, on which many processors are slow. In all other rows torch flushes them, as our
   kernels do.
 
@@ -69,7 +69,7 @@ SHAPES = [
     Shape(2, 400, 6, 20),
     Shape(256, 50, 9, 72),
     *VANISHING,
-    # wide layers, few windows
+    # wide layers and few windows
     Shape(1, 50, 6, 256),
     Shape(1, 50, 6, 512),
     Shape(4, 50, 6, 256),
@@ -96,7 +96,7 @@ KEPT = "subnormals kept, "
 
 
 def cases():
-    """Yield (name, shape, function that makes the case) for every row of the table."""
+    """Yield, for every row of the table, its name, its shape and a function that makes the case."""
     for kind in KINDS:
         for shape in SHAPES:
             yield kind, shape, lambda kind=kind, shape=shape: make_pair(kind, shape)
@@ -113,7 +113,7 @@ def cases():
 
 
 def kept_rows(threads, rounds):
-    """Time training while torch keeps subnormal numbers, in a process that never flushed them."""
+    """Time training in a process in which torch has never flushed subnormal numbers."""
     torch.set_num_threads(threads)
     rows = []
     for kind in KINDS[1:]:
@@ -181,7 +181,7 @@ def print_mean(what, rows):
 
 
 def main():
-    """Time every row, print the table, write the JSON."""
+    """Time every row, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

@@ -1,17 +1,17 @@
-"""LSTMLinear against cuDNN on a GPU, by the protocol of `sensorseq.bench.cuda`.
+"""Compares LSTMLinear with cuDNN on a GPU by the protocol of `sensorseq.bench.cuda`.
 
-A step is forward, cross entropy and backward (or the forward pass alone), the same on both sides
-in one process, in turns: called from Python, and captured in a CUDA graph. Both sides' results are
-compared with float32 in IEEE arithmetic before any timing. cuDNN's side is `torch.nn.LSTM` and
-`torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16 and bf16, and in fp16 with
-channels padded to 128, as cuDNN's PERSIST_STATIC needs; ours is in the same precision. `varlen`
-compares packed sequences with lengths on the device.
+A step is forward, cross entropy and backward (or the forward pass alone). It is the same on both
+sides, which run in turns in one process: called from Python, and captured in a CUDA graph. Before
+any timing, the results of both sides are compared with float32 in IEEE arithmetic. cuDNN's side is
+`torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16 and
+bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs; our side has the
+same precision. `varlen` compares packed sequences with lengths on the device.
 
 Rows with "served_by": "framework" count as 1: sensorseq hands a shape to torch if no kernel for it
 has passed the check of `sensorseq doctor --gpu` on this GPU.
 
-- `--quick`: few shapes, starting with torch's weakest; writes cuda_quick.json.
-- otherwise all shapes, in an order drawn once, so that the cases within `--budget-s` are a fair
+- `--quick`: a few shapes, starting with torch's weakest; writes cuda_quick.json.
+- otherwise: all shapes, in an order drawn once, so that the cases within `--budget-s` are a fair
   sample; `--resume` continues the file of an earlier run. Writes cuda.json.
 - `--table steps`: the duration of a timestep in batches of 8 and 128, with the input multiplied in
   our kernel (`own`) or before it by torch (`projected`); writes cuda_steps.json.
@@ -101,7 +101,7 @@ def key(row):
 
 @contextlib.contextmanager
 def multiplying(of_input):
-    """Multiply the input in our kernels ("own"), or by torch before them ("projected")."""
+    """Multiply the input in our kernels ("own"), or with torch before the kernels ("projected")."""
     before = choice.MAX_CHANNELS
     if of_input == "projected":
         choice.MAX_CHANNELS = 0
@@ -112,7 +112,7 @@ def multiplying(of_input):
 
 
 def measure_cases(cases, device, options, rows, save):
-    """Add rows until all cases are done or the time is over; return the failures."""
+    """Add rows until all cases are done or the time is up; return the failures."""
     done, failed = {key(row) for row in rows}, []
     modes = ("graph",) if options.table == "steps" else MODES
     print(HEADER)
@@ -121,7 +121,7 @@ def measure_cases(cases, device, options, rows, save):
             continue
         kind, precision, shape, *of_input = case
         if time.perf_counter() - options.started > options.budget_s:
-            print(f"the time is over: {len(cases) - number} of {len(cases)} cases are left")
+            print(f"the time is up: {len(cases) - number} of {len(cases)} cases are left")
             break
         try:
             with multiplying("".join(of_input)):
@@ -161,7 +161,7 @@ def step_us(row):
 
 
 def print_steps(rows):
-    """Print microseconds per timestep: torch's, then ours with each kind of input."""
+    """Print the microseconds per timestep of torch, then of ours with each kind of input."""
     print("\nus a timestep; torch: the median of its rows; own / projected for C = 1, 6, 16")
     table = {}
     for row in rows:
@@ -180,7 +180,7 @@ def print_steps(rows):
 
 
 def summarize_ratios(rows):
-    """Print mean and lowest ratio of each kind, precision and mode, and the shapes handed to torch.
+    """Print the mean and lowest ratio by kind, precision and mode, and the shapes handed to torch.
 
     Shapes handed to the framework count as 1; rows that cannot run on one side do not count.
     """
@@ -206,12 +206,14 @@ def summarize_ratios(rows):
 
 
 def main():
-    """Measure the selected cases, print them, write the JSON."""
+    """Measure the selected cases, print them, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few shapes, every precision and mode")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few shapes, every precision and mode"
+    )
     parser.add_argument("--table", choices=("peers", "steps", "models"), default="peers")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON")
-    parser.add_argument("--budget-s", type=float, default=520.0, help="begin no case after this")
+    parser.add_argument("--budget-s", type=float, default=520.0, help="start no case after this")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--at-least-s", type=float, default=15e-3, help="length of one timing")
     parser.add_argument("--resume", action="store_true", help="keep the rows of the file")

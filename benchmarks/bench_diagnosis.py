@@ -1,4 +1,4 @@
-"""Does the report name the right family of causes? Measured on runs with every single reset tried.
+"""Does the report name the right family of causes? Measured on runs for which each reset was tried.
 
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
@@ -43,7 +43,7 @@ def lines_of_sick(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, An
 def write_table(
     work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
 ) -> None:
-    """Judge all records again; print the lines of both parts, and write the test's lines."""
+    """Judge all records again, print the lines of both parts, and write those of the test part."""
     records = work / "records"
     calibration, test, sick = (
         [
@@ -73,7 +73,7 @@ def write_table(
 def measure_level(
     draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
 ) -> None:
-    """Add the missing draws to a folder, one line each."""
+    """Add the missing draws to a folder, one line for each."""
     done = {rows[0]["draw"] for rows in read_lines(work / LEVELS)}
     for number in draws:
         if number not in done and (
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--table", action="store_true", help="run nothing; write the results")
     parser.add_argument("--show", action="store_true", help="run nothing; print the table alone")
     parser.add_argument("--level", action="store_true", help="measure report.level instead")
-    parser.add_argument("--tuned", action="store_true", help="with --level: tuned settings alone")
+    parser.add_argument("--tuned", action="store_true", help="with --level: only tuned settings")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.level:

@@ -1,26 +1,27 @@
-"""Drives over several surfaces: the effect of smoothing the classes of windows over time.
+"""The effect of smoothing the classes of windows over time in drives over several surfaces.
 
     bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, twice
     bench_drives.py --borealtc FOLDER --quick      # one fold, two draws; nothing is written
 
 Three sets: motor currents and speeds of BorealTC, its IMU, and the SIMULATED robots of this
-package; windows of 5 s. The default classifier is fitted on the recordings outside a fold (of
-simulated robots: on the other robots). A drive consists of pieces of the fold's raw signals, of one
-robot, each of a random class other than the previous piece's. The pieces are joined and then cut
-into windows, so windows across a joint are classified and scored, too. Lengths of the pieces are
-geometric, uniform or fixed, with a mean drawn from 30 s to 180 s. The hidden Markov model gets this
-mean times a factor drawn log-uniformly from 1/2 to 2.
+package; windows of 5 s. The default classifier is fitted on the recordings outside a fold (for
+simulated robots, on the other robots). A drive consists of pieces of the fold's raw signals, all of
+one robot, each with a random class other than the previous piece's. The pieces are joined and then
+cut into windows, so windows across a joint are classified and scored, too. The lengths of the
+pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180 s.
+The hidden Markov model gets this mean times a factor drawn log-uniformly from 1/2 to 2.
 
-Simple methods are compared: the single windows, the mean probability of the last windows and of
-the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was chosen
-on the folds of `random_state=0` of BorealTC; the figures are from other random states.
+It is compared with simple methods: the single windows, the mean probability of the last windows and
+of the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was
+chosen on the folds of `random_state=0` of BorealTC; the figures are from other random states.
 
-Scores are computed as by ``sensorseq evaluate``, see `sensorseq.sequence.scores`, against the exact
-joints. Intervals are 95 %, over all draws (normal); for the gain over single windows, paired.
-Calibration error: over ten bins of equally many windows, the mean difference between probability
-and share of right windows; for the probability of each window, and its mean over each stretch. In
-drives each class is equally frequent; `recorded` is the accuracy for the class frequencies of all
-recordings, computed from the recall of each class.
+Scores are computed as by ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
+times of the joints. The 95 % intervals over all draws assume a normal distribution; those of the
+gain over single windows are paired. The calibration error is the mean difference between the
+probability and the fraction of windows that are classified correctly, over ten bins with equal
+numbers of windows; it is computed for the probability of each window and for its mean over each
+stretch. In drives, each class is equally frequent; `recorded` is the accuracy for the class
+frequencies of all recordings, computed from the recall of each class.
 """
 
 import argparse
@@ -63,7 +64,7 @@ class Signals:
 
     @property
     def window_s(self) -> float:
-        """Length of a window."""
+        """The length of a window in seconds."""
         return self.window / self.rate_hz
 
 
@@ -117,7 +118,7 @@ def read_surfaces() -> Signals:
 def draw_drive(
     rng: np.random.Generator, signals: Signals, fold: Ints, how: str, one_group: bool
 ) -> tuple[Floats, list[Piece], float]:
-    """Return samples, pieces, and their mean length in seconds; of one group if `one_group`."""
+    """Return samples, pieces and the mean length in seconds, of one group if `one_group`."""
     mean_s, rate = float(rng.uniform(SHORTEST_S, LONGEST_S)), signals.rate_hz
     groups = [rng.choice(fold)] if one_group else fold
     recordings = [recording for recording in signals.recordings if recording[1] in groups]
@@ -181,7 +182,7 @@ def methods(
 
 
 class DriveResult(NamedTuple):
-    """The scores of a drive and facts on each of its windows."""
+    """The scores of a drive, and facts about each of its windows."""
 
     scores: list[float]
     sure: Floats  # (4, n): probability of the window, of its span, whether right, true class
@@ -190,7 +191,7 @@ class DriveResult(NamedTuple):
 def run(
     signals: Signals, random_states: list[int], n_draws: int, n_folds: int, one_group: bool
 ) -> Iterator[tuple[str, str, DriveResult]]:
-    """Yield hop, method and scores of each drive."""
+    """Yield the hop, method and scores of each drive."""
     for state in random_states:
         folds = StratifiedGroupKFold(5, shuffle=True, random_state=state)
         parts = list(folds.split(signals.X, signals.y, signals.groups))[:n_folds]
@@ -230,7 +231,7 @@ def run(
 def summarize(
     kept: dict[tuple[str, str], list[DriveResult]], shares: Floats
 ) -> list[dict[str, Any]]:
-    """Return a row for each hop and method."""
+    """Return one row for each hop and method."""
     rows = []
     for (hop, method), drives in kept.items():
         values = np.array([drive.scores for drive in drives])

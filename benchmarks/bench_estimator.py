@@ -1,4 +1,4 @@
-"""The estimator around its kernels: streamed files, single predictions.
+"""The cost of the estimator around its kernels: streamed files and single predictions.
 
 Each section compares two ways to compute the same result, which is checked before any timing, in
 turns in one process. The files of `estimator/` describe their rows.
@@ -28,7 +28,7 @@ SECTIONS = {
 
 
 def main():
-    """Time every section, print the table, write the JSON."""
+    """Time every section, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))

@@ -1,12 +1,12 @@
-"""Random convolutions and competing kernels against aeon's MiniRocket and Hydra, on one thread.
+"""Compares random convolutions and competing kernels with aeon's MiniRocket and Hydra.
 
-`transform`: aeon is fitted, and our side gets its dilations, channels and biases, so both compute
-the same features; differing ones are counted before the timing. aeon's side gets the windows in
-its own layout (channels before steps) and is compiled before the timing. `fit`: each side chooses
-its own parameters from the same number of random windows. `competing kernels`: each side computes
-its default features, and these differ: Hydra has 64 groups of 8 random kernels, ours 12 groups of 7
-of MiniRocket's kernels. Without aeon (installed in the environment of the peers) only our times are
-printed.
+Everything runs on one thread. `transform`: aeon is fitted, and our side gets aeon's dilations,
+channels and biases, so both compute the same features; those that differ are counted before the
+timing. aeon's side gets the windows in its own layout (channels before steps) and is compiled
+before the timing. `fit`: each side chooses its own parameters from the same number of random
+windows. `competing kernels`: each side computes its default features, which differ: Hydra has 64
+groups of 8 random kernels, and our side has 12 groups of 7 of MiniRocket's kernels. Without aeon
+(installed in the environment of the peers) only our times are printed.
 """
 
 import argparse
@@ -74,9 +74,9 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
     ours = with_parameters_of(theirs, shape[2])
     expected, computed = theirs.transform(channels_first), ours.transform(X)
     differ = float((expected != computed).mean())
-    # an output within rounding of its bias may fall on either side
+    # an output that equals its bias within rounding may fall on either side
     if np.abs(expected - computed).max() * shape[1] > 1.5 or differ > 1e-3:
-        raise SystemExit(f"{shape}: {differ:.2%} of the features differ; timing would mean nothing")
+        raise SystemExit(f"{shape}: {differ:.2%} of the features differ; a timing has no meaning")
     sides = {
         "transform": (lambda: theirs.transform(channels_first), lambda: ours.transform(X)),
         "fit": (fit_theirs, fit_ours),
@@ -91,7 +91,7 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
 
 
 def compare_competing(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
-    """Time Hydra of both sides in turns."""
+    """Time aeon's Hydra and our competing kernels in turns."""
     import torch
     from aeon.transformations.collection.convolution_based import HydraTransformer
 
@@ -117,7 +117,7 @@ def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
 
 
 def main() -> None:
-    """Time every shape, print the table, write the JSON."""
+    """Time every shape, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--quick", action="store_true", help="three rounds, as a smoke test")

@@ -1,17 +1,17 @@
-"""`fit` against a plain torch loop, skorch and Keras, and many models at once against processes.
+"""Compares `fit` with a plain torch loop, skorch and Keras, and many models at once with processes.
 
 Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
-network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs;
-without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turns with
-ours. A timing is a whole fit; for torch, skorch and ours it includes making the network. For Keras
-it includes neither making nor compiling: its model is made, compiled and fitted once beforehand.
-Keras runs on torch. Each library draws its own initial weights; ours are drawn like torch's. Before
-the timing, every side learns the task until its training loss is low, so that none is fast because
-it does less.
+network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs,
+and without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turns
+with ours. A timing is a whole fit; for torch, skorch and ours it includes making the network. For
+Keras it includes neither making nor compiling: its model is made, compiled and fitted once
+beforehand. Keras runs on torch. Each library draws its own initial weights; ours are drawn like
+torch's. Before the timing, every side learns the task until its training loss is low, so that no
+side is fast only because it does less.
 
 Models: eight models of different seeds on the same windows, side by side in the native engine with
 two threads, against two processes (started and warm) of one thread each, which train four of the
-models one after the other with the same engine. The bits of both results are checked to be equal.
+models one after the other with the same engine. It is checked that both results have the same bits.
 """
 
 import argparse
@@ -47,7 +47,7 @@ MODEL_CASES = [(2, 32), (8, 32), (32, 32), (98, 32), (2, 64), (8, 64), (8, 128)]
 
 
 def make_windows():
-    """Return level and ripple of a current by class, and noise, of unit variance."""
+    """Return a current of unit variance: level and ripple depend on the class; noise is added."""
     rng = np.random.default_rng(0)
     n_windows, n_timesteps, _ = SHAPE
     y = np.arange(n_windows) % N_CLASSES
@@ -75,7 +75,7 @@ class LastState(nn.Module):
 
 
 def fit_ours(X, y, hidden_size, batch, epochs):
-    """Use our estimator, without the steps that the peers lack."""
+    """Fit our estimator without the steps that the peers lack."""
 
     def fit():
         classifier = SensorLSTMClassifier(
@@ -106,7 +106,7 @@ def fit_ours(X, y, hidden_size, batch, epochs):
 
 
 def fit_torch(X, y, hidden_size, batch, epochs):
-    """Use a hand-written loop of torch."""
+    """Fit with a hand-written torch loop."""
     X, y = torch.from_numpy(X), torch.from_numpy(y)
 
     def fit():
@@ -127,7 +127,7 @@ def fit_torch(X, y, hidden_size, batch, epochs):
 
 
 def fit_skorch(X, y, hidden_size, batch, epochs):
-    """Use the same module in skorch's classifier."""
+    """Fit the same module in skorch's classifier."""
     import skorch
 
     def fit():
@@ -214,7 +214,7 @@ def check_learning(peers):
 
 
 def train_models(seeds, batch, hidden_size):
-    """Train models of these seeds side by side, one epoch per call; return digests of weights."""
+    """Train models of these seeds side by side, an epoch per call; return digests of weights."""
     X, y = make_windows()
     network = NetworkLayout(1, hidden_size, N_CLASSES)
     first, orders = [], []
@@ -245,7 +245,7 @@ def train_one_by_one(seeds, batch, hidden_size):
 
 
 def bench_models(rounds, cases):
-    """Yield a row for each case: two processes against one process, on two cores."""
+    """Yield a row for each case, which compares two processes with one, on two cores."""
     torch.set_num_threads(2)
     halves = list(range(N_MODELS // 2)), list(range(N_MODELS // 2, N_MODELS))
     with ProcessPoolExecutor(
@@ -289,13 +289,13 @@ def bench_models(rounds, cases):
 
 
 def main():
-    """Time both tables, print them, write the JSON."""
+    """Time both tables, print them, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--peers", choices=PEERS, nargs="+", default=list(PEERS))
     parser.add_argument("--models", action="store_true", help="only the models side by side")
-    parser.add_argument("--quick", action="store_true", help="few cases, as a smoke test")
+    parser.add_argument("--quick", action="store_true", help="a few cases, as a smoke test")
     options = parser.parse_args()
     refuse_sleeping_threads()
     missing = [peer for peer in options.peers if importlib.util.find_spec(peer) is None]

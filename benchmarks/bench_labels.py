@@ -1,20 +1,21 @@
-"""Wrong labels planted in real windows: the share of them among the first rows of a ranking.
+"""Wrong labels planted in real windows: their share among the first rows of a ranking.
 
-A share of the labels is made wrong: ``random`` draws any other class, ``confused`` the class with
-which ridge regression on random convolutions confuses it most often, ``recordings`` another class
-for whole recordings of BorealTC's motors. Precision is at the true number of wrong labels.
+A fraction of the labels is replaced by wrong ones: ``random`` draws any other class, ``confused``
+takes the class with which ridge regression on random convolutions confuses the right one most
+often, and ``recordings`` draws another class for whole recordings of BorealTC's motors. Precision
+is at the true number of wrong labels.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
-- ``ours, no groups' labels``: the same probabilities, without the labels of the recording's other
-  windows.
+- ``ours, no groups' labels``: the same probabilities, but without the labels of the recording's
+  other windows.
 - ``group alone``: only the labels of the recording's other windows.
-- ``cleanlab, ours``: cleanlab's three scores of our out-of-fold probabilities.
+- ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
 - ``cleanlab, boosting`` and ``cleanlab, ridge``: without sensorseq, from `cross_val_predict` of
   gradient boosting on summary statistics, and of ridge regression on random convolutions.
 
-All hold out whole groups. cleanlab runs in an interpreter of its own (``--cleanlab-python``).
-Rows in the file ``--rows`` are not computed again. Settings were chosen on `surfaces` and on a
-training part of `A`, with other seeds; the other sets were evaluated once.
+All methods hold out whole groups. cleanlab runs in an interpreter of its own
+(``--cleanlab-python``). Rows in the file ``--rows`` are not computed again. Settings were chosen on
+`surfaces` and on a training part of `A`, with other seeds; the other sets were evaluated once.
 """
 
 import subprocess
@@ -62,7 +63,7 @@ np.savez(sys.argv[2], version=cleanlab.__version__, **scores)
 def plant(
     windows: LabeledWindows, kind: str, share: float, seed: int, confused: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the labels with a share of them made wrong."""
+    """Return the labels with a fraction of them replaced by wrong ones."""
     rng = np.random.default_rng(seed)
     y, n_classes = windows.y, int(windows.y.max()) + 1
     units = windows.groups if kind == "recordings" else np.arange(len(y))
@@ -98,7 +99,7 @@ def peer_probabilities(
 
 
 def confused_classes(windows: LabeledWindows) -> NDArray[np.int64]:
-    """Return for each class the one with which it is confused most often."""
+    """Return, for each class, the class with which it is confused most often."""
     probability = peer_probabilities("ridge", windows, windows.y, 0)
     n_classes = probability.shape[1]
     mean = np.array([probability[windows.y == k].mean(axis=0) for k in range(n_classes)])
@@ -109,7 +110,7 @@ def confused_classes(windows: LabeledWindows) -> NDArray[np.int64]:
 def ask_cleanlab(
     python: str, y: NDArray[np.int64], p: NDArray[np.float64]
 ) -> tuple[str, dict[str, NDArray[np.float64]]]:
-    """Return cleanlab's version and its scores, low for labels that look wrong."""
+    """Return cleanlab's version and its scores, which are low for labels that look wrong."""
     with tempfile.TemporaryDirectory() as folder:
         labels_file, scores_file = Path(folder) / "given.npz", Path(folder) / "found.npz"
         np.savez(labels_file, y=y, p=p / p.sum(axis=1, keepdims=True))
@@ -119,7 +120,7 @@ def ask_cleanlab(
 
 
 def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
-    """Return the share of wrong labels among the first n rows, with n wrong labels in total."""
+    """Return the share of wrong labels in the first n rows, where n labels are wrong in total."""
     first = np.argsort(-badness, kind="stable")[: wrong.sum()]
     return float(wrong[first].mean())
 
@@ -208,7 +209,7 @@ def measure(
 
 
 def plans() -> list[tuple[str, str, float, int]]:
-    """Return set, kind, share and seed of every row, the most important first."""
+    """Return the set, kind, share and seed of every row, the most important rows first."""
     first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
     whole = [("A", "recordings", 0.1, seed) for seed in SEEDS]
     more_shares = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
@@ -216,7 +217,7 @@ def plans() -> list[tuple[str, str, float, int]]:
 
 
 def page_tables(rows: list[dict[str, Any]]) -> str:
-    """Return tables in percent: means over seeds (docs/label_errors.md), and over sets."""
+    """Return tables in percent, with means over seeds (for docs/label_errors.md) and over sets."""
     of_sets = [
         (
             f"{name} | {kind}",
@@ -247,7 +248,7 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
 
 
 def has_errors_of(row: dict[str, Any], kind: str, share: float) -> bool:
-    """Return whether errors of a kind and a share were planted in a row."""
+    """Return whether a row is for this kind and share of planted errors."""
     return (row["kind"], row["share"]) == (kind, share)
 
 
@@ -271,12 +272,12 @@ def table_of(first: str, parts: list[tuple[str, list[dict[str, Any]]]]) -> str:
 
 
 def mean_of(rows: list[dict[str, float]], name: str) -> float:
-    """Return the mean of one method, NaN if it did not run."""
+    """Return the mean of one method, or NaN if the method did not run."""
     return float(np.mean([row.get(name, np.nan) for row in rows]))
 
 
 def main() -> None:
-    """Measure the selected rows, print the table, write it with --write."""
+    """Measure the selected rows, print the table, and write it with --write."""
     parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--seglearn", type=Path)

@@ -1,10 +1,11 @@
-"""Memory, time and accuracy of a fit with its windows in a file, and of one with them in memory.
+"""Memory, time and accuracy of a fit with windows in a file, and of one with windows in memory.
 
     bench_large.py FOLDER_OF_BOREALTC      # also writes results/large.json; needs 8 GB of memory
     bench_large.py FOLDER_OF_BOREALTC --quick   # fewer windows and epochs; nothing is written
 
-Windows of 0.8 s of the IMU, one every 8 ms: 452,795 of 100 x 6 for training and validation,
-1.09 GB. Each fit runs in its own process, in turns; the memory is the peak above the imports.
+Windows of 0.8 s of the IMU, one every 8 ms: 452,795 windows of 100 x 6 values for training and
+validation, 1.09 GB. Each fit runs in its own process, and the two kinds take turns; the memory is
+the peak above that of the imports.
 """
 
 import argparse
@@ -37,7 +38,7 @@ print(json.dumps({**result, "accuracy": model.score(test), "features": model.fea
 
 
 def main() -> None:
-    """Prepare the windows, fit in turns, print the table and write the results."""
+    """Prepare the windows, run the fits in turns, print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quick", action="store_true", help="fewer windows and epochs")
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:
-    """Fit in another process, with this limit for windows in memory."""
+    """Fit in another process with this limit on windows in memory."""
     environment = {**os.environ, "SENSORSEQ_BUFFER_BYTES": str(limit_mb * 1024**2)}
     command = [sys.executable, "-c", FIT, path, str(n_epochs)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

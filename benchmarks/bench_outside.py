@@ -1,23 +1,25 @@
-"""Windows unlike the training: how many faults `outside` finds, and how many false alarms it gives.
+"""How many faults `outside` finds in windows unlike the training, and its false alarms.
 
-Faults are planted in recordings outside the training: one channel in another unit, stuck, zero or
-with the opposite sign; two channels swapped; time stamps that run at another speed, so that the
-signal is 2 or 10 times as fast or slow for the model. Each fault is planted in each channel (pair)
-in turn. Sets:
+Faults are planted in recordings that were not used for training: one channel in a different unit,
+stuck, zero or with the opposite sign; two channels swapped; or time stamps that run at a different
+speed, so that the signal is 2 or 10 times as fast or slow for the model. Each fault is planted in
+each channel (pair) in turn. Sets:
 
 - ``motor``: BorealTC, motor currents and wheel speeds at 6.5 Hz, 4 channels, windows of 32 steps;
 - ``both``: the recordings that also have an inertial unit, at 50 Hz, 10 channels, 250 steps;
 - ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind;
-- ``other robots``: the same, tested on robots of another kind (heavier, another motor and sensor).
+- ``other robots``: the same, tested on robots of another kind (heavier, with a different motor and
+  sensor).
 
-Every other recording of a class of BorealTC is for development; margins and measures were chosen
-with ``--part development``: four folds of these recordings, and robots of seed 51. The reported
-part has four folds of all recordings and tests only the other recordings, which are in two of the
-folds, and robots of seed 61. Methods:
+In each class of BorealTC, every second recording is for development; margins and measures were
+chosen with ``--part development``: four folds of these recordings, and robots of seed 51. The
+reported part has four folds of all recordings, but tests only the recordings that are not for
+development, which are in two of the folds; its robots have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: any value below or above all values of the channel in training;
-- ``forest``: scikit-learn's IsolationForest with its defaults on mean, deviation and range.
+- ``forest``: scikit-learn's IsolationForest, with its defaults, on mean, standard deviation and
+  range.
 """
 
 import time
@@ -52,7 +54,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Split(NamedTuple):
-    """Training windows, test windows, and test windows of signals at other speeds."""
+    """Training windows, test windows, and test windows of signals that run at other speeds."""
 
     train: WindowSet
     test: WindowSet
@@ -71,7 +73,7 @@ def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSe
 
 
 def numbers_in_class(y: Any, groups: Any) -> NDArray[np.int64]:
-    """Return the number of each window's recording within its class, in the order of names."""
+    """Return the number of each window's recording within its class, in the order of the names."""
     number = {
         name: i for k in np.unique(y) for i, name in enumerate(np.unique(groups[y == k]).tolist())
     }
@@ -101,7 +103,7 @@ def real_splits(name: str, folder: Path, part: str) -> Iterator[Split]:
 
 
 def simulated_split(part: str, *, is_other: bool) -> Split:
-    """Simulate two recordings of each of four robots on each surface, to test on."""
+    """Simulate test recordings: two of each of four robots on each surface."""
     seed = SEEDS[part]
     robots = fleet(seed, is_other=is_other)[:4]
     recordings = list(drive(robots, seed, 2))
@@ -124,14 +126,14 @@ def planted(split: Split) -> Iterator[tuple[str, Floats]]:
 
 
 def changed(X: Floats, channel: Any, values: Any) -> Floats:
-    """Return windows with other values of a channel."""
+    """Return the windows with a channel's values replaced."""
     changed = X.copy()
     changed[:, :, channel] = values
     return changed
 
 
 def make_detectors(train: Floats) -> dict[str, Any]:
-    """Return, by method, a function that marks the windows (n, t, c) outside the training."""
+    """Return, by method, a function that marks windows (n, t, c) unlike those in training."""
 
     def full(X: Floats) -> NDArray[np.int64]:
         return np.full(len(X), X.shape[1])
@@ -151,7 +153,7 @@ def make_detectors(train: Floats) -> dict[str, Any]:
 
 
 def timed(split: Split) -> dict[str, float]:
-    """Return the duration of a default fit, of learning ranges, and for one window."""
+    """Return the durations of a default fit, of learning the ranges, and of judging one window."""
     X, lengths = split.train.X, np.asarray(split.train.lengths)
     began_s = time.perf_counter()
     model = SensorLSTMClassifier(random_state=0)
@@ -172,7 +174,7 @@ def timed(split: Split) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print the table, write it with --write."""
+    """Measure, print the table, and write it with --write."""
     parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--part", choices=SEEDS, default="reported")

@@ -1,4 +1,4 @@
-"""`prepare` against only reading the same files: the cost of a preparation on one core.
+"""Compares `prepare` with only reading the same files: the cost of a preparation on one core.
 
 Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
 into windows of 2 s. Both sides are timed in turns in one process, by processor time, so that other
@@ -13,7 +13,7 @@ programs on the machine have little influence. The rows compare:
 - small recordings: 30 s at 100 Hz in CSV; `per_second` are recordings per second of one core.
 - two processes: the command on the small recordings, and on the long ones in CSV, with one process
   and with two, by wall-clock time.
-- start: theirs is importing pyarrow and h5py; ours `sensorseq prepare` of one small recording.
+- start: theirs is importing pyarrow and h5py; ours is `sensorseq prepare` of one small recording.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def prepare_anew(folder, output, **options):
 
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
-    """Return the seconds of both sides in each round, after one uncounted round."""
+    """Return the seconds that both sides take in each round, after one uncounted round."""
     once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
     return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
@@ -133,7 +133,7 @@ def run_command(folder, output, *options):
 
 
 def processes_row(work, what, rounds):
-    """Return the row of one process against two, on the files of other rows."""
+    """Return the row that compares one process with two, on the files of other rows."""
     folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),
@@ -178,7 +178,7 @@ def all_rows(work, options):
 
 
 def main():
-    """Time every row, print the table, write the JSON."""
+    """Time every row, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=12)
     parser.add_argument("--duration-s", type=float, default=240.0, help="of each recording")

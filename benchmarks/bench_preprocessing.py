@@ -1,7 +1,7 @@
-"""The preprocessing loops against libraries for the same task, on one thread.
+"""Compares the preprocessing loops with libraries for the same task, on one thread.
 
-Same input and dtype on both sides; results are compared before any timing, and the sides are timed
-in turns in one process. The files of the sections describe their rows:
+Both sides have the same input and dtype; results are compared before any timing, and the sides are
+timed in turns in one process. The files of the sections describe their rows:
 `preprocessing/resample.py`, `windows.py` and `steps.py`.
 """
 
@@ -38,7 +38,7 @@ def all_rows(words, rounds):
 
 
 def main():
-    """Time every row, print the table, write the JSON."""
+    """Time every row, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument(

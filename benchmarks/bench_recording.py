@@ -1,10 +1,11 @@
-"""The cost of a fit's TrainingRecord: fits with a record against fits without, in turns.
+"""The cost of a fit's TrainingRecord: compares fits with a record and fits without one, in turns.
 
-Windows of 100 timesteps and one channel, six classes (synthetic), one in five of them to validate,
-batches of 32, the estimator's defaults, no early stopping. Both sides train the same epochs; their
-bits are checked to be equal before a timing. Each side makes its fluctuation report, which takes
-longer with a record. `share` is the additional time relative to the fit without a record; `extra_s`
-the same in seconds of one whole fit. The differences are between the two fits of a round.
+Synthetic windows of 100 timesteps and one channel in six classes, one in five for validation, with
+batches of 32 and the estimator's defaults, but no early stopping. Both sides train the same epochs;
+before a timing, it is checked that their results have the same bits. Each side makes its
+fluctuation report, which takes longer with a record. `share` is the additional time relative to the
+fit without a record; `extra_s` is the same in seconds of one whole fit. The differences are between
+the two fits of a round.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def make_windows(n_windows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]
 
 
 def fit(n_windows: int, hidden_size: int, engine: str) -> SensorLSTMClassifier:
-    """Fit once."""
+    """Fit one classifier."""
     return SensorLSTMClassifier(
         hidden_size=hidden_size,
         batch_size=BATCH_SIZE,
@@ -91,11 +92,11 @@ def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Time every case, print the table, write the JSON."""
+    """Time every case, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="two small cases, results not written")
+    parser.add_argument("--quick", action="store_true", help="two small cases; nothing is written")
     options = parser.parse_args()
     refuse_sleeping_threads()
     torch.set_num_threads(options.threads)

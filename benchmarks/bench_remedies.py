@@ -1,12 +1,12 @@
-"""What do the remedies of docs/remedies change? Measured by pairs of runs over many seeds.
+"""What do the remedies of docs/remedies change? Measured on pairs of runs with many seeds.
 
     bench_remedies.py                   # all rows, about ten minutes of one core
     bench_remedies.py --only dropout    # the rows of one page
 
 Both runs of a pair have the same windows and the same initial weights. A row has the median of the
 differences with their 10 to 90 % range, the mean with its standard error, and the number of seeds
-with the expected sign. Unless all rows and seeds were run, the results go to `build/remedies.json`;
-the same holds for an interrupted run.
+with the expected sign. If only some rows or seeds were run, or the run was interrupted, the results
+go to `build/remedies.json`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 N_SEEDS = 32
-PLAIN = {  # a single training of only the LSTM, without any remedy
+PLAIN = {  # one training run of only the LSTM, without any remedy
     "hidden_size": 8,
     "bidirectional": False,
     "dropout": 0.0,
@@ -49,7 +49,7 @@ PLAIN = {  # a single training of only the LSTM, without any remedy
 
 
 def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
-    """Fit a small network; the argument `fit` names further arguments of the method `fit`."""
+    """Fit a small network; the argument `fit` contains additional arguments of the method `fit`."""
     fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
 
 
 def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
-    """Run all variants of a row; return a summary of each variant and measure."""
+    """Run all variants of a row; return a summary for each variant and each measure."""
     names = (*row.lower, *row.higher)
     figures = np.empty((n_seeds, 1 + len(row.variants), len(names)))
     for seed in range(n_seeds):
@@ -117,7 +117,7 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the selected rows, print them, write the JSON."""
+    """Run the selected rows, print them, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     remedies = sorted({row.remedy for row in ROWS})
     parser.add_argument("--only", choices=remedies, nargs="+", default=remedies)

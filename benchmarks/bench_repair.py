@@ -1,16 +1,17 @@
-"""Does `report.probe` repair bad runs and harm none? Against random search and simple rules.
+"""Does `report.probe` repair bad runs and harm none? Compared with random search and simple rules.
 
     bench_repair.py --borealtc FOLDER --work FILE   # train, probe, fit again; resumes from FILE
     bench_repair.py --table --work FILE             # results/repair.json
 
 Each draw of windows gets six runs with settings from a wide prior, four with settings near tuned
 ones, and the classifier's defaults. The best of these runs is the level that the data allow. Levels
-are accuracies on fresh windows of other groups that serve no other purpose. A run is bad if it is 5
-points below the best, and good otherwise. Two runs of the first kind and three of the second are
-repaired by each method, and the resulting settings are fitted twice, from other seeds. A run is
-repaired if their level comes within 5 points of the best, improved if it is 5 points above the
-run's, and harmed if it is 3 points below that of the run's own settings, fitted from the same two
-seeds. The best of eleven fits is partly luck: its settings fitted again are the ceiling of repairs.
+are accuracies on fresh windows, from other groups, that serve no other purpose. A run is bad if it
+is 5 points below the best, and good otherwise. Two runs with settings from the wide prior and three
+with settings near tuned ones are repaired by each method, and the resulting settings are fitted
+twice with other seeds. A run is repaired if their level comes within 5 points of the best, improved
+if it is 5 points above the run's, and harmed if it is 3 points below that of the run's own
+settings, fitted with the same two seeds. The best of eleven fits is partly luck, so the ceiling of
+repairs is its settings fitted again.
 
 Random search gets as many seconds as the probe took. It draws from the wide prior, with or without
 features, and keeps the settings with the best validation accuracy, or the run's own.
@@ -71,7 +72,7 @@ def _mean_level(parts: DrawnParts, settings: Settings) -> float:
 
 
 def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float) -> dict[str, Any]:
-    """Fit a run, probe it, and fit the adopted settings and those of simple rules."""
+    """Fit a run, probe it, and fit the settings that the probe adopts and those of simple rules."""
     run = fit(parts, settings, seed)
     report = run.classifier.fluctuation_
     again, defaults = _mean_level(parts, settings), all_defaults(settings)
@@ -111,7 +112,7 @@ def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float
 
 
 def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
-    """Draw settings for so many seconds; return the best ones and the number of trials."""
+    """Draw settings for this number of seconds; return the best ones and the number of trials."""
     rng = np.random.default_rng([6, seed, len(parts.train)])
     ends, best, n_tried = time.perf_counter() + seconds, _seen(run, parts), 0
     best_settings: Settings = {}
@@ -127,7 +128,7 @@ def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Sett
 
 
 def _seen(run: Fit, parts: DrawnParts) -> float:
-    """Return the accuracy on the validation windows, the only one that a user knows."""
+    """Return the accuracy on the validation windows, the only accuracy that a user knows."""
     if not hasattr(run.classifier, "module_"):
         return 0.0
     predicted = run.classifier.predict(parts.validation.X, parts.validation.lengths)

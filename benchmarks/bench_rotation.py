@@ -1,9 +1,10 @@
-"""Accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
+"""The accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
 
     bench_rotation.py --borealtc FOLDER
 
-Five folds by recording; each test window is turned five times by 20 degrees, each time about
-another axis drawn uniformly. Prints the mean accuracy over the folds. One core takes ten minutes.
+Five folds by recording; each test window is turned five times by 20 degrees, each time about a
+different, uniformly drawn axis. Prints the mean accuracy over the folds. One core takes ten
+minutes.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ WAYS = {
 
 
 def turned(X, seed):
-    """Return windows with both triples of axes turned by `ANGLE_DEG`, each about its own axis."""
+    """Turn both triples of axes by `ANGLE_DEG`, about a different random axis in each window."""
     axis = np.random.default_rng(seed).normal(size=(len(X), 3))
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     R = Rotation.from_rotvec(ANGLE_DEG * axis, degrees=True).as_matrix()
@@ -36,7 +37,7 @@ def turned(X, seed):
 
 
 def measure(train, test, augment):
-    """Return the accuracy on the unchanged and on the turned test windows."""
+    """Return the accuracies on the unchanged and on the turned test windows."""
     clf = SensorLSTMClassifier(augment=augment, random_state=0)
     clf.fit(train.X, train.y, groups=train.groups)
     draws = [clf.score(turned(test.X, seed), test.y) for seed in range(N_DRAWS)]

@@ -3,12 +3,13 @@
     bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written
 
-Processes take turns. Measured are the `import` of numpy, the runtime and the toolkit's classifier;
-the time from the start of a process to the first line of a stream; its resident memory then; one
-decision of a loaded model; a thousand logs, by one process each of the runtime and the toolkit's
-command. Then ten robots send 1,000 samples per second of 6 channels to one process, over TCP, for a
-minute: a decision is late if it arrives more than a hop after its last sample. The model is a
-default fit on simulated motors and speeds of 6 channels, windows of 1 s at 100 Hz, twice a second.
+Processes take turns. The rows are the `import` of numpy, of the runtime and of the toolkit's
+classifier; the time from the start of a process to the first line of a stream; the process's
+resident memory at that time; one decision of a loaded model; and a thousand logs, read by one
+process of the runtime and by one of the toolkit's command. Then ten robots send 1,000 samples per
+second of 6 channels to one process, over TCP, for a minute: a decision is late if it arrives more
+than a hop after its last sample. The model is a default fit on 6 channels of simulated motors and
+speeds, with windows of 1 s at 100 Hz, twice a second.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from sensorseq.recording import Channel
 RATE_HZ, N_CHANNELS, SECONDS = 1000.0, 6, 20.0
 NAMES = tuple(f"motor_{i}" for i in range(N_CHANNELS))
 TOOLKIT = "from sensorseq import SensorLSTMClassifier"
-LOADED = {  # code of a process that loads the model; DECIDE then times decisions on one window
+LOADED = {  # code with which a process loads the model; DECIDE then times decisions on one window
     "toolkit": f"{TOOLKIT}; model = SensorLSTMClassifier.load(sys.argv[1])",
     "runtime": "import sensorseq_runtime; model = sensorseq_runtime.load(sys.argv[1])",
 }
@@ -84,14 +85,14 @@ def write_log(path: Path, x: np.ndarray[Any, Any]) -> None:
 
 
 def seconds_of(command: list[str]) -> float:
-    """Return the duration of a process."""
+    """Return the duration of a process in seconds."""
     began = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - began
 
 
 def seconds_to_first_line(command: list[str], text: bytes) -> float:
-    """Return the time from the start of a process to its first line."""
+    """Return the time from the start of a process to its first line of output."""
     began = time.perf_counter()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -1,19 +1,19 @@
-"""Motors at 6.5 Hz and an inertial unit at 100 Hz: one grid, own rates, and missing sensors.
+"""Motors at 6.5 Hz and an inertial unit at 100 Hz: on one grid, at their own rates, and missing.
 
     bench_sensors.py --borealtc PATH             # about 20 minutes on two cores
     bench_sensors.py --borealtc PATH --quick     # one fold; nothing is written
 
-Five folds by recording of the windows of 5 s that have both sensors. `one grid` resamples both to
+Five folds, by recording, of the windows of 5 s that have both sensors. `one grid` resamples both to
 100 Hz; `own rates` prepares and fits each at its rate (`native_rates`, `derive="auto"`); `expected`
 also trains on the windows that lack a sensor, and is tested with both sensors and without each.
-`zeros` is the model of complete windows, with zeros in place of the missing sensor. Each sensor
-alone is the model of that sensor within the fit. Seconds are the duration of the fit.
+`zeros` is the model of complete windows, with zeros in place of the missing sensor. A row with one
+sensor alone is that sensor's own model in the same fit. Seconds are the duration of the fit.
 
-`gaps` removes one second of every five of each sensor. `in windows`: from the windows that test
-the model of `expected`; `in recordings`: from the recordings, which are then prepared with
-``max_gap_s=2`` to train and to test. A failed sensor repeats its first sample (stuck), gives
-zeros (dead) or a tenth or ten times its values (wrong unit), in the recordings that test the model
-of `expected`; `masked` is the same with ``missing="outside"``. The rule for masking was chosen on
+`gaps` removes one second in every five from each sensor: `in windows` from the windows that test
+the model of `expected`, and `in recordings` from the recordings, which are then prepared with
+``max_gap_s=2`` for training and testing. In the recordings that test the model of `expected`, a
+failed sensor repeats its first sample (stuck), or returns zeros (dead) or values scaled by 0.1 or
+10 (wrong unit); `masked` is the same with ``missing="outside"``. The rule for masking was chosen on
 fold 0, which these rows and their `healthy` omit.
 """
 
@@ -62,7 +62,7 @@ def read_both(folder: Path) -> Recordings:
 
 
 def prepare_own(recordings: Recordings, max_gap_s: float | None = None) -> SensorWindows:
-    """Return the windows of both sensors, with NaN where one is missing."""
+    """Return the windows of both sensors, with NaN where a sensor is missing."""
     how = {"window_s": WINDOW_S, "native_rates": True, "missing": "expected", "split": None}
     return PreparePipeline(**how, derive="auto", max_gap_s=max_gap_s).prepare(recordings)
 
@@ -73,7 +73,7 @@ def gap_starts(n: int, seed: int) -> NDArray[np.float64]:
 
 
 def with_gaps(recording: Recording, seed: int) -> Recording:
-    """Return the recording without one second of every five."""
+    """Return the recording without one second in every five."""
     after_s = recording.timestamps_s - recording.timestamps_s[0]
     number = (after_s // EVERY_S).astype(int)
     into_s = after_s - EVERY_S * number - gap_starts(number[-1] + 1, seed)[number]
@@ -84,14 +84,14 @@ def with_gaps(recording: Recording, seed: int) -> Recording:
 
 
 def with_holes(windows: WindowSet, seed: int) -> NDArray[Any]:
-    """Return the samples, without one second of each window."""
+    """Return the samples with one second of each window replaced by NaN."""
     at_s = np.arange(windows.n_timesteps) / windows.sample_rate_hz
     into_s = at_s - gap_starts(len(windows), seed)[:, None]
     return np.where(((into_s >= 0) & (into_s < GAP_S))[:, :, None], np.nan, windows.X)
 
 
 def score_failures(model: SensorFusionClassifier, healthy: Recordings) -> dict[str, list[float]]:
-    """Return the accuracy with each sensor failed in each way, before and after masking."""
+    """Return the accuracy for each failure of each sensor, before and after masking."""
     label_of = {recording.recording_id: recording.label for recording in healthy["imu"]}
     cases = {"healthy": healthy}
     for failure, change in FAILURES.items():
@@ -119,13 +119,13 @@ def read_grid(folder: Path, both: SensorWindows) -> WindowSet:
 
 
 def without(windows: SensorWindows, name: str, value: float = np.nan) -> dict[str, NDArray[Any]]:
-    """Return the samples of each sensor, with one sensor's replaced by `value`."""
+    """Return each sensor's samples, where those of one sensor are replaced by `value`."""
     X = {key: windows_of_sensor.X for key, windows_of_sensor in windows.sensors.items()}
     return {**X, name: np.full_like(X[name], value)}
 
 
 def fit(windows: Any, **more: Any) -> tuple[AnyClassifier, float]:
-    """Fit the defaults; return the model and the duration in seconds."""
+    """Fit with the defaults; return the model and the duration of the fit in seconds."""
     began = time.perf_counter()
     model: AnyClassifier = SensorLSTMClassifier(random_state=0, **more)
     if isinstance(windows, SensorWindows):
@@ -141,7 +141,7 @@ def run_fold(
     recordings: Recordings,
     tested: set[str],
 ) -> dict[str, list[float]]:
-    """Return accuracy and duration of the fit for each method on one fold."""
+    """Return, for each method, the accuracy on one fold and the duration of the fit."""
     is_tested = np.isin(np.asarray(windows.recording_id), list(tested))
     complete = windows.present.all(axis=1)
     train, test = windows[~is_tested & complete], windows[is_tested & complete]

@@ -1,9 +1,10 @@
-"""Two threads against one, on a quiet machine and next to a busy loop on every core.
+"""Compares two threads with one, on a quiet machine and alongside a busy loop on every core.
 
-A training step of 32 windows of 100 timesteps and 6 channels with 64 units, or of `--shape`,
-natively and by autograd. With few windows (1x100x6x256) threads wait for each other at every
-timestep. Each side runs in its own process, and they take turns, so that drift affects all equally.
-Times are medians; a ratio is the median of the rounds' ratios, with the 10 % and 90 % quantiles.
+A training step has 32 windows of 100 timesteps and 6 channels, and 64 units, or the sizes of
+`--shape`, and runs natively and by autograd. With few windows (1x100x6x256), threads wait for each
+other at every timestep. Each side runs in its own process, and they take turns, so that drift
+affects all equally. Times are medians; a ratio is the median of the rounds' ratios, with the 10 %
+and 90 % quantiles.
 
 `--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Until
 commit 1d553e1 the operators ran on torch's OpenMP threads, which spin while they wait.
@@ -23,12 +24,12 @@ from common.waiting import refuse_sleeping_threads
 KINDS = ("training, train_epoch", "training, autograd")
 SHAPE = "32x100x6x64"
 THREADS = 2
-PAUSE_S = 0.02  # long enough for the waiting threads of the last process to stop spinning
+PAUSE_S = 0.02  # long enough for the waiting threads of the previous process to stop spinning
 AIM_S = 0.05  # intended length of one timing
 
 
 def serve(library: str, threads: int, shape: str) -> None:
-    """Answer lines of stdin, `KIND STEPS`, with time and processor time of these steps."""
+    """Answer each line `KIND STEPS` of stdin with the time and processor time of these steps."""
     import torch
 
     load = torch.ops.load_library
@@ -45,7 +46,7 @@ def serve(library: str, threads: int, shape: str) -> None:
 
 
 class Side:
-    """A process with one number of threads and one build of the operators."""
+    """A process with a given number of threads and a given build of the operators."""
 
     def __init__(self, stack: ExitStack, library: Path, threads: int, shape: str) -> None:
         command = [sys.executable, __file__, "--serve", str(library), str(threads), shape]
@@ -62,7 +63,7 @@ class Side:
 
 
 def alternate(sides: list[Side], kind: int, rounds: int) -> np.ndarray:
-    """Time all sides in turns; return seconds and processor seconds, (rounds, sides, 2)."""
+    """Time all sides in turns; return (rounds, sides, 2): seconds and processor seconds."""
     for side in sides:
         side.take(kind, 5)
     n_steps = max(1, round(AIM_S / min(side.take(kind, 10)[0] for side in sides)))
@@ -89,7 +90,7 @@ def ratio(rounds: np.ndarray) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both sides and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--other", type=Path, metavar="FILE", help="operators of another build")
     parser.add_argument("--rounds", type=int, default=60)

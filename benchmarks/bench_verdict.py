@@ -1,4 +1,4 @@
-"""How often is the verdict on a training curve wrong? Ours against AutoTrainer's and UMLAUT's.
+"""How often is the verdict on a training curve wrong? Ours is compared with AutoTrainer and UMLAUT.
 
     bench_verdict.py run --borealtc FOLDER   # train about 900 runs; half an hour of one core
     bench_verdict.py judge                   # rates: results/verdict.json
@@ -47,7 +47,7 @@ def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
         try:
             save(train(plan, borealtc), folder / f"{plan.name}.npz")
         except KeyboardInterrupt:
-            print("\nstopped; finished runs are kept, start again to continue", file=sys.stderr)
+            print("\nstopped; finished runs are kept; start again to continue", file=sys.stderr)
             return count - 1
         now = time.perf_counter()
         left_min = (now - started) / count * (len(todo) - count) / 60
@@ -86,10 +86,10 @@ def main() -> int:
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which runs")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where runs are kept")
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
-    parser.add_argument("--quick", action="store_true", help="a few runs, results not written")
+    parser.add_argument("--quick", action="store_true", help="a few runs; nothing is written")
     options = parser.parse_args()
     what = STEPS if "all" in options.what else options.what
-    torch.set_num_threads(1)  # small models: a second thread waits more than it works
+    torch.set_num_threads(1)  # for small models, a second thread waits more than it works
     parts = PARTS if options.part == "all" else (options.part,)
     folder = options.folder / "quick" if options.quick else options.folder
     plans = {part: make_plans(part, quick=options.quick) for part in PARTS}

@@ -1,4 +1,4 @@
-"""Everything to run on a GPU machine, in two calls that need no preparation of the machine.
+"""All that is to run on a GPU machine, in two calls that need no preparation of the machine.
 
     benchmarks/gpu_agenda.sh build      here, in advance: compile the measurements into build/gpu
     benchmarks/gpu_agenda.sh first      there: does every instruction and every kernel compute the
@@ -6,13 +6,13 @@
     benchmarks/gpu_agenda.sh second     there, after fixes: tests/gpu, and the comparison with
                                         cuDNN
 
-`first` and `second` end within STAGE_S seconds, so that both, and the start of the machine for
-each, fit into fifteen minutes. They need torch 2.11 or later, numpy and pytest, and no network.
-Compiled files are built in advance and copied: sensorseq/_ops.abi3.so, of the same commit, and
-build/gpu. All results go to $OUT, or benchmarks/results, in at most eight files per call; each step
-also prints the end of its output. A step that fails or hangs is ended and the next one runs; a
-kernel that hung or was wrong is not used again. --dry-run runs on a CPU the steps that need no GPU.
-SENSORSEQ_COMMIT may be set.
+`first` and `second` end within STAGE_S seconds each, so that both fit into fifteen minutes,
+together with the machine's start for each. They need torch 2.11 or later, numpy and pytest, and no
+network. Compiled files are built in advance and copied: build/gpu, and sensorseq/_ops.abi3.so of
+the same commit. All results go to $OUT, or benchmarks/results, in at most eight files per call; the
+end of each step's output is also printed. A step that fails or hangs is ended, and the next one
+runs; a kernel that hung or was wrong is not used again. --dry-run runs the steps that need no GPU
+on a CPU. SENSORSEQ_COMMIT may be set.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     "PYTHONUNBUFFERED": "1",
     "SENSORSEQ_CUDA_KERNELS": "auto",  # only kernels that passed their check on this GPU serve
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # installed plugins do not change the tests
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # so that installed plugins do not change the tests
     "KINETO_LOG_LEVEL": "5",
 }
 OVER_TIME = 124
@@ -54,7 +54,7 @@ LONG_TESTS = "2_to_the_31 or long_sequence or compiled"
 
 
 class Agenda:
-    """Runs steps one after the other, within the time of their stage, and writes the log."""
+    """Runs steps one after the other within the time of their stage, and writes the log."""
 
     def __init__(self, out, *, dry=False, worker=None):
         self.out, self.dry, self.worker = out, dry, worker
@@ -89,11 +89,11 @@ class Agenda:
         return code
 
     def leave_out(self, name, why):
-        """Note in the summary that a step was not run."""
+        """Note in the summary that a step was not run, and why."""
         self.summary.append(f"{name:44}        left out: {why}")
 
     def stage(self, name):
-        """Run one stage; on a GPU, load the operators first, and build them if that fails."""
+        """Run one stage; on a GPU, first load the operators, or build them if loading fails."""
         print(f"\n==== {name}", flush=True)
         self.stage_end = time.monotonic() + self.patience * STAGE_S
         if not self.dry:
@@ -117,14 +117,14 @@ class Agenda:
         self.run(limit_s, name, [SMOKE, self.out / "gpu_check.json", *limits, *more])
 
     def kernels(self):
-        """Return the rows of the check of kernels, and the kernels that passed it."""
+        """Return the rows of the kernels' check, and the kernels that passed it."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             verdicts = json.loads((self.out / "gpu_check.json").read_text())["rows"]["kernels"]
             return verdicts["rows"], {tuple(kernel) for kernel in verdicts["passed"]}
         return [], set()
 
     def sizes(self, *wanted):
-        """Return those of the wanted sizes whose kernels passed in both precisions.
+        """Return the wanted sizes whose kernels passed in both precisions.
 
         Size 0 stands for tests without a fixed size, which use narrow layers.
         """
@@ -142,12 +142,12 @@ class Agenda:
         """Run bench_cuda.py, which starts no case in the last 15 seconds of its limit."""
         dry = ["--dry-run", "--limit", tiny] if self.dry else []
         limits = ["--budget-s", limit_s - 15, "--output", self.out, "--at-least-s", 5e-3]
-        # one thread: with several, the benchmark pauses before each timing
+        # one thread, because with several, the benchmark pauses before each timing
         program = [*BENCH, *arguments, *limits, "--rounds", 7, *dry]
         return self.run(limit_s, name, program, n_lines=n_lines, OMP_NUM_THREADS="1")
 
     def tests(self, groups):
-        """Run each group of tests/gpu in a process of its own, as an illegal access ends it."""
+        """Run each group of tests/gpu in its own process, because an illegal access ends it."""
         reports = self.out / "tests.xml"
         suites = ElementTree.Element("testsuites")
         for limit_s, file, *wanted in groups:
@@ -166,14 +166,14 @@ class Agenda:
                     arguments += ["-p", "xdist", "-n", "5"]
                 arguments += [f"--junitxml={report}"]
                 self.run(limit_s, name, [*PYTEST, *arguments], n_lines=12, OMP_NUM_THREADS="3")
-                with contextlib.suppress(OSError, ElementTree.ParseError):  # it was killed
+                with contextlib.suppress(OSError, ElementTree.ParseError):  # the process was killed
                     suites.extend(ElementTree.parse(report).getroot())
             for suite in suites:
                 suite.attrib.pop("hostname", None)
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad accesses in the first failed case, or in every kernel."""
+        """Look for bad memory accesses in the first case that failed, or else in every kernel."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:
@@ -197,7 +197,7 @@ class Agenda:
 
 
 def run_limited(command, limit_s, log, environment):
-    """Run a program in its own process group, which is killed when the time is over."""
+    """Run a program in its own process group, which is killed when the time is up."""
     try:
         process = subprocess.Popen(
             command,
@@ -216,7 +216,7 @@ def run_limited(command, limit_s, log, environment):
         return OVER_TIME
     finally:
         for kind in (signal.SIGTERM, signal.SIGKILL):
-            # no process is left, or one waits for the driver, which no signal interrupts
+            # no process is left, or one is waiting for the driver, which no signal interrupts
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, kind)
                 process.wait(5)

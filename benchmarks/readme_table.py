@@ -1,4 +1,4 @@
-"""Write the figures of `results/*.json` into README and docs, between their `bench` markers.
+"""Writes the figures of `results/*.json` into README and docs, between their `bench` markers.
 
 `python benchmarks/readme_table.py` rewrites the pages; tests check that they agree with the files.
 If a file is missing, nothing is written between its markers.
@@ -49,7 +49,7 @@ def cpu_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Return how much longer each peer takes for the same epochs: the mean over batch sizes."""
+    """Return how much longer each peer takes for the same epochs, as a mean over batch sizes."""
     rows = [row for row in results["rows"] if row["what"] == "fit"]
     threads, batches = (sorted({row[name] for row in rows}) for name in ("threads", "batch"))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -119,7 +119,7 @@ JUDGES = ("ours", "ours, from the curve alone", "AutoTrainer", "UMLAUT, overfitt
 
 
 def verdict_table(results: dict) -> str:
-    """Return how often each judge raises an alarm, with its interval."""
+    """Return how often each judge raises an alarm, with intervals."""
     rows = [row for row in results["rows"] if row["kind"] == "all"]
     judged = {row["judge"] for row in rows}
     judges = [judge for judge in JUDGES if judge in judged]
@@ -152,7 +152,7 @@ METHODS = {
     "extra_trees": "extra trees",
     "lstm": "LSTM alone",
 }
-TIMED = ("A", "B", "C")  # sets whose duration of a fit is shown
+TIMED = ("A", "B", "C")  # sets for which the duration of a fit is shown
 
 
 def accuracy_table(results: dict) -> str:
@@ -317,7 +317,7 @@ def repair_table(results: dict) -> str:
     return "\n".join((*lines, "", note))
 
 
-SUBSETS = {  # lines of the diagnosis that are in the file only, not on the page
+SUBSETS = {  # lines of the diagnosis that are only in the file, not on the page
     "healthy at a constant rate, called sick",
     "healthy after an injection, called sick",
     *(f"healthy, {data}, called sick" for data in ("borealtc", "chirps", "replica", "watch")),
@@ -326,7 +326,7 @@ SUBSETS = {  # lines of the diagnosis that are in the file only, not on the page
 
 
 def diagnosis_table(results: dict) -> str:
-    """Return how often family and verdict are right; the file has more."""
+    """Return how often family and verdict are right; the results file has more."""
     rows, facts = results["rows"], results["environment"]
 
     def cell(row: dict) -> str:
@@ -385,7 +385,7 @@ def level_table(results: dict) -> str:
 
 
 def remedies_table(results: dict) -> str:
-    """Return the effect of each remedy's first setting in pairs of runs; mark unclear ones."""
+    """Return the effect of each remedy's first setting in pairs of runs; mark unclear effects."""
     lines = ["| on | from | to | measured | without | with | difference | seeds |"]
     lines.append("|---" * 8 + "|")
     shown = set[str]()
@@ -440,7 +440,7 @@ SENSORS = {  # labels of the rows in the table
 
 
 def sensors_table(results: dict) -> str:
-    """Return the accuracy with several sensors at their own rates, and without one of them."""
+    """Return the accuracy with several sensors at their own rates, and with one of them missing."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ["| | accuracy | folds | fit |", "|---|---|---|---|"]
     for name, label in SENSORS.items():
@@ -453,7 +453,7 @@ def sensors_table(results: dict) -> str:
 
 
 def failures_table(results: dict) -> str:
-    """Return the accuracy with failed sensors, unchanged and with missing="outside"."""
+    """Return the accuracy with failed sensors: as they are, and with missing="outside"."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ['| four folds | not masked | `missing="outside"` |', "|---|---|---|"]
     for name in (name for name in rows if f"masked {name}" in rows):
@@ -473,7 +473,7 @@ GPU_COLUMNS = {  # labels of the columns, by kind and precision
 
 
 def gpu_table(quick: dict, models: dict) -> str:
-    """Return the ratio to cuDNN of each shape, then of models side by side."""
+    """Return the ratio to cuDNN for each shape, then for models side by side."""
     rows = [row for row in quick["rows"] if row.get("ratio") is not None]
     lines = [f"| N x T x C x H | {' | '.join(GPU_COLUMNS.values())} |", "|---" * 7 + "|"]
     for shape in sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (s[3], s[0])):
@@ -523,7 +523,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # of markers that need other files than one of their own name
+FILES = {  # files for markers that need files other than the one of their own name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

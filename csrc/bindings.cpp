@@ -17,7 +17,8 @@
 namespace sensorseq {
 namespace {
 
-// The saved state of a forward pass, the largest tensor of a training step, from the pool.
+// Takes the memory for the saved state of a forward pass, the largest tensor of a training step,
+// from the pool.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = like.scalar_type();
   Sizes strides(sizes.size());
@@ -78,7 +79,7 @@ Sizes SavedSizes(const LstmShape& s, bool save_state) {
   return {s.n_models, s.n_directions, s.n_windows, SavedRows(s.n_timesteps), Padded(s.hidden_size)};
 }
 
-// Calls f with a null pointer of the C++ type behind the tensor's dtype.
+// Calls f with a null pointer of the C++ type that corresponds to the tensor's dtype.
 template <typename F>
 void ForDtype(const Tensor& tensor, F f) {
   if (tensor.scalar_type() == ScalarType::Float) {
@@ -159,8 +160,8 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
 }
 
 // Runs one layer of one model and direction on packed weights, continuing from h and c in place. It
-// has few arguments and one output, because for one step of one window they cost more than the
-// arithmetic.
+// has few arguments and one output, because these cost more than the arithmetic of one step of one
+// window.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();
@@ -337,8 +338,8 @@ struct CpuTraining {
   }
 };
 
-// Raises the errors of train_epoch about these values, for arrays that then go to a GPU. Checks all
-// steps in offsets.
+// Raises the errors that train_epoch raises about these values, for arrays that are then copied to
+// a GPU. Checks all steps in offsets.
 void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
                      MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
                      int64_t n_classes, int64_t max_batch) {

@@ -111,8 +111,9 @@ struct Arguments {
   Tensor weight_ih, weight_hh, bias;
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
-  // Whether x is (M, N, T, D * 4H), unit by unit with its four gates: the input's share of the
-  // gates, bias included. Marked by a weight_ih without columns, and supported only on a GPU.
+  // Whether x is the input's share of the gates, bias included, of shape (M, N, T, D * 4H) with the
+  // four gates of each unit side by side. A weight_ih without columns marks this case, which only a
+  // GPU supports.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }
@@ -227,7 +228,7 @@ inline ForwardResult EmptyForward(const Arguments& a, const LstmShape& s, Tensor
   return out;
 }
 
-// Everything except the workspace and the device-specific members.
+// The arguments of the forward pass, without the workspace and the device-specific members.
 template <typename Real>
 LstmForward<Real> ForwardCall(const Arguments& a, const LstmShape& s, const ForwardResult& out,
                               bool save_state) {
@@ -308,7 +309,7 @@ LstmBackward<Real> BackwardCall(const Arguments& a, const LstmShape& s, const Ba
   return args;
 }
 
-// The ops themselves, for a device that has
+// The ops themselves, for a type Device that defines
 //   static ForwardResult Forward(const Arguments&, const std::string& pooling, bool save_state,
 //                                bool low_precision);
 //   static BackwardResult Backward(const Arguments&, const std::string& pooling,
@@ -361,8 +362,8 @@ struct Ops {
   }
 };
 
-// The CUDA facts of the build and the machine, as JSON, and the reason why a shape is unsupported
-// there (empty if it is supported). Both work in every build.
+// The CUDA facts of the build and the machine as JSON, and the reason why they do not support a
+// shape (empty if they do). Both functions work in every build.
 std::string CudaFacts();
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
                          bool low_precision, bool is_projected);

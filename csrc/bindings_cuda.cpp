@@ -8,8 +8,8 @@
 #include "lstm_linear_cuda.h"
 #include "train_epoch_cuda.h"
 
-// Torch's shim declares it only if torch itself was built with CUDA. It is resolved through
-// libtorch.so, which this library links.
+// Torch's shim declares this function only if torch itself was built with CUDA. It is resolved
+// through libtorch.so, which this library links.
 extern "C" __attribute__((weak)) AOTITorchError
 aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
@@ -32,8 +32,8 @@ void* CurrentStream(int32_t device) {
   return stream;
 }
 
-// torch's own guard: only it restores a device on which nothing has run yet without initializing
-// it.
+// torch's own guard: no other can restore a device on which nothing has run yet without
+// initializing that device.
 torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
   return torch::stable::accelerator::DeviceGuard(x.get_device_index());
 }
@@ -67,8 +67,8 @@ Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
   return sizes;
 }
 
-// From torch's allocator, which reuses it on this stream only, and keeps it for a graph during
-// capture.
+// Memory from torch's allocator, which reuses it on this stream only, and keeps it for the graph
+// during a capture.
 Tensor Workspace(const Tensor& like, size_t bytes) {
   return Empty(like, {static_cast<int64_t>(bytes)}, aoti_torch_dtype_uint8());
 }

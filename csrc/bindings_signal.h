@@ -12,19 +12,20 @@
 
 namespace sensorseq {
 
-// Rows of samples as a dense array; anything else is converted, and copied once. Constructed from
-// an array, it raises the copy's error; `ensure` would return null, without the MemoryError.
+// Rows of samples as a dense array; any other argument is converted with a single copy. The
+// constructor raises the error of a copy that fails; `ensure` would return null and lose the
+// MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
-// Raises the error of this name from sensorseq.errors.
+// Raises the exception of this name in sensorseq.errors.
 [[noreturn]] inline void Raise(const char* error, const std::string& sentence) {
   const pybind11::object type = pybind11::module_::import("sensorseq.errors").attr(error);
   PyErr_SetString(type.ptr(), sentence.c_str());
   throw pybind11::error_already_set();
 }
 
-// An object that calls from several threads use in turn.
+// An object that several threads use in turn.
 template <typename Object>
 struct Shared {
   explicit Shared(Object given) : object(std::move(given)) {}
@@ -32,7 +33,8 @@ struct Shared {
   std::mutex mutex;
 };
 
-// A turn. It is waited for without the GIL, because the current holder may be waiting for the GIL.
+// One thread's turn. The thread waits for it without the GIL, because the thread whose turn it is
+// may be waiting for the GIL.
 class Turn {
  public:
   explicit Turn(std::mutex& mutex) : lock_(mutex, std::defer_lock) {

@@ -1,4 +1,5 @@
-// Passes numpy arrays to signal/random_convolutions.h: checks, then the loops without the GIL.
+// Passes numpy arrays to signal/random_convolutions.h: checks them, then runs the loops without the
+// GIL.
 #include <pybind11/stl.h>
 
 #include <optional>

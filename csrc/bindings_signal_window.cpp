@@ -1,5 +1,5 @@
-// Passes numpy arrays to signal/window.h and signal/moments.h: checks, then the loops without the
-// GIL.
+// Passes numpy arrays to signal/window.h and signal/moments.h: checks them, then runs the loops
+// without the GIL.
 #include <pybind11/stl.h>
 
 #include <memory>

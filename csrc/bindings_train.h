@@ -9,7 +9,7 @@
 
 namespace sensorseq {
 
-// The value of an option's name.
+// The enum value that an option's name stands for.
 template <typename Enum, size_t n>
 Enum Named(const char* option, const std::string& name,
            const std::array<std::pair<const char*, Enum>, n>& known) {
@@ -94,7 +94,7 @@ struct TrainTensors {
   Tensor statistics;
   MaybeTensor margins;
   Tensor workspace;
-  TrainShape network;  // the sizes that no tensor has
+  TrainShape network;  // the sizes that no tensor determines
   Loss loss;
   Optimizer optimizer;
   int64_t first_step, n_steps;
@@ -182,7 +182,7 @@ inline TrainShape TrainTensors::Check() const {
   return s;
 }
 
-// The op, for a device that has
+// The op, for a type Device that defines
 //   static void Run(const TrainTensors&, int64_t n_lanes, bool low_precision);
 template <typename Device>
 void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor weight,

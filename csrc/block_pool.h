@@ -1,5 +1,5 @@
-// Blocks of memory that outlive the tensors made of them, so that the next training step finds its
-// pages in place: at training sizes the page faults of a fresh block cost as much as the
+// Blocks of memory that outlive the tensors made from them, so that the next training step finds
+// its pages in place: at training sizes the page faults of a fresh block cost as much as the
 // arithmetic.
 #pragma once
 
@@ -26,7 +26,7 @@ class BlockPool {
       for (size_t i = 0; i < free_.size(); ++i) {
         const size_t size = free_[i]->bytes;
         if (size < bytes || size > 2 * bytes) continue;
-        // of equal blocks the latest, whose lines may still be in a cache
+        // of blocks of the same size, the one returned last, whose lines may still be in a cache
         if (best == free_.size() || size <= free_[best]->bytes) best = i;
       }
       if (best < free_.size()) {

@@ -3,12 +3,13 @@
  *
  * Arrays are dense and row-major. Letters: N windows, T timesteps, C channels, H hidden size, D
  * directions, K classes, P width of the pooled vector (D*H, for meanmax 2*D*H). A real is a float
- * where real_bytes is 4, a double where it is 8. `lengths` (N), each in 0..T, may be null: all T.
+ * where real_bytes is 4, a double where it is 8. `lengths` (N), each in 0..T, may be null, which
+ * means T for all.
  *
- * A function that returns int32_t returns SENSORSEQ_OK or the kind of error; sensorseq_error then
- * has a sentence. None throws. Calls on different objects may run at the same time, and so may
- * calls of sensorseq_lstm_forward on one layer. Counts and shapes are checked, pointers are
- * trusted. */
+ * A function that returns int32_t returns SENSORSEQ_OK or the kind of error, which sensorseq_error
+ * then describes in a sentence. No function throws. Calls on different objects may run at the same
+ * time, and so may calls of sensorseq_lstm_forward on one layer. Counts and shapes are checked, but
+ * pointers are trusted. */
 #pragma once
 
 #include <stdint.h>
@@ -21,7 +22,7 @@ extern "C" {
 
 enum {
   SENSORSEQ_OK = 0,
-  SENSORSEQ_BAD_VALUE = 1,    /* only a mistake of the caller leads to it */
+  SENSORSEQ_BAD_VALUE = 1,    /* only a mistake of the caller causes it */
   SENSORSEQ_BAD_ARGUMENT = 2, /* an unsupported setting */
   SENSORSEQ_BAD_ENVIRONMENT = 3,
   SENSORSEQ_NO_MEMORY = 4,
@@ -29,7 +30,7 @@ enum {
   SENSORSEQ_FAILED = 6
 };
 
-/* The sentence of this thread's last call that did not return SENSORSEQ_OK. */
+/* The sentence that describes this thread's last error. */
 SENSORSEQ_EXPORT const char* sensorseq_error(void);
 
 /* The instruction set in use: the fastest here, or the one that SENSORSEQ_CPU_ISA forces. */
@@ -38,7 +39,7 @@ SENSORSEQ_EXPORT int32_t sensorseq_cpu_isa(const char** name);
 /* ---- One LSTM layer, optionally with pooling and a linear head; see lstm_linear.h. ---- */
 
 enum {
-  SENSORSEQ_POOLING_NONE = 0, /* and no head */
+  SENSORSEQ_POOLING_NONE = 0, /* and then no head */
   SENSORSEQ_POOLING_LAST = 1,
   SENSORSEQ_POOLING_MEAN = 2,
   SENSORSEQ_POOLING_MAX = 3,
@@ -63,7 +64,8 @@ SENSORSEQ_EXPORT void sensorseq_lstm_free(sensorseq_lstm* layer);
 
 /* x (N, T, C). `hidden` (N, T, D*H), zero beyond lengths, and `logits` (N, K) are written, each
  * unless it is null. h and c (N, D, H) contain the initial state and receive the state after the
- * last step; both null: zeros. The bits equal those of the torch operators for any n_threads. */
+ * last step; if both are null, the initial state is zero. The results have the same bits as those
+ * of the torch operators for any n_threads. */
 SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, const void* x,
                                                 const int64_t* lengths, int64_t n_windows,
                                                 int64_t n_timesteps, int64_t n_threads, void* h,
@@ -74,7 +76,7 @@ SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, con
 
 typedef struct sensorseq_filter sensorseq_filter;
 
-/* `edge`: mirror, hold or odd. A delay below zero: the centre of the taps. */
+/* `edge`: mirror, hold or odd. A negative delay stands for the centre of the taps. */
 SENSORSEQ_EXPORT int32_t sensorseq_polyphase_make(const double* taps, int64_t n_taps, int64_t up,
                                                   int64_t down, int64_t n_channels,
                                                   const char* edge, const int64_t* delay,
@@ -90,15 +92,17 @@ SENSORSEQ_EXPORT int32_t sensorseq_sections_make(const double* sections, int64_t
                                                  int64_t n_channels, sensorseq_filter** filter);
 SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
 
-/* Rows that sensorseq_filter_push writes for n_samples; with is_last, to the signal's end. */
+/* The number of rows that sensorseq_filter_push writes for n_samples; with is_last, up to the end
+ * of the signal. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
                                                int32_t is_last, int64_t* rows);
-/* x (n_samples, C), null without samples; y (rows, C). Only resampling accepts floats. */
+/* x (n_samples, C), which may be null if n_samples is 0; y (rows, C). Only resampling accepts
+ * floats. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_push(sensorseq_filter* filter, int32_t real_bytes,
                                                const void* x, int64_t n_samples, int32_t is_last,
                                                void* y);
 SENSORSEQ_EXPORT int32_t sensorseq_filter_reset(sensorseq_filter* filter);
-/* The look-ahead of an output in input samples, and the instruction set. */
+/* How far an output looks ahead, in input samples, and the instruction set in use. */
 SENSORSEQ_EXPORT double sensorseq_filter_latency(const sensorseq_filter* filter);
 SENSORSEQ_EXPORT const char* sensorseq_filter_isa(const sensorseq_filter* filter);
 

@@ -1,4 +1,4 @@
-// How the functions of c_api.h end: exceptions become a status and a sentence.
+// Converts the exceptions of the functions of c_api.h to a status and a sentence.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ struct Refusal {
   std::string sentence;
 };
 
-// Keeps the sentence for sensorseq_error on this thread, truncated after a few hundred characters.
+// Stores the sentence that sensorseq_error returns on this thread, truncated after a few hundred
+// characters.
 int32_t Keep(int32_t status, const char* sentence) noexcept;
 
 template <typename F>

@@ -1,4 +1,4 @@
-// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace, the
+// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace and the
 // threads.
 #pragma once
 
@@ -13,9 +13,9 @@
 
 namespace sensorseq {
 
-// The problem with sizes that are negative, or whose saved state and workspace would overflow 64
-// bits of bytes: arrays without channels or models may have any size. Empty if there is none.
-// `n_layers` counts the layers of all models.
+// Describes the problem if sizes are negative, or if the number of bytes of their saved state and
+// workspace would overflow 64 bits; arrays without channels or models may have any other sizes.
+// Empty if there is no problem. `n_layers` counts the layers of all models.
 inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
                                 int64_t hidden_size, double n_layers) {
   if (n_windows < 0 || n_timesteps < 0) {

@@ -32,11 +32,11 @@ class CounterRandom {
   uint64_t start_;
 };
 
-// Where masks are used; the sites of a network of any depth are distinct.
+// The places where masks are used; in a network of any depth, all sites are distinct.
 SENSORSEQ_HD uint64_t RecurrentSite(int64_t layer) { return static_cast<uint64_t>(2 * layer); }
 SENSORSEQ_HD uint64_t OutputSite(int64_t layer) { return static_cast<uint64_t>(2 * layer + 1); }
 
-// The factor of dropout: 0 with the given probability, otherwise the factor that keeps the mean.
+// The dropout factor: 0 with the given probability, otherwise the factor that preserves the mean.
 SENSORSEQ_HD double DropoutFactor(const CounterRandom& random, uint64_t element,
                                   double probability) {
   return random.Uniform(element) < probability ? 0.0 : 1.0 / (1.0 - probability);

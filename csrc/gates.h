@@ -1,4 +1,4 @@
-// Order of the four gates in every 4H block, as in torch; for host and device code.
+// The order of the four gates in every 4H block, as in torch, for host and device code.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ constexpr std::int64_t Padded(std::int64_t size) {
   return (size + kVectorPadding - 1) / kVectorPadding * kVectorPadding;
 }
 
-// Rows of saved state of one direction and window: these values for every timestep, and the
-// timestep of each unit's maximum.
+// The number of rows of saved state of one direction and window: these values for every timestep,
+// and the timestep of each unit's maximum.
 constexpr std::int64_t SavedRows(std::int64_t n_timesteps) {
   return n_timesteps * kSavedValues + 1;
 }

@@ -6,14 +6,14 @@
 // meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
 //
 // The functions allocate and throw nothing, and are thread-safe between calls that share no written
-// pointer. No output may overlap an input unless its line allows it.
+// pointer. No output may overlap an input unless the comment on the output allows it.
 //
 // Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the
 // thread count, M, or the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the first).
 // Weight gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >=
-// 320, then in slot order. All this holds on one instruction set; another may differ in the last
-// bits.
+// 320; the slots are then added in order. All this is guaranteed on one instruction set; on
+// another, the last bits may differ.
 //
 // Subnormal numbers: float treats them as zero on input and output, double keeps them, regardless
 // of the calling thread's mode, which is restored after the call (subnormals.h).
@@ -33,14 +33,15 @@ struct Parallel {
   using Task = void (*)(void* context, int64_t index);
   void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
   void* pool = nullptr;
-  int64_t n_threads = 1;  // the most that `run` may use at a time
-  // When threads share the steps of a layer, and wait for each other after each (cpu/team.h).
+  int64_t n_threads = 1;  // the maximum number that `run` may use at a time
+  // The conditions under which threads share the steps of a layer and wait for one another after
+  // each step (cpu/team.h).
   struct Sharing {
     // multiply-adds per step and gate from which sharing pays if there are fewer tiles than threads
     int64_t min_work = int64_t(1) << 14;
-    int64_t long_wait_us = 500;       // longer than waits among running threads, below a time slice
+    int64_t long_wait_us = 500;       // above waits among running threads, below a time slice
     int64_t long_waits_percent = 25;  // share of the time from which the threads stop sharing
-    int64_t alone_ms = 500;  // no thread shares for so long after one was kept from running
+    int64_t alone_ms = 500;           // time without sharing after a thread was kept from running
   } sharing = {};
 };
 
@@ -129,7 +130,7 @@ struct LstmBackward {
 template <typename Real>
 struct LstmStep {
   LstmForward<Real> forward;    // no head; saved, workspace and parallel are not read. h_n and c_n
-                                // are not h_0 and c_0 here: the backward pass reads those
+                                // must not be h_0 and c_0 here, which the backward pass reads
   LstmBackward<Real> backward;  // of the same shape and inputs; no head, saved is not read
   void (*between)(void* context, int64_t model, int64_t slot, int64_t first, int64_t n);
   void* context;
@@ -144,7 +145,7 @@ size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 // Arranges the weights and biases of `in`, the only members read, once for many forward calls with
 // the same M, D, C and H. The layout belongs to the instruction set and the build that wrote it: it
 // begins with a header that names both, and lstm_forward refuses any other. `packed` has
-// lstm_packed_bytes, all written; it must be aligned to 64 in both functions.
+// lstm_packed_bytes bytes, all of which are written; it must be aligned to 64 in both functions.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

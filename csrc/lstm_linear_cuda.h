@@ -2,11 +2,12 @@
 // pointer in the structs points to memory of the current device; the structs themselves are on the
 // host. Only float is supported. Nothing here waits for the device: a call queues kernels on the
 // stream and returns, so it can be captured in a CUDA graph. No framework type appears here, and no
-// CUDA type either: a stream is its pointer.
+// CUDA type either: a stream is passed as its pointer.
 //
 // Bits: the values of one row are accumulated in an order that depends only on the variant that
-// serves H and C; weight gradients are summed in slots determined by N and T, then in slot order.
-// Results therefore repeat bit for bit, and do not depend on the batch, M, or the chunking in time.
+// serves H and C; weight gradients are summed in slots determined by N and T, which are then added
+// in order. Results therefore repeat bit for bit, and do not depend on the batch, on M, or on the
+// division of time into chunks.
 //
 // If the device finds a value that the host would have refused (a length outside 0..T, a weight
 // beyond the range of the products' factors), the row or the model becomes NaN: nothing is read or
@@ -38,7 +39,7 @@ struct Options {
   void* stream = nullptr;  // a cudaStream_t
 };
 
-// The most channels that a kernel multiplies itself; with more, the caller projects.
+// The maximum number of channels that a kernel multiplies itself; with more, the caller projects x.
 constexpr int64_t kMaxChannels = 16;
 
 // Whether kernels exist for a shape: kOk, or the reason. A pure function of H, C, D, K, the
@@ -58,7 +59,8 @@ Status lstm_forward(const LstmForward<float>& args, const Options& options);
 // grad_x is written only where is_projected.
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
-// CUDA facts of this build and machine; no CUDA call is made before one of these.
+// CUDA facts of this build and machine; no CUDA call is made before the first call of one of these
+// functions.
 struct Device {
   int32_t major = 0, minor = 0;  // compute capability
   int32_t n_multiprocessors = 0;

@@ -14,7 +14,7 @@ enum class Status : int32_t {
   kOffsetsOutOfOrder,    // offsets decrease, leave rows, or make a batch larger than max_batch
   kBatchTooSmall,        // a batch of one window cannot be normalized by itself
   kNotPacked,            // packed was not written by lstm_pack of this build
-  kPackedOtherwise,      // packed contains weights of another precision or other sizes
+  kPackedOtherwise,      // packed contains weights of a different precision or size
   kPackedForOtherIsa,    // packed was written for an instruction set not in use
   kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
   kIsaNotSupported,      // SENSORSEQ_CPU_ISA names an instruction set that this processor lacks

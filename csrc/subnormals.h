@@ -15,8 +15,9 @@ enum class Subnormals {
   kKept,
 };
 
-// In float they are zero: gradients that vanish over a long window become subnormal, and on many
-// processors each such operand costs over a hundred cycles. In double they are kept.
+// In float, subnormal numbers are treated as zero: gradients that vanish over a long window become
+// subnormal, and on many processors each subnormal operand costs over a hundred cycles. In double,
+// they are kept.
 template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
@@ -35,8 +36,9 @@ class SubnormalsGuard {
   SubnormalsGuard(const SubnormalsGuard&) = delete;
   SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
 
-  // For places where a thread may be started, which inherits and keeps the mode of its starter: for
-  // its lifetime, the calling thread has the mode that it had outside all guards.
+  // For places where a thread may be started, because a new thread inherits and keeps the mode of
+  // the thread that starts it: as long as this object exists, the calling thread has the mode that
+  // it had outside all guards.
   class Pause {
    public:
     Pause() : before_(Read()) {

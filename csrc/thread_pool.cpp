@@ -81,7 +81,8 @@ class ThreadPool::Worker {
     const auto is_offered = [&] { return job_ != nullptr; };
     for (;;) {
       if (!Spin(is_offered)) Sleep(is_offered);
-      // Null if the caller finished before this thread woke up; the next job is then near.
+      // Null if the caller finished before this thread woke up; the next job is then likely to come
+      // soon.
       Job* job = job_;
       if (job == nullptr || !job_.compare_exchange_strong(job, &kTaken)) continue;
       job->TakeTasks();
@@ -89,7 +90,7 @@ class ThreadPool::Worker {
     }
   }
 
-  // Waits until the next change, unless ready().
+  // Waits until the next change unless ready() is true.
   template <typename F>
   void Sleep(F ready) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -107,7 +108,7 @@ class ThreadPool::Worker {
 
   static Job kTaken;
 
-  // One thread waits for these and another writes them: on cache lines of their own.
+  // One thread waits for these and another writes them, so they have cache lines of their own.
   alignas(64) std::atomic<Job*> job_{nullptr};
   std::atomic<int32_t> n_asleep_{0};  // 2 while one falls asleep and the other is not yet awake
   std::mutex mutex_;

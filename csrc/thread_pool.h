@@ -10,9 +10,9 @@
 
 namespace sensorseq {
 
-// Its threads are started when a call first needs them, and kept. A waiting thread spins for a
-// short time, which is faster than waking up, and then sleeps, so that it takes no core from
-// others.
+// Its threads are started when a call first needs them, and are then kept. A waiting thread first
+// spins for a short time, because waking up would take longer, and then sleeps, so that it takes no
+// core from others.
 class ThreadPool {
  public:
   // The pool of this process. A forked child starts its own threads.

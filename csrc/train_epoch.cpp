@@ -568,7 +568,7 @@ class Step {
   int64_t step_count_;  // before this step's update
   double* statistics_;
   int64_t first_row_, B_;
-  LstmShape of_slots_;  // any layer's: all have the same slots
+  LstmShape of_slots_;  // the shape of any layer: all have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;

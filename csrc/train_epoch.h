@@ -8,9 +8,9 @@
 // parameters per model. No framework type appears here.
 //
 // Every array is dense and row-major. Letters in addition to lstm_linear.h: L layers, N windows of
-// the data, T0 its timesteps, T timesteps that a step trains on, R rows listed for all steps
-// together, S steps, Q parameters of a model. A first size of M' is M, or 1 if all models share the
-// array. Real is float or double; losses, norms and statistics are computed in double.
+// the data, T0 timesteps of the data, T timesteps that a step trains on, R rows listed for all
+// steps together, S steps, and Q parameters of a model. A first size of M' is M, or 1 if all models
+// share the array. Real is float or double; losses, norms and statistics are computed in double.
 //
 // The function allocates and throws nothing. It checks everything before it writes anything.
 //
@@ -79,7 +79,7 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
 
 // Columns of `statistics`, measured before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
-  kLoss = 0,      // of the batch, weighted, without penalties
+  kLoss = 0,      // loss of the batch, weighted, without penalties
   kLossVariance,  // variance of the windows' weighted losses, divided by windows
   kAccuracy,      // share of windows whose largest logit is their class
   kGradNorm,      // global norm, L1 included, before clipping

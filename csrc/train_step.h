@@ -1,5 +1,5 @@
 // The operations between the gradient and the update of one element, and the share of new
-// parameters in the average: for host and device.
+// parameters in the average, for host and device.
 #pragma once
 
 #include <cstdint>

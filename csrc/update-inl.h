@@ -1,5 +1,5 @@
-// The update rules of torch.optim for one element, in torch's order of operations: for the
-// instruction sets' passes over flat buffers, and for the GPU. Each includes this file inside its
+// The update rules of torch.optim for one element, in torch's order of operations, for the
+// instruction sets' passes over flat buffers and for the GPU. Each includes this file inside its
 // own namespace, after train_epoch.h, host_device.h and cmath; it includes nothing. Factors are
 // computed in double and rounded once.
 

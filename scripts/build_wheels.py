@@ -1,9 +1,10 @@
-"""Build wheels for Linux that need no compiler, and check one in an empty environment.
+"""Builds wheels for Linux that need no compiler, and checks one in an empty environment.
 
-GCC compiles, as in any build, so that the kernels have the same code; for another processor
-Debian's cross compiler does, which needs no machine of that kind. Zig links, because it has the
-symbol tables of old C libraries: the wheels load on older systems than this one. `_ops` and `_core`
-are built once for every Python and torch, `_signal` and the wheel once for each Python.
+GCC compiles, as in any build, so that the kernels have the same code; for another processor,
+Debian's cross compiler is used, which needs no machine of that kind. Zig links, because it has the
+symbol tables of old C libraries, so that the wheels also load on systems older than this one.
+`_ops` and `_core` are built once for every Python and torch, and `_signal` and the wheel once for
+each Python.
 """
 
 import argparse
@@ -31,7 +32,7 @@ FROM_TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
 def main() -> None:
-    """Build every wheel, then check the one for the Python with torch."""
+    """Build every wheel, then check the wheel for the Python that has torch."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--torch-python", default=sys.executable, help="interpreter with torch; builds _ops"
@@ -123,7 +124,7 @@ def unpack(sdist: Path, folder: Path) -> Path:
 
 
 def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
-    """Add the licences of linked libraries to ours; each wheel includes them from there."""
+    """Add the licences of linked libraries to ours, from where each wheel includes them."""
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     licences = {
         # packages from Debian and from elsewhere
@@ -148,7 +149,7 @@ def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
 
 
 def compiler_for(machine: str) -> str:
-    """Return the name of the GCC for a machine, which may not be installed."""
+    """Return the name of the GCC for a machine; it may not be installed."""
     return os.environ.get("CXX", "g++") if machine == HERE else f"{machine}-linux-gnu-g++"
 
 
@@ -200,7 +201,7 @@ def build_wheel(machine: str, python: str, source: Path, library: Path, folder: 
 def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str]:
     """Return the environment of a build for another machine, with numpy's libraries for it.
 
-    Python's own headers serve both: `pyport.h` refuses a machine whose types have other sizes.
+    Python's own headers serve both machines: `pyport.h` refuses one whose types differ in size.
     """
     options = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
     options += ["--only-binary=:all:", "--no-deps", f"--constraint={CORE}", f"--dest={folder}"]
@@ -239,7 +240,7 @@ def keep(wheel: Path, output: Path) -> Path:
 
 
 def check(python: str, wheel: Path, folder: Path) -> None:
-    """Install a wheel without a compiler, and run its own check."""
+    """Install a wheel without a compiler, and run the wheel's own check."""
     env = {"PATH": str(make_environment(python, folder).parent), "PYTHONPATH": ""}
     pip = (folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check")
     run(*pip, "--only-binary", ":all:", "--constraint", CORE, wheel.resolve(), env=env)
@@ -249,8 +250,8 @@ def check(python: str, wheel: Path, folder: Path) -> None:
 def compile_or_link(arguments: list[str]) -> int:
     """Compile with GCC, or link a library for an old system as GCC would for this one.
 
-    `_ops` shares libstdc++ with torch, since exceptions pass between them; the other libraries
-    do not.
+    `_ops` shares libstdc++ with torch, because exceptions pass between the two; the other libraries
+    do not share it.
     """
     gcc = shlex.split(os.environ["CXX"])
     if "-shared" not in arguments:
@@ -265,7 +266,7 @@ def compile_or_link(arguments: list[str]) -> int:
         run(*gcc, "-std=c++17", "-O2", "-fPIC", "-c", "scripts/old_systems.cpp", "-o", added)
         exports.write_text("{ global: PyInit_*; local: *; };\n")
         has_own_exports = any("--version-script" in argument for argument in arguments)
-        # libgcc.a, before zig's own runtime library: it has __builtin_cpu_supports
+        # libgcc.a, which has __builtin_cpu_supports, before zig's own runtime library
         libraries = [part("libstdc++.so" if library.name.startswith("_ops") else "libstdc++.a")]
         libraries += [part("libgcc.a"), part("libgcc_s.so.1"), "-lm", "-lpthread"]
         machine = run(*gcc, "-dumpmachine").partition("-")[0]
@@ -277,9 +278,9 @@ def compile_or_link(arguments: list[str]) -> int:
 
 
 def stand_in_for_torch(arguments: list[str], gcc: list[str], folder: Path) -> list[str]:
-    """Write libraries with the names and the C functions of torch's, to link against.
+    """Write libraries with the names and C functions of torch's libraries, to link against.
 
-    The functions are read from this machine's torch; the other machine's is not needed.
+    The functions are read from this machine's torch; the other machine's torch is not needed.
     """
     wanted = [name for name in FROM_TORCH if f"-l{name[3:-3]}" in arguments]
     for name in wanted:

@@ -1,11 +1,12 @@
-"""Do two states of the package compute the same bits? For changes that only move code.
+"""Checks that two states of the package compute the same bits, for changes that only move code.
 
     compare_bits.py write FOLDER          # runs the imported package: forty fits, ten files, ...
     compare_bits.py compare BEFORE AFTER  # prints the differences between two such folders
 
 Write one folder with each commit (`PYTHONPATH=CHECKOUT python scripts/compare_bits.py write ...`,
-the extensions built), on one machine: bits differ by processor. Timings and versions are left out.
-All input is from this checkout's `data/`. `EXPECTED` lists the intended differences.
+with its extensions built), on one machine, because bits differ between processors. Timings and
+versions are left out. All inputs are from this checkout's `data/`. `EXPECTED` lists the intended
+differences.
 """
 
 import fnmatch
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-# names that may differ (shell patterns) -> the change behind it
+# names that may differ (shell patterns) -> the change that explains the difference
 EXPECTED: dict[str, str] = {
     "*model *array *known.*": "windows of no known class are marked by `outside` and abstention",
     "*model *field version": "the same: shares of the classes take the place of their points",
@@ -72,13 +73,13 @@ SMOOTHINGS: list[dict[str, Any]] = [
 
 
 class Bits:
-    """The hashes of results, by name; of an error, the text."""
+    """The hashes of results by name; for an error, its text."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
 
     def of(self, name: str, compute: Any) -> Any:
-        """Store the hash of the value of `compute`, or its error, and return the value."""
+        """Store the hash of the value of `compute`, or the error's text, and return the value."""
         try:
             value = compute()
         except Exception as error:
@@ -90,7 +91,7 @@ class Bits:
 
 
 def digest(value: Any) -> str:
-    """Return a hash of an array with its type and shape, or of plain values."""
+    """Return a hash of plain values, or of an array together with its type and shape."""
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         text = f"{array.dtype.str} {array.shape} ".encode()
@@ -100,7 +101,7 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return values without those that differ from run to run."""
+    """Return the values, without those that differ from run to run."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in sorted(value.items()) if k not in LEFT_OUT}
     if isinstance(value, list | tuple):
@@ -116,7 +117,7 @@ def of_bytes(path: Path) -> str:
 
 
 def drawn_settings() -> list[dict[str, Any]]:
-    """Return forty settings that together contain each value of each option."""
+    """Return forty settings that together contain every value of every option."""
     rng = np.random.default_rng(0)
     return [
         {name: values[(i + int(rng.integers(len(values)))) % len(values)]
@@ -138,7 +139,7 @@ def recordings() -> list[Any]:
 
 
 def windows() -> tuple[Any, ...]:
-    """Return every eighth window of two channels, of different lengths, with groups."""
+    """Return every eighth window of two channels, with different lengths, and with groups."""
     from sensorseq import PreparePipeline
 
     made = PreparePipeline(window_s=2.5, hop_s=2.5, sample_rate_hz=20, random_state=0)
@@ -153,7 +154,7 @@ def windows() -> tuple[Any, ...]:
 
 
 def write_fits(bits: Bits, folder: Path) -> None:
-    """Fit arrays, predict, save and export."""
+    """Fit on arrays, predict, save and export."""
     from sensorseq import SensorLSTMClassifier
 
     X, y, groups, lengths = windows()
@@ -252,7 +253,7 @@ def write_prepared(bits: Bits, name: str, path: Path) -> None:
 
 
 def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
-    """Fit a prepared file, whole and in blocks; smooth and stream recordings with the model."""
+    """Fit on a prepared file, whole and in blocks; smooth and stream recordings with the model."""
     from sensorseq import SensorLSTMClassifier
     from sensorseq.io.prepared import read_windows
 
@@ -309,7 +310,7 @@ def streamed(model: Any, drive: Any, options: dict[str, Any]) -> Any:
 
 
 def write_sensors(bits: Bits, folder: Path) -> None:
-    """Fit two sensors of different rates, one of them missing in some windows."""
+    """Fit on two sensors with different rates, one of which is missing in some windows."""
     from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 
     X, y, groups, _ = windows()
@@ -345,7 +346,7 @@ def write(folder: Path) -> None:
 
 
 def compare(before: Path, after: Path) -> int:
-    """Print the differences; fail if one is not expected."""
+    """Print the differences; return 1 if one of them is not expected."""
     first, second = (json.loads((folder / "bits.json").read_text()) for folder in (before, after))
     apart = [k for k in {**first, **second} if first.get(k) != second.get(k)]
     unexpected = 0

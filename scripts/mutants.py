@@ -1,12 +1,13 @@
-"""Do the tests notice small faults? For changes that delete or merge tests.
+"""Checks that the tests notice small faults, for changes that delete or merge tests.
 
     mutants.py draw MUTANTS.json [REGEX]      # forty fixed faults, none that matches REGEX
     mutants.py run MUTANTS.json RESULTS.json  # runs the tests of its package against each
 
-Draw once and run the same file with each commit: a mutant is found again by its line, its function
-and its neighbours, and is "gone" if its line is. The tests of sensorseq/X are tests/X; for a file
-outside the packages they are tests/test_*.py; with the marks of `make test`. The first failing test
-kills the mutant. Faults are planted in a clone of the commit, with the extensions of this tree.
+Draw once, and run the same file with each commit: a mutant is found again by its line, its function
+and the neighbouring lines, and is "gone" if its line no longer exists. The tests of sensorseq/X are
+tests/X, and those of a file outside the packages are tests/test_*.py, with the marks of `make
+test`. The first failing test kills the mutant. Faults are planted in a clone of the commit, with
+the extensions of this tree.
 """
 
 import ast
@@ -27,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT, SEED = 40, 63
-LIMIT_S = 300  # processor time, which a busy machine does not change; ten times this by the clock
+LIMIT_S = 300  # processor time, regardless of the load; the limit by the clock is ten times this
 MARKS = re.findall('-m "(not .+?)"', (ROOT / "Makefile").read_text())[0]
 PAIRS = "Lt LtE|Gt GtE|Eq NotEq|Is IsNot|In NotIn|Add Sub|Mult Div|And Or|Break Continue"
 SWAP = {a: getattr(ast, b) for p in PAIRS.split("|") for a, b in (p.split(), p.split()[::-1])}
@@ -38,7 +39,7 @@ Mutant = dict[str, str]
 
 
 def computing(node: ast.AST, function: str = "") -> Iterator[tuple[Any, str]]:
-    """Yield the nodes below one, without types and messages, each with its function."""
+    """Yield the nodes below a node, without types and messages, each with its function."""
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             name = f"{field}.{child.arg}" if isinstance(child, ast.keyword) else field
@@ -77,7 +78,7 @@ def changes(node: Any) -> Iterator[tuple[Any, ast.AST]]:
 
 
 def mutants_of(path: Path, root: Path) -> Iterator[tuple[int, Mutant]]:
-    """Yield every mutant of a file with the number of its line."""
+    """Yield every mutant of a file, with its line number."""
     text = path.read_text("utf-8")
     lines = ["", *text.split("\n"), ""]
     for node, function in computing(ast.parse(text)) if text.isascii() else ():
@@ -96,7 +97,7 @@ def package_of(mutant: Mutant) -> str:
 
 
 def place_of(mutant: Mutant, root: Path) -> tuple[Path, int] | None:
-    """Return the file and the number of the line of a mutant in this tree, moved or not."""
+    """Return a mutant's file and line number in this tree, where the line may have moved."""
     places = []
     package = package_of(mutant)
     for path in (root / "sensorseq" / package).glob("**/*.py" if package else "*.py"):
@@ -113,7 +114,7 @@ def place_of(mutant: Mutant, root: Path) -> tuple[Path, int] | None:
 
 
 def draw(leave_out: str) -> list[Mutant]:
-    """Return the mutants, distributed over packages by the number of lines with a mutant."""
+    """Return mutants, distributed over packages by the number of lines that have a mutant."""
     lines: dict[str, dict[tuple[Path, int], list[Mutant]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((ROOT / "sensorseq").rglob("*.py")):
         for n, mutant in mutants_of(path, ROOT):
@@ -155,7 +156,7 @@ def run_tests(root: Path, *tests: str) -> tuple[str, str]:
 
 
 def run(mutants: list[Mutant], results: Path) -> None:
-    """Write the fate of each mutant as soon as its tests end; keep earlier ones."""
+    """Write the fate of each mutant as soon as its tests end; keep the earlier results."""
     fates = json.loads(results.read_text()) if results.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "sensorseq"

@@ -1,4 +1,4 @@
-"""Write the options of readers and preparation into the functions and commands that have them.
+"""Writes the options of readers and preparation into the functions and commands that have them.
 
 An option is defined once, as a field of `ReadOptions` or `PreparationOptions` with its entry in the
 docstring. This script copies it to the lines between the comments
@@ -7,11 +7,11 @@ docstring. This script copies it to the lines between the comments
     # end of options
 
 in signatures, to the docstrings of those functions, to the calls between "# options" and "# end of
-options" in their bodies, and to the aliases of the command line. It also copies the defaults of the
-classifier to `diagnosis/defaults.py`. NAMES are options or groups of
-`GROUPS`, in the order of the parameters. With "(None by default)", None means "not given".
+options" in their bodies, and to the aliases of the command line. It also copies the classifier's
+defaults to `diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the order of the
+parameters. With "(None by default)", None means "not given".
 
-    python scripts/write_signatures.py          # after a change of an option
+    python scripts/write_signatures.py          # after an option was changed
     python scripts/write_signatures.py --check  # fails if that was forgotten
 """
 
@@ -66,7 +66,7 @@ _ENTRY = re.compile(r"(\w[\w, ]*)(?: :.*)?")
 
 
 def divide(docstring: str) -> tuple[str, dict[str, str], str]:
-    """Divide a docstring into its beginning, the entries of its parameters by name, and the rest.
+    """Divide a docstring into its beginning, the entries of the parameters by name, and the rest.
 
     An entry of several parameters has the name of the first.
     """
@@ -83,7 +83,7 @@ def divide(docstring: str) -> tuple[str, dict[str, str], str]:
 
 READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
 _OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
-# In preparation `sample_rate_hz` is the rate after resampling, for readers only a clock of files.
+# In preparation, `sample_rate_hz` is the rate after resampling; for readers, only a clock of files.
 _RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
 ENTRIES = {
     name: entry
@@ -140,7 +140,7 @@ def aliases() -> str:
 
 
 def defaults() -> str:
-    """Return the source of the table of the classifier's defaults, as in its signature."""
+    """Return the source of the table of the classifier's defaults, taken from its signature."""
     tree = ast.parse(CLASSIFIER.read_text("utf-8"))
     first = next(
         n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "__init__"
@@ -164,7 +164,7 @@ def defaults() -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Divide the string of an argument where it is too long for one line."""
+    """Divide the string of an argument if it is too long for one line."""
     if len(line) <= 100:
         return [line]
     name, _, text = line.strip().removesuffix(",").partition("=")
@@ -175,7 +175,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 class SourceFile:
-    """A source file with blocks of options, and its text as the tables define it."""
+    """A source file with blocks of options, and the text that the tables define for it."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.lines = text.splitlines()
@@ -231,7 +231,7 @@ class SourceFile:
     def _document(
         self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
     ) -> None:
-        """Replace entries of a docstring, or all if `replaced` is None, by those of options."""
+        """Replace entries of a docstring (all if `replaced` is None) with those of options."""
         assert isinstance(node, ast.FunctionDef | ast.ClassDef)
         text, docstring = ast.get_docstring(node), node.body[0]
         if text is None or self.is_cli:
@@ -272,7 +272,7 @@ def stale() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write or check all files, and return the exit code."""
+    """Write or check all files and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="Change nothing; fail if it would.")
     check = parser.parse_args().check

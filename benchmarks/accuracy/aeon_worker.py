@@ -1,8 +1,9 @@
-"""Transforms of aeon, run in a separate interpreter; imports nothing from this project.
+"""Runs transforms of aeon in a separate interpreter; imports nothing from this project.
 
 Reads one request in JSON per line and answers with one line. The `input` of a request is an .npz
 file with y and, for each stream i, train_i and test_i of shape (n, c, t); predictions are written
-to `output`. The first request of a method compiles on a few windows before its clock starts.
+to `output`. The first request of a method compiles the transform on a few windows before the clock
+starts.
 """
 
 import contextlib
@@ -37,7 +38,7 @@ def make(method, seed, n_threads):
                 return super().transform(torch.from_numpy(X)).numpy()
 
         return hydra, Scaler()
-    # QUANT, with its authors' trees
+    # QUANT, with the trees that its authors use
     from aeon.transformations.collection.interval_based import QUANTTransformer
     from sklearn.ensemble import ExtraTreesClassifier
 
@@ -47,7 +48,7 @@ def make(method, seed, n_threads):
 
 
 def classify(method, seed, n_threads, streams, y, test_streams):
-    """Fit and predict; return predictions and both times."""
+    """Fit and predict; return the predictions and the times of both."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
 
@@ -65,7 +66,7 @@ def classify(method, seed, n_threads, streams, y, test_streams):
 
 
 def answer(request, warm):
-    """Handle the request of one line."""
+    """Handle the request in one line of input."""
     if request["what"] == "version":
         import aeon
         import numba

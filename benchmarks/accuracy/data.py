@@ -1,10 +1,11 @@
 """The sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
 
-Nothing is downloaded: BorealTC is a folder, the other recordings are files of installed packages.
+Nothing is downloaded: BorealTC is a folder, and the other recordings are files of installed
+packages.
 
-- A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both, at
-  the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at their own rates.
-  Recordings are never divided; three splits of five folds.
+- A, B, C: windows of 5 s of BorealTC's five terrains; A has the motors (6.5 Hz), B the IMU, and C
+  both, at the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at their
+  own rates. No recording is divided between folds; there are three splits of five folds.
 - watch: windows of 100 samples of a wrist's IMU; each of ten people is a fold.
 - surfaces: the SIMULATED recordings of this package; folds of whole robots.
 - All other sets have their own training and test part.
@@ -37,7 +38,7 @@ ARCHIVE = (
     "ACSF1",
 )
 # Settings are chosen on SEARCH and confirmed on CONFIRM, whose test parts are evaluated only once.
-# B belongs to SEARCH, since competing kernels and frames were first tried on its test part.
+# B belongs to SEARCH, because competing kernels and frames were first tried on its test part.
 SEARCH = ("A", "B", "C", "BasicMotions", "ArrowHead", "ItalyPowerDemand", "OSULeaf", "GunPoint")
 CONFIRM = ("watch", "JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
 SIMULATED = ("surfaces",)  # not ranked among real sets
@@ -46,7 +47,7 @@ ROBOTS = ("A", "B", "C", "watch")  # recordings, ranked separately from shapes
 SETS = (*ROBOTS, *ARCHIVE, *SIMULATED)
 SHAPES = tuple(name for name in ARCHIVE if name not in DEVELOP_ONLY)
 N_FOLDS = 5
-SPLITS = (0, 1, 2)  # random states of the splits of A, B and C
+SPLITS = (0, 1, 2)  # random states for the splits of A, B and C
 DEVELOP_FOLDS, DEVELOP_SEED = 3, 7
 
 TERRAINS = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")
@@ -61,7 +62,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Places:
-    """Folders of the sets; None means an installed package."""
+    """The folders of the sets; None stands for an installed package."""
 
     borealtc: Path | None = None
     seglearn: Path | None = None
@@ -70,9 +71,9 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class LabeledWindows:
-    """Labelled windows: X (n, t, c), y (n,) from 0, groups and valid steps (n,) or None.
+    """Labelled windows: X (n, t, c), y (n,) from 0, and groups and valid steps, each (n,) or None.
 
-    `streams` are the arrays (n, t_i, c_i) from which features are computed; if empty, X.
+    `streams` are the arrays (n, t_i, c_i) from which features are computed, or X if there are none.
     """
 
     X: Floats
@@ -97,7 +98,7 @@ class LabeledWindows:
 
 @dataclass(frozen=True)
 class Fold:
-    """One division into training rows and test rows."""
+    """One division of the windows into training rows and test rows."""
 
     split: int
     fold: int
@@ -114,7 +115,7 @@ def choose(names: Sequence[str]) -> list[str]:
 
 
 def load(name: str, places: Places) -> tuple[LabeledWindows, list[Fold]]:
-    """Read a set's windows and its folds; raise EnvironmentProblemError if a file is absent."""
+    """Read the windows and folds of a set; raise EnvironmentProblemError if a file is missing."""
     if name in ("A", "B", "C"):
         return _terrains(name, places.borealtc)
     if name == "watch":
@@ -125,7 +126,7 @@ def load(name: str, places: Places) -> tuple[LabeledWindows, list[Fold]]:
 
 
 def develop(windows: LabeledWindows, folds: list[Fold]) -> list[Fold]:
-    """Split the first fold's training part again; no test part is used."""
+    """Split the training part of the first fold again, so that no test part is used."""
     outer = folds[0].train
     y = windows.y[outer]
     if windows.groups is None:
@@ -144,7 +145,7 @@ def develop(windows: LabeledWindows, folds: list[Fold]) -> list[Fold]:
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Windows of 5 s of all recordings with separate streams, one of which may be None.
+    """Windows of 5 s of all recordings, in separate streams, one of which may be None.
 
     `first_s` is the time of the first motor sample after the window's start.
     """
@@ -243,7 +244,7 @@ def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
 def cut(
     series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: int
 ) -> LabeledWindows:
-    """Cut recordings (t, c) into windows; no window spans two recordings."""
+    """Cut recordings (t, c) into windows, none of which spans two recordings."""
     X, y, of = [], [], []
     for values, label, group in zip(series, labels, groups, strict=True):
         for start in range(0, len(values) - n_steps + 1, hop):
@@ -308,7 +309,7 @@ def read_series(name: str, place: Path | None) -> tuple[list[Floats], list[str],
 
 
 def padded(series: Sequence[Floats]) -> tuple[Floats, Ints]:
-    """Return windows with zeros appended to the shorter series, and the lengths."""
+    """Return the series as windows, with zeros appended to the shorter ones, and their lengths."""
     lengths = np.array([len(values) for values in series])
     X = np.zeros((len(series), lengths.max(), series[0].shape[1]))
     for row, values in enumerate(series):
@@ -319,7 +320,7 @@ def padded(series: Sequence[Floats]) -> tuple[Floats, Ints]:
 def read_ts(path: Path) -> tuple[list[Floats], list[str]]:
     """Read series (t, c) and labels of a file in the archive's .ts format.
 
-    Missing values at the end of all channels shorten the series; others are interpolated.
+    Values that are missing at the end of all channels shorten the series; others are interpolated.
     """
     series, labels, in_data = [], [], False
     for number, line in enumerate(path.read_text().splitlines(), 1):

@@ -37,7 +37,7 @@ METHODS = {
     "lstm": "SensorLSTMClassifier(features=None), the LSTM alone",
 }
 OURS = ("defaults",)
-# the methods with which ours are compared in pairs
+# the methods with which ours are compared pairwise
 PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
 _AEON = ("multirocket", "hydra", "quant")
 
@@ -45,7 +45,7 @@ Predict = Callable[[LabeledWindows], NDArray[np.int64]]
 
 
 class AbsentError(Exception):
-    """A method cannot be run here; the message is the reason."""
+    """A method cannot be run here; the message gives the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class MethodOutcome:
 
 
 class Runner:
-    """Runs methods; keeps aeon's interpreter alive between them."""
+    """Runs methods, and keeps aeon's interpreter alive between them."""
 
     def __init__(self, n_threads: int = 1, aeon_python: str | None = None) -> None:
         self.n_threads = n_threads
@@ -72,7 +72,7 @@ class Runner:
         self.aeon.close()
 
     def _warm_up(self, method: str) -> None:
-        """Fit a network once before any timing, since the first fit imports modules."""
+        """Fit a network once before any timing, because the first fit imports modules."""
         if method in ("defaults", "lstm") and method not in self._warm:
             rng = np.random.default_rng(0)
             X, y = rng.normal(size=(80, 20, 1)).astype(np.float32), np.arange(80) % 2
@@ -93,7 +93,7 @@ class Runner:
         return ""
 
     def describe(self, method: str) -> str:
-        """Return a method's description and, if there are several, its implementation."""
+        """Return a method's description and, if it has several implementations, the one in use."""
         if method == "minirocket":
             return METHODS[method] + " (sensorseq.features)"
         return METHODS[method]
@@ -138,7 +138,7 @@ def streams_of(windows: LabeledWindows) -> tuple[Any, ...]:
 
 
 def scaling(X: Any, lengths: Any) -> tuple[Any, Any]:
-    """Return mean and deviation of each channel over the valid steps."""
+    """Return the mean and standard deviation of each channel over the valid steps."""
     steps = np.arange(X.shape[1])
     values = X.reshape(-1, X.shape[2]) if lengths is None else X[steps < lengths[:, None]]
     mean, sd = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
@@ -192,7 +192,7 @@ def _fit_minirocket(train: LabeledWindows, seed: int, n_threads: int) -> Predict
 
 
 class Aeon:
-    """aeon in another interpreter, whose process starts with the first request."""
+    """Runs aeon in another interpreter, whose process starts with the first request."""
 
     def __init__(self, python: str, n_threads: int) -> None:
         self.python, self.n_threads = python, n_threads
@@ -220,8 +220,8 @@ class Aeon:
     def run(
         self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
-        """Fit and predict there; the arrays are passed in a file, which is not timed."""
-        # aeon's transforms need equal lengths, so padding is kept as zeros, the scaled mean.
+        """Fit and predict in aeon's process; passing the arrays in a file is not timed."""
+        # aeon's transforms need equal lengths, so the padding stays: zeros, the mean after scaling
         streams, test_streams = scaled_streams(train, train, test)
         with tempfile.TemporaryDirectory() as folder:
             arrays = {"y": train.y}
@@ -243,7 +243,7 @@ class Aeon:
             return MethodOutcome(np.load(outputs), answer["fit_s"], answer["predict_s"])
 
     def versions(self) -> dict[str, str]:
-        """Return aeon's and numba's version, or nothing if they cannot be imported."""
+        """Return the versions of aeon and numba, or nothing if these cannot be imported."""
         try:
             return self.ask({"what": "version"})
         except AbsentError:
@@ -252,7 +252,7 @@ class Aeon:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            with contextlib.suppress(BrokenPipeError):  # for input that the process never read
+            with contextlib.suppress(BrokenPipeError):  # the process may not have read all input
                 self._process.stdin.close()  # type: ignore[union-attr]
             self._process.terminate()
             self._process.wait()

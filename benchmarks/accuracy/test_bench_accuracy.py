@@ -1,4 +1,4 @@
-"""The accuracy benchmark: loaders of small files, scores, resuming, the table."""
+"""The accuracy benchmark: loaders of small files, scores, resuming, and the table."""
 
 import gzip
 import json
@@ -106,9 +106,9 @@ def borealtc(tmp_path_factory):
 
 def test_windows_of_the_motors_start_as_the_protocol_defines(borealtc):
     windows, folds = data.load("A", borealtc)
-    assert windows.X.shape == (60, 32, 4)  # two of 5 s in each recording
+    assert windows.X.shape == (60, 32, 4)  # two windows of 5 s in each recording
     assert windows.X[0, 0, 0] == 0
-    assert windows.X[1, 0, 0] == 33  # ceil(32.5)
+    assert windows.X[1, 0, 0] == 33  # the sample after 5 s at 6.5 Hz: ceil(32.5)
     assert len(folds) == 15
     for fold in folds:
         assert not set(windows.groups[fold.train]) & set(windows.groups[fold.test])
@@ -122,7 +122,7 @@ def test_recordings_without_an_imu_are_in_no_set_with_imu(borealtc):
     motor, imu = both.streams
     assert (motor.shape, imu.shape, both.X.shape) == ((58, 32, 4), (58, 500, 6), (58, 500, 10))
     assert imu[1, 0, 0] == 500
-    # a held sample is never from the future, and at 6.5 Hz at most 1/6.5 s old
+    # a held sample is never from the future, and at 6.5 Hz it is at most 1/6.5 s old
     start_s = np.array([0.0, 5.0])
     taken_s = both.X[:2, :, 0] / 6.5 - start_s[:, None]
     now_s = np.arange(500) / 100
@@ -251,7 +251,7 @@ def test_the_plan_repeats_only_our_methods():
 
 
 def made_rows():
-    """Two sets: one of four folds, one with a given test part; three methods, two seeds."""
+    """Make rows of two sets (four folds; a given test part) with three methods and two seeds."""
     made = []
     for method, lift in (("defaults", 0.2), ("boosting", 0.1), ("lstm", 0.0)):
         for seed in (0, 1) if method == "defaults" else (0,):
@@ -309,7 +309,7 @@ def test_the_mean_difference_is_over_the_real_sets_that_both_have():
     rows_by_key = of_scores(A=(0.9, 0.8), B=(0.7, 0.4, 0.5), watch=(0.5, 0.7), surfaces=(1, 0, 0))
     [difference] = only(
         table.summarize(rows_by_key, "test"), what="overall"
-    )  # Hydra has one set only
+    )  # Hydra has only one set
     assert (difference["method"], difference["peer"], difference["n"]) == (
         "defaults",
         "boosting",

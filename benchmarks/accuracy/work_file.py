@@ -46,12 +46,12 @@ class WorkFile:
 
 
 def missing(keys: Iterable[Key], done: dict[Key, Any], *, resume: bool) -> list[Key]:
-    """Return the keys without a row, or all keys unless the run resumes."""
+    """Return the keys that have no row, or all keys if the run does not resume."""
     return [key for key in keys if not (resume and key in done)]
 
 
 def scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
-    """Return accuracy, balanced accuracy over the classes of y, n_test and the correct windows."""
+    """Return accuracy, balanced accuracy over the classes of y, n_test, and the correct windows."""
     right = np.asarray(predicted) == y
     return {
         "accuracy": float(right.mean()),
@@ -69,5 +69,5 @@ def pack(right: NDArray[np.bool_]) -> str:
 
 
 def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """Decode the text of `pack`."""
+    """Decode a string made by `pack`."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=n).astype(bool)

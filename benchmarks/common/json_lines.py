@@ -1,4 +1,4 @@
-"""Files of JSON lines: the measurements of a run that may be stopped."""
+"""Files of JSON lines with the measurements of runs that may be stopped."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """Yield the value of each line, nothing without a file; a truncated line is ignored."""
+    """Yield the value of each line, or nothing if there is no file; ignore a truncated line."""
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             yield json.loads(line)

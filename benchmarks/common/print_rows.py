@@ -1,11 +1,11 @@
-"""Printing of rows of two sides, as `sensorseq.bench.timing.summarize` returns them."""
+"""Prints rows that compare two sides, as returned by `sensorseq.bench.timing.summarize`."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print each row at once: both times, the ratio, then all other values; return all rows."""
+    """Print each row immediately: both times, the ratio, and all other values; return all rows."""
     printed = []
     for row in rows:
         printed.append(row)

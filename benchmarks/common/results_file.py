@@ -1,4 +1,4 @@
-"""Files of results: `results/<table>.json`, with the environment and the commit."""
+"""Writes files of results, `results/<table>.json`, with the environment and the commit."""
 
 import json
 import os
@@ -21,14 +21,14 @@ def write_results(
     quiet: bool = False,
     **more: Any,
 ) -> None:
-    """Write one table, unless it is `partial`: a part must not replace the whole."""
+    """Write one table unless it is `partial`, because a part must not replace the whole."""
     if partial:
         print(f"partial results: results/{table}.json is unchanged")
         return
     facts = {**(environment() if facts is None else facts), **more, "commit": commit()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{table}.json"
-    beside = path.with_suffix(".part")  # an interrupted run leaves the old file complete
+    beside = path.with_suffix(".part")  # so that an interrupted run leaves the old file complete
     beside.write_text(as_text(facts, rows))
     beside.replace(path)
     if not quiet:
@@ -52,7 +52,7 @@ def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def commit() -> str:
-    """Return the commit from SENSORSEQ_COMMIT, from the command git, or from git's files."""
+    """Return the commit, from SENSORSEQ_COMMIT, from the git command or from git's files."""
     named = os.environ.get("SENSORSEQ_COMMIT")
     if named:
         return named
@@ -70,7 +70,7 @@ def commit() -> str:
 
 
 def commit_in(folder: Path) -> str:
-    """Read the checked-out commit from git's files; empty if there is none."""
+    """Return the checked-out commit, read from git's files; empty if there is none."""
     try:
         head = (folder / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

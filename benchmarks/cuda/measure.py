@@ -1,10 +1,10 @@
-"""The measurements of this folder: build them in advance, then run them on a machine with a GPU.
+"""Builds the measurements of this folder in advance, then runs them on a machine with a GPU.
 
 `python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, together
 with the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...` runs
-some, one after the other; each prints one JSON object, which is stored in FILE under its name. A
-program that is not built is compiled first. `bridge_faults` runs the bridge with each fault, which
-it must find.
+some of them, one after the other; each prints one JSON object, which is stored in FILE under the
+program's name. A program that is not built yet is compiled first. `bridge_faults` runs the bridge
+with each fault, and the bridge must find it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FAULTS = "bridge_faults"
 
 
 def main():
-    """Return 1 if a program does not compile, or finds an error."""
+    """Return 1 if a program does not compile or finds an error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,7 +53,7 @@ def main():
 
 
 def compile_programs(names):
-    """Compile into build/gpu, in parallel; return the failed ones."""
+    """Compile programs into build/gpu, in parallel; return those that failed."""
     BUILT.mkdir(parents=True, exist_ok=True)
     running = {}
     for name in names:
@@ -86,7 +86,7 @@ def run_program(name, file):
 
 
 def run_faults(name, file):
-    """Run the bridge with each fault and store whether it was found; return an error if not."""
+    """Run the bridge with each fault and store whether the fault was found; return the errors."""
     rows = []
     for number, mutant in enumerate(bridge_mutants.OF_DEVICE, 1):
         command = [BUILT / f"bridge_fault_{number}"]

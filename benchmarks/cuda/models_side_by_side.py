@@ -1,9 +1,9 @@
-"""Many models of the seed's shape in one call, against the same fits through nn.LSTM in turn.
+"""Compares many models of the seed's shape in one call with the same fits by nn.LSTM in turn.
 
-Ours is the native epoch engine, with all models in one call. torch's side trains one model after
-the other with Adam, in a Python loop, and with an epoch captured in a CUDA graph that every model
-replays. Initial weights, batches and number of epochs are the same; the final weights are compared
-before any timing.
+Our side is the native epoch engine, with all models in one call. torch's side trains one model
+after the other with Adam: in a Python loop, and with an epoch captured in a CUDA graph that every
+model replays. Initial weights, batches and number of epochs are the same; the final weights are
+compared before any timing.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ _TOLERANCE = 0.01  # relative to the distance that the weights moved
 
 
 class Fits:
-    """M models on 98 windows of 100 timesteps and one channel, in batches of 32."""
+    """Fits of M models on 98 windows of 100 timesteps and one channel, in batches of 32."""
 
     def __init__(self, device, n_models, n_windows, n_timesteps, hidden_size, batch, epochs):
         self.device, self.n_models = device, n_models
@@ -58,7 +58,7 @@ class Fits:
         return trainer.parameters
 
     def torch_loop(self, in_graphs):
-        """Return a function that trains one model after the other, and returns their weights."""
+        """Return a function that trains the models one after another and returns their weights."""
         lstm = nn.LSTM(1, self.network.hidden_size, batch_first=True, device=self.device)
         linear = nn.Linear(self.network.hidden_size, N_CLASSES, device=self.device)
         parameters = [*lstm.parameters(), *linear.parameters()]
@@ -66,7 +66,7 @@ class Fits:
         optimizer = torch.optim.Adam(parameters, LEARNING_RATE, capturable=on_gpu, foreach=True)
         rows = [
             torch.tensor(step, device=self.device) for step in self.batches[0][0]
-        ]  # static memory, as a graph reads it
+        ]  # static memory, because a graph reads it
 
         def epoch():
             for step in rows:
@@ -89,7 +89,7 @@ class Fits:
                         value.zero_()
 
         begin(0)
-        epoch()  # makes the optimizer's state
+        epoch()  # creates the optimizer's state
         train = captured(epoch, self.device) if in_graphs else epoch
 
         def fit():
@@ -109,7 +109,7 @@ class Fits:
 
 
 def models_side_by_side(device, *, tiny=False, rounds=3):
-    """Return rows for 32 models at the seed's shape, or one row with the reason for none."""
+    """Return rows for 32 models of the seed's shape, or one row with the reason for having none."""
     n_models, sizes, epochs = (2, (9, 6), 2) if tiny else (32, (98, 100), 3)
     rows = []
     for hidden_size, batch in [(5, 4)] if tiny else [(32, 32), (64, 32), (128, 32), (64, 98)]:
@@ -138,7 +138,7 @@ def models_side_by_side(device, *, tiny=False, rounds=3):
                 if not error <= _TOLERANCE:
                     raise EnvironmentProblemError(
                         f"after {epochs} epochs the weights differ by {error:.2g} of how far they"
-                        " went; timing the two sides would mean nothing."
+                        " went; timing the two sides would be meaningless."
                     )
                 times = alternate(
                     repeated(loop),

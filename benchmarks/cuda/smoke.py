@@ -1,8 +1,8 @@
-"""Run each CUDA kernel in a process of its own, and compare its results with float64.
+"""Runs each CUDA kernel in a process of its own and compares the results with float64.
 
 `python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE immediately, with
-the error nearest its tolerance. A kernel that hangs is ended after 6 s and not called again. At the
-end the verdict is stored where `sensorseq` looks for it, so that later programs with
+the error that is closest to its tolerance. A kernel that hangs is ended after 6 s and is not called
+again. At the end the verdict is stored where `sensorseq` looks for it, so that later programs with
 SENSORSEQ_CUDA_KERNELS=auto use only kernels that passed.
 """
 
@@ -30,7 +30,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument(
-        "--repeats", type=int, default=5, help="runs of each kernel, with equal bits"
+        "--repeats", type=int, default=5, help="runs of each kernel, which must give equal bits"
     )
     parser.add_argument("--limit-s", type=float, default=75.0)
     parser.add_argument("--worker", help="command line of the process that runs the kernels")

@@ -1,4 +1,4 @@
-"""A dry run of the agenda for a GPU; its programs need only torch and numpy."""
+"""Tests a dry run of the GPU agenda, whose programs need only torch and numpy."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def agenda(*arguments, out, **environment):
     )
 
 
-# Stands for a package that is not installed.
+# Replaces a package as if it were not installed.
 ABSENT = 'raise ModuleNotFoundError("No module named {name!r}", name={name!r})'
 # Returns the values of float64, except for one kernel that never ends and one with wrong digits.
 WORKER = """
@@ -63,7 +63,7 @@ sys.exit(kernel_cases.main())
 
 @pytest.fixture
 def bare(tmp_path):
-    """Return a folder for PYTHONPATH from which only torch, numpy and pytest can be imported."""
+    """Return a folder for PYTHONPATH with which only torch, numpy and pytest can be imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]["dev"] + project["optional-dependencies"]["plot"]
     wanted = {entry.split(">=")[0] for entry in project["dependencies"] + optional}

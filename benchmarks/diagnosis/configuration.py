@@ -1,4 +1,4 @@
-"""A guess from the configuration alone, fitted to runs: the baseline of the report's rule."""
+"""A guess from the configuration alone, fitted to runs: the baseline for the report's rule."""
 
 import math
 from collections import defaultdict
@@ -19,7 +19,7 @@ _SGD_RATE = 0.1
 def deviations(row: Row) -> dict[tuple[str, str], float]:
     """Return each argument's distance from its default, by cause and kind of deviation.
 
-    A factor of ten counts 1, and so does another value of a non-numeric argument.
+    A factor of ten counts as 1, and so does a different value of a non-numeric argument.
     """
     settings = {**DEFAULTS, **row["settings"]}
     n_train, _, n_steps, _ = row["sizes"]
@@ -91,7 +91,7 @@ class ConfigurationGuess:
                 self.models[family] = model.fit(x, label)
 
     def first(self, row: Row) -> str:
-        """Return the likeliest family of a row."""
+        """Return the most likely family of a row."""
         x = _table([row])
         chances = {
             family: float(self.models[family].predict_proba(x)[0, 1])

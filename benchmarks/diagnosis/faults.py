@@ -1,4 +1,4 @@
-"""Settings of the runs: drawn at random, near-tuned twins, and twins with one cause reset badly."""
+"""Settings of the runs: random ones, near-tuned twins, and twins with one cause set badly."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ LONGEST_S = 0.6  # estimated for an idle core: settings that take longer are dra
 
 
 def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> float:
-    """Return the estimated duration of a fit, without a clock, so that runs are repeatable."""
+    """Return an estimate of a fit's duration that uses no clock, so that runs are repeatable."""
     width, layers = settings["hidden_size"], settings.get("num_layers", 1)
     batch = min(settings.get("batch_size") or n_train, n_train)
     of_step = STEP_US + STEP_US_PER_PRODUCT * width**2 * (2 * layers - 1)
@@ -35,7 +35,7 @@ def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> floa
 
 
 def draw_settings(rng: Rng) -> Settings:
-    """Draw settings that people try, good and bad."""
+    """Draw settings that people try, both good and bad."""
 
     def pick(values: Sequence[Any], shares: Sequence[float]) -> Any:
         return values[rng.choice(len(values), p=shares)]
@@ -76,7 +76,7 @@ def draw_short(
     make: Callable[[Rng], Settings],
     longest_s: float = LONGEST_S,
 ) -> Settings:
-    """Draw until the fit is short enough; the limit grows with the number of draws."""
+    """Draw settings until the fit is short enough; the limit grows with the number of draws."""
     while estimated_s(settings := make(rng), n_train, n_steps) > longest_s:
         longest_s *= 1.02
     return settings
@@ -90,8 +90,8 @@ def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
     rng : Generator
         Source of randomness.
     base : str
-        ``"cosine"``; ``"constant"``: a low rate that does not fall; ``"either"`` of these two;
-        ``"hot"``: a high rate that falls; ``"sgd"``: that optimizer, with clipping.
+        ``"cosine"``; ``"constant"``, a low rate that does not fall; ``"either"`` of these two;
+        ``"hot"``, a high rate that falls; or ``"sgd"``, that optimizer with clipping.
     """
     if base == "either":
         base = "constant" if rng.random() < 0.3 else "cosine"
@@ -139,7 +139,7 @@ class Fault:
     Parameters
     ----------
     cause : str
-        A cause that reports name, or empty if the change should do no harm.
+        A cause as reports name it, or empty if the change should do no harm.
     kind : str
         Description of the change.
     arguments : dict
@@ -281,7 +281,7 @@ class Injected:
 
 
 def inject(fault: Fault, rng: Rng, n_train: int, n_steps: int) -> Injected:
-    """Draw a twin and the fault's strength, again if the fit would take too long."""
+    """Draw a twin and the fault's strength; draw again if the fit would take too long."""
 
     def made(values: Mapping[str, Any], twin: Settings) -> dict[str, Any]:
         return {name: of(rng, twin) if callable(of) else of for name, of in values.items()}

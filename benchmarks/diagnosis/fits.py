@@ -26,7 +26,7 @@ DEFAULTS = {
     if name not in ("random_state", "callbacks")
 }
 # Arguments of every fit, unless a repair adds features or keeps the best epoch: one network that
-# reads every sample, its last weights, on the CPU.
+# reads every sample and keeps its last weights, on the CPU.
 FIXED = {
     "features": None,
     "refit": None,
@@ -39,7 +39,7 @@ Settings = dict[str, Any]
 
 
 class _Unjudged(SensorLSTMClassifier):
-    """A classifier without a report, which the fits of resets do not need."""
+    """A classifier without a report, because the fits of resets need none."""
 
     def _make_report(self, record: Any = None) -> None:
         self.fluctuation_ = FluctuationReport("too_short_to_tell", None, (), record=record)
@@ -52,7 +52,7 @@ class Fit:
     Parameters
     ----------
     classifier : SensorLSTMClassifier
-        The fitted classifier, or its state when it diverged.
+        The fitted classifier, or the state in which it diverged.
     accuracy : ndarray of shape (E,)
         Accuracy on fresh windows after each epoch, NaN where it was not measured.
     fit_s : float
@@ -70,7 +70,7 @@ class Fit:
     def level(self) -> float:
         """Median accuracy on fresh windows over the last third of the epochs; 0 if it diverged.
 
-        With features or the weights of the best epoch: the accuracy of the classifier itself.
+        With features or the weights of the best epoch, it is the accuracy of the classifier itself.
         """
         if not hasattr(self.classifier, "module_") or not len(self.accuracy):
             return 0.0
@@ -88,7 +88,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise of the fixed training windows' loss, second half, in nats; None if not finite."""
+        """Noise of the loss on fixed training windows, second half, in nats; None if not finite."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]
@@ -96,7 +96,7 @@ class Fit:
 
 
 class _FreshWatch:
-    """Measure the accuracy on fresh windows, scaled by the classifier, after each epoch."""
+    """Measures the accuracy on fresh windows, scaled by the classifier, after each epoch."""
 
     def __init__(
         self, parts: DrawnParts, classifier: SensorLSTMClassifier, first_epoch: int
@@ -136,7 +136,7 @@ def fit(
     every_epoch: bool = False,
     judged: bool = True,
 ) -> Fit:
-    """Fit, and measure fresh windows in the last third of the epochs, or in every epoch."""
+    """Fit, and measure the accuracy on fresh windows in the last third of the epochs or in all."""
     n_classes = int(parts.train.y.max()) + 1
     make = SensorLSTMClassifier if judged else _Unjudged
     clf = make(**as_arguments(settings, n_classes), random_state=seed)

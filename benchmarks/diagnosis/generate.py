@@ -1,10 +1,11 @@
-"""Rows of the benchmark of diagnosis: one per run, with the outcomes of its single resets.
+"""Makes the rows of the diagnosis benchmark: one per run, with the outcomes of its single resets.
 
 A draw of windows gets two runs with settings drawn at random, two near-tuned twins with one cause
-set badly, and a healthy one (in the calibration only in every second draw); in the part ``"sick"``,
-two near-tuned runs on faulty data. The best known level of a draw is taken over all these fits,
-their twins and settings that were tuned by hand. A row is one line of a JSON file; the record of
-its run is in a separate file, so that features can be computed again without training.
+set badly, and one healthy run (in the calibration part, only in every second draw); in the part
+``"sick"``, it gets two near-tuned runs on faulty data. The best known level of a draw is taken over
+all these fits, their twins, and settings that were tuned by hand. A row is one line of a JSON file;
+the record of the row's run is in a separate file, so that features can be computed again without
+training.
 """
 
 import sys
@@ -31,7 +32,7 @@ from diagnosis.windows import LEAST_FRESH, SETS_OF, change_parts, draw_short_win
 from verdict.data import DrawnParts, available
 from verdict.runs import Evidence, save
 
-HEALTHY_GAP = 0.03  # a calm run closer to the best level is healthy, and gets few resets
+HEALTHY_GAP = 0.03  # a calm run closer to the best level is healthy and gets few resets
 OF_HEALTHY = (SAME, ALL_DEFAULTS, COSINE)
 TUNED = {"learning_rate": 0.01, "batch_size": 16, "hidden_size": 48, "max_epochs": 40}
 NATURAL, INJECTED, HEALTHY = "natural", "injected", "benign"
@@ -39,12 +40,12 @@ NATURAL, INJECTED, HEALTHY = "natural", "injected", "benign"
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a draw.
+    """One planned run of a draw.
 
     Parameters
     ----------
     slot : int
-        Its number within the draw.
+        The number of the run within the draw.
     role : str
         ``"natural"``, ``"injected"`` or ``"benign"``.
     settings, change : dict
@@ -87,14 +88,14 @@ def _injected(slot: int, role: str, injected: Injected) -> Planned:
 
 
 def seed_of(number: int, slot: int) -> int:
-    """Return the seed of a run; its resets have other seeds."""
+    """Return the seed of a run; the run's resets have other seeds."""
     return 1000 * number + 100 * slot
 
 
 def measure_draw(
     part: str, number: int, borealtc: Path | None, done: Mapping[str, Any], records: Path
 ) -> Iterator[dict[str, Any]]:
-    """Yield the missing rows of a draw, or no row if there are too few fresh windows."""
+    """Yield the missing rows of a draw, or none if there are too few fresh windows."""
     drawn = draw_short_windows(part, number, borealtc)
     if len(drawn.fresh) < LEAST_FRESH:
         return
@@ -142,7 +143,7 @@ def measure_run(
     levels: Mapping[str, float],
     number: int,
 ) -> tuple[dict[str, Any], Fit]:
-    """Fit the resets of a run; return its row, and the same run from another seed."""
+    """Fit the resets of a run; return the run's row, and the same run with another seed."""
     started = time.perf_counter()
     report = of_run.classifier.fluctuation_
     n_train, n_steps = parts.train.X.shape[:2]

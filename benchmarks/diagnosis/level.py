@@ -1,8 +1,8 @@
-"""How often is `report.level` right? On twins with and without a fault, and on random settings.
+"""How often `report.level` is right on twins with and without a fault, and on random settings.
 
-The level that the data allow is the second best accuracy of a draw's fits on fresh windows, or the
-rival's accuracy if it is higher. A run is sick if it is 5 points below the fits, or moves more than
-healthy runs do. It is healthy if it is not sick, and not 5 points below the rival.
+The level that the data allow is the second-best accuracy of a draw's fits on fresh windows, or the
+rival's accuracy if that is higher. A run is sick if it is 5 points below the fits, or moves more
+than healthy runs do. A run is healthy if it is neither sick nor 5 points below the rival.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +37,10 @@ REPAIR, VERDICT = "settings at random", "sensible settings"
 def measure_draw(
     number: int, borealtc: Path | None, *, only_tuned: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each run of three draws of windows, or of the first draw only.
+    """Yield a row for each run in three draws of windows, or only in the first draw.
 
-    The draws are from the benchmarks of diagnosis (tuned settings, with and without a fault), of
-    repair, and of the verdict.
+    The draws come from the benchmarks of diagnosis (tuned settings, with and without a fault), of
+    repairs and of the verdict.
     """
     rng = np.random.default_rng([8, number])
     part = ("calibration", "test")[number // 5 % 2]
@@ -113,7 +113,7 @@ def _part(windows: LabeledWindows) -> checked.Windows:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the share of sick runs that are flagged and of healthy runs that are."""
+    """Return the share of flagged runs among sick runs and among healthy ones."""
     lines = []
     for source in (*dict.fromkeys(row["source"] for row in rows), "all"):
         of_source = [row for row in rows if source in (row["source"], "all")]

@@ -1,4 +1,4 @@
-"""Single resets of a run: the settings of each, and whether it repairs the run."""
+"""Single resets of a run: the settings of each reset, and whether it repairs the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sensorseq.diagnosis.causes import ARGUMENTS_OF
 
 REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # of accuracy on fresh windows
 CALM_NATS = 0.022  # movement of a healthy run's loss on fixed training windows
-CALMED = 0.5  # a repair leaves at most this share of the movement
+CALMED = 0.5  # the share of the movement that a repair may leave
 RATES = {"x10": 10.0, "x3": 3.0, "/3": 1 / 3, "/10": 0.1}
 WIDEST, LONGEST_RESET_S = 96, 1.2
 SAME = "the same, another seed"
@@ -50,16 +50,16 @@ def list_resets(
     twin: Mapping[str, Any] | None = None,
     cause: str = "",
 ) -> list[Reset]:
-    """Return the resets that change anything; learning rates and widths go up and down.
+    """Return the resets that change something; learning rates and widths are raised and lowered.
 
     Parameters
     ----------
     settings, change : mapping
         Settings and changed data of the run.
     n_train, n_steps : int
-        Size of its windows: resets that would take too long are omitted.
+        The numbers of training windows and steps: resets that would take too long are omitted.
     twin : mapping, optional
-        Settings into which `cause` was injected: their values are a reset, too.
+        Settings into which `cause` was injected: a return to their values is a reset, too.
     cause : str
         The injected cause.
     """
@@ -120,8 +120,8 @@ def repairs(
 ) -> bool:
     """Return whether a reset strictly repairs a run.
 
-    Its level must be at most 5 points below the best known. If the run fluctuates, the movement
-    must be at most half of the run's, or no more than a healthy run's.
+    The level after the reset must be at most 5 points below the best known. If the run fluctuates,
+    the movement must fall to at most half of the run's, or to no more than a healthy run's.
     """
     if level < best - REPAIRED:
         return False

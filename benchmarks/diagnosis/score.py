@@ -1,4 +1,4 @@
-"""Computes the figures of the benchmark of diagnosis from rows and the records of their runs."""
+"""Computes the figures of the diagnosis benchmark from the rows and the records of their runs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -42,14 +42,14 @@ Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if no
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the current answers for its records of two seeds.
+    """Return a row with the current answers for its two records, one for each seed.
 
-    Without records, there is one answer for the row's history. The row also gets the number of
-    fresh windows, and the accuracy of a constant guess on them.
+    Without records, there is a single answer, from the row's history. The row also gets the number
+    of fresh windows, and the accuracy of a constant guess on them.
     """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
-    # the shortest possible fit yields the classifier's facts on the data
+    # the shortest possible fit yields the classifier's facts about the data
     short = {"max_epochs": 1, "hidden_size": 1, "num_layers": 1}
     classifier = fit(parts, row["settings"] | short, row["seed"], judged=False).classifier
     arguments = classifier.get_params(deep=False) | {of: row["settings"][of] for of in short}
@@ -98,9 +98,9 @@ def score(
     rows : sequence of row
         The judged rows.
     answers, again : mapping of str to Answer
-        Answer for each row by its name; `again` for the same run from another seed.
+        The answer for each row, by the row's name; `again` is for the same run with another seed.
     learned : sequence of row
-        Training data of the guess from the configuration; without any, rows of other data sets.
+        Training data of the guess from the configuration; if empty, rows of other data sets.
     """
     lines = []
     for what, strictly, chosen in (
@@ -137,7 +137,7 @@ def score(
 def score_sick(
     rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Return how often the fault is named first if the settings are healthy and the data sick.
+    """Return how often the fault is named first if the settings are healthy but the data are sick.
 
     The report has to name the right cause; for the guess, the right family is enough.
 
@@ -197,7 +197,7 @@ def _guess(
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Return the two-sided p of McNemar's exact test between two judges of the same runs."""
+    """Return the two-sided p-value of McNemar's exact test between two judges of the same runs."""
     apart = [a for a, b in zip(first, second, strict=True) if a != b]
     return float(binomtest(sum(apart), len(apart)).pvalue) if apart else 1.0
 
@@ -248,7 +248,7 @@ def _seeds(
 
 
 def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the effect of simple repairs and of the best single reset, which no user knows."""
+    """Return the effects of simple repairs and of the best single reset, which no user can know."""
     sick = [row for row in rows if is_sick(row)]
     single = [row for row in sick if right_causes(row)]
 

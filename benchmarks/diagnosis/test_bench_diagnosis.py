@@ -1,4 +1,4 @@
-"""The benchmark of diagnosis: faults, resets, true causes of a row, and resuming."""
+"""The diagnosis benchmark: faults, resets, true causes of a row, and resuming."""
 
 import json
 from dataclasses import replace
@@ -144,11 +144,11 @@ def test_the_reset_of_wrong_labels_is_clean_data():
 @pytest.mark.parametrize(
     ("level", "movement", "before", "fluctuates", "repaired"),
     [
-        (0.86, 0.5, 0.5, False, True),  # calm before: the level alone counts
+        (0.86, 0.5, 0.5, False, True),  # calm before: only the level counts
         (0.84, 0.01, 0.5, False, False),
         (0.86, 0.25, 0.5, True, True),  # half
         (0.86, 0.26, 0.5, True, False),
-        (0.86, 0.022, 0.03, True, True),  # as calm as healthy runs
+        (0.86, 0.022, 0.03, True, True),  # as calm as a healthy run
         (0.86, None, 0.5, True, False),  # the loss is not finite
         (0.86, 0.1, None, True, False),  # the loss was not finite before: nothing to halve
         (0.86, 0.01, None, True, True),

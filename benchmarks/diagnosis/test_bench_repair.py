@@ -1,4 +1,4 @@
-"""The benchmark of repairs: counts of repaired runs, and resuming."""
+"""The benchmark of repairs: the counts of repaired runs, and resuming."""
 
 import json
 

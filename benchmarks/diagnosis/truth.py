@@ -9,14 +9,14 @@ from diagnosis.resets import REPAIRED, SAME, helps, is_calm, repairs
 from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
-MOVES = 0.03  # movement of the accuracy on fresh windows that is visible in the curve
+MOVES = 0.03  # movement of the accuracy on fresh windows that can be seen in the curve
 FAILS = 0.25  # share of the best fit's lead over guessing; a run with less has learned nothing
 
 
 def best_of(row: Row) -> float:
-    """Return the best known level on its windows: the second best of its draw.
+    """Return the best known level on a row's windows: the second best of its draw.
 
-    The highest of many levels is too high by luck: good runs would look bad in comparison.
+    The highest of many levels is too high by chance: good runs would look bad in comparison.
     """
     return float(sorted(row["known"].values())[-2])
 
@@ -32,18 +32,18 @@ def fresh_movement(row: Row) -> float:
 
 
 def fails(row: Row) -> bool:
-    """Return whether a run diverged, or learned next to nothing although its data allow more."""
+    """Return whether a run diverged or learned almost nothing although its data allow more."""
     guess = guess_of(row)
     return row["level"] - guess < FAILS * (best_of(row) - guess)
 
 
 def guess_of(row: Row) -> float:
-    """Return the share of the commonest class in fresh windows, or 1 / K if unknown."""
+    """Return the share of the most frequent class in fresh windows, or 1 / K if it is unknown."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 
 def is_healthy(row: Row) -> bool:
-    """Return whether a run clearly learned, and neither moves, fails nor is sick."""
+    """Return whether a run has clearly learned, and does not move, fail or count as sick."""
     clearly = row["level"] >= guess_of(row) + CLEARLY_LEARNED
     return clearly and not is_sick(row) and not moves_or_fails(row)
 

@@ -1,4 +1,4 @@
-"""Windows of the benchmarks of diagnosis and repair: their sets, draws, and faulty data."""
+"""The windows of the diagnosis and repair benchmarks: their sets, draws and faulty data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,14 +9,14 @@ import numpy as np
 from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabeledWindows, draw
 
 SETS = (*MEASURED, *GENERATED)
-# No data set is in both parts: a guess is fitted on the first; all are judged once on the second.
+# No data set is in both parts: the guess is fitted on the first, and all are judged on the second.
 SETS_OF = {
     "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 SETS_OF["sick"] = SETS_OF["test"]
-LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows keep every second step, so fits are short
-LEAST_FRESH = 60  # with fewer, one window outweighs the differences that count
+LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows lose every second step, so that fits are short
+LEAST_FRESH = 60  # with fewer, a single window outweighs the differences that matter
 Rng = np.random.Generator
 
 
@@ -30,7 +30,7 @@ def draw_windows(number: int, borealtc: Path | None) -> DrawnParts:
 
 
 def draw_short_windows(part: str, number: int, borealtc: Path | None) -> DrawnParts:
-    """Draw at most 180 training windows of at most 50 steps, for a row of diagnosis."""
+    """Draw at most 180 training windows of at most 50 steps, for a row of this benchmark."""
     rng = np.random.default_rng([78, number, sum(part.encode())])
     names = SETS_OF[part]
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.25)), round(10 ** rng.uniform(1.3, 2.1))
@@ -55,7 +55,7 @@ def each(parts: DrawnParts, change: Callable[[LabeledWindows], LabeledWindows]) 
 
 
 def in_units(parts: DrawnParts, factor: float, offset: float) -> DrawnParts:
-    """Multiply all values, after an offset in standard deviations of the training part."""
+    """Add an offset, in standard deviations of the training part, then multiply all values."""
     sd = parts.train.X.std()
     return each(
         parts, lambda part: replace(part, X=np.float32(factor) * (part.X + np.float32(offset * sd)))
@@ -63,20 +63,21 @@ def in_units(parts: DrawnParts, factor: float, offset: float) -> DrawnParts:
 
 
 def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> DrawnParts:
-    """Return the parts with faulty data; fresh windows keep labels and distribution.
+    """Return the parts with faulty data; fresh windows keep their labels and distribution.
 
     Parameters
     ----------
     parts : DrawnParts
         The drawn windows.
     change : mapping
-        `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
-        training and validation labels that become any other class, or always the next. `shift`:
-        largest offset of validation groups, in standard deviations; `gain`: their factor. `n_val`:
-        number of validation windows kept. In training and validation windows, `dead`: one channel
-        is constant, or in this share of the windows if it is the only one; `mixed_units`: one
-        channel is larger by this factor in half of the groups; `clipped`: this share of the values
-        is clipped at each end. `duplicates`: share of the training windows that are copies.
+        `units` is the pair (factor, offset) of all parts. `random_labels` and `confused_labels` are
+        the share of training and validation labels that become any other class, or always the next
+        one. `shift` is the largest offset of validation groups, in standard deviations, and `gain`
+        their largest factor. `n_val` is the number of validation windows kept. In training and
+        validation windows, `dead` makes one channel constant, or constant in this share of the
+        windows if it is the only channel; `mixed_units` makes one channel larger by this factor in
+        half of the groups; and `clipped` clips this share of the values at each end. `duplicates`
+        is the share of the training windows that are copies.
     seed : int
         Seed of the random choices.
     """

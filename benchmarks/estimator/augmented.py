@@ -1,8 +1,8 @@
-"""A fit with augmentation against one without, for bench_estimator.py.
+"""Compares a fit with augmentation with one without, for bench_estimator.py.
 
-``augment="standard"`` with the same epochs on both sides, H = 64, batches of 32, no early stopping,
-native engine. `ratio` is the time of the plain fit over that of the fit with augmentation: 0.9
-means that augmentation takes a tenth of the time.
+``augment="standard"`` with the same number of epochs on both sides, H = 64, batches of 32, no early
+stopping, and the native engine. `ratio` is the time of the plain fit over that of the fit with
+augmentation: 0.9 means that augmentation takes a tenth of the time.
 """
 
 from functools import partial

@@ -1,9 +1,9 @@
-"""Live samples at 1 kHz, six channels, 50 decisions a second, for bench_estimator.py.
+"""Times live samples of six channels at 1 kHz with 50 decisions a second, for bench_estimator.py.
 
-One second of signal is pushed in chunks of 20 samples to a model of windows of 1 s at 100 Hz, on
-one thread. Theirs is `predict_proba` of the same 50 windows, one call each: the lower bound for a
-hand-written loop, without resampling or a buffer. `load_percent` is our CPU time for a second of
-signal.
+One second of signal is pushed in chunks of 20 samples to a model that classifies windows of 1 s at
+100 Hz, on one thread. The other side calls `predict_proba` once for each of the same 50 windows:
+the lower bound for a hand-written loop, which has neither resampling nor a buffer. `load_percent`
+is our CPU time for one second of signal.
 """
 
 import time
@@ -47,7 +47,7 @@ def _row(features: Any, rounds: int) -> dict[str, Any]:
     model.preparation_["configuration"]["window"]["hop_s"] = HOP_S
     stream = model.stream(RATE_HZ)
     chunks = np.split(signals[0][: int(RATE_HZ)], int(RATE_HZ) // CHUNK)
-    for _ in range(3):  # until the first window is complete and the filters are filled
+    for _ in range(3):  # so that the first window is complete and the filters are filled
         for chunk in chunks:
             stream.push(chunk)
     window = rng.normal(size=(1, int(MODEL_HZ), N_CHANNELS)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Common arguments of the fits in the estimator's benchmark: a network alone, on the CPU."""
+"""Arguments shared by the fits in the estimator's benchmark: only a network, on the CPU."""
 
 from typing import Any
 

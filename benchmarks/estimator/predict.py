@@ -1,9 +1,10 @@
-"""`predict_proba` of one window against its kernel call alone, for bench_estimator.py.
+"""Compares `predict_proba` of one window with the kernel call alone, for bench_estimator.py.
 
-One window of 100 timesteps and one channel, six classes, H = 64, pooling "meanmax", on one thread.
-Theirs is the native operator alone with scaled input and weights in its layout; ours is the public
-method, with its checks, scaling and softmax. `overhead_us` is the method's additional time, the
-median of paired differences; `ratio` is operator over method.
+One window of 100 timesteps and one channel, with six classes, H = 64 and pooling "meanmax", on one
+thread. The other side is the native operator alone, with scaled input and with weights in its
+layout; ours is the public method, with its checks, scaling and softmax. `overhead_us` is the
+method's additional time (the median of paired differences); `ratio` is the operator's time over the
+method's.
 """
 
 from typing import Any

@@ -1,11 +1,11 @@
-"""`fit` of a prepared file larger than the buffer, against the same file in memory.
+"""Compares `fit` on a prepared file larger than the buffer with the same file in memory.
 
 Both sides read the same file with one computing thread, in turns in one process, with the same
 number of epochs, batch size and validation part; the timing covers all of `fit`, including the
-reading. The file is read once before, so that it is in the page cache for both. The streamed side
-has a buffer of a quarter of the file, reads the file again in each epoch, and reads ahead in a
-second thread, which needs a second core. It shuffles in another order, so its accuracy differs as
-much as with another seed; tests check that equal orders give equal bits.
+reading. The file is read once beforehand, so that it is in the page cache for both sides. The
+streamed side has a buffer of a quarter of the file, reads the file again in each epoch, and reads
+ahead in a second thread, which needs a second core. It shuffles in a different order, so its
+accuracy differs as much as with another seed; tests check that the same order gives the same bits.
 """
 
 import os
@@ -35,7 +35,7 @@ CASES = (
 
 
 def write_file(path: Path, shape: tuple[int, int, int]) -> int:
-    """Write windows whose level is the class: four parts for training, one for validation."""
+    """Write windows whose level is the class, four fifths for training and one for validation."""
     rng = np.random.default_rng(0)
     n_windows = shape[0]
     y = rng.integers(0, N_CLASSES, n_windows)
@@ -48,7 +48,7 @@ def write_file(path: Path, shape: tuple[int, int, int]) -> int:
 
 @contextmanager
 def buffer_of(n_bytes: int) -> Iterator[None]:
-    """Set the size of the buffer within a block."""
+    """Set the size of the buffer within a `with` block."""
     before = os.environ.get(BUFFER_VARIABLE)
     os.environ[BUFFER_VARIABLE] = str(n_bytes)
     try:
@@ -60,7 +60,7 @@ def buffer_of(n_bytes: int) -> Iterator[None]:
 
 
 def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Fit both ways once and check their accuracy; then time both in turns."""
+    """Fit once in each way and check the accuracies; then time both in turns."""
 
     def fit(buffer_bytes: int) -> SensorLSTMClassifier:
         classifier = SensorLSTMClassifier(
@@ -95,7 +95,7 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
 
 
 def rows(rounds: int) -> list[dict[str, Any]]:
-    """Return one row per case: the streamed side is ours, so a ratio of 1 is equal speed."""
+    """Return one row per case: the streamed side is ours, and a ratio of 1 means equal speed."""
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for shape, hidden_size, batch in CASES:

@@ -1,8 +1,8 @@
-"""Calls of the native libraries drawn by hypothesis: correct, or with spoiled arguments.
+"""Calls of the native libraries that hypothesis draws: correct ones, or with spoiled arguments.
 
-`python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise;
-it must not crash, which the sanitizer around this process reports (`sanitizers.py`). The last line
-counts the calls as JSON.
+`python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise,
+but must not crash; the sanitizer around this process reports crashes (`sanitizers.py`). The last
+line counts the calls as JSON.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def tensors(rng, n, t, c, h, k):
 
 
 def spoil(rng, value):
-    """Return another value for an argument: of another shape, type, layout or size, or extreme."""
+    """Return a value with a different shape, type, layout or size, or an extreme value."""
     if isinstance(value, torch.Tensor):
         if value.ndim and rng.random() < 0.25:
             return spoil_layout(rng, value)
@@ -119,13 +119,13 @@ def spoil_layout(rng, value):
     shape = list(value.shape)
     shape[axis] = size
     shape[rng.randrange(value.ndim)] = 0
-    with contextlib.suppress(RuntimeError):  # larger than torch allows
+    with contextlib.suppress(RuntimeError):  # may be larger than torch allows
         return value.new_empty(shape)
     return value.new_empty(0)
 
 
 def call(rng, function, arguments, n_spoiled):
-    """Call with some arguments spoiled; return the result, or None if the call was refused."""
+    """Call a function with some arguments spoiled; return the result, or None if it refused."""
     arguments = dict(arguments)
     for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
         arguments[name] = spoil(rng, arguments[name])
@@ -144,13 +144,13 @@ def call(rng, function, arguments, n_spoiled):
 
 
 def arguments_for(operator, values):
-    """Return the values that an operator's schema names."""
+    """Return the values for the arguments that an operator's schema names."""
     schema = operator.default._schema
     return {a.name: values[a.name] for a in schema.arguments if a.name in values}
 
 
 def lstm(rng, n_spoiled):
-    """Call a layer forward and backward, the loss, and a stream."""
+    """Call a layer forward and backward, the loss and a stream."""
     ops = torch.ops.sensorseq
     n, t, c, h, k = (rng.choice(s) for s in ((0, 1, 5, 17), (1, 2, 9), (1, 3), (1, 4, 19), (2, 3)))
     v = tensors(rng, n, t, c, h, k)
@@ -319,7 +319,7 @@ def filters(rng, n_spoiled, signal, c):
 
 @cache
 def trained():
-    """Return the arrays and the description of a model with features and several networks."""
+    """Return the arrays and description of a model with features and several networks."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 9, 2)).astype(np.float32), np.arange(40) % 2
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -360,7 +360,7 @@ def models(rng, n_spoiled):
 
 
 def from_two_threads(function, *arguments):
-    """Call a function with state from two threads simultaneously."""
+    """Call a function that has state from two threads simultaneously."""
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(function, *arguments) for _ in range(2)]:
             future.result()

@@ -1,12 +1,12 @@
-"""Repeated work must not need more and more memory: `python benchmarks/harden/flat_memory.py`.
+"""Checks that memory stays flat over repeated work: `python benchmarks/harden/flat_memory.py`.
 
 A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
-process of its own, two processes at a time. Resident memory is read after every tenth repetition,
-without garbage. It is flat if the median of the last quarter exceeds that of the second quarter by
-at most `BOUND` bytes per repetition, and by `MOST` in total; the first quarter is a warm-up. A
-leaked fit takes 77 kB, its network 20 kB and its history alone 1.6 kB, so one leaked object per
-repetition is found; without leaks the allocator varied by up to 500 bytes per fit. The last line is
-a summary as JSON.
+process of its own, two processes at a time. Resident memory is measured after every tenth
+repetition, after a garbage collection. It is flat if the median of the last quarter exceeds that of
+the second quarter by at most `BOUND` bytes per repetition, and by `MOST` in total; the first
+quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its history alone 1.6 kB, so
+one leaked object per repetition is found; without leaks the allocator varied by up to 500 bytes per
+fit. The last line is a summary as JSON.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def resident_bytes():
 
 
 def windows(seed, n=16, steps=10):
-    """Return windows of two channels that differ between two classes, and their labels."""
+    """Return windows of two channels and two classes that differ, and their labels."""
     import numpy as np
 
     rng, y = np.random.default_rng(seed), np.arange(n) % 2
@@ -64,7 +64,7 @@ def fits():
 
 
 def predictions():
-    """Predict windows of several counts and lengths with one classifier of each engine."""
+    """Predict different numbers of windows, of different lengths, with a classifier per engine."""
     X, y = windows(0)
     fitted = [classifier(engine=engine).fit(X, y) for engine in ("native", "autograd")]
     some = [windows(1, n, steps)[0] for n, steps in ((1, 10), (300, 10), (7, 25), (40, 3))]
@@ -72,7 +72,7 @@ def predictions():
 
 
 def reports():
-    """Make the report of a history of 30 epochs and render it as a page and as text."""
+    """Make the report of a history of 30 epochs, and render it as a page and as text."""
     from sensorseq.diagnosis import FluctuationReport
 
     X, y = windows(0)
@@ -132,7 +132,7 @@ def measure(repeat, repetitions=REPETITIONS):
 
 
 def judge(seen):
-    """Return the growth per repetition, in bytes, and whether it is flat."""
+    """Return the memory's growth per repetition, in bytes, and whether the memory is flat."""
     quarter = len(seen) // 4
     before, after = seen[quarter : 2 * quarter], seen[-quarter:]
     growth = statistics.median(after) - statistics.median(before)
@@ -143,7 +143,7 @@ def judge(seen):
 
 
 def run(kind):
-    """Measure one kind in a process of its own; return the facts and whether it is flat."""
+    """Measure one kind in a process of its own; return the facts and whether memory is flat."""
     command = [sys.executable, __file__, "--kind", kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -1,12 +1,12 @@
-"""Commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
+"""Runs commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
 
-`prepare` alone, with two workers, with scratch files of large recordings and with dask; training
-with its model, and with only its checkpoint, on the disk; pages of reports, exported ONNX and C.
-The disk is a small file system in memory. In half of the runs it fills up at a random moment, in
-the others after a random number of bytes. A command must end with 4 and one message, or with 0 and
-the outputs of an undisturbed run. The earlier output must still exist, with no partly written file;
-with free space again, a preparation must resume to the bytes of an undisturbed run. The last line
-is a summary as JSON.
+The commands are `prepare` alone, with two workers, with scratch files of large recordings and with
+dask; training, with its model or with only its checkpoint on the disk; and those that write pages
+of reports, ONNX and C. The disk is a small file system in memory. In half of the runs it fills up
+at a random moment, in the others after a random number of bytes. A command must end with exit code
+4 and one message, or with 0 and the outputs of an undisturbed run. The earlier output must still
+exist, but no partly written file may exist; when there is free space again, a preparation must
+resume and end with the bytes of an undisturbed run. The last line is a summary as JSON.
 """
 
 import argparse
@@ -103,7 +103,7 @@ class Command:
 
 
 def content_of(path):
-    """Return a file's bytes; for a model, only its arrays, since it also contains durations."""
+    """Return a file's bytes; for a model, only its arrays, because its file contains durations."""
     if path.suffix:
         return path.read_bytes()
     from sensorseq.io.model_file import read_model
@@ -121,7 +121,7 @@ def clear(folder):
 
 
 def measure(command, disk, errors):
-    """Run a command undisturbed; store its outputs, its duration and its peak of bytes."""
+    """Run a command undisturbed; store its outputs, duration and largest number of bytes."""
     clear(disk.folder)
     command.put_earlier()
     before, most, is_done = disk.used(), [0], threading.Event()
@@ -170,7 +170,7 @@ def disturb(command, disk, errors, draw, by_bytes):
 
 
 def faults(command, disk, code, messages, earlier):
-    """Yield the errors after a disturbed run."""
+    """Yield what is wrong after a disturbed run."""
     if code not in ((0,) if command.always else (0, 4)):
         yield f"exit code {code}"
     if "Errno" in messages or "Traceback" in messages or "Exception ignored" in messages:
@@ -257,7 +257,7 @@ def main():
         commands = make_commands(place, disk)
         for command in commands:
             measure(command, disk, errors)
-        # the slow ones, dask and workers, are drawn rarely
+        # the slow commands, with dask and workers, are drawn rarely
         weights = [1 / command.seconds**0.5 for command in commands]
         for trial in range(options.disks):
             first = trial < 2 * len(commands)

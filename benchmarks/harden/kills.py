@@ -1,10 +1,10 @@
-"""Processes killed at random moments: `python benchmarks/harden/kills.py [--kills 200]`.
+"""Kills processes at random moments: `python benchmarks/harden/kills.py [--kills 200]`.
 
-`prepare` in one process and with two workers, training with both engines, and the writers of
-models, reports and prepared files. A killed preparation must resume to the bytes of an
-uninterrupted one; a killed training must leave the checkpoint of an epoch, equal to that of an
-uninterrupted run, and a killed writer a complete file, the earlier or the new one; no process and,
-after the next run, no temporary file may be left. The last line is a summary as JSON.
+It kills `prepare` in one process and with two workers, training with both engines, and the writers
+of models, reports and prepared files. A killed preparation must resume and end with the bytes of an
+uninterrupted one. A killed training run must leave the checkpoint of an epoch, equal to that of an
+uninterrupted run. A killed writer must leave a complete file, either the earlier or the new one. No
+process may be left, and after the next run no temporary file. The last line is a summary as JSON.
 """
 
 import argparse

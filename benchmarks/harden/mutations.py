@@ -1,4 +1,4 @@
-"""Good prepared files, and copies of files with changed bytes or changed values in their JSON."""
+"""Writes good prepared files, and changes bytes of files or values in their JSON."""
 
 import copy
 import json
@@ -66,11 +66,11 @@ def write_prepared(folder):
 
 
 def mutate(rng, data, donors=(), *, most=4):
-    """Return changed bytes: `rng` of `random.Random` draws 1 to `most` changes."""
+    """Return changed bytes: `rng`, a `random.Random`, draws 1 to `most` changes."""
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)
-        if rng.random() < 0.2:  # the structure of binary formats is mostly at the ends
+        if rng.random() < 0.2:  # the structure of binary formats is mostly at both ends
             at = (
                 min(at, rng.randrange(2048))
                 if rng.random() < 0.7

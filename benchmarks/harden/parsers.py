@@ -1,10 +1,10 @@
-"""Every parser on changed files: `python benchmarks/harden/parsers.py [--seconds 30] [PARSER ...]`.
+"""Runs parsers on changed files: `python benchmarks/harden/parsers.py [--seconds 30] [PARSER ...]`.
 
 Each parser runs in a process of its own, on copies of good files changed by atheris (guided by
 coverage, if it is installed) or by `mutations.py`. Checksums inside the files are repaired, so that
-the changes get past them. A file must be read, or refused with the package's own error, in 10 s of
-processor time and 4 GB. Files that fail this are stored in build/harden/findings. The last line is
-a summary as JSON.
+the changes get past them. A file must be read, or refused with the package's own error, within 10 s
+of processor time and 4 GB of memory. Files for which this fails are stored in
+build/harden/findings. The last line is a summary as JSON.
 """
 
 import argparse
@@ -42,11 +42,11 @@ CSV_NUMBERS = "csv numbers (libFuzzer)"
 
 
 class TooSlow(BaseException):
-    """The 10 s of processor time are over."""
+    """Raised when the 10 s of processor time are used up."""
 
 
 class Parser:
-    """Good files, a repair of their checksums, and their parser."""
+    """A parser, good files for it, and the repair of their checksums."""
 
     suffix = ".bin"
     is_json = False
@@ -280,7 +280,7 @@ class Parquet(RecordingFile):
 
 
 class Model(Parser):
-    """Changes bytes of the file, or values of its description with a repaired checksum."""
+    """A model file with changed bytes, or changed values of its description and a new checksum."""
 
     suffix = ".safetensors"
 
@@ -340,7 +340,7 @@ class Prepared(Parser):
 
 
 class PreparedInPieces(Prepared):
-    """Read like a large file: pieces are verified when they are read, the whole at the end."""
+    """A file read like a large one: each piece is verified on reading, and the whole at the end."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums
@@ -407,7 +407,7 @@ def _fit(**arguments):
 
 
 class Session:
-    """Counts of one parser in this process, stored in a file that survives a crash."""
+    """The counts of one parser in this process, stored in a file that survives a crash."""
 
     def __init__(self, name, folder):
         self.parser, self.folder = PARSERS[name](), folder
@@ -488,7 +488,7 @@ def child(name, seconds, seed, folder):
             import sensorseq.readers
             import sensorseq.training  # noqa: F401
     session = Session(name, folder)
-    for data in session.seeds:  # imports everything; a good file is read
+    for data in session.seeds:  # imports everything; good files must be read
         session.run(data)
     if session.state["refused"] == len(session.seeds) or session.state["findings"]:
         print(f"{name}: good files are refused", file=sys.stderr)
@@ -546,7 +546,7 @@ def fuzz_csv_numbers(seconds, seed):
 
 
 def fuzz(name, seconds, seed):
-    """Return the counts of one parser; a crashed process is a finding and is replaced."""
+    """Return the counts of one parser; a crashed process is a finding, and another replaces it."""
     total, findings = Counter(cases=0, refused=0), Counter()
     began, n_starts = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:

@@ -1,4 +1,4 @@
-"""`make harden`: runs each part of this folder; writes results/harden.json and a table.
+"""Runs each part of this folder for `make harden`; writes results/harden.json and a table.
 
 A part is a program whose last line is a summary as JSON: `trials`, `failures` and further counts.
 Missing parts, and parts that do not end in time, are reported.
@@ -44,7 +44,7 @@ PARTS = {
 
 
 def run(name, share=1.0):
-    """Run a part, or a share of its trials; return its row."""
+    """Run a part, or a share of its trials; return the part's row."""
     command, amount, most_minutes, about = PARTS[name]
     program, *options = command.split()
     options += [] if amount is None else [str(max(1, round(share * amount)))]

@@ -1,4 +1,4 @@
-"""The bindings under sanitizers: `python benchmarks/harden/sanitizers.py [asan tsan]`.
+"""Runs the bindings under sanitizers: `python benchmarks/harden/sanitizers.py [asan tsan]`.
 
 Builds both extensions with AddressSanitizer and UBSan (asan) or ThreadSanitizer (tsan) into
 build/harden, and makes the calls of `drawn_calls.py` with the sanitizer's library preloaded. Python
@@ -26,7 +26,7 @@ KINDS = {
 UNWATCHED = ("libtorch_cpu.so", "libtorch_python.so", "libc10.so", "libgomp.so.1")
 SUPPRESSIONS = "\n".join(
     [f"called_from_lib:{name}" for name in UNWATCHED]
-    + ["mutex:capsule_dealloc"]  # torch's, when Python ends
+    + ["mutex:capsule_dealloc"]  # a lock of torch's, when Python ends
     + [f"race:{name}" for name in (*UNWATCHED, "libgomp", "openblas", "_multiarray_umath")]
 )
 
@@ -70,7 +70,7 @@ def run(kind, seconds):
     suppressions.write_text(SUPPRESSIONS)
     program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
     command = [*program, "--seconds", str(seconds), "--threads", str(threads)]
-    if kind == "tsan":  # it fails with the random addresses of recent kernels
+    if kind == "tsan":  # it fails with the address randomization of recent kernels
         command = ["setarch", "-R", *command]
     options = {
         "LD_PRELOAD": ":".join(libraries),

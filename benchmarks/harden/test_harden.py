@@ -1,4 +1,4 @@
-"""The attacks work: changes take effect, checksums are repaired, absent parts are reported."""
+"""Tests that changes take effect, checksums are repaired, and absent parts are reported."""
 
 import json
 import random

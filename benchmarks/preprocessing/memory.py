@@ -1,11 +1,11 @@
-"""Peak memory of `sensorseq prepare` in fresh processes, as counted by the kernel (ru_maxrss).
+"""Measures the peak memory of `sensorseq prepare` in fresh processes (the kernel's ru_maxrss).
 
     python benchmarks/preprocessing/memory.py --gigabytes 1 --recordings 10000
 
 Rows: one long CSV, Parquet or HDF5 recording of two sizes each, and many small recordings. The
 scratch files and the result need disk space of about three times the longest recording. Making this
-recording takes several times its size in memory, but in another process. The run fails if a worker
-needs more than `LIMIT_MB`.
+recording takes several times its size in memory, but in a different process. The run fails if a
+worker needs more than `LIMIT_MB`.
 """
 
 import argparse

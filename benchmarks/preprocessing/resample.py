@@ -1,4 +1,4 @@
-"""Resampling against scipy and soxr, for bench_preprocessing.py.
+"""Compares resampling with scipy and soxr, for bench_preprocessing.py.
 
 - resample: `resample`, including its checks. scipy's side is `resample_poly` with identical taps;
   soxr's is `soxr.resample` at its default quality HQ, with its own filter.
@@ -22,12 +22,12 @@ RATES = [  # rate, target, duration_s
     (100.0, 20.0, 1000.0),
     (441.0, 480.0, 200.0),
     (50.0, 100.0, 2000.0),
-    (100.0, 99.987654321, 1000.0),  # not a small fraction: uses the table of the filter
+    (100.0, 99.987654321, 1000.0),  # not a simple fraction: uses the table of the filter
 ]
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)
 CHUNK_S, STREAM_S = 0.01, 60.0
-EDGE = 60  # samples of the lower rate at each end, where the sides treat edges differently
+EDGE = 60  # samples at the lower rate at each end, where the two sides treat edges differently
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def cases() -> Iterator[tuple[str, Callable[[], ResampleCase]]]:
 
 
 def passband_signal(rate, target, duration_s, n_channels, dtype):
-    """Return sines that every filter passes, different in each channel."""
+    """Return sines that every filter passes and that differ between channels."""
     rng = np.random.default_rng(0)
     times = np.arange(int(duration_s * rate)) / rate
     signal = np.zeros((len(times), n_channels))
@@ -82,7 +82,7 @@ def check_agreement(what, ours, theirs, rate, target, tolerance):
     edge = int(np.ceil(EDGE * max(1.0, target / rate)))
     error = np.abs(ours[:n] - theirs[:n])[edge:-edge].max()
     if abs(len(ours) - len(theirs)) > 1 or not error <= tolerance:
-        raise SystemExit(f"{what}: results differ by {error:.2g}; timing them would mean nothing")
+        raise SystemExit(f"{what}: results differ by {error:.2g}; timing them would be meaningless")
 
 
 def resampling_case(what, rate, target, duration_s, n_channels, dtype):

@@ -1,14 +1,14 @@
-"""Steps on a whole recording against pandas, scipy and aeon, for bench_preprocessing.py.
+"""Compares steps on a whole recording with pandas, scipy and aeon, for bench_preprocessing.py.
 
 One process, one thread, float64. The rows compare:
 
-- moving deviation, moving range: of the last second at 100 Hz, six channels. pandas' side is
+- moving deviation, moving range: of the last second at 100 Hz, in six channels. pandas' side is
   `rolling(window, min_periods=1)`, with `std(ddof=0)`, and `max()` minus `min()`.
 - moving mean: aeon's side is `MovingAverage`, which has no values before the first whole window;
   these are excluded from the comparison. aeon is only in the environment of the peers.
 - uneven stamps to an even grid: pandas' side is the usual idiom: `reindex` to the union of stamps
-  and grid, `interpolate("index")`, the grid. Ours uses the same straight lines only across holes;
-  the tolerance of the comparison follows from the curvature of the signal.
+  and grid, `interpolate("index")`, and selection of the grid. Ours uses the same straight lines
+  only across holes; the tolerance of the comparison follows from the curvature of the signal.
 - band-pass: scipy's side is `upfirdn` with our taps on the padded signal.
 """
 

@@ -1,4 +1,4 @@
-"""The comparisons: a row for each remedy and problem, and the measures of a run."""
+"""The comparisons, a row for each remedy and problem, and the measures of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Variants against a run without the remedy, and the measures that they should change."""
+    """Variants, a run without the remedy to compare with, and the measures that should change."""
 
     remedy: str  # the page in docs/remedies
     problem: str
@@ -30,7 +30,7 @@ def row(remedy, problem, without, *variants, lower=(), higher=(), **common):
     return Row(remedy, problem, without, variants, lower, higher, common)
 
 
-# User-defined losses and initial weights.
+# Losses and initial weights defined by the user.
 
 
 def steep(logits, class_index):
@@ -39,12 +39,12 @@ def steep(logits, class_index):
 
 
 def tiny(logits, class_index):
-    """Cross-entropy with gradients a thousandth as large."""
+    """Cross-entropy with gradients that are a thousandth as large."""
     return 1e-3 * functional.cross_entropy(logits, class_index, reduction="none")
 
 
 def second_costs_20(logits, class_index):
-    """Cross-entropy with a weight of twenty for the second class."""
+    """Cross-entropy with a weight of 20 for the second class."""
     price = torch.where(class_index == 1, 20.0, 1.0)
     return price * functional.cross_entropy(logits, class_index, reduction="none")
 

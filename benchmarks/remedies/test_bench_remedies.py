@@ -1,4 +1,4 @@
-"""The benchmark of remedies: the values of a row; an interrupted run keeps its rows."""
+"""The benchmark of remedies: the values of a row, and the rows of an interrupted run."""
 
 import json
 

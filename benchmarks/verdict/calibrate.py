@@ -1,8 +1,8 @@
-"""Healthy runs: quantiles of every statistic that the verdict compares with a threshold.
+"""Quantiles, over healthy runs, of every statistic that the verdict compares with a threshold.
 
-Healthy runs are here the plain runs and the noisy but normal controls of the calibration part that
+Here, healthy runs are the plain runs and the noisy but normal controls of the calibration part that
 have clearly learned. A proposed edge is the upper end of the interval of the 99 % quantile: it is
-high with few runs and falls with more. The share of faulty runs above it shows its cost.
+high with few runs and falls with more. The share of faulty runs above the edge shows its cost.
 """
 
 import math
@@ -25,7 +25,7 @@ N_RESAMPLES = 2000
 
 
 def statistics_of(run: Evidence) -> dict[str, float]:
-    """Return every number of a run that may have a threshold.
+    """Return all numbers of a run that may have a threshold.
 
     These are the report's own statistics that have a threshold, and the noise of three losses on
     two scales, over the epochs after the initial descent and over the second half, estimated by
@@ -66,7 +66,7 @@ ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def quantile_limit(values: ArrayLike, quantile: float = EDGE_QUANTILE) -> float:
-    """Return the upper 95 % limit of a quantile, by the bootstrap over runs."""
+    """Return the upper 95 % limit of a quantile, by a bootstrap over runs."""
     held = np.asarray(values, np.float64)
     drawn = np.random.default_rng(0).integers(len(held), size=(N_RESAMPLES, len(held)))
     return float(np.percentile(np.quantile(held[drawn], quantile, axis=1), 95))
@@ -131,7 +131,7 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 
 
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return the alarms of a pair of edges, both of which a run must exceed, on each loss.
+    """Return, for each loss, the alarms of a pair of edges, both of which a run must exceed.
 
     One factor scales both edges at the ratio of their 95 % quantiles; it is chosen so that one
     healthy run in a hundred exceeds both.

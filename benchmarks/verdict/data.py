@@ -1,7 +1,7 @@
-"""Data sets of the verdict's benchmark: generators, embedded recordings, sets in other packages.
+"""Data sets of the verdict's benchmark: generators, included recordings, sets of other packages.
 
-Every set is split by group into a training, a validation and a fresh part; no group is in two. The
-fresh part is large if the set allows it; only the oracle sees it, and no rule does.
+Every set is split by group into a training, a validation and a fresh part; no group is in two
+parts. The fresh part is large if the set allows it; only the oracle sees this part, no rule does.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class DrawnParts:
 
     @property
     def of_fit(self) -> dict[str, Any]:
-        """Arguments of `fit` and `probe` in addition to X and y."""
+        """The arguments of `fit` and `probe` in addition to X and y."""
         return {
             "groups": self.train.groups,
             "lengths": self.train.lengths,
@@ -66,7 +66,7 @@ def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return sweeps from the same frequencies; the class is their speed and direction."""
+    """Return sweeps over the same frequencies; the class is their speed and direction."""
     t = np.arange(n_steps)
     start = rng.uniform(0.5, 0.7, (len(y), 1))
     rate = (y[:, None] - 2) * 0.25 / n_steps
@@ -98,7 +98,7 @@ def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 @dataclass(frozen=True)
 class Generated:
-    """A generator and its sizes; noise is in units of the signal's own standard deviation."""
+    """A generator and its sizes; noise is in units of the signal's standard deviation."""
 
     make: Callable[[Rng, Any, int], Floats]
     n_classes: int
@@ -114,7 +114,7 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Added noise, relative to the channel's sd, with which about 60 % of fresh windows are right.
+# Noise, relative to the channel's sd, with which about 60 % of fresh windows are right.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -181,7 +181,7 @@ def draw(
 def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> LabeledWindows:
     weights = np.ones(of.n_classes)
     weights[0] = imbalance
-    # Every class occurs once, further ones are drawn; windows of a group share gain and offset.
+    # Each class occurs once, and more are drawn; windows of a group share gain and offset.
     y = np.concatenate(
         [
             np.arange(of.n_classes).repeat(2)[:n],
@@ -199,7 +199,7 @@ def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int)
 
 
 def _split(whole: LabeledWindows, rng: Rng) -> list[NDArray[np.int64]]:
-    """Return rows of the three parts, 60 : 20 : 20 of the groups, of each class if possible."""
+    """Return the rows of three parts, 60 : 20 : 20 of the groups, of each class if possible."""
     classes_of = {group: np.unique(whole.y[whole.groups == group]) for group in set(whole.groups)}
     pure = all(len(classes) == 1 for classes in classes_of.values())
     lots = (

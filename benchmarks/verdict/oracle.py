@@ -1,9 +1,9 @@
-"""The truth about a run, from a fresh part that neither our rules nor the rivals' see.
+"""The truth about a run, from a fresh part that neither our rules nor the rivals' rules see.
 
 The fresh part, with groups that are neither in training nor in validation, is predicted after every
 epoch. The movement of the model is computed from two figures, the accuracy and the mean probability
 of the true class. Both are bounded, so a loss that explodes or vanishes distorts neither; the
-windows stay the same, so only the model moves. Movement is
+windows stay the same, so only changes of the model move them. Movement is
 
     sqrt(mean((a_{t+1} - a_t)^2) / 2)
 
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from verdict.runs import Evidence
 
 VOLATILE_RATIO = 2.0  # of both figures, relative to the healthy twin
-LEAST_MOVEMENT = 0.01  # of accuracy: twice a negligible movement is still negligible
+LEAST_MOVEMENT = 0.01  # movement of the accuracy: twice a negligible movement is still negligible
 CLEARLY_LEARNED = 0.15  # balanced accuracy above guessing
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Facts about one run from the fresh part.
+    """Facts about one run, measured on the fresh part.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Truth:
         Balanced accuracy (each class has equal weight) minus 1 / K, the value of guessing; the
         median over the last third of the epochs.
     beats_guessing : bool
-        Whether `above_chance` is more than luck, with 95 % confidence.
+        Whether `above_chance` is more than chance, with 95 % confidence.
     diverged : bool
         Whether a training loss was not finite.
     """
@@ -56,7 +56,7 @@ class Truth:
 
 
 def find_truth(evidence: Evidence) -> Truth:
-    """Compute the truth from the fresh part's figures of one run."""
+    """Compute the truth about one run from its figures on the fresh part."""
     balanced = evidence.fresh["balanced"]
     counts = evidence.fresh["counts"][evidence.fresh["counts"] > 0]
     chance = 1 / len(counts)
@@ -81,7 +81,7 @@ def movement(series: NDArray[np.float64]) -> float:
 
 
 def is_faulty(run: Truth, twin: Truth) -> str:
-    """Return how a run is worse than its healthy twin: diverged, not learning, volatile, or ""."""
+    """Return how a run is worse than its healthy twin: diverged, not learning, volatile or ""."""
     if run.diverged:
         return "diverged"
     if not run.beats_guessing and twin.clearly_learned:

@@ -1,11 +1,11 @@
 """The runs of the verdict's benchmark: their settings, data and seeds.
 
-Calibration and test share neither a data set nor a strength of injection. Calibration has
-simulated surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of
-a question from Stack Overflow, and measured sets: watch movements, vowels, exercises, terrains.
+Calibration and test share neither a data set nor a strength of injection. Calibration has simulated
+surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of a question
+from Stack Overflow, and measured sets: watch movements, vowels, exercises and terrains.
 
 Healthy settings are those of a sensible user: a falling rate, clipping, scaled input. A constant
-rate is common, but not among them: the verdict has to find out whether it is too high.
+rate is common, but is not among them: the verdict has to find out whether it is too high.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ SIZES = {
 
 
 def _injections(base: float, part: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return name: (changed arguments, changes of the data), at the part's strengths."""
+    """Return name: (changed arguments, changes of the data), with the part's strengths."""
     test = part == "test"
     constant = {"lr_schedule": "constant", "warmup_epochs": 0}
     unclipped = constant | {"max_grad_norm": None}
@@ -88,12 +88,12 @@ N_INJECTIONS = len(_injections(1e-3, "test"))
 
 
 def _epochs(n_train: int) -> int:
-    """Return enough epochs to learn a small set, within the time allowed."""
+    """Return a number of epochs that suffices to learn a small set within the time allowed."""
     return 80 if n_train <= 150 else 60 if n_train <= 400 else 40
 
 
 def _drawn(part: str, index: int, data: str) -> tuple[str, int, int, dict[str, Any]]:
-    """Return setting, sizes and arguments of the index-th run of a part."""
+    """Return the setting, sizes and arguments of the index-th run of a part."""
     rng = np.random.default_rng([index, sum(part.encode()), 7])
     setting = list(SETTINGS)[int(rng.integers(len(SETTINGS)))]
     n_train, n_val = SIZES[part][int(rng.integers(len(SIZES[part])))]
@@ -111,7 +111,7 @@ def _drawn(part: str, index: int, data: str) -> tuple[str, int, int, dict[str, A
 
 
 def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
-    """Return every run of a part, in order; twins precede the runs compared with them.
+    """Return every run of a part, in order; twins precede the runs that are compared with them.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def _make(part: str) -> Iterator[Plan]:
 
 
 def _as_asked(seed: int, sets: tuple[str, ...]) -> Iterator[Plan]:
-    """Return the training from the question itself; its twin is the replica's healthy run."""
+    """Yield the runs of the question itself; their twin is the replica's healthy run."""
     seed_of_replica = seed - len(sets) + 1 + sets.index("replica")
     yield Plan(
         name=f"test-{seed_of_replica}-replica-as_asked",

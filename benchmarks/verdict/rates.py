@@ -1,9 +1,9 @@
-"""Judge every stored run by our verdict and by the rivals' rules, and count the errors.
+"""Judges every stored run by our verdict and by the rivals' rules, and counts their errors.
 
 Three rows matter: alarms on plain healthy runs, alarms on noisy but normal ones, and flagged runs
 among those made volatile or unable to learn. An alarm is any verdict except ``"normal"``. The
 oracle, not the plan, decides whether a planned fault took effect: a harmless one is counted as
-benign and is in no row. Healthy runs that have not clearly learned are counted, too, but only in
+benign and is in no row. Healthy runs that have not clearly learned are also counted, but only in
 the row that ends in "or barely".
 """
 
@@ -22,14 +22,14 @@ from sensorseq.diagnosis.report import FluctuationReport
 
 PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
-# goal: alarms on at most 3 % of the plain, 8 % of the noisy, at least 95 % of the faulty runs
-LOUD = 0.03  # movement of the fresh accuracy from epoch to epoch that nobody overlooks
+# goal: alarms on at most 3 % of plain and 8 % of noisy runs, and on at least 95 % of faulty ones
+LOUD = 0.03  # movement of the fresh accuracy from epoch to epoch that nobody would overlook
 N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """One run in one row: its facts, and the judges that raised an alarm.
+    """One run in one row: the run's facts, and the judges that raised an alarm.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class JudgedRun:
     fault : str
         The oracle's word for a faulty run.
     counts : bool
-        Whether the run is in the row itself, not only in "or barely".
+        Whether the run counts in the row itself, not only in the row "or barely".
     verdict : str
         Our verdict.
     alarms : dict of str to bool
@@ -71,8 +71,8 @@ def wilson(n_alarms: int, n: int) -> tuple[float, float]:
 def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[float, float]:
     """Return the 95 % interval of a rate by resampling whole clusters.
 
-    Runs on one data set with one setting fail together; a run is less than one observation. If no
-    run fails, or all do, resampling varies nothing and the interval is a point.
+    Runs on one data set with one setting fail together, so a run is less than one observation. If
+    no run fails, or all do, resampling changes nothing, and the interval is a point.
     """
     held: dict[Any, list[bool]] = defaultdict(list)
     for alarm, cluster in zip(alarms, clusters, strict=True):

@@ -6,14 +6,14 @@ AutoTrainer/utils/monitor.py. UMLAUT: Schoop, Huang, Hartmann, *UMLAUT: Debuggin
 Programs using Program Structure and Model Behavior*, CHI 2021; the numbers are from
 BerkeleyHCI/umlaut, umlaut/heuristics.py.
 
-Interpretations: AutoTrainer checks every third epoch, as with its `checktype="epoch_3"`, and here
-continues after an alarm; one alarm flags the run. Its first and last layer are the input weights of
-the LSTM and the weights of the head; its gradients are computed on the first training batch. In its
-code "not converged", once detected, disables the oscillation rule permanently; here only while it
-holds, which gives that rule more alarms. Its dying-ReLU rule needs a ReLU, and its large weights
-raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and type of
-the input) hold for every run here and are omitted; its rule of high dropout, above 0.5, is only in
-the paper, and no run has more.
+Interpretations: AutoTrainer checks every third epoch, as with its `checktype="epoch_3"`; here, it
+continues after an alarm, and one alarm flags the run. Its first and last layer are the input
+weights of the LSTM and the weights of the head; its gradients are computed on the first training
+batch. In its code, "not converged", once detected, disables the oscillation rule permanently; here,
+only for as long as the condition is true, which gives that rule more alarms. Its dying-ReLU rule
+needs a ReLU, and its large weights raise no alarm. UMLAUT's rules about code (missing softmax,
+missing activations, shape and type of the input) are followed by every run here and are omitted;
+its rule on high dropout, above 0.5, is only in the paper, and no run has more.
 """
 
 import math
@@ -23,13 +23,13 @@ from itertools import pairwise
 from verdict.runs import GRADIENTS_EVERY, Evidence
 
 # AutoTrainer's defaults
-LEAST_GRADIENT_RATIO = 1e-3  # beta_1: norm of the first layer's gradient over the last layer's
+LEAST_GRADIENT_RATIO = 1e-3  # beta_1: gradient norm of the first layer over the last layer's
 LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's gradient
 GREATEST_GRADIENT_RATIO = 70.0  # beta_3
-OSCILLATION = 0.03  # zeta: from a maximum of the training accuracy to the minimum of that rank
+OSCILLATION = 0.03  # zeta: from a maximum of the training accuracy to the minimum of the same rank
 OSCILLATING_SHARE = 0.2  # eta: share of the epochs with an oscillation
 LEAST_GAIN = 0.01  # delta: largest gain of an accuracy from one epoch to the next
-TARGET_ACCURACY = 0.7  # Theta: below, training has not converged
+TARGET_ACCURACY = 0.7  # Theta: below this, training has not converged
 LOSS_CEILING = 1e5  # a validation loss that counts as exploded
 FIRST_JUDGED = 0.3  # share of the planned epochs before which no curve is judged
 
@@ -55,7 +55,7 @@ def _oscillates(accuracy: Sequence[float]) -> bool:
 
 
 def autotrainer_oscillation(run: Evidence) -> bool:
-    """AutoTrainer's rule of oscillating loss, which it reads from the training accuracy."""
+    """AutoTrainer's rule for an oscillating loss, which it applies to the training accuracy."""
     accuracy = [row["accuracy"] for row in run.rows]
     return any(_oscillates(accuracy[:n]) for n in _checks(run) if _is_judged(run, n))
 
@@ -103,7 +103,7 @@ def _largest_gain(accuracy: Sequence[float]) -> float:
 
 
 def umlaut_overfitting(run: Evidence) -> bool:
-    """UMLAUT's rule of overfitting: the validation loss rises, the training loss does not."""
+    """UMLAUT's rule for overfitting: the validation loss rises, and the training loss does not."""
     return any(
         after["val_loss"] > before["val_loss"] and after["loss"] <= before["loss"]
         for before, after in pairwise(run.rows)
@@ -111,12 +111,12 @@ def umlaut_overfitting(run: Evidence) -> bool:
 
 
 def umlaut_rate(run: Evidence) -> bool:
-    """UMLAUT's rule of a learning rate outside the usual range, in any epoch."""
+    """UMLAUT's rule for a learning rate outside the usual range in any epoch."""
     return any(not RATE_FLOOR <= row["learning_rate"] <= RATE_CEILING for row in run.rows)
 
 
 def umlaut_accuracy(run: Evidence) -> bool:
-    """UMLAUT's rule of a validation accuracy above 95 %, or above the training accuracy."""
+    """UMLAUT's rule for a validation accuracy above 95 %, or above the training accuracy."""
     return any(
         row["val_accuracy"] > ACCURACY_CEILING or row["val_accuracy"] > row["accuracy"]
         for row in run.rows[FIRST_EPOCH:]
@@ -124,23 +124,23 @@ def umlaut_accuracy(run: Evidence) -> bool:
 
 
 def umlaut_input(run: Evidence) -> bool:
-    """UMLAUT's rule of input outside [-1, 1], which every standardized signal exceeds."""
+    """UMLAUT's rule for input outside [-1, 1], a range that every standardized signal exceeds."""
     return run.input_range[0] < -INPUT_BOUND or run.input_range[1] > INPUT_BOUND
 
 
 def umlaut_not_finite(run: Evidence) -> bool:
-    """UMLAUT's rule of a loss that is not a number."""
+    """UMLAUT's rule for a loss that is not a number."""
     return any(math.isnan(row["loss"]) for row in run.rows)
 
 
 def umlaut(run: Evidence) -> bool:
-    """All rules of UMLAUT that apply to a training run."""
+    """All of UMLAUT's rules that apply to a training run."""
     rules = (umlaut_not_finite, umlaut_rate, umlaut_overfitting, umlaut_accuracy, umlaut_input)
     return any(rule(run) for rule in rules)
 
 
 def umlaut_curve(run: Evidence) -> bool:
-    """UMLAUT without its rule on the input, which no standardized signal passes."""
+    """UMLAUT without its rule for the input, which every standardized signal violates."""
     rules = (umlaut_not_finite, umlaut_rate, umlaut_overfitting, umlaut_accuracy)
     return any(rule(run) for rule in rules)
 

@@ -1,4 +1,4 @@
-"""One run of the verdict's benchmark: train it, store its evidence in one file, read it back.
+"""Trains one run of the verdict's benchmark, stores its evidence in one file, and reads it back.
 
 The evidence lets every rule be judged again without training: the history, the classifier's facts
 for its report, the TrainingRecord without snapshots, the inputs of the rivals' rules, and the
@@ -25,7 +25,7 @@ from sensorseq.errors import DivergedError
 from sensorseq.history import TrainingRecord
 
 GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
-# A single training of only the LSTM, without the regularization that would hide a fault.
+# One training run of only the LSTM, without the regularization that would hide a fault.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "dropout": 0.0,
@@ -41,7 +41,7 @@ EPOCH_ARRAYS = ("fixed_loss", "fixed_accuracy", "val_predicted", "val_margin", "
 
 @dataclass(frozen=True)
 class Plan:
-    """One run to make.
+    """One run that is to be trained.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Evidence:
 
 
 class _Watch:
-    """Measure the fresh part after each epoch, and the first batch's gradients every few epochs."""
+    """Measures the fresh part after each epoch and the first batch's gradients every few epochs."""
 
     def __init__(self, fresh: LabeledWindows, train: LabeledWindows, n_first: int) -> None:
         self.fresh, self.first = _tensors(fresh), _tensors(train.take(slice(n_first)))
@@ -188,7 +188,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # many runs fail on purpose
         for _ in range(n_cycles):
-            # A non-finite loss in the first epoch raises, but history and report exist.
+            # A non-finite loss in the first epoch is an error, but history and report exist.
             with suppress(DivergedError):
                 classifier.fit(parts.train.X, parts.train.y, **parts.of_fit)
             runs.append((classifier.history_.to_rows(), classifier.fluctuation_))
@@ -270,7 +270,7 @@ def _joined(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | None:
-    """Join the records of consecutive fits: all values per epoch and per step."""
+    """Join the records of consecutive fits: all values of epochs and of steps."""
     first = records[0]
     if first is None or any(record is None for record in records):
         return None
@@ -329,7 +329,7 @@ def save(evidence: Evidence, path: Path) -> None:
 
 
 def load(path: Path) -> Evidence:
-    """Read a file of `save`."""
+    """Read a file written by `save`."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     description = json.loads(str(arrays.pop("told")))

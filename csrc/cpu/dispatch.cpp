@@ -1,4 +1,5 @@
-// The functions of the contract, which check and then delegate to the active kernels.
+// Implements the functions of the contract: each checks its arguments, then calls the active
+// kernel.
 #include "cpu/dispatch.h"
 
 #include <cstring>

@@ -39,7 +39,7 @@ struct Kernels {
   void (*lstm_step_f64)(const LstmStep<double>&);
   TrainKernels<float> train_f32;
   TrainKernels<double> train_f64;
-  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]), as in the gates; for tests of their error
+  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]), as in the gates; for tests of the functions' error
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
   // runs `repeats` rounds of multiply-adds at this set's peak rate; returns the flops
@@ -50,29 +50,32 @@ using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
 inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// Rows of windows that one task takes through time together, and the slots of weight gradients.
-// Both affect the bits, so they are the same on every instruction set.
+// The number of windows that one task takes through time together (the rows of a tile), and the
+// maximum number of slots of weight gradients. Both affect the bits, so they are the same on every
+// instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
-// Gate gradients, each for one timestep of a window, that are collected before they are added to
-// the weight gradients.
+// The number of gate gradients, each for one timestep of a window, that are collected before they
+// are added to the weight gradients.
 constexpr int64_t kBlockEntries = 96;
-// Scratch arrays of a tile, in rows of Padded(H): see BackwardTile.
+// The number of a tile's scratch arrays, in rows of Padded(H): see BackwardTile.
 constexpr int64_t kForwardScratch = 8;
 constexpr int64_t kBackwardScratch = 6;
 
 // From this width on, a step's weights exceed the second-level cache: tiles go through time side by
-// side, so that each panel of weights is read once per step instead of once per tile. Threads share
-// the units, so all windows share one slot of weight gradients, which are as large as the weights.
+// side, so that each panel of weights is read once per step instead of once per tile. The units are
+// divided among the threads, so all windows can share one slot of weight gradients, which is as
+// large as the weights.
 constexpr int64_t kWideHidden = 320;
-// Width from which sharing a step pays if every thread could have a tile but some would have two.
+// The width from which sharing a step pays when there is a tile for every thread and a second for
+// some.
 constexpr int64_t kUnevenHidden = 128;
-// The most tiles that go through time side by side.
+// The maximum number of tiles that go through time side by side.
 constexpr int64_t kGroupTiles = 16;
 
 inline bool IsWide(const LstmShape& s) { return s.hidden_size >= kWideHidden; }
 
-// Saved values of one direction and window.
+// The number of saved values of one direction and window.
 inline int64_t SavedSize(const LstmShape& s) {
   return SavedRows(s.n_timesteps) * Padded(s.hidden_size);
 }
@@ -117,8 +120,8 @@ inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   }
   return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
 }
-// The tiles of a group if state is kept for every step: at most n_slots in a narrow layer, whose
-// slots have the room, and in a wide layer as many as fit into kGroupReals.
+// The number of tiles in a group if state is kept for every step: at most n_slots in a narrow
+// layer, whose slots provide the memory, and as many as fit into kGroupReals in a wide layer.
 inline int64_t GroupTiles(const LstmShape& s) {
   constexpr int64_t kGroupReals = int64_t(1) << 24;
   const int64_t n_tiles = TileCount(s.n_windows),
@@ -135,13 +138,13 @@ inline int64_t TilesAtOnce(const LstmShape& s) {
   return IsWide(s) ? GroupTiles(s) : s.n_models * SlotCount(s);
 }
 
-// Runs tasks through `parallel`. All arithmetic starts here: the thread of each task gets the mode
-// for subnormal numbers of this call, and its own mode back afterwards.
+// Runs tasks through `parallel`. All arithmetic starts here: while a thread runs a task, its mode
+// for subnormal numbers is that of this call; its own mode is restored afterwards.
 void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
               Subnormals subnormals);
 
-// The offset of each piece of the workspace, in units of Real. Both the size that callers ask for
-// and the bodies that use the workspace are derived from it.
+// The offset of each piece of the workspace, in units of Real. It determines both the size that
+// callers ask for and the addresses that the bodies use.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights

@@ -1,7 +1,7 @@
 // The backward body: takes a tile of windows back through time in one direction. Included by an ISA
 // file after lstm_forward-inl.h; includes nothing.
 //
-// The gate gradients of up to kBlockEntries rows of timesteps, and the inputs of those gates, are
+// Up to kBlockEntries gate gradients, each of a row and timestep, and the inputs of these gates are
 // collected side by side, then added to the slot's weight gradients by one product without
 // transposes. tanh(c) is neither saved nor recomputed: with h = o tanh(c), o (1 - tanh(c)^2) = o -
 // h^2 / o.
@@ -11,13 +11,15 @@
 template <typename Real>
 constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
-// Units whose products are summed in registers before they are added to memory, so that a chain has
-// about 128 products: with one chain of all 4H products, the error was up to 3 times torch's.
+// The number of units whose products are summed in registers before the sum is added to memory, so
+// that a chain has about 128 products: with one chain of all 4H products, the error was up to 3
+// times torch's.
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// out[r][0 .. kWidth vectors) = grad_gates[r] @ some vectors of a panel of `width`, rows of
-// grad_gates side by side: the share of the units of some blocks, which are whole chains.
+// out[r][0 .. kWidth vectors) = grad_gates[r] @ some vectors of a panel of `width` vectors, where
+// the rows of grad_gates lie side by side: the contribution of some blocks of units, which are
+// whole chains.
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
                          const Real* grad_gates, Real* out, int64_t out_stride) {
@@ -68,7 +70,7 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Bloc
   }
 }
 
-// Vectors [begin, end) of the n_vectors of a product.
+// Computes vectors [begin, end) of the n_vectors of a product.
 template <typename Real, int kRows>
 inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& vectors, int64_t H,
                           const Blocks& blocks, const Real* grad_gates, Real* out,
@@ -152,12 +154,12 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
   }
 }
 
-// Products that are summed in a register before they are added to memory: with runs of 96 the error
-// was up to twice torch's.
+// The number of products that are summed in a register before the sum is added to memory: with runs
+// of 96, the error was up to twice torch's.
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
-// Columns of a block's weight gradients that stay in the first-level cache while all entries are
-// added.
+// The number of columns of a block's weight gradients that stay in the first-level cache while all
+// entries are added.
 constexpr int64_t kColumnRun = 48;
 
 // Adds some of the K columns of one block, given its gate gradients and weight gradients.
@@ -175,7 +177,7 @@ inline void AddWeightGradients(int64_t K, const Blocks& columns, const Real* inp
   }
 }
 
-// Gate gradients of one row and step, from the gradient of its hidden state.
+// Computes the gate gradients of one row and step from the gradient of the hidden state.
 template <typename Real>
 struct BackwardRow {
   int64_t t;
@@ -214,9 +216,9 @@ SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column
 }
 
 // A tile on its way back through time, for the thread that computes the units of `blocks`: all
-// units, or its share in a team. Adds to the slot's weight gradients. Threads share the scratch; of
-// another thread's values, each reads only a step's gate gradients and the inputs of a block of
-// entries.
+// units, or its share in a team. Adds to the slot's weight gradients. Threads share the scratch
+// memory, but the only values of other threads that a thread reads are a step's gate gradients and
+// the inputs of a block of entries.
 template <typename Real>
 class BackwardTile {
  public:
@@ -297,8 +299,8 @@ class BackwardTile {
     }
   }
 
-  // Computes the share of some blocks' units in the gradients of h and x, for some of the thread's
-  // vectors.
+  // Computes what the units of some blocks contribute to the gradients of h and x, for some of the
+  // thread's vectors.
   void Products(int64_t step, const Real* packed, const Blocks& vectors,
                 const Blocks& blocks) const {
     if (step == 0 && args_->grad_x == nullptr && args_->grad_h_0 == nullptr) return;
@@ -328,7 +330,7 @@ class BackwardTile {
 
   // Whether there is no room for the entries of another step.
   bool IsFull() const { return n_entries_ + rows.n > kBlockEntries; }
-  // Adds the entries so far to some columns of a block's weight gradients.
+  // Adds the entries collected so far to some columns of a block's weight gradients.
   void AddTo(int64_t block, const Blocks& columns) const {
     const int64_t K = InputWidth();
     AddWeightGradients(K, columns, inputs_, grad_gates_ + block * kGateBlock<Real>, n_entries_,
@@ -417,8 +419,8 @@ class BackwardTile {
   }
 };
 
-// Adds the entries of all due tiles to the weight gradients of the member's blocks: per panel of
-// columns, tile by tile.
+// Adds the entries of all due tiles to the weight gradients of the member's blocks: one panel of
+// columns after the other, and for each panel tile by tile.
 template <typename Real, typename IsDue>
 inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {
@@ -438,9 +440,9 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Takes tiles that have begun back through time side by side, like ForwardTiles. If they share a
-// slot, all add their entries when one tile is full; otherwise each adds them when it is full
-// itself, so that the number of tiles does not affect the bits.
+// Takes tiles that have begun back through time side by side, like ForwardTiles. If the tiles share
+// a slot, all of them add their entries when one is full; otherwise each tile adds its own entries
+// when it is full, so that the number of tiles does not affect the bits.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {

@@ -1,8 +1,9 @@
 // The forward body: takes a tile of windows through time in one direction. Included by an ISA
 // file after tile-inl.h; includes nothing.
 
-// [unit block][h, x, 1][gate][lane], one contiguous line group per product; the last is the bias.
-// Padded units have zero weights and bias, so they stay exactly 0 and no hot loop needs a mask.
+// [unit block][h, x, 1][gate][lane], one contiguous group of cache lines per product; the last
+// group is the bias. Padded units have zero weights and bias, so they stay exactly 0 and no hot
+// loop needs a mask.
 template <typename Real>
 SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
   return (H + C + 1) * kGates * kLanes<Real>;
@@ -42,7 +43,8 @@ SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real*
   }
 }
 
-// Adds the products of n inputs to the sums of kBlocks blocks of units; input(r, k) is one input.
+// Adds the products of n inputs to the sums of kBlocks blocks of units; input(r, k) is input k of
+// row r.
 template <typename Real, int kRows, int kBlocks, typename Input>
 SENSORSEQ_INLINE void AddGateProducts(const Real* packed, int64_t block_size, int64_t n,
                                       Input input, Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
@@ -95,8 +97,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // The earliest timestep wins, which a reversed direction reaches last; NaN exceeds everything, as
-  // in torch.
+  // Of equal values, the earliest timestep counts, which a reversed direction reaches last; NaN
+  // exceeds everything, as in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));
@@ -122,7 +124,7 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
     if (step.saved != nullptr) {
       saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
     }
-    // in two passes, so that the latencies of one row hide those of another
+    // in two passes, so that the work on one row hides the latencies of another
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Real* c = step.c + (first + r) * step.stride + column;
@@ -155,9 +157,9 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
   }
 }
 
-// Few rows take several blocks at a time, because one block has too few sums to hide a product's
-// latency. The order is reversed in every step, so that the weights read last, still in the
-// first-level cache, are read first.
+// A small number of rows takes several blocks at a time, because one block has too few sums to hide
+// a product's latency. The order of the blocks is reversed in every step: the weights that were
+// read last are still in the first-level cache, and are read first.
 template <typename Real, int kRows>
 inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                         const Blocks& blocks) {
@@ -183,8 +185,8 @@ inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, i
 }
 
 // A tile on its way through time, for the thread that computes the units of `blocks`: all units, or
-// its share in a team. Threads share the scratch; of another thread's values, each reads only h, as
-// PrepareFactors leaves it.
+// its share in a team. Threads share the scratch memory, but the only value of other threads that a
+// thread reads is h, as PrepareFactors leaves it.
 template <typename Real>
 class ForwardTile {
  public:

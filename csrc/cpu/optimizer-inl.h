@@ -1,7 +1,7 @@
 // Passes over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
-// the squared norm. Included by an ISA file after both vector-inl.h and update-inl.h; includes
-// nothing. Plain loops, which the compiler vectorizes for the instruction set: nothing is
-// contracted and no sum reordered, so all instruction sets give the same bits.
+// and the squared norm. Included by an ISA file after both vector-inl.h and update-inl.h; includes
+// nothing. The loops are plain; the compiler vectorizes them for the instruction set: nothing is
+// contracted and no sum is reordered, so all instruction sets give the same bits.
 
 // sum of values[i]^2 in a fixed order: partial sums that suit vectors
 template <typename Real>

@@ -34,7 +34,7 @@ inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, in
 
 // Backward: weights for grad_gates @ [weight_hh | weight_ih], as panels of up to kPanelVectors
 // vectors of columns, [panel][unit block][gate][unit][vector][lane]. Columns are the hidden units,
-// padded to whole vectors, then the channels, likewise.
+// then the channels, both padded to whole vectors.
 constexpr int64_t kPanelVectors = 4;
 
 template <typename Real>

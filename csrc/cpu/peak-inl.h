@@ -1,8 +1,8 @@
 // The peak rate of multiply-adds of a core, for benchmarks: chains in registers, no memory.
 // Included by an ISA file after MulAdd; includes nothing.
 
-// Enough chains to hide the latency of a multiply-add, few enough to stay in 16 registers with the
-// factor.
+// Enough chains to hide the latency of a multiply-add, but few enough to fit, with the factor, into
+// 16 registers.
 constexpr int kPeakChains = 14;
 
 inline int64_t MultiplyAddFlops(int64_t repeats) {

@@ -43,9 +43,9 @@ SENSORSEQ_INLINE int64_t SavedOffset(const LstmShape& s, int64_t model, int64_t 
   return (row + TileBegin(tile, s.n_windows)) * SavedSize(s);
 }
 
-// One member's share of a model's tiles [first, end), which go through time side by side; returns
-// whether it stays. Tile t has the scratch at (t - first) * scratch_stride; saved_of(t, direction)
-// is its saved state.
+// Runs one member's share of a model's tiles [first, end), which go through time side by side;
+// returns whether the member stays in its team. Tile t has the scratch at (t - first) *
+// scratch_stride; saved_of(t, direction) is its saved state.
 template <typename Real, typename SavedOf>
 inline bool ForwardSome(const LstmForward<Real>& args, int64_t model, int64_t first, int64_t end,
                         const Real* packed, int64_t packed_stride, Real* scratch,
@@ -170,7 +170,8 @@ struct Slot {
   }
 };
 
-// Like ForwardSome. One member computes a slot's head; the first member replaces one that has left.
+// Like ForwardSome. One member computes a slot's head; if that member has left the team, the first
+// member takes its place.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -261,7 +262,7 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
 }
 
 // Sums the slots of one direction and block of units of a model in order, and writes the gradients
-// in torch's layout; with the first block also the head's.
+// in torch's layout; with the first block, also the head's gradients.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {
   constexpr int64_t V = kLanes<Real>;

@@ -11,11 +11,11 @@ namespace sensorseq {
 namespace {
 
 constexpr int64_t kClosed = int64_t(1) << 32;
-// A sleeping thread takes about as long to wake up.
+// About as long as a sleeping thread takes to wake up.
 constexpr std::chrono::microseconds kPatience{100};
-constexpr int64_t kLongWaits = 2;  // a single one may be chance
+constexpr int64_t kLongWaits = 2;  // a single one may occur by chance
 
-// This process forms no team until then, because the last one had to dissolve.
+// The time until which this process forms no team, because its last team had to dissolve.
 std::atomic<std::chrono::steady_clock::rep> alone_until{0};
 
 int64_t Microseconds(std::chrono::steady_clock::duration time) {

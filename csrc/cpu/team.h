@@ -1,5 +1,5 @@
 // Threads that compute the steps of one computation together: each has a share of every step, and
-// none begins the next step before all have finished the last.
+// none begins a step before all have finished the previous one.
 #pragma once
 
 #include <atomic>
@@ -20,9 +20,9 @@ class Team {
     void Wait() const {
       if (n_members > 1) team->Wait(*this);
     }
-    // Like Wait. If other programs keep the threads from running at the same time, the team then
-    // dissolves: the first member continues alone, as the only one of `n_members`, and the others
-    // leave, for which false is returned.
+    // Like Wait, but dissolves the team if other programs keep its threads from running at the same
+    // time. The first member then continues alone, with n_members = 1; for all others, false is
+    // returned, and they leave.
     bool Stay() {
       if (n_members == 1 || !team->Dissolves(*this)) return true;
       n_members = 1;
@@ -33,8 +33,8 @@ class Team {
   using Task = void (*)(void* context, Member& member);
 
   // Calls task(context, member) at the same time on as many threads as are free in `parallel`: at
-  // least the calling one, at most parallel.n_threads, n_shares and kMaxMembers. Results must not
-  // depend on the number of members.
+  // least the calling one, and at most parallel.n_threads, n_shares or kMaxMembers, whichever is
+  // smallest. Results must not depend on the number of members.
   static void Run(const Parallel& parallel, int64_t n_shares, Task task, void* context,
                   Subnormals subnormals);
 

@@ -50,7 +50,8 @@ inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t fi
   return rows;
 }
 
-// A thread's share in a team is a multiple of the number of blocks that few rows take at a time.
+// A thread's share in a team is a multiple of this: the number of blocks that a small number of
+// rows takes at a time.
 constexpr int64_t kShareBlocks = 2;
 template <typename Real>
 SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
@@ -116,7 +117,7 @@ SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns
   }
 }
 
-// Fills some columns of a row: its n values (null: zeros), then zeros.
+// Fills some columns of a row: first its n values (or zeros if they are null), then zeros.
 template <typename Real>
 inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end; i += kLanes<Real>) {

@@ -8,12 +8,12 @@
 //             cluster, the contribution of the CTA's own gates to 16 * kTilesPerWarp units,
 //             sent to their owner, which adds the ranks' shares in rank order
 //
-// A group's gradients of a row share a power of two that scales the largest to 1024 to 2047, which
-// is undone when its 32 k are added to the sum: a half has the range for the values of one step,
-// but not of hundreds of steps.
+// The gradients of a group in one row are scaled by a common power of two, which brings the largest
+// into 1024 to 2047; the scaling is undone when the group's 32 k are added to the sum. A half has
+// enough range for the values of one step, but not for those of hundreds of steps.
 //
 // Two buffers of gate gradients and of partial sums suffice. One buffer of gradients does not: a
-// warp whose outputs belong to other CTAs does not hold back the warps of its own.
+// warp whose outputs belong to other CTAs does not hold back the other warps of its own CTA.
 #pragma once
 
 #include "recurrent-inl.h"
@@ -39,7 +39,7 @@ struct BackwardShared {
   }
 };
 
-// kHasSequences: grad_hidden is read or grad_gates written.
+// kHasSequences: grad_hidden is read or grad_gates is written.
 template <typename M, typename V, bool kHasSequences>
 class Backward : Recurrent<M, V> {
   using Base = Recurrent<M, V>;
@@ -194,7 +194,7 @@ class Backward : Recurrent<M, V> {
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  // Values that the next warp waits for come first; and the warp's groups are processed side by
+  // Values that the next warp waits for come first, and the warp's groups are processed side by
   // side, so that the loads and shuffles of one cover those of the other.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};
@@ -237,7 +237,7 @@ class Backward : Recurrent<M, V> {
                                 m.Max(m.Abs(of_cell[4]), m.Abs(of_cell[6])));
       }
     }
-    // the units of a row are in the lanes of one q
+    // the units of a row are in the lanes with the same q
     SENSORSEQ_UNROLL
     for (int distance = 4; distance < kLanes; distance *= 2) {
       SENSORSEQ_UNROLL
@@ -343,7 +343,7 @@ class Backward : Recurrent<M, V> {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
     } else {
-      // where its owner reads it
+      // where the owner of the units reads the share
       const U at = PartialAt(buffer ^ 1, rank, FirstGroupSent<V>(warp));
       SENSORSEQ_UNROLL
       for (int i = 0; i < 2 * V::kTilesPerWarp; ++i) {

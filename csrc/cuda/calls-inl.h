@@ -1,5 +1,5 @@
-// The kernels that a call of the contract queues, their order and their memory: for a Queue that
-// launches kernels on a stream, or runs them in the tests' emulator.
+// The kernels that a call of the contract queues, with their order and their memory, for a Queue
+// that launches kernels on a stream or runs them in the tests' emulator.
 #pragma once
 
 #include "carver.h"
@@ -28,7 +28,7 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   return s;
 }
 
-// Describes an array of `size` values for each direction, one after the other.
+// Describes an array with `size` values for each direction, one direction after the other.
 inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
   return {data, s.n_directions * size, size};
 }

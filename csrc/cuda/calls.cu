@@ -61,7 +61,7 @@ Status CheckShape(const LstmShape& s, const Options& options) {
   return IsServed(s, options);
 }
 
-constexpr int64_t kDirectSteps = 4;  // at most, of a call that makes no graph
+constexpr int64_t kDirectSteps = 4;  // the most steps of a call that makes no graph
 
 // One step as a graph. It is captured on its own stream: the caller's may be the default stream,
 // which cannot be captured.

@@ -1,6 +1,6 @@
-// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, with
-// its instructions by name. The tests' emulator has the same functions for 32 lanes at a time; it
-// defines in plain C++ what each must do.
+// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, whose
+// instructions have names here. The tests' emulator has the same functions for 32 lanes at a time,
+// and defines in plain C++ what each function must do.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -29,7 +29,7 @@ class DeviceMachine {
   }
 
   SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }
-  // the same for all lanes, which the compiler can see
+  // the same for all lanes, in a form in which the compiler can see this
   SENSORSEQ_BODY static int Warp() {
     return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
   }
@@ -278,7 +278,7 @@ class DeviceMachine {
     asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
   }
 
-  // Order.
+  // Synchronization.
   SENSORSEQ_BODY static void SyncWarp() { __syncwarp(); }
   SENSORSEQ_BODY static void SyncCta() { __syncthreads(); }
   SENSORSEQ_BODY static void SyncCluster() {

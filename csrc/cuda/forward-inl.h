@@ -9,17 +9,17 @@
 //   send      h_t to buffer (t + 1) mod 2 of every CTA of the cluster
 //   record    the values that only later kernels read
 //
-// A warp's ring holds the input's share of its own cells, of a block of 8 or 4 steps: projected
-// input is fetched there a step at a time; otherwise the warp multiplies x by W_ih for a whole
-// block, because 32 independent sums, of 4 steps, hide the latencies that the sum of one step would
-// wait for in every step.
+// A warp's ring contains the input's share of the warp's own cells for a block of 8 or 4 steps:
+// projected input is fetched there a step at a time; otherwise the warp multiplies x by W_ih for a
+// whole block, because 32 independent sums, of 4 steps, hide the latencies that the sum of one step
+// would wait for in every step.
 //
 // Two buffers suffice: a warp that writes to a buffer in step t has waited for all of h_{t-1},
 // which every warp of every CTA sends only after its product has read that buffer. For the same
-// reason a barrier's parity cannot lap: a warp that has not passed a phase has not sent the data
-// that the next one needs. Both hold only if every warp sends to every CTA in every step; rows that
-// have ended therefore send their last values. h of the last step is not sent, so nothing is
-// written to a CTA that has exited.
+// reason, a barrier's parity is unambiguous: a warp that has not passed a phase has not sent the
+// data that the next phase needs. Both are true only if every warp sends to every CTA in every
+// step; rows that have ended therefore send their last values. h of the last step is not sent, so
+// nothing is written to a CTA that has exited.
 #pragma once
 
 #include "recurrent-inl.h"
@@ -197,8 +197,8 @@ class Forward : Recurrent<M, V> {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
   }
 
-  // NaN if a half cannot represent the value: infinity would close a gate and look right. From the
-  // second step on |h| <= 1, and only the mask can exceed the range.
+  // NaN if a half cannot represent the value: infinity would close a gate, and the result would
+  // look right. From the second step on |h| <= 1, and only the mask can exceed the range.
   SENSORSEQ_BODY F InRange(const F& value) {
     return m.Select(m.Abs(value) > F{} + kHalfLimit / kStateScale, F{} + __builtin_nanf(""), value);
   }
@@ -430,8 +430,8 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void Finish() {
-    // recomputed by a shuffle that compilers do not see through, so that none keeps it over all
-    // steps
+    // recomputed by a shuffle that compilers do not see through, so that no register holds it
+    // during all steps
     const I first = m.Shuffle(RowOfLane(m.ToInt(lane)), m.ToInt(lane));
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {

@@ -41,7 +41,7 @@ constexpr int kMaxHidden = 256;
 
 // The factors of the products are halves, scaled by powers of two, so that the remainder after a
 // weight's or a state's first half is a normal number, and |w| up to 4094 and |h| up to 255 (an
-// initial state, or one divided by 1 - dropout) are in range. Values beyond become NaN.
+// initial state, or one divided by 1 - dropout) are in range. Values beyond this range become NaN.
 constexpr float kWeightScale = 16.0f;
 constexpr float kStateScale = 256.0f;
 constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);
@@ -205,7 +205,7 @@ constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 // Shared memory begins with the barriers.
 constexpr uint32_t kBarriers = 0, kBarriersEnd = kMatrixBytes;
 
-// h in shared memory: per plane 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
+// h in shared memory: per plane, 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
 // as B fragments and stmatrix.trans writes from a lane's pair of rows.
 SENSORSEQ_HD constexpr uint32_t StateMatrix(int hidden, int planes, int buffer, int plane,
                                             int group) {

@@ -107,8 +107,8 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
 }
 
-// tanh, given its value from exponentials: near zero, where those cancel, an odd polynomial of
-// degree 9 with the least relative error.
+// tanh, given its value from exponentials: near zero, where those cancel, the odd polynomial of
+// degree 9 that minimizes the relative error.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
                                           const typename M::F& elsewhere) {

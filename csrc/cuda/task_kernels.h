@@ -1,5 +1,5 @@
 // The kernels with independent warps: packing, gradients of weights, sums, and the parts of a
-// training step beside the layer. Only the file that launches them includes this one.
+// training step other than the layer. Only the file that launches them includes this one.
 #pragma once
 
 #include "device_machine.h"
@@ -14,7 +14,8 @@ constexpr int kTaskThreads = 128, kWarps = kTaskThreads / kLanes;
 // The minimum number of CTAs on a multiprocessor; 0: left to the compiler.
 template <typename Body>
 constexpr int kLeastCtas = 0;
-// by default, the compiler uses registers for one less, or spills to fit one more
+// by default, the compiler uses so many registers that one CTA fewer fits, or spills to fit one
+// more
 template <int kPlanes>
 constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
 template <>
@@ -29,8 +30,8 @@ __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
   if (warp < Body::Warps(p)) Body::Run(m, p, warp);
 }
 
-// The same with Body::Warps(sizes) warps for each of the Body::Models(sizes) models, or their
-// directions, and each of its Body::Slots(sizes).
+// The same with Body::Warps(sizes) warps for each of Body::Models(sizes) models, or their
+// directions, and for each of their Body::Slots(sizes) slots.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     SlotKernel(const typename Body::Params p) {

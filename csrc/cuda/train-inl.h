@@ -1,4 +1,4 @@
-// The parts of a training step beside the layer, in the order in which they run: bodies with
+// The parts of a training step other than the layer, in the order in which they run: bodies with
 // independent warps, each a struct with the number of its warps and the work of one.
 //
 // A lane's own work is plain code over its index; lanes combine only in sums, in double and in a
@@ -145,8 +145,8 @@ struct Gather : OfStep {
   }
 
  private:
-  // The number of steps of a row's window to train on, -1 if there is no such window; and their
-  // start, in steps of one model's data.
+  // The number of steps to train on in a row's window, or -1 if there is no such window, and the
+  // start of these steps, counted in steps of one model's data.
   SENSORSEQ_HD static int64_t Find(const TrainParams& p, int64_t model, int64_t row,
                                    int64_t* from) {
     const TrainShape& s = p.call.shape;

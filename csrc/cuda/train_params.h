@@ -28,7 +28,7 @@ struct TrainParams {
   double* is_correct;                                    // (M, B)
   float* grads;                                          // (M, Q)
   double* squares;                                       // (M, slices)  of the gradient
-  double* norm;                                          // (M)  likewise
+  double* norm;                                          // (M)  of the gradient
   uint32_t* largest;                                     // (M, D)
   const float *hidden_slots, *input_slots, *head_slots;  // of SumSlotsParams
 };

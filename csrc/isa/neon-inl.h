@@ -50,7 +50,7 @@ SENSORSEQ_INLINE Vec<double> Max(Vec<double> a, Vec<double> b) {
   return (Vec<double>)vbslq_f64(larger, (float64x2_t)a, (float64x2_t)b);
 }
 
-// The nearest integer, the even one of two.
+// The nearest integer; of two that are equally near, the even one.
 SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
   return (Vec<float>)vrndnq_f32((float32x4_t)x);
 }

@@ -13,7 +13,7 @@ namespace sensorseq {
 
 inline bool IsNeverSupported() { return false; }
 
-// For an instruction set of another kind of processor than the target of this build.
+// For an instruction set of a kind of processor that this build does not target.
 template <typename Row>
 constexpr Row AbsentRow(const char* name) {
   Row row{};
@@ -42,7 +42,7 @@ struct IsaTable {
     return nullptr;
   }
 
-  // A sentence that explains why there is no active row, with the available ones.
+  // A sentence that explains why there is no active row, and lists the available ones.
   std::string Refusal(Status status) const {
     std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
     for (int64_t i = 0; i < n_rows; ++i) {

@@ -1,6 +1,7 @@
 // Opens and closes a region compiled for one instruction set, in GCC and in Clang. The region opens
-// after every other include: otherwise an inline function of the standard library compiled inside
-// it could be the copy that the linker keeps, and fail on an older processor.
+// after every other include: otherwise, the linker might keep a copy of an inline function of the
+// standard library that was compiled inside the region, and that copy would fail on an older
+// processor.
 #pragma once
 
 #include <utility>

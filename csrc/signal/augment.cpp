@@ -69,8 +69,8 @@ class Augmenter {
     }
   }
 
-  // The sample at step t, which may lie outside the window; the nearest known sample if it is
-  // unknown.
+  // The sample at step t, which may lie outside the window, or the nearest known sample if that one
+  // is unknown.
   const double* SampleAt(int64_t t) const {
     const double* known = nullptr;
     if (t < 0 && windows_.before != nullptr && -t <= windows_.n_before) {

@@ -1,4 +1,4 @@
-// Random changes of copies of windows, and of their inputs.
+// Random changes to copies of windows, and the inputs of these changes.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@ namespace sensorseq::signal {
 // Writes n numbers of the standard normal distribution.
 using FillNormal = void (*)(Philox& random, int64_t n, double* out);
 
-// Kinds of change with their own random numbers: the second word of the counter.
+// The kinds of change, each with its own random numbers: its value is the second word of the
+// counter.
 enum class Change : uint64_t {
   kWindowShift = 0,
   kTimeWarp,
@@ -25,15 +26,16 @@ enum class Change : uint64_t {
 // The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels as numbers.
 struct Augmentation {
   double jitter, scaling, time_warp, magnitude_warp, window_shift, offset;
-  // Cubic spline through K values at even knots: coefficient of power 3 - p on piece i, for a value
-  // of 1 at knot k and 0 at the others, at spline[(p * (K - 1) + i) * K + k], with x from the
-  // piece's first knot; the knots go from 0 to 1.
+  // A cubic spline through K values at evenly spaced knots from 0 to 1. On piece i, for a value of
+  // 1 at knot k and 0 at the others, spline[(p * (K - 1) + i) * K + k] is the coefficient of power
+  // 3 - p of x, measured from the piece's first knot.
   int64_t n_spline_knots;  // K
   const double* spline;    // (4, K - 1, K)
   // Each channel of a mirror image: this channel times this sign. Null: no mirror images.
   const int64_t* mirror_order;  // (C)
   const double* mirror_sign;    // (C)
-  // Channels x, y, z of each vector, all rotated together by an angle up to this one.
+  // The largest angle of a rotation, and the channels x, y, z of each vector; all vectors are
+  // rotated together.
   double rotation_deg;
   int64_t n_axes;
   const int64_t* axes;  // (n_axes, 3)

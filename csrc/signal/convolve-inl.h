@@ -66,8 +66,8 @@ SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float
   }
 }
 
-// Adds halves, then quarters ... of the lanes of 2 * kStep vectors; in the end lane i of rows[0] is
-// the sum of rows[i].
+// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on; in the end
+// lane i of rows[0] is the sum of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   if constexpr (kStep > 0) {

@@ -5,8 +5,8 @@
 constexpr int kSize = static_cast<int>(kLanes<double>);
 constexpr int kTile = 8;  // sums in flight: the latency of a fused multiply-add on two ports
 
-// Adds halves, then quarters ... of the lanes of 2 * kStep vectors, in the order of SumOfLanes; the
-// sum of the first vector is in the first lane of rows[0], and so on.
+// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on, in the order
+// of SumOfLanes; the sum of the first vector is in the first lane of rows[0], and so on.
 template <int kStep>
 SENSORSEQ_INLINE void AddHalves(Vec<double>* rows) {
   if constexpr (kStep > 0) {

@@ -49,12 +49,13 @@ struct FirInterpolation {
 constexpr int64_t kInterpolationReach = 7;  // a vector's lanes minus one
 constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
 
-// Between two rows of taps: blended[i] = low[i] + weight * (high[i] - low[i]), and zeros around it.
+// A row of taps between two others: blended[i] = low[i] + weight * (high[i] - low[i]), with zeros
+// on both sides.
 struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
   const double* high;  // (n_taps), aligned to kFirAlignment
   double weight;
-  int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; before it are kFirBlock - n_beyond
+  int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; kFirBlock - n_beyond precede it
   double* row;       // (n_taps + kFirBlock)  written, aligned to kFirAlignment; overlaps nothing
 };
 struct FirBlend {
@@ -74,8 +75,8 @@ struct Deinterleave {
 
 struct FirKernels {
   const char* name;  // of the instruction set
-  // Whether unaligned loads are so slow that taps are better stored in kFirBlock shifted copies, so
-  // that none is needed. Only then may n_last be below kFirBlock.
+  // Whether unaligned loads are so slow that it is better to store the taps in kFirBlock shifted
+  // copies, with which no such load is needed. Only then may n_last be below kFirBlock.
   bool wants_alignment;
   void (*dots)(const FirDots&);
   void (*interpolate)(const FirInterpolation&);

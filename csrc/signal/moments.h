@@ -1,4 +1,4 @@
-// Mean, variance and extremes of each channel in one pass over blocks of windows.
+// The mean, variance and extremes of each channel, in one pass over blocks of windows.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,11 @@
 
 namespace sensorseq::signal {
 
-// Steps are taken in groups of a fixed number, counted from the first step ever added: two passes
+// Steps are taken in groups of a fixed size, counted from the first step ever added: two passes
 // over a group, which stays in the cache, then one merge of its moments (Chan, Golub, LeVeque,
 // "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). The bits
 // therefore depend on the steps and their order, not on their division into blocks. All arithmetic
-// is double, on values minus the channel's first one, so an offset costs no digits.
+// is in double, on values minus the channel's first value, so an offset costs no digits.
 //
 // Allocates only in the constructor. An object must be used by one thread at a time.
 class Moments {

@@ -44,10 +44,10 @@ struct Counts {
 };
 
 // The summary of a stretch of samples that begins or ends at its anchor, which is one of them:
-//   Add takes one more sample, which follows them (side is 1) or comes before them (-1);
-//   Join takes the stretch that follows, whose anchor is `gap` above this one's, given how many
-//   samples are this one's own, its, and both stretches';
-//   Value is the statistic, given the last sample, too.
+//   Add takes one more sample, which follows the stretch (side is 1) or precedes it (side is -1);
+//   Join appends the next stretch, whose anchor is `gap` above this stretch's, given the numbers of
+//   samples of this stretch, of the next, and of both;
+//   Value returns the statistic; it also needs the last sample.
 
 // Samples relative to the anchor: a large offset costs no digits.
 template <typename V>
@@ -92,7 +92,7 @@ struct Std : Center<V> {
 template <typename V>
 struct LineResidual : Center<V> {
   V products = {};  // of time and value about their means
-  // the mean times of neighbouring stretches are half their common length apart
+  // the mean times of two adjacent stretches are half their combined length apart
   void Add(V x, V anchor, Count before, Count, double side) {
     products += Center<V>::Add(x, anchor, before) * (side / 2);
   }
@@ -167,7 +167,7 @@ class Blocks {
     }
     int64_t n = static_cast<int64_t>(block_.size());
     block_.resize(n + n_samples);
-    Summary so_far = n > 0 ? so_far_ : Summary();  // a local one can stay in registers
+    Summary so_far = n > 0 ? so_far_ : Summary();  // a local copy can stay in registers
     if (n == 0) block_[0] = Load<V>(x);
     const V anchor = block_[0];
     for (int64_t i = 0; i < n_samples; ++i) {
@@ -186,7 +186,7 @@ class Blocks {
   // Called before Last.
   void Finish(Counts counts) { EndsOfBlock(counts, &ends_); }
 
-  // The statistic of the last n samples, 1 <= n, reaching at most to the start of the previous
+  // The statistic of the last n >= 1 samples, which reach back at most to the start of the previous
   // block.
   V Last(int64_t n, Counts counts) const {
     const int64_t here = static_cast<int64_t>(block_.size());

@@ -1,6 +1,6 @@
 // The inner loops of window.h and moments.h, which read each value once, and of
-// random_convolutions.h. They give the same bits on every instruction set: nothing is fused, and
-// sums have a fixed order.
+// random_convolutions.h. They give the same bits on every instruction set: no operations are fused,
+// and sums have a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace sensorseq::signal {
 // The mapping of a value, and its index in PassKernels.
 enum class Map { kAsIs = 0, kForward = 1, kInverse = 2 };  // x; (x - a) / b; x * b + a
 
-// Maps n values: value i has center[i % period] and scale[i % period]; arithmetic is double,
+// Maps n values: value i has center[i % period] and scale[i % period]; arithmetic is in double, and
 // rounded once. Returns whether everything written is finite. `in` and `out` have n values and
 // overlap nothing.
 template <typename Real, typename Out>
@@ -35,7 +35,8 @@ constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a 
 struct DilatedKernels {
   int64_t n_steps, dilation, n_channels;  // n_steps is 1 or more
   // (n_channels, row_stride) each, from step 0 on. Each row has 4 * dilation zeros before its first
-  // and after its last step; behind them, kConvolutionMargin more floats can be read.
+  // step and after its last step; kConvolutionMargin more floats can be read beyond the trailing
+  // zeros.
   const float* x;
   const float* tripled;  // 3 * x
   int64_t row_stride;

@@ -1,4 +1,4 @@
-// Random numbers of numpy's Philox generator: equal key and counter, equal numbers.
+// The random numbers of numpy's Philox generator: the same key and counter give the same numbers.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,7 @@
 // step t, over the channels of its combination in their order, is the sum of
 //   (((-x[t] - x[t-4d] - x[t-3d] - .. - x[t+4d]) + 3 x[t+(a-4)d]) + 3 x[t+(b-4)d]) + 3 x[t+(c-4)d]
 // in float, added from left to right, where x is 0 before its first and after its last valid step.
-// The bits of an output therefore depend on neither instruction set nor batch nor thread.
+// The bits of an output therefore depend on neither the instruction set, the batch nor the thread.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,9 @@ struct ConvolvedWindows {
 };
 
 // Writes, for each window and bias, the share of a kernel's outputs that exceed the bias: over all
-// valid steps if dilation index + kernel is even, otherwise over the steps whose 9 taps are all
-// valid, or over all steps if there are none. A window without steps gets zeros.
+// valid steps if the sum of the dilation's index and the kernel is even, otherwise over the steps
+// whose 9 taps are all valid, or over all steps if there are no such steps. A window without steps
+// gets zeros.
 //
 // out: (N, biases in all). Windows are dealt to n_threads threads including this one. Returns the
 // position in x of the first valid value that is NaN or infinite, or -1; if there is one, out is
@@ -69,10 +70,10 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
 // Writes, for each group of each round, the wins of its 7 kernels, then their losses. At each valid
 // step of the window or of its differences, the kernel with the largest output in its group wins,
 // and the one with the smallest loses; in a tie, the first one. The wins of a kernel are the sum of
-// its outputs where it won, its losses the number of steps where it lost; both are divided by the
-// number of steps, and the square root is taken (0 for a negative sum). Sums are float, with step t
-// in the sum numbered t % 16; these are added in halves, so that the bits do not depend on the
-// instruction set. A series without steps gets zeros.
+// its outputs where it won, and its losses are the number of steps where it lost; both are divided
+// by the number of steps, and the square root is taken (0 for a negative sum). Sums are in float,
+// with step t in the sum numbered t % 16; the 16 sums are added in halves, so that the bits do not
+// depend on the instruction set. A series without steps gets zeros.
 //
 // out: (N, n_rounds * 168); the rest as for ShareAboveBiases.
 int64_t ShareWins(const PassKernels& kernels, const CompetitionPlan& plan,

@@ -1,5 +1,5 @@
-// Filters that bring a stream of samples to another rate. The outputs do not depend on the division
-// into chunks: a whole signal is one chunk, then the end.
+// Filters that convert a stream of samples to a different rate. The outputs do not depend on the
+// division into chunks: a whole signal is a single chunk, followed by the end.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ class PolyphaseTaps {
   PolyphaseTaps(const double* taps, int64_t n_taps, int64_t up, int64_t down, int64_t delay,
                 const FirKernels& kernels);
 
-  // Whether the samples that output 0 needs before the first one are, mirrored, among those that
+  // Whether the samples that output 0 needs before the first one are mirror images of samples that
   // have arrived by then.
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
@@ -52,13 +52,13 @@ class PolyphaseTaps {
   int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal that ends there
 
   static constexpr int64_t kBatch = 512;   // outputs interpolated together
-  static constexpr int64_t kMaxDots = 64;  // other outputs together, which may be out of order
+  static constexpr int64_t kMaxDots = 64;  // other outputs computed together, perhaps out of order
   static constexpr bool kHasTotals = false;
   // The number of outputs from `first` on that are best computed together; at most kBatch.
   int64_t n_together(int64_t first) const;
   // Computes n <= kBatch outputs from `first` on, for rows whose entry 0 is sample `base`, a
-  // multiple of kFirBlock; sums[i * n_channels + c] is output first + place[i] of channel c, or, if
-  // it returns true and leaves `place` unset, first + i.
+  // multiple of kFirBlock; sums[i * n_channels + c] is for channel c. If true is returned, it is
+  // output first + i, and `place` is not set; otherwise, it is output first + place[i].
   bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                int64_t* place, double* totals) const;

@@ -8,8 +8,8 @@
 
 namespace sensorseq::signal {
 
-// Arrays are dense and row-major; Real and Out are float or double. Arithmetic is double, rounded
-// once to Out. Reads no step at or beyond a window's length, and writes 0 there.
+// Arrays are dense and row-major; Real and Out are float or double. Arithmetic is in double, and
+// rounded once to Out. Steps at or beyond a window's length are not read, and are written as 0.
 template <typename Real, typename Out>
 struct WindowMap {
   int64_t n_samples, n_windows, n_timesteps, n_channels;  // S, N, T, C
@@ -29,7 +29,7 @@ struct NotFinite {
   int64_t overflown = -1;
 };
 
-// Whether every window lies in the signal and every length in [0, T].
+// Whether every window lies in the signal and every length is in [0, T].
 template <typename Real, typename Out>
 bool WindowsFit(const WindowMap<Real, Out>& args);
 

@@ -1,8 +1,8 @@
-"""Simulated motor current of wheeled robots on six surfaces: physics, not colored noise.
+"""Simulates the motor current of wheeled robots on six surfaces with physics, not colored noise.
 
-One drive side of a small skid-steered robot is integrated in time: a permanent-magnet DC motor
-behind a PWM stage and a sagging battery, gearbox, wheel, tire contact, and half of the robot's
-mass. A surface acts through forces on that chain alone; the label enters nowhere else.
+One drive side of a small skid-steered robot is integrated in time: a permanent-magnet DC motor, fed
+by a sagging battery through a PWM stage; gearbox, wheel and tire contact; and half of the robot's
+mass. A surface acts only through forces on this chain; the label is used nowhere else.
 
 - Motor: ``L di/dt = u - R i - Ke w`` with ``u = duty * battery voltage``, torque ``Kt i``, Kt = Ke.
 - Battery: open-circuit voltage falling with the charge drawn, minus the drop of its resistance.
@@ -129,7 +129,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Robot:
-    """One robot: drive, body, controller, current sensor. The defaults describe a nominal robot.
+    """One robot: drive, body, controller and current sensor. The defaults are a nominal robot.
 
     Parameters
     ----------
@@ -150,18 +150,18 @@ class Robot:
     resistance_ohm, inductance_h, winding_temperature_c : float
         Winding at 20 degrees Celsius, and its temperature.
     battery_v, battery_resistance_ohm, battery_v_per_a_s, idle_current_a : float
-        Open-circuit voltage at the start, inner resistance, voltage drop per ampere-second;
-        current of all other parts of the robot.
+        Open-circuit voltage at the start, internal resistance, voltage drop per ampere-second, and
+        the current of all other parts of the robot.
     nominal_v : float
         Battery voltage for which the controller computes its duty.
     proportional_v_s, integral_v, feed_forward, current_limit_a : float
-        Controller: gains on motor speed, share of the back EMF that it adds, largest motor current.
+        Controller: gains on motor speed, share of the back EMF added, and largest motor current.
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
         Slopes of the set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
         Tyres and suspension of one side, sideways.
     sensor_gain, sensor_offset_a, sensor_noise_a : float
-        Current sensor: gain, offset, standard deviation of its noise.
+        Current sensor: gain, offset, and standard deviation of the noise.
     """
 
     name: str = "nominal"
@@ -200,7 +200,7 @@ class Robot:
 
 
 def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw a drive: straights at changing speeds, curves, stops, turns on the spot.
+    """Draw a drive: straights at changing speeds, curves, stops, and turns on the spot.
 
     Return two set-points for each step: the wheel's circumferential speed, and the yaw rate, which
     is positive on the outer side.
@@ -231,7 +231,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0, with slope limits `rise` away from zero and `fall` toward it."""
+    """Follow `wanted` from 0; the slope is at most `rise` away from zero and `fall` towards it."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
@@ -251,8 +251,8 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
     n_points, spacing_m = N_POINTS, SPACING_M
     length_m = n_points * spacing_m
     n_per_m = np.fft.rfftfreq(n_points, spacing_m)
-    # One-sided density of the slope, (2 pi n)^2 times the elevation's, from 0.05 cycles/m, which
-    # is the lower limit in ISO 8608 for off-road vehicles.
+    # One-sided density of the slope, (2 pi n)^2 times that of the elevation, from 0.05 cycles/m on,
+    # the lower limit in ISO 8608 for off-road vehicles.
     used = n_per_m >= 0.05
     density = np.zeros_like(n_per_m)
     density[used] = (
@@ -291,7 +291,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int64], Array]:
-    """Draw a stretch of `length_m`: its points, and their phases from -0.5 to 0.5."""
+    """Draw a stretch of `length_m`; return its points, and their phases from -0.5 to 0.5."""
     center = rng.uniform(0, N_POINTS)
     points = length_m / SPACING_M
     inside = np.arange(np.ceil(center - points / 2), np.floor(center + points / 2) + 1)
@@ -301,10 +301,10 @@ def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int6
 def advance_current(
     current: Array, voltage: Array, motor_speed: Array, motor: Any, step_s: float
 ) -> tuple[Array, Array]:
-    """Solve ``L di/dt = u - R i - Ke w`` exactly over a step; return the final and mean current.
+    """Solve ``L di/dt = u - R i - Ke w`` exactly over a step; return final and mean current.
 
-    Voltage and speed are constant in the step. L / R is shorter than a step, so explicit schemes
-    would be unstable.
+    Voltage and speed are constant during the step. L / R is shorter than a step, so explicit
+    schemes would be unstable.
     """
     rate = motor.resistance_ohm * step_s / motor.inductance_h
     decay = np.exp(-rate)
@@ -323,7 +323,7 @@ _BRISTLE_DAMPING_S_PER_M = 0.77
 def _grip(
     bristle: Array, slip: Array, rolled: Array, surface: Any, robot: Any, step_s: float
 ) -> tuple[Array, Array]:
-    """Advance a contact's bristles implicitly; return new deflection and friction coefficient."""
+    """Advance a contact's bristles implicitly; return deflection and friction coefficient."""
     ratio = slip / surface.stribeck_velocity_m_s
     drop = surface.static_friction - surface.kinetic_friction
     sliding = surface.kinetic_friction + drop / (1.0 + ratio * ratio)
@@ -353,7 +353,7 @@ def simulate_motion(
     record: Sequence[str] = tuple(TRACE_UNITS),
     step_s: float = STEP_S,
 ) -> dict[str, Array]:
-    """Integrate one drive side for several cases at once; their drives have equal length.
+    """Integrate one drive side for several cases together; their drives have the same length.
 
     Return traces of shape (n_steps, n_cases). Currents are sampled at the end of a step, speeds at
     its beginning; voltages and forces act during it. The current is advanced exactly and the

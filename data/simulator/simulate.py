@@ -1,4 +1,4 @@
-"""Simulate motor currents of a fleet of robots on six surfaces, logged with errors.
+"""Simulates the motor currents of a fleet of robots on six surfaces, logged with errors.
 
     python data/simulator/simulate.py
 
@@ -54,23 +54,23 @@ _ADC_BITS, ADC_STEP_A = 12, 0.005
 _SEED = 1
 _N_ROBOTS = 10
 _N_RECORDINGS = 2  # per pair of robot and surface
-_DURATION_S = 71.0  # fourteen windows, or thirteen if more is lost at the ends
+_DURATION_S = 71.0  # fourteen windows, or thirteen if too many samples are lost at the ends
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the current is logged.
+    """Describes how the current is logged.
 
     Parameters
     ----------
     sample_rate_hz : float, default=50
         Nominal rate of the logger.
     jitter_s : float, default=0.0015
-        Standard deviation of a stamp around its nominal time, clipped at a fifth of a period.
+        Standard deviation of a stamp from its nominal time, clipped at a fifth of a period.
     missing_fraction : float, default=0.004
         Share of missing samples.
     gap_probability : float, default=0.25
-        Chance that a recording has one gap of 0.2 to 0.6 s.
+        Probability that a recording has one gap, of 0.2 to 0.6 s.
     """
 
     sample_rate_hz: float = 50.0
@@ -80,7 +80,7 @@ class Sampling:
 
 
 def vary_surface(surface: Surface, rng: np.random.Generator) -> Surface:
-    """Return another place on the same surface, with randomly varied parameters."""
+    """Return a different place on the same surface, with randomly varied parameters."""
     friction = _spread(rng, 1.0, 0.10)
     return replace(
         surface,
@@ -97,7 +97,7 @@ def vary_surface(surface: Surface, rng: np.random.Generator) -> Surface:
 
 
 def vary_robot(robot: Robot, rng: np.random.Generator) -> Robot:
-    """Return the robot on another day, with other charge, winding temperature and load."""
+    """Return the robot on another day, with a different charge, winding temperature and load."""
     return replace(
         robot,
         battery_v=float(rng.uniform(13.6, 16.4)),
@@ -147,7 +147,7 @@ def simulate_recordings(
     sampling: Sampling | None = None,
     channels: Sequence[str] = ("current_a",),
 ) -> list[Recording]:
-    """Simulate several recordings in one call; each is the same as if simulated alone.
+    """Simulate several recordings in one call; each is the same as if it were simulated alone.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def simulate_recordings(
         Length in seconds.
     random_states : sequence of int, sequence of int or numpy Generator
         Seeds of the ground, battery and winding on that day, the driver and the sensor's errors.
-        Equal seeds give equal recordings.
+        The same seeds give the same recordings.
     recording_ids : sequence of str
         Identifier of each recording.
     sampling : Sampling, optional
@@ -202,7 +202,7 @@ def _log(
     sampling: Sampling,
     rng: np.random.Generator,
 ) -> tuple[Array, dict[str, Array]]:
-    """Sample one case as its logger does; return timestamps in seconds and sampled traces."""
+    """Sample one case as a logger does; return timestamps in seconds and the sampled traces."""
     time_s = np.arange(1, len(motion["current_a"]) + 1, dtype=np.float64) * STEP_S
     period_s = 1.0 / sampling.sample_rate_hz
     n_samples = int(time_s[-1] / period_s) - 1

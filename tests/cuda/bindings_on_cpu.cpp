@@ -1,5 +1,5 @@
-// csrc/bindings_cuda.cpp without a GPU: its operators on CPU tensors, over a fake CUDA layer that
-// computes by the native tests' reference, or by the CPU's engine of epochs, and checks that the
+// csrc/bindings_cuda.cpp without a GPU: its operators run on CPU tensors over a fake CUDA layer,
+// which computes with the native tests' reference or the CPU's epoch engine, and checks that the
 // bindings keep the layer's contract.
 #include "../native/reference.h"
 #include "bindings_cuda.cpp"
@@ -13,7 +13,8 @@ bool trains_in_fp16 = false;                             // precision expected b
 
 }  // namespace
 
-// Stand for torch's functions. -Bsymbolic binds the calls of the file above to these.
+// Replace torch's functions of the same names. -Bsymbolic binds the calls of the file above to
+// these.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
   *stream = kStream;
   return 0;

@@ -1,4 +1,4 @@
-"""Run by test_bindings.py in a process of its own, with the library of bindings_on_cpu.cpp."""
+"""Run by test_bindings.py in a process of its own with the library of bindings_on_cpu.cpp."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ M, N, T, C, H, K = 2, 9, 5, 3, 6, 4
 
 
 def arguments(n_directions=2, *, shared_x=False, lengths=True, states=True, n_channels=C):
-    """Draw what a layer takes, in float32; the lengths include 0 and T."""
+    """Draw the arguments of a layer, in float32; the lengths include 0 and T."""
     D = n_directions
 
     def draw(*shape):
@@ -41,7 +41,7 @@ def head(pooling, n_directions):
 
 
 def project(a):
-    """Express the same layer by what the input sends into the gates, the gates innermost."""
+    """Express the same layer by the input's share of the gates, with the gates innermost."""
     D = a["weight_hh"].shape[1]
     gates = torch.einsum("mntc,mdrc->mntdr", a["x"].expand(M, -1, -1, -1), a["weight_ih"])
     gates = (gates + a["bias"][:, None, None]).unflatten(-1, (4, H)).transpose(-1, -2)
@@ -50,12 +50,12 @@ def project(a):
 
 
 def unproject(grad):
-    """Order the gradients of projected gates as weight_ih orders its rows: (M, N, T, D, 4H)."""
+    """Order the gradients of projected gates like the rows of weight_ih: (M, N, T, D, 4H)."""
     return grad.unflatten(-1, (-1, H, 4)).transpose(-1, -2).flatten(-2)
 
 
 def exact(a):
-    """The same in float64, ready for gradients."""
+    """Return the same arguments in float64, with gradients enabled."""
     wide = {k: v.double() if v is not None and k != "lengths" else v for k, v in a.items()}
     for name, value in wide.items():
         if value is not None and name not in ("lengths", "recurrent_mask"):
@@ -188,7 +188,7 @@ def check_training():
     torch.set_num_threads(1)
 
     def trained(op, low_precision=False, changes=(), **options):
-        """Take steps by an op; return what it wrote."""
+        """Run training steps by an op; return the arrays that it wrote."""
         seen = []
         trainer = EpochTrainer(
             NetworkLayout(C, H, K, pooling="mean", **options.pop("network", {})),

@@ -1,4 +1,4 @@
-// csrc/cuda/device.cu over a fake CUDA runtime: the requests of a kernel's first launch on a
+// csrc/cuda/device.cu over a fake CUDA runtime: the calls before a kernel's first launch on a
 // device, and the error on a GPU that is too small.
 #include <cuda_runtime_api.h>
 

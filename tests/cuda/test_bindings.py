@@ -1,4 +1,4 @@
-"""The CUDA operators without a GPU: on CPU tensors, over a fake CUDA layer."""
+"""The CUDA operators without a GPU: they run on CPU tensors, over a fake CUDA layer."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ COMPILER = os.environ.get("CXX", "g++")
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """Compile the operators of a GPU for the CPU."""
+    """Compile the GPU's operators for the CPU."""
     tmp_path = tmp_path_factory.mktemp("bindings")
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
@@ -68,7 +68,7 @@ def test_the_worker_that_checks_a_gpu_computes_the_expected_values(library):
 
 def test_a_failed_call_of_cuda_is_reported_and_the_next_kernel_is_checked(library):
     cases = [Case("fp16", 64, 5), Case("fp16x3", 64, 5)]
-    # each process runs its first case once without a fault, as the second run fails
+    # each process runs its first case once without a fault, because the second run fails
     first, second = check(library, cases, "1")
     assert first[1] == second[1] == "died"
     assert "the device is on fire" in first[2]

@@ -1,4 +1,4 @@
-"""A kernel's first launch on a device, without a GPU: over a fake CUDA runtime."""
+"""A kernel's first launch on a device, without a GPU, over a fake CUDA runtime."""
 
 import os
 import shutil

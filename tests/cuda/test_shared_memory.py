@@ -1,4 +1,4 @@
-"""The layout of the recurrent kernels, which ptxas does not print, compared with a table."""
+"""Compares the layout of the recurrent kernels, which ptxas does not print, with a table."""
 
 import json
 import os

@@ -23,7 +23,7 @@ ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need th
 
 
 def public_objects():
-    """Map `module.name` to every public object, each only once."""
+    """Return a mapping of `module.name` to every public object, each only once."""
     objects = {}
     for module_name in MODULES:
         module = importlib.import_module(module_name)
@@ -58,7 +58,7 @@ def names_in_section(docstring, *titles):
 
 
 def methods_of(kind):
-    """Yield name and function of each public method that this package defines."""
+    """Yield the name and function of each public method that this package defines."""
     for name, value in inspect.getmembers_static(kind):
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         is_ours = str(getattr(function, "__module__", "")).startswith("sensorseq")

@@ -1,8 +1,8 @@
-"""The commands of docs/borealtc.md on real recordings.
+"""The commands of docs/borealtc.md run on real recordings.
 
-BorealTC is a public set (CC0) of a wheeled robot on five terrains: folders ASPHALT, FLOORING, ICE,
-SANDY_LOAM, SNOW with ``pro_NN.csv`` (motor currents and wheel speeds), and MIXED. Set
-SENSORSEQ_BOREALTC to its folder.
+BorealTC is a public set (CC0) of a wheeled robot on five terrains, with the folders ASPHALT,
+FLOORING, ICE, SANDY_LOAM and SNOW, which contain ``pro_NN.csv`` (motor currents and wheel speeds),
+and MIXED. Set SENSORSEQ_BOREALTC to the set's folder.
 """
 
 import json
@@ -84,7 +84,7 @@ def test_evaluate_measures_recordings_never_trained_on(trained):
     assert evaluated["accuracy"] == pytest.approx(right)
     majority = evaluated["baselines"]["majority"]
     assert evaluated["accuracy"] > majority["accuracy"] + 0.15
-    # The known accuracy of trees on new recordings of this set is well above 0.75.
+    # The accuracy of trees on new recordings of this set is known to be well above 0.75.
     assert evaluated["baselines"]["gradient_boosting"]["accuracy"] > 0.75
     text = sensorseq(trained, "evaluate terrain.safetensors terrain.h5")
     assert f"    {text.splitlines()[0]}\n" in WALK
@@ -113,7 +113,7 @@ def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
 
 
 def test_shuffled_terrains_fall_to_chance(trained):
-    """Recordings get each other's terrain, so that new ones cannot be predicted."""
+    """Give recordings each other's terrain, so that new recordings cannot be predicted."""
     windows = read_windows(trained / "terrain.h5")
     names, index = np.unique(windows.recording_id, return_inverse=True)
     label = np.array([name.split("/")[0] for name in names])

@@ -1,4 +1,4 @@
-"""The picture of the packages in CONTRIBUTING.md shows the layers that the imports must obey."""
+"""The picture of the packages in CONTRIBUTING.md shows the layers that the imports must follow."""
 
 from pathlib import Path
 

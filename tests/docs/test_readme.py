@@ -54,7 +54,7 @@ def one_repair(name, repaired, harmed):
 
 
 def write_results(folder, *, harmed=10):
-    """Write invented results, which include rows of other threads, peers, judges and kinds."""
+    """Write invented results, including rows with other thread counts, peers, judges and kinds."""
     step, other = "training, train_epoch", {"threads": 2, "ratio": 99.0}
     cpu = [
         *({"what": step, "threads": 1, "ratio": ratio} for ratio in (2.0, 8.0)),
@@ -127,7 +127,7 @@ def test_its_accuracies_agree_with_the_page_on_real_recordings():
 
 
 def arguments_in(text):
-    """Return the arguments of the only classifier in a text."""
+    """Return the arguments of the only classifier in a string."""
     (call,) = (
         node
         for node in ast.walk(ast.parse(text))

@@ -15,12 +15,12 @@ from sensorseq.errors import LeakWarning
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 PAGES = {page.stem: page for page in FOLDER.glob("*.md") if page.stem != "README"}
 LONG = set(PAGES) - {"pipeline"}  # seconds each
-SHORTER = {"many_models", "pipeline"}  # after two epochs they print the same except for figures
+SHORTER = {"many_models", "pipeline"}  # after two epochs, only the figures that they print differ
 MASKED = 'title="your figures may differ"'
 
 
 def cells(page):
-    """Return language, attributes and text of every fenced block."""
+    """Return the language, attributes and text of every fenced block."""
     return re.findall(r"^```(\w+) ?(.*?)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
 
 
@@ -33,7 +33,7 @@ def commands(text):
 
 
 def comparable(text, masked):
-    """Return text without line ends and, if `masked`, with one sign for every number."""
+    """Return text without line ends and, if `masked`, with the same sign for every number."""
     return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split()) if masked else text.strip()
 
 

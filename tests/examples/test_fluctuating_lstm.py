@@ -1,4 +1,4 @@
-"""The worked example: a network with a fluctuating loss, the cause, and the result of a repair."""
+"""The worked example: a network with a fluctuating loss, its cause, and the result of a repair."""
 
 import re
 import sys
@@ -71,7 +71,7 @@ def test_as_asked_the_run_fluctuates_and_other_settings_do_better(story):
     case = text[: text.index("\n4. ")]
     assert re.search(r"Verdict +FLUCTUATING", case)
     confirmed = set(re.findall(r"^  confirmed +(\w+)", case, re.M))
-    # the defaults change several arguments; a busy machine has time for fewer trials
+    # the defaults change several arguments, and a busy machine has time for fewer trials
     assert confirmed <= {"unknown", "learning_rate", "early_stopping"}
     assert confirmed or "undecided" in case  # on a busy machine, or with other rounding
 

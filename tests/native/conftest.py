@@ -1,4 +1,4 @@
-"""Programs are compiled once per run, even if several processes run the tests."""
+"""Compiles each program once per run, even if several processes run the tests."""
 
 import fcntl
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def built_once(request, tmp_path_factory):
-    """Return a function of a name and `build(folder)`; only one process calls `build`."""
+    """Return a function that takes a name and `build(folder)`; only one process calls `build`."""
     base = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):  # a worker of pytest-xdist; workers share the parent
         base = base.parent

@@ -1,5 +1,5 @@
 // Shared by the native tests: counted failures, arrays that end where their allocation ends, and
-// threads that run tasks in another order than a loop.
+// threads that run tasks in a different order than a loop.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@ using Array = std::vector<double>;
 using sensorseq::Parallel;
 
 inline int g_failures = 0;
-// by operator new, in a program that counts them
+// calls of operator new, in a program that counts them
 inline std::atomic<int64_t> g_allocations{0};
 
 inline void Check(bool ok, const std::string& what) {
@@ -28,7 +28,8 @@ inline void Check(bool ok, const std::string& what) {
   if (++g_failures <= 20) std::printf("FAILED: %s\n", what.c_str());
 }
 
-// n values in their own allocation, misaligned by one element, and ending where it ends.
+// n values in an allocation of their own, misaligned by one element and ending where the allocation
+// ends.
 template <typename Real>
 class Exact {
  public:
@@ -40,7 +41,7 @@ class Exact {
     for (size_t i = 0; i < n; ++i) data()[i] = kSentinel;
   }
   Real* data() { return block_.get() + 1; }
-  // null if it is empty, too, as in torch
+  // also null if the array is empty, as in torch
   Real* or_null(bool wanted) { return wanted && n_ > 0 ? data() : nullptr; }
   size_t size() const { return n_; }
   bool sentinel_intact() const { return block_[0] == kSentinel; }
@@ -51,8 +52,8 @@ class Exact {
   std::unique_ptr<Real[]> block_;
 };
 
-// Deals the tasks to `*pool` threads, 3 if null, last index first, to show that order and thread do
-// not matter.
+// Deals the tasks to `*pool` threads (3 if null), last index first, to show that neither the order
+// nor the thread matters.
 inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void* context) {
   const int64_t n_threads = pool == nullptr ? 3 : *static_cast<const int64_t*>(pool);
   std::vector<std::thread> threads;
@@ -64,8 +65,8 @@ inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void*
   for (std::thread& thread : threads) thread.join();
 }
 
-// On these threads: each takes tiles of windows in turn; all take shares of every step, even small
-// ones; and their team ends early.
+// Uses these threads in different ways: each takes tiles of windows in turn; all share every step,
+// even a small one; and their team ends early.
 inline Parallel OnThreads(int64_t* pool = nullptr) {
   static int call = 0;
   call = (call + 1) % 3;
@@ -80,7 +81,7 @@ struct Workspace {
   void* data;
 };
 
-// Aligned, and ending where the allocation ends: `bytes` are a multiple of 64.
+// Aligned memory that ends where the allocation ends; `bytes` is a multiple of 64.
 struct Packed {
   explicit Packed(size_t bytes) : data(std::aligned_alloc(64, bytes)) {}
   ~Packed() { std::free(data); }

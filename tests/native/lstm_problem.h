@@ -53,7 +53,7 @@ struct Outputs {
   }
 };
 
-// The head's backward pass, as done by the caller of a fused step.
+// The head's backward pass, which the caller of a fused step computes.
 template <typename Real>
 struct Between {
   const Problem& p;
@@ -213,7 +213,7 @@ inline Problem MakeProblem(std::mt19937& random, const LstmShape& shape, Lengths
   if (shape.pooling == Pooling::kNone || options) p.grad_hidden = Draw(M * N * T * D * H, 1);
   p.has_lengths = lengths != Lengths::kNone;
   for (int64_t n = 0; p.has_lengths && n < N; ++n) {
-    // of four rows in a tile, one ends immediately, one after a step and one never
+    // of four rows in a tile, one ends immediately, one after one step, and one never
     const int64_t mixed[] = {int64_t(random() % (T + 1)), 0, T < 1 ? T : 1, T};
     const int64_t length = lengths == Lengths::kZero   ? 0
                            : lengths == Lengths::kFull ? T

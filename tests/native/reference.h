@@ -131,7 +131,7 @@ inline ResultIn<Real> RunIn(const Problem& problem) {
         }
       }
 
-      // gradient of every h, by direction and timestep, from everything that reads it
+      // the gradient of every h, by direction and timestep, summed over everything that reads the h
       Array grad_h(D * length * H, 0), grad_pooled(P, 0);
       Real* pooled = r.pooled.data() + (m * N + n) * P;
       std::vector<int64_t> largest_at(D * H, -1);

@@ -1,5 +1,6 @@
-// The bits that csrc/lstm_linear.h promises, on every instruction set of this machine: an output is
-// the same number whatever else the call computes. The value of the number is not checked here.
+// Checks what csrc/lstm_linear.h promises about bits, on every instruction set of this machine: an
+// output is the same number whatever else the call computes. The value of that number is not
+// checked here.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -17,7 +18,7 @@ Ints Range(int64_t begin, int64_t end) {
   return range;
 }
 
-// The given entries of the middle axis of an (n_outer, n, ...) array.
+// The given entries along the middle axis of an (n_outer, n, ...) array.
 Array Take(const Array& from, int64_t n_outer, int64_t n, const Ints& entries) {
   Array taken;
   if (from.empty()) return taken;
@@ -74,7 +75,7 @@ Problem SomeSteps(const Problem& p, int64_t begin, int64_t end) {
   return some;
 }
 
-// A call's outputs as doubles, which hold every float exactly.
+// A call's outputs as doubles, which represent every float exactly.
 template <typename Real>
 Result Run(const Problem& p, const Wanted& wanted = {}, const Parallel& parallel = {}) {
   Outputs<Real> out(p.shape);
@@ -136,7 +137,7 @@ void SameModels(const std::string& what, int64_t n_models, const Result& whole, 
   for (const Output& output : kOfModels) Same(output);
 }
 
-// In batches of 1 to 14, at any place, beside any others.
+// A window has the same bits in batches of 1 to 14, at any place and alongside any others.
 template <typename Real>
 void CheckBatch(const std::string& name, const Problem& p, std::mt19937& random) {
   const Result whole = Run<Real>(p);
@@ -232,7 +233,8 @@ void CheckLengths(const std::string& name, const Problem& p) {
   }
 }
 
-// If every slot is one tile: the gradients of each slot's windows alone, added in slot order.
+// If every slot is one tile, weight gradients are those of each slot's windows alone, added in slot
+// order.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
   const int64_t n_slots = SlotCount(p.shape);
@@ -383,8 +385,8 @@ void CheckTeam() {
   }
 }
 
-// Each task has the requested mode, on any thread and with any mode of the caller; the caller has
-// its own mode afterwards, even if a task throws.
+// Each task runs in the requested mode, on any thread and with any mode of the caller; afterwards,
+// the caller has its own mode again, even if a task throws.
 void CheckSubnormals() {
   for (Subnormals callers : {Subnormals::kKept, Subnormals::kZero}) {
     const SubnormalsGuard guard(callers);
@@ -399,7 +401,8 @@ void CheckSubnormals() {
         for (bool kept : keeps) Check(kept == (wanted == Subnormals::kKept), name + " in a task");
         Check(KeepsSubnormals() == (callers == Subnormals::kKept), name + " and back");
       }
-      // a thread that is started inside a task has the mode of this one before the first guard
+      // a thread that is started inside a task has the mode that this thread had before the first
+      // guard
       bool starts_keeping = false;
       Parallel pool;
       pool.pool = &starts_keeping;
@@ -427,8 +430,8 @@ void CheckSubnormals() {
 
 }  // namespace
 
-// With the argument "threads", only the tests with threads: for ThreadSanitizer, under which the
-// others would take long.
+// With the argument "threads", it runs only the tests with threads: for ThreadSanitizer, under
+// which the others would take a long time.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckSubnormals();

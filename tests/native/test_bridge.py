@@ -1,4 +1,4 @@
-"""The bridge test of benchmarks/cuda without a GPU: the emulator replaces it."""
+"""The bridge test of benchmarks/cuda without a GPU, which the emulator replaces."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.native
 
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-O0", "-Wall", "-Wextra", "-Werror"]
-# flags of the emulator that replaces the GPU, in addition to the true one
+# flags of the emulator that replaces the GPU; the true emulator is linked, too
 AS_DEVICE = "-Demulator=device"
 EMULATOR, PROGRAM = bridge_mutants.EMULATOR, bridge_mutants.PROGRAM
 
@@ -39,7 +39,7 @@ def run(program, *arguments):
 
 @pytest.fixture(scope="module")
 def objects(built_once):
-    """Compile the host's half, and an emulator without a fault as the device."""
+    """Compile the host's half and, as the device, an emulator without a fault."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     return built_once("bridge", build)
@@ -70,7 +70,7 @@ def test_the_emulator_agrees_with_the_manual(objects, tmp_path):
 
 
 def wrong_rows(mutants, objects, folder):
-    """Return the rows that are wrong with a faulty emulator as the device."""
+    """Return the rows that are wrong if the device is a faulty emulator."""
     changed = folder / "changed"
     bridge_mutants.plant(mutants, EMULATOR, changed)
     flags = [AS_DEVICE, "-Wno-unused", "-Wno-sign-compare"]

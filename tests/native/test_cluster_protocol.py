@@ -1,4 +1,4 @@
-"""The protocols between the CTAs of a cluster: every order of warps and messages, without a GPU."""
+"""The protocols between a cluster's CTAs, in every order of warps and messages, without a GPU."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ SOURCE = ROOT / "tests" / "native" / "cuda" / "test_cluster_protocol.cpp"
 LAYOUT = ROOT / "csrc" / "cuda" / "layout.h"
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1"]
-# faults in layout.h: in the phase and in the number of bytes that a step waits for
+# faults in layout.h: in the phase, and in the number of bytes, that a step waits for
 FAULTS = (
     ("((step - 1) >> 1) & 1", "(step >> 1) & 1"),
     ("(V::kHidden - V::kUnits) * kTileRows", "V::kHidden * kTileRows"),
@@ -23,7 +23,7 @@ FAULTS = (
 
 
 def build(folder):
-    """Compile the program; headers in `folder` go before those of csrc."""
+    """Compile the program; headers in `folder` take precedence over those of csrc."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     program = folder / "protocol"

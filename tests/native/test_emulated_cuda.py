@@ -1,4 +1,4 @@
-"""The CUDA kernels without a GPU: their bodies in an emulator of a cluster of CTAs."""
+"""The CUDA kernels without a GPU: their bodies run in an emulator of a cluster of CTAs."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
-# programs for a mutant, run until one fails; hidden sizes of one CTA and of a cluster
+# programs that are run on a mutant until one fails, with hidden sizes of one CTA and of a cluster
 SHORT = (
     ("arithmetic",),
     ("bits", "5"),
@@ -31,7 +31,7 @@ SHORT_SIZES = 64 + 128
 
 
 def compile_all(jobs):
-    """Compile all (source, object, flags), as many in parallel as there are cores."""
+    """Compile all jobs (source, object, flags), as many in parallel as there are cores."""
 
     def compile_one(job):
         source, target, flags = job
@@ -45,7 +45,7 @@ def compile_all(jobs):
 
 
 def calls(folder, *flags, csrc=None):
-    """Return jobs that compile the kernels' bodies, from a copy of `csrc` if given."""
+    """Return jobs that compile the kernels' bodies; if given, `csrc` is a copy of that folder."""
     flags = [*([f"-I{csrc}"] if csrc else []), *flags]
     return [
         (HERE / "emulated_calls.cpp", folder / "calls.o", flags),
@@ -99,8 +99,8 @@ def build_fast(folder):
 def checked(compiler, built_once):
     """Build programs under AddressSanitizer and UBSan.
 
-    Only the machine accesses memory; it is compiled with both. The bodies, which are large, are
-    compiled with UBSan only.
+    Only the machine accesses memory, so it is compiled with both sanitizers. The bodies, which are
+    large, are compiled with UBSan only.
     """
     return built_once("emulated-checked", build_checked)
 

@@ -1,6 +1,7 @@
-// csrc/cpu against a reference in double, without torch and without Python, on every instruction
-// set of this machine. Built with AddressSanitizer and UBSan: every array ends where its allocation
-// ends and begins misaligned; sentinels surround outputs; places that must not be read are NaN.
+// Compares csrc/cpu with a reference in double, without torch and without Python, on every
+// instruction set of this machine. Built with AddressSanitizer and UBSan: every array ends where
+// its allocation ends and begins misaligned; sentinels surround the outputs; and places that must
+// not be read contain NaN.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -57,14 +58,15 @@ void SameBits(const std::string& name, Exact<Real>& a, Exact<Real>& b) {
   }
 }
 
-// Rounding of Real over the longest chain of sums; wrong indices are off by orders of magnitude.
+// The rounding of Real over the longest chain of sums; results of wrong indices are off by orders
+// of magnitude.
 template <typename Real>
 double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;
 }
 
-// The data saved for the backward pass stay within their bounds, and are completely written if all
-// rows have full length.
+// The data saved for the backward pass stay within bounds, and are written completely if all rows
+// have full length.
 template <typename Real>
 void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
   Check(saved.sentinel_intact(), name + " saved: written before its beginning");
@@ -125,7 +127,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   for (int64_t H : {int64_t(1), lanes - 1, lanes, lanes + 1, 2 * lanes + 3}) {
     for (int64_t C : {int64_t(1), lanes, lanes + 1}) {
       for (int64_t N : {int64_t(0), int64_t(1), B - 1, B, B + 1}) {
-        for (int64_t T : {0, 1, 2, 41}) {  // 41: into a second block of gate gradients, from N = 5
+        for (int64_t T : {0, 1, 2, 41}) {  // 41 fills a second block of gate gradients from N = 5
           LstmShape shape;
           // `turn` advances by one with each round over the 20 pairs of N and T, so that every pair
           // is combined with every pooling and both numbers of models and directions
@@ -153,7 +155,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
     }
   }
   Check(met.size() == 5, "every pooling at N = 6, T = 41");
-  // panels of 4, 2 and 1 vectors together; slots of one tile and of two
+  // panels of 4, 2 and 1 vectors together; slots with one tile and with two
   const int64_t channels[] = {17, 1, 2 * lanes, 2 * lanes + 1, 3};
   for (int64_t H : {2 * lanes + 1, 3 * lanes + 1, 4 * lanes + 1, 6 * lanes + 1}) {
     for (int64_t N : {2 * B, 2 * B + 1, kMaxSlots * B, kMaxSlots * B + 1}) {
@@ -182,7 +184,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   shape.pooling = Pooling::kMeanMax;
   shape.n_classes = 3;
   CheckCase<Real>(isa + " slots", MakeProblem(random, shape, Lengths::kMixed, true), {});
-  // wide: more than one group, and shares of units that are not whole panels
+  // wide layers: more than one group, and shares of units that are not whole panels
   for (int64_t N : {B + 1, kGroupTiles * B + 1}) {
     LstmShape wide = shape;
     wide.n_windows = N;
@@ -225,7 +227,7 @@ void CheckStatesInPlace(const std::string& isa) {
   Compare(isa + " c_n in place of c_0", c, expected.c_n, Tolerance<Real>());
 }
 
-// Without memory every step has the same h: the gradient of the maximum goes to the first step.
+// Without memory, every step has the same h: the gradient of the maximum goes to the first step.
 template <typename Real>
 void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   std::mt19937 random(3);
@@ -252,7 +254,7 @@ void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   }
 }
 
-// An output gate that is 0 passes no gradient back, and no NaN.
+// An output gate that is 0 passes neither a gradient nor a NaN back.
 template <typename Real>
 void CheckClosedGate(const std::string& isa, int64_t lanes) {
   std::mt19937 random(5);
@@ -317,7 +319,7 @@ void CheckSlots() {
   Check(Slots(500, kWideHidden) == 1, "one slot in a wide layer");
 }
 
-// The error bounds that csrc/cpu/activations-inl.h states, over every 997th float.
+// Checks the error bounds that csrc/cpu/activations-inl.h states, on every 997th float.
 void CheckActivations(const Kernels& kernels) {
   std::vector<float> x, y;
   for (uint32_t bits = 0; bits <= 0x7f800000u; bits += 997) {

@@ -1,6 +1,6 @@
-// The loss and its gradients in one pass, against the reference's forward and backward pass with a
-// numerically differentiated loss, on every instruction set. Every array ends where its allocation
-// ends; places that must not be read are NaN.
+// Compares the loss and its gradients in one pass with the reference's forward and backward pass
+// and a numerically differentiated loss, on every instruction set. Every array ends where its
+// allocation ends; places that must not be read contain NaN.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

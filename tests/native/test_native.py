@@ -27,13 +27,13 @@ SIGNAL_PROGRAMS = (
     "test_signal_convolutions",
     "test_signal_augment",
 )
-THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs have one thread
+THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs have only one thread
 # seeds of test_emulated_epoch that cover every size, pooling, optimizer and precision
 FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile the core or a part of it once, and every program."""
+    """Compile the core, or a part of it, once, and every program."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
@@ -53,7 +53,7 @@ def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="
 def run(*command):
     # one race causes thousands of reports
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
-    for _ in range(10):  # each start draws new random addresses
+    for _ in range(10):  # each start uses new random addresses
         finished = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment
         )
@@ -83,7 +83,7 @@ def threaded(built_once):
 
 @pytest.fixture(scope="module")
 def aarch64(built_once):
-    """Build programs for ARM with the flags of setup.py; return the emulator, too."""
+    """Build programs for ARM with the flags of setup.py; return the emulator and the programs."""
     emulator = find_emulator()
     compiler = os.environ.get("CXX_AARCH64", "aarch64-linux-gnu-g++")
     flags = ["-O3", "-fno-math-errno", "-static"]
@@ -111,7 +111,7 @@ def test_the_epoch_engine_descends_along_the_slope_of_its_loss_and_touches_nothi
 
 
 def build_emulated_steps(folder, *flags):
-    """Compile training steps on the emulated GPU; their reference is the core, not checked here."""
+    """Compile training steps on the emulated GPU; their reference, the core, is not checked."""
     here = ROOT / "tests" / "native"
     cuda = here / "cuda"
     core = [p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name != "signal"]
@@ -120,7 +120,7 @@ def build_emulated_steps(folder, *flags):
         cuda / "emulator.cpp": flags or ["-O2"],
         **{p: ["-O0"] for p in core if not p.name.startswith(("bindings", "c_api"))},
     }
-    # GCC warns about vectors passed by value, and takes fibers for longjmp
+    # GCC warns about vectors passed by value, and mistakes fibers for longjmp
     command = [COMPILER, *FLAGS, "-Wno-psabi", "-Wno-clobbered"]
     command += [f"-I{path}" for path in (ROOT / "csrc", here, cuda)]
     jobs = [
@@ -142,7 +142,7 @@ def test_training_steps_of_the_emulated_gpu_agree_with_the_cpu(tmp_path):
 
 @pytest.fixture(scope="module")
 def checked_steps(built_once):
-    """Build training steps on the emulated GPU under sanitizers, which are eight times as slow."""
+    """Build training steps on the emulated GPU with sanitizers, which make them 8 times as slow."""
     return built_once("steps", lambda folder: build_emulated_steps(folder, *SANITIZED)) / "steps"
 
 

@@ -1,5 +1,5 @@
-// Random changes of windows: the bits of a window do not depend on other windows, padding is
-// neither read nor written, and arrays end where their allocation ends.
+// Random changes to windows: the bits of a window do not depend on other windows, and padding is
+// neither read nor written. Arrays end where their allocation ends.
 #include <cmath>
 #include <random>
 #include <vector>
@@ -16,7 +16,7 @@ using sensorseq::signal::Augmentation;
 using sensorseq::signal::AugmentWindows;
 using sensorseq::signal::Philox;
 
-void FillNormal(Philox& random, int64_t n, double* out) {  // sums of twelve
+void FillNormal(Philox& random, int64_t n, double* out) {  // sums of twelve uniform numbers
   for (int64_t i = 0; i < n; ++i) {
     out[i] = -6;
     for (int k = 0; k < 12; ++k) out[i] += random.NextDouble();

@@ -1,6 +1,6 @@
-// The loops of random convolutions against a plain implementation of their contract, which adds in
-// the same order and therefore has the same bits. Arrays end where their allocation ends, so that
-// AddressSanitizer detects every overrun.
+// Compares the loops of random convolutions with a plain implementation of their contract, which
+// adds in the same order and therefore has the same bits. Arrays end where their allocation ends,
+// so that AddressSanitizer detects every overrun.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -149,7 +149,7 @@ void CheckShares(int64_t N, int64_t T, int64_t C, const std::vector<int32_t>& di
   }
 }
 
-// The features of a group's outputs, of which there are 7 for each step.
+// The features of a group, from its outputs, 7 for each step.
 std::vector<float> Wins(const std::vector<std::vector<float>>& outputs) {
   std::vector<float> sums(7 * 16, 0.0f), features(14, 0.0f);
   if (outputs.empty()) return features;

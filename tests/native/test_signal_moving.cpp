@@ -1,6 +1,6 @@
-// Moving statistics against the definition: each window in long double, from its samples alone.
-// With any chunks, around the edges of blocks, and for streams shorter than a window. Every array
-// ends where its allocation ends.
+// Compares moving statistics with their definition, computed for each window from its samples
+// alone, in long double: with any chunks, around the edges of blocks, and for streams shorter than
+// a window. Every array ends where its allocation ends.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -99,7 +99,7 @@ void CheckCase(const Case& c, std::mt19937& random) {
   for (int64_t i = 0; i < static_cast<int64_t>(whole.size()); ++i) {
     const long double expected = ByDefinition(c, i / c.n_channels, i % c.n_channels);
     const double error = static_cast<double>(std::fabs(whole[i] - expected));
-    // a few roundings of the samples' size, which do not accumulate over the window
+    // a few rounding errors of the samples' magnitude, which do not accumulate over the window
     Check(error <= 2e-15 * (largest + 1), Name(c) + ": row " + std::to_string(i / c.n_channels) +
                                               " is off by " + std::to_string(error));
   }
@@ -110,7 +110,7 @@ void CheckCase(const Case& c, std::mt19937& random) {
   }
 }
 
-// A channel has the same bits alone and with others.
+// A channel has the same bits alone and together with others.
 void CheckChannels(Case c) {
   const Array whole = Run(c, [&] { return c.n_samples; });
   for (int64_t channel = 0; channel < c.n_channels; ++channel) {

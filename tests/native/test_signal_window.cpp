@@ -1,5 +1,5 @@
-// The window and moments loops against a plain implementation of their contracts. Arrays end where
-// their allocation ends, so that AddressSanitizer detects every overrun.
+// Compares the window and moments loops with plain implementations of their contracts. Arrays end
+// where their allocation ends, so that AddressSanitizer detects every overrun.
 #include <cmath>
 #include <limits>
 #include <random>
@@ -67,7 +67,7 @@ void CheckMap(int64_t N, int64_t T, int64_t C, Lengths kind, Map map) {
   Exact<double> scale(scales);
   Exact<Out> out(static_cast<size_t>(N * T * C));
   std::vector<int64_t> begin(N);
-  // the first window begins at the first sample, the last one ends with the last
+  // the first window begins with the first sample, and the last window ends with the last sample
   for (int64_t n = 0; n < N; ++n) begin[n] = n == N - 1 && n > 0 ? S - lengths[n] : (n * 3) % 8;
   Exact<int64_t> starts = ExactIntegers(begin), steps = ExactIntegers(lengths);
   const bool scaled = map != Map::kAsIs;
@@ -275,7 +275,7 @@ void CheckAllMoments() {
   }
 }
 
-// For every instruction set and every length of the remainder of a vector.
+// Checks every instruction set and every length of the remainder of a vector.
 void CheckTheSameBits() {
   const auto table = sensorseq::signal::AllSignalKernels();
   const auto& plain = table.rows[table.n_rows - 1]->pass;

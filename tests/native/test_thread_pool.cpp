@@ -1,4 +1,5 @@
-// The thread pool runs every task once: with exceptions, nested, called concurrently or forked.
+// The thread pool runs every task once: with exceptions, in nested or concurrent calls, and after a
+// fork.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ void CheckCounts(int64_t n_threads, int64_t n_tasks, int64_t pause_us) {
 }
 
 void CheckEveryTaskOnce() {
-  for (int64_t n_threads : {1, 4, 2, 3, 1, 4, 0}) {  // each call may request another number
+  for (int64_t n_threads : {1, 4, 2, 3, 1, 4, 0}) {  // each call may request a different number
     for (int64_t n_tasks : {0, 1, 2, 3, 7, 50}) {
       CheckCounts(n_threads, n_tasks, 0);
     }
@@ -47,7 +48,7 @@ void CheckEveryTaskOnce() {
   }
 }
 
-// Each task waits for the others: all run concurrently, no two on one thread.
+// Each task waits for the others, so all run concurrently, and no two on one thread.
 void CheckThreads() {
   for (int64_t n : {2, 4, 3}) {
     for (int64_t pause_us : {0, 1000}) {
@@ -100,7 +101,7 @@ void CheckThrows() {
       } catch (const std::runtime_error& error) {
         Check(std::string(error.what()) == "task", "the exception of the task");
       }
-      CheckCounts(n_threads, 7, 0);  // the pool works on
+      CheckCounts(n_threads, 7, 0);  // the pool still works
     }
   }
 }
@@ -119,7 +120,8 @@ void CheckCallers() {
   for (std::thread& caller : callers) caller.join();
 }
 
-// In a child, after other threads of the parent have used the pool and while one still uses it.
+// In a forked child, after other threads of the parent have used the pool and while one is still
+// using it.
 void CheckFork() {
   CheckCounts(3, 9, 0);
   std::atomic<bool> is_over{false};
@@ -154,8 +156,8 @@ void CheckFork() {
 
 }  // namespace
 
-// With the argument "threads" it does not fork: ThreadSanitizer fails with threads after a fork,
-// and AddressSanitizer's allocator may be locked in the child by a thread of the parent.
+// With the argument "threads", it does not fork: ThreadSanitizer fails if there are threads after a
+// fork, and a thread of the parent may have locked AddressSanitizer's allocator in the child.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckEveryTaskOnce();

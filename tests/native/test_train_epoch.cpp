@@ -1,6 +1,6 @@
 // csrc/train_epoch.cpp without torch and without Python, on every instruction set of this machine:
-// it steps along the gradient of the loss that it reports, with any options; models have the same
-// bits together and alone. Built with AddressSanitizer and UBSan.
+// the engine steps along the gradient of the loss that it reports, with any options, and models
+// have the same bits together and alone. Built with AddressSanitizer and UBSan.
 #include <cstring>
 
 #include "cpu/dispatch.h"
@@ -40,7 +40,8 @@ double Objective(const Problem& p, int64_t step, const Array& parameters) {
   return out.statistics.data()[step * kStatisticColumns + kLoss] + Penalty(p, parameters);
 }
 
-// A step of plain descent at rate 1 moves by the gradient, which finite differences also give.
+// A step of plain descent at rate 1 moves the parameters by the gradient, which finite differences
+// also give.
 void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   Problem p = MakeProblem(seed, 1, lanes);
   p.hyper[kL1] = seed % 2 == 0 ? 0.01 : 0.0;
@@ -69,7 +70,7 @@ void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   }
 }
 
-// Three models on three threads, and each alone with its steps divided into calls.
+// Compares three models on three threads with each model alone, with its steps divided into calls.
 template <typename Real>
 void CheckModels(uint32_t seed, int64_t lanes, const std::string& isa) {
   constexpr int64_t kModels = 3;
@@ -139,7 +140,7 @@ void CheckRefusals() {
   });
 }
 
-// The passes over flat buffers have the same bits on every instruction set, tails included.
+// The passes over flat buffers have the same bits on every instruction set, including in the tails.
 template <typename Real>
 void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
                      const TrainKernels<Real>& baseline) {
@@ -188,7 +189,7 @@ void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
 
 }  // namespace
 
-// With the argument "threads", only the tests with threads: for ThreadSanitizer.
+// With the argument "threads", it runs only the tests with threads: for ThreadSanitizer.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   const KernelTable table = AllKernels();

@@ -1,4 +1,4 @@
-"""Files here that can be collected: some import a peer library before a test could be skipped."""
+"""Selects files that can be collected: some import a peer library before a test can be skipped."""
 
 from importlib.util import find_spec
 

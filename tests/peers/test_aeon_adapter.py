@@ -1,4 +1,4 @@
-"""aeon's checks and aeon's data through the adapter."""
+"""The adapter passes aeon's checks and learns aeon's data."""
 
 import numpy as np
 import pytest

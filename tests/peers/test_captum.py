@@ -1,7 +1,7 @@
-"""Integrated gradients against captum's, on a copy of the network in plain torch.
+"""Compares integrated gradients with captum's on a copy of the network in plain torch.
 
-The classifiers are trained for a few epochs. For a steep network captum needs tens of thousands of
-its equal steps; `explain` halves its intervals where the network is steep.
+The classifiers are trained for a few epochs. For a steep network, captum needs tens of thousands of
+equal steps; `explain` halves its intervals where the network is steep.
 """
 
 import numpy as np

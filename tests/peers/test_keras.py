@@ -1,4 +1,4 @@
-"""Keras keeps gates in the order i, f, c, o and one bias: the same weights give the same states."""
+"""Keras has the gates in the order i, f, c, o and one bias; equal weights give equal states."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Random convolutions against aeon's MiniRocket: the same parameters, the same features."""
+"""Random convolutions and aeon's MiniRocket compute the same features with the same parameters."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_with_the_parameters_of_aeon_the_features_are_those_of_aeon(shape, kind)
     ours = RandomConvolutions.from_state({"settings": settings, "arrays": arrays})
     features = ours.transform(X)
     steps = np.abs(features - theirs.transform(np.swapaxes(X, 1, 2))) * shape[1]
-    # a step may count differently only if its output is within rounding of the bias
+    # a step may count differently only if its output equals the bias within rounding
     assert steps.sum() < 1e-3 * features.size * shape[1]
     assert (steps > 1.5).mean() < 1e-3
 

@@ -1,4 +1,4 @@
-"""sktime's checks and sktime's data through the adapter."""
+"""The adapter passes sktime's checks and learns sktime's data."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Logs of other libraries are read with the values that these libraries have in memory."""
+"""Logs of other libraries are read with the same values as these libraries have in memory."""
 
 import numpy as np
 import pytest

@@ -1,11 +1,12 @@
 """Moves initial weights and features by one unit in the last place, as another processor would.
 
-`install(seed)` wraps the few functions that make initial weights or fit on features, as their
+`install(seed)` wraps the few functions that make initial weights or fit on features when their
 modules are imported; the package itself is unchanged. A move is a pure function of the seed, the
-name of the array and the place in it: equal seeds give equal bits, in any order of calls.
+name of the array and the place in the array: the same seed gives the same bits, in any order of
+calls.
 
-Processes that a test starts find `sitecustomize.py` of this folder on their path, with the seed and
-the log in the environment. Each process appends its moves and trainings to the log.
+Processes that a test starts find this folder's `sitecustomize.py` on their path, and the seed and
+the log in the environment. Each process appends its moves and training runs to the log.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ HERE = str(Path(__file__).resolve().parent)
 
 
 def moves(seed, name, places):
-    """Return -1, 0 or 1 for each of `places`, integers such as the bits of a value."""
+    """Return -1, 0 or 1 for each of `places`, which are integers, such as the bits of a value."""
     key = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
     z = np.asarray(places).astype(np.uint64) + np.frombuffer(key, np.uint64)
     # splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)
@@ -43,7 +44,7 @@ def moved(values, steps):
 
 
 def move_weights(seed, name, values):
-    """Move an array of weights by its places."""
+    """Move an array of weights; each move depends on the place in the array."""
     steps = moves(seed, name, np.arange(values.size)).reshape(values.shape)
     return moved(values, steps)
 
@@ -56,17 +57,17 @@ def move_features(seed, values):
 
 
 class Nudge:
-    """The moves of one seed (None: no moves) and their log."""
+    """The moves of one seed (no moves if it is None) and their log."""
 
     def __init__(self, seed, log):
         self.seed, self.log = seed, log
         self._stepped = None  # the test whose own training loop has been logged
 
     def note(self, what, count=1):
-        """Log an action of a test; a line is one write, which keeps it in one piece."""
+        """Log an action of a test, in a single write, which keeps the line in one piece."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
         line = json.dumps([what, test, os.environ.get(FIXTURE, ""), int(count)]) + "\n"
-        with contextlib.suppress(OSError):  # for tests that fill the disk
+        with contextlib.suppress(OSError):  # a test may fill the disk
             file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 os.write(file, line.encode())
@@ -84,7 +85,7 @@ class Nudge:
             if tensor.is_meta or tensor.dtype not in (torch.float32, torch.float64):
                 continue
             before = tensor.detach().cpu().numpy()
-            # only the last part of the name: an LSTM has the same weights inside a module
+            # only the last part of the name: an LSTM has the same weight names inside a module
             after = move_weights(self.seed, name.rsplit(".", 1)[-1], before)
             changed += int((after != before).sum())
             with torch.no_grad():
@@ -113,7 +114,7 @@ class Nudge:
     # Wrappers, by module.
 
     def patches(self):
-        """Return a function for each module that is called once the module is imported."""
+        """Return, for each module, a function that is called once the module is imported."""
 
         def after(home, name, do):
             plain = getattr(home, name)
@@ -134,7 +135,7 @@ class Nudge:
                 changed = list(args)
                 if len(changed) > at:
                     changed[at] = self.features(changed[at])
-                else:  # X passed by name, as scikit-learn does
+                else:  # X is passed by name, as in scikit-learn
                     kwargs["X"] = self.features(kwargs["X"])
                 return plain(*changed, **kwargs)
 

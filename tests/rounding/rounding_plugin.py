@@ -1,8 +1,8 @@
-"""`pytest --rounding SEED`: tests with other last digits; see `rounding_moves` for the moves.
+"""Runs tests with different last digits (`pytest --rounding SEED`); see `rounding_moves`.
 
-`--rounding none` moves nothing and records which tests train. With `--rounding-rows FILE` each test
-writes a line of JSON: its outcome, its trainings and moves, including those of its fixtures, and
-the figures in its assertions.
+`--rounding none` moves nothing and records which tests train. With `--rounding-rows FILE`, each
+test writes a line of JSON: its outcome, its training runs and moves, including those of its
+fixtures, and the figures in its assertions.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ class Rounding:
         if worst[report.outcome] >= worst[earlier]:
             self.outcomes[report.nodeid] = report.outcome
         self.seconds[report.nodeid] += report.duration
-        # two processes see a report; the one that ran the test writes
+        # two processes see a report; the process that ran the test writes it
         if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
             self._write(report.nodeid)
 
@@ -144,7 +144,7 @@ def _import(module):
 
 @contextlib.contextmanager
 def _shared(key):
-    """Count actions within the block for every test that uses this fixture or file."""
+    """Count the actions within the block for every test that uses this fixture or file."""
     if key:
         os.environ[nudge.FIXTURE] = key
     try:
@@ -155,7 +155,7 @@ def _shared(key):
 
 
 def _watch_numpy_and_torch(saw):
-    """Record the figures of assertions that are functions."""
+    """Record the figures in assertions that are functions."""
 
     def watch(home, name):
         plain = getattr(home, name)

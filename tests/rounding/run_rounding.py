@@ -1,13 +1,13 @@
-"""Run every test that trains with other roundings: ``make test-rounding``.
+"""Reruns, with different roundings, every test that trains: ``make test-rounding``.
 
     run_rounding.py --minutes 60           # repeat until it reports that it is done
     run_rounding.py --only test_probe      # only files with this in their name
 
-The first pass moves nothing and records which tests train, by the calls of them and their fixtures.
-Each of these then runs with 5 seeds; with 30 if a figure in its assertions moved by more than a
-thousandth and does not vary anyway, or if it asserts a judgement of a run, which may change without
-a figure; and with 5 on each other instruction set. The results of a test are kept until its file,
-the package or the shared code of the tests changes.
+The first pass moves nothing and records which tests train, themselves or in their fixtures. Each of
+these tests then runs with 5 seeds, or with 30 if a figure in its assertions moved by more than a
+thousandth and does not vary anyway, or if the test asserts a judgement of a run, which may change
+without a figure; it also runs with 5 seeds on each other instruction set. The results of a test are
+kept until its file, the package or the shared code of the tests changes.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PYTEST = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal", "-q", "
 
 
 def main() -> int:
-    """Run missing passes until the time is over; return 0 if all are done without a change."""
+    """Run missing passes until the time is up; return 0 if all are done without a change."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60, help="begin no pass after this time")
     parser.add_argument("--only", default="", help="only test files with this in their name")
@@ -69,12 +69,12 @@ def instruction_sets() -> list[str]:
 
 
 def file_keys(only: str) -> dict[str, str]:
-    """Return a digest for each test file: of the file and the shared code of the tests."""
+    """Return, for each test file, a digest of the file and the shared code of the tests."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *SHARED]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     shared = hashlib.sha256()
     for name in sorted(names.split()):
-        with contextlib.suppress(FileNotFoundError):  # deleted, not yet committed
+        with contextlib.suppress(FileNotFoundError):  # deleted, but not yet committed
             shared.update(name.encode() + (ROOT / name).read_bytes())
     files = [path for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("test_*.py")]
     return {
@@ -87,7 +87,7 @@ def file_keys(only: str) -> dict[str, str]:
 
 
 def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
-    """Return rows of the current files by (instruction set, seed), then by test."""
+    """Return the rows of the current files by (instruction set, seed), then by test."""
     rows: dict[tuple[str, str], dict[str, dict]] = defaultdict(dict)
     if WORK.exists():
         for line in WORK.read_text().splitlines():
@@ -98,7 +98,7 @@ def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
 
 
 def missing(rows, keys, isas):
-    """Yield the missing passes: instruction set, seed, and tests, or files for a complete run."""
+    """Yield the missing passes: instruction set, seed, and tests (files for a complete run)."""
     plain_rows = rows[isas[0], "none"]
     covered = {test.split("::")[0] for test in plain_rows}
     if unknown := sorted(keys.keys() - covered):
@@ -123,7 +123,7 @@ def missing(rows, keys, isas):
 
 
 def has_moved(first: dict, second: dict, again: dict | None = None) -> bool:
-    """Return whether a rounding moved the assertions' figures more than a plain rerun `again`."""
+    """Return whether a rounding moved the assertions' figures more than a rerun, `again`, did."""
     a, b, c = first["figures"], second["figures"], (again or first)["figures"]
     if not len(a) == len(b) == len(c):
         return True
@@ -196,7 +196,7 @@ def keep(isa, seed, pass_rows, log, keys) -> int:
         for line in lines:
             row = json.loads(line)
             counts = sum((noted[name] for name in (row["test"], *row.pop("fixtures"))), Counter())
-            # a step of a torch optimizer counts as a training if a network was drawn
+            # a step of a torch optimizer counts as a training run if a network was drawn
             trainings = counts["trained"] + (counts["stepped"] if counts["drawn"] else 0)
             row |= {"trainings": trainings, "moved": counts["moved"]}
             key = keys[row["test"].split("::")[0]]
@@ -205,7 +205,7 @@ def keep(isa, seed, pass_rows, log, keys) -> int:
 
 
 def report(rows, isas) -> int:
-    """Print the counts, and each test with a changed outcome with the command to repeat it."""
+    """Print the counts, and each test whose outcome changed, with the command to repeat it."""
     plain_rows = rows[isas[0], "none"]
     trained = [test for test, row in plain_rows.items() if row["trainings"]]
     print(f"\n{len(plain_rows)} tests, {len(trained)} of them train")

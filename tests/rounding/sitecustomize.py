@@ -1,4 +1,4 @@
-"""Imported at the start of Python: installs the rounding of the tests that started it."""
+"""Imported when Python starts: installs the rounding of the test that started the process."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A root for aarch64 with Python and numpy, and an emulator that runs programs in it."""
+"""A root folder for aarch64 with Python and numpy, and an emulator that runs programs in it."""
 
 import fcntl
 import os
@@ -24,7 +24,7 @@ def attempt(command, **more):
 
 
 def find_emulator():
-    """Return the command that runs programs for aarch64, or skip."""
+    """Return the command that runs programs for aarch64, or skip the test."""
     emulator = next(filter(shutil.which, ("qemu-aarch64", "qemu-aarch64-static")), None)
     if emulator is None:
         pytest.skip("no qemu-aarch64: on Debian, apt-get install qemu-user")
@@ -32,9 +32,9 @@ def find_emulator():
 
 
 def make_root(folder):
-    """Unpack Debian's Python and numpy's wheel for aarch64 into a folder, unless it has them."""
+    """Unpack Debian's Python and numpy's wheel for aarch64 into a folder unless they are there."""
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be making it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be making the root
         return _made(folder, folder / "root")
 
 
@@ -84,17 +84,17 @@ class Aarch64:
         zipfile.ZipFile(wheel).extractall(self._site)
 
     def run(self, *arguments):
-        """Run Python with these arguments; return its output."""
+        """Run Python with these arguments and return its output."""
         python = self._root / "usr" / "bin" / f"python{PYTHON}"
         paths = [self._site, self._root / "site"]
         environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "2"}
-        # a Raspberry Pi 4: on qemu's default processor OpenBLAS gets float32 products wrong
+        # a Raspberry Pi 4: on qemu's default processor, OpenBLAS computes wrong float32 products
         command = [self._emulator, "-cpu", "cortex-a72", "-L", str(self._root)]
         command += [str(python), *map(str, arguments)]
         done = subprocess.run(
             command,
             env=environment,
-            cwd=self._root,  # not a checkout, whose files would be imported first
+            cwd=self._root,  # not in a checkout, whose files would be imported first
             capture_output=True,
             text=True,
             check=False,

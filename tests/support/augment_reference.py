@@ -1,4 +1,4 @@
-"""The computation of csrc/signal/augment.cpp, one window at a time by numpy and scipy."""
+"""Does the computation of csrc/signal/augment.cpp one window at a time, with numpy and scipy."""
 
 import numpy as np
 from scipy.interpolate import CubicSpline

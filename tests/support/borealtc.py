@@ -1,4 +1,4 @@
-"""The folder of the real recordings of BorealTC; tests that need them skip without it."""
+"""The folder of BorealTC's real recordings; tests that need them are skipped without it."""
 
 import os
 from pathlib import Path

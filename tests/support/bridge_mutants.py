@@ -1,7 +1,7 @@
 """Faults that the bridge test must detect, on the host and on a GPU.
 
 `python tests/support/bridge_mutants.py FOLDER` compiles the bridge with nvcc into FOLDER, unchanged
-and with each fault of a GPU: on a GPU, `bridge` must pass and every `bridge_fault_*` must fail.
+and with each fault of a GPU. On a GPU, `bridge` must pass and every `bridge_fault_*` must fail.
 """
 
 import shutil
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "cuda"
 EMULATOR = ROOT / "tests" / "native" / "cuda"
 MACHINE = ROOT / "csrc" / "cuda"
-# Include paths in this order, after the folder of mutated headers.
+# The include paths, in this order, after the folder of mutated headers.
 INCLUDES = (ROOT / "csrc", ROOT / "tests" / "native", EMULATOR, PROGRAM)
 NVCC = ["nvcc", "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a"]
 NVCC += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror", "-Xptxas", "-Werror"]
@@ -23,7 +23,7 @@ SOURCES = (PROGRAM / "bridge.cu", PROGRAM / "bridge_host.cpp", EMULATOR / "emula
 
 
 class BridgeMutant(NamedTuple):
-    """One text of a file replaced by another, and the row that must be wrong."""
+    """A string in a file, its replacement, and the row that must then be wrong."""
 
     row: str
     file: str
@@ -31,7 +31,7 @@ class BridgeMutant(NamedTuple):
     new: str
 
 
-# Faults of the emulator that replaces the GPU, in groups that are planted together: no two faults
+# Faults in the emulator that replaces the GPU, in groups that are planted together: no two faults
 # of a group affect the same row.
 OF_EMULATOR = [
     [
@@ -216,7 +216,7 @@ OF_DEVICE = [
 
 
 def plant(mutants, source, folder):
-    """Copy the C++ of the folder `source`, and plant faults in the copy."""
+    """Copy the C++ files of the folder `source`, and plant faults in the copy."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("test_*", "*.cu"))
     for mutant in mutants:
         changed = folder / mutant.file
@@ -237,7 +237,7 @@ def compile_bridge(target, *flags, mutant=None, sources=SOURCES):
 
 
 def main():
-    """Compile all into a folder."""
+    """Compile all variants into a folder."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:

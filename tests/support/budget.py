@@ -6,7 +6,7 @@ import torch
 
 
 def relative_error(ours, exact):
-    """Return the Euclidean distance from `exact` as a share of its norm."""
+    """Return the Euclidean distance from `exact` relative to the norm of `exact`."""
     if exact.numel() == 0:
         return 0.0
     norm = exact.detach().norm().item()
@@ -15,12 +15,13 @@ def relative_error(ours, exact):
 
 
 def assert_within_budget(pairs, dtype=torch.float32, what="the result"):
-    """Assert that our error is at most twice torch's in the same precision, against float64.
+    """Assert that our error against float64 is at most twice torch's in the same precision.
 
     `pairs` are (ours, torch's, reference in float64) for several seeds of one problem. Errors are
-    of whole arrays, not of their worst element: gradients through time have heavy tails, and the
-    ratio of the worst elements of six seeds varied from 0.6 to 4.7 while that of the arrays was
-    1.0. A quarter of a unit in the last place is added, since torch may be exact by chance.
+    those of whole arrays, not of the worst element: gradients through time have heavy tails, and
+    over six seeds, the ratio for the worst elements varied from 0.6 to 4.7 while that for the
+    arrays was 1.0. A quarter of a unit in the last place is added, because torch may be exact by
+    chance.
     """
     ours, theirs = (
         math.sqrt(sum(relative_error(pair[side], pair[2]) ** 2 for pair in pairs) / len(pairs))

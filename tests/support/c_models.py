@@ -1,4 +1,4 @@
-"""Compile an exported model, and call it through ctypes."""
+"""Compiles an exported model and calls it through ctypes."""
 
 import ctypes
 import shutil
@@ -26,7 +26,7 @@ def need(compiler):
 
 
 def build(sources, compiler="gcc", options=("-O0",)):
-    """Compile sources to a library, without a warning, and load it."""
+    """Compile sources to a library without a warning, and load the library."""
     library = Path(sources[0]).parent / "model.so"
     command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
     command += [*map(str, sources), "-lm"]
@@ -52,7 +52,7 @@ class CModel:
         self._c.sensorseq_reset(self._state)
 
     def push(self, sample):
-        """Return the probabilities if a window is complete, otherwise the code."""
+        """Return the probabilities if a window is complete, otherwise the returned code."""
         sample = np.ascontiguousarray(sample, np.float32)
         out = np.zeros(self.n_classes, np.float32)
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
@@ -101,7 +101,7 @@ class CSensors:
         self._bytes = export.ram_bytes
 
     def stream(self, sensor, samples):
-        """Return the probabilities of all windows of a sensor after a reset."""
+        """Reset a sensor, and return the probabilities of all its windows."""
         state = (ctypes.c_double * (self._bytes // 8 + 1))()
         reset, push = (self._c[f"{self._parts[sensor]}_{what}"] for what in ("reset", "push"))
         reset(state)
@@ -112,7 +112,7 @@ class CSensors:
         return decided
 
     def join(self, rows):
-        """Join the probabilities of the sensors, None for a missing one; return -1 on failure."""
+        """Join the sensors' probabilities (None for a missing sensor); return -1 on failure."""
         out = np.zeros(self.n_classes, np.float32)
         pointers = [None if row is None else _pointer(row) for row in rows]
         code = self._c[f"{self._name}_join"](*pointers, _pointer(out))

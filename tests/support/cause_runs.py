@@ -1,4 +1,4 @@
-"""Runs with an invented record for the tests of causes: healthy, except for a test's changes."""
+"""Runs with an invented record, for the tests of causes: healthy except for a test's changes."""
 
 import math
 
@@ -42,7 +42,7 @@ def logits_of(seed, n):
 
 
 def healthy_record(seed=0):
-    """Return the record of a run that learns, with a falling rate and fair batches."""
+    """Return the record of a run that learns, with a falling rate and unbiased batches."""
     rng = np.random.default_rng(seed)
     train, train_target = logits_of(seed, N_TRAIN)
     val, val_target = logits_of(seed + 1, N_VAL)
@@ -93,14 +93,14 @@ def history_of(record, seed=0):
 
 
 def judged_run(record, history=None):
-    """Return a Run after `judge`, and the verdict."""
+    """Return a Run that `judge` has judged, and the verdict."""
     run = unjudged_run(record, history)
     verdict, _, _ = judge(run)
     return run, verdict
 
 
 def unjudged_run(record, history=None):
-    """Return a Run of which only columns and record are known."""
+    """Return a Run of which only the columns and the record are known."""
     columns = {
         name: Column(np.asarray(values, float), np.ones(N_EPOCHS, bool))
         for name, values in (history or history_of(record)).items()

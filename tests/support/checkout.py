@@ -1,4 +1,4 @@
-"""Files of the checkout outside the package: pages with their code, and scripts."""
+"""Reads files of the checkout that are outside the package: pages with their code, and scripts."""
 
 import ast
 import gc
@@ -14,13 +14,13 @@ def page_of(name):
 
 
 def code_in(page, language="python"):
-    """Return a page's blocks of code in a language."""
+    """Return a page's code blocks in a language."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.S)
 
 
 def tree_of(path):
     """Return the syntax tree of a module."""
-    gc.disable()  # it would visit the same nodes repeatedly, which takes most of the time
+    gc.disable()  # it would visit the same nodes repeatedly, which would take most of the time
     try:
         return ast.parse(path.read_text("utf-8"))
     finally:

@@ -1,4 +1,4 @@
-"""Commands of sensorseq, run in this process, and programs in processes of their own."""
+"""Runs commands of sensorseq in this process, and programs in processes of their own."""
 
 import io
 import json
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_logs(root, n=5, seconds=12.0, labels=("calm", "rough"), channels=("current", "speed")):
-    """Write CSV files at 20 Hz, a folder for each class; rough classes vibrate faster."""
+    """Write CSV files at 20 Hz, in a folder for each class; rough classes vibrate faster."""
     rng = np.random.default_rng(0)
     for number, label in enumerate(labels):
         (root / label).mkdir(parents=True)
@@ -59,7 +59,7 @@ def refused(code, *words):
 
 
 def run_process(*command, cwd=ROOT, without=(), **environment):
-    """Run a program to its end; return its exit code and output."""
+    """Run a program until it ends; return its exit code and output."""
     env = {name: value for name, value in os.environ.items() if name not in without}
     env |= {"PYTHONPATH": str(ROOT), **environment}
     words = [str(word) for word in command]

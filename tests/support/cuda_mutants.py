@@ -1,10 +1,10 @@
-"""Faults planted in the headers of `csrc/cuda`; a program of the emulator must detect each."""
+"""Faults to plant in the headers of `csrc/cuda`; a program of the emulator must detect each."""
 
 from typing import NamedTuple
 
 
 class HeaderMutant(NamedTuple):
-    """One text replaced by another at its first occurrence."""
+    """A string and its replacement at the first occurrence."""
 
     header: str
     old: str

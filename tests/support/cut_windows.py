@@ -1,4 +1,4 @@
-"""Recordings with numbered samples, windows of a signal, and windows of groups."""
+"""Recordings with numbered samples, windows of a signal, and windows with groups."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from sensorseq.recording import Recording
 
 
 def make_windows(signal, window_samples, hop_samples=None):
-    """Return views (n_windows, window_samples, n_channels); adjacent windows without a hop."""
+    """Return views (n_windows, window_samples, n_channels); without a hop, windows are adjacent."""
     if len(signal) < window_samples:
         return np.empty((0, window_samples, signal.shape[1]), signal.dtype)
     view = np.lib.stride_tricks.sliding_window_view(signal, window_samples, axis=0)
@@ -15,7 +15,7 @@ def make_windows(signal, window_samples, hop_samples=None):
 
 
 def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
-    """Return a recording with values = number of the sample + 1000 * number of the channel."""
+    """Return a recording with the values: number of the sample + 1000 * number of the channel."""
     values = np.arange(float(n_samples))[:, None] + 1000.0 * np.arange(n_channels)
     channels = [f"channel {c}" for c in range(n_channels)]
     return Recording.evenly_sampled(values, rate, channels, recording_id, **more)
@@ -23,7 +23,7 @@ def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
 
 @st.composite
 def grouped_windows(draw, min_groups=1):
-    """Draw labels and groups: each group has one class, like a recording, or several."""
+    """Draw labels and groups; a group has a single class, like a recording, or several classes."""
     n_classes = draw(st.integers(1, 4))
     mixed = draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))

@@ -1,4 +1,4 @@
-"""FakeRunner: reruns of known noise and loss, to test the decisions based on them."""
+"""FakeRunner: reruns with known noise and loss, to test the decisions based on them."""
 
 import math
 import zlib
@@ -36,7 +36,7 @@ ARGUMENTS = {
 
 @dataclass
 class Effect:
-    """The effect of a change: a factor of the noise, and nats added to the losses."""
+    """The effect of a change: a factor on the noise, and nats added to the losses."""
 
     noise: float = 1.0
     raw: float = 0.0
@@ -44,10 +44,10 @@ class Effect:
 
 
 class FakeRunner:
-    """White noise about a level; the effect of a rerun is looked up by its name.
+    """Returns white noise around a level; a rerun's effect is looked up by the rerun's name.
 
-    scatter: standard deviation of the log noise of equal reruns, beyond that of white noise of
-    this length; wobble: standard deviation of their level, in nats.
+    `scatter` is the standard deviation of the log noise of equal reruns, in addition to that of
+    white noise of this length; `wobble` is the standard deviation of their level, in nats.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A classifier with one short training, and comparisons of two fits."""
+"""Classifiers with one short training run, and comparisons of two fits."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from sensorseq import SensorFusionClassifier, SensorLSTMClassifier
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.prediction.head import FeatureChoice, FeatureHead
 
-# A single training without the additions of the defaults: no features, no refit, little patience.
+# One training run without the extras of the defaults: no features, no refit, little patience.
 PLAIN = {
     "features": None,
     "refit": None,
@@ -37,13 +37,13 @@ def fused_classifier(**arguments):
 
 
 def small_classifier(**arguments):
-    """Return a plain classifier of few units and epochs."""
+    """Return a plain classifier with few units and epochs."""
     settings = {"hidden_size": 8, "max_epochs": 8, "learning_rate": 0.02, "device": "cpu"}
     return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
 def learn_few_features(patch):
-    """Patch fits to learn a twentieth of the features of every kind."""
+    """Patch fits so that they learn a twentieth of the features of every kind."""
     patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
     patch.setattr("sensorseq.features.grow_trees._TREES", 10)
 
@@ -61,7 +61,7 @@ def stop_after(n_epochs):
 
 
 def watched():
-    """Return a class of classifiers, and a list of the windows of each fit and its predictions."""
+    """Return a classifier class, and a list of the windows of each fit and of its predictions."""
     seen = []
 
     class Watched(SensorLSTMClassifier):
@@ -77,18 +77,18 @@ def watched():
 
 
 def head_of(fitted):
-    """Return the head of a fitted classifier that joins its features; None without features."""
+    """Return the head that joins a fitted classifier's features; None if there are none."""
     return fitted.model_.head
 
 
 def replace_head(fitted, lstm_weight, blocks):
-    """Decide by these blocks, together with the network if its weight is above zero."""
+    """Make a model decide by these blocks, and by the network if its weight is above zero."""
     head = FeatureHead(lstm_weight, blocks, FeatureChoice())
     fitted.model_ = replace(fitted.model_, head=head)
 
 
 def class_shares_of(fitted):
-    """Return the share of each class in the windows of the fit."""
+    """Return the share of each class among the windows of the fit."""
     return fitted.model_.class_shares
 
 
@@ -104,7 +104,7 @@ def weigh_sensors(fitted, weights):
 
 
 def with_int8(fitted):
-    """Return a copy whose weights are rounded to int8."""
+    """Return a copy with weights rounded to int8."""
     rounded = copy.copy(fitted)
     if hasattr(fitted, "sensors_"):
         rounded.sensors_ = {name: with_int8(model) for name, model in fitted.sensors_.items()}
@@ -114,7 +114,7 @@ def with_int8(fitted):
 
 
 class InterruptAfter:
-    """A callback that interrupts a fit after an epoch."""
+    """A callback that interrupts a fit after this epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch
@@ -125,18 +125,18 @@ class InterruptAfter:
 
 
 def outputs_of(fitted, X, lengths=None):
-    """Return the logits of windows before the temperature, one per class."""
+    """Return the logits of windows before the temperature is applied, one per class."""
     return fitted.model_.logits(X, lengths)
 
 
 def reloaded(fitted, folder):
-    """Return the model loaded from a file in `folder`, and the one from a pickle."""
+    """Return the model loaded from a file in `folder`, and the model loaded from a pickle."""
     fitted.save(folder / "model")
     return type(fitted).load(folder / "model"), pickle.loads(pickle.dumps(fitted))
 
 
 def weights(fitted):
-    """Return the tensors of a module, or of an estimator's module, as bytes by name."""
+    """Return the tensors of a module, or of an estimator's module: bytes by name."""
     state = getattr(fitted, "module_", fitted).state_dict()
     return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
 

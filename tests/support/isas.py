@@ -1,6 +1,6 @@
-"""The instruction sets of this processor as parameters of tests, and a switch to one of them.
+"""This processor's instruction sets as parameters of tests, and a switch to one of them.
 
-`make test` runs only the one in use, CI all of them.
+`make test` tests only the one in use, and CI tests all of them.
 """
 
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A program that prepares in processes that may be killed; see `killing`."""
+"""A program that prepares recordings in processes that may be killed; see `killing`."""
 
 from killing import serve
 

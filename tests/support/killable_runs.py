@@ -1,4 +1,4 @@
-"""A program that fits in processes that may be killed, and reports each epoch; see `killing`."""
+"""A program that fits in processes that may be killed and reports each epoch; see `killing`."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ MAX_EPOCHS = 30
 
 
 class Progress:
-    """Reports each epoch once its checkpoint is written, and copies that to a folder."""
+    """Reports each epoch once its checkpoint is written, and copies the checkpoint to a folder."""
 
     def __init__(self, checkpoint, copies, least_epoch_s):
         self.checkpoint, self.copies, self.least_epoch_s = checkpoint, copies, least_epoch_s
@@ -58,17 +58,17 @@ def die_in_write(step, at_write):
 
 
 def content(path):
-    """Return the number of epochs that a checkpoint has seen, and its arrays as bytes."""
+    """Return a checkpoint's number of epochs, and its arrays as bytes."""
     arrays, description = read_model(path)
     return len(description["history"]), {name: array.tobytes() for name, array in arrays.items()}
 
 
 def contents(folder):
-    """Return the contents of a run's copies in a folder, by epoch."""
+    """Return the contents of the copies of a run's checkpoints in a folder, by epoch."""
     return dict(content(path) for path in Path(folder).iterdir())
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # a forked process would not have the threads
-    torch.optim.Adam([torch.zeros(1)])  # imports modules that each run would import
+    torch.set_num_threads(1)  # a forked process would lack the threads
+    torch.optim.Adam([torch.zeros(1)])  # imports modules that otherwise each run would import
     serve(train)

@@ -1,7 +1,8 @@
-"""Programs that run each line of JSON in a forked process, and a class that kills these processes.
+"""Programs that run each line of JSON in a forked process, and a class that kills such processes.
 
 `serve` is the program's loop: the forked process prints "pid N" when it begins, and its parent
-"ended N" after its exit or a signal. `Program` starts such a program and communicates with it.
+prints "ended N" after the process exits or is killed. `Program` starts a program with this loop and
+communicates with it.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ def print_line(text):
 
 
 def serve(work):
-    """Call `work` with the arguments of each line of stdin, each in a forked process."""
+    """Call `work` with the arguments in each line of stdin, each time in a forked process."""
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
@@ -37,7 +38,7 @@ def serve(work):
 
 
 class Program:
-    """A serving program, which imports only once."""
+    """A program that serves runs, so that modules are imported only once."""
 
     def __init__(self, *command):
         environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -50,13 +51,13 @@ class Program:
         self._rest = b""
 
     def begin(self, **asked):
-        """Begin a run; return its process."""
+        """Begin a run; return its process id."""
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         self._process.stdin.flush()
         return int(self.hear(b"pid"))
 
     def run(self, kill_after_s=None, **asked):
-        """Return the exit code of a run, its duration, and its processes when it was killed."""
+        """Return a run's exit code, its duration, and the processes it had when it was killed."""
         pid, children = self.begin(**asked), []
         began = time.perf_counter()
         if kill_after_s is not None:

@@ -1,7 +1,7 @@
-"""Guarantees of the layer on any device, as checks with the device as an argument.
+"""Checks of the layer's guarantees on any device, which is an argument of each check.
 
-The tests in tests/gpu call them on the CPU, so that the checks themselves are tested everywhere,
-and on the GPU if there is one. Only public names are used.
+The tests in tests/gpu call these checks on the CPU, so that the checks themselves are tested
+everywhere, and on the GPU if there is one. Only public names are used.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ FACTORS = {
     "n_windows": (1, 8, 21),  # a tile of the kernels is 8 rows
     "n_timesteps": (1, 2, 19),
 }
-# float32 means IEEE here; tf32 means float32 with TF32 allowed in torch
+# here, float32 means IEEE, and tf32 means float32 with TF32 allowed in torch
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One value of every factor."""
+    """One combination of values of all factors."""
 
     hidden_size: int = 32
     n_channels: int = 3
@@ -59,13 +59,13 @@ class Variant:
 
 
 def pairs_of(variant):
-    """Return all pairs of factors' values in a variant."""
+    """Return all pairs of values of two factors in a variant."""
     values = [(field.name, getattr(variant, field.name)) for field in fields(variant)]
     return set(itertools.combinations(values, 2))
 
 
 def covering_variants():
-    """Return few variants that together contain every pair of values of two factors."""
+    """Return a few variants that together contain every pair of values of two factors."""
     draw = random.Random(0)
     missing = {
         pair
@@ -88,7 +88,7 @@ VARIANTS = covering_variants()
 
 @contextlib.contextmanager
 def torch_precision(precision):
-    """Set torch's precision for float32 in RNNs and products; restore it afterwards."""
+    """Set torch's precision of float32 in RNNs and products; restore it afterwards."""
     places = [torch.backends.cudnn.rnn, torch.backends.cuda.matmul]
     before = [place.fp32_precision for place in places]
     for place in places:
@@ -105,10 +105,10 @@ def dtype_of(precision):
 
 
 class Problem:
-    """Random arguments of a variant in float64 on the CPU; each run casts and moves them.
+    """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
-    all; but then TF32 does not round the inputs, as it does with users' numbers.
+    all precisions, but then TF32 does not round the inputs, as it does with users' numbers.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
@@ -143,10 +143,10 @@ class Problem:
         self.grad_hidden = draw(M, N, T, D * H)
 
     def arguments(self, device, dtype, grad=True):
-        """Return leaves, lengths and mask on a device.
+        """Return the leaves, lengths and mask on a device.
 
         With several models, x has no gradient, so that a GPU's kernels multiply it themselves;
-        otherwise torch multiplies it, and sums batched products in another order.
+        otherwise torch multiplies it, and sums batched products in a different order.
         """
         values = {
             name: value.to(device, dtype, copy=True).requires_grad_(
@@ -159,7 +159,7 @@ class Problem:
         return values
 
     def run(self, function, device, dtype, head=True, **changes):
-        """Return outputs and gradients of all leaves, by name, of an implementation of an op."""
+        """Return, by name, the outputs and all leaves' gradients of an implementation of an op."""
         arguments = {**self.arguments(device, dtype), **changes}
         grads = [self.grad_logits if head else self.grad_hidden, *self.grad_states]
         if head:
@@ -179,7 +179,7 @@ class Problem:
 
 
 def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_0=None, c_0=None):
-    """Compute ops.lstm by torch.nn.LSTM: packed, model by model; by the reference with a mask."""
+    """Compute ops.lstm by torch.nn.LSTM (packed, model by model) or, masked, by the reference."""
     if recurrent_mask is not None:
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     n_models, n_directions, _, hidden_size = weight_hh.shape
@@ -199,7 +199,7 @@ def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_
         first = [zeros if s is None else s[model].transpose(0, 1).contiguous() for s in (h_0, c_0)]
         packed = of_x
         if lengths is not None:
-            # torch packs no empty row: it becomes a row of one step, whose results are not used
+            # torch packs no empty row, so it becomes a row of one step, whose results are not used
             some_steps = lengths.clamp(min=1).cpu()
             packed = nn.utils.rnn.pack_padded_sequence(of_x, some_steps, True, enforce_sorted=False)
         with warnings.catch_warnings():
@@ -240,7 +240,7 @@ def tf32_lstm(**arguments):
 
 
 def tf32_lstm_linear(**arguments):
-    """Compute ops.lstm_linear likewise; the head's product is exact."""
+    """Compute ops.lstm_linear in the same way; the head's product is exact."""
     head = {name: arguments.pop(name) for name in ("weight_out", "bias_out", "pooling")}
     hidden, h_n, c_n = tf32_lstm(**arguments)
     pooled = reference.pool(hidden, h_n, arguments["lengths"], head["pooling"])
@@ -256,7 +256,7 @@ def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments
 
 @functools.lru_cache(maxsize=4)
 def exact_runs(variant, head, given):
-    """Return problems of a variant and their float64 results; more problems if they are small."""
+    """Return problems of a variant and their float64 results; there are more small problems."""
     values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
     n_seeds = max(2, min(16, 4096 // values))
     problems = [Problem(variant, seed, given=given) for seed in range(n_seeds)]
@@ -265,17 +265,17 @@ def exact_runs(variant, head, given):
 
 
 def less_exact(a, b, exact):
-    """Return the tensor, of two, that is further from a third."""
+    """Return the one of two tensors that is further from a third."""
     return a if relative_error(a, exact) > relative_error(b, exact) else b
 
 
 def check_error(device, variant, precision, head=True):
     """Check that the error against float64 is at most twice the framework's.
 
-    In TF32 it is at most twice the larger of the framework's error and that of TF32 products:
-    whether torch's kernels round to TF32 depends on the sizes, even on the batch size. This holds
-    for outputs and gradients, over all seeds together: the relative error of a single number can
-    be anything. tests/support/budget.py defines the comparison.
+    In TF32, it is at most twice the framework's error or twice that of TF32 products, whichever is
+    larger: whether torch's kernels round to TF32 depends on the sizes, even on the batch size. This
+    is checked for outputs and gradients, over all seeds together, because the relative error of a
+    single number can have any size. tests/support/budget.py defines the comparison.
     """
     ours, theirs = (ops.lstm_linear, framework_lstm_linear) if head else (ops.lstm, framework_lstm)
     runs, dtype = [], dtype_of(precision)
@@ -307,7 +307,7 @@ def check_error(device, variant, precision, head=True):
 
 
 def assert_same_bits(computed, wanted, where=""):
-    """Compare two dicts of tensors, or two sequences, bit for bit; a NaN is never right."""
+    """Compare two dicts or sequences of tensors bit for bit; a NaN is never right."""
     names = computed.keys() if isinstance(computed, dict) else range(len(computed))
     assert len(computed) == len(wanted)
     for name in names:
@@ -339,7 +339,7 @@ def check_same_bits_twice(device, variant, precision):
 
 
 def check_batch_invariance(device, variant, precision):
-    """Check that a row has the same bits alone, in a part of the batch and in the whole batch."""
+    """Check that a row has the same bits alone, in part of the batch and in the whole batch."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -360,7 +360,7 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Check that chunks of a sequence, with the state carried, have the bits of the whole."""
+    """Check that chunks of a sequence, with the state passed on, have the bits of the whole."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):
@@ -376,7 +376,7 @@ def check_chunks(device, variant, precision):
 
 
 def check_beyond_lengths(device, variant, precision):
-    """Check that NaN beyond the lengths changes no bit of outputs and gradients."""
+    """Check that NaN beyond the lengths changes no bit of the outputs and gradients."""
     assert variant.lengths == "mixed"
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)

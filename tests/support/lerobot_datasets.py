@@ -1,4 +1,4 @@
-"""LeRobot datasets of versions 2.1 and 3.0, written by hand from the format's description."""
+"""Writes LeRobot datasets of versions 2.1 and 3.0 according to the format's description."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A full disk: files of this process, or of a process it starts, cannot grow beyond a size."""
+"""Simulates a full disk: files of this process, or of one it starts, cannot exceed a size."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import sys
 
 @contextlib.contextmanager
 def files_limited_to(size_bytes):
-    """Limit files of this process; only around the tested call, since pytest writes files, too."""
+    """Limit this process's files; only around the tested call, because pytest writes files, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     skipped_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a truncated .pyc would break every later import of the module

@@ -1,4 +1,4 @@
-"""The calls of this package's operators that torch sees."""
+"""Records the calls of this package's operators that torch sees."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -6,7 +6,7 @@ VOID = {"meta", "br", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects tags, attributes and text; checks that every opened tag is closed."""
+    """Collects tags, attributes and text, and checks that every opened tag is closed."""
 
     def __init__(self, page):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Simple preparations, their interruption, and the comparison of their files."""
+"""Makes and interrupts simple preparations, and compares their files."""
 
 import hashlib
 

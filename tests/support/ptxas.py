@@ -1,4 +1,4 @@
-"""The output of ptxas for the CUDA kernels of this build, and the table of expected resources.
+"""Reads ptxas's output for the CUDA kernels of this build, and updates the table of resources.
 
 `python tests/support/ptxas.py --update` rewrites the table; review its changes.
 """
@@ -16,17 +16,17 @@ TABLE = ROOT / "tests" / "cuda" / "resources.json"
 
 
 def load_build_cuda():
-    """Import build_cuda.py, which is in the folder of setup.py and outside every package."""
+    """Import build_cuda.py, which is in the same folder as setup.py, outside every package."""
     spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["build_cuda"] = module  # where its dataclass looks for its own module
+    sys.modules["build_cuda"] = module  # where a dataclass looks for its own module
     spec.loader.exec_module(module)
     return module
 
 
 @dataclasses.dataclass
 class Output:
-    """The resources of each kernel of a file, and its faults."""
+    """The resources of each kernel in a file, and the faults found."""
 
     kernels: dict[str, dict[str, int]]
     faults: list[str]

@@ -1,4 +1,4 @@
-"""Handmade reports with causes and probes, with figures that a run could have."""
+"""Handmade reports with causes and probes, and with figures that a run could have."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ def make_evidence(history, n_val):
 
 
 def make_curves(swing, seed=0, n_epochs=12):
-    """Make the loss after each epoch of the run (A) and of other settings (B), by their swings."""
+    """Make the losses after each epoch of the run (A) and of other settings (B) by their swings."""
     rng = np.random.default_rng(seed)
     run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
     other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)
@@ -192,7 +192,7 @@ NOT_TESTED = (
 
 
 def restless():
-    """Return a strongly fluctuating run with one proved cause and two observed; repaired."""
+    """Return a strongly fluctuating run with one proved cause and two observed ones, repaired."""
     history = make_history(0.16, 42)
     report = FluctuationReport.from_history(history, 42, n_train=98, n_classes=6, best_epoch=141)
     return replace(
@@ -214,7 +214,7 @@ def restless():
 
 
 def expected_roughness():
-    """Return a normal run that looks rough because of few validation windows."""
+    """Return a normal run that looks rough because it has few validation windows."""
     history = make_history(0.012, 25, seed=4)
     report = FluctuationReport.from_history(history, 25, n_train=300, n_classes=6, best_epoch=120)
     cause = Cause(

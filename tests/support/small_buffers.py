@@ -1,4 +1,4 @@
-"""A small buffer, with which stored windows are read in pieces."""
+"""Sets a small buffer, so that stored windows are read in pieces."""
 
 import contextlib
 

@@ -12,7 +12,7 @@ def _mount(*words):
 
 @contextlib.contextmanager
 def small_disk(folder, size_bytes=1 << 20):
-    """Mount memory of this size at a new folder; skip the test if that is not permitted."""
+    """Mount memory of this size on a new folder; skip the test if that is not permitted."""
     folder.mkdir()
     done = _mount("-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder))
     if done.returncode:
@@ -25,7 +25,7 @@ def small_disk(folder, size_bytes=1 << 20):
 
 @contextlib.contextmanager
 def filled(disk):
-    """Fill a disk, except for less than a block."""
+    """Fill a disk, so that less than a block is free."""
     file = disk / "fill"
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as fill:
         while True:
@@ -38,7 +38,7 @@ def filled(disk):
 
 @contextlib.contextmanager
 def read_only(disk):
-    """Make a disk read-only within a block."""
+    """Make a disk read-only within a `with` block."""
     assert not _mount("-o", "remount,ro", str(disk)).returncode
     try:
         yield

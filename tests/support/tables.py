@@ -1,4 +1,4 @@
-"""Tables in each format that can be read, chosen by the suffix of a path."""
+"""Writes tables in each format that can be read; a path's suffix chooses the format."""
 
 import gzip
 
@@ -23,7 +23,7 @@ def write_csv(path, columns):
 
 
 def write_table(path, columns):
-    """Write a mapping of columns; None becomes a missing word."""
+    """Write a mapping of columns; None becomes a missing string."""
     if path.suffix == ".parquet":
         pyarrow.parquet.write_table(pa.table(columns), path)
     elif path.suffix == ".h5":

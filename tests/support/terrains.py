@@ -22,7 +22,7 @@ def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
             suffix = ".csv.gz" if recording % 2 else ".csv"
             path = folder / label / f"pro_{recording:02d}{suffix}"
             seed, n_samples = 10 * number + recording, 300 + 40 * recording
-            if (seed, n_samples) not in WRITTEN:  # formatting numbers takes long
+            if (seed, n_samples) not in WRITTEN:  # formatting numbers takes a long time
                 WRITTEN[seed, n_samples] = write_csv(path, signals(seed, n_samples)).read_bytes()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(WRITTEN[seed, n_samples])
@@ -78,7 +78,7 @@ def write_label_columns(folder):
 
 
 def write_sensors(folder):
-    """Write two sensors of one rate with interleaved samples."""
+    """Write two sensors with the same rate and interleaved samples."""
     for number in range(6):
         columns = signals(number)
         for sensor, channel, late_s in (("imu", "speed", 0.0), ("pro", "current", 0.023)):

@@ -1,4 +1,4 @@
-"""A number of threads for the computations of a test."""
+"""Sets the number of threads for the computations of a test."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""Windows of three classes, training jobs on them, and a comparison of two jobs."""
+"""Windows of three classes, training jobs on these windows, and a comparison of two jobs."""
 
 import copy
 from dataclasses import fields, replace
@@ -31,7 +31,7 @@ def make_data(
 
 
 def few_windows():
-    """Make eighteen windows for training and six for validation, balanced in every six."""
+    """Make 18 windows for training and 6 for validation; classes are balanced in every six."""
     target = torch.arange(24) % 3
     X = torch.tensor(np.random.default_rng(0).normal(size=(24, 6, 2)), dtype=torch.float32)
     X += target[:, None, None]
@@ -65,7 +65,7 @@ def copy_of(job):
 
 
 def assert_same_record(record, wanted):
-    """Assert that all but snapshots and times are equal, in bits and in type."""
+    """Assert that everything but snapshots and times has the same bits and types."""
     for part in fields(TrainingRecord):
         if part.name not in ("snapshots", "duration_s"):
             ours, theirs = getattr(record, part.name), getattr(wanted, part.name)

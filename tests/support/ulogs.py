@@ -1,4 +1,4 @@
-"""ULog files, written by hand from the format's description."""
+"""Writes ULog files according to the format's description."""
 
 import struct
 
@@ -20,7 +20,7 @@ def message(kind, content):
 
 
 def write_ulog(path, topics, *, start_us=START_US):
-    """Write topics, as (name, instance): (times in us since the start, {field: (type, values)})."""
+    """Write topics: {(name, instance): (times in us since the start, {field: (type, values)})}."""
     head = b"ULog\x01\x12\x35\x01" + struct.pack("<Q", start_us) + message("B", bytes(40))
     formats, subscriptions, data = {}, b"", []
     for number, ((name, instance), (times_us, fields)) in enumerate(topics.items()):
@@ -43,7 +43,7 @@ def write_ulog(path, topics, *, start_us=START_US):
 
 
 def flight(path, *, seed=0, seconds=6.0, amplitude=1.0, mode=4):
-    """Write a flight: two accelerometers at 200 Hz, battery current at 20 Hz, and its mode."""
+    """Write a flight: two accelerometers at 200 Hz, battery current at 20 Hz, and the mode."""
     rng = np.random.default_rng(seed)
     fast = np.arange(0, seconds * 1e6, 5000).astype(np.int64)
     slow = np.arange(0, seconds * 1e6, 50_000).astype(np.int64)

@@ -1,6 +1,6 @@
-// Replaces the GPU in a bridge test without one: the emulator again, in a copy of which tests plant
-// faults. Compiled with -Demulator=device, like that copy, so that it can be linked with the true
-// emulator.
+// Replaces the GPU in a bridge test without a GPU: the emulator again, as a copy in which tests
+// plant faults. Compiled with -Demulator=device, like that copy, so that it can be linked with the
+// true emulator.
 #include "bridge_emulated.h"
 
 namespace bridge {

@@ -1,4 +1,5 @@
-// The bridge test with the emulator on both sides: bridge_on_host [launches]. Prints its rows.
+// The bridge test with the emulator on both sides: bridge_on_host [launches]. Prints the test's
+// rows.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

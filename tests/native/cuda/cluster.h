@@ -1,11 +1,11 @@
 // The CTAs of one cluster on the host: their shared memory, barriers and messages, and a scheduler
 // that runs warps as fibers which yield at random.
 //
-// Order is recorded in vector clocks of components: each warp, and each warp's messages. For an
-// operation of a component a clock records up to three facts:
+// Order is recorded in vector clocks, whose components are the warps, and each warp's messages. For
+// an operation of a component, a clock records up to three facts:
 //
 //   seen    it happened before, by release and acquire: its writes to shared memory are visible
-//   done    it has been performed, since received data depend on it: reads and messages only
+//   done    it has been performed, because received data depend on it: reads and messages only
 //           (a warp sends results of its reads; nothing depends on a plain store)
 //   global  like seen, for global memory, which waiting at an mbarrier does not order
 #pragma once
@@ -161,13 +161,13 @@ class Cluster {
   std::unordered_map<const void*, GlobalWrite>& global() { return global_; }
 
   // Whether a write of `writer` precedes the owner of this clock and can have no further effect;
-  // see the top.
+  // see the comment at the top.
   bool IsBehind(int32_t writer, uint32_t at, const Clock& clock) const {
     const auto i = static_cast<size_t>(writer);
     return at <= (writer < n_components_ / 2 ? clock.seen[i] : clock.done[i]);
   }
 
-  // Yields, until `ready` if it is given.
+  // Yields, and continues once `ready`, if given, returns true.
   void Yield(std::function<bool()> ready = {}) {
     if (current_ == nullptr) return;
     Fiber* self = current_;
@@ -235,7 +235,7 @@ class Cluster {
     Prepare(*fiber);
     fibers_.push_back(std::move(fiber));
   }
-  // in a separate function without other variables, since getcontext may return twice
+  // in a separate function without other variables, because getcontext may return twice
   void Prepare(Fiber& fiber) {
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
@@ -270,7 +270,7 @@ class Cluster {
     return fiber.rank == options_.starved_cta || fiber.warp == options_.starved_warp;
   }
 
-  // One turn; false when nothing is left to do.
+  // Takes one turn; returns false when nothing is left to do.
   bool Schedule() {
     able_.clear();
     bool any = false, any_fed = false;
@@ -344,7 +344,7 @@ class Cluster {
     to.received[component] = std::max(to.received[component], message.at);
     b.bytes -= 4 * int64_t{message.n_words};
     InRange(b);
-    // releases its own words and its dependencies, not its sender's other writes
+    // a message releases its own words and its dependencies, not its sender's other writes
     Join(b.clock.done, message.clock->done);
     b.clock.seen[component] = std::max(b.clock.seen[component], message.at);
     b.clock.done[component] = std::max(b.clock.done[component], message.at);

@@ -20,7 +20,7 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
-// One precision each; compiled in separate files, which takes half as long.
+// Each is for one precision; they are compiled in separate files, which takes half as long.
 template <int kPlanes>
 void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
                const emulator::Options& schedule);

@@ -1,5 +1,5 @@
 // One forward and one backward call in the emulator, on arrays that end where their allocation
-// ends, and their results.
+// ends, and the results of both calls.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,8 @@ using emulator::Fault;
 using emulator::Order;
 using Schedule = emulator::Options;
 
-// 16-byte aligned, like the device's allocations, and ending where the allocation ends.
+// An array that is 16-byte aligned, like the device's allocations, and ends where the allocation
+// ends.
 class Device {
  public:
   explicit Device(size_t n, float fill = NAN) : n_(n), block_(Allocate(n), &std::free) {
@@ -32,7 +33,7 @@ class Device {
     for (size_t i = 0; i < values.size(); ++i) data()[i] = static_cast<float>(values[i]);
   }
   float* data() { return static_cast<float*>(block_.get()); }
-  // null if it is empty, too, as in torch
+  // also null if the array is empty, as in torch
   float* or_null(bool wanted) { return wanted && n_ > 0 ? data() : nullptr; }
   size_t size() const { return n_; }
 
@@ -46,11 +47,11 @@ class Device {
   std::unique_ptr<void, decltype(&std::free)> block_;
 };
 
-// Options of a caller.
+// The options of a caller.
 struct Asks {
   bool hidden = true, gradients = true, grad_h_0 = true;
   bool projected = false;  // x contains the input's share of the gates
-  bool in_place = false;   // h_n and c_n are h_0 and c_0; no gradients then
+  bool in_place = false;   // h_n and c_n are h_0 and c_0; there are then no gradients
 };
 
 struct CallOutputs {

@@ -1,4 +1,4 @@
-// The operations of the emulator's machine. Compiled once, without the kernels.
+// The operations of the emulator's machine. They are compiled once, without the kernels.
 #include "emulator.h"
 
 namespace emulator {
@@ -365,7 +365,7 @@ void Machine::WaitBarrier(uint32_t at, uint32_t parity) {
   if (waits) cluster_.Yield([&b, target] { return b.phase > target; });
   if (b.phase != target + 1) throw Fault("a phase was lapped by a warp that waited for it");
   passed = target;
-  // orders only shared memory
+  // a barrier orders only shared memory
   Join(clock_.seen, b.complete.seen);
   Join(clock_.done, b.complete.done);
 }
@@ -427,7 +427,7 @@ void Machine::SendWords(const U& at, const U values[2], int n_words, int to, uin
                    component,
                    ++sent_});
   }
-  Tick();  // later operations are not released by it
+  Tick();  // this does not release later operations
 }
 
 void Machine::Land(const std::vector<Copy>& copies) {

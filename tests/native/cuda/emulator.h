@@ -1,6 +1,7 @@
 // A machine for the kernels of csrc/cuda on the host: the bodies compile against it unchanged, with
-// 32 numbers for every value of a lane. Warps run as fibers that yield at random, messages between
-// CTAs arrive late and out of order. It checks for behavior that hardware leaves undefined:
+// 32 numbers for every value of a lane. Warps run as fibers that yield at random, and messages
+// between CTAs arrive late and out of order. The machine checks for behavior that hardware leaves
+// undefined:
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
 //     warp without a __syncwarp in between; global memory read that another warp of the cluster
@@ -11,12 +12,12 @@
 //     lapped
 //   - stores to a CTA that has left, or that may have left
 //
-// Stricter than the hardware: a warp that waits at an mbarrier waits for each of its phases in
-// turn; __syncthreads waits forever for a warp that has left; an mbarrier used by messages needs
+// It is stricter than the hardware: a warp that waits at an mbarrier waits for each of its phases
+// in turn; __syncthreads waits forever for a warp that has left; an mbarrier used by messages needs
 // its fence.
 //
-// The operands of an MMA follow the PTX manual's fragments; that it sums exactly and then truncates
-// is an assumption, to be measured on hardware.
+// The operands of an MMA follow the PTX manual's fragments; that an MMA sums exactly and then
+// truncates is an assumption, to be measured on hardware.
 #pragma once
 
 #include <array>
@@ -125,7 +126,7 @@ class Machine {
   // Lane l gets word l of the 8 x 8 matrix whose transpose is in the lanes.
   static U TransposeMatrix(const U& x);
 
-  // Work of each lane by its index, the last lane first; sums over lanes.
+  // A lane's own work, a function of its index, with the last lane first; sums over lanes.
   template <typename G>
   static auto PerLane(const G& g) {
     std::array<decltype(g(int64_t{})), kLanes> r;
@@ -235,7 +236,7 @@ class Machine {
     }
   }
 
-  // Order.
+  // Synchronization.
   void SyncWarp() {
     ++epoch_;
     synced_ = clock_.seen[own_];
@@ -268,7 +269,8 @@ class Machine {
   }
 
   void Tick() { clock_.seen[own_] = clock_.done[own_] = ++clock_.global[own_]; }
-  // The clock that a single lane may release, without the others' accesses since the last SyncWarp.
+  // The clock that a single lane may release: without the other lanes' accesses since the last
+  // SyncWarp.
   Clock Behind() const;
   void ArriveWith(uint32_t at, uint32_t bytes);
   void SendWords(const U& at, const U values[2], int n_words, int to, uint32_t barrier);
@@ -281,7 +283,7 @@ class Machine {
   void WriteWords(const B& on, const U& at, const U* words, int n);
 
   static uint32_t Bits(int lane) { return lane == kAllLanes ? 0xffffffffu : 1u << lane; }
-  // Whether accesses by these lanes, one of them a write, are by a single lane.
+  // Whether accesses by these lanes, one of which is a write, come from a single lane.
   static bool IsOneLane(uint32_t lanes, int lane) {
     return lane != kAllLanes && (lanes & ~Bits(lane)) == 0;
   }

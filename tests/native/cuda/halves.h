@@ -14,7 +14,7 @@ inline float FloatOfHalf(uint16_t half) {
                                 : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
   return half & 0x8000 ? -value : value;
 }
-// Rounds to nearest, ties to even; beyond the largest half to infinity.
+// Rounds to nearest, with ties to even; values beyond the largest half become infinity.
 inline uint16_t HalfOfFloat(float value) {
   const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   if (std::isnan(value)) return 0x7fff;

@@ -1,4 +1,4 @@
-// A value of each lane of a warp: 32 numbers that behave like one.
+// A value for each lane of a warp: 32 numbers that behave like one.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Prints the layout of each recurrent kernel as JSON: CTAs per cluster, threads per CTA, fragments
-// of weights in registers and in shared memory, bytes of shared memory.
+// of weights in registers and in shared memory, and bytes of shared memory.
 #include <cstdio>
 
 #include "cuda/backward-inl.h"

@@ -1,19 +1,19 @@
 // The protocols by which the CTAs of a cluster exchange h and partial sums (Run of forward-inl.h
-// and of backward-inl.h), on small clusters: every order in which warps may run and messages may
+// and of backward-inl.h), on small clusters, in every order in which warps may run and messages may
 // arrive. The emulator runs the kernels themselves, but only some of these orders.
 //
-// A warp is the list of its actions that others can notice, written below in the order of Run:
-// after a change of Run, change it here, too. Products, cells and the warp's own rings are omitted.
-// A warp writes the number of the step that will read it, so that a read detects whether it came
-// too early or too late. All 8 rows of a tile take part in every step until the longest one ends,
-// and all CTAs of a cluster have the same tile: so n_steps is the same for all of them, and no
-// row's length appears here.
+// A warp is the list of those of its actions that others can notice, written below in the order of
+// Run: if Run changes, change the list, too. Products, cells and the warp's own rings are omitted.
+// A warp writes the number of the step that will read it, so that a read detects whether it
+// happened too early or too late. All 8 rows of a tile take part in every step until the longest
+// one ends, and all CTAs of a cluster have the same tile, so n_steps is the same for all of them,
+// and no row's length appears here.
 //
 // Memory is sequentially consistent here: the emulator's clocks and the hardware must show that
 // fences and proxies suffice. The words that a warp sends to one CTA in one step arrive together.
-// This loses nothing as long as no byte arrives before its barrier is armed, which is checked: then
-// a barrier completes with the last byte and not before, and a read that is wrong because of any
-// byte is wrong here, too.
+// No fault is lost by this as long as no byte arrives before its barrier is armed, which is
+// checked: a barrier then completes with the last byte and not before, and a read that is wrong
+// because of any byte is wrong here, too.
 //
 // Each planted fault must be found; otherwise the search would prove nothing.
 #include <cstdint>
@@ -30,7 +30,7 @@ using harness::Check;
 
 namespace {
 
-// A variant of a kernel, as layout.h requires it.
+// A variant of a kernel, as layout.h requires.
 template <int kCtas_, int kWarps_>
 struct Cluster {
   static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
@@ -126,7 +126,7 @@ enum class Act : uint8_t {
   kArrive,     // for its own CTA's share
   kReadPartials,
   kStoreGrads,
-  kSendPartials,  // partial sums from the gradients of the CTA's gates, read there
+  kSendPartials,  // partial sums from the gradients of the CTA's gates, which are read for them
 };
 const char* const kActs[] = {"init",   "sync cluster",  "sync CTA",        "fill state",
                              "wait",   "arm",           "read h",          "send h",
@@ -267,7 +267,8 @@ class Search {
     }
   }
 
-  // Visits all reachable states, but none beyond a fault; if no fault is expected, up to the first.
+  // Visits all reachable states, but none beyond a fault; if no fault is expected, only up to the
+  // first.
   void Run(size_t most) {
     State start;
     std::memset(&start, 0, sizeof start);
@@ -294,7 +295,7 @@ class Search {
   }
 
   size_t n_states() const { return states_.size(); }
-  // The first finding of each kind, after as few moves as possible; empty: none.
+  // The first finding of each kind, after as few moves as possible; empty if there is none.
   std::string found[kFindings];
 
  private:
@@ -304,8 +305,9 @@ class Search {
   struct alignas(8) State {
     Barrier barriers[V::kCtas][2];
     uint8_t at[kAll];  // of each warp, in its program
-    // Numbers of the step that reads them. Inbox: by buffer and the group whose h it is; or by
-    // buffer, the rank that sent it and the group whose partial sum it is.
+    // Each is the number of the step that reads the data. The inbox is indexed by the buffer and
+    // the group whose h it receives, or by the buffer, the sending rank and the group whose partial
+    // sum it receives.
     uint8_t inbox[V::kCtas][2][kAll];
     uint8_t grads[2][kAll];
     uint8_t under_way[V::kCtas][kAll];  // to a place of the inbox: steps, as bits
@@ -349,7 +351,8 @@ class Search {
     states_.push_back(s);
     *slot = static_cast<uint32_t>(states_.size());
   }
-  // The place of the state in the table: its number from 1, or 0 for a free place.
+  // The place of a state in the table, which contains the state's number, from 1, or 0 if the place
+  // is free.
   uint32_t* Slot(const State& s) {
     for (uint64_t at = Hash(s);; ++at) {
       uint32_t* slot = &slots_[at & (slots_.size() - 1)];
@@ -362,7 +365,7 @@ class Search {
   }
   const Op& Next(const State& s, int w) const { return programs_[static_cast<size_t>(w)][s.at[w]]; }
   bool IsAt(const State& s, int w, Act act) const { return !IsDone(s, w) && Next(s, w).act == act; }
-  // Whether all warps of the CTAs are before `act`: then they pass it together.
+  // Whether all warps of the CTAs have reached `act`; if so, they pass it together.
   bool PassTogether(const State& s, int first, int n, Act act) {
     State after = s;
     for (int w = first; w < first + n; ++w) {
@@ -373,13 +376,14 @@ class Search {
     return true;
   }
 
-  // mbarrier: arrivals, and bytes that are expected (+) or have arrived (-). False: a fault.
+  // Changes an mbarrier by arrivals, and by bytes that are expected (+) or have arrived (-).
+  // Returns false on a fault.
   bool Change(Barrier* b, int arrivals, int bytes) {
     if (b->pending == kNever) return Found(kNoBarrier), false;
     b->pending = static_cast<int8_t>(b->pending - arrivals);
     b->bytes = static_cast<int16_t>(b->bytes + bytes);
     if (b->pending < 0) return Found(kOverArrival), false;
-    if (b->bytes < 0) Found(kUnarmed);  // which hardware allows
+    if (b->bytes < 0) Found(kUnarmed);  // hardware allows this
     if (b->pending == 0 && b->bytes == 0) {
       ++b->phase;
       b->pending = static_cast<int8_t>(count_);
@@ -389,7 +393,7 @@ class Search {
 
   int BufferOf(int step) const { return plant_ == Plant::kOneBuffer ? 0 : step & 1; }
 
-  // Whether the warp can continue, even into a fault.
+  // Returns whether the warp can continue, even into a fault.
   bool RunWarp(const State& now, int w) {
     if (IsDone(now, w)) return false;
     const int cta = w / V::kWarps, warp = w % V::kWarps;
@@ -457,7 +461,7 @@ class Search {
     return true;
   }
 
-  // Whether a message is in transit; each may arrive.
+  // Returns whether a message is in transit; any of them may arrive.
   bool Deliver(const State& now) {
     bool any = false;
     for (int to = 0; to < V::kCtas; ++to) {
@@ -565,7 +569,7 @@ void FindsPlants() {
   std::printf("%d findings of planted faults\n", g_findings);
 }
 
-// Assumptions of the model about the kernels' sizes.
+// Checks the model's assumptions about the kernels' sizes.
 template <int kPlanes, int kHidden>
 void LayoutIsAsAssumed() {
   using F = ForwardVariant<kPlanes, kHidden>;

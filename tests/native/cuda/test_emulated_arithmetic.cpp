@@ -1,5 +1,6 @@
-// Checks that a whole layer would hide: the lanes' functions of csrc/cuda/math-inl.h over the range
-// of their arguments, against double; and the addresses of an x too large for memory.
+// Checks of properties that a whole layer would hide: the lanes' functions of csrc/cuda/math-inl.h
+// over the range of their arguments, compared with double, and the addresses of an x that is too
+// large for memory.
 #include <algorithm>
 #include <set>
 
@@ -18,7 +19,7 @@ struct Worst {
   void operator()(float ours, double exact) {
     const double error =
         std::fabs(static_cast<double>(ours) - exact) / std::max(std::fabs(exact), 1e-30);
-    relative = error <= relative ? relative : error;  // NaN stays
+    relative = error <= relative ? relative : error;  // a NaN is kept
   }
 };
 
@@ -82,7 +83,8 @@ struct Reader : Machine {
   }
 };
 
-// A row with more words than a 32-bit integer can count, in either direction, and its neighbours.
+// A row with more words than a 32-bit integer can count, in either direction, and the neighbouring
+// rows.
 void CheckLongRows() {
   using namespace sensorseq::cuda;
   using V = ForwardVariant<1, 64>;

@@ -1,5 +1,5 @@
-// Values that the host would have refused and only the device sees: the row, or the model, becomes
-// NaN; everything else keeps its bits, and nothing is accessed out of bounds.
+// If only the device sees values that the host would have refused, the row or the model becomes
+// NaN, everything else keeps its bits, and nothing is accessed out of bounds.
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -24,8 +24,8 @@ struct Call {
   }
 };
 
-// Checks each row of `array`, (rows, width): NaN if `is_bad`, otherwise the bits of `good`.
-// `all`: every value of a bad row is NaN; otherwise at least one.
+// Checks each row of `array`, (rows, width): it must be NaN if `is_bad`, and otherwise have the
+// bits of `good`. With `all`, every value of a bad row must be NaN, otherwise at least one.
 template <typename Bad>
 void CheckRows(const std::string& what, Device& array, Device& good, int64_t n_rows, Bad is_bad,
                bool all = true) {
@@ -54,7 +54,7 @@ void CheckStates(const std::string& what, const Call& call, CallOutputs& out, Ca
   CheckRows(what + ": grad_c_0", out.grad_c_0, good.grad_c_0, n, is_bad);
 }
 
-// Each weight gradient of a model with a bad row contains NaN.
+// Checks that each weight gradient of a model with a bad row contains NaN.
 template <typename Bad>
 void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, CallOutputs& good,
                 Bad is_bad) {
@@ -68,7 +68,7 @@ void CheckGrads(const std::string& what, const Call& call, CallOutputs& out, Cal
 
 }  // namespace
 
-// Arguments: the hidden sizes (none: all).
+// Arguments: the hidden sizes (all by default).
 int main(int argc, char** argv) {
   auto IsWanted = [&](int hidden) {
     bool is_wanted = argc == 1;
@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
         bad.h_0[(5 * D + D - 1) * H + 1] = state;  // of model 0, window 5
         bad.mask[(5 * D + D - 1) * H + 1] = 1;
         CallOutputs out = call.Run(bad);
-        // the other direction is right
+        // the other direction is correct
         const int64_t rows = s.n_models * N * D;
         auto is_bad = [&](int64_t row) { return row == 5 * D + D - 1; };
         CheckRows(name + " h_0 of " + std::to_string(state) + ": c_n", out.c_n, good.c_n, rows,

@@ -1,5 +1,5 @@
-// Guarantees on bits of csrc/lstm_linear_cuda.h, checked for the CUDA kernels in the emulator: the
-// results of a row have the same bits whatever else the call computes.
+// Checks, in the emulator, what csrc/lstm_linear_cuda.h guarantees about the bits of the CUDA
+// kernels: the results of a row have the same bits whatever else the call computes.
 #include "emulated_problem.h"
 
 using namespace emulated;
@@ -30,7 +30,7 @@ void CheckSame(const std::string& what, CallOutputs& a, CallOutputs& b) {
   });
 }
 
-// Rows of `array`, (M, N, width).
+// Some rows of `array`, (M, N, width).
 Array Pick(const Array& array, int64_t n_models, int64_t n_windows,
            const std::vector<int64_t>& models, const std::vector<int64_t>& windows) {
   Array picked;
@@ -70,7 +70,7 @@ Problem Part(const Problem& p, const std::vector<int64_t>& models,
   return q;
 }
 
-// Rows of the part have the same bits as in the whole, at any place in the tile.
+// Checks that rows of the part have the same bits as in the whole, at any place in the tile.
 void CheckRows(const std::string& what, const Problem& p, cuda::Precision precision,
                CallOutputs& whole, const std::vector<int64_t>& models,
                const std::vector<int64_t>& windows) {
@@ -94,7 +94,7 @@ void CheckRows(const std::string& what, const Problem& p, cuda::Precision precis
   Compare("grad_h_0", part.grad_h_0, whole.grad_h_0);
   Compare("grad_c_0", part.grad_c_0, whole.grad_c_0);
   if (static_cast<int64_t>(windows.size()) != N) return;
-  // weight gradients, whatever M
+  // weight gradients, for any M
   auto OfModel = [&](const char* name, Device& of_part, Device& of_whole) {
     const size_t width = of_whole.size() / p.shape.n_models;
     for (size_t m = 0; m < models.size(); ++m) {
@@ -109,7 +109,8 @@ void CheckRows(const std::string& what, const Problem& p, cuda::Precision precis
   OfModel("grad_bias_out", part.grad_bias_out, whole.grad_bias_out);
 }
 
-// One direction in two calls, with the states passed on, has the bits of a single call.
+// Checks that two calls of one direction, with the states passed on, have the bits of a single
+// call.
 void CheckChunks(const std::string& what, Problem p, cuda::Precision precision, int64_t cut) {
   LstmShape& s = p.shape;
   const int64_t N = s.n_windows, T = s.n_timesteps, M = s.n_models;
@@ -154,7 +155,7 @@ void CheckChunks(const std::string& what, Problem p, cuda::Precision precision, 
 
 }  // namespace
 
-// Arguments: the hidden sizes (none: all).
+// Arguments: the hidden sizes (all by default).
 int main(int argc, char** argv) {
   auto IsWanted = [&](int hidden) {
     bool is_wanted = argc == 1;

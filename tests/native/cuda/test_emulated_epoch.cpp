@@ -1,4 +1,4 @@
-// Whole training steps on the emulated GPU, against the engine of the CPU in double; and the
+// Compares whole training steps on the emulated GPU with the CPU's engine in double, and checks the
 // contract's guarantees: the same bits for a model with any other models and with its steps divided
 // into any calls, and NaN for values that the host would have refused.
 #include "cuda/train_calls-inl.h"
@@ -10,7 +10,7 @@ namespace {
 using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
-// Without wide layers, which take long to compile and have separate tests.
+// Without wide layers, which take a long time to compile and have separate tests.
 using SmallQueue = emulator::QueueOf<0, 64>;
 
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
@@ -37,14 +37,14 @@ bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precis
   return true;
 }
 
-// Steps of other sizes for each model, one of them empty and one of a single window.
+// Steps with different sizes for each model, one of them empty and one with a single window.
 Problem Draw(uint32_t seed, int64_t n_models) {
   epoch_problem::Draw draw(seed);
   Problem p;
   TrainShape& s = p.shape;
   const int64_t hidden_sizes[] = {5, 32, 1, 40}, usual[] = {13, 1, 0, 20, 8},
                 large[] = {75, 13, 0, 70, 66};
-  const bool is_large = seed % 16 == 6;  // slots of more than one tile
+  const bool is_large = seed % 16 == 6;  // slots with more than one tile
   const int64_t* batches = is_large ? large : usual;
   s.n_models = n_models;
   s.n_windows = 17;
@@ -150,7 +150,7 @@ Problem Alone(const Problem& p, int64_t model) {
   Cut(single.hyper, M, model);
   Cut(single.parameters, M, model);
   single.n_x_models = single.n_class_models = single.n_row_models = single.n_rate_models = 1;
-  single.shape.max_batch = 0;  // its own largest
+  single.shape.max_batch = 0;  // the model's own largest batch
   for (int64_t step = 0; step < p.shape.n_steps; ++step) {
     const int64_t batch = single.offsets[step + 1] - single.offsets[step];
     single.shape.max_batch = std::max(single.shape.max_batch, batch);
@@ -160,7 +160,7 @@ Problem Alone(const Problem& p, int64_t model) {
 
 double g_worst[2] = {};
 
-// The difference of all values together, relative to their change since `from`.
+// Compares all values together: their difference relative to their change since `from`.
 void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<double>& truth,
              const Array& from) {
   double square = 0, size = 0, whole = 0;
@@ -233,7 +233,7 @@ void CheckModels(uint32_t seed) {
     Emulate(single, 0, 1, precision, seed + 1, alone);
     Emulate(single, 1, 3, precision, seed + 2, alone);
     const std::string what = "seed " + std::to_string(seed) + ": a model alone, ";
-    // rows of a shared list have the same places as with other models
+    // rows of a shared list have the same places as together with other models
     Check(SameBits(together.parameters, m * alone.parameters.size(), alone.parameters),
           what + "parameters");
     Check(SameBits(together.state, m * alone.state.size(), alone.state), what + "state");
@@ -298,7 +298,7 @@ void CheckPoison() {
 
 }  // namespace
 
-// Arguments: seeds, "models", "poison" (none: all).
+// Arguments: seeds, "models", "poison" (all by default).
 int main(int n_arguments, char** arguments) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const std::vector<std::string> wanted(arguments + 1, arguments + n_arguments);

@@ -1,5 +1,5 @@
-// Small calls of every cluster size in the emulator under many schedules: no fault, and the same
-// bits whichever CTA or warp is delayed.
+// Small calls with every cluster size run in the emulator under many schedules: there must be no
+// fault, and the bits must be the same whichever CTA or warp is delayed.
 #include <map>
 
 #include "emulated_problem.h"
@@ -36,7 +36,7 @@ uint64_t Digest(CallOutputs& out) {
 
 }  // namespace
 
-// Arguments: percent of the schedules, the hidden sizes (none: all).
+// Arguments: percent of the schedules, the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int percent = argc > 1 ? std::atoi(argv[1]) : 100;
   struct Variant {

@@ -1,8 +1,8 @@
-// The CUDA kernels in the emulator against the double reference, for every class of hidden size and
-// both precisions. Allowed error of each array over all cases of a size (as in
-// tests/support/budget.py): in fp16x3 twice that of the same reference in float, in fp16 twice the
-// rounding of a half, 2^-11. A single case and a single element may be off by more: a wrong index
-// is off by far more.
+// Compares the CUDA kernels in the emulator with the double reference, for every class of hidden
+// size and both precisions. The allowed error of each array, over all cases of a size (as in
+// tests/support/budget.py), is twice that of the same reference in float for fp16x3, and twice the
+// rounding of a half, 2^-11, for fp16. A single case and a single element may be off by more, but a
+// wrong index is off by far more.
 #include <map>
 #include <string_view>
 
@@ -24,7 +24,7 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
     const double d = std::fabs(static_cast<double>(ours[i]) - truth[i]);
     square += d * d;
     size += truth[i] * truth[i];
-    worst = d <= worst ? worst : d;  // NaN stays
+    worst = d <= worst ? worst : d;  // a NaN is kept
     most = std::max(most, std::fabs(truth[i]));
   }
   // a few sums may cancel
@@ -34,20 +34,20 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
 
 constexpr double kHalf = 1.0 / 2048, kEpsilon = 1.0 / (1 << 23);
 
-// Squared errors of an array, of ours and of the plain reference, over the cases of a size.
+// Squared errors of an array over the cases of a size, for ours and for the plain reference.
 struct Squares {
   double ours = 0, theirs = 0;
   int n = 0;
 };
 std::map<std::string, Squares> g_squares[2];
-double g_worst[2];  // as shares of 2^-11, and of float's error
+double g_worst[2];  // relative to 2^-11, and to float's error
 
 void CheckBudgets(const std::string& what) {
   for (bool is_exact : {false, true}) {
     for (const auto& [name, squares] : g_squares[is_exact]) {
       const double ours = std::sqrt(squares.ours / squares.n),
                    theirs = is_exact ? std::sqrt(squares.theirs / squares.n) : kHalf,
-                   // a handful of numbers summed in another order: one unit in the last place
+                   // a handful of numbers summed in a different order: one unit in the last place
           of_few = std::string_view(name) == "grad_bias_out" ? kEpsilon : kEpsilon / 4,
                    floor = is_exact ? of_few : 0;
       g_worst[is_exact] = std::max(g_worst[is_exact], (ours - floor) / theirs);
@@ -126,7 +126,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("pooled", out.pooled.data(), truth.pooled, plain.pooled);
   compare("logits", out.logits.data(), truth.logits, plain.logits);
   if (!asks.gradients) return;
-  // with a half's rounding another step may be the largest, which then gets all the gradient
+  // with a half's rounding, another step may have the maximum, and then gets all of the gradient
   const bool is_max = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
   if (is_max && !is_exact) return;
   if (asks.grad_h_0) {
@@ -165,7 +165,7 @@ class Deck {
   std::vector<T> values_, left_;
 };
 
-// Cases that random numbers rarely cover.
+// Runs cases that random numbers rarely cover.
 void TrySpecial(std::mt19937& random, int hidden) {
   LstmShape s;
   s.n_windows = 73;  // ten tiles in eight slots
@@ -179,7 +179,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   const std::string name = "H " + std::to_string(hidden) + " ";
   Try(MakeProblem(random, s, Lengths::kMixed, true), exact, {}, 1, name + "many windows");
   s.n_windows = 9;
-  // for a row without a step, the last h is 0, not the initial one
+  // for a row without a step, the last h is 0, not the initial state
   s.pooling = Pooling::kLast;
   std::mt19937 own_random(1);
   Problem without = MakeProblem(own_random, s, Lengths::kZero, true);
@@ -201,7 +201,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
     p.bias[i] += i / hidden % 4 == 2 ? -4 : 0;
   }
   Try(p, exact, {}, 4, name + "negative maxima");
-  // gradients of very different size in a tile, and beyond the range of halves
+  // gradients of very different sizes in a tile, some beyond the range of halves
   s.pooling = Pooling::kMean;
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (size_t i = 0; i < p.grad_logits.size(); ++i) {
@@ -245,7 +245,7 @@ void CheckTruncation(std::mt19937& random) {
     const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
     p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;
   }
-  // the same sums, rounded once, passed as the input's share
+  // the same sums, rounded once and passed as the input's share
   Problem q = p;
   q.shape.n_channels = H;
   q.x = p.h_0;
@@ -268,7 +268,7 @@ void CheckTruncation(std::mt19937& random) {
 
 }  // namespace
 
-// Arguments: a factor on the number of cases, the hidden sizes (none: all).
+// Arguments: a factor on the number of cases, the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int factor = argc > 1 ? std::atoi(argv[1]) : 1;
   std::vector<int> sizes;
@@ -295,7 +295,7 @@ int main(int argc, char** argv) {
         s.n_windows = hidden <= 128 ? windows.Draw() : few_windows.Draw();
         s.n_timesteps = hidden <= 33 ? long_steps.Draw() : steps.Draw();
         s.n_channels = channels.Draw();
-        // without an input h becomes constant: then several steps have the maximum, and every step
+        // without an input, h becomes constant; then several steps have the maximum, and every step
         // has the same error
         if (s.n_channels == 0 && s.n_timesteps > 12) s.n_timesteps = 12;
         s.hidden_size = hidden;

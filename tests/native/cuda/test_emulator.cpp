@@ -1,6 +1,6 @@
-// The emulator of the CUDA kernels itself: small programs with undefined behavior must fault under
-// every schedule, and the same programs with the missing order added must not. Instructions are
-// compared with the tables of the PTX manual, which are repeated here.
+// Tests of the CUDA emulator itself: small programs with undefined behavior must fault under every
+// schedule, and the same programs with the missing order added must not. Instructions are compared
+// with the tables of the PTX manual, which are repeated here.
 #include <algorithm>
 
 #include "emulator.h"
@@ -35,7 +35,7 @@ std::string FaultOf(int n_ctas, int n_warps, uint32_t seed, const Body& body) {
   return "";
 }
 
-// `faults`: parts of the possible messages.
+// `faults` are parts of the possible messages.
 void Faults(const std::string& what, int n_ctas, int n_warps, const Body& body,
             const std::vector<std::string>& faults) {
   ++g_programs;
@@ -261,7 +261,7 @@ void Copies() {
   });
 }
 
-// Two CTAs of one warp send each other a word per lane, `n` times, in two buffers.
+// Two CTAs with one warp each send each other a word per lane, `n` times, in two buffers.
 struct Exchange {
   uint32_t bytes = 128;
   int n = 4;
@@ -344,7 +344,7 @@ void Messages() {
            if (m.Warp() == 0) m.SyncCta();
          },
          {"deadlock"});
-  // a store, then an arrival by the first lane
+  // a store, followed by an arrival of the first lane
   for (bool synced : {true, false}) {
     for (bool stores_first : {true, false}) {
       const Body body = [=](Machine& m) {
@@ -452,7 +452,7 @@ void Globals() {
          {"a read of global memory races"});
 }
 
-// Tables of the PTX manual, one element of one matrix at a time.
+// Checks the tables of the PTX manual, one element of one matrix at a time.
 void Instructions() {
   auto Half = [](const U& x, int lane, int half) {
     return HalfValue(static_cast<uint16_t>(x[lane] >> (16 * half)));
@@ -516,7 +516,7 @@ void Instructions() {
     Check(m.AsUnsigned(words)[4] == (1u | (101u << 16)), "row 1 contains the former column 1");
   });
   Check(Half(U(0x3c004000u), 0, 0) == 2 && Half(U(0x3c004000u), 0, 1) == 1, "low half first");
-  // cvt.rn: to nearest, even, with subnormals, infinity and NaN
+  // cvt.rn: to nearest, ties to even, with subnormals, infinity and NaN
   const std::pair<float, uint16_t> halves[] = {
       {1, 0x3c00},        {1 + 1.0f / 2048, 0x3c00}, {1 + 3.0f / 2048, 0x3c02}, {65504, 0x7bff},
       {65519, 0x7bff},    {65520, 0x7c00},           {-70000, 0xfc00},          {5.9604645e-8f, 1},
