@@ -84,7 +84,7 @@ LabelColumn = Annotated[
     Option(
         "--label-column",
         metavar="NAME",
-        help="Column with a label per sample.",
+        help="Column with the label of each sample.",
     ),
 ]
 RecordingColumn = Annotated[
@@ -92,7 +92,7 @@ RecordingColumn = Annotated[
     Option(
         "--recording-column",
         metavar="NAME",
-        help="Column with recording ids, if the file has many recordings.",
+        help="Column with recording ids, if a file has many recordings.",
     ),
 ]
 GroupColumn = Annotated[
@@ -100,7 +100,7 @@ GroupColumn = Annotated[
     Option(
         "--group-column",
         metavar="NAME",
-        help="Column with the group of each such recording.",
+        help="Column with the group of each of these recordings.",
     ),
 ]
 SensorColumn = Annotated[
@@ -108,7 +108,7 @@ SensorColumn = Annotated[
     Option(
         "--sensor-column",
         metavar="NAME",
-        help="Column with the sensor of each row, for rows of several sensors.",
+        help="Column with the sensor of each row, if rows come from several sensors.",
     ),
 ]
 Labels = Annotated[
@@ -209,7 +209,7 @@ MinPurity = Annotated[
     Option(
         "--min-purity",
         metavar="SHARE",
-        help="Least share of the label in a window, for majority [default: 0.5].",
+        help="Minimum share of the label in a window, for majority [default: 0.5].",
     ),
 ]
 Short = Annotated[
@@ -240,8 +240,8 @@ SlopS = Annotated[
     Option(
         "--slop-s",
         metavar="S",
-        help="With --native-rates: largest distance between window starts of two sensors"
-        " [default: hop-s / 10].",
+        help="With --native-rates: maximum time between window starts of two sensors [default:"
+        " hop-s / 10].",
     ),
 ]
 Missing = Annotated[

@@ -284,9 +284,7 @@ def _presets(runner: TrialRunner) -> list[SettingsCandidate]:
         return {name: DEFAULTS[name] for name in names}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
-    features = (
-        {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
-    )
+    features = {"features": DEFAULTS["features"]} if runner.arguments["features"] is None else {}
     return [
         SettingsCandidate(PRESET, SEVERAL, whole, is_preset=True),
         SettingsCandidate(

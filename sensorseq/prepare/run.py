@@ -134,140 +134,157 @@ def prepare(
     progress : callable, optional
         See `Progress`.
     files : str or sequence of str, optional
-        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
-        all files that can be read. Every pattern must match something.
+        Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
+        below the folder. By default all files that can be read. Every pattern must match at least
+        one file.
     pair : str, optional
-        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
-        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
-        the order of `files`.
+        Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
+        files in the same folder with the same ``{recording}`` become one recording. A pattern with
+        a slash is compared with the end of the path, such as ``{recording}/{sensor}.*`` if each
+        recording has its own folder. Channels are in the order of `files`.
     time_column : str, optional
-        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
-        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
-        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
+        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
+        dates. By default ``time`` or ``time_s``, whichever exists, otherwise the only column with a
+        name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has several such
+        columns, the default is the one in the struct of the `channels`. For robot logs
+        ``"header.stamp"`` or ``"log_time"``; by default ``"header.stamp"`` (or a ``timestamp`` of
+        seconds and nanoseconds) if the first message of a topic has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the unit at the end of the column's name
-        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
-        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+        Unit of the time stamps. By default the unit at the end of the column's name, as in
+        ``stamp_ns``. Without one, seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs do not need this
+        option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
     decimal : {".", ","}, optional
-        Decimal mark of numbers in CSV files; a point by default.
+        Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
         The first line of CSV files contains samples; the columns are named ``column_1``,
         ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column with the label of each sample, words or numbers, for recordings of one file whose
-        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
-        the next message of that topic. In a long table or a manifest, the column of its labels.
+        Column with the label of each sample, a word or a number, for recordings of one file without
+        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
+        field means that the sample has no label. In a robot log, a text or numeric field such as
+        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
+        table or a manifest, the column with the labels.
     recording_column, group_column : str, optional
-        Columns of a long table, one file with all recordings: the id of each row's recording, and
-        its group. A recording has one group.
+        Columns of a long table (one file with all recordings) that contain the recording id of each
+        row and the group of that recording. A recording has only one group.
     sensor_column : str, optional
-        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
-        row per sample and sensor. The rows of each sensor become separate channels
-        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+        Column with the name or number of each row's sensor (or joint), for tables with one row per
+        sample and sensor. The rows of each sensor become separate channels, such as
+        ``gyroscope.x``, as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes, and samples with another
+        Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are no sensors,
-        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
-        every row and contain whole numbers or the time (an index, a counter, another stamp). From
-        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
-        arrays may differ in length.
+        Channels to keep, in this order. By default all except the columns that are not sensor
+        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
+        increase in every row and contain whole numbers or the time (an index, a counter or a second
+        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
+        are read, so other arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files without units, such as CSV; overrides units
-        stored in the file. Some steps select channels by unit.
+        Unit of each channel, by its name, for files without units, such as CSV files; it overrides
+        a unit stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
-        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
-        export for each recording, such as ``{recording}.txt``.
+        Table with the recordings and their labels. By default ``manifest.csv`` in the folder, if
+        that file exists; False ignores the file. The manifest may also be a JSON export of Label
+        Studio, or a name pattern, such as ``{recording}.txt``, for the label tables that Audacity
+        and ELAN export for each recording.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
-        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
-        are an error. ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
+        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
+        an error is raised. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
+        and ``n_spread``.
     sample_rate_hz : float, optional
-        Common rate of all recordings, and the clock of files without a time column. By default the
-        median of the recordings' own rates (with several sensors, the rate of the fastest), which
-        is stored in `provenance`.
+        Rate to which all recordings are resampled, and the rows per second in files without a time
+        column. By default the median of the recordings' own rates (with several sensors, the rate
+        of the fastest). The rate is stored in `provenance`.
     max_gap_s : float, optional
-        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+        Longest gap, in seconds, across which samples are interpolated; by default ten sample
+        periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        See `resample`; streams on the robot use the first.
+        Method of resampling, see `resample`; streams on the robot use ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
-        auto: choose `steps` from the names, units and rates of the first recording's channels; see
-        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
+        ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
+        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
+        `steps`.
     steps : sequence of Step or dict, optional
-        Filters and features between resampling and windows, in this order; see
+        Filters and features, applied in this order after resampling and before windows are cut; see
         `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
+        Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        The label of a window if the label changes within it; see `Windower`.
+        Which label a window gets if the label changes within the window; see `Windower`.
     min_purity : float, default=0.5
-        For ``"majority"``: the share of a window's samples that must have its label.
+        For ``"majority"``: the minimum share of a window's samples that must have the window's
+        label.
     short : {"drop", "pad", "error"}, default="drop"
-        Whether a recording shorter than a window is left out and counted, padded, or an error.
+        What to do with a recording shorter than a window: leave it out and count it, pad it, or
+        raise an error.
     train_hop_s : float, optional
-        Seconds between the starts of training windows, if they should overlap more than validation
+        Seconds between the starts of training windows, if these should overlap more than validation
         and test windows; `hop_s` by default.
     train_phase : {"grid", "random"}, default="grid"
-        random: the grid of training windows starts at a random offset in each recording.
+        With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to one. Windows then begin at multiples of the hop on
-        the recording's clock, and the result is SensorWindows.
+        rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
+        on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
-        For `native_rates`: by how many seconds the starts of two sensors' windows may differ. By
-        default a tenth of the hop, or the longest period of a sensor if that is more.
+        For `native_rates`: the seconds by which the window starts of two sensors may differ. By
+        default a tenth of the hop, or the longest sample period of a sensor if that is longer.
     missing : {"error", "expected"}, optional
-        For `native_rates`: how to handle a missing sensor. error, the default: a recording without
-        it is refused, and windows without it are left out. expected: they are kept, with NaN.
+        For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
+        recording that lacks a sensor is refused, and windows that lack one are left out. With
+        ``"expected"`` they are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of train, validation and test. Use None for recordings that will only be predicted:
-        nothing is fitted.
+        Shares of the training, validation and test parts. Use None for recordings that will only be
+        predicted: nothing is fitted.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided. time: each recording begins with train, followed by
-        validation and test, with an embargo between them; test scores then apply to known robots.
+        The unit that is never divided between parts. With ``"time"``, each recording begins with
+        the training part, followed by validation and test, with an embargo between them; test
+        scores then apply only to known robots.
     embargo_s : float, optional
-        For a split by time: seconds left out between parts. By default a window plus the lookahead
-        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
+        For a split by time: the seconds that are left out between parts. By default the length of a
+        window plus the lookahead of the resampling filter and of steps with ``phase="zero"``. It
+        must be at least that lookahead.
     random_state : int, default=0
-        Seed of the split, the balance and random phases; fixed, so that results are reproducible.
+        Seed of the split, the balancing and the random phases; fixed by default, so that results
+        are reproducible.
     normalize : {"recording"} or None, default=None
-        recording: before windows are cut, each channel of a recording gets mean 0 and standard
-        deviation 1, by the recording's own statistics. A model then needs whole recordings.
+        With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
+        1 with the recording's own statistics, before windows are cut. A model then needs whole
+        recordings.
     scale : str or None, default="standard"
-        standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
+        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
+        ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``"physical"``: the value of each channel that becomes 1.
+        For ``scale="physical"``: the value of each channel that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
-        See `ClassBalancer`.
+        How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Most rows that one recording may contribute to its class when balancing.
+        Maximum number (or, as a float, maximum share) of the windows of a class that may come from
+        one recording when balancing.
     augmentation : mapping, optional
-        Fields of `Augmentation`, which define how copies made by ``balance="oversample"`` differ
-        from their window. Applied when a model is fitted to a prepared file; for arrays see
-        `ClassBalancer`.
+        Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
+        from the original windows. Augmentation is applied when a model is fitted to a prepared
+        file; for arrays see `ClassBalancer`.
 
     Raises
     ------

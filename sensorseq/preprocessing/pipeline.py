@@ -49,78 +49,89 @@ class PreparePipeline:
     Parameters
     ----------
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are no sensors,
-        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
-        every row and contain whole numbers or the time (an index, a counter, another stamp). From
-        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
-        arrays may differ in length.
+        Channels to keep, in this order. By default all except the columns that are not sensor
+        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
+        increase in every row and contain whole numbers or the time (an index, a counter or a second
+        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
+        are read, so other arrays may differ in length.
     sample_rate_hz : float, optional
-        Common rate of all recordings, and the clock of files without a time column. By default the
-        median of the recordings' own rates (with several sensors, the rate of the fastest), which
-        is stored in `provenance`.
+        Rate to which all recordings are resampled, and the rows per second in files without a time
+        column. By default the median of the recordings' own rates (with several sensors, the rate
+        of the fastest). The rate is stored in `provenance`.
     max_gap_s : float, optional
-        Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
+        Longest gap, in seconds, across which samples are interpolated; by default ten sample
+        periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        See `resample`; streams on the robot use the first.
+        Method of resampling, see `resample`; streams on the robot use ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
-        auto: choose `steps` from the names, units and rates of the first recording's channels; see
-        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
+        ``"auto"`` chooses the `steps` from the names, units and rates of the first recording's
+        channels; see `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with
+        `steps`.
     steps : sequence of Step or dict, optional
-        Filters and features between resampling and windows, in this order; see
+        Filters and features, applied in this order after resampling and before windows are cut; see
         `sensorseq.preprocessing.steps`.
     window_s : float
         Length of a window in seconds.
     hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
+        Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        The label of a window if the label changes within it; see `Windower`.
+        Which label a window gets if the label changes within the window; see `Windower`.
     min_purity : float, default=0.5
-        For ``"majority"``: the share of a window's samples that must have its label.
+        For ``"majority"``: the minimum share of a window's samples that must have the window's
+        label.
     short : {"drop", "pad", "error"}, default="drop"
-        Whether a recording shorter than a window is left out and counted, padded, or an error.
+        What to do with a recording shorter than a window: leave it out and count it, pad it, or
+        raise an error.
     train_hop_s : float, optional
-        Seconds between the starts of training windows, if they should overlap more than validation
+        Seconds between the starts of training windows, if these should overlap more than validation
         and test windows; `hop_s` by default.
     train_phase : {"grid", "random"}, default="grid"
-        random: the grid of training windows starts at a random offset in each recording.
+        With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
         Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to one. Windows then begin at multiples of the hop on
-        the recording's clock, and the result is SensorWindows.
+        rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
+        on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
-        For `native_rates`: by how many seconds the starts of two sensors' windows may differ. By
-        default a tenth of the hop, or the longest period of a sensor if that is more.
+        For `native_rates`: the seconds by which the window starts of two sensors may differ. By
+        default a tenth of the hop, or the longest sample period of a sensor if that is longer.
     missing : {"error", "expected"}, optional
-        For `native_rates`: how to handle a missing sensor. error, the default: a recording without
-        it is refused, and windows without it are left out. expected: they are kept, with NaN.
+        For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
+        recording that lacks a sensor is refused, and windows that lack one are left out. With
+        ``"expected"`` they are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of train, validation and test. Use None for recordings that will only be predicted:
-        nothing is fitted.
+        Shares of the training, validation and test parts. Use None for recordings that will only be
+        predicted: nothing is fitted.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided. time: each recording begins with train, followed by
-        validation and test, with an embargo between them; test scores then apply to known robots.
+        The unit that is never divided between parts. With ``"time"``, each recording begins with
+        the training part, followed by validation and test, with an embargo between them; test
+        scores then apply only to known robots.
     embargo_s : float, optional
-        For a split by time: seconds left out between parts. By default a window plus the lookahead
-        of the resampling filter and of steps with ``phase="zero"``; at least that lookahead.
+        For a split by time: the seconds that are left out between parts. By default the length of a
+        window plus the lookahead of the resampling filter and of steps with ``phase="zero"``. It
+        must be at least that lookahead.
     random_state : int, default=0
-        Seed of the split, the balance and random phases; fixed, so that results are reproducible.
+        Seed of the split, the balancing and the random phases; fixed by default, so that results
+        are reproducible.
     normalize : {"recording"} or None, default=None
-        recording: before windows are cut, each channel of a recording gets mean 0 and standard
-        deviation 1, by the recording's own statistics. A model then needs whole recordings.
+        With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
+        1 with the recording's own statistics, before windows are cut. A model then needs whole
+        recordings.
     scale : str or None, default="standard"
-        standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
+        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
+        ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``"physical"``: the value of each channel that becomes 1.
+        For ``scale="physical"``: the value of each channel that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
-        See `ClassBalancer`.
+        How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Most rows that one recording may contribute to its class when balancing.
+        Maximum number (or, as a float, maximum share) of the windows of a class that may come from
+        one recording when balancing.
     augmentation : mapping, optional
-        Fields of `Augmentation`, which define how copies made by ``balance="oversample"`` differ
-        from their window. Applied when a model is fitted to a prepared file; for arrays see
-        `ClassBalancer`.
+        Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
+        from the original windows. Augmentation is applied when a model is fitted to a prepared
+        file; for arrays see `ClassBalancer`.
 
     Attributes
     ----------

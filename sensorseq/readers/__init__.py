@@ -95,76 +95,82 @@ def read_recordings(
         and `scratch` can also be given by name:
         ``read_recordings("logs", files="pro_*.csv", time_column="time")``.
     files : str or sequence of str, optional
-        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
-        all files that can be read. Every pattern must match something.
+        Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
+        below the folder. By default all files that can be read. Every pattern must match at least
+        one file.
     pair : str, optional
-        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
-        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
-        the order of `files`.
+        Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
+        files in the same folder with the same ``{recording}`` become one recording. A pattern with
+        a slash is compared with the end of the path, such as ``{recording}/{sensor}.*`` if each
+        recording has its own folder. Channels are in the order of `files`.
     time_column : str, optional
-        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
-        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
-        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
+        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
+        dates. By default ``time`` or ``time_s``, whichever exists, otherwise the only column with a
+        name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has several such
+        columns, the default is the one in the struct of the `channels`. For robot logs
+        ``"header.stamp"`` or ``"log_time"``; by default ``"header.stamp"`` (or a ``timestamp`` of
+        seconds and nanoseconds) if the first message of a topic has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the unit at the end of the column's name
-        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
-        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+        Unit of the time stamps. By default the unit at the end of the column's name, as in
+        ``stamp_ns``. Without one, seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs do not need this
+        option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
     decimal : {".", ","}, optional
-        Decimal mark of numbers in CSV files; a point by default.
+        Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
         The first line of CSV files contains samples; the columns are named ``column_1``,
         ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column with the label of each sample, words or numbers, for recordings of one file whose
-        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
-        the next message of that topic. In a long table or a manifest, the column of its labels.
+        Column with the label of each sample, a word or a number, for recordings of one file without
+        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
+        field means that the sample has no label. In a robot log, a text or numeric field such as
+        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
+        table or a manifest, the column with the labels.
     recording_column, group_column : str, optional
-        Columns of a long table, one file with all recordings: the id of each row's recording, and
-        its group. A recording has one group.
+        Columns of a long table (one file with all recordings) that contain the recording id of each
+        row and the group of that recording. A recording has only one group.
     sensor_column : str, optional
-        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
-        row per sample and sensor. The rows of each sensor become separate channels
-        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+        Column with the name or number of each row's sensor (or joint), for tables with one row per
+        sample and sensor. The rows of each sensor become separate channels, such as
+        ``gyroscope.x``, as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes, and samples with another
+        Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are no sensors,
-        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
-        every row and contain whole numbers or the time (an index, a counter, another stamp). From
-        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
-        arrays may differ in length.
+        Channels to keep, in this order. By default all except the columns that are not sensor
+        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
+        increase in every row and contain whole numbers or the time (an index, a counter or a second
+        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
+        are read, so other arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files without units, such as CSV; overrides units
-        stored in the file. Some steps select channels by unit.
+        Unit of each channel, by its name, for files without units, such as CSV files; it overrides
+        a unit stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
-        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
-        export for each recording, such as ``{recording}.txt``.
+        Table with the recordings and their labels. By default ``manifest.csv`` in the folder, if
+        that file exists; False ignores the file. The manifest may also be a JSON export of Label
+        Studio, or a name pattern, such as ``{recording}.txt``, for the label tables that Audacity
+        and ELAN export for each recording.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
-        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
-        are an error. ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
+        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
+        an error is raised. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
+        and ``n_spread``.
     sample_rate_hz : float, optional
-        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
-        `time_column` is None. Robot logs have stamps.
+        Rows per second in files without a time column; their time then begins at 0 s. Can be given
+        only if `time_column` is None. Robot logs do not need this option.
     on_error : {"stop", "skip"}, default="stop"
         With ``"skip"``, recordings that cannot be read are left out, with a warning that gives the
         reason, and a damaged robot log is used up to the damage.
@@ -258,76 +264,82 @@ def read_sensors(
         ``read_sensors("logs", files=["pro_*.csv", "imu_*.csv"], pair="{sensor}_{recording}.*")``.
         In robot logs, each topic is a sensor; the channels determine which topics are read.
     files : str or sequence of str, optional
-        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
-        all files that can be read. Every pattern must match something.
+        Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
+        below the folder. By default all files that can be read. Every pattern must match at least
+        one file.
     pair : str, optional
-        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
-        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
-        the order of `files`.
+        Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
+        files in the same folder with the same ``{recording}`` become one recording. A pattern with
+        a slash is compared with the end of the path, such as ``{recording}/{sensor}.*`` if each
+        recording has its own folder. Channels are in the order of `files`.
     time_column : str, optional
-        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
-        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
-        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
+        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
+        dates. By default ``time`` or ``time_s``, whichever exists, otherwise the only column with a
+        name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has several such
+        columns, the default is the one in the struct of the `channels`. For robot logs
+        ``"header.stamp"`` or ``"log_time"``; by default ``"header.stamp"`` (or a ``timestamp`` of
+        seconds and nanoseconds) if the first message of a topic has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the unit at the end of the column's name
-        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
-        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+        Unit of the time stamps. By default the unit at the end of the column's name, as in
+        ``stamp_ns``. Without one, seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs do not need this
+        option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
     decimal : {".", ","}, optional
-        Decimal mark of numbers in CSV files; a point by default.
+        Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
         The first line of CSV files contains samples; the columns are named ``column_1``,
         ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column with the label of each sample, words or numbers, for recordings of one file whose
-        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
-        the next message of that topic. In a long table or a manifest, the column of its labels.
+        Column with the label of each sample, a word or a number, for recordings of one file without
+        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
+        field means that the sample has no label. In a robot log, a text or numeric field such as
+        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
+        table or a manifest, the column with the labels.
     recording_column, group_column : str, optional
-        Columns of a long table, one file with all recordings: the id of each row's recording, and
-        its group. A recording has one group.
+        Columns of a long table (one file with all recordings) that contain the recording id of each
+        row and the group of that recording. A recording has only one group.
     sensor_column : str, optional
-        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
-        row per sample and sensor. The rows of each sensor become separate channels
-        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+        Column with the name or number of each row's sensor (or joint), for tables with one row per
+        sample and sensor. The rows of each sensor become separate channels, such as
+        ``gyroscope.x``, as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes, and samples with another
+        Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are no sensors,
-        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
-        every row and contain whole numbers or the time (an index, a counter, another stamp). From
-        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
-        arrays may differ in length.
+        Channels to keep, in this order. By default all except the columns that are not sensor
+        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
+        increase in every row and contain whole numbers or the time (an index, a counter or a second
+        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
+        are read, so other arrays may differ in length.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files without units, such as CSV; overrides units
-        stored in the file. Some steps select channels by unit.
+        Unit of each channel, by its name, for files without units, such as CSV files; it overrides
+        a unit stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
-        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
-        export for each recording, such as ``{recording}.txt``.
+        Table with the recordings and their labels. By default ``manifest.csv`` in the folder, if
+        that file exists; False ignores the file. The manifest may also be a JSON export of Label
+        Studio, or a name pattern, such as ``{recording}.txt``, for the label tables that Audacity
+        and ELAN export for each recording.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
-        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
-        are an error. ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
+        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
+        an error is raised. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
+        and ``n_spread``.
     sample_rate_hz : float, optional
-        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
-        `time_column` is None. Robot logs have stamps.
+        Rows per second in files without a time column; their time then begins at 0 s. Can be given
+        only if `time_column` is None. Robot logs do not need this option.
     on_error : {"stop", "skip"}, default="stop"
         As in `read_recordings`.
 

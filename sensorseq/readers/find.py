@@ -188,47 +188,50 @@ def find_recordings(
         `read_source` converts them to label spans. A manifest may have the CSV format of the
         recordings or the default one.
     files : str or sequence of str, optional
-        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
-        all files that can be read. Every pattern must match something.
+        Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
+        below the folder. By default all files that can be read. Every pattern must match at least
+        one file.
     pair : str, optional
-        Pattern of names that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. With a slash it is the
-        end of a path: ``{recording}/{sensor}.*`` where each recording has a folder. Channels are in
-        the order of `files`.
+        Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
+        files in the same folder with the same ``{recording}`` become one recording. A pattern with
+        a slash is compared with the end of the path, such as ``{recording}/{sensor}.*`` if each
+        recording has its own folder. Channels are in the order of `files`.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
-        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of blanks and tabs.
+        Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
+        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
     decimal : {".", ","}, optional
-        Decimal mark of numbers in CSV files; a point by default.
+        Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
         The first line of CSV files contains samples; the columns are named ``column_1``,
         ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column with the label of each sample, words or numbers, for recordings of one file whose
-        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
-        the next message of that topic. In a long table or a manifest, the column of its labels.
+        Column with the label of each sample, a word or a number, for recordings of one file without
+        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
+        field means that the sample has no label. In a robot log, a text or numeric field such as
+        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
+        table or a manifest, the column with the labels.
     recording_column, group_column : str, optional
-        Columns of a long table, one file with all recordings: the id of each row's recording, and
-        its group. A recording has one group.
+        Columns of a long table (one file with all recordings) that contain the recording id of each
+        row and the group of that recording. A recording has only one group.
     sensor_column : str, optional
-        Column with the sensor (or the joint, by a word or number) of each row, for tables with one
-        row per sample and sensor. The rows of each sensor become separate channels
-        (``gyroscope.x``), as if they were in a separate file; see `join_sensors`.
+        Column with the name or number of each row's sensor (or joint), for tables with one row per
+        sample and sensor. The rows of each sensor become separate channels, such as
+        ``gyroscope.x``, as if they were in a separate file; see `join_sensors`.
     labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes, and samples with another
+        Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
     manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it. It may also be a
-        JSON export of Label Studio, or a pattern of the tables of labels that Audacity and ELAN
-        export for each recording, such as ``{recording}.txt``.
+        Table with the recordings and their labels. By default ``manifest.csv`` in the folder, if
+        that file exists; False ignores the file. The manifest may also be a JSON export of Label
+        Studio, or a name pattern, such as ``{recording}.txt``, for the label tables that Audacity
+        and ELAN export for each recording.
     ignore : path-like, optional
         A file in the folder that is not a recording, such as the file prepared from the recordings.
 

@@ -69,36 +69,41 @@ def read_parquet(
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `sample_rate_hz` and
         `scratch` are used, and can also be given by name.
     time_column : str, optional
-        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
-        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
-        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
+        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
+        dates. By default ``time`` or ``time_s``, whichever exists, otherwise the only column with a
+        name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has several such
+        columns, the default is the one in the struct of the `channels`. For robot logs
+        ``"header.stamp"`` or ``"log_time"``; by default ``"header.stamp"`` (or a ``timestamp`` of
+        seconds and nanoseconds) if the first message of a topic has one.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the unit at the end of the column's name
-        (``stamp_ns``); otherwise seconds, or for whole numbers the only unit in which the rate is
-        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+        Unit of the time stamps. By default the unit at the end of the column's name, as in
+        ``stamp_ns``. Without one, seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs do not need this
+        option.
     label_column : str, optional
-        Column with the label of each sample, words or numbers, for recordings of one file whose
-        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
-        the next message of that topic. In a long table or a manifest, the column of its labels.
+        Column with the label of each sample, a word or a number, for recordings of one file without
+        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
+        field means that the sample has no label. In a robot log, a text or numeric field such as
+        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
+        table or a manifest, the column with the labels.
     units : mapping of str to str, optional
-        Unit of each channel by name, for files without units, such as CSV; overrides units
-        stored in the file. Some steps select channels by unit.
+        Unit of each channel, by its name, for files without units, such as CSV files; it overrides
+        a unit stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
-        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
-        are an error. ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
+        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
+        an error is raised. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
+        and ``n_spread``.
     sample_rate_hz : float, optional
-        Rows per second of files without a column of time stamps, which then begin at 0 s; only if
-        `time_column` is None. Robot logs have stamps.
+        Rows per second in files without a time column; their time then begins at 0 s. Can be given
+        only if `time_column` is None. Robot logs do not need this option.
     scratch : path-like, optional
-        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
-        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
+        Folder for the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB: the samples
+        stay on disk, in unnamed files that are deleted with the recording. By default they are kept
+        in memory.
 
     Raises
     ------

@@ -111,36 +111,40 @@ def read_robot_log(
         are used, and can also be given by name. By default, all numbers in the first message of
         each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
-        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
-        or ``time_s``, whichever exists, otherwise the only one with a name such as ``t``,
-        ``timestamp`` or ``time_ms``. If a file of arrays has several, the one in the struct of the
-        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
-        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+        Name of the column with the time stamps, or its position: ``"1"`` is the first column,
+        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
+        dates. By default ``time`` or ``time_s``, whichever exists, otherwise the only column with a
+        name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has several such
+        columns, the default is the one in the struct of the `channels`. For robot logs
+        ``"header.stamp"`` or ``"log_time"``; by default ``"header.stamp"`` (or a ``timestamp`` of
+        seconds and nanoseconds) if the first message of a topic has one.
     label_column : str, optional
-        Column with the label of each sample, words or numbers, for recordings of one file whose
-        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
-        is no label. In a robot log a text or number such as ``/terrain.data``, which is valid until
-        the next message of that topic. In a long table or a manifest, the column of its labels.
+        Column with the label of each sample, a word or a number, for recordings of one file without
+        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
+        field means that the sample has no label. In a robot log, a text or numeric field such as
+        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
+        table or a manifest, the column with the labels.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are no sensors,
-        which ``attributes["counters"]`` lists: columns without a name, and columns that rise in
-        every row and contain whole numbers or the time (an index, a counter, another stamp). From
-        robot logs and files of arrays (HDF5, NumPy, MATLAB) only these channels are read, so other
-        arrays may differ in length.
+        Channels to keep, in this order. By default all except the columns that are not sensor
+        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
+        increase in every row and contain whole numbers or the time (an index, a counter or a second
+        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
+        are read, so other arrays may differ in length.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
-        `sensorseq.recording.repair_stamps`. By default, samples of packets are spread evenly if
-        the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise they
-        are an error. ``attributes["packets"]`` describes the packets, and
-        ``attributes["repaired_stamps"]`` counts ``n_out_of_order``, ``n_duplicates``, ``n_spread``.
+        `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
+        if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
+        an error is raised. ``attributes["packets"]`` describes the packets, and
+        ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
+        and ``n_spread``.
     salvage : bool, default=False
         Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
-        of raising an error. ``attributes["salvaged"]`` has the reason, with the offset, and the
-        seconds kept.
+        of raising an error. ``attributes["salvaged"]`` contains the reason with the offset of the
+        damage, and the seconds that were kept.
     scratch : path-like, optional
-        Folder for the samples of a CSV, Parquet, HDF5 or MDF file of more than 32 MB: they stay on
-        disk, in unnamed files that vanish with the recording. By default they are kept in memory.
+        Folder for the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB: the samples
+        stay on disk, in unnamed files that are deleted with the recording. By default they are kept
+        in memory.
     recording_id, group, label
         As in `Recording`.
 

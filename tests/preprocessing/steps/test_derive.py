@@ -261,7 +261,10 @@ def test_an_option_replaces_the_steps_of_a_configuration_and_vice_versa(logs, tm
     config = tmp_path / "steps.toml"
     config.write_text('[window]\nwindow_s = 4.0\n[[steps]]\nkind = "detrend"\nwindow_s = 2.0\n')
     derived = prepare(logs, tmp_path / "a.h5", files="pro_*.csv", config=config, derive="auto")
-    assert derived.derived[0] == "the steps of the configuration are not used, because derive replaces them"
+    assert (
+        derived.derived[0]
+        == "the steps of the configuration are not used, because derive replaces them"
+    )
     assert "curL_difference" in derived.channels
     plain = prepare(logs, tmp_path / "b.h5", files="pro_*.csv", config=config, derive="none")
     assert plain.derived == []
