@@ -268,7 +268,7 @@ CONTRADICTIONS = [
     ({"validation_fraction": 0.0}, "early_stopping=True with monitor='val_loss'"),
     ({"class_weight": "balanced", "sampler": "balanced"}, "overcorrect it; use one of them"),
     ({"class_weight": "effective_number", "sampler": "sqrt"}, "sampler='sqrt' both correct"),
-    ({"class_weight": {5: 2.0}}, r"a factor for 5, which is not a class.* \[0, 1\]"),
+    ({"class_weight": {5: 2.0}}, r"a weight for 5, which is not a class.* \[0, 1\]"),
     ({"class_weight": {0: -1.0}}, r"class_weight\[0\]=-1.0"),
     ({"lr_schedule": "one_cycle", "warmup_epochs": 1}, "set warmup_epochs=0"),
     ({"loss": lambda logits, y: logits.sum(1), "label_smoothing": 0.1}, "label_smoothing"),

@@ -20,7 +20,7 @@ def listed():
     rows = [line.split("|") for line in rules.splitlines() if line.startswith("| `")]
     words = (word for row in rows for word in re.findall(r"`(\w+-?)`", row[2]))
     banned = re.compile("|".join(word.replace("-", r"\w*") for word in words))
-    kept = set(re.findall(r"`(\w+)`", rules.rpartition("Kept:")[2]))
+    kept = set(re.findall(r"`(\w+)`", rules.rpartition("Exceptions:")[2]))
     return banned, kept
 
 

@@ -824,7 +824,7 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
 @pytest.mark.trains
 def test_train_says_when_the_features_decide_alone(prepared, tmp_path):
     words = " ".join(succeed("train", prepared, "-o", tmp_path / "model", *FAST).split())
-    assert "The LSTM adds nothing to the features here, so they decide alone." in words
+    assert "The LSTM adds nothing to the features here, so the features decide alone." in words
 
 
 @pytest.mark.trains

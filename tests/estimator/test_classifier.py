@@ -498,7 +498,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(
         def interrupted(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(sensorseq.estimator.classifier, "judge", interrupted)
+        monkeypatch.setattr(sensorseq.estimator.classifier, "report_fit", interrupted)
     arguments = classifier.get_params()
     classifier.set_params(**changes)
     with pytest.raises(error):

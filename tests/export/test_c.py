@@ -75,7 +75,8 @@ def shaken(classifier, seed):
     for module in classifier.modules_:
         for tensor in module.state_dict().values():
             if tensor.is_floating_point():
-                values = rng.normal(size=tuple(tensor.shape))
+                # matrices with a deviation of 1 would amplify rounding errors in every layer
+                values = rng.normal(scale=1 if tensor.ndim == 1 else 0.5, size=tuple(tensor.shape))
                 # one of the buffers of a batch norm is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
                 tensor.copy_(torch.from_numpy(values))  # in place: weights are packed

@@ -171,7 +171,7 @@ def test_odd_lines_are_skipped_and_counted_by_sensor(model, logs, tmp_path):
         (b"motr,0,1,2\n", r"none of 1 line\(s\) is a sample.*or motor,time,motor_a,motor_b"),
         (
             b"".join(b"imu,%g,1,2\n" % (k / 200) for k in range(99)),
-            "(?s)stamps have 200 Hz.*of sensor 'imu'.*--sample-rate-hz imu=HZ",
+            "(?s)stamps give 200 Hz.*of sensor 'imu'.*--sample-rate-hz imu=HZ",
         ),
     ],
 )
