@@ -64,10 +64,10 @@ def read_arrays(
 
     A vector is a channel. Each column of a 2-D array is a channel named ``name[0]``, ``name[1]``
     and so on; time may be along either axis. Fields of MATLAB structs and of structured arrays are
-    named ``struct.field``. The time stamps are an array, or follow from a number
-    ``sample_rate_hz``. JSON and CBOR files are in Edge Impulse's acquisition format. Single numbers
-    are not channels. Nothing is unpickled: Python objects and MATLAB cells are listed in
-    ``attributes["dropped_columns"]``.
+    named ``struct.field``. The time stamps are in an array, or are computed from a number
+    ``sample_rate_hz`` in the file. JSON and CBOR files are in Edge Impulse's acquisition format.
+    Other single numbers are ignored. Nothing is unpickled: Python objects and MATLAB cells are left
+    out and listed in ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
@@ -180,11 +180,11 @@ class ArraysTable(Table):
         return columns, stamps
 
     def labels(self, name: str) -> list[str | None]:
-        """Return strings or numbers as labels."""
+        """Return a column of strings or numbers as labels."""
         if name in self._left_out:
             raise RecordingError(
                 f"{self.path}: {name!r} contains {self._left_out[name]}, not labels; store labels"
-                " as an array of numbers or words."
+                " as an array of numbers or strings."
             )
         labels = self._arrays[name].ravel()
         if labels.dtype.kind in _NUMBERS:
