@@ -32,7 +32,8 @@ from sensorseq.windows import WindowSet
 
 PART_VERSION = 7  # increased when the same arguments no longer give the same windows
 _READ_BYTES = 1 << 23  # number of bytes of a part that are read at a time
-SPOILT = (RecordingError, SignalError, WindowError)  # skipped by on_error="skip"
+# With on_error="skip", recordings that raise one of these errors are left out.
+SPOILT = (RecordingError, SignalError, WindowError)
 # Options that determine a recording's windows; derived steps are stored separately.
 _PART_OPTIONS = [
     name
@@ -43,7 +44,7 @@ _PART_OPTIONS = [
 
 @dataclass(frozen=True)
 class PartTask:
-    """A recording to cut, with the options."""
+    """A recording to cut into windows, with the options."""
 
     source: RecordingSource
     options: PreparationOptions
@@ -169,7 +170,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Cut a recording, if configured also into training windows; return facts and all windows."""
+    """Cut a recording into windows, and training windows if separate; return facts and windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
@@ -382,7 +383,7 @@ def with_separate_training_windows(
 def find_copies(
     keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts that share windows, that is, keys above 0.
+    """Return pairs of recordings in different parts that share windows (equal keys above 0).
 
     Pairs that share the most windows come first.
     """

@@ -122,7 +122,7 @@ class PreparedSummary:
     simultaneous: str = ""  # recordings that cover the same time
     subjects: str = ""  # persons or machines of recordings in several parts
     sensors: list[str] = field(default_factory=list)  # a sentence about each sensor at its own rate
-    action: str = "written"  # or "replaced", "extended" or "none"
+    action: str = "written"  # can also be "replaced", "extended" or "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property

@@ -260,7 +260,7 @@ class FilePreparation:
                 allow_constant=self.allow_constant,
             )
         if self.request.options.split_by == "time" and learned.facts:
-            # An extended file does not contain the windows that were left out before.
+            # The existing file that is extended lacks the windows that were left out earlier.
             n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
             learned.facts["split"]["n_left_out"] = n_left_out
         windows = replace(
@@ -480,7 +480,7 @@ class FilePreparation:
         if not facts:
             fates = [fate for dropped in self.facts for fate in dropped.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
-                self._check_fates()  # raises an error if only labels are missing
+                self._check_fates()  # raises an error if nothing but labels is missing
             longest_s = max((dropped.duration_s for dropped in self.facts), default=0.0)
             gap_s = max((dropped.bridging_gap_s or 0.0 for dropped in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
@@ -541,7 +541,7 @@ class FilePreparation:
         with_windows = {label for facts in kept for label in facts.labels}
         recorded = {label for facts in self.facts for label in facts.labels_there}
         use = self.request.options
-        if use.label_column is not None:  # without it, labels were checked before reading
+        if use.label_column is not None:  # without this column, labels were checked before reading
             classes = {str(label) for label in (recorded | self.labels) - {None}}
             left_out = [name for facts in self.facts for name in facts.left_out_classes]
             check_labels(use.labels, classes, "of a recording", left_out)
@@ -603,7 +603,7 @@ class FilePreparation:
 def warn_of_similar_classes(
     labels: Iterable[Iterable[str | None]], checked: Collection[str | None] = ()
 ) -> None:
-    """Warn about classes with similar names, except for pairs of `checked` classes.
+    """Warn about classes with similar names, except if both classes of a pair are in `checked`.
 
     `labels` contains the labels of each recording.
     """
