@@ -17,7 +17,7 @@ from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
 _WAIT_S = 10.0  # maximum wait in seconds for another process that writes the same file
 _OWNER_BYTES = 300  # size of a lock file, which contains its owner's name and spaces
-# errors of network disks that do not support locks
+# errors on network disks that do not support locks
 _NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
@@ -86,7 +86,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _add_user(key: str, file: Path, run: bool) -> _Lock | str:
-    """Add a user to the lock of a file; if another process has it, return its name."""
+    """Add a user to the lock of a file; if another process has the lock, return its name."""
     with _guard:
         lock = _locks.get(key) or _new_lock(file)
         if isinstance(lock, str):
@@ -170,7 +170,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 
 
 def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
-    """Write all of several files, or none if an error occurs; see `write_whole`."""
+    """Write several files: all of them or, if an error occurs, none; see `write_whole`."""
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path))

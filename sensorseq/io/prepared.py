@@ -40,7 +40,7 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
-SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group, laid out like a file
+SENSORS_FORMAT = "sensorseq.sensors"  # each sensor's group is laid out like a file
 VERSION = 2  # since this version, files end with their checksums
 
 
@@ -184,7 +184,7 @@ def read_sensor_windows(path: str | os.PathLike[str], sensors: Iterable[str]) ->
 
 
 def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of the sensors in a prepared file; none if it has a single sensor."""
+    """Return the names of the sensors in a prepared file; the list is empty for a single sensor."""
     try:
         PreparedFile(path, whole=False).close()
     except _SeveralSensorsError as error:
@@ -300,7 +300,7 @@ class PreparedFile:
             raise self._damaged(error) from error
 
     def _of_sensor(self, file: Any, sensor: str | None) -> Any:
-        """Return the group of a sensor, or the whole file of a single sensor."""
+        """Return the group of a sensor, or the whole file if it contains a single sensor."""
         if file.attrs.get("format") != SENSORS_FORMAT:
             return file
         names = hdf5_file.read_array(file["sensors"]).tolist()

@@ -20,7 +20,7 @@ LARGE_BYTES = 1 << 25
 
 _VALUES = 1 << 20  # number of values per block, over all columns
 _MOST_ROWS = 1 << 17
-_GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spread most evenly
+_GOLDEN = (5**0.5 - 1) / 2  # the fractions of its multiples are most evenly spread
 
 
 def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:

@@ -60,7 +60,7 @@ def is_refused(saved, tmp_path):
         try:
             fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
-            # a model loaded only for prediction may skip the wrong part
+            # a model loaded only for prediction may not read the wrong part
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
@@ -142,7 +142,7 @@ def test_a_safetensors_file_of_another_program_is_named(tmp_path):
 
 
 class Trap:
-    """Creates a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -291,7 +291,7 @@ def test_arrays_with_other_shapes_types_or_names_are_refused(read, is_refused):
         others = {bool, np.int64, np.float16, np.float64} - {array.dtype.type}
         with np.errstate(invalid="ignore"):  # conversion of NaN to integers
             types = [array.astype(dtype) for dtype in others]
-        if name.startswith("scaler."):  # the numbers may have any type
+        if name.startswith("scaler."):  # the scaler's numbers may have any type
             types = []
         for changed in shapes + types:
             told = is_refused(sealed({**arrays, name: changed}, description))

@@ -1,4 +1,4 @@
-"""One long table is read like separate files of its recordings."""
+"""One long table is read like a separate file for each of its recordings."""
 
 import pickle
 
@@ -79,7 +79,7 @@ def test_a_table_gives_the_windows_of_the_files_it_could_be_split_into(
     assert summary.counts == one.counts
     assert summary.dropped_columns == {"note": 12}
     assert_same_windows(windows, read_windows(tmp_path / "table.h5"))
-    for source in find_recordings(table, **COLUMNS):  # other processes receive it
+    for source in find_recordings(table, **COLUMNS):  # sources are sent to other processes
         assert pickle.loads(pickle.dumps(source)) == source
 
 

@@ -14,7 +14,7 @@ WINDOW = {"window_s": 1.0, "split": "none"}
 
 
 def sensor_rows(rates_hz, n_s=20.0, offset_s=0.003, start_s=0.0, seed=0):
-    """Rows of several sensors in chronological order; the values of sensor k are about 10 k."""
+    """Rows of several sensors in chronological order; the values of sensor k are about 10 * k."""
     rng = np.random.default_rng(seed)
     frames = []
     for place, (sensor, rate) in enumerate(rates_hz.items()):
@@ -40,7 +40,7 @@ def as_csv(folder, frame, name="a.csv"):
     ("rates_hz", "offset_s"),
     [
         (TWO, 0.003),
-        (TWO, 0.0),  # at the same stamps
+        (TWO, 0.0),  # at the same time stamps
         (TWO, 0.01),  # exactly in between, so that all rows together have an even clock of 100 Hz
         ({"acc": 400.0, "gps": 1.0}, 0.0003),
         ({"acc": 400.0, "gps": 1.0}, 0.0),
@@ -81,7 +81,7 @@ def test_sensors_with_only_noise_are_recognized_by_its_size(tmp_path):
 
 
 def healthy(kind, n=1200):
-    """One sensor at 100 Hz, with a column that resembles a column of sensor names."""
+    """One sensor at 100 Hz, with a column that looks like a column of sensor names."""
     rng, at = np.random.default_rng(0), np.arange(n)
     t = at / 100
     if kind == "pairs":  # stamps in packets of two
