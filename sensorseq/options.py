@@ -170,7 +170,7 @@ class ReadOptions:
         "input",
         toml=list[str],
         metavar="PATTERN",
-        help="File names, such as 'pro_*.csv'; repeatable.",
+        help="Pattern of file names, such as 'pro_*.csv'; repeatable.",
     )
     pair: str | None = option_field(
         "input",
@@ -179,7 +179,7 @@ class ReadOptions:
         " '{recording}/{sensor}.*'.",
     )
     time_column: str | None = option_field(
-        "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
+        "input", metavar="NAME", help="Column of time stamps, by name or position [default: time]."
     )
     time_unit: str | None = option_field(
         "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: detected]."
@@ -213,7 +213,7 @@ class ReadOptions:
         "input", metavar="NAME", help="Column with recording ids, if a file has many recordings."
     )
     group_column: str | None = option_field(
-        "input", metavar="NAME", help="Column with the group of each of these recordings."
+        "input", metavar="NAME", help="Column with the group of each recording, if a file has many."
     )
     sensor_column: str | None = option_field(
         "input",
@@ -248,8 +248,8 @@ class ReadOptions:
     stamps: str | None = option_field(
         "input",
         metavar="HOW",
-        help="Samples that share stamps or come in bursts: packets (spread them), keep, merge"
-        " [default: spread certain packets].",
+        help="How to treat samples that share time stamps or come in bursts: packets (spread them),"
+        " keep, merge [default: spread packets of one sensor].",
     )
     sample_rate_hz: float | None = option_field(
         "resample",

@@ -280,7 +280,8 @@ class PreparationOptions(ReadOptions):
         "group",
         key="by",
         metavar="WHAT",
-        help="Keep whole: group or recording; time splits each recording by time [default: group].",
+        help="Unit that is not divided: group or recording; time: divide recordings by time"
+        " [default: group].",
     )
     embargo_s: float | None = option_field("split")
     random_state: int = option_field(
@@ -289,14 +290,14 @@ class PreparationOptions(ReadOptions):
     normalize: str | None = option_field(
         "scale",
         metavar="WHAT",
-        help="recording: mean 0 and deviation 1 in each recording; none [default: none].",
+        help="recording: scale each recording to mean 0 and deviation 1; none [default: none].",
     )
     scale: str | None = option_field(
         "scale",
         "standard",
         key="kind",
         metavar="KIND",
-        help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical in --config"
         " [default: standard].",
     )
     rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
