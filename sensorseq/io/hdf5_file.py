@@ -125,7 +125,7 @@ class Hdf5Writer:
     def blocks(
         self, name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterable[NDArray[Any]]
     ) -> None:
-        """Store an array that arrives in blocks along its first axis; one block is in memory."""
+        """Store an array from blocks along its first axis; only one block is in memory at once."""
         layout: dict[str, Any] = {}
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))

@@ -127,7 +127,7 @@ def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int,
 
 
 def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the numbers of the matching rows; there must be only a few."""
+    """Return the row numbers of the matching rows, of which there must be only a few."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         matches.append(np.flatnonzero(test(at, stop)) + at)
@@ -161,7 +161,7 @@ def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
 
 
 class Rows:
-    """A collector of rows that arrive in blocks: one array, in memory or in a file in `folder`."""
+    """A collector of rows that arrive in blocks, for one array, in memory or in a file of `folder`."""
 
     def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape  # dtype and shape of one row
@@ -219,7 +219,7 @@ def map_blocks(
 
 
 def temporary_file(folder: Path) -> IO[bytes]:
-    """Return an unbuffered file without a name; a full disk would leave data in a buffer."""
+    """Return an unnamed, unbuffered file; on a full disk, data would remain in a buffer."""
     with writing(folder, folder=True):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 

@@ -36,8 +36,8 @@ class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
     The samples are read and verified, not mapped: the pages of a mapped file count as memory and
-    are not verified, and mapping would save less than 1 % of the time of an epoch (0.3 of 39 s for
-    1.1 GB).
+    are not verified, and mapping would save less than 1 % of the time of an epoch (0.3 s of 39 s
+    for 1.1 GB).
 
     `rows` contains the windows' positions in the file; -1 stands for a window that the sensor
     lacks, which is read as NaN. `chunk_windows` windows are stored and read together. `version`

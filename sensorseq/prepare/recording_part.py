@@ -59,7 +59,7 @@ class PartTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts about a recording after cutting, which its part file stores as JSON."""
+    """Facts about a recording that was cut into windows; its part file stores them as JSON."""
 
     recording_id: str
     group: str
@@ -76,7 +76,7 @@ class Facts:
     start_s: float  # seconds since 1970 if the time stamps are dates
     end_s: float
     repaired_stamps: dict[str, int] | None = None
-    packets: str | None = None  # such as "packets of 3 samples"
+    packets: str | None = None  # a description such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
     n_pieces: int
@@ -87,9 +87,9 @@ class Facts:
     counters: list[str]
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
-    scales: dict[str, list[float]] | None = None  # from `measure_scales`
+    scales: dict[str, list[float]] | None = None  # the result of `measure_scales`
     left_out_classes: list[str] = field(default_factory=list)  # classes of the label column
-    odd_values: OddFacts | None = None  # from `measure_odd_values`
+    odd_values: OddFacts | None = None  # the result of `measure_odd_values`
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in the form that JSON stores."""

@@ -78,7 +78,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class FilePreparation:
-    """A prepared file in progress; its public methods are called in the order of definition."""
+    """A prepared file in progress; its public methods are called in their order below."""
 
     request: Request
     sources: list[RecordingSource]
@@ -98,7 +98,7 @@ class FilePreparation:
         self.digests: dict[str, list[dict[str, Any]]] = {}  # file digests by recording
         self.extended: EarlierFile | None = None
         self.changes = [self.damage] if self.damage else []  # differences from the earlier file
-        self.channels: tuple[str, ...] = ()  # channels of an extended file, in its order
+        self.channels: tuple[str, ...] = ()  # channels of the file to extend, in the file's order
         self.input_channels: list[str] = []
         self.unread: set[str] = set()  # recordings whose windows are in the earlier file
         self.facts: list[Facts] = []
@@ -154,7 +154,7 @@ class FilePreparation:
         return None
 
     def choose_rate(self) -> None:
-        """Choose the common rate: the given rate, or one from the timestamps alone."""
+        """Choose the common rate: the given rate, or one determined from the timestamps alone."""
         if self.extended is not None:
             stored = self.extended.provenance
             self.rate, self.rate_from = stored["resampled_to_hz"], stored["sample_rate_from"]

@@ -463,7 +463,7 @@ class CsvTable(Table):
         # Types are given, not inferred: arrow would infer them from the first block alone. If a
         # column had only whole numbers in its first megabyte, a later fraction would raise an
         # error.
-        for missing in ([""], None):  # first without words such as NA, which is faster
+        for missing in ([""], None):  # try without words such as NA first, which is faster
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)

@@ -66,8 +66,8 @@ class RecordingSource:
     sensors : tuple of str
         Name of the sensor of each path; empty for a recording of one file.
     channels : tuple of str
-        Channels that are read from a robot log by default, if the sensor is one of its topics;
-        empty for all channels.
+        Channels that are read from a robot log by default, if the sensor is one of the log's
+        topics; empty for all channels.
     is_sensor : bool
         True if this is one of several sensors, whose timestamps stay on the common clock even if
         they have too many digits for a float.

@@ -29,7 +29,7 @@ class TableRows(NamedTuple):
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # columns of groups, and of labels of whole recordings
+    not_channels: tuple[str, ...]  # columns with groups, and with labels of whole recordings
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column

@@ -244,7 +244,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        n_bytes = 8 * sum(  # only elements of lists that may become channels
+        n_bytes = 8 * sum(  # only list elements that may become channels
             min(group.column(i).num_values, MOST_PLACES * group.num_rows)
             for group in groups
             for i in range(group.num_columns)

@@ -32,7 +32,7 @@ def fit():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A file, and the logits of the model in it."""
+    """A model file, and the logits of the model in this file."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     fitted = fit()
     fitted.save(path)
@@ -276,8 +276,8 @@ def test_a_field_of_a_wrong_type_never_gives_another_error_or_model(read, is_ref
 
 def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
     arrays, description = read
-    # versions are only informative; files from before the report, adaptations, patches or lengths
-    # existed have none
+    # Versions are only informative. Older files lack the fields of features that were added later:
+    # the report, adaptations, patches and lengths.
     later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
     for name in set(description) - {"versions", *later}:
         rest = {key: value for key, value in description.items() if key != name}
@@ -295,7 +295,7 @@ def test_arrays_with_other_shapes_types_or_names_are_refused(read, is_refused):
             types = []
         for changed in shapes + types:
             told = is_refused(sealed({**arrays, name: changed}, description))
-            assert told or name == "scaler.kind", name  # a string in any shape
+            assert told or name == "scaler.kind", name  # `scaler.kind` may have any shape
         renamed = {key: value for key, value in arrays.items() if key != name}
         for changed in (renamed, {**renamed, f"{name}s": array}, {**renamed, "extra": array}):
             assert is_refused(sealed(changed, description)), name

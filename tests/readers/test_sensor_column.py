@@ -213,7 +213,7 @@ def test_each_sensor_is_read_by_itself(tmp_path, kind, numbered):
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("offset", [0, 3])
 def test_the_unit_is_found_from_the_clock_of_each_sensor(tmp_path, unit, offset):
-    """Rows a few ticks apart have no plausible rate, but the rows of each sensor have one."""
+    """All rows, a few ticks apart, have no plausible rate, but the rows of each sensor have one."""
     ticks = {"ms": 1000, "us": 10**6, "ns": 10**9}[unit]
     frame = sensor_rows(dict.fromkeys(range(5), 100.0), offset_s=0.0)
     whole = (frame.time * ticks).round().astype(np.int64) + offset * frame.sensor
@@ -242,7 +242,7 @@ def folder_of(tmp_path, rates_hz, n_each, **how):
 
 
 def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
-    """Both on a common grid and at the sensors' own rates, with the function and the pipeline."""
+    """True on a common grid and at the sensors' own rates, for the function and the pipeline."""
     rates = {"acc": 50.0, "gyro": 20.0}
     logs = folder_of(tmp_path, rates, n_s=3.0, n_each=3)
     for path in logs.rglob("*.csv"):
