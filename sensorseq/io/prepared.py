@@ -34,7 +34,7 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
         array = array.astype(np.str_)
     if array.dtype.kind not in "Ubiuf":
         raise PreparedFileError(
-            f"{name} of type {array.dtype} cannot be stored; it must be words or numbers."
+            f"{name} of type {array.dtype} cannot be stored; it must be strings or numbers."
         )
     return array
 

@@ -161,7 +161,7 @@ def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
 
 
 class Rows:
-    """A collector of rows that arrive in blocks, for one array, in memory or in a file of `folder`."""
+    """A collector of rows that arrive in blocks, for an array in memory or a file of `folder`."""
 
     def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape  # dtype and shape of one row

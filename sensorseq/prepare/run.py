@@ -422,8 +422,8 @@ def check_groups(
             whose = "the recordings have" if label is None else f"class {label!r} has"
             raise SplitError(
                 f"{whose} {len(groups)} group(s) ({', '.join(sorted(groups)[:3])}), but"
-                f" {len(used)} parts ({', '.join(used)}) need one each. Record more, use smaller"
-                " groups in a manifest"
+                f" {len(used)} parts ({', '.join(used)}) need one each. Record more groups, use"
+                " smaller groups in a manifest"
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
                 + ", set a part's share in `split` to 0, or cut every recording with"
                 " split_by='time'."

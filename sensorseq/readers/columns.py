@@ -449,8 +449,8 @@ def without_counters(recording: Recording) -> Recording:
         for name in rising:
             if (np.diff(x[:_FEWEST_ROWS, names.index(name)]) != 1).any():
                 raise RecordingError(
-                    f"recording {recording.recording_id!r}: no column has a name that is usual for"
-                    f" time stamps, but {name!r} increases in every row. Use time_column={name!r}"
+                    f"recording {recording.recording_id!r}: no column has a usual name for time"
+                    f" stamps, but {name!r} increases in every row. Use time_column={name!r}"
                     " if it contains the time; if no column does, choose the other columns with"
                     " `channels`."
                 )
