@@ -40,8 +40,8 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 FORMAT = "sensorseq.windows"
-SENSORS_FORMAT = "sensorseq.sensors"  # each sensor's group is laid out like a file
-VERSION = 2  # since this version, files end with their checksums
+SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group with the layout of a file
+VERSION = 2  # files of this or a later version end with their checksums
 
 
 def write_windows(

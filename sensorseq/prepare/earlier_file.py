@@ -49,7 +49,7 @@ class EarlierFile:
         cut = {facts["recording_id"]: facts for facts in self.record.get("facts", ())}
         self.facts = {name: facts for name, facts in cut.items() if name not in self.failed}
         damaged = {n for n, facts in cut.items() if any("kept_s" in d for d in facts["dropped"])}
-        self.left_out = damaged.union(self.failed)  # left out partly or entirely
+        self.left_out = damaged.union(self.failed)  # recordings left out partly or entirely
 
     @classmethod
     @contextmanager

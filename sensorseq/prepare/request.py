@@ -110,7 +110,7 @@ class PreparedSummary:
     # Number of recordings, by description of the clock.
     clocks: dict[str, int] = field(default_factory=dict)
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # odd rates by recording
-    # Recordings in a different unit that were allowed.
+    # Recordings that seem to be in a different unit, but were allowed.
     odd_scales: list[str] = field(default_factory=list)
     # A sentence for each kind of value that may not be a measurement.
     odd_values: list[str] = field(default_factory=list)

@@ -460,7 +460,7 @@ class FilePreparation:
                 kept.append(source)
             elif self.skip and isinstance(outcome, SPOILT):
                 message = str(outcome)
-                # Relative paths, so that the same data give the same file.
+                # Paths are relative, so that the same data give the same file.
                 for path, relative in zip(source.names, source.relative_paths, strict=True):
                     message = message.replace(printable(path), relative)
                 self.failed[source.recording_id] = message

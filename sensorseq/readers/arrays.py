@@ -170,7 +170,7 @@ class ArraysTable(Table):
                     f"{path}: no channel {name!r}; it has {', '.join(names_of_channels[:12])}."
                     + did_you_mean(name, names_of_channels)
                 )
-        columns.pop(time_name, None)  # the name may be that of a column of a 2-D array
+        columns.pop(time_name, None)  # the name may refer to a column of a 2-D array
         left_out = next((name for name in names if name in self._left_out), None)
         if left_out and all(values is None for values in columns.values()):
             raise RecordingError(
@@ -229,7 +229,7 @@ def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
             continue
         shape = " x ".join(map(str, array.shape))
         if array.ndim > 2:
-            _time(path, arrays, ReadOptions(), [name])  # an error for windows
+            _time(path, arrays, ReadOptions(), [name])  # raises an error for windows
             yield Topic(name, f"{array.dtype} {shape}", len(array), math.nan, ())
             continue
         n_samples, rate_hz = max(array.shape), math.nan

@@ -266,7 +266,7 @@ def read_recording(
     origin: Origin,
     channels: Collection[str] = (),
 ) -> Recording:
-    """Read the recording in a file; `opens` opens it as a table.
+    """Read the recording in a file; `opens` opens the file as a table.
 
     The given `channels` are assumed not to be columns with the names of sensors.
     """

@@ -366,7 +366,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # drop empty names, from extra separators
+        if twice is not None:  # drop empty names, which extra separators cause
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")

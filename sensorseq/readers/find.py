@@ -342,7 +342,7 @@ def _source_of_file(path: Path) -> RecordingSource:
 
 
 def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
-    """Return a recording with the labels from the table that belongs to it."""
+    """Return a recording with the labels from the recording's own label table."""
     path = source.paths[0]
     table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
     spans = [
@@ -356,7 +356,7 @@ def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
 def _with_sensors(
     sources: list[RecordingSource], sensor_column: str | None
 ) -> list[RecordingSource]:
-    """Store the column that names the sensor of each row, if it is given, in the sources."""
+    """Store in the sources the column that names the sensor of each row, if one is given."""
     for source in sources:
         if sensor_column is not None and source.is_log:
             raise ArgumentError(

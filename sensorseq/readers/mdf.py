@@ -35,7 +35,7 @@ def read_mdf(
     scratch: Path | None = None,
     is_listing: bool = False,
 ) -> list[TopicArrays]:
-    """Return the channel groups of one file that contain the channels.
+    """Return the channel groups in one file that contain the requested channels.
 
     If `channels` is None, return all groups that have a time channel and rows. A group is named
     after its acquisition or, if that has no name, ``group_`` followed by its number. Values are in
@@ -194,7 +194,7 @@ def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) ->
 
 
 def _coded(values: NDArray[Any], texts: dict[str, int]) -> NDArray[np.int32]:
-    """Return the number of each label in `texts`; labels that are not in it yet are added."""
+    """Return the number of each label in `texts`, after adding labels that are missing there."""
     levels, codes = np.unique(values, return_inverse=True)
     level_codes = [texts.setdefault(_word(level), len(texts)) for level in levels]
     return np.asarray(level_codes, np.int32)[codes]

@@ -165,7 +165,7 @@ class ArrowTable(Table):
         super().__init__(path, names, {**units, **list_units})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter from the function given as `text_column`."""
+        """Return the converter that the given function `text_column` creates."""
         return self._text_column(path, name)
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -434,7 +434,7 @@ def _as_numbers(
 
 
 def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
-    # Whole numbers above 2**53 lose digits, as they do in all measurements, which are floats.
+    # Whole numbers above 2**53 lose digits here, because all measurements are stored as floats.
     numbers = chunk.cast(pa.uint8()) if pa.types.is_boolean(chunk.type) else chunk
     floats: NDArray[np.float64] = numbers.cast(pa.float64(), safe=False).to_numpy(
         zero_copy_only=False
@@ -445,7 +445,7 @@ def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
 def _places_as_numbers(
     column: "pa.ChunkedArray | _StoredColumn", n_places: int
 ) -> list[NDArray[np.float64] | None]:
-    """Return the numbers at each position in a column of lists, which is read only once."""
+    """Return the numbers at each position in a column of lists; the column is read only once."""
     places = [Rows(getattr(column, "folder", None), np.float64) for _ in range(n_places)]
     for chunk in column.iterchunks():
         for place, rows in enumerate(places):

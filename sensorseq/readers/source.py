@@ -346,7 +346,7 @@ def _open_sensors(
 
 
 def _named_after(recording: Recording, sensor: str) -> Recording:
-    """Add the sensor's name to its channels, even if no other sensor has channels of this name."""
+    """Add the sensor's name to its channels' names, even if no other sensor has these names."""
     named = [replace(channel, name=f"{sensor}.{channel.name}") for channel in recording.channels]
     return replace(recording, channels=tuple(named))
 

@@ -233,7 +233,7 @@ def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
 def _refuse_implausible(
     path: Path, name: str, stamps: NDArray[Any], unit: str | None, known_by: str
 ) -> None:
-    """Raise an error if a unit leads to an implausible rate or date; None stands for seconds."""
+    """Raise an error if a unit leads to an implausible rate or date; None means seconds."""
     if (rates := _rates_of(stamps)) is None:
         return
     read_as, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
@@ -390,7 +390,7 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
         return False
     if not _all_pass(stamps, _are_times, scale):
         return False
-    # In seconds of the day, the step to the next minute is as long as other steps.
+    # If stamps are seconds since midnight, the step to the next minute is as long as other steps.
     to_next, within = [np.empty(0)], [np.empty(0)]
     for at, stop in blocks(len(stamps) - 1, stamps):
         some = stamps[at : stop + 1]
