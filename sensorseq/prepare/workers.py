@@ -227,8 +227,7 @@ class _DaskPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Cancel tasks that have not started, and wait for running ones, like a pool of
-        processes."""
+        """Cancel tasks that have not started, and wait for running ones, like a process pool."""
         self._executor.shutdown(wait=False)
         self._client.run(_await_end, self._run, on_error="ignore")
 
