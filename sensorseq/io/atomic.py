@@ -16,8 +16,8 @@ from pathlib import Path
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
 _WAIT_S = 10.0  # maximum wait in seconds for another process that writes the same file
-_OWNER_BYTES = 300  # size of a lock file, which contains its owner's name and spaces
-# errors of network disks that do not support locks
+_OWNER_BYTES = 300  # size of a lock file: its owner's name, padded with spaces
+# errors on network disks that do not support locks
 _NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
@@ -39,11 +39,11 @@ _guard = threading.Lock()
 def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path]:
     """Lock a file against writes by other processes, and yield it (the target of a link).
 
-    Temporary files of killed processes are removed. A `run` will write the file later; if another
-    run, in this process or another one, has the lock, an `OutputError` is raised. Other users write
-    immediately, but wait while another process is writing. The lock is an `flock` on
-    ``.<name>.lock``, a file that names the process and its host; the lock ends with the process. On
-    disks without `flock` there is no lock.
+    Temporary files of killed processes are removed. With `run`, the caller is a run, which writes
+    the file only at its end; if another run, in this process or another one, has the lock, an
+    `OutputError` is raised. Other callers write immediately, but wait while another process is
+    writing. The lock is an `flock` on ``.<name>.lock``, a file that names the process and its host;
+    the lock ends with the process. On disks without `flock` there is no lock.
     """
     file = real_file(path)
     key = os.path.realpath(file)
@@ -86,7 +86,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _add_user(key: str, file: Path, run: bool) -> _Lock | str:
-    """Add a user to the lock of a file; if another process has it, return its name."""
+    """Add a user to the lock of a file; if another process has the lock, return its name."""
     with _guard:
         lock = _locks.get(key) or _new_lock(file)
         if isinstance(lock, str):
@@ -170,7 +170,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 
 
 def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
-    """Write all of several files, or none if an error occurs; see `write_whole`."""
+    """Write several files: all of them or, if an error occurs, none; see `write_whole`."""
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path))

@@ -19,7 +19,7 @@ _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as n
 
 
 class _Unpacking:
-    """Counts the bytes of numbers that were read from a file."""
+    """A count of the bytes of numbers that were read from a file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._n_bytes = path, 0
@@ -82,7 +82,7 @@ class Hdf5Group:
 
 @contextmanager
 def opened(path: Path, expected: str) -> Iterator[Hdf5Group]:
-    """Open a file for reading; raise problems as a `RecordingError` with the file's name.
+    """Open a file for reading; convert problems to a `RecordingError` with the file's name.
 
     `expected` describes the file in the message, such as ``"an HDF5 recording"``.
     """
@@ -123,7 +123,7 @@ def _attributes(holder: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> int | float | str:
-    """Return the number, with all digits if it is whole, or the string in an attribute."""
+    """Return the string or the number in an attribute; a whole number keeps all digits."""
     if isinstance(value, np.integer):
         return int(value)
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -27,7 +27,7 @@ from sensorseq.io import checksums
 from sensorseq.io.atomic import locking, replacing
 from sensorseq.io.checksums import CheckedFile
 
-_CHUNK_BYTES = 64 * 1024  # small enough for reading single rows, large enough for streaming
+_CHUNK_BYTES = 64 * 1024  # a compromise between reading single rows and streaming
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 
 
@@ -55,7 +55,7 @@ def opened_prepared(
 
 @contextmanager
 def naming(path: Path, error: type[InputError], expected: str) -> Iterator[None]:
-    """Check a file as far as possible without HDF5, and convert problems into `error`."""
+    """Check a file as far as possible without HDF5, and convert problems to the type `error`."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -125,7 +125,7 @@ class Hdf5Writer:
     def blocks(
         self, name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterable[NDArray[Any]]
     ) -> None:
-        """Store an array that arrives in blocks along its first axis; one block is in memory."""
+        """Store an array from blocks along its first axis; only one block is in memory at once."""
         layout: dict[str, Any] = {}
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
@@ -299,7 +299,7 @@ def is_text(dataset: h5py.Dataset) -> bool:
 
 
 def attribute_texts(holder: Any, name: str) -> list[str]:
-    """Return an attribute that contains one string or several, as a list."""
+    """Return the string or strings in an attribute as a list."""
     return [_as_text(text) for text in np.atleast_1d(holder.attrs[name]).tolist()]
 
 

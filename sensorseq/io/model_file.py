@@ -203,7 +203,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 
 
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
-    """Restore labels from the result of `describe_labels`; if impossible, raise a ValueError."""
+    """Restore labels from the result of `describe_labels`; if it is invalid, raise a ValueError."""
     dtype, values = description["dtype"], description["values"]
     if not isinstance(values, list) or not all(isinstance(value, _LABEL) for value in values):
         raise ValueError("labels must be a list of text, numbers or bools")
@@ -228,7 +228,7 @@ def check_texts(name: str, values: list[Any]) -> list[str]:
     return values
 
 
-TakeField = Callable[[str, Any], Any]  # returns a field of a description, after a check of its type
+TakeField = Callable[[str, Any], Any]  # checks the type of a field and returns it
 
 
 def take_field(

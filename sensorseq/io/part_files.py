@@ -28,9 +28,9 @@ class PartFolder:
 
     The folder has the name of the prepared file with a suffix. Use it as a context manager. On
     exit, an empty folder is removed; a folder with parts is kept for resuming until `discard` is
-    called, and an error mentions it. Without `keep`, parts of an earlier run are removed;
-    unfinished files of a killed run are always removed. If a URL is given, the parts are stored
-    there, and the folder contains copies for merging.
+    called; the message of an error that ends the run mentions the folder. Without `keep`, parts of
+    an earlier run are removed; unfinished files of a killed run are always removed. If a URL is
+    given, the parts are stored there, and the folder contains copies for merging.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class PartFolder:
                 " with them, and a run without it removes them"
             )
         with suppress(OSError):  # if the folder is not empty, the next run removes the files
-            if self._is_done:  # also files that an abandoned worker has written since
+            if self._is_done:  # also removes files that an abandoned worker has written since
                 self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()
         self._lock.close()

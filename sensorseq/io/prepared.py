@@ -34,14 +34,14 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
         array = array.astype(np.str_)
     if array.dtype.kind not in "Ubiuf":
         raise PreparedFileError(
-            f"{name} of type {array.dtype} cannot be stored; it must be words or numbers."
+            f"{name} of type {array.dtype} cannot be stored; it must be strings or numbers."
         )
     return array
 
 
 FORMAT = "sensorseq.windows"
-SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group, laid out like a file
-VERSION = 2  # since this version, files end with their checksums
+SENSORS_FORMAT = "sensorseq.sensors"  # each sensor has a group with the layout of a file
+VERSION = 2  # files of this or a later version end with their checksums
 
 
 def write_windows(
@@ -184,7 +184,7 @@ def read_sensor_windows(path: str | os.PathLike[str], sensors: Iterable[str]) ->
 
 
 def sensors_in(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names of the sensors in a prepared file; none if it has a single sensor."""
+    """Return the names of the sensors in a prepared file; the list is empty for a single sensor."""
     try:
         PreparedFile(path, whole=False).close()
     except _SeveralSensorsError as error:
@@ -300,7 +300,7 @@ class PreparedFile:
             raise self._damaged(error) from error
 
     def _of_sensor(self, file: Any, sensor: str | None) -> Any:
-        """Return the group of a sensor, or the whole file of a single sensor."""
+        """Return the group of a sensor, or the whole file if it contains a single sensor."""
         if file.attrs.get("format") != SENSORS_FORMAT:
             return file
         names = hdf5_file.read_array(file["sensors"]).tolist()

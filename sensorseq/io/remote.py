@@ -27,7 +27,7 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield a local folder with an empty file for each file at a URL, and the folder's URL.
 
-    `url` may also be that of a single file, whose local path is then yielded. CSV files with the
+    `url` may also be the URL of a single file, whose local path is then yielded. CSV files with the
     given names, and a single file, are downloaded with their contents.
     """
     with _scratch() as scratch:
@@ -36,7 +36,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
             root = files._parent(remote_path) if is_file else remote_path.rstrip("/")
             wanted = {f"{root}/{name}" for name in contents} | ({remote_path} if is_file else set())
             folder = scratch / (Path(root).name or "root")
-            is_table = is_file and remote_path.lower().endswith(".csv")  # perhaps a manifest
+            is_table = is_file and remote_path.lower().endswith(".csv")  # may be a manifest
             names = files.find(root) if is_table or not is_file else [remote_path]
             # Object stores may represent a folder by an empty object with the folder's name.
             folders = {root, *(str(parent) for name in names for parent in Path(name).parents)}
@@ -55,7 +55,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
-    """Yield a folder with these files from below a URL while the block runs."""
+    """Yield a folder with copies of these files from below a URL, and remove it at the end."""
     with _scratch() as folder:
         for name in names:
             local = folder / name
@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a local path: the given one, or that of a copy of the file at a URL, if it exists."""
+    """Yield a local path: the given one or, for a URL, that of a copy (if the file exists)."""
     if not is_url(path):
         yield Path(path)
         return

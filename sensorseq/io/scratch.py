@@ -20,7 +20,7 @@ LARGE_BYTES = 1 << 25
 
 _VALUES = 1 << 20  # number of values per block, over all columns
 _MOST_ROWS = 1 << 17
-_GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are spread most evenly
+_GOLDEN = (5**0.5 - 1) / 2  # the fractional parts of its multiples are evenly spread
 
 
 def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
@@ -59,7 +59,7 @@ def release(*arrays: NDArray[Any]) -> None:
     """Free the memory of stored arrays' pages, which are read again when needed."""
     for array in arrays:
         stored = _stored(array)
-        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on all systems
+        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not available on all systems
             _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
 
 
@@ -116,7 +116,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
 
 
 def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
-    """Return the number of matching rows, and the first of these rows, or -1 if none matches."""
+    """Return the count of matching rows, and the number of the first one, or -1 if none matches."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         mask = test(at, stop)
@@ -127,7 +127,7 @@ def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int,
 
 
 def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the numbers of the matching rows; there must be only a few."""
+    """Return the row numbers of the matching rows, of which there must be only a few."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         matches.append(np.flatnonzero(test(at, stop)) + at)
@@ -161,7 +161,7 @@ def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
 
 
 class Rows:
-    """A collector of rows that arrive in blocks: one array, in memory or in a file in `folder`."""
+    """A collector of rows that arrive in blocks, for an array in memory or in `folder`."""
 
     def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape  # dtype and shape of one row
@@ -219,13 +219,13 @@ def map_blocks(
 
 
 def temporary_file(folder: Path) -> IO[bytes]:
-    """Return an unbuffered file without a name; a full disk would leave data in a buffer."""
+    """Return an unnamed, unbuffered file; on a full disk, data would remain in a buffer."""
     with writing(folder, folder=True):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> None:
-    """Write to a file from `temporary_file`; an error is an `OutputError` that names the folder."""
+    """Write to a file from `temporary_file`; errors become an `OutputError` with the folder."""
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]

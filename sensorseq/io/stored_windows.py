@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, PreparedFileError
 from sensorseq.io import hdf5_file
 from sensorseq.io.checksums import damaged
 
-BUFFER_BYTES = 256 * 1024**2  # default in bytes, unless set in the environment
+BUFFER_BYTES = 256 * 1024**2  # default in bytes, which an environment variable can change
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
 
 
@@ -36,8 +36,8 @@ class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
     The samples are read and verified, not mapped: the pages of a mapped file count as memory and
-    are not verified, and mapping would save less than 1 % of the time of an epoch (0.3 of 39 s for
-    1.1 GB).
+    are not verified, and mapping would save less than 1 % of the time of an epoch (0.3 s of 39 s
+    for 1.1 GB).
 
     `rows` contains the windows' positions in the file; -1 stands for a window that the sensor
     lacks, which is read as NaN. `chunk_windows` windows are stored and read together. `version`
@@ -132,6 +132,6 @@ class SampleReader:
 
 
 def version_of(path: Path | int) -> tuple[int, ...]:
-    """Return numbers that differ if the file is changed or replaced."""
+    """Return numbers that are different after the file is changed or replaced."""
     status = os.stat(path)  # noqa: PTH116  it may be the number of an open file
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -23,7 +23,7 @@ _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings; without classes if a column has them."""
+    """Return the options that only choose recordings (without classes, given a label column)."""
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
@@ -34,8 +34,8 @@ class EarlierFile:
 
     `record` contains the facts that `prepare` stored; it is empty for a file of an older version.
     The facts are the ``version`` of the windows, ``inputs`` (a digest of the files and labels of
-    each recording), ``facts`` about recordings that were cut, ``failed`` with reasons for the
-    others, and the ``summary``.
+    each recording), ``facts`` about recordings that were cut, ``failed`` (the reasons why the
+    others were left out), and the ``summary``.
     """
 
     def __init__(self, prepared: PreparedFile) -> None:
@@ -49,7 +49,7 @@ class EarlierFile:
         cut = {facts["recording_id"]: facts for facts in self.record.get("facts", ())}
         self.facts = {name: facts for name, facts in cut.items() if name not in self.failed}
         damaged = {n for n, facts in cut.items() if any("kept_s" in d for d in facts["dropped"])}
-        self.left_out = damaged.union(self.failed)  # left out partly or entirely
+        self.left_out = damaged.union(self.failed)  # recordings left out partly or entirely
 
     @classmethod
     @contextmanager
@@ -163,7 +163,7 @@ class EarlierFile:
                 # A recording without rows has only training windows, which were cut separately.
                 part = "train" if rows is None else str(split[rows[0]])
                 digests = (source["sha256"] for source in facts["sources"])
-                # Stored groups, because simultaneous recordings share one.
+                # The stored groups are used, because simultaneous recordings share a group.
                 groups = self.prepared.stored.groups
                 group = facts["group"] if rows is None or groups is None else str(groups[rows[0]])
                 keys = (("group", group), ("recording", name), ("files", *digests))
@@ -216,7 +216,7 @@ class EarlierPart:
 
 
 def reason_of(error: PreparedFileError, path: Path) -> str:
-    """Return the reason in an error about the file at `path`, without file name and advice."""
+    """Return the reason in an error about the file at `path`, without the file name and advice."""
     return str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
 
 

@@ -32,7 +32,8 @@ from sensorseq.windows import WindowSet
 
 PART_VERSION = 7  # increased when the same arguments no longer give the same windows
 _READ_BYTES = 1 << 23  # number of bytes of a part that are read at a time
-SPOILT = (RecordingError, SignalError, WindowError)  # skipped by on_error="skip"
+# With on_error="skip", recordings that raise one of these errors are left out.
+SPOILT = (RecordingError, SignalError, WindowError)
 # Options that determine a recording's windows; derived steps are stored separately.
 _PART_OPTIONS = [
     name
@@ -43,7 +44,7 @@ _PART_OPTIONS = [
 
 @dataclass(frozen=True)
 class PartTask:
-    """A recording to cut, with the options."""
+    """A recording to cut into windows, with the options."""
 
     source: RecordingSource
     options: PreparationOptions
@@ -58,7 +59,7 @@ class PartTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts about a recording after cutting, which its part file stores as JSON."""
+    """Facts about a recording that was cut into windows; its part file stores them as JSON."""
 
     recording_id: str
     group: str
@@ -75,7 +76,7 @@ class Facts:
     start_s: float  # seconds since 1970 if the time stamps are dates
     end_s: float
     repaired_stamps: dict[str, int] | None = None
-    packets: str | None = None  # such as "packets of 3 samples"
+    packets: str | None = None  # a description such as "packets of 3 samples"
     clock: dict[str, Any] | None = None  # facts from `Stamps`
     bridging_gap_s: float | None = None  # a `max_gap_s` that would bridge the gaps
     n_pieces: int
@@ -86,9 +87,9 @@ class Facts:
     counters: list[str]
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
-    scales: dict[str, list[float]] | None = None  # from `measure_scales`
-    left_out_classes: list[str] = field(default_factory=list)  # classes of the label column
-    odd_values: OddFacts | None = None  # from `measure_odd_values`
+    scales: dict[str, list[float]] | None = None  # the result of `measure_scales`
+    left_out_classes: list[str] = field(default_factory=list)  # classes in the label column
+    odd_values: OddFacts | None = None  # the result of `measure_odd_values`
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in the form that JSON stores."""
@@ -169,7 +170,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Cut a recording, if configured also into training windows; return facts and all windows."""
+    """Cut a recording into windows, and training windows if separate; return facts and windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
@@ -382,7 +383,7 @@ def with_separate_training_windows(
 def find_copies(
     keys: NDArray[np.uint64], windows: WindowSet, split: NDArray[np.str_] | None
 ) -> list[dict[str, Any]]:
-    """Return pairs of recordings in different parts that share windows, that is, keys above 0.
+    """Return pairs of recordings in different parts that share windows (equal keys above 0).
 
     Pairs that share the most windows come first.
     """

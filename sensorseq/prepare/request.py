@@ -85,12 +85,12 @@ class PreparedSummary:
     window_samples: int
     channels: tuple[str, ...]
     sample_rate_hz: float
-    sample_rate_from: str  # "given", or a description of the choice
+    sample_rate_from: str  # "given", or how the rate was chosen
     # Dropped recordings, or segments of recordings.
     dropped: list[dict[str, Any]] = field(default_factory=list)
-    # Number of recordings, by name of a column without a number for each sample.
+    # Number of recordings, by name of a column left out because a sample has no number.
     dropped_columns: dict[str, int] = field(default_factory=dict)
-    # Number of recordings, by name of a column that counts instead of measuring.
+    # Number of recordings, by name of a column that was left out as a counter.
     counters: dict[str, int] = field(default_factory=dict)
     n_reused: int = 0  # number of recordings reused from an interrupted run or the existing file
     size_bytes: int = 0
@@ -98,7 +98,7 @@ class PreparedSummary:
     constant_channels: list[str] = field(default_factory=list)
     n_holes_filled: int = 0
     repaired_stamps: dict[str, int] = field(default_factory=dict)
-    resampled_to_hz: float = 0.0  # the rate before steps that change it
+    resampled_to_hz: float = 0.0  # the rate before any step that changes the rate
     # Copies of recordings in different parts.
     copies: list[dict[str, Any]] = field(default_factory=list)
     # Lowest and highest median rate of the recordings.
@@ -107,11 +107,10 @@ class PreparedSummary:
     n_fitted: dict[str, int] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
     packets: dict[str, int] = field(default_factory=dict)  # number of recordings by kind of packets
-    clocks: dict[str, int] = field(
-        default_factory=dict
-    )  # number of recordings by description of the clock
+    # Number of recordings, by description of the clock.
+    clocks: dict[str, int] = field(default_factory=dict)
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # odd rates by recording
-    # Recordings in a different unit that were allowed.
+    # Recordings that seem to be in a different unit, but were allowed.
     odd_scales: list[str] = field(default_factory=list)
     # A sentence for each kind of value that may not be a measurement.
     odd_values: list[str] = field(default_factory=list)
@@ -120,9 +119,9 @@ class PreparedSummary:
     # The `max_gap_s` that would bridge the gaps, by recording.
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)
     simultaneous: str = ""  # recordings that cover the same time
-    subjects: str = ""  # persons or machines of recordings in several parts
+    subjects: str = ""  # persons or machines whose recordings are in several parts
     sensors: list[str] = field(default_factory=list)  # a sentence about each sensor at its own rate
-    action: str = "written"  # or "replaced", "extended" or "none"
+    action: str = "written"  # can also be "replaced", "extended" or "none"
     changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property

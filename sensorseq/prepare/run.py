@@ -91,9 +91,9 @@ def prepare(
     Parameters
     ----------
     source : path-like
-        Folder with a folder for each label, folder with a manifest, manifest, or one recording. Or
-        a URL of one of these, such as ``s3://bucket/folder``, from which each recording is
-        downloaded before it is read.
+        A folder that contains a folder for each label, a folder with a manifest, a manifest, or one
+        recording; or the URL of one of these, such as ``s3://bucket/folder``, from which each
+        recording is downloaded before it is read.
     output : path-like
         The prepared file. An existing prepared file is replaced once the new one is complete; for
         another kind of file, an error is raised. Finished recordings are kept in
@@ -101,10 +101,11 @@ def prepare(
         `output` is a URL, the file is uploaded when it is complete; its parts are at
         ``<output>.parts/``, too.
     config : path-like or PrepareConfiguration, optional
-        Configuration for the options that are None; see `read_configuration`. Options that it does
-        not set either have the defaults below. `window_s` is required, here or there.
-        ``split="none"``, ``derive="none"``, ``scale="none"`` and ``balance="none"`` turn off what
-        `config` sets; ``derive="auto"`` replaces its steps.
+        Configuration with values for the options that are None here; see `read_configuration`.
+        Options that the configuration does not set, either, have the defaults below. `window_s`
+        must be set either here or in the configuration. ``split="none"``, ``derive="none"``,
+        ``scale="none"`` and ``balance="none"`` turn off what `config` sets; ``derive="auto"``
+        replaces the steps in `config`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
@@ -116,8 +117,8 @@ def prepare(
     resume : bool, default=False
         Reuse the recordings that an interrupted run has finished, unless the files or the arguments
         have changed. If `output` exists, extend it: only new and changed recordings are read, and
-        the others keep their windows and parts. New groups are assigned to parts so that the shares
-        come close to `split`.
+        the others keep their windows and stay in their parts. New groups are assigned to parts so
+        that the shares come close to `split`.
     on_error : {"stop", "skip"}, default="stop"
         With ``"skip"``, recordings that cannot be used are left out, and the reasons are listed in
         `dropped`. A damaged robot log is used up to the damage; its entry contains the number of
@@ -129,7 +130,7 @@ def prepare(
         rest of the class. By default, a recording like this cannot be used.
     allow_constant : bool, default=False
         Keep channels that are constant within windows and whose values alone determine the class of
-        all windows, with two recordings or more in each class. By default, an error is raised for
+        every window, if each class has at least two recordings. By default, an error is raised for
         these channels, because they probably repeat the label.
     progress : callable, optional
         See `Progress`.
@@ -421,8 +422,8 @@ def check_groups(
             whose = "the recordings have" if label is None else f"class {label!r} has"
             raise SplitError(
                 f"{whose} {len(groups)} group(s) ({', '.join(sorted(groups)[:3])}), but"
-                f" {len(used)} parts ({', '.join(used)}) need one each. Record more, use smaller"
-                " groups in a manifest"
+                f" {len(used)} parts ({', '.join(used)}) need one each. Record more groups, use"
+                " smaller groups in a manifest"
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
                 + ", set a part's share in `split` to 0, or cut every recording with"
                 " split_by='time'."

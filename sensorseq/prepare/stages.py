@@ -78,7 +78,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class FilePreparation:
-    """A prepared file in progress; its public methods are called in the order of definition."""
+    """A prepared file in progress; its public methods are called in their order below."""
 
     request: Request
     sources: list[RecordingSource]
@@ -98,7 +98,7 @@ class FilePreparation:
         self.digests: dict[str, list[dict[str, Any]]] = {}  # file digests by recording
         self.extended: EarlierFile | None = None
         self.changes = [self.damage] if self.damage else []  # differences from the earlier file
-        self.channels: tuple[str, ...] = ()  # channels of an extended file, in its order
+        self.channels: tuple[str, ...] = ()  # channels of the file to extend, in the file's order
         self.input_channels: list[str] = []
         self.unread: set[str] = set()  # recordings whose windows are in the earlier file
         self.facts: list[Facts] = []
@@ -154,7 +154,7 @@ class FilePreparation:
         return None
 
     def choose_rate(self) -> None:
-        """Choose the common rate: the given rate, or one from the timestamps alone."""
+        """Choose the common rate: the given rate, or one determined from the timestamps alone."""
         if self.extended is not None:
             stored = self.extended.provenance
             self.rate, self.rate_from = stored["resampled_to_hz"], stored["sample_rate_from"]
@@ -260,7 +260,7 @@ class FilePreparation:
                 allow_constant=self.allow_constant,
             )
         if self.request.options.split_by == "time" and learned.facts:
-            # An extended file does not contain the windows that were left out before.
+            # The existing file that is extended lacks the windows that were left out earlier.
             n_left_out = sum(facts.n_windows for facts in kept) - len(learned.windows)
             learned.facts["split"]["n_left_out"] = n_left_out
         windows = replace(
@@ -460,7 +460,7 @@ class FilePreparation:
                 kept.append(source)
             elif self.skip and isinstance(outcome, SPOILT):
                 message = str(outcome)
-                # Relative paths, so that the same data give the same file.
+                # Paths are relative, so that the same data give the same file.
                 for path, relative in zip(source.names, source.relative_paths, strict=True):
                     message = message.replace(printable(path), relative)
                 self.failed[source.recording_id] = message
@@ -480,7 +480,7 @@ class FilePreparation:
         if not facts:
             fates = [fate for dropped in self.facts for fate in dropped.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
-                self._check_fates()  # raises an error if only labels are missing
+                self._check_fates()  # raises an error if nothing but labels is missing
             longest_s = max((dropped.duration_s for dropped in self.facts), default=0.0)
             gap_s = max((dropped.bridging_gap_s or 0.0 for dropped in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
@@ -541,7 +541,7 @@ class FilePreparation:
         with_windows = {label for facts in kept for label in facts.labels}
         recorded = {label for facts in self.facts for label in facts.labels_there}
         use = self.request.options
-        if use.label_column is not None:  # without it, labels were checked before reading
+        if use.label_column is not None:  # without this column, labels were checked before reading
             classes = {str(label) for label in (recorded | self.labels) - {None}}
             left_out = [name for facts in self.facts for name in facts.left_out_classes]
             check_labels(use.labels, classes, "of a recording", left_out)
@@ -603,7 +603,7 @@ class FilePreparation:
 def warn_of_similar_classes(
     labels: Iterable[Iterable[str | None]], checked: Collection[str | None] = ()
 ) -> None:
-    """Warn about classes with similar names, except for pairs of `checked` classes.
+    """Warn about classes with similar names, except if both classes of a pair are in `checked`.
 
     `labels` contains the labels of each recording.
     """

@@ -30,7 +30,7 @@ ENGINES = ("process", "dask")
 _TIMEOUT_S = 30
 # Tasks are sent in batches, because sending one task takes as long as reading a small recording.
 _MOST_IN_BATCH, _FEWEST_BATCHES = 16, 64
-_ended: set[str] = set()  # runs that have ended, in a worker
+_ended: set[str] = set()  # in a worker: the runs that have ended
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
@@ -167,8 +167,8 @@ def _connect(where: Any) -> "Client":
     from distributed.comm.addressing import resolve_address
 
     if isinstance(where, str):
-        # This raises an error for a malformed address, with which a client would remain half open.
-        # If that client were garbage-collected while the next one starts, it would wait forever for
+        # This raises an error for a malformed address, which would leave a client half open. If
+        # that client were garbage-collected while the next one starts, it would wait forever for
         # its own thread's lock.
         resolve_address(where)
     try:
@@ -181,7 +181,7 @@ def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> 
     """Raise an error if there are no workers, or if one computes differently from this process."""
     try:
         replies = client.run(_describe_worker, list(paths))
-    except Exception as error:  # such as the ImportError of a worker
+    except Exception as error:  # such as an ImportError in a worker
         raise EnvironmentProblemError(
             f"a dask worker cannot run sensorseq ({error}); install it on every worker."
         ) from error
@@ -206,7 +206,7 @@ def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> 
 
 
 def _describe_worker(needed: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions on which samples depend, and the needed paths that do not exist."""
+    """Return the versions on which samples depend, and the required paths that do not exist."""
     return versions(), [path for path in needed if not Path(path).exists()]
 
 
@@ -227,7 +227,7 @@ class _DaskPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Cancel tasks that have not started, and wait for running ones, as with processes."""
+        """Cancel tasks that have not started, and wait for running ones, like a process pool."""
         self._executor.shutdown(wait=False)
         self._client.run(_await_end, self._run, on_error="ignore")
 

@@ -117,9 +117,9 @@ class PreparationOptions(ReadOptions):
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
-        Rate to which all recordings are resampled, and the rows per second in files without a time
-        column. By default the median of the recordings' own rates (with several sensors, the rate
-        of the fastest). The rate is stored in `provenance`.
+        Rate to which all recordings are resampled, and the number of rows per second in files
+        without a time column. By default, the median of the recordings' own rates (for a recording
+        of several sensors, the rate of the fastest one). The rate is stored in `provenance`.
     salvage : bool, default=False
         Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
         of raising an error. ``attributes["salvaged"]`` contains the reason with the offset of the
@@ -132,7 +132,7 @@ class PreparationOptions(ReadOptions):
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Method of resampling, see `resample`; streams on the robot use ``"polyphase"``.
+        Resampling method (see `resample`); streams on the robot use ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -147,7 +147,7 @@ class PreparationOptions(ReadOptions):
     hop_s : float, optional
         Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        Which label a window gets if the label changes within the window; see `Windower`.
+        How to label a window in which the label changes; see `Windower`.
     min_purity : float, default=0.5
         For ``"majority"``: the minimum share of a window's samples that must have the window's
         label.
@@ -155,8 +155,8 @@ class PreparationOptions(ReadOptions):
         What to do with a recording shorter than a window: leave it out and count it, pad it, or
         raise an error.
     train_hop_s : float, optional
-        Seconds between the starts of training windows, if these should overlap more than validation
-        and test windows; `hop_s` by default.
+        Seconds between the starts of training windows, if training windows should overlap more than
+        validation and test windows; `hop_s` by default.
     train_phase : {"grid", "random"}, default="grid"
         With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
@@ -164,23 +164,24 @@ class PreparationOptions(ReadOptions):
         rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
         on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
-        For `native_rates`: the seconds by which the window starts of two sensors may differ. By
-        default a tenth of the hop, or the longest sample period of a sensor if that is longer.
+        For `native_rates`: the maximum difference, in seconds, between the window starts of two
+        sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
+        is longer.
     missing : {"error", "expected"}, optional
         For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
         recording that lacks a sensor is refused, and windows that lack one are left out. With
-        ``"expected"`` they are kept, with NaN for the missing sensor.
+        ``"expected"``, both are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of the training, validation and test parts. Use None for recordings that will only be
-        predicted: nothing is fitted.
+        Shares of the training, validation and test parts. Use None for recordings that serve only
+        for prediction: nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided between parts. With ``"time"``, each recording begins with
-        the training part, followed by validation and test, with an embargo between them; test
-        scores then apply only to known robots.
+        The unit that is never divided between parts. With ``"time"``, the beginning of each
+        recording belongs to the training part, followed by the validation and test parts, with an
+        embargo between parts; test scores then apply only to robots in the training data.
     embargo_s : float, optional
-        For a split by time: the seconds that are left out between parts. By default the length of a
-        window plus the lookahead of the resampling filter and of steps with ``phase="zero"``. It
-        must be at least that lookahead.
+        For a split by time: the number of seconds that are left out between parts. By default, the
+        length of a window plus the lookahead of the resampling filter and of steps with
+        ``phase="zero"``. It must be at least that lookahead.
     random_state : int, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
@@ -189,15 +190,15 @@ class PreparationOptions(ReadOptions):
         1 with the recording's own statistics, before windows are cut. A model then needs whole
         recordings.
     scale : str or None, default="standard"
-        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
-        ``"physical"``; see `ChannelScaler`.
+        How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
+        ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``scale="physical"``: the value of each channel that is scaled to 1.
+        For ``scale="physical"``: the value, for each channel by name, that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Maximum number (or, as a float, maximum share) of the windows of a class that may come from
-        one recording when balancing.
+        Maximum number (or, if it is a float, maximum share) of the windows of a class that may come
+        from one recording when classes are balanced.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
@@ -215,8 +216,8 @@ class PreparationOptions(ReadOptions):
         "derive",
         key="mode",
         metavar="HOW",
-        help="auto: add features of motors and inertial sensors by their names; none"
-        " [default: none].",
+        help="auto: add features for motors and inertial sensors, which are recognized by"
+        " channel name; none: add nothing [default: none].",
     )
     steps: Sequence[Any] | None = option_field("steps", toml=list[dict[str, Any]])
     window_s: float = option_field(
@@ -279,7 +280,8 @@ class PreparationOptions(ReadOptions):
         "group",
         key="by",
         metavar="WHAT",
-        help="Keep whole: group or recording; time splits each recording by time [default: group].",
+        help="Unit that is not divided: group or recording; time: divide recordings by time"
+        " [default: group].",
     )
     embargo_s: float | None = option_field("split")
     random_state: int = option_field(
@@ -288,14 +290,14 @@ class PreparationOptions(ReadOptions):
     normalize: str | None = option_field(
         "scale",
         metavar="WHAT",
-        help="recording: mean 0 and deviation 1 in each recording; none [default: none].",
+        help="recording: scale each recording to mean 0 and deviation 1; none [default: none].",
     )
     scale: str | None = option_field(
         "scale",
         "standard",
         key="kind",
         metavar="KIND",
-        help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical in --config"
         " [default: standard].",
     )
     rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
@@ -318,8 +320,8 @@ class PreparationOptions(ReadOptions):
         ----------
         provenance : mapping
             The provenance of a WindowSet, a prepared file or a model. An option that is missing
-            there, because the file is older or the windows were not prepared, has its default; a
-            missing `window_s` is NaN.
+            there, because the file is older or the windows were not prepared from recordings, has
+            its default; a missing `window_s` is NaN.
         """
         sections = provenance.get("configuration") or {}
         values: dict[str, Any] = {"window_s": math.nan}

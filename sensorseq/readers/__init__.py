@@ -252,7 +252,7 @@ def read_sensors(
 ) -> dict[str, list[Recording]]:
     """Read the recordings of several sensors into memory, each sensor at its own rate.
 
-    The result is for `PreparePipeline` with ``native_rates=True``.
+    Pass the result to a `PreparePipeline` with ``native_rates=True``.
 
     Parameters
     ----------
@@ -393,7 +393,7 @@ def read_sensors(
 
 
 def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
-    """Warn if no recording needs the given rate; a label that no recording has raises an error."""
+    """Warn if no recording needs the given rate; raise an error for labels that do not occur."""
     clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
     if options.sample_rate_hz and not any("sample_rate_hz" in clock for clock in clocks):
         warnings.warn(
@@ -402,7 +402,7 @@ def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
             " rate to PreparePipeline.",
             stacklevel=4,
         )
-    if options.label_column is not None:  # without it, labels were checked before reading
+    if options.label_column is not None:  # without this column, labels were checked before reading
         kept = {label for recording in recordings for label in recording.labels}
         left_out = [name for recording in recordings for name in left_out_classes(recording)]
         check_labels(options.labels, kept, "of a recording", left_out)

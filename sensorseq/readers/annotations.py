@@ -1,4 +1,4 @@
-"""Read labels from annotation programs, convert them to the recording's clock, and write them."""
+"""Read labels from annotation programs, convert them to a recording's clock, and export labels."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
 from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
-"""The placeholder for the recording's name in a manifest's name, if each recording has a table."""
+"""The placeholder for a recording's name in a name pattern for label tables, one per recording."""
 COLUMNS = ("start", "end")
 """Columns of times: time stamps in the unit of the log, or dates with a time zone."""
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
@@ -36,14 +36,14 @@ _CLOCK_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)$")
 _KIND = "times"  # key in a task's data for one of `SPAN_CLOCKS`
 _NAMES = ("label", "ts")  # names of the tags in a labeling configuration
 _DIGITS = 6
-_ROUNDED_S = 0.002  # tolerance of durations in seconds, because times are rounded to milliseconds
+_ROUNDED_S = 0.002  # tolerance for durations in seconds, because times are rounded to milliseconds
 
 
 def label_studio_rows(table: Path, root: Path) -> list[dict[str, str]]:
     """Return the regions in a JSON export of Label Studio as rows of a manifest.
 
-    Files below `root` are found by the end of their paths, with or without the prefix that an
-    upload adds.
+    Files below `root` are found by the end of their paths, with or without the prefix that Label
+    Studio adds to uploaded files.
     """
     files = [path.relative_to(root) for path in sorted(root.rglob("*")) if suffix_of(path)]
     try:
@@ -100,7 +100,7 @@ def _rows_of_task(
     results = [
         result.get("value", {}) for annotation in annotations for result in annotation["result"]
     ]
-    if "data" not in task:  # in the short form of the export
+    if "data" not in task:  # true in the short form of the export
         results = [value for field in task.values() if isinstance(field, list) for value in field]
     marks = [(value, value.get("timeserieslabels") or value.get("choices")) for value in results]
     marks = [(value, labels) for value, labels in marks if labels is not None]
@@ -127,7 +127,7 @@ def _path_in(text: str) -> tuple[str, ...]:
 
 
 def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
-    """Return the files whose paths share the most names with the end of a given path."""
+    """Return the files whose paths share the longest ending, in whole names, with a given path."""
     best: list[Path] = []
     for name in (parts[-1], _UPLOADED.sub("", parts[-1])):
         names = (*parts[:-1], name)
@@ -156,7 +156,7 @@ def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
         fields = [field.strip() for field in line.split("\t")]
         is_header = number == 1 and not re.search(r"\d", line)
         if is_header or not any(fields) or fields[0] == "\\":
-            continue  # skip a header, a blank line, or the frequencies of a label
+            continue  # skip a header, a blank line, or a frequency range
         places = [
             (at, time_s)
             for at, field in enumerate(fields)
@@ -191,7 +191,7 @@ def _seconds(text: str) -> float | None:
 
 
 def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
-    """Return a time and True if it was a date; a date is converted to milliseconds since 1970."""
+    """Return a time, and True if it was a date, which is converted to milliseconds since 1970."""
     if (number := parse_number(text, decimal)) is not None:
         return number, False
     try:
@@ -211,7 +211,8 @@ def on_clock(
 ) -> tuple[LabelSpan, ...]:
     """Return label spans with their times converted from one of `SPAN_CLOCKS` to seconds.
 
-    Time stamps may also be milliseconds since 1970 if the recording's time stamps are dates.
+    If the recording's time stamps are dates, spans may also be in milliseconds since 1970 where
+    time stamps are expected.
 
     Raises
     ------
@@ -247,7 +248,7 @@ def on_clock(
 
 
 def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the ticks per second of a log's time stamps, and the stamp at 0 s of its clock."""
+    """Return the ticks per second of a log's time stamps, and the stamp that corresponds to 0 s."""
     unit = clock.get("unit", "s")
     ticks = clock.get("sample_rate_hz") or UNITS.get(unit, UNITS["ms"])
     return float(ticks), clock.get("origin_ns", 0) / UNITS["ns"]

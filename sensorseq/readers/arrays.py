@@ -64,10 +64,10 @@ def read_arrays(
 
     A vector is a channel. Each column of a 2-D array is a channel named ``name[0]``, ``name[1]``
     and so on; time may be along either axis. Fields of MATLAB structs and of structured arrays are
-    named ``struct.field``. The time stamps are an array, or follow from a number
-    ``sample_rate_hz``. JSON and CBOR files are in Edge Impulse's acquisition format. Single numbers
-    are not channels. Nothing is unpickled: Python objects and MATLAB cells are listed in
-    ``attributes["dropped_columns"]``.
+    named ``struct.field``. The time stamps are in an array, or are computed from a number
+    ``sample_rate_hz`` in the file. JSON and CBOR files are in Edge Impulse's acquisition format.
+    Other single numbers are ignored. Nothing is unpickled: Python objects and MATLAB cells are left
+    out and listed in ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class ArraysTable(Table):
                     f"{path}: no channel {name!r}; it has {', '.join(names_of_channels[:12])}."
                     + did_you_mean(name, names_of_channels)
                 )
-        columns.pop(time_name, None)  # the name may be that of a column of a 2-D array
+        columns.pop(time_name, None)  # the name may refer to a column of a 2-D array
         left_out = next((name for name in names if name in self._left_out), None)
         if left_out and all(values is None for values in columns.values()):
             raise RecordingError(
@@ -180,11 +180,11 @@ class ArraysTable(Table):
         return columns, stamps
 
     def labels(self, name: str) -> list[str | None]:
-        """Return strings or numbers as labels."""
+        """Return a column of strings or numbers as labels."""
         if name in self._left_out:
             raise RecordingError(
                 f"{self.path}: {name!r} contains {self._left_out[name]}, not labels; store labels"
-                " as an array of numbers or words."
+                " as an array of numbers or strings."
             )
         labels = self._arrays[name].ravel()
         if labels.dtype.kind in _NUMBERS:
@@ -229,7 +229,7 @@ def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
             continue
         shape = " x ".join(map(str, array.shape))
         if array.ndim > 2:
-            _time(path, arrays, ReadOptions(), [name])  # an error for windows
+            _time(path, arrays, ReadOptions(), [name])  # raises an error for windows
             yield Topic(name, f"{array.dtype} {shape}", len(array), math.nan, ())
             continue
         n_samples, rate_hz = max(array.shape), math.nan

@@ -45,12 +45,12 @@ NumberColumns = dict[str, NDArray[np.float64] | None]  # None for a column witho
 
 RATE = "sample_rate_hz"
 """Name of the array or attribute with the sample rate, in files without time stamps."""
-_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # empty, or from pandas
+_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # empty, or made by pandas
 # Whole numbers of 16 or more digits do not match, because a float cannot represent them.
 _NUMBER = re.compile(r"[-+]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
 _FEWEST_ROWS = 30  # minimum number of rows, because in fewer rows values may increase by chance
 _SAME_CLOCK = 0.01
-_MOST_ROWS = 1 << 18  # number of first rows in which a column that names sensors is sought
+_MOST_ROWS = 1 << 18  # number of rows at the start that are searched for names of sensors
 
 
 def refusing_content(path: Path) -> AbstractContextManager[None]:
@@ -59,7 +59,7 @@ def refusing_content(path: Path) -> AbstractContextManager[None]:
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
-    """Return the name of the time column, which is given by name or position, or recognized.
+    """Return the name of the time column, given by name or position, or recognized by its name.
 
     If the given column does not exist, the error names the most similar one.
     """
@@ -97,9 +97,9 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
     """Return the columns of timestamps by their names, such as ``imu/time``.
 
-    They are in the innermost group that contains all the channels (by default, all columns); if
-    there is none, they are from all groups. If one group has several, ``time`` and ``time_s`` are
-    preferred.
+    Of the groups that have such a column and contain all the channels (by default, all columns),
+    the innermost is used; if there is no such group, all groups are used. Columns named ``time`` or
+    ``time_s`` are preferred.
     """
     columns = list(names)
     last = {name: name.rpartition(separator)[2] for name in columns}
@@ -140,11 +140,11 @@ def check_timestamps(
     *,
     stamps: str | None = None,
 ) -> StampRepair | None:
-    """Return a repair of timestamps, or None if they need none.
+    """Return a repair of timestamps, or None if no repair is needed.
 
-    An error is raised for a missing timestamp, and if the repair `stamps` would destroy the signal
-    in `columns`, which are read only if needed. Errors name the row, counted from 1 below the
-    header.
+    An error is raised if a timestamp is missing, or if the kind of repair in `stamps` would destroy
+    the signal in `columns`, which are read only if needed. Errors give the number of the row, where
+    row 1 is the first row below the header.
     """
     where = f"in time column {time_column!r}"
     t, n = timestamps_s, len(timestamps_s)
@@ -205,7 +205,7 @@ Labels = Sequence[str | None] | CodedLabels
 
 
 class Origin(NamedTuple):
-    """Facts about a recording that is not yet read; its id is by default the file's name."""
+    """Facts about a recording that has not been read yet; by default, its id is the file's name."""
 
     recording_id: str | None = None
     group: str = ""
@@ -247,7 +247,7 @@ class Table:
         raise NotImplementedError
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return all columns in memory: `words` as strings, others with their own types."""
+        """Return all columns in memory: `words` as strings, the others in their own types."""
         raise NotImplementedError
 
     def text_column(self, path: Path, name: str) -> "TextColumn":
@@ -266,9 +266,9 @@ def read_recording(
     origin: Origin,
     channels: Collection[str] = (),
 ) -> Recording:
-    """Read the recording in a file; `opens` opens it as a table.
+    """Read the recording in a file; `opens` opens the file as a table.
 
-    The given `channels` are assumed not to contain the names of sensors.
+    The given `channels` are assumed not to be columns with the names of sensors.
     """
     path, label_column = Path(path), options.label_column
     with refusing_content(path), opens(path, options) as table:
@@ -312,9 +312,9 @@ def check_one_sensor(
     timestamps_s: NDArray[np.float64],
     channels: Collection[str] = (),
 ) -> None:
-    """Raise an error if a column names the sensor of each row: the rows are then several signals.
+    """Raise an error if a column names the sensor of each row, as the rows are several signals.
 
-    Also raise an error if a column names recordings, which is shown by a time that starts again
+    Also raise an error if a column names recordings, which is assumed if the time starts again
     wherever the value of the column changes. The given `channels` are not checked.
     """
     t = np.asarray(timestamps_s[:_MOST_ROWS])
@@ -365,7 +365,7 @@ def _codes_of_words(
 
 
 class Content(NamedTuple):
-    """The content of a file with one recording; `labels` of samples become label spans."""
+    """The content of a file with one recording; the `labels` of its samples become label spans."""
 
     columns: NumberColumns
     stamps: Stamps
@@ -449,8 +449,8 @@ def without_counters(recording: Recording) -> Recording:
         for name in rising:
             if (np.diff(x[:_FEWEST_ROWS, names.index(name)]) != 1).any():
                 raise RecordingError(
-                    f"recording {recording.recording_id!r}: no column has a name that is usual for"
-                    f" time stamps, but {name!r} increases in every row. Use time_column={name!r}"
+                    f"recording {recording.recording_id!r}: no column has a usual name for time"
+                    f" stamps, but {name!r} increases in every row. Use time_column={name!r}"
                     " if it contains the time; if no column does, choose the other columns with"
                     " `channels`."
                 )
@@ -466,7 +466,7 @@ def without_counters(recording: Recording) -> Recording:
 
 
 def describe_counters(counters: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each dropped column, with the number of its recordings."""
+    """Return a sentence for each dropped column, with the number of recordings that had it."""
     named = "left out column {!r}, which increases in every row (index, counter or stamp), in {}"
     nameless = "left out a column without a name in {1}"
     return [
@@ -477,7 +477,7 @@ def describe_counters(counters: Mapping[str, int]) -> list[str]:
 
 
 def describe_packets(packets: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each kind of packets, with the number of its recordings."""
+    """Return a sentence for each kind of packets, with the number of recordings that have it."""
     return [f"{kind}, spread evenly, in {count} recording(s)" for kind, count in packets.items()]
 
 
@@ -583,7 +583,7 @@ def check_names(path: Path, names: Iterable[str], columns: list[str]) -> None:
 def check_label_column(
     path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
 ) -> None:
-    """Raise an error if the label column is missing, is the time or conflicts with a `label`."""
+    """Raise an error if the label column is missing, is the time, or conflicts with a `label`."""
     if label_column is None:
         return
     columns = list(names)

@@ -44,9 +44,9 @@ from sensorseq.time_names import is_time_name
 class CsvFormat(NamedTuple):
     """The format of CSV files.
 
-    By default, the encoding is UTF-8 or that of the byte order mark, the delimiter ``,`` and the
-    decimal mark ``.``. A file has no header line if `no_header` is true, or if it is None and
-    `names` are given.
+    By default, the encoding is UTF-8 or the one that a byte order mark indicates, the delimiter is
+    a comma, and the decimal mark is a point. A file has no header line if `no_header` is true, or
+    if it is None and `names` are given.
     """
 
     encoding: str | None = None
@@ -90,7 +90,7 @@ class CsvFormat(NamedTuple):
         return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
-        """Return the given encoding, or by default UTF-8 or that of the byte order mark."""
+        """Return the given encoding; by default, the one of a byte order mark, or else UTF-8."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
@@ -135,14 +135,14 @@ def read_csv(
 ) -> Recording:
     """Read one recording from a CSV file.
 
-    Every numeric column except the time is a channel. A column without any number, such as a
-    comment, is left out and listed in ``attributes["dropped_columns"]``. An empty field, or a word
-    such as NA or nan, means that the sample is missing.
+    Every numeric column except the time is a channel. A column without any number, such as a column
+    of comments, is left out and listed in ``attributes["dropped_columns"]``. An empty field, or a
+    word such as NA or nan, means that the sample is missing.
 
     Parameters
     ----------
     path : path-like
-        The file; a name ending in ``.gz`` is decompressed.
+        The file; if its name ends in ``.gz``, the file is decompressed.
     options : ReadOptions, optional
         `time_column`, `time_unit`, `units`, `stamps`, `label_column`, `encoding`, `delimiter`,
         `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and can also be
@@ -197,7 +197,7 @@ def read_csv(
         stay on disk, in unnamed files that are deleted with the recording. By default they are kept
         in memory.
     recording_id : str, optional
-        The file's name without suffixes by default.
+        By default, the file's name without suffixes.
     group, label : str, optional
         As in `Recording`. `label` cannot be combined with `label_column`.
 
@@ -251,7 +251,7 @@ def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
 
 
 class CsvTable(Table):
-    """A table whose text is in memory; with a scratch folder, a large text is on disk."""
+    """A table whose text is in memory, or on disk if it is large and there is a scratch folder."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self._form = path, CsvFormat.of(options).check()
@@ -303,8 +303,9 @@ class CsvTable(Table):
     def _begin(self) -> re.Match[bytes]:
         """Return the line of column names or, if there is none, the first line of samples.
 
-        Comments before that line are skipped. But if samples follow the last comment, it contains
-        the names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from numpy.
+        Comments before that line are skipped. However, if the last comment is followed by samples,
+        it contains the names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from
+        numpy.
         """
         comment, line = None, _FIRST_LINE.match(self._text)
         assert line is not None  # any text that is not blank has a first line
@@ -365,7 +366,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # drop empty names, from extra separators
+        if twice is not None:  # drop empty names, which extra separators cause
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -423,7 +424,7 @@ class CsvTable(Table):
             )
 
     def _check_lines_before(self, n_names: int) -> None:
-        """Raise an error if a later line seems to contain the column names, above its numbers."""
+        """Raise an error if a later line seems to contain the column names, followed by numbers."""
         decimal, line = self._form.decimal or ".", self._first_line
         lines = [line]
         while len(lines) < _MOST_LINES_BEFORE and line.end() < len(self._text):
@@ -462,7 +463,7 @@ class CsvTable(Table):
         # Types are given, not inferred: arrow would infer them from the first block alone. If a
         # column had only whole numbers in its first megabyte, a later fraction would raise an
         # error.
-        for missing in ([""], None):  # first without words such as NA, which is faster
+        for missing in ([""], None):  # try without words such as NA first, which is faster
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
                 columns = self._arrays(names, read, np.float64, _numbers_of_block)
@@ -571,7 +572,7 @@ class CsvTable(Table):
     def _words(
         self, names: list[str], null_values: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield columns as strings; by default, words for missing numbers, such as NA, are null."""
+        """Yield columns as strings; by default, words for missing numbers (NA) become null."""
         try:
             yield from self._read(names, pa.string(), null_values)
         except pa.ArrowInvalid as error:

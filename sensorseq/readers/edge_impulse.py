@@ -19,11 +19,11 @@ LABELS = "info.labels"
 """Name of the file with the labels of an exported dataset, in the dataset's folder."""
 _KEYS = (b"payload", b"interval_ms", b"values")
 _IN_PAYLOAD = ("sensors", "interval_ms", "values")
-_HEAD_BYTES = 1 << 16  # number of first bytes of a file, which contain the keys of an acquisition
+_HEAD_BYTES = 1 << 16  # the first bytes of a file, which contain the keys of an acquisition
 
 
 def is_acquisition(path: Path) -> bool:
-    """Return True if a JSON or CBOR file begins like an acquisition; others are not recordings."""
+    """Return True if a JSON or CBOR file begins like an acquisition, and so may be a recording."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -33,7 +33,7 @@ def is_acquisition(path: Path) -> bool:
 
 
 def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the values of each sensor by its name, with their rate, and the units by name."""
+    """Return the values by sensor name, with the sample rate, and the units by sensor name."""
     if path.suffix.lower() == ".json":
         content = json.loads(path.read_bytes())
     else:
@@ -56,7 +56,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
     for name in names:
         if not name or is_time_name(name) or name == RATE:
             raise RecordingError(f"{path}: a sensor is named {name!r}; name it after its quantity.")
-    if len(sensors) == 1:  # the values of a single sensor may be in the list without inner lists
+    if len(sensors) == 1:  # the list may contain the values of a single sensor directly
         values = [row if isinstance(row, list) else [row] for row in values]
     for number, row in enumerate(values, start=1):
         if not isinstance(row, list) or len(row) != len(sensors):
@@ -75,7 +75,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
 def exported_labels(root: Path) -> dict[str, str | None]:
     """Return the label of each file in an exported dataset, by the file's path below `root`.
 
-    `root` may also be a part of the dataset. The label of a file without one is None.
+    `root` may also be a folder in the dataset. The label of an unlabeled file is None.
     """
     table, part = root / LABELS, ""
     if not table.is_file():

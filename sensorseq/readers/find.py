@@ -1,4 +1,4 @@
-"""List the recordings in label folders, a manifest or a single file without reading them."""
+"""List the recordings in label folders, a manifest or a single file, without reading samples."""
 
 import csv
 import io
@@ -61,12 +61,13 @@ class RecordingSource:
     label : str or None
         Class of the recording; None if unknown.
     group : str
-        Group, which a split never divides; `recording_id` unless a manifest contains the group.
+        Group of the recording; a split never divides a group. It is `recording_id` unless a
+        manifest contains the group.
     sensors : tuple of str
         Name of the sensor of each path; empty for a recording of one file.
     channels : tuple of str
-        Channels that are read from a robot log by default, if the sensor is one of its topics;
-        empty for all channels.
+        Channels that are read from a robot log by default, if the sensor is one of the log's
+        topics; empty for all channels.
     is_sensor : bool
         True if this is one of several sensors, whose timestamps stay on the common clock even if
         they have too many digits for a float.
@@ -165,7 +166,7 @@ def find_recordings(
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
-    With a folder for each label, every folder in `path` is a class, and every matching file below
+    If each label has a folder, every folder in `path` is a class, and every matching file below
     that folder is a recording (``ICE/pro_01.csv``) with its own group. If `path` contains no
     folders, its files are recordings without a label. A manifest is a CSV table with columns
     ``path`` (relative to the manifest's folder), ``label`` (or ``class``) and, optionally,
@@ -180,13 +181,13 @@ def find_recordings(
     Parameters
     ----------
     path : path-like
-        Folder, manifest or recording, or the URL of one, which is listed with fsspec.
+        Folder, manifest or recording, or the URL of one of these; a URL is listed with fsspec.
     options : ReadOptions, optional
         `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
         `sensor_column`, `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names`
         are used, and can also be given by name. If a recording in a long table has several classes,
         `read_source` converts them to label spans. A manifest may have the CSV format of the
-        recordings or the default one.
+        recordings or the default CSV format.
     files : str or sequence of str, optional
         Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
         below the folder. By default all files that can be read. Every pattern must match at least
@@ -317,7 +318,7 @@ def find_recordings(
         _check_empty_classes(root, matching, patterns, excluded, labels)
     if options.pair is not None:
         sources = exclusion.keep(_paired(sources, options.pair, patterns))
-    # The classes of a label column are unknown until it is read.
+    # The classes in a label column are unknown until the column is read.
     by_column = options.label_column is not None
     exclusion.check([*matching, *sources], every=not (by_column and _lack_labels(matching)))
     sources = _with_labels(sources, labels, root, by_column=by_column)
@@ -341,7 +342,7 @@ def _source_of_file(path: Path) -> RecordingSource:
 
 
 def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
-    """Return a recording with the labels from the table that belongs to it."""
+    """Return a recording with the labels from the recording's own label table."""
     path = source.paths[0]
     table = path.parent / pattern.replace(PER_RECORDING, stem_of(path))
     spans = [
@@ -355,7 +356,7 @@ def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
 def _with_sensors(
     sources: list[RecordingSource], sensor_column: str | None
 ) -> list[RecordingSource]:
-    """Return the sources with the given column that names the sensor of each row, if any."""
+    """Store in the sources the column that names the sensor of each row, if one is given."""
     for source in sources:
         if sensor_column is not None and source.is_log:
             raise ArgumentError(
@@ -416,7 +417,7 @@ def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
 
 
 def _check_all_labeled(sources: list[RecordingSource]) -> None:
-    """Raise an error if some recordings in folders have a label and others do not."""
+    """Raise an error if only some of the recordings below a folder have a label."""
     unlabeled = next((source for source in sources if source.label is None), None)
     if unlabeled is not None and any(source.label is not None for source in sources):
         raise RecordingError(
@@ -587,7 +588,7 @@ class _SpanRow(NamedTuple):
 
 
 def _span(where: str, row: Mapping[str, str], form: CsvFormat) -> tuple[LabelSpan, str]:
-    """Return the span of a row, and the clock of its times; "" for the recording's clock."""
+    """Return the span of a row, and the clock of its times ("" for the recording's clock)."""
     pairs = [columns for columns in (_TIMES, COLUMNS) if any(row.get(name) for name in columns)]
     if len(pairs) > 1:
         raise RecordingError(
@@ -689,7 +690,7 @@ def _from_folders(
 def _with_exported_label(
     source: RecordingSource, labels: Mapping[str, str | None]
 ) -> RecordingSource:
-    """Return a file with its label from an Edge Impulse export."""
+    """Return a recording with the label that an Edge Impulse export gives for its file."""
     (path,), (name,) = source.paths[:1], source.relative_paths[:1]
     if name in labels:
         return replace(source, label=labels[name])
@@ -872,7 +873,7 @@ def check_labels(
     where: str,
     left_out: Iterable[str] = (),
 ) -> None:
-    """Raise an error for a label to keep that is not a known class.
+    """Raise an error if a label to keep is not a known class.
 
     Parameters
     ----------

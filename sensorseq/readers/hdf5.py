@@ -59,19 +59,20 @@ def read_hdf5(
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
-    A 1-D dataset is a channel, and so is each column of a 2-D dataset, whose time may be along
-    either axis. Columns are named in the dataset's attribute ``columns``, which may include the
-    time; without it, they are ``gyro[0]``, ``gyro[1]`` and so on. Datasets in groups are named
-    after their path, such as ``imu/ax``, without outer groups that contain only one group. The time
-    is a dataset, or follows from an attribute ``sample_rate_hz`` of the file, group or dataset. If
-    there are several times, the one in the group of the `channels` is used.
+    A 1-D dataset is a channel, and so is each column of a 2-D dataset, in which time may run along
+    either axis. The dataset's attribute ``columns`` lists the names of its columns, which may
+    include the time; without this attribute, the names are ``gyro[0]``, ``gyro[1]`` and so on.
+    Datasets in groups are named after their path, such as ``imu/ax``, without outer groups that
+    contain only one group. The time is a dataset, or is computed from an attribute
+    ``sample_rate_hz`` of the file, group or dataset. If there are several time datasets, the one in
+    the group of the `channels` is used.
 
     An attribute ``unit`` or ``units`` of a 1-D dataset is the unit of the channel or the time.
     Packed numbers are unpacked with the attributes ``scale_factor`` and ``add_offset``; samples
     equal to ``_FillValue`` or ``missing_value`` are missing, as in netCDF. String datasets,
-    datasets with more than two dimensions (images), and datasets outside the group of the time with
-    a different number of samples are left out and listed in ``attributes["dropped_columns"]``.
-    Single numbers are not channels.
+    datasets with more than two dimensions (images), and datasets that are outside the group of the
+    time and have a different number of samples are left out and listed in
+    ``attributes["dropped_columns"]``. Single numbers are not channels.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def read_hdf5(
     Raises
     ------
     RecordingError
-        If the file is missing, truncated, not an HDF5 file or has a different layout.
+        If the file is missing, truncated or not an HDF5 file, or if it has a different layout.
     """
     options = combined(
         options,
@@ -156,7 +157,7 @@ def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
 
 
 class _LocatedDataset(NamedTuple):
-    """A dataset, where `folder` is the path of its group with a slash, or empty."""
+    """A dataset; `folder` is the path of its group with a final slash, or empty for the root."""
 
     dataset: foreign.Hdf5Dataset
     folder: str
@@ -264,7 +265,7 @@ class _Hdf5Table(Table):
         return [] if numbers is None else texts_of_numbers(numbers)
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return the columns that are as long as the words, with the types of their datasets."""
+        """Return the columns that are as long as `words`, with the types of their datasets."""
         n_samples = self._n_samples(words)
         names = [name for name in self.names if self._n_samples(name) == n_samples]
         stored = {}
@@ -364,7 +365,7 @@ class _Hdf5Table(Table):
 
 
 class _Packing(NamedTuple):
-    """How netCDF packs numbers: ``stored * scale + offset``; `fills` stand for missing samples."""
+    """How netCDF packs numbers: ``stored * scale + offset``; `fills` mark missing samples."""
 
     scale: float = 1.0
     offset: float = 0.0
@@ -372,7 +373,7 @@ class _Packing(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, name: str, dataset: foreign.Hdf5Dataset) -> "_Packing":
-        """Return the packing from the attributes of a dataset; words are not packed."""
+        """Return the packing from the attributes of a dataset; strings are not packed."""
         if dataset.dtype.kind not in "fiub":
             return cls()
         factors = [1.0, 0.0]
@@ -421,7 +422,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
     unit = unit_in_name(f"time [{text}]")
     if unit in UNITS:
         return unit
-    if unit and unit_in_name(f"time_{unit}"):  # only if the word is a unit
+    if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
         raise RecordingError(
             f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
             " unit of time stamps. Convert the column to seconds, or give time_unit (s, ms, us or"
@@ -464,7 +465,7 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
 
 
 def _is_upright(dataset: foreign.Hdf5Dataset, lengths: Counter[int]) -> bool:
-    """Test whether time is along the first axis, by the length of vectors or the longer axis."""
+    """Test whether time runs along the first axis, judging by vector length or the longer axis."""
     if dataset.ndim != 2 or "columns" in dataset.attrs:
         return True
     rows, columns = dataset.shape
@@ -507,7 +508,7 @@ def _values(
 
 
 def _rate(path: Path, holder: Any, around: float | None) -> float | None:
-    """Return the rate stored with a file, group or dataset, or else the rate `around` it."""
+    """Return the rate stored with a file, group or dataset, or else `around`, that of its group."""
     stored = holder.attrs.get(RATE)
     dataset = getattr(holder, "datasets", {}).get(RATE)
     if stored is None and dataset is not None and dataset.size == 1 and dataset.dtype.kind in "fiu":

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-_FEWEST_ROWS = 10  # a sensor with fewer rows is too rare to have a clock
+_FEWEST_ROWS = 10  # minimum number of rows from which the clock of a sensor is determined
 _RARE = 0.05  # maximum share of the rows that may come from rare sensors
-_LEAST_STEPS = 20  # minimum number of steps across rows of other sensors; fewer may be chance
-_REGULAR = 0.5  # maximum difference of a regular step from the usual step, as a fraction of it
-_SHARE_REGULAR = 0.75  # minimum share of regular steps
+_LEAST_STEPS = 20  # minimum number of time steps across other sensors' rows
+_REGULAR = 0.5  # maximum relative difference between a regular time step and the usual one
+_SHARE_REGULAR = 0.75  # minimum share of regular time steps
 _MOST_NUMBERS = 64  # a column with more distinct values does not contain numbers of sensors
-_LOOKED_AT = 4096  # number of rows that is enough to rule out most columns of measurements
-_APART = 0.5  # maximum ratio of the steps within a sensor to the steps between sensors
+_LOOKED_AT = 4096  # number of rows that are enough to rule out most columns of measurements
+_APART = 0.5  # maximum ratio of the changes within a sensor to those between sensors
 _SPREADS = 3.0  # minimum ratio of the spreads of two sensors that measure different quantities
 _SENSOR_NAME = re.compile(
     r"(sensor|joint|device|imu|node|topic|axis|actuator|encoder|wheel|leg)s?([ _.-]?"
@@ -23,10 +23,10 @@ _SENSOR_NAME = re.compile(
 
 
 def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
-    """Return True if the rows of each value have a regular clock, between rows of other values.
+    """Return True if the rows of each value have a regular clock and alternate with other rows.
 
-    Such values are not the states of a single sensor: the clock of a state has a gap while another
-    state lasts. `codes` are the values as numbers from 0.
+    The values are then not the states of a single sensor, because the clock of a state would have a
+    gap while the sensor is in another state. `codes` are the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS
@@ -41,8 +41,8 @@ def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -
     steps, step_codes = np.diff(t[order])[within], in_order[1:][within]
     period = np.ones(len(counts))
     for code in np.unique(step_codes):
-        # A step that occurs, not a mean, because a sensor that skips samples has steps of two
-        # lengths.
+        # Use a step that occurs instead of a mean, because a sensor that skips samples has steps of
+        # two lengths.
         period[code] = np.quantile(steps[step_codes == code], 0.5, method="lower")
     periods = period[step_codes]
     is_regular = (periods > 0) & (np.abs(steps - periods) < _REGULAR * periods)
@@ -77,10 +77,10 @@ def _is_measured(x: NDArray[np.floating]) -> bool:
 
 
 def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
-    """Return True if a channel differs more from row to row than from sample to sample of a sensor.
+    """Return True if a channel changes more from row to row than between samples of one sensor.
 
-    The spread of the channel must also differ between sensors, because noise alone has a large
-    difference from row to row, but the same spread.
+    The spread of the channel must also differ between sensors, because noise alone also changes
+    strongly from row to row, but its spread is the same for all sensors.
     """
     order = np.argsort(codes, kind="stable")
     in_order, sorted_x = codes[order], x[order]
@@ -88,7 +88,7 @@ def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
         within = np.abs(np.diff(sorted_x))[in_order[1:] == in_order[:-1]]
         between = np.abs(np.diff(x))[codes[1:] != codes[:-1]]
     if not np.isfinite(between).any() or not np.isfinite(within).any():
-        return True  # no two sensors have this quantity
+        return True  # no two sensors measure this quantity
     if np.nanmedian(within) < _APART * np.nanmedian(between):
         return True
     parts = [sorted_x[in_order == code] for code in np.unique(in_order)]
@@ -99,7 +99,7 @@ def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
 def codes_of_numbers(values: NDArray[np.floating]) -> NDArray[np.int64] | None:
     """Return a column as codes from 0, or None unless it contains only a few distinct integers."""
     middle = max(0, (len(values) - _LOOKED_AT) // 2)
-    for some in (values[middle : middle + _LOOKED_AT], values):  # the middle is usually enough
+    for some in (values[middle : middle + _LOOKED_AT], values):  # the middle usually suffices
         if not (np.isfinite(some).all() and (some == some.round()).all()):
             return None
         distinct, codes = np.unique(some, return_inverse=True)

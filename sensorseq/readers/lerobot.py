@@ -1,7 +1,7 @@
 """List the episodes of a LeRobot dataset, which is described in ``meta/info.json``.
 
-Supported are version 2 (one file for each episode) and version 3 (several episodes in each file);
-see https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
+Versions 2 (one file for each episode) and 3 (several episodes in each file) are supported; see
+https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
 """
 
 import json
@@ -24,7 +24,7 @@ _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
 # Columns with positions in the dataset, which are not measurements.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
 _SAME_RATE = 0.05
-_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns that are known only afterwards
+_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns whose values are known only later
 
 
 class LeRobotDataset:
@@ -60,7 +60,7 @@ class LeRobotDataset:
         )
 
     def names(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the element names of each column of lists in which every element has a name."""
+        """Return the element names of each column of lists, if every element has a name."""
         names_of = []
         for column, feature in self.features.items():
             names = feature.get("names")
@@ -85,7 +85,8 @@ class LeRobotDataset:
             else:
                 with opened(table) as file:
                     rows = file.read(use_threads=False).to_pylist()
-            # In version 3, the description is the index of a pandas table, under any name.
+            # In version 3, the descriptions are the index of a pandas table, which may have any
+            # name.
             texts = [
                 next(value for name, value in sorted(row.items()) if name != _TASK) for row in rows
             ]

@@ -1,4 +1,4 @@
-"""Read the rows of one recording, or of one sensor, by a column that names it."""
+"""Read the rows of one recording or sensor from a table with a column that names it."""
 
 import hashlib
 import math
@@ -29,11 +29,11 @@ class TableRows(NamedTuple):
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # columns of groups, and of labels of whole recordings
+    not_channels: tuple[str, ...]  # columns with groups, and with labels of whole recordings
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
-    pictures: tuple[str, ...] = ()  # columns of images in this or other files, which are not read
+    pictures: tuple[str, ...] = ()  # columns of images, in this file or others, which are not read
 
     def where(self, path: Path) -> Path:
         """Return the path with the recording's name, for messages."""
@@ -94,7 +94,7 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
-        with suppress(pa.ArrowInvalid):  # raised if there are fractions
+        with suppress(pa.ArrowInvalid):  # raised if some numbers have fractions
             column = column.cast(pa.int64())
     if pa.types.is_integer(column.type) or pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
@@ -118,7 +118,7 @@ def recording_table(path: Path, rows: TableRows) -> pa.Table:
 
 
 def rows_of_sensors(table: Table, column: str) -> dict[str, ArrowTable]:
-    """Return the rows of each sensor that a column names; a sensor ``1`` becomes ``column_1``."""
+    """Return the rows of each sensor in a column; ``1`` in column ``leg`` becomes ``leg_1``."""
     path = table.path
     check_names(path, [column], table.names)
     whole = table.as_arrow(column)

@@ -23,7 +23,7 @@ _MAGICS = (b"MDF     ", b"UnFinMF ")
 _KNOWN = ("3.", "4.0", "4.1", "4.2")
 _PIECE_BYTES = 1 << 23  # number of bytes of records that are read at a time
 _TIME = 1  # synchronization type of a master channel: time, not angle, distance or index
-_VALUE, _MASTERS = 0, (2, 3)  # channel types of values, and of master channels
+_VALUE, _MASTERS = 0, (2, 3)  # types of channels with values, and of master channels
 _FEW_ROWS = 4096  # number of rows from which a group's rate is determined for a listing
 
 
@@ -35,12 +35,12 @@ def read_mdf(
     scratch: Path | None = None,
     is_listing: bool = False,
 ) -> list[TopicArrays]:
-    """Return the channel groups of one file that contain the channels.
+    """Return the channel groups in one file that contain the requested channels.
 
     If `channels` is None, return all groups that have a time channel and rows. A group is named
-    after its acquisition, or ``group_`` and its number. Values are in physical units; a value that
-    the file marks as invalid is NaN. Channels of words or arrays are None. If `is_listing`, only
-    the first rows of each group are read.
+    after its acquisition or, if that has no name, ``group_`` followed by its number. Values are in
+    physical units; a value that the file marks as invalid is NaN. Channels that contain strings or
+    arrays are None. If `is_listing`, only the first rows of each group are read.
     """
     path, *more_paths = paths
     if more_paths:
@@ -177,7 +177,7 @@ def _read_group(
 
 
 def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) -> NDArray[Any]:
-    """Return the values of a channel in one piece of the records; words are returned as bytes."""
+    """Return the values of a channel in one piece of the records; strings are returned as bytes."""
     samples, invalid = file.get(
         group=index,
         index=place,
@@ -194,7 +194,7 @@ def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) ->
 
 
 def _coded(values: NDArray[Any], texts: dict[str, int]) -> NDArray[np.int32]:
-    """Return the number of each label in `texts`, to which new labels are added."""
+    """Return the number of each label in `texts`, after adding labels that are missing there."""
     levels, codes = np.unique(values, return_inverse=True)
     level_codes = [texts.setdefault(_word(level), len(texts)) for level in levels]
     return np.asarray(level_codes, np.int32)[codes]

@@ -165,7 +165,7 @@ class ArrowTable(Table):
         super().__init__(path, names, {**units, **list_units})
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return a converter that the given function creates."""
+        """Return the converter that the given function `text_column` creates."""
         return self._text_column(path, name)
 
     def as_arrow(self, words: str) -> pa.Table:
@@ -195,7 +195,7 @@ class ArrowTable(Table):
         return columns, self._stamps(time_name, self._column(table, time_name), options.time_unit)
 
     def _stored(self, name: str) -> tuple[str, int | None]:
-        """Return the column in the file for a name, and its position if the column has lists."""
+        """Return a channel's column in the file, and its position if the column contains lists."""
         return self._places.get(name, (name, None))
 
     def _column(self, table: "pa.Table | _StoredTable", name: str) -> "_ArrowColumn":
@@ -244,7 +244,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        n_bytes = 8 * sum(  # only elements of lists that may become channels
+        n_bytes = 8 * sum(  # only list elements that may become channels
             min(group.column(i).num_values, MOST_PLACES * group.num_rows)
             for group in groups
             for i in range(group.num_columns)
@@ -258,7 +258,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 
 def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
-    """Return the names in the file, by the same names without blanks around them."""
+    """Return the column names in the file, by the same names without surrounding blanks."""
     stored = file.schema_arrow.names
     if (twice := repeated(stored)) is not None:
         raise RecordingError(
@@ -276,7 +276,7 @@ def without_blanks(table: pa.Table) -> pa.Table:
 def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Open a Parquet file; a damaged file, or another kind of file, raises an error."""
     try:
-        # Opened first, because the name of a folder would be read as a data set.
+        # The file is opened first, because pyarrow would read a folder as a data set.
         with path.open("rb") as file:
             yield pyarrow.parquet.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
@@ -377,7 +377,7 @@ _ArrowColumn: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
 
 
 def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
-    """Return the length of the lists in each column whose lists of numbers are equally long."""
+    """Return the length of the lists in each column whose lists of numbers have equal lengths."""
     n_places: dict[str, int] = {}
     for field in table.schema:
         type_ = field.type
@@ -434,7 +434,7 @@ def _as_numbers(
 
 
 def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
-    # Whole numbers above 2**53 lose digits, as does any measurement that is read as a float.
+    # Whole numbers above 2**53 lose digits here, because all measurements are stored as floats.
     numbers = chunk.cast(pa.uint8()) if pa.types.is_boolean(chunk.type) else chunk
     floats: NDArray[np.float64] = numbers.cast(pa.float64(), safe=False).to_numpy(
         zero_copy_only=False
@@ -445,7 +445,7 @@ def _numbers_of(chunk: pa.Array) -> NDArray[np.float64]:
 def _places_as_numbers(
     column: "pa.ChunkedArray | _StoredColumn", n_places: int
 ) -> list[NDArray[np.float64] | None]:
-    """Return the numbers at each position in a column of lists, which is read only once."""
+    """Return the numbers at each position in a column of lists; the column is read only once."""
     places = [Rows(getattr(column, "folder", None), np.float64) for _ in range(n_places)]
     for chunk in column.iterchunks():
         for place, rows in enumerate(places):

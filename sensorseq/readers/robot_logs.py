@@ -95,19 +95,19 @@ def read_robot_log(
 
     A channel is a number in the messages of a topic, such as ``/joint_states.effort[0]`` or
     ``/imu.angular_velocity.x``. Messages may be in the format of ROS 1, ROS 2 (CDR), protobuf or
-    JSON. Message types are defined in the file, or by the latest ROS 2 for a ``.db3`` file without
-    definitions. In ULog files, the name of a topic contains the number of its instance, as in
-    ``sensor_accel_0.x``; in MDF files, topics are the channel groups, as in ``CAN1.motor_current``.
-    Topics keep their own rates; see `join_sensors`. Time is in seconds from the first message of
-    the log, or from the start of a ULog or MDF file; header stamps on a different clock (simulated
-    time) are not shifted.
+    JSON. Message types are defined in the file or, for a ``.db3`` file without definitions, are
+    those of the latest ROS 2. In ULog files, the name of a topic contains the number of its
+    instance, as in ``sensor_accel_0.x``; in MDF files, topics are the channel groups, as in
+    ``CAN1.motor_current``. Topics keep their own rates; see `join_sensors`. Time is in seconds from
+    the first message of the log, or from the start of a ULog or MDF file; header stamps on a
+    different clock (simulated time) are not shifted.
 
     Parameters
     ----------
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
     options : ReadOptions, optional
-        `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (of MDF files)
+        `channels`, `time_column`, `stamps`, `label_column`, `salvage` and `scratch` (for MDF files)
         are used, and can also be given by name. By default, all numbers in the first message of
         each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
@@ -151,8 +151,8 @@ def read_robot_log(
     Raises
     ------
     RecordingError
-        If the file is damaged (the message gives the offset), or does not contain a channel or the
-        time.
+        If the file is damaged (the message gives the offset), or if it does not contain a requested
+        channel or the requested time.
     EnvironmentProblemError
         If the packages of the extra ``ros`` (or ``vehicle``, for ULog and MDF) are not installed.
     """
@@ -209,7 +209,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
 def read_robot_log_timestamps(
     path: Path | Sequence[Path], options: ReadOptions
 ) -> NDArray[np.float64]:
-    """Return the timestamps of the topic with the most messages, among topics with channels."""
+    """Return the timestamps of the topic that has the most messages of all topics with channels."""
     paths = [path] if isinstance(path, Path) else list(path)
     topics, _ = _read_or_salvage(paths, replace(options, label_column=None))
     fastest = max((t for t in topics if t.channels), key=lambda topic: len(topic.times_s))
@@ -417,7 +417,7 @@ def _spans_of(
 
 
 def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
-    """Add the label spans that contain samples; the last span is extended to the end."""
+    """Add the label spans that contain samples; the last one is extended to the recording's end."""
     times = recording.timestamps_s
     if spans:
         end_s = max(spans[-1].end_s, float(np.nextafter(times[-1], math.inf)))
@@ -459,7 +459,7 @@ def _numbers_below(value: Any) -> Iterator[str]:
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a function that returns the value at a path in a message, or None without a value."""
+    """Return a function that returns the value at a path in a message, or None if it has none."""
     parts = [name or int(index) for name, index in _PART.findall(path)]
 
     def get(value: Any) -> Any:
@@ -548,7 +548,7 @@ def _messages(
                     start_ns = file_start_ns if start_ns is None else start_ns
                     content = decode() if wants_content(topic) else None
                     yield _Message(topic, type_, log_time_ns, start_ns, content)
-                # The log begins with this message, but of a topic that is not wanted.
+                # The log begins with this message, although its topic is not wanted.
                 if start_ns is None:
                     start_ns = next((message[-1] for message in read(path, None)), None)
         except RecordingError:
@@ -588,7 +588,7 @@ def _wanted(topic: str, channels: Sequence[str] | None) -> bool:
     return channels is None or any(_is_of(topic, channel) for channel in channels)
 
 
-# A decoder of the content, the topic, the type, and the log times of this and the first message.
+# A message's decoder, topic, type and log time, followed by the log time of the first message.
 _Raw = tuple[Callable[[], Any], str, str, int, int]
 
 
@@ -754,8 +754,8 @@ def _intact_bytes(path: Path) -> int | None:
     with path.open("rb") as file:
         while True:
             end = start
-            # In a bag, a record is a length, a header, a length and data; in MCAP an opcode, a
-            # length and data.
+            # In a bag, a record is a length, a header, a length and data; in MCAP, it is an opcode,
+            # a length and data.
             for _ in range(2 if sizes == "<I" else 1):
                 file.seek(end + (sizes == "<Q"))
                 length = file.read(n_bytes)

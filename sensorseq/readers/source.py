@@ -156,7 +156,7 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
-        label_column = None  # the label of the recording is already from this column
+        label_column = None  # the recording already has its label from this column
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
@@ -326,14 +326,14 @@ def _opens(source: RecordingSource, path: Path) -> Opens:
 def _open_sensors(
     source: RecordingSource, options: ReadOptions, channels: Sequence[str] = ()
 ) -> dict[str, Opens]:
-    """Return, for each sensor that a column of the file names, a function that opens its rows.
+    """For each sensor in a column of the file, return a function that opens the sensor's rows.
 
     If channels are chosen, leave out sensors without a chosen channel, because they may cover a
     shorter time.
     """
     (path,), column = source.paths, source.sensor_column
     assert column is not None
-    in_memory = replace(options, channels=None, scratch=None)  # because the rows are sorted
+    in_memory = replace(options, channels=None, scratch=None)  # needed for sorting the rows
     with refusing_content(path), _opens(source, path)(path, in_memory) as table:
         tables = rows_of_sensors(table, column)
 
@@ -346,7 +346,7 @@ def _open_sensors(
 
 
 def _named_after(recording: Recording, sensor: str) -> Recording:
-    """Add the sensor's name to its channels, even if no other sensor has channels of this name."""
+    """Add the sensor's name to its channels' names, even if no other sensor has these names."""
     named = [replace(channel, name=f"{sensor}.{channel.name}") for channel in recording.channels]
     return replace(recording, channels=tuple(named))
 
@@ -359,9 +359,9 @@ def sources_by_sensor(
 ) -> dict[str, list[RecordingSource]]:
     """Return the sources of each sensor: joined files, rows of a table, or topics of robot logs.
 
-    The sensors of a log are the topics of these `channels`, by default all topics with numbers. If
-    `salvage` is true, a log whose topics cannot be listed is assumed to have every topic, because
-    some of its messages may still be read.
+    The sensors of a log are the topics of the given `channels`; by default, all topics with
+    numbers. If `salvage` is true, a log whose topics cannot be listed is assumed to have every
+    topic, because some of its messages may still be read.
 
     Raises
     ------
@@ -409,7 +409,7 @@ def sources_by_sensor(
 
 
 def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str, RecordingSource]:
-    """Return the source of each topic of a log that is a sensor."""
+    """Return a source for each topic of a log that counts as a sensor."""
     with local_source(source) as local:
         topics = list_topics(local.paths, channels)
     source_of = {
@@ -450,7 +450,7 @@ def digest_file(path: Path) -> dict[str, Any]:
     Raises
     ------
     RecordingError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         with path.open("rb") as file:

@@ -19,8 +19,8 @@ EXACT = 2**53
 """Floats cannot represent every whole number above this one."""
 
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
-_ACCEPTED_HZ = (0.01, 50_000.0)  # outside these rates, even the unit in a column's name is doubted
-_FEWEST = 30  # minimum number of steps for a rate; fewer whole numbers are read as seconds
+_ACCEPTED_HZ = (0.01, 50_000.0)  # outside this range, even a unit in a column's name is doubted
+_FEWEST = 30  # minimum number of time steps from which a rate is computed
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
@@ -28,7 +28,7 @@ _DATE_DIGITS = 14  # number of digits of the year, month, day, hour, minute and 
 _MOST_DIGITS = 19  # maximum number of digits of a 64-bit number
 _FLOAT_DIGITS = 16  # maximum number of digits of a date that a float can represent
 _FEWEST_TIMES = 30  # minimum number of steps for recognizing times of day
-_WITHIN_MINUTE = 0.9  # minimum share of steps that are within one minute
+_WITHIN_MINUTE = 0.9  # minimum share of steps that do not cross a minute
 
 
 class Stamps(NamedTuple):
@@ -47,11 +47,12 @@ def seconds_of(
 ) -> Stamps:
     """Convert a column of timestamps to seconds.
 
-    Strings are ISO 8601 dates. Whole numbers are dates in digits, or are in the given unit, the
-    unit stored with the column or in its name, or the only unit with a plausible rate; other
-    numbers are seconds unless a unit is given, stored or named. If the unit is not given and the
-    rate or date is implausible, an error is raised. Timestamps with too many digits for a float are
-    counted from the first one, whose time is ``origin_ns`` in the facts.
+    Strings are ISO 8601 dates. Whole numbers are either dates written as digits, or counts of a
+    unit: the given unit, the one stored with the column or contained in its name, or else the only
+    unit with a plausible rate. Other numbers are seconds unless a unit is given, stored or
+    contained in the name. If the unit is not given and the rate or date is implausible, an error is
+    raised. Timestamps with too many digits for a float are counted from the first one, whose time
+    is ``origin_ns`` in the facts.
     """
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
@@ -62,7 +63,7 @@ def seconds_of(
         unit = np.datetime_data(stamps.dtype)[0]
         if unit not in UNITS:
             unit = "ns" if unit in ("ps", "fs", "as") else "s"
-        # This also converts timestamps of units such as [25s].
+        # This also converts timestamps with units such as [25s].
         stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)
         known_by = "type" if time_unit is None else "type, not time_unit"
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, known_by)
@@ -165,7 +166,7 @@ def _are_whole(stamps: NDArray[Any]) -> bool:
 
 
 def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
-    """Return the only unit with a plausible rate; of several, the one with a plausible date."""
+    """Return the only unit with a plausible rate or, of several, the one with a plausible date."""
     drawn = [np.empty(0)]
     for at, stop in blocks(len(ticks) - 1, ticks):
         some = evenly_drawn(at, stop, len(ticks) - 1, MOST_STEPS)
@@ -213,7 +214,7 @@ def _named_unit(path: Path, name: str) -> str | None:
 
 
 def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
-    """Return the rates by the median nonzero step and the mean step; None for too few steps."""
+    """Return the rates from the median nonzero step and from the mean step, or None if unknown."""
     first = stamps[: 1 << 12].astype(np.float64)
     steps = np.abs(np.diff(first[np.isfinite(first)]))
     steps = steps[steps > 0]
@@ -232,7 +233,7 @@ def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
 def _refuse_implausible(
     path: Path, name: str, stamps: NDArray[Any], unit: str | None, known_by: str
 ) -> None:
-    """Raise an error if a unit leads to an implausible rate or date; None stands for seconds."""
+    """Raise an error if a unit leads to an implausible rate or date; None means seconds."""
     if (rates := _rates_of(stamps)) is None:
         return
     read_as, first, (lowest, highest) = unit or "s", float(stamps[0]), PLAUSIBLE_HZ
@@ -316,7 +317,7 @@ def _facts(name: str, unit: str, known_by: str) -> dict[str, Any]:
 
 
 def dates_of_digits(path: Path, name: str, stamps: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Return nanoseconds since 1970 for dates in digits such as 20240301115840020, or None.
+    """Return nanoseconds since 1970 if numbers are dates in digits (20240301115840020), or None.
 
     An error is raised for floats that cannot represent the digits, and for times of day in digits.
     """
@@ -383,13 +384,13 @@ def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
 
 
 def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
-    """Test whether stamps are times of day: over more than a minute, no second exceeds 59."""
+    """Test whether stamps are times of day: over more than a minute, no seconds exceed 59."""
     few = stamps[: 1 << 12]
     if len(few) <= _FEWEST_TIMES or not _are_times(few, scale).all():
         return False
     if not _all_pass(stamps, _are_times, scale):
         return False
-    # In seconds of the day, the step to the next minute is as long as other steps.
+    # If stamps are seconds since midnight, the step to the next minute is as long as other steps.
     to_next, within = [np.empty(0)], [np.empty(0)]
     for at, stop in blocks(len(stamps) - 1, stamps):
         some = stamps[at : stop + 1]

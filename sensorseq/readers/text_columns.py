@@ -83,7 +83,7 @@ def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[
 
 
 class DateTexts:
-    """A converter for a column of ISO 8601 dates, all in one form, that arrive in blocks."""
+    """A converter for a column of ISO 8601 dates of the same form, which arrive in blocks."""
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name

@@ -50,7 +50,7 @@ class TopicArrays(NamedTuple):
     units: dict[str, str]
     labels: CodedLabels | None = None
     time_from: str = TIMES[1]
-    n_messages: int | None = None  # number of messages in the log, if only the first were read
+    n_messages: int | None = None  # number of messages in the log, if only the first ones were read
 
     @property
     def has_clock(self) -> bool:

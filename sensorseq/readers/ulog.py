@@ -84,7 +84,7 @@ def _type_of(channel: str) -> str:
 
 
 def _check_whole(path: Path, *, salvage: bool) -> int:
-    """Return the number of intact bytes; if others follow, raise an error unless salvaging."""
+    """Return the number of intact bytes; if more bytes follow, raise an error unless salvaging."""
     if not path.is_file():
         raise RecordingError(f"{path}: no such file.")
     size = path.stat().st_size

@@ -155,7 +155,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
             time.sleep(30)
     """
     process = start(program, tmp_path / "model")
-    child = int(process.stdout.readline())  # after this, the child has run the hooks of a fork
+    child = int(process.stdout.readline())  # by then, the child has run its fork hooks
     process.kill()
     process.wait()
     try:
@@ -182,7 +182,7 @@ class TestLinks:
         target, link = tmp_path / "big" / "model", tmp_path / "link"
         (tmp_path / "first").symlink_to(target)
         link.symlink_to(Path("first"))
-        for content in (b"new", b"newer"):  # first without and then with a target
+        for content in (b"new", b"newer"):  # first the link has no target, then it has one
             write_whole(link, content)
             assert link.is_symlink()
             assert target.read_bytes() == content
@@ -257,7 +257,7 @@ def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypat
 
         with monkeypatch.context() as changed:
             changed.setattr(holder, name, fail)
-            if name == "pwrite":  # only the owner's name in the lock file is missing
+            if name == "pwrite":  # only the lock file's owner is then missing
                 write_whole(path, b"old", force=True)
             else:
                 with pytest.raises(OutputError) as caught:

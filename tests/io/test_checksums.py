@@ -111,12 +111,12 @@ def test_a_file_that_another_program_changed_is_refused(path):
 
 
 def test_the_command_reads_a_damaged_file_only_when_asked_to(path, capsys):
-    damage(path, len(path.read_bytes()) - 26)  # in a checksum
+    damage(path, len(path.read_bytes()) - 26)  # this byte is in a checksum
     assert run(["info", str(path), "--json"]) == 3
     assert "prepare it again" in capsys.readouterr().err
     assert run(["info", str(path), "--json", "--no-verify"]) == 0
     assert json.loads(capsys.readouterr().out)["n_windows"] == 30
-    assert run(["info", str(path), "--json"]) == 3  # the option applied to one command only
+    assert run(["info", str(path), "--json"]) == 3  # --no-verify applied only to the command above
 
 
 def test_a_reading_process_ends_normally_after_damage(long_path):

@@ -32,7 +32,7 @@ def fit():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A file, and the logits of the model in it."""
+    """A model file, and the logits of the model in this file."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     fitted = fit()
     fitted.save(path)
@@ -60,7 +60,7 @@ def is_refused(saved, tmp_path):
         try:
             fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
-            # a model loaded only for prediction may skip the wrong part
+            # a model loaded only for prediction may not read the wrong part
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
@@ -142,7 +142,7 @@ def test_a_safetensors_file_of_another_program_is_named(tmp_path):
 
 
 class Trap:
-    """Creates a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -276,8 +276,8 @@ def test_a_field_of_a_wrong_type_never_gives_another_error_or_model(read, is_ref
 
 def test_a_description_without_one_of_its_fields_is_refused(read, is_refused):
     arrays, description = read
-    # versions are only informative; files from before the report, adaptations, patches or lengths
-    # existed have none
+    # Versions are only informative. Older files lack the fields of features that were added later:
+    # the report, adaptations, patches and lengths.
     later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
     for name in set(description) - {"versions", *later}:
         rest = {key: value for key, value in description.items() if key != name}
@@ -291,11 +291,11 @@ def test_arrays_with_other_shapes_types_or_names_are_refused(read, is_refused):
         others = {bool, np.int64, np.float16, np.float64} - {array.dtype.type}
         with np.errstate(invalid="ignore"):  # conversion of NaN to integers
             types = [array.astype(dtype) for dtype in others]
-        if name.startswith("scaler."):  # the numbers may have any type
+        if name.startswith("scaler."):  # the scaler's numbers may have any type
             types = []
         for changed in shapes + types:
             told = is_refused(sealed({**arrays, name: changed}, description))
-            assert told or name == "scaler.kind", name  # a string in any shape
+            assert told or name == "scaler.kind", name  # `scaler.kind` may have any shape
         renamed = {key: value for key, value in arrays.items() if key != name}
         for changed in (renamed, {**renamed, f"{name}s": array}, {**renamed, "extra": array}):
             assert is_refused(sealed(changed, description)), name

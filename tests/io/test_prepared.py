@@ -137,7 +137,7 @@ def test_a_part_of_a_large_file_is_read_without_reading_other_parts(tmp_path, mo
     path = tmp_path / "w.h5"
     write_windows(path, windows)
     with h5py.File(path) as file:
-        middle = np.sum(windows.split == "test") // 2  # the test part is the first in this order
+        middle = np.sum(windows.split == "test") // 2  # the test part comes first in this file
         first = middle - middle % file["X"].chunks[0]
         chunk = file["X"].id.get_chunk_info_by_coord((first, 0, 0))
     with path.open("r+b") as raw:

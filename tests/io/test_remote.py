@@ -24,7 +24,7 @@ def terrains(tmp_path):
 
 @pytest.fixture
 def bucket(terrains, tmp_path):
-    """A folder of a store with the recordings; nothing may remain on this machine's disk."""
+    """A folder with the recordings in a store; nothing may remain on this machine's disk."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,7 @@ from sensorseq.prepare import prepare, recording_part
 ROOT = Path(__file__).resolve().parents[2]
 PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")
 PLAIN = {"window_s": 2, "hop_s": 1}
-EACH_WAY = [  # 5 and 6 are in the test of two steps
+EACH_WAY = [  # ways 5 and 6 are also covered by the test of two steps
     pytest.param(way, marks=() if i == 3 else pytest.mark.slow) for i, way in enumerate(WAYS)
 ]
 EACH_WAY += [{**PLAIN, "split": "none"}, {**WAYS[5], **WAYS[7]}]
@@ -50,7 +50,7 @@ def parsed(monkeypatch):
 
 
 def change(terrains):
-    """Add two recordings per class and a class; change one recording and remove one."""
+    """Add two recordings to each class, and add a class; change one recording and remove one."""
     for number, label in enumerate(("Eis", "great snow", "sand", "tar")):
         for recording in range(4 if label == "tar" else 2):
             columns = signals(50 + 10 * number + recording, 320 + 30 * recording)
@@ -242,7 +242,7 @@ class TestExtended:
 
     @pytest.mark.parametrize("arguments", [WAYS[5], WAYS[6]], ids=str)
     def test_parts_that_an_earlier_step_decided_are_kept(self, terrains, tmp_path, arguments):
-        """A step assigns its new, whole groups together, so a single step may give other parts."""
+        """Each step assigns its new groups together, so a single step might choose other parts."""
         prepare(terrains, tmp_path / "w.h5", **arguments)
         for number in range(6):
             label = ("Eis", "sand")[number // 3]

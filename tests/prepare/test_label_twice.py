@@ -1,4 +1,4 @@
-"""If the label occurs in a second column, prepare refuses it, and the other commands name it."""
+"""If a second column repeats the label, prepare refuses it, and other commands name it."""
 
 import warnings
 
@@ -20,7 +20,7 @@ CLASSES = ("carpet", "gravel", "tile")
 
 
 def columns(k, seed, n=400):
-    """Noise, with the class in one column and, as an alternative, in three columns."""
+    """Noise, with the class as a number in one column and one-hot in three more columns."""
     rng = np.random.default_rng(seed)
     made = {"time": np.arange(n) / 50, "ax": rng.normal(size=n), "ay": rng.normal(size=n)}
     hot = {f"is_{name}": np.full(n, at == k, np.int64) for at, name in enumerate(CLASSES)}

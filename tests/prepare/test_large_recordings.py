@@ -35,7 +35,7 @@ def recordings(draw):
         t = t + rng.normal(size=n) * draw(st.sampled_from([1e-5, 3e-3, 2e-2]))
     keep = rng.random(n) < draw(st.sampled_from([1.0, 0.9, 0.5]))
     keep[:4] = True
-    t = t + np.cumsum(rng.random(n) < draw(st.sampled_from([0.0, 0.01]))) * 2.0  # gaps
+    t = t + np.cumsum(rng.random(n) < draw(st.sampled_from([0.0, 0.01]))) * 2.0  # adds gaps
     t = np.unique(t[keep])
     x = rng.normal(size=(len(t), 2))
     x[4:][rng.random((len(t) - 4, 2)) < draw(st.sampled_from([0.0, 0.1, 0.7]))] = np.nan
@@ -155,7 +155,7 @@ LOW_LIMITS = {
 
 @pytest.fixture
 def assert_same_bytes(tmp_path, monkeypatch):
-    """A source gives the same prepared bytes if read whole and if read in blocks on disk."""
+    """Check that a source gives the same bytes whether it is read whole or in blocks on disk."""
 
     def check(source, **options):
         whole = prepared_from(source, tmp_path / "whole.h5", **options)

@@ -79,14 +79,14 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
         t, x = np.loadtxt(
             logs / "class_1" / f"{name}_2.csv", delimiter=",", skiprows=1, usecols=(0, 1)
         ).T
-        first = int(np.flatnonzero(t >= 6.0 - 1e-9)[0])  # window 3 of 2 s, counted from 0
+        first = int(np.flatnonzero(t >= 6.0 - 1e-9)[0])  # the fourth window of 2 s
         got = windows[name].X[row, :, 0]
         np.testing.assert_allclose(got, x[first : first + len(got)], atol=1e-5)
         assert t[first] - 6.0 < 1 / rate
 
 
 def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
-    """Stamps with too many digits for a float count from the first one, but not for sensors."""
+    """Stamps with too many digits for a float are counted from the first, except for sensors."""
     for path in logs.glob("*/*.csv"):
         rows = np.loadtxt(path, delimiter=",", skiprows=1)
         late_s = 3.3 if path.name.startswith("imu") else 0.0

@@ -70,7 +70,7 @@ class TestDask:
             if (at, done) == ("merge", 0):
                 assert finished
                 for name, inode in finished.items():
-                    assert (parts / name).stat().st_ino == inode  # not created again
+                    assert (parts / name).stat().st_ino == inode  # the file was not created again
 
         where = {"scheduler": cluster.scheduler_address}
         prepare_plainly(terrains, tmp_path / "w.h5", progress=kill, **where)
@@ -144,7 +144,7 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
         while n_killed < n_kills:
             output.unlink(missing_ok=True)
             code, _, _ = killable.run(rng.uniform(0, whole_s), **arguments)
-            if code == 0:  # the run was faster this time
+            if code == 0:  # the run ended before it was killed
                 continue
             assert code == -signal.SIGKILL
             n_killed += 1

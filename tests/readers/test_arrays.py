@@ -42,7 +42,7 @@ def write_mat7(path, arrays):
 
 
 def write_mat73(path, arrays):
-    """Write a file as MATLAB does, with a user block of 512 bytes, transposed axes and classes."""
+    """Write a file like MATLAB: with a user block of 512 bytes, transposed axes and class names."""
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, array in arrays.items():
             dataset = file.create_dataset(
@@ -228,7 +228,7 @@ def test_a_damaged_matlab_7_3_file_is_read_or_refused(tmp_path):
     code = "import sys, pathlib; from tests.readers.test_arrays import read_all_damaged as read;"
     code += "read(pathlib.Path(sys.argv[1]), 0, 300)"
     command = [sys.executable, "-c", code, str(tmp_path / "one.mat")]
-    # in a separate process, because the HDF5 library may crash it, with a negative exit code
+    # In a separate process, because the HDF5 library may crash; the exit code is then negative.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode <= 0, done.stderr[-2000:]
 
@@ -308,7 +308,7 @@ def test_a_file_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, 
 def test_groups_that_contain_each_other_are_read_once(tmp_path):
     write_mat73(tmp_path / "a.mat", {"time": T, "current": CURRENT})
     with h5py.File(tmp_path / "a.mat", "r+") as file:
-        for number in range(9):  # 9 ** 16 groups if all links are followed
+        for number in range(9):  # following all links would give 9 ** 16 groups
             file[f"again{number}"] = file["/"]
     assert read_arrays(tmp_path / "a.mat").channel_names == ("current",)
 
@@ -343,7 +343,7 @@ def test_rates_stored_in_structs_are_those_of_their_channels(write):
     imu = {"imu.sample_rate_hz": 100.0, "imu.a": CURRENT}
     motor = {"motor.sample_rate_hz": 50.0, "motor.b": CURRENT[:150]}
     path = write(imu | motor)
-    if path.suffix == ".npz":  # the format has no structs
+    if path.suffix == ".npz":  # the NumPy format has no structs
         return
     for channel, rate_hz in (("imu.a", 100), ("motor.b", 50)):
         one = read_arrays(path, channels=[channel])

@@ -197,7 +197,7 @@ def test_plain_numbers_are_read_bit_for_bit_as_arrow_reads_them(rows, end):
     text = ("a,b\n" + end.join(",".join(row) for row in rows)).encode()
     convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys("ab", pa.float64()))
     read = read_numbers(text, 4, [True, True])
-    if read is None:  # spellings that are left to arrow
+    if read is None:  # spellings of numbers that only arrow can parse
         return
     table = pyarrow.csv.read_csv(pa.py_buffer(text), convert_options=convert)
     for name, values in zip("ab", read, strict=True):
@@ -294,7 +294,7 @@ def test_nul_bytes_are_named_with_a_remedy(tmp_path, name, text, place):
     assert "\0" not in str(caught.value)
     assert "x00" not in str(caught.value)
     if "12\0" in text or "9." in text:
-        return  # the remaining text is not a date or not an increasing time
+        return  # without the NUL bytes, the text is invalid, too
     command = str(caught.value).partition("in a shell: ")[2].removesuffix(".")
     command = command.replace("FILE", str(path)).replace("NEW", str(tmp_path / "new.csv"))
     subprocess.run(command, shell=True, check=True)

@@ -68,7 +68,7 @@ def test_every_form_gives_the_same_recording(
     options = ReadOptions(time_column="Zeit", scratch=at, **form)
     stamps = read_timestamps(CsvTable, path, options)
     np.testing.assert_array_equal(stamps, recording.timestamps_s)
-    plain = read_csv(path, **given, **form)  # the same with a column of words
+    plain = read_csv(path, **given, **form)  # also has a column of words
     np.testing.assert_array_equal(plain.values, recording.values)
     assert plain.attributes["dropped_columns"] == ["Untergrund"]
 
@@ -184,7 +184,7 @@ def test_commands_read_these_folders_and_store_the_format(tmp_path, capsys):
     recorded = made[1].provenance["configuration"]["input"]
     expected = {"encoding": "latin-1", "decimal": ",", "delimiter": None}
     assert {name: recorded[name] for name in expected} == expected
-    # a different format is a different preparation, so nothing is reused or mixed
+    # with a different format, nothing from the earlier preparation is reused
     out = tmp_path / "other.h5"
     again = ["prepare", str(other), "--window-s", "1", "-o", str(out), *typed, "--resume"]
     assert run([*again, "--encoding", "cp1252", "--decimal", ","]) == 2

@@ -1,4 +1,4 @@
-"""A file that is missing, truncated or of a different kind is an error that names the file."""
+"""A file that is missing, truncated or of a different kind raises an error that names it."""
 
 import numpy as np
 import pytest

@@ -211,7 +211,7 @@ PACKED = np.array([-500, 0, 500, -32768, 1500], np.int16)
 
 
 def packed(dataset=PACKED, time=None, **attributes):
-    """Return a function that writes a packed channel; `time` are the attributes of its time."""
+    """Return a function that writes a packed channel; `time` contains attributes of the time."""
 
     def fill(file):
         file["time"] = np.arange(len(dataset)) / 50

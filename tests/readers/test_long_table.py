@@ -1,4 +1,4 @@
-"""One long table is read like separate files of its recordings."""
+"""One long table is read like a separate file for each of its recordings."""
 
 import pickle
 
@@ -60,7 +60,7 @@ def table(request, tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared_files(tmp_path_factory):
-    """The summary of preparing one file for each recording, and the windows."""
+    """The summary and the windows of a preparation from one file for each recording."""
     folder, manifest = tmp_path_factory.mktemp("files"), []
     for (run_, robot, ground), rows in make_frame().groupby(["run", "robot", "ground"]):
         rows = rows.sort_values("time")[["time", "current", "note", "speed"]]
@@ -79,7 +79,7 @@ def test_a_table_gives_the_windows_of_the_files_it_could_be_split_into(
     assert summary.counts == one.counts
     assert summary.dropped_columns == {"note": 12}
     assert_same_windows(windows, read_windows(tmp_path / "table.h5"))
-    for source in find_recordings(table, **COLUMNS):  # other processes receive it
+    for source in find_recordings(table, **COLUMNS):  # sources are sent to other processes
         assert pickle.loads(pickle.dumps(source)) == source
 
 

@@ -1,4 +1,4 @@
-"""Rows out of order or repeated are an error, or are repaired and counted on request."""
+"""Rows out of order or repeated raise an error, or are repaired and counted on request."""
 
 import numpy as np
 import pytest

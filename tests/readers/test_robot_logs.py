@@ -201,7 +201,7 @@ def test_time_is_that_of_the_sender_by_default(tmp_path, kind):
     sent = read_robot_log(file, channels=channels)
     logged = read_robot_log(file, channels=channels, time_column="log_time")
     np.testing.assert_allclose(logged.timestamps_s - sent.timestamps_s, 1.0)
-    # The log time, because there is no header.
+    # The log time is used, because these messages have no header.
     without = read_robot_log(file, channels=["/wheel.current"])
     assert without.timestamps_s[0] == 0.0
     with pytest.raises(RecordingError, match=r"'/wheel' have no header\.stamp; use time_column"):
@@ -243,7 +243,7 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
 
 
 def protobuf_types():
-    """Return a set of definition files that belong together, and the last file that is needed."""
+    """Return a set of definition files in which each file comes before those that it imports."""
     Field = descriptor_pb2.FieldDescriptorProto
     vectors = descriptor_pb2.FileDescriptorProto(name="vec.proto", package="my", syntax="proto3")
     vector = vectors.message_type.add(name="Vec")
@@ -301,7 +301,7 @@ def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
     force = np.where(i % 2, 0.5 * i, np.nan)
     expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, force])
     np.testing.assert_array_equal(recording.values, expected)
-    # the stamps of the sender, one second before the log times
+    # the stamps from the sender, one second before the log times
     np.testing.assert_allclose(recording.timestamps_s, i / 100 - 1, atol=1e-12)
     file.write_bytes(file.read_bytes().replace(b"vec.proto", b"vex.proto", 1))
     with pytest.raises(RecordingError, match=r"motor\.mcap: cannot be read"):
@@ -347,7 +347,7 @@ def test_the_files_of_a_split_bag_are_one_recording(tmp_path):
     folder = tmp_path / "split"
     folder.mkdir()
     (folder / "metadata.yaml").write_text("")
-    for part in (10, 9):  # in numerical order, not in alphabetical order
+    for part in (10, 9):  # in numerical, not alphabetical, order
         file = folder / f"split_{part}.mcap"
         write_json_mcap(file, [(START_NS + (10 * part + i) * 10**6, {"a": i}) for i in range(10)])
     (source,) = find_recordings(folder)
@@ -371,7 +371,7 @@ def test_an_unknown_channel_is_named_with_a_similar_one(logs, kind):
 
 
 @given(size=st.one_of(st.integers(0, 40), st.integers(0, 2**16)), kind=st.sampled_from(KINDS))
-@example(size=8, kind="mcap")  # only the bytes that identify the kind of file
+@example(size=8, kind="mcap")  # only the bytes that identify the format
 def test_a_truncated_file_is_refused_with_the_offset_of_its_end(logs, tmp_path_factory, size, kind):
     whole = logs[kind].read_bytes()
     size %= len(whole)

@@ -14,7 +14,7 @@ WINDOW = {"window_s": 1.0, "split": "none"}
 
 
 def sensor_rows(rates_hz, n_s=20.0, offset_s=0.003, start_s=0.0, seed=0):
-    """Rows of several sensors in chronological order; the values of sensor k are about 10 k."""
+    """Rows of several sensors in chronological order; the values of sensor k are about 10 * k."""
     rng = np.random.default_rng(seed)
     frames = []
     for place, (sensor, rate) in enumerate(rates_hz.items()):
@@ -40,7 +40,7 @@ def as_csv(folder, frame, name="a.csv"):
     ("rates_hz", "offset_s"),
     [
         (TWO, 0.003),
-        (TWO, 0.0),  # at the same stamps
+        (TWO, 0.0),  # at the same time stamps
         (TWO, 0.01),  # exactly in between, so that all rows together have an even clock of 100 Hz
         ({"acc": 400.0, "gps": 1.0}, 0.0003),
         ({"acc": 400.0, "gps": 1.0}, 0.0),
@@ -81,7 +81,7 @@ def test_sensors_with_only_noise_are_recognized_by_its_size(tmp_path):
 
 
 def healthy(kind, n=1200):
-    """One sensor at 100 Hz, with a column that resembles a column of sensor names."""
+    """One sensor at 100 Hz, with a column that looks like a column of sensor names."""
     rng, at = np.random.default_rng(0), np.arange(n)
     t = at / 100
     if kind == "pairs":  # stamps in packets of two
@@ -213,7 +213,7 @@ def test_each_sensor_is_read_by_itself(tmp_path, kind, numbered):
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("offset", [0, 3])
 def test_the_unit_is_found_from_the_clock_of_each_sensor(tmp_path, unit, offset):
-    """Rows a few ticks apart have no plausible rate, but the rows of each sensor have one."""
+    """All rows, a few ticks apart, have no plausible rate, but the rows of each sensor have one."""
     ticks = {"ms": 1000, "us": 10**6, "ns": 10**9}[unit]
     frame = sensor_rows(dict.fromkeys(range(5), 100.0), offset_s=0.0)
     whole = (frame.time * ticks).round().astype(np.int64) + offset * frame.sensor
@@ -242,7 +242,7 @@ def folder_of(tmp_path, rates_hz, n_each, **how):
 
 
 def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
-    """Both on a common grid and at the sensors' own rates, with the function and the pipeline."""
+    """True on a common grid and at the sensors' own rates, for the function and the pipeline."""
     rates = {"acc": 50.0, "gyro": 20.0}
     logs = folder_of(tmp_path, rates, n_s=3.0, n_each=3)
     for path in logs.rglob("*.csv"):

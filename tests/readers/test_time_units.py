@@ -118,7 +118,7 @@ def test_whole_number_stamps_at_usual_rates_are_never_mistaken(rate_hz, unit, up
     try:
         found = seconds_of("file", "t", stamps).facts["unit"]
     except RecordingError:
-        found = unit  # a rate near the limits, rounded to whole steps, is refused but not mistaken
+        found = unit  # a rate near the limits, rounded to whole steps, is refused but not misread
     assert found == unit
 
 
@@ -302,13 +302,13 @@ def test_a_unit_is_refused_if_rate_or_date_contradicts_it(tmp_path, name, stamps
 @pytest.mark.parametrize(
     ("name", "stamps", "rate_hz"),
     [
-        ("time_s", np.arange(99) * 20, 0.05),  # a slow log, in the unit in its name
-        ("time_ms", 2 * 10**9 + np.arange(99), 1000),  # running for 23 days
+        ("time_s", np.arange(99) * 20, 0.05),  # a slow log, read in the unit that the name contains
+        ("time_ms", 2 * 10**9 + np.arange(99), 1000),  # a clock that has been running for 23 days
         ("time", EPOCH_S + np.arange(9900) / 100, 100),
         ("time", np.repeat(np.arange(400) * 0.2, 5) + np.tile(np.arange(5) * 1e-5, 400), 25),
         ("time", np.r_[np.arange(99), 3e5 + np.arange(99)] / 100, None),  # a gap of days
         ("t_us", np.arange(99) * 25, 40_000),
-        # Stamps of two clocks.
+        # Stamps from two clocks.
         ("time", (np.arange(3000) // 2) * 0.01 - np.arange(3000) % 2 * 50, None),
     ],
     ids=["slow", "uptime", "epoch", "bursts", "gap", "fast", "turns"],
