@@ -195,8 +195,8 @@ def read_numbers(
 ) -> NDArray[np.float64] | None:
     """Parse the wanted columns of CSV text from position `start` on, as (n_wanted, n_rows).
 
-    The result is None if a cell is neither empty nor a plain number; see
-    csrc/signal/csv_numbers.h.
+    The result is None if the text contains anything but rows of equal length with plain numbers or
+    empty cells in these columns; see csrc/signal/csv_numbers.h.
     """
 
 def share_above_biases(

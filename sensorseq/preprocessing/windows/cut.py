@@ -190,7 +190,7 @@ def window_recordings(
 
 @dataclass(frozen=True)
 class _Grid:
-    """The positions at which a stretch is cut into windows."""
+    """Determines the positions at which a stretch is cut into windows."""
 
     window_s: float
     hop_s: float
