@@ -31,7 +31,7 @@ _ARGUMENTS = {
     "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
 }
 _RESULTS = {"error": _TEXT, "lstm_free": None}  # the other functions return a status
-_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # codes of ELF
+_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # ELF codes
 
 
 @functools.cache
@@ -74,7 +74,7 @@ def _load_failure(file: Path, package: str, error: Exception) -> str:
 
 
 def _machine(file: Path) -> str | None:
-    """Return the processor that a program or library is for; None if its header is unknown."""
+    """Return the processor for which a file was built, or None if the file's header is unknown."""
     try:
         with file.open("rb") as opened:
             header = opened.read(20)
@@ -86,7 +86,7 @@ def _machine(file: Path) -> str | None:
 
 
 def check(status: int) -> None:
-    """Raise the error that a function of the library reports by its status."""
+    """Raise the error that a function of the library reports with its status."""
     if status:
         sentence = library().error().decode(errors="replace")
         raise _ERRORS.get(status, RuntimeError)(sentence)
@@ -222,7 +222,7 @@ class LstmLayer:
     ) -> NDArray[np.floating]:
         """Process the steps of `x` from the state in `h` and `c` (N, D*H), and update this state.
 
-        Return the logits after the last step if pooling is "last", otherwise `hidden`.
+        Return the logits after the last step if pooling is "last", otherwise the hidden states.
         """
         width = self.n_directions * self.hidden_size
         for name, state in (("h", h), ("c", c)):

@@ -240,9 +240,9 @@ class TrainingRecord:
     val_groups: NDArray[np.int64] | None = None
     val_predicted: NDArray[np.uint16] = field(default_factory=_empty(np.uint16, 0, 0))
     val_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
-    # Shape (w,): the indices of the tracked training windows, and their classes. Their margins,
-    # of shape (E, w), are computed in training mode before the step that used them; they are NaN in
-    # epochs that did not use them.
+    # Shape (w,): the indices of the tracked training windows, and their classes. Their margins, of
+    # shape (E, w), are computed in training mode before the step that used the window; they are NaN
+    # in epochs that did not use the window.
     train_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))

@@ -297,7 +297,7 @@ class _Data:
 
 
 def _routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """Return a context in which scikit-learn passes these arguments to all objects that ask."""
+    """Return a context in which scikit-learn passes these arguments to objects that request any."""
     if not params:
         return nullcontext()
     return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]

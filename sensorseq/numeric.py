@@ -16,7 +16,7 @@ def log_softmax(x: Floats, axis: int) -> Floats:
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of a sum from those of its terms; the largest must be finite."""
+    """Compute the logarithm of a sum from its terms' logarithms, the largest of which is finite."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
@@ -62,7 +62,7 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the share of the standard normal distribution below `x`; undo `normal_quantile`."""
+    """Compute the share of the standard normal distribution below `x`; see `normal_quantile`."""
     scaled = (x.ravel() / -math.sqrt(2)).tolist()
     return np.array([math.erfc(value) / 2 for value in scaled], np.float64).reshape(x.shape)
 

@@ -12,14 +12,14 @@ _SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
 _FITTING = 0.95  # share of timestamps that must have the number of rows of a single rate
 _GAPS = 0.1  # share of timestamps that may have fewer rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps that determine that clock; maximum deviation, in rows
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps to fit that clock; maximum deviation, in rows
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
 # Steps within bursts are shorter than steps between bursts by this factor, and they cover at most
 # this part of the time.
 _SHORTER, _PART = 4.0, 0.25
-_LEAST_BURSTS, _MOST_ROWS = 8, 256  # bursts of a recording (minimum); rows of a burst (maximum)
+_LEAST_BURSTS, _MOST_ROWS = 8, 256  # minimum bursts per recording; maximum rows per burst
 _SEEN = 1 << 16  # number of rows that are searched for bursts and judged
 _ALIKE = 0.9  # share of bursts that must have the usual number of rows
 _REGULAR = 0.3  # maximum relative deviation from the median time between bursts

@@ -45,7 +45,7 @@ def motion_of(surface, robot, drive, ground=None, step_s=STEP_S):
 
 
 def mean_currents(*conditions, seconds=2.5):
-    """Return the mean current of cruising at 0.6 m/s under each condition.
+    """Return the mean current while cruising at 0.6 m/s under each condition.
 
     A condition is (surface, robot, yaw rate, slope).
     """

@@ -13,7 +13,7 @@ _VALUE = (  # the repr of a string, list, tuple, dict, number or name, or nothin
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^][]*\]|\((?!--)[^()]*\)|\{[^{}]*\}"
     r"|[-+]?\w[\w.+-]*\b|"
 )
-_OF_STEPS = ("kind", "engine")  # keys of the file that have a different meaning in messages
+_OF_STEPS = ("kind", "engine")  # configuration keys with another meaning in messages
 
 
 @dataclass(frozen=True)

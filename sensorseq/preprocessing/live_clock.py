@@ -249,7 +249,7 @@ class LiveClock:
         return _joined(samples)
 
     def _is_set_back(self, stamp: float) -> bool:
-        """Count a late sample; return whether so many samples were late that the clock was set back."""
+        """Count a late sample; return whether so many are late that the clock must have changed."""
         if stamp == self._last_s:
             self.n_duplicates += 1
             return False
