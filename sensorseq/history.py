@@ -177,7 +177,7 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
-MAX_WATCHED = 20_000  # maximum number of windows of a part to track; more are drawn evenly
+MAX_WATCHED = 20_000  # maximum number of tracked windows of a part, drawn evenly
 STEP_NAMES = (
     "n_windows",
     "learning_rate",

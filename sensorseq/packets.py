@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find packets in increasing timestamps, with short steps within and regular steps between."""
+    """Find packets of increasing timestamps: short steps within packets, regular ones between."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -116,7 +116,7 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 
 
 def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
-    """Return the kind of packets of rows `x` in order, judged by the signal; "" if unclear.
+    """Return the kind of packets, judged by the sorted rows `x`; "" if the kind is unclear.
 
     "samples": the rows come from one evenly sampled sensor. Either all packets have the same size,
     a smooth channel changes between packets as within them, and no channel contradicts this; or a
@@ -207,7 +207,7 @@ def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
     """Test whether timestamps are rounded down, that is, multiples of the step between them.
 
-    For packets of the same size, which may be sent regularly, the step must be a common one.
+    For packets of the same size, which may be sent regularly, the step must be a commonly used one.
     """
     steps_s = np.diff(t)
     usual_s = float(np.median(steps_s))

@@ -183,7 +183,7 @@ class RecordingPlan:
         return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
-        """Resample a recording, cut it at gaps, apply the steps to each piece, and normalize it.
+        """Resample a recording, cut it at gaps, apply the steps to the pieces, and normalize them.
 
         If there is no time at which every channel has a value, the result is one empty piece, so
         that the recording is counted.
@@ -224,7 +224,7 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording if its gaps leave too few samples."""
+        """Return a dictionary with ``bridging_gap_s``; it is empty if gaps leave enough samples."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
@@ -288,7 +288,7 @@ def _check_channel_rates(recording: Recording) -> None:
 
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return facts about the processing of a recording before windows were cut, as plain values."""
+    """Return plain values that describe how a recording was processed before windows were cut."""
     start_s, end_s = time_covered(recording)
     facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
     kept = ("repaired_stamps", "packets", "clock")

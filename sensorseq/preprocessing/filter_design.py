@@ -42,7 +42,7 @@ def fir(bands: Sequence[tuple[float, float]], window: Floats) -> Floats:
 def notch(frequency: float, width: float) -> Floats:
     """Design a filter that removes a frequency (1 is Nyquist), as one section of shape (1, 6).
 
-    The edges of the removed band are at -3 dB.
+    The gain at the edges of the removed band is -3 dB.
     """
     gain = 1 / (1 + math.tan(math.pi * width / 2))
     cosine = -2 * math.cos(math.pi * frequency)

@@ -24,7 +24,7 @@ _Row = tuple[float, NDArray[np.float64]]
 class EvenSamples(NamedTuple):
     """Samples (n, n_channels) on an even grid; `start_s` is set if they start a new piece.
 
-    `drift_s` is how far the clock has moved ahead of the nominal rate since the piece started.
+    `drift_s` is how far the clock has moved ahead of a nominal clock since the piece started.
     """
 
     start_s: float | None

@@ -99,7 +99,7 @@ def measure_odd_values(recording: Recording) -> OddFacts:
 
 
 def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
-    """Judge the measurements of all recordings; the most important irregularities come first."""
+    """Return the irregularities that all measurements together show, the most important first."""
     rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
     for at, channels in enumerate(measured):
         for name, kinds in channels.items():

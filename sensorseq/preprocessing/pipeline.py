@@ -150,7 +150,7 @@ class PreparePipeline:
     Raises
     ------
     ArgumentError, SignalError
-        If an argument is invalid; the error is raised before resampling.
+        If an argument is invalid; the error is raised before any recording is resampled.
     """
 
     def __init__(

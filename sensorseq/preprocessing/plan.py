@@ -51,13 +51,13 @@ from sensorseq.preprocessing.windows.label_channels import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
-_BLOCK_WINDOWS = 4096  # windows that are converted to float64 at a time to fit a scaler
+_BLOCK_WINDOWS = 4096  # number of windows converted to float64 at a time to fit a scaler
 SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time stamps are rounded
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Replaces the training windows with separately cut ones; also returns the part of each window."""
+"""Function that replaces training windows with separately cut ones; returns windows and parts."""
 
 
 @dataclass(frozen=True, eq=False)

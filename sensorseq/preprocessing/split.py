@@ -79,7 +79,7 @@ def _known_part(
     if known is not None:
         names = np.array(PARTS)[used]
         place = np.argmax(np.asarray(known)[:, np.newaxis] == names, axis=1)
-        # Assign in reverse order, so that the first row prevails.
+        # Assign in reverse order, so that the first row of each group prevails.
         rows = np.flatnonzero(np.isin(known, names))[::-1]
         part[group_index[rows]] = place[rows]
     return part

@@ -137,7 +137,7 @@ class _Source:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The words of the location: side, front or rear, and number."""
+        """The words that name the location: side, front or rear, and number."""
         return tuple(word for word in self.other_words if word in _POSITIONS or word.isdigit())
 
 

@@ -186,8 +186,8 @@ def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
     """Return channels with one level per class, and the share of windows with their class's levels.
 
-    No channel is returned if these channels do not reveal the class. Examples are one-hot columns,
-    the digits of a class number, and the number itself.
+    No channel is returned if these channels do not reveal the class. Examples of such channels are
+    one-hot columns, the digits of a class number, and the number itself.
     """
     by_class = [codes[target == k] for k in range(int(target.max()) + 1)]
     usual = np.array(

@@ -147,7 +147,7 @@ def test_slow_inertial_channels_have_no_spectra():
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():
-    """At 400 Hz, lags still equal the motors' period, and spectra end at half the sensor's own rate."""
+    """At 400 Hz, lags equal the motors' period, and spectra end at half the sensor's own rate."""
     names = (*MOTORS, "ax")
     found = derive(names, rate=400.0, own=[6.5] * 4 + [100.0])
     lags = {step["lag_s"] for step in found.steps if step["kind"] == "difference"}
