@@ -460,7 +460,8 @@ def samples_of(
     return count
 
 
-_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27  # maximum ratio, above a minimum size
+# Maximum ratio of unpacked to stored size, and the unpacked size up to which any ratio is accepted.
+_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:

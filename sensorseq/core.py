@@ -31,7 +31,8 @@ _ARGUMENTS = {
     "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
 }
 _RESULTS = {"error": _TEXT, "lstm_free": None}  # the other functions return a status
-_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # ELF codes
+# Processors by their codes in ELF headers.
+_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}
 
 
 @functools.cache

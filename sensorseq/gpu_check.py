@@ -169,7 +169,8 @@ class _Worker:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(OSError), self._process.stdin as stdin:  # it may have ended
+        # The process may already have ended.
+        with contextlib.suppress(OSError), self._process.stdin as stdin:
             stdin.write(json.dumps(job).encode() + b"\n")
         self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
         self._reader = threading.Thread(
@@ -311,7 +312,7 @@ def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
-    """Describe the cases that did not pass, by name."""
+    """Return a description of each case that did not pass, by name."""
     return {
         result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
         for result in results

@@ -10,7 +10,7 @@ Doubles = NDArray[np.float64]
 
 
 def log_softmax(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of softmax; values may be minus infinity."""
+    """Compute the logarithm of the softmax; values may be minus infinity."""
     shifted = x - x.max(axis=axis, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
@@ -129,7 +129,7 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
 
 
 def _solve_tridiagonal(rows: Doubles) -> Doubles:
-    """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i], given these three rows.
+    """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i] for x.
 
     The method is cyclic reduction of all equations: each step replaces the neighbors of an unknown
     with unknowns twice as far away, and squares their factors. The factors initially add up to one

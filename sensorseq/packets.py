@@ -219,7 +219,7 @@ def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
 
 
 def decimal_step_s(stamps: NDArray[np.float64]) -> float:
-    """Return the decimal step of timestamps in seconds, such as 0.001, or 0 if it is too fine."""
+    """Return the decimal step of timestamps in seconds, such as 0.001, or 0 if no step is found."""
     for digits in range(_MOST_DECIMALS):
         scale = 10.0**digits
 

@@ -22,7 +22,7 @@ DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statemen
                      < judge logs < report_text < rival_models trials page < probe
                      < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is offered with the splits
-HOME = {  # library: prefixes of the paths where it may be imported
+HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",

@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4: an output cannot be written, or the installation or the machine lacks something. 10: a
     requested check failed.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # escape characters not in its encoding
+    # Escape characters that the encoding of stdout lacks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 

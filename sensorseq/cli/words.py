@@ -56,7 +56,7 @@ def in_options(
         option.name: _text_of(option) for option in options if option.opts[0].startswith("-")
     }
     texts: dict[str, _OptionText] = {}
-    if "window_s" not in command_options:  # `prepare` made the file
+    if "window_s" not in command_options:  # the command reads a file that `prepare` made
         made = {
             name: _OptionText(f"--{name.replace('_', '-')}")
             for name in ("on_error", "allow_scales", "allow_constant")

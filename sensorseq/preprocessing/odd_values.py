@@ -210,7 +210,7 @@ def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _is_usual_mark(value: float) -> bool:
-    """Return whether drivers use this value for a missing one, such as -999 or 65535."""
+    """Return whether drivers usually mark missing values by this value, such as -999 or 65535."""
     size = abs(value)
     return size == round(size) and (
         (size >= 999 and set(f"{size:.0f}") == {"9"})

@@ -501,7 +501,7 @@ def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `prepare` that `PreparePipeline` accepts, in the form it expects."""
+    """Return the arguments of `prepare` that `PreparePipeline` accepts, converted to its types."""
     if "window_s" not in arguments:
         raise ArgumentError("window_s is not given; give the window length in seconds.")
     use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}

@@ -231,7 +231,8 @@ class PreparationPlan(RecordingPlan):
 
     def _fit_scaler(self, windows: WindowSet, train: NDArray[np.int64]) -> Scaler:
         channels = windows.channels
-        if self.learning.augmentation is not None:  # its channels are known only now
+        # The channels to augment are known only now.
+        if self.learning.augmentation is not None:
             make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
         def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:

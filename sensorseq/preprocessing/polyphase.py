@@ -133,7 +133,8 @@ def change_rate(
     ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
-    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as many as with a table
+    # The number of outputs is the same as with a table of `polyphase`.
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))
     # soxr assumes zeros beyond the ends. Subtracting the first sample extends the signal to the
     # left; the last sample is repeated often enough that no output is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
@@ -166,7 +167,7 @@ def change_rate_in_blocks(
 
 def _import_soxr() -> Any:
     try:
-        import soxr  # an optional extra
+        import soxr  # soxr is an optional extra
     except ImportError as error:
         raise EnvironmentProblemError(
             "engine='soxr' needs the package soxr, which is not installed:"

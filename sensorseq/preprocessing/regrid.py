@@ -30,7 +30,7 @@ EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
 DRIFT_PERIODS = 0.01  # drift over one piece that a simpler ratio of rates may cause
 _ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps by that step around their clock
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
-_SUMMED = 1 << 16  # timestamps per partial sum in fitting the period of a clock
+_SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
 MERGE_PERIODS = 0.1
 _LARGE_S = 2.0**22  # from this time on, seconds as floats do not resolve a nanosecond
@@ -78,9 +78,10 @@ def regrid(
     error for a sine of amplitude 1 and frequency f, where f is at most 0.2 of the samples' rate,
     does not exceed ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023 measured).
 
-    Samples of a channel more than `max_gap_s` apart (by default ten of its own periods) are
-    separated by a gap, which ends the piece for all channels. The result has ``(start_s, values)``
-    for each interval in which every channel is known; `start_s` is one of `timestamps_s`.
+    Samples of a channel that are more than `max_gap_s` apart (by default ten of the channel's own
+    periods) are separated by a gap, which ends the piece for all channels. The result has
+    ``(start_s, values)`` for each interval in which every channel is known; `start_s` is one of
+    `timestamps_s`.
     """
     pieces = regrid_pieces(
         timestamps_s,

@@ -334,10 +334,10 @@ def split_by_time(
 
     Use this split if there are too few recordings to hold some out: the score then applies to later
     times of known runs, not to new runs. Windows of the earlier part that overlap a window of the
-    later part, or are closer to one than the embargo (by default one window, because signals are
-    correlated), get ``""``, so parts before a border are smaller than requested. With `y`, every
-    part must have every class. Windows whose part is given in `known` (``""`` for the others) stay
-    in that part; all or none of the windows of a recording must be given.
+    later part, or are closer to such a window than the embargo (by default one window, because
+    signals are correlated), get ``""``, so parts before a border are smaller than requested. If `y`
+    is given, every part must have every class. Windows whose part is given in `known` (``""`` for
+    the others) stay in that part; all or none of the windows of a recording must be given.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)

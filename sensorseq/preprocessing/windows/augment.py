@@ -229,7 +229,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows; each whose entry in `rows` occurred before is randomly changed."""
+    """Return the windows, randomly changing each one whose entry in `rows` occurred before."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(

@@ -129,10 +129,10 @@ def window_recordings(
 ) -> WindowSet:
     """Cut recordings into windows, and store the origin and label of each.
 
-    The recordings are as returned by `resample_recording`; pieces of one recording share its id.
-    See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the timestamps.
-    ``check_classes=False`` skips the check that every class has windows, for callers that cut
-    recordings one by one; the result may then be empty.
+    The recordings must be as returned by `resample_recording`; pieces of one recording share its
+    id. See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the
+    timestamps. ``check_classes=False`` skips the check that every class has windows, for callers
+    that cut recordings one by one; the result may then be empty.
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
     match the windows of other sensors. More precisely, a window begins at the next sample after
@@ -323,7 +323,8 @@ def _cut(
 
 def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
     codes = np.concatenate([cut.codes for cut in cuts])
-    named = [*classes, UNLABELED] if (codes < 0).any() else classes  # index -1 is the last
+    # Index -1 selects the last name.
+    named = [*classes, UNLABELED] if (codes < 0).any() else classes
     labels: NDArray[Any] = np.asarray(named)[codes]
     return labels
 
