@@ -16,8 +16,8 @@ _RUN, _OFF_CLOCK = 2000, 2.0  # timestamps to fit that clock; maximum deviation,
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
-# Steps within bursts are shorter than steps between bursts by this factor, and they cover at most
-# this part of the time.
+# Steps within bursts are shorter than steps between bursts by this factor, and together cover at
+# most this share of the time.
 _SHORTER, _PART = 4.0, 0.25
 _LEAST_BURSTS, _MOST_ROWS = 8, 256  # minimum bursts per recording; maximum rows per burst
 _SEEN = 1 << 16  # number of rows that are searched for bursts and judged

@@ -1,4 +1,4 @@
-"""Recording, Channel and LabelSpan, the checked content of one log, and the clock of timestamps."""
+"""The checked content of one log (Recording, Channel and LabelSpan), and its sample period."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

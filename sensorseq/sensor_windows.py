@@ -397,7 +397,7 @@ def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.i
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count a sensor's windows, in total and in common rows; list recordings without the sensor."""
+    """Count each sensor's windows, and those in common rows; list the recordings that lack it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

@@ -1,4 +1,4 @@
-"""Step and StepStream: the interface of every step, which is bit-identical offline and live."""
+"""Step and StepStream: the interface of steps, whose results are bit-identical offline and live."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
