@@ -167,7 +167,7 @@ class LstmLayer:
         ):
             raise ValueError(f"pooling={pooling!r} does not fit this head.")
         if weight_ih.ndim != 3 or weight_hh.ndim != 3 or weight_hh.dtype not in ("f4", "f8"):
-            raise ValueError("weight_ih and weight_hh need 3 dimensions, float32 or float64.")
+            raise ValueError("weight_ih and weight_hh must be 3-D, in float32 or float64.")
         self.dtype = weight_hh.dtype
         self.n_directions, _, self.hidden_size = weight_hh.shape
         self.n_channels = weight_ih.shape[2]
