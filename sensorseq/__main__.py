@@ -1,4 +1,4 @@
-"""``python -m sensorseq`` is the command ``sensorseq``."""
+"""Run the command ``sensorseq`` with ``python -m sensorseq``."""
 
 from sensorseq.cli import main
 

@@ -1,4 +1,4 @@
-"""The preprocessing loops of csrc/signal, as bound by csrc/bindings_signal*.cpp."""
+"""Bindings of the preprocessing loops in csrc/signal; see csrc/bindings_signal*.cpp."""
 
 from typing import Any, Literal, TypeVar
 
@@ -9,28 +9,31 @@ _Real = TypeVar("_Real", np.float32, np.float64)
 _Edge = Literal["mirror", "hold", "odd"]
 
 class PolyphaseFilter:
-    """A filter at `up` times the input's rate, of which every `down`-th output is kept.
+    """A filter at `up` times the input's rate, which keeps every `down`-th output.
 
-    Output `m` lies at input sample ``m * down / up`` and is the sum over k of
-    ``taps[k] * u[m * down + delay - k]``, where ``u[i * up] = x[i]`` and all else is 0. A signal of
-    n samples gives ``ceil(n * up / down)`` outputs, the same bits however it is cut into chunks.
-    Computed in float64; channels do not mix. Calls release the GIL.
+    Output `m` has the time of input sample ``m * down / up``. It is the sum over k of
+    ``taps[k] * u[m * down + delay - k]``, where ``u[i * up] = x[i]`` and all other ``u`` are 0. A
+    signal of n samples gives ``ceil(n * up / down)`` outputs, whose bits do not depend on how the
+    signal is cut into chunks. The filter computes in float64 and treats each channel separately.
+    Calls release the GIL.
 
     Parameters
     ----------
     taps : ndarray of shape (n_taps,), float64
-        Finite. Where each phase ``taps[p::up]`` sums to 1, a constant passes unchanged.
+        The filter's taps, which must be finite. If each phase ``taps[p::up]`` sums to 1, a
+        constant passes unchanged.
     up, down : int
-        1 to 2**20.
+        Factors of the rate, from 1 to 2**20.
     n_channels : int
-        Channels of every chunk.
+        Number of channels of every chunk.
     edge : {"mirror", "hold", "odd"}
-        Before the first sample and after the last: the samples backwards, again and again; that
-        sample; or ``2 * x[0] - x[k]``, which goes on along a straight line.
+        Values before the first and after the last sample. mirror: the signal is reflected, as often
+        as needed. hold: the first or last sample is repeated. odd: the signal is reflected about
+        its end points, as in ``2 * x[0] - x[k]``, so that a straight line continues.
     delay : int, optional
-        In samples at the upper rate. By default the centre of the taps, whose number must be odd:
-        no delay is left. 0 is the causal filter. One that looks back further than ahead needs
-        ``edge="hold"``.
+        Delay of the taps that is removed, in samples at the upper rate. By default, it is the
+        center of the taps, whose number must then be odd; the outputs are not delayed. With 0, the
+        filter is causal. A filter that looks back further than ahead needs ``edge="hold"``.
     """
 
     def __init__(
@@ -43,46 +46,48 @@ class PolyphaseFilter:
         delay: int | None = None,
     ) -> None: ...
     def push(self, x: NDArray[_Real]) -> NDArray[_Real]:
-        """Take (n, n_channels) finite samples; return the outputs that need no later one."""
+        """Process finite samples (n, n_channels); return the outputs that need no later samples."""
 
     def push_last(self, x: NDArray[_Real]) -> NDArray[_Real]:
-        """Take the last samples; return what `push` and then `flush` would, in one array."""
+        """Process the last samples; return the outputs of `push` and `flush` in one array."""
 
     def flush(self) -> NDArray[np.floating]:
-        """Return the outputs that are left, in the last chunk's dtype; begin another signal."""
+        """Return the remaining outputs, in the last chunk's dtype, and start a new signal."""
 
     def reset(self) -> None:
-        """Forget the signal."""
+        """Discard the current signal, so that a new one can start."""
 
     @property
     def n_channels(self) -> int: ...
     @property
     def latency_samples(self) -> float:
-        """How far, in input samples, an output looks ahead.
+        """The lookahead of an output, in input samples.
 
-        The output at position p (in input samples) is given as soon as sample
-        ``floor(p + latency_samples)`` has arrived.
+        The output at position p, in input samples, is returned as soon as input sample
+        ``floor(p + latency_samples)`` has been pushed.
         """
 
     @property
     def isa(self) -> str:
-        """Instruction set that serves this filter."""
+        """Name of the instruction set that this filter uses."""
 
 class TableFilter:
-    """A filter at `n_phases` times the input's rate, a straight line between two of its taps.
+    """A filter for any ratio of rates, which interpolates linearly between tabulated taps.
 
-    Output `m` lies at input sample ``m / ratio``, whatever that is, and is divided by the sum of
-    its weights: a constant passes unchanged. ``ceil(n * ratio - 1e-9)`` outputs; all else as in
+    Output `m` has the time of input sample ``m / ratio``, which need not be a whole number. Each
+    output is divided by the sum of its weights, so a constant passes unchanged. A signal of n
+    samples gives ``ceil(n * ratio - 1e-9)`` outputs. Otherwise, this filter is like
     `PolyphaseFilter`.
 
     Parameters
     ----------
     taps : ndarray of shape (n_taps,), float64
-        An odd number of them, at least ``2 * n_phases - 1``; the centre is time 0.
+        The table of taps. Their number must be odd and at least ``2 * n_phases - 1``; the center
+        is time 0.
     n_phases : int
-        Taps for each input sample.
+        Number of taps per input sample.
     ratio : float
-        Outputs for each input sample.
+        Number of outputs per input sample.
     n_channels, edge
         As in `PolyphaseFilter`.
     """
@@ -96,33 +101,33 @@ class TableFilter:
         edge: _Edge = "mirror",
     ) -> None: ...
     def push(self, x: NDArray[_Real]) -> NDArray[_Real]:
-        """As `PolyphaseFilter.push`."""
+        """Do the same as `PolyphaseFilter.push`."""
 
     def push_last(self, x: NDArray[_Real]) -> NDArray[_Real]:
-        """As `PolyphaseFilter.push_last`."""
+        """Do the same as `PolyphaseFilter.push_last`."""
 
     def flush(self) -> NDArray[np.floating]:
-        """As `PolyphaseFilter.flush`."""
+        """Do the same as `PolyphaseFilter.flush`."""
 
     def reset(self) -> None:
-        """Forget the signal."""
+        """Discard the current signal, so that a new one can start."""
 
     @property
     def n_channels(self) -> int: ...
     @property
     def latency_samples(self) -> float:
-        """As in `PolyphaseFilter`."""
+        """The same as in `PolyphaseFilter`."""
 
     @property
     def isa(self) -> str:
-        """Instruction set that serves this filter."""
+        """Name of the instruction set that this filter uses."""
 
 class MovingWindow:
-    """A statistic of the window of each sample's time; see csrc/signal/moving.h.
+    """Computes a statistic of the moving window of each sample; see csrc/signal/moving.h.
 
-    The window of time t holds the `window_samples` samples up to t + `ahead_samples`, as far as
-    they exist. `statistic`: mean, std, rms, min, max, range, mean_absolute or line_residual. One
-    thread at a time.
+    The window of sample t consists of the existing samples among the `window_samples` samples up to
+    t + `ahead_samples`. `statistic` is mean, std, rms, min, max, range, mean_absolute or
+    line_residual. Only one thread at a time may use the object.
     """
 
     def __init__(
@@ -133,19 +138,20 @@ class MovingWindow:
         ahead_samples: int = 0,
     ) -> None: ...
     def push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take (n, n_channels) samples; return the (m, n_channels) rows that are now known."""
+        """Process samples (n, n_channels); return the results (m, n_channels) ready so far."""
     def flush(self) -> NDArray[np.float64]:
-        """Return the last rows, whose windows the end cuts short."""
+        """Return the last results, whose windows extend beyond the end of the signal."""
 
 class SectionFilter:
-    """A recursive filter with the bits of `scipy.signal.sosfilt`; see csrc/signal/sections.h.
+    """A recursive filter, bit-identical to `scipy.signal.sosfilt`; see csrc/signal/sections.h.
 
-    `sections` (n, 6) are those of scipy. The state begins at zero. One thread at a time.
+    `sections` (n, 6) are second-order sections as in scipy. The initial state is zero. Only one
+    thread at a time may use the object.
     """
 
     def __init__(self, sections: NDArray[np.float64], n_channels: int) -> None: ...
     def push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take (n, n_channels) samples and return as many rows."""
+        """Process samples (n, n_channels); return one output per sample."""
 
 def gather_windows(
     values: NDArray[np.floating[Any]],
@@ -155,7 +161,7 @@ def gather_windows(
     scale: NDArray[np.float64] | None,
     out: NDArray[np.float32],
 ) -> tuple[int, int]:
-    """Write the windows of a signal, scaled if asked to; see csrc/signal/window.h."""
+    """Write the windows of a signal to `out`, optionally scaled; see csrc/signal/window.h."""
 
 def scale_windows(
     x: NDArray[np.floating[Any]],
@@ -165,31 +171,32 @@ def scale_windows(
     inverse: bool,
     out: NDArray[np.floating[Any]],
 ) -> tuple[int, int]:
-    """Write scaled windows; returns as `gather_windows` the first value not finite, or -1."""
+    """Write scaled windows to `out`; the result is like that of `gather_windows`."""
 
 class Moments:
     """Running statistics of each channel; see csrc/signal/moments.h."""
 
     def __init__(self, n_channels: int) -> None: ...
     def add(self, x: NDArray[np.floating[Any]], lengths: NDArray[np.int64] | None = None) -> int:
-        """Add valid steps; returns the position of the first value not finite, or -1."""
+        """Add the valid time steps; return the position of the first non-finite value, or -1."""
 
     def summarize(
         self,
     ) -> tuple[
         int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
     ]:
-        """Return the number of steps; mean, sum of squared deviations, lowest and highest value."""
+        """Return the step count, and means, sums of squared deviations, minima and maxima."""
 
 def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
-    """Whether no entry is NaN or infinite; one pass, no array in between."""
+    """Return whether no entry is NaN or infinite, in one pass without an intermediate array."""
 
 def read_numbers(
     text: bytes | memoryview, start: int, wanted: list[bool]
 ) -> NDArray[np.float64] | None:
-    """Return the wanted columns (n_wanted, n_rows) of CSV text from `start` on, or None.
+    """Parse the wanted columns of CSV text from position `start` on, as (n_wanted, n_rows).
 
-    None unless all is plain numbers or empty; see csrc/signal/csv_numbers.h.
+    The result is None if the text contains anything but rows of equal length with plain numbers or
+    empty cells in these columns; see csrc/signal/csv_numbers.h.
     """
 
 def share_above_biases(
@@ -202,7 +209,7 @@ def share_above_biases(
     biases: NDArray[np.float32],
     n_threads: int = 1,
 ) -> tuple[NDArray[np.float32], int]:
-    """Return the features of windows (N, T, C), and the first position not finite, or -1.
+    """Return features of windows (N, T, C), and the position of the first non-finite value or -1.
 
     See csrc/signal/random_convolutions.h.
     """
@@ -215,7 +222,7 @@ def convolve_windows(
     channel_counts: NDArray[np.int32],
     channel_indices: NDArray[np.int32],
 ) -> NDArray[np.float32]:
-    """Return (84, T): the outputs of kernel k on window rows[k], up to the window's length."""
+    """Return an array (84, T); row k has the outputs of kernel k on the window rows[k]."""
 
 def check_convolutions(
     dilations: NDArray[np.int32],
@@ -225,7 +232,7 @@ def check_convolutions(
     biases: NDArray[np.float32],
     n_channels: int,
 ) -> None:
-    """Raise ValueError if `share_above_biases` cannot use these."""
+    """Raise ValueError if `share_above_biases` does not accept these arguments."""
 
 def share_wins(
     x: NDArray[np.float32],
@@ -237,7 +244,7 @@ def share_wins(
     channel_indices: NDArray[np.int32],
     n_threads: int = 1,
 ) -> tuple[NDArray[np.float32], int]:
-    """Return the wins and losses of kernels, and the first position not finite, or -1.
+    """Return kernels' wins and losses, and the position of the first non-finite value or -1.
 
     See csrc/signal/random_convolutions.h.
     """
@@ -250,7 +257,7 @@ def check_competition(
     channel_indices: NDArray[np.int32],
     n_channels: int,
 ) -> None:
-    """Raise ValueError if `share_wins` cannot use these."""
+    """Raise ValueError if `share_wins` does not accept these arguments."""
 
 def augment(
     x: NDArray[np.floating[Any]],
@@ -268,7 +275,7 @@ def augment(
     after: NDArray[np.float64] | None,
     n_threads: int,
 ) -> int:
-    """Change windows (N, T, C) in place; returns the first position not finite, or -1.
+    """Change windows (N, T, C) in place; return the position of the first non-finite value or -1.
 
     See csrc/signal/augment.h.
     """

@@ -27,7 +27,7 @@ from sensorseq.text import listed, plural
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
 _MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # missing values that were converted to strings
-MAX_SAMPLES = 10**8  # a longer window is probably not in seconds
+MAX_SAMPLES = 10**8  # the length of a longer window was probably not given in seconds
 
 
 def as_float(value: Any) -> float:
@@ -460,11 +460,12 @@ def samples_of(
     return count
 
 
-_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27  # largest ratio; size up to which any is accepted
+# Maximum ratio of unpacked to stored size, and the unpacked size up to which any ratio is accepted.
+_MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
-    """Raise an error if a compressed file unpacks to far more than a measurement could."""
+    """Raise an error if a compressed file is far larger when unpacked than any measurement."""
     if n_bytes > max(_HARMLESS_BYTES, _MOST_COMPRESSED * stored_bytes):
         raise RecordingError(
             f"{path}: unpacks to {_human(n_bytes)} or more, unlike any measurement: the file"

@@ -31,7 +31,8 @@ _ARGUMENTS = {
     "lstm_forward": (_VOID, _VOID, _VOID, _INT, _INT, _INT, _VOID, _VOID, _VOID, _VOID),
 }
 _RESULTS = {"error": _TEXT, "lstm_free": None}  # the other functions return a status
-_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}  # codes of ELF
+# Processors by their codes in ELF headers.
+_MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "aarch64"}
 
 
 @functools.cache
@@ -74,7 +75,7 @@ def _load_failure(file: Path, package: str, error: Exception) -> str:
 
 
 def _machine(file: Path) -> str | None:
-    """Return the processor that a program or library is for; None if its header is unknown."""
+    """Return the processor for which a file was built, or None if the file's header is unknown."""
     try:
         with file.open("rb") as opened:
             header = opened.read(20)
@@ -86,7 +87,7 @@ def _machine(file: Path) -> str | None:
 
 
 def check(status: int) -> None:
-    """Raise the error that a function of the library reports by its status."""
+    """Raise the error that a function of the library reports with its status."""
     if status:
         sentence = library().error().decode(errors="replace")
         raise _ERRORS.get(status, RuntimeError)(sentence)
@@ -166,7 +167,7 @@ class LstmLayer:
         ):
             raise ValueError(f"pooling={pooling!r} does not fit this head.")
         if weight_ih.ndim != 3 or weight_hh.ndim != 3 or weight_hh.dtype not in ("f4", "f8"):
-            raise ValueError("weight_ih and weight_hh need 3 dimensions, float32 or float64.")
+            raise ValueError("weight_ih and weight_hh must be 3-D, in float32 or float64.")
         self.dtype = weight_hh.dtype
         self.n_directions, _, self.hidden_size = weight_hh.shape
         self.n_channels = weight_ih.shape[2]
@@ -222,7 +223,7 @@ class LstmLayer:
     ) -> NDArray[np.floating]:
         """Process the steps of `x` from the state in `h` and `c` (N, D*H), and update this state.
 
-        Return the logits after the last step if pooling is "last", otherwise `hidden`.
+        Return the logits after the last step if pooling is "last", otherwise the hidden states.
         """
         width = self.n_directions * self.hidden_size
         for name, state in (("h", h), ("c", c)):

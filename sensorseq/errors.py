@@ -77,7 +77,7 @@ class RecordingError(InputError):
 
 
 class SignalError(InputError):
-    """Samples cannot be processed: NaN, a clock that goes backward, an impossible rate."""
+    """Samples cannot be processed: they have NaN, a clock that goes back, or an impossible rate."""
 
 
 class WindowError(InputError):
@@ -130,7 +130,7 @@ class DivergedError(SensorseqError, ArithmeticError):
 
 
 class EnvironmentProblemError(SensorseqError, RuntimeError):
-    """The installation lacks something: the compiled library, an extra, a GPU."""
+    """The installation lacks something, such as the compiled library, an extra or a GPU."""
 
 
 class OutOfMemoryError(EnvironmentProblemError, MemoryError):

@@ -113,7 +113,7 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results from one process; the last belongs to the case in which it ended."""
+    """Yield the results from one process; the last is for the case in which the process ended."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):
@@ -169,7 +169,8 @@ class _Worker:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(OSError), self._process.stdin as stdin:  # it may have died already
+        # The process may already have ended.
+        with contextlib.suppress(OSError), self._process.stdin as stdin:
             stdin.write(json.dumps(job).encode() + b"\n")
         self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
         self._reader = threading.Thread(
@@ -251,7 +252,7 @@ def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Re
 
 
 def check_before_fit(device: str) -> None:
-    """Check the kernels before the first fit on a GPU; warn about failures, but never raise.
+    """Check the kernels before the first fit on a GPU; failures cause a warning, never an error.
 
     This function does nothing unless SENSORSEQ_CUDA_KERNELS is ``auto`` and there is no verdict for
     this GPU yet.
@@ -299,7 +300,7 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Store the verdict of these results for the current GPU, as `check_gpu` does for its own."""
+    """Store the verdict of these results for the current GPU; `check_gpu` does this by itself."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 
@@ -311,7 +312,7 @@ def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
-    """Describe the cases that did not pass, by name."""
+    """Return a description of each case that did not pass, by name."""
     return {
         result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
         for result in results

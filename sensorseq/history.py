@@ -177,7 +177,7 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
-MAX_WATCHED = 20_000  # maximum number of windows of a part to track; more are drawn evenly
+MAX_WATCHED = 20_000  # maximum number of tracked windows of a part, drawn evenly
 STEP_NAMES = (
     "n_windows",
     "learning_rate",
@@ -240,9 +240,9 @@ class TrainingRecord:
     val_groups: NDArray[np.int64] | None = None
     val_predicted: NDArray[np.uint16] = field(default_factory=_empty(np.uint16, 0, 0))
     val_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))
-    # Shape (w,): the indices of the tracked training windows, and their classes. Their margins,
-    # of shape (E, w), are computed in training mode before the step that used them; they are NaN in
-    # epochs that did not use them.
+    # Shape (w,): the indices of the tracked training windows, and their classes. Their margins, of
+    # shape (E, w), are computed in training mode before the step that used the window; they are NaN
+    # in epochs that did not use the window.
     train_rows: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_target: NDArray[np.int64] = field(default_factory=_empty(np.int64))
     train_margin: NDArray[np.float16] = field(default_factory=_empty(np.float16, 0, 0))

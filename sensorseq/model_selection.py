@@ -297,7 +297,7 @@ class _Data:
 
 
 def _routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """Return a context in which scikit-learn passes these arguments to all objects that ask."""
+    """Return a context in which scikit-learn passes these arguments to objects that request any."""
     if not params:
         return nullcontext()
     return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]
@@ -333,7 +333,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
         if labels.ndim == 2 and group_of is not None:  # folds with groups are also stratified
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
-            check_labels(labels)  # before a splitter converts them
+            check_labels(labels)  # check the labels before a splitter converts them
     folds = _draw_folds(X, labels, group_of, cv)
     _warn_of_shared_samples(X, lengths, group_of, folds[0])
     return _Data(X, y, folds, params)

@@ -10,13 +10,13 @@ Doubles = NDArray[np.float64]
 
 
 def log_softmax(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of softmax; values may be minus infinity."""
+    """Compute the logarithm of the softmax; values may be minus infinity."""
     shifted = x - x.max(axis=axis, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
 
 def logsumexp(x: Floats, axis: int) -> Floats:
-    """Compute the logarithm of a sum from those of its terms; the largest must be finite."""
+    """Compute the logarithm of a sum from its terms' logarithms, the largest of which is finite."""
     largest = x.max(axis=axis, keepdims=True)
     is_largest = x == largest
     n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
@@ -62,7 +62,7 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the share of the standard normal distribution below `x`; undo `normal_quantile`."""
+    """Compute the share of the standard normal distribution below `x`; see `normal_quantile`."""
     scaled = (x.ravel() / -math.sqrt(2)).tolist()
     return np.array([math.erfc(value) / 2 for value in scaled], np.float64).reshape(x.shape)
 
@@ -129,7 +129,7 @@ def _spline_slopes(width: Doubles, slope: Doubles) -> Doubles:
 
 
 def _solve_tridiagonal(rows: Doubles) -> Doubles:
-    """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i], given these three rows.
+    """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i] for x.
 
     The method is cyclic reduction of all equations: each step replaces the neighbors of an unknown
     with unknowns twice as far away, and squares their factors. The factors initially add up to one

@@ -12,14 +12,14 @@ _SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
 _FITTING = 0.95  # share of timestamps that must have the number of rows of a single rate
 _GAPS = 0.1  # share of timestamps that may have fewer rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps that determine that clock; maximum deviation, in rows
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps to fit that clock; maximum deviation, in rows
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
-# Steps within bursts are shorter than steps between bursts by this factor, and they cover at most
-# this part of the time.
+# Steps within bursts are shorter than steps between bursts by this factor, and together cover at
+# most this share of the time.
 _SHORTER, _PART = 4.0, 0.25
-_LEAST_BURSTS, _MOST_ROWS = 8, 256  # bursts of a recording (minimum); rows of a burst (maximum)
+_LEAST_BURSTS, _MOST_ROWS = 8, 256  # minimum bursts per recording; maximum rows per burst
 _SEEN = 1 << 16  # number of rows that are searched for bursts and judged
 _ALIKE = 0.9  # share of bursts that must have the usual number of rows
 _REGULAR = 0.3  # maximum relative deviation from the median time between bursts
@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find packets in increasing timestamps, with short steps within and regular steps between."""
+    """Find packets of increasing timestamps: short steps within packets, regular ones between."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -116,7 +116,7 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 
 
 def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
-    """Return the kind of packets of rows `x` in order, judged by the signal; "" if unclear.
+    """Return the kind of packets, judged by the sorted rows `x`; "" if the kind is unclear.
 
     "samples": the rows come from one evenly sampled sensor. Either all packets have the same size,
     a smooth channel changes between packets as within them, and no channel contradicts this; or a
@@ -207,7 +207,7 @@ def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
     """Test whether timestamps are rounded down, that is, multiples of the step between them.
 
-    For packets of the same size, which may be sent regularly, the step must be a common one.
+    For packets of the same size, which may be sent regularly, the step must be a commonly used one.
     """
     steps_s = np.diff(t)
     usual_s = float(np.median(steps_s))
@@ -219,7 +219,7 @@ def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
 
 
 def decimal_step_s(stamps: NDArray[np.float64]) -> float:
-    """Return the decimal step of timestamps in seconds, such as 0.001, or 0 if it is too fine."""
+    """Return the decimal step of timestamps in seconds, such as 0.001, or 0 if no step is found."""
     for digits in range(_MOST_DECIMALS):
         scale = 10.0**digits
 

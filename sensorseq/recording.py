@@ -1,4 +1,4 @@
-"""Recording, Channel and LabelSpan, the checked content of one log, and the clock of timestamps."""
+"""The checked content of one log (Recording, Channel and LabelSpan), and its sample period."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ COMMENTS = (b"#", b"%", b"//", b"sep=")
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Range of the sample rates of robots' sensors; a unit that gives a rate outside it is wrong."""
+"""Range of sample rates of robots' sensors; a unit that implies any other rate is wrong."""
 GAP_PERIODS = 10.0
 """By default, a hole between samples of more than this many sample periods is a gap."""
 MOST_STEPS = 1 << 22
@@ -31,11 +31,11 @@ _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""
 _OFF_CLOCK = 0.1  # without a clock, at least this share of steps are not multiples of the median
-_FEW_GAPS = 0.05  # share of steps; if more are long, they belong to the clock, as between bursts
+_FEW_GAPS = 0.05  # share of steps; if more are long, long steps are part of the clock, as in bursts
 # Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
-_FEW_PAUSES = 0.02  # share of steps; if fewer steps are long, they are gaps of a clock
+_FEW_PAUSES = 0.02  # share of steps; if fewer steps are long, the long ones are gaps
 # Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
 # of a step (the mean range of a Brownian bridge); rounding and bursts move them much less.
 _LOSS_RANGE = 0.5 * 1.25
@@ -146,7 +146,7 @@ class Recording:
     recording_id : str
         Name that is unique among the recordings used together.
     group : str, optional
-        Unit that a split never divides (robot, day, site). `recording_id` by default.
+        Unit that a split never divides, such as a robot, day or site. `recording_id` by default.
     label : str, optional
         Class of the whole recording; None if unknown.
     attributes : dict, optional
@@ -487,9 +487,9 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
 
     If the steps are multiples of the usual step, that step is the period, and rows may be missing.
     The alternative is the mean time per sample, not counting gaps. This is the period if the
-    timestamps stay closer to such a clock than they would with lost rows: because they are rounded
-    to milliseconds, come in pairs, or come in bursts. Within the precision of the timestamps, the
-    period with the roundest rate is returned.
+    timestamps stay closer to such a clock than they would with lost rows, for example because they
+    are rounded to milliseconds, or come in pairs or bursts. Within the precision of the timestamps,
+    the period with the roundest rate is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 

@@ -170,7 +170,7 @@ def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
 
 
 def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
-    """Return True for each window with any number; windows are checked in blocks of `rows`."""
+    """Return True for each window that is not all NaN; windows are checked in blocks of `rows`."""
     X = windows.X
     is_present = np.empty(len(X), bool)
     for at in range(0, len(X), rows):
@@ -397,7 +397,7 @@ def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.i
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows in total and in common rows; list the recordings without it."""
+    """Count each sensor's windows, and those in common rows; list the recordings that lack it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

@@ -14,7 +14,7 @@ from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
-_FEW = 0.01  # share of rows that may be out of order, or differ at the same timestamp
+_FEW = 0.01  # share of rows that may be out of order, or differ from others with their timestamp
 _FEWEST = 3  # number of such rows that every recording may have, however short
 _SWAPPED = 0.1  # share of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
@@ -182,7 +182,7 @@ def plan_repair(
     t_sorted, x_sorted = t[order], x[order]
     is_late = np.r_[False, t[1:] < np.maximum.accumulate(t)[:-1]]
     is_early = np.r_[t[:-1] > np.minimum.accumulate(t[::-1])[-2::-1], False]
-    repeats = np.r_[False, t_sorted[1:] == t_sorted[:-1]]  # for the sorted rows
+    repeats = np.r_[False, t_sorted[1:] == t_sorted[:-1]]  # one entry per sorted row
     is_same = np.r_[False, _same_rows(x_sorted)]
     plan = StampRepair(order, t_sorted, int(is_late.sum()))
     is_late[order[repeats & is_same]] = False  # merging equal rows loses nothing

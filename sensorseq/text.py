@@ -34,7 +34,8 @@ def plain(value: Any) -> Plain:
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    # Recognize numpy values by their methods, because importing numpy would delay the command line.
+    # Recognize numpy values by their methods, because importing numpy would delay the start of the
+    # command line.
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, Mapping):

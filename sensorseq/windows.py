@@ -138,7 +138,7 @@ class WindowSet:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n_windows, n_timesteps, n_channels)."""
+        """The shape of `X`: (n_windows, n_timesteps, n_channels)."""
         return self.X.shape
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -22,7 +22,7 @@ DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statemen
                      < judge logs < report_text < rival_models trials page < probe
                      < report"""
 OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is offered with the splits
-HOME = {  # library: prefixes of the paths where it may be imported
+HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
     "sklearn": (
         "estimator/",
@@ -200,7 +200,7 @@ def untyped(node, name):
 
 
 def untyped_crossings(trees):
-    """Yield untyped objects that one package imports from another, given trees by module name."""
+    """Yield untyped objects that one package imports from another; `trees` maps names to trees."""
     package = {module: module.split(".")[1] if "." in module else "" for module in trees}
     crossing = {
         (imported.module.split(".")[1], alias.name)

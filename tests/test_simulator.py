@@ -45,7 +45,7 @@ def motion_of(surface, robot, drive, ground=None, step_s=STEP_S):
 
 
 def mean_currents(*conditions, seconds=2.5):
-    """Return the mean current of cruising at 0.6 m/s under each condition.
+    """Return the mean current while cruising at 0.6 m/s under each condition.
 
     A condition is (surface, robot, yaw rate, slope).
     """
@@ -400,7 +400,7 @@ def logged():
 
 @pytest.fixture(scope="module")
 def evenly_logged():
-    """Simulate recordings without jitter: with a gain of 10, a noiseless sensor, and an offset."""
+    """Simulate recordings without jitter, with a gain of 10, a noiseless sensor and an offset."""
     quiet = replace(Robot(), sensor_noise_a=0.0)
     off = replace(quiet, sensor_gain=1.1, sensor_offset_a=0.05)
     robots = [replace(Robot(), sensor_gain=10.0), quiet, off]

@@ -1,4 +1,4 @@
-"""``python -m sensorseq.cli`` is the command ``sensorseq``."""
+"""Run the command ``sensorseq`` with ``python -m sensorseq.cli``."""
 
 from sensorseq.cli import main
 

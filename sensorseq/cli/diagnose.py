@@ -113,7 +113,7 @@ def _model_of_sensor(model: "AnyClassifier", sensor: str | None) -> "SensorLSTMC
             return models[sensor]
     elif sensor is None:
         return model
-    names = ", ".join(models) or "one sensor alone"
+    names = ", ".join(models) or "only one sensor"
     problem = "no --sensor is given" if sensor is None else f"--sensor {sensor} is not known"
     raise ArgumentError(
         f"{problem}; the model has {names}.{did_you_mean(sensor or '', models, '{}')}"

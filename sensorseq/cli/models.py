@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def load_model(path: Path, *, strict: bool = False) -> "AnyClassifier":
-    """Load a classifier; with `strict`, it must store the range of its training data."""
+    """Load a classifier; with `strict`, the model must store the range of its training data."""
     from sensorseq.estimator import load_estimator
     from sensorseq.evaluation.inspect import refuse_prepared
     from sensorseq.prediction.outside import NO_RANGES
@@ -93,7 +93,7 @@ def read_pair(option: str, text: str, form: str) -> tuple[str, str]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the file's name to an error about its windows."""
+    """Add the file's name to errors about the windows in that file."""
     try:
         yield
     except SensorseqError as error:

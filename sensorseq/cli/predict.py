@@ -74,8 +74,8 @@ def predict(
     and scaling. Each line gives a time span and its class or, with --windows, a window and its
     class.
 
-    A robot stays on a surface for a while, so the neighbors of a window also count. --smooth none
-    classifies each window by itself.
+    A robot stays on a surface for a while, so the classification of a window also uses its
+    neighbors. --smooth none classifies each window by itself.
     """
     from sensorseq.evaluation.predict import (
         format_prediction,

@@ -46,13 +46,14 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (  # the first matching type c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and end the process with its exit code.
+    """Run one command, and end the process with the command's exit code.
 
     0: done. 2: the command line or the configuration is invalid. 3: the data cannot be used.
     4: an output cannot be written, or the installation or the machine lacks something. 10: a
     requested check failed.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # escape characters that its encoding lacks
+    # Escape characters that the encoding of stdout lacks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 

@@ -13,7 +13,7 @@ _VALUE = (  # the repr of a string, list, tuple, dict, number or name, or nothin
     r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^][]*\]|\((?!--)[^()]*\)|\{[^{}]*\}"
     r"|[-+]?\w[\w.+-]*\b|"
 )
-_OF_STEPS = ("kind", "engine")  # keys of the file that have a different meaning in messages
+_OF_STEPS = ("kind", "engine")  # configuration keys with another meaning in messages
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ def in_options(
     """Return a message with argument names replaced by a command's options (click parameters).
 
     The function recognizes ``name=value``, names in backticks, and names with an underscore.
-    `settings` are the names that ``--set`` accepts, and `arguments` the words that the user typed:
-    with ``--config``, preparation options that the user did not type are named as keys of the
-    file.
+    `settings` are the names that ``--set`` accepts, and `arguments` the strings that the user
+    typed: with ``--config``, preparation options that the user did not type are named as keys of
+    the file.
     """
     command_options = {
         option.name: _text_of(option) for option in options if option.opts[0].startswith("-")
     }
     texts: dict[str, _OptionText] = {}
-    if "window_s" not in command_options:  # `prepare` made the file
+    if "window_s" not in command_options:  # the command reads a file that `prepare` made
         made = {
             name: _OptionText(f"--{name.replace('_', '-')}")
             for name in ("on_error", "allow_scales", "allow_constant")

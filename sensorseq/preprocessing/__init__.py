@@ -57,7 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "transformers",
         "StreamResampler": "resample",
         "Windower": "transformers",
-        # offered alongside the splits that it checks, but not used here
+        # offered with the splits that it checks; not used by this package
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )

@@ -36,7 +36,7 @@ class PrepareConfiguration:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
-        """Check these arguments and return their configuration, the inverse of `arguments`."""
+        """Check arguments of `prepare` and return them as a configuration; see also `arguments`."""
         for name in arguments:
             if name not in OPTIONS:
                 raise ConfigurationError(
@@ -66,7 +66,7 @@ class PrepareConfiguration:
 
 
 def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
-    """Check the sections of a configuration; an error names the nearest known section or key."""
+    """Make a configuration from its sections; an error names the nearest known section or key."""
     for section, keys in content.items():
         _check_keys(section, keys)
     values = {}

@@ -39,8 +39,8 @@ MOST_UPSAMPLED = (
 _EVEN_STEP, _MOSTLY = (
     0.25,
     0.9,
-)  # rows of one sensor: largest deviation of a step, and smallest fraction of even steps
-SLIGHTLY_MORE = 1.05  # because a duration does not include the last sample's period
+)  # rows of one sensor: maximum deviation of a step from the period; minimum share of such steps
+SLIGHTLY_MORE = 1.05  # margin, because a duration does not include the last sample's period
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ _KEYS = {"resample_engine": "engine"}
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """The processing of each recording; `steps` are the given or the derived ones."""
+    """How each recording is processed; `steps` were given by the user or derived."""
 
     options: CutOptions
     steps: tuple[Step, ...]
@@ -125,7 +125,7 @@ class RecordingPlan:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The sections that `recorded` reads."""
+        """The sections of the configuration that `recorded` reads."""
         sections: dict[str, Any] = {
             section: {_KEYS.get(name, name): getattr(self.options, name) for name in names}
             for section, names in _RECORDED.items()
@@ -164,7 +164,7 @@ class RecordingPlan:
         return taken
 
     def rate_of(self, recordings: Iterable[Recording]) -> tuple[float, str]:
-        """Return the target rate of resampling, and the source of this rate."""
+        """Return the rate to which recordings are resampled, and where this rate comes from."""
         if self.options.sample_rate_hz:
             return float(self.options.sample_rate_hz), "given"
         return common_rate(map(sample_rate_of, recordings))
@@ -183,7 +183,7 @@ class RecordingPlan:
         return window_samples(self.options.window_s, self.window_rate_hz(sample_rate_hz))
 
     def pieces(self, recording: Recording, sample_rate_hz: float) -> list[Recording]:
-        """Resample a recording, cut it at gaps, apply the steps to each piece, and normalize it.
+        """Resample a recording, cut it at gaps, apply the steps to the pieces, and normalize them.
 
         If there is no time at which every channel has a value, the result is one empty piece, so
         that the recording is counted.
@@ -224,12 +224,12 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording if its gaps leave too few samples."""
+        """Return a dictionary with ``bridging_gap_s``; it is empty if gaps leave enough samples."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
             return {}
-        # A pause, or a jump of a clock that was set, is not a gap to bridge.
+        # A pause, or a jump because the clock was set, is not a gap to bridge.
         if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
             return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
@@ -264,7 +264,7 @@ class RecordingPlan:
 
 
 def _check_channel_rates(recording: Recording) -> None:
-    """Raise an error if a table interleaves the rows of several sensors that are slower than it."""
+    """Raise an error if a table interleaves the rows of several sensors, each with a lower rate."""
     x, t = recording.values, recording.timestamps_s
     if "sensor_rates_hz" in recording.attributes or is_finite(x):
         return
@@ -288,7 +288,7 @@ def _check_channel_rates(recording: Recording) -> None:
 
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return facts about the processing of a recording before windows were cut, as plain values."""
+    """Return plain values that describe how a recording was processed before windows were cut."""
     start_s, end_s = time_covered(recording)
     facts: dict[str, Any] = {"n_samples": recording.n_samples, "start_s": start_s, "end_s": end_s}
     kept = ("repaired_stamps", "packets", "clock")
@@ -343,7 +343,7 @@ def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return a common rate for recordings, and its source; NaN is an unknown rate.
+    """Return a common rate for recordings, and where it comes from; a rate of NaN is unknown.
 
     The common rate is the lower median of the rates, so it is the rate of one of the recordings.
     """

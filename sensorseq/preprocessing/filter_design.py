@@ -26,7 +26,7 @@ def kaiser_beta(attenuation_db: float) -> float:
 
 
 def kaiser_taps(attenuation_db: float, width: float) -> int:
-    """Compute the number of taps for an attenuation and a transition width in units of Nyquist."""
+    """Compute the number of taps for an attenuation and a transition width (1 is Nyquist)."""
     return math.ceil((attenuation_db - 7.95) / 2.285 / (np.pi * width) + 1)
 
 
@@ -40,9 +40,9 @@ def fir(bands: Sequence[tuple[float, float]], window: Floats) -> Floats:
 
 
 def notch(frequency: float, width: float) -> Floats:
-    """Design the section (1, 6) that removes a frequency, where 1 is Nyquist.
+    """Design a filter that removes a frequency (1 is Nyquist), as one section of shape (1, 6).
 
-    The edges of the removed band are at -3 dB.
+    The gain at the edges of the removed band is -3 dB.
     """
     gain = 1 / (1 + math.tan(math.pi * width / 2))
     cosine = -2 * math.cos(math.pi * frequency)
@@ -50,10 +50,10 @@ def notch(frequency: float, width: float) -> Floats:
 
 
 def butterworth(order: int, low: float, high: float) -> Floats:
-    """Design the sections (n, 6) of a Butterworth filter from `low` to `high`, where 1 is Nyquist.
+    """Design a Butterworth filter that passes `low` to `high` (1 is Nyquist), as sections (n, 6).
 
-    With ``low=0``, the filter is a low-pass, and with ``high=1``, it is a high-pass. The poles of
-    the analog low-pass are moved to the band and mapped by the bilinear transform.
+    It is a low-pass if `low` is 0, and a high-pass if `high` is 1. The poles of the analog low-pass
+    are moved to the band and mapped by the bilinear transform.
     """
     poles = -np.exp(1j * np.pi * np.arange(1 - order, order, 2) / (2 * order))
     start, stop = (4 * np.tan(np.pi * edge / 2) for edge in (low, high))
@@ -92,7 +92,7 @@ def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) ->
 
 
 def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float) -> Floats:
-    """Return weights with which neighboring samples sum to a derivative of their polynomial fit.
+    """Return the weights of samples whose weighted sum is a derivative of their polynomial fit.
 
     A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
     procedures", Analytical Chemistry 36, 1964.

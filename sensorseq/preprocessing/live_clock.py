@@ -11,8 +11,8 @@ from sensorseq.recording import GAP_PERIODS, sample_period
 from sensorseq.stamp_repair import check_stamps_are_finite
 
 _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock is corrected
-# Number of timestamps after which their rate is checked, and its largest ratio to the given rate.
-# Lost samples can explain a slower rate, but never a faster one.
+# Number of timestamps after which their rate is checked, and the largest allowed ratio of this rate
+# to the given one. Lost samples can explain a slower rate, but never a faster one.
 _JUDGED = ((50, 1.25), (250, 1.05))
 _MOST_LOST = 1.5
 _FEWEST_PACKETS = 5  # fewer packets do not determine the rate
@@ -24,7 +24,7 @@ _Row = tuple[float, NDArray[np.float64]]
 class EvenSamples(NamedTuple):
     """Samples (n, n_channels) on an even grid; `start_s` is set if they start a new piece.
 
-    `drift_s` is how far the clock has moved ahead of the nominal rate since the piece started.
+    `drift_s` is how far the clock has moved ahead of a nominal clock since the piece started.
     """
 
     start_s: float | None
@@ -33,15 +33,15 @@ class EvenSamples(NamedTuple):
 
 
 class LiveClock:
-    """Sort live samples, fill in missing ones, and cut the result into even and complete pieces.
+    """Sort live samples, fill in missing ones, and cut the result into evenly sampled pieces.
 
-    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock. The first 250
-    timestamps are checked against this rate; they may jitter by less than half a period. A sample
-    is assigned to the nearest tick of a clock that follows the timestamps. Missing samples and NaN
-    are interpolated linearly; if a channel is missing for more than `max_gap_s` (default: ten
-    periods), a new piece starts. Samples up to `max_delay_s` late are sorted in; later ones are
-    ignored, as are samples with a repeated timestamp. If only late samples arrive for `max_gap_s`,
-    the clock is assumed to have been set back, and a new piece starts.
+    The sensor must sample evenly at `sample_rate_hz`, apart from a slow drift of its clock. The
+    first 250 timestamps are checked against this rate; they may jitter by less than half a period.
+    A sample is assigned to the nearest tick of a clock that follows the timestamps. Missing samples
+    and NaN are interpolated linearly; if a channel is missing for more than `max_gap_s` (default:
+    ten periods), a new piece starts. Samples that are up to `max_delay_s` late are sorted into
+    place; later ones are ignored, as are samples with a repeated timestamp. If only late samples
+    arrive for `max_gap_s`, the clock is assumed to have been set back, and a new piece starts.
 
     With `in_packets`, samples less than half a period apart form a packet, which is complete when
     the next one begins. The samples of a packet are assumed to have been taken evenly up to its
@@ -83,7 +83,7 @@ class LiveClock:
         self._begin(0.0)
 
     def _begin(self, stamp_s: float) -> None:
-        """Make the next row tick 0; no channel has a known value yet."""
+        """Reset the clock: the next row is tick 0, and no channel has a known value yet."""
         self._tick, self._clock_s = -1, stamp_s - self._period
         self._held: list[NDArray[np.float64]] = []  # the newest rows, with NaN for missing values
         self._known = np.full(self._n_channels, -1)  # newest known tick of each channel
@@ -142,7 +142,7 @@ class LiveClock:
         self._first_stamps = first
 
     def _check_packets(self, stamps: NDArray[np.float64], most_faster: float) -> None:
-        """Raise an error if there are several packets whose samples have a different rate."""
+        """Raise an error if the samples of several packets do not have the given rate."""
         starts = self._packets(stamps)
         duration_s, n_packets = stamps[starts[-1]] - stamps[starts[0]], len(starts) - 1
         if n_packets >= _FEWEST_PACKETS and duration_s > 0:
@@ -200,7 +200,8 @@ class LiveClock:
             late_s = end_s - self._clock_s - n * period
             both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
             if both_s <= n * period / 2 and late_s <= self._most_ticks * period:
-                # Move the clock by as much as the single samples of the packet would.
+                # Move the clock by as much as the packet's samples would if they arrived one by
+                # one.
                 follow_s = (1 - (1 - _FOLLOWED) ** n) * late_s
                 self._clock_s += float(np.clip(follow_s, -0.9 * period, 0.9 * period))
                 first_s = self._clock_s + period
@@ -248,7 +249,7 @@ class LiveClock:
         return _joined(samples)
 
     def _is_set_back(self, stamp: float) -> bool:
-        """Count a late sample; return whether so many are late that the clock was set back."""
+        """Count a late sample; return whether so many are late that the clock must have changed."""
         if stamp == self._last_s:
             self.n_duplicates += 1
             return False
@@ -262,7 +263,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Store a row; the piece starts at this row if all channels are known from it on."""
+        """Store a row; the piece starts at this row if all channels are known from this row on."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)

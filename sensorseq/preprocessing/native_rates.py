@@ -22,8 +22,8 @@ from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options that apply to a single sensor: the only value of each that `native_rates` allows, and the
-# alternative.
+# Options for a single sensor: the only value of each that `native_rates` allows, and what to use
+# instead.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
@@ -35,7 +35,7 @@ _OF_ONE = {
 
 
 def check_native_rates(use: PreparationOptions) -> None:
-    """Raise an ArgumentError if some options exclude each other."""
+    """Raise an ArgumentError if some options cannot be combined."""
     if not use.native_rates:
         for name in ("slop_s", "missing"):
             if getattr(use, name) is not None:
@@ -59,8 +59,8 @@ def check_native_rates(use: PreparationOptions) -> None:
 def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
     """Return by how many seconds the starts of matching windows may differ, given the rates.
 
-    The result is less than half a hop; otherwise a window could be just as near to the next window
-    of another sensor. A sensor's windows begin up to one sample period late.
+    The result is less than half a hop; otherwise, a window could be equally near to two windows of
+    another sensor. A sensor's windows begin up to one sample period late.
     """
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     for name, rate in rates_hz.items():

@@ -24,7 +24,7 @@ N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece and number of pieces that are read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
 
-_UNITS = (  # range of the ratio of two recordings; likely units for ratios above 1 and below 1
+_UNITS = (  # range of a ratio of two recordings; likely units if it is above, or below, 1
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
     (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
     (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
@@ -32,7 +32,7 @@ _UNITS = (  # range of the ratio of two recordings; likely units for ratios abov
 
 
 class ScaleFacts(NamedTuple):
-    """Facts compared between recordings; `channels` is from `measure_scales`."""
+    """Facts about a recording to compare with others; `channels` is from `measure_scales`."""
 
     name: str  # name by which the user knows the recording
     label: str
@@ -43,7 +43,7 @@ class ScaleFacts(NamedTuple):
 
 
 def measure_scales(recording: Recording) -> dict[str, list[float]]:
-    """Measure the range from the 5th to the 95th percentile and the log10 band powers of channels.
+    """Measure each channel's range from the 5th to the 95th percentile, and its log10 band powers.
 
     At most `MOST_SEGMENTS` short segments are read, so the cost is limited for recordings of any
     length. Channels that are constant or have too few values are left out.
@@ -69,7 +69,7 @@ def _even_positions(last: int, most: int, apart: int) -> NDArray[np.int64]:
 
 
 def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
-    """Return segments of a channel's known values, as if none were missing."""
+    """Return segments of a channel's known values, joined as if no value were missing."""
     segments = []
     for start in _even_positions(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
         piece = x[start : start + PIECE, at]
@@ -101,7 +101,7 @@ def log_bands(power: Floats) -> list[float]:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Return what is odd about recordings with a different unit of time or values, by position."""
+    """Describe the recordings with a different unit of time or of a channel, by position."""
     texts_of: dict[int, list[str]] = {}
     zeros = [(at, "all its samples are zero") for at, fact in enumerate(facts) if fact.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
@@ -129,7 +129,7 @@ def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
 
 
 def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
-    """Return the error for one of `count` recordings in a different unit."""
+    """Return the error for one of `count` recordings that have a different unit."""
     more = f" {count} recordings are affected." if count > 1 else ""
     return RecordingError(
         f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
@@ -185,13 +185,13 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
-    """Find recordings in which a channel has an unusual unit; return ratios by position.
+    """Return the size ratios of recordings in which a channel has an unusual unit, by position.
 
     The criteria are the spreads (n,) and the log10 spectra (n, bands). A spread that differs a lot
-    between recordings, such as that of the current of a motor that often rests, does not indicate
-    two units: an odd recording must differ from the others by more than two standard deviations of
-    the usual variation in any class. Its spectrum must also be as close to the median of the others
-    as their own spectra are, with a margin.
+    between recordings, such as the spread of a motor current with many idle times, does not
+    indicate two units: an odd recording must differ from the others by more than two standard
+    deviations of the usual variation in any class. Its spectrum must also be as close to the median
+    of the others as their own spectra are, with a margin.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)

@@ -38,7 +38,7 @@ FULL, SLACK = 0.9, 0.001
 MIDDLE = 0.125  # half of the width of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # largest share of jumps of a different size
-BESIDE, LONGER = 10, 1.5  # number of steps beside a jump, and the jump's largest ratio to them
+BESIDE, LONGER = 10, 1.5  # number of steps next to a jump, and the jump's maximum ratio to them
 MOST_AT_ENDS = 4.0  # more samples than this at both ends mean that the sensor is cut off there
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
@@ -54,7 +54,7 @@ OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
 
 
 class OddValues(NamedTuple):
-    """An irregularity of one channel, with the figures of each recording, worst first."""
+    """An irregularity of one channel, with figures for each recording, the worst first."""
 
     kind: str  # one of `ODD_VALUES`
     channel: str
@@ -99,7 +99,7 @@ def measure_odd_values(recording: Recording) -> OddFacts:
 
 
 def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
-    """Judge the measurements of all recordings; the most important irregularities come first."""
+    """Return the irregularities that all measurements together show, the most important first."""
     rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
     for at, channels in enumerate(measured):
         for name, kinds in channels.items():
@@ -176,7 +176,7 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
 
 
 def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
-    """Return isolated extreme values, each with its samples, short runs and share of all samples.
+    """Return isolated extreme values, each with counts of samples and short runs, and its share.
 
     The values of a robot at rest, such as a speed of 0, may be isolated, too, but last for longer.
     """
@@ -210,7 +210,7 @@ def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _is_usual_mark(value: float) -> bool:
-    """Return whether drivers use this value for a missing one, such as -999 or 65535."""
+    """Return whether drivers usually mark missing values by this value, such as -999 or 65535."""
     size = abs(value)
     return size == round(size) and (
         (size >= 999 and set(f"{size:.0f}") == {"9"})
@@ -221,9 +221,9 @@ def _is_usual_mark(value: float) -> bool:
 def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
-    At a jump from one end of the range to the other, the distance around is no longer than the
-    neighboring steps. A command or a sensor with two states would move further, or be cut off at
-    the ends.
+    At a jump from one end of the range to the other, the distance the other way around is no longer
+    than the neighboring steps. A command or a sensor with two states would move further, or be cut
+    off at the ends.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())

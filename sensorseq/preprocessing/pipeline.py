@@ -150,7 +150,7 @@ class PreparePipeline:
     Raises
     ------
     ArgumentError, SignalError
-        If an argument is invalid; the error is raised before resampling.
+        If an argument is invalid; the error is raised before any recording is resampled.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Make a plan whose `prepare` cuts recordings for prediction as in training.
+        """Make a plan whose `prepare` cuts recordings into windows to predict, as in training.
 
         Parameters
         ----------
@@ -368,9 +368,9 @@ class PreparePipeline:
             Its `provenance` contains ``configuration``; ``versions``; ``sample_rate_hz`` and its
             source; ``recordings``: facts about each recording, such as its own rate; ``dropped``:
             recordings or pieces without windows, with the reason; ``split``: numbers of windows and
-            groups of each part and class, and how even the parts are; ``constant_channels``:
-            channels that do not vary in the training part; ``quantiles_from``: the number of steps
-            of the training part drawn for quantiles, if not all are used.
+            groups in each part and class, and how even the parts are; ``constant_channels``:
+            channels that do not vary in the training part; ``quantiles_from``: the number of time
+            steps drawn from the training part for quantiles, if not all are used.
 
         Raises
         ------
@@ -483,7 +483,7 @@ def _with_separate_training(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that affect samples."""
+    """Return the versions of the packages that affect samples."""
     return {
         "sensorseq": str(importlib.import_module("sensorseq").__version__),
         "numpy": np.__version__,
@@ -491,7 +491,7 @@ def versions() -> dict[str, str]:
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return updated arguments; a changed `steps` replaces `derive`, and vice versa."""
+    """Return arguments with these changes; a new `steps` replaces `derive`, and vice versa."""
     changed = dict(arguments)
     if changes.get("steps"):
         changed.pop("derive", None)
@@ -501,7 +501,7 @@ def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `prepare` that `PreparePipeline` accepts, in the form it expects."""
+    """Return the arguments of `prepare` that `PreparePipeline` accepts, converted to its types."""
     if "window_s" not in arguments:
         raise ArgumentError("window_s is not given; give the window length in seconds.")
     use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}
@@ -514,7 +514,7 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seed(random_state: RandomState) -> int:
-    """Return an integer seed; one from a generator is drawn once, so that it can be recorded."""
+    """Return an integer seed; from a generator, it is drawn once, so that it can be recorded."""
     seed = number(random_state)
     check_random_state(seed)
     return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))

@@ -51,13 +51,13 @@ from sensorseq.preprocessing.windows.label_channels import (
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
-_BLOCK_WINDOWS = 4096  # windows that are converted to float64 at a time to fit a scaler
+_BLOCK_WINDOWS = 4096  # number of windows converted to float64 at a time to fit a scaler
 SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time stamps are rounded
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Replaces the training windows with separately cut ones; also returns the part of each window."""
+"""Function that replaces training windows with separately cut ones; returns windows and parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +67,16 @@ class Learned:
     windows: WindowSet
     split: NDArray[np.str_] | None = None
     scaler: Scaler | None = None
-    # Training windows to fit on, balanced if configured.
+    # Indices of the training windows to fit on, balanced if `balance` is set.
     sample_indices: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(
         default_factory=dict
-    )  # evenness of the parts, and constant channels
+    )  # how even the parts are, and which channels are constant
 
 
 @dataclass(frozen=True)
 class PreparationPlan(RecordingPlan):
-    """The processing of each recording, and the fitting to all of them."""
+    """How each recording is processed, and what is fitted to all of them."""
 
     learning: PreparationOptions
 
@@ -139,12 +139,12 @@ class PreparationPlan(RecordingPlan):
     ) -> Learned:
         """Split the windows, then fit scaler and balance to the training part.
 
-        Samples in files are read recording by recording. `lookahead_s` is how far filters look
-        beyond the end of a window; the embargo must be at least this long. `cut_training` is
-        called if the plan cuts training windows separately. `decided` has the part of each window
-        whose part is fixed, and ``""`` for the others. Constant channels that reveal the class are
-        refused unless `allow_constant` is True. `group_of` maps recordings that cover the same time
-        to a group, which a split by recording keeps together.
+        Samples that are stored in files are read one recording at a time. `lookahead_s` is how far
+        filters look beyond the end of a window; the embargo must be at least this long.
+        `cut_training` is called if the plan cuts training windows separately. `decided` contains
+        the part of each window that is already in a part, and ``""`` for the others. Constant
+        channels that reveal the class are refused unless `allow_constant` is True. `group_of` maps
+        recordings that cover the same time to a group, which a split by recording keeps together.
         """
         if windows.y is not None:
             check_unlabeled(windows.y, "the class", labels_way_out=True)
@@ -231,7 +231,8 @@ class PreparationPlan(RecordingPlan):
 
     def _fit_scaler(self, windows: WindowSet, train: NDArray[np.int64]) -> Scaler:
         channels = windows.channels
-        if self.learning.augmentation is not None:  # check its channels, which are known only now
+        # The channels to augment are known only now.
+        if self.learning.augmentation is not None:
             make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
         def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:

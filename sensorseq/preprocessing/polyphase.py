@@ -39,7 +39,7 @@ def check_attenuation(attenuation_db: float) -> float:
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
     """Return the simplest fraction within a relative `tolerance` of `ratio`, or None.
 
-    Users mean this fraction (33.3 to 11.1 Hz is 1/3), and it is faster than a table.
+    Users mean this fraction (33.3 to 11.1 Hz is 1/3), and filters for it are faster than a table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1
@@ -133,7 +133,8 @@ def change_rate(
     ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
-    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # same as with a table of `polyphase`
+    # The number of outputs is the same as with a table of `polyphase`.
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))
     # soxr assumes zeros beyond the ends. Subtracting the first sample extends the signal to the
     # left; the last sample is repeated often enough that no output is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
@@ -166,7 +167,7 @@ def change_rate_in_blocks(
 
 def _import_soxr() -> Any:
     try:
-        import soxr  # an optional extra
+        import soxr  # soxr is an optional extra
     except ImportError as error:
         raise EnvironmentProblemError(
             "engine='soxr' needs the package soxr, which is not installed:"

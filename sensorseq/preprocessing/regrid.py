@@ -24,16 +24,16 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # between samples further apart, one is missing; jitter stays below this
+FILLED_PERIODS = 1.75  # if samples are further apart, one is missing; jitter stays below this
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
-DRIFT_PERIODS = 0.01  # tolerated drift of a simpler ratio of rates over one piece
+DRIFT_PERIODS = 0.01  # drift over one piece that a simpler ratio of rates may cause
 _ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps by that step around their clock
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
-_SUMMED = 1 << 16  # timestamps per partial sum in fitting the period of a clock
+_SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a slope.
 MERGE_PERIODS = 0.1
-_LARGE_S = 2.0**22  # from here on, seconds as floats do not resolve a nanosecond
+_LARGE_S = 2.0**22  # from this time on, seconds as floats do not resolve a nanosecond
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +78,10 @@ def regrid(
     error for a sine of amplitude 1 and frequency f, where f is at most 0.2 of the samples' rate,
     does not exceed ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023 measured).
 
-    Samples of a channel more than `max_gap_s` apart (by default ten of its own periods) are
-    separated by a gap, which ends the piece for all channels. The result has ``(start_s, values)``
-    for each interval in which every channel is known; `start_s` is one of `timestamps_s`.
+    Samples of a channel that are more than `max_gap_s` apart (by default ten of the channel's own
+    periods) are separated by a gap, which ends the piece for all channels. The result has
+    ``(start_s, values)`` for each interval in which every channel is known; `start_s` is one of
+    `timestamps_s`.
     """
     pieces = regrid_pieces(
         timestamps_s,
@@ -139,11 +140,11 @@ def regrid_pieces(
 
 
 def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return increasing timestamps counted from the first one.
+    """Return increasing timestamps relative to the first one.
 
-    Seconds since 1970 only resolve a quarter of a microsecond. If the timestamps were whole
-    microseconds, or whole multiples of another power of ten, before they became floats, the result
-    is bit-identical to timestamps that the file already counted from the first one.
+    As floats, seconds since 1970 only resolve a quarter of a microsecond. If the timestamps were
+    whole microseconds, or whole multiples of another power of ten, before they became floats, the
+    result is bit-identical to timestamps that were stored relative to the first one.
     """
     if not len(stamps) or not stamps[0]:
         return stamps
@@ -164,7 +165,7 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the smallest `max_gap_s` with which pieces of `least_s` cover half of each channel."""
+    """Return the least `max_gap_s` with which pieces of `least_s` cover half of each channel."""
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)
@@ -243,7 +244,7 @@ class _ChannelRuns:
         return row if self.valid is None else int(np.searchsorted(self.valid, row))
 
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
-        """Return the number of holes in samples first..last, of missing samples, and a duration.
+        """Return the numbers of holes and missing samples in samples first..last, and a duration.
 
         The duration is that of the longest hole, in seconds.
         """
@@ -272,7 +273,7 @@ class _Run:
     """
 
     def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
-        """Take the run that contains or surrounds a row, with `x`, the values of its channel."""
+        """Set up the run that contains or surrounds a row; `x` contains its channel's values."""
         run = int(np.searchsorted(channel.starts, row, side="right")) - 1
         self._channel, self._x = channel, x
         self._begin, self._end = int(channel.edges[run]), int(channel.edges[run + 1])
@@ -400,7 +401,7 @@ def _even_clock(
     """Return each timestamp's tick and the period if one even clock fits all, otherwise None.
 
     `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
-    milliseconds, may be off by one of the last digit; such a clock has no missing rows.
+    milliseconds, may be off by one unit in the last digit; such a clock has no missing rows.
     """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
@@ -432,7 +433,7 @@ def _even_clock(
 def _fit_clock(
     t: NDArray[np.float64], ticks: NDArray[np.int64], most_off_s: float | None = None
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return the ticks and the period that fits them to the timestamps, or None if some are off.
+    """Return ticks and period of the timestamps; None if some are too far off an even clock.
 
     `most_off_s` is the largest allowed range of the deviations from an even clock, by default twice
     `EVEN_PERIODS` of the period.

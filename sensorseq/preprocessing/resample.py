@@ -22,7 +22,7 @@ from sensorseq.recording import Recording
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
-_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # limits of the filter
+_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # limits of the ratio of rates
 
 
 def resample(

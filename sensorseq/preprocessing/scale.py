@@ -55,12 +55,12 @@ class ChannelStatistics:
 
 
 class ChannelMoments:
-    """Statistics of windows that arrive in blocks; the result does not depend on the blocks at all.
+    """Statistics of windows added in blocks; the result does not depend on how they are divided.
 
-    Each step is read once. The channel's first value is subtracted, squares are summed about the
-    mean of each 512 steps, and these groups of steps are merged, so that an offset of 1e8 costs no
-    digits (T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise Algorithm for
-    Computing Sample Variances*, 1979).
+    Each time step is read once. The channel's first value is subtracted, squared deviations are
+    summed about the mean of every 512 time steps, and the sums of these groups are merged, so that
+    an offset of 1e8 does not reduce the precision (T. F. Chan, G. H. Golub, R. J. LeVeque,
+    *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
     """
 
     def __init__(self) -> None:
@@ -247,10 +247,10 @@ def fit_scaler(
 ) -> Scaler:
     """Fit a scale for each channel to the valid steps of training windows.
 
-    Pass only training windows: statistics of other windows would leak into their score. `kind` and
-    `rated` are described in `ChannelScaler`. A constant channel is centered (except for max_abs),
-    scaled by 1, and listed in `constant_channels`. Steps beyond `lengths` are not read and may be
-    NaN.
+    Pass only training windows: statistics of validation or test windows would make their scores too
+    good. `kind` and `rated` are described in `ChannelScaler`. A constant channel is centered
+    (except for max_abs), scaled by 1, and listed in `constant_channels`. Steps beyond `lengths` are
+    not read and may be NaN.
     """
     windows = as_windows(X)
     blocks = [(windows, check_lengths(windows, lengths))]
@@ -264,8 +264,8 @@ def rated_scaler(
 ) -> Scaler:
     """Return a scaler that divides each channel by its rated value, given in the channel's unit.
 
-    A scaled value of 1 is then the rated value on every robot and in every data set, and zero stays
-    zero. Every channel needs a rated value above zero; 1.0 leaves the channel unchanged.
+    A scaled value of 1 then means the rated value on every robot and in every data set, and zero
+    stays zero. Every channel needs a rated value above zero; 1.0 leaves the channel unchanged.
     """
     if rated is None:
         raise ArgumentError(
@@ -310,7 +310,7 @@ RANKED = ("robust", "quantile")  # kinds that need order statistics
 
 
 def draw_of(kind: str | None, n_steps: int) -> dict[str, Any]:
-    """Return the provenance entry for a scaler that is fitted to only some of the steps."""
+    """Return the provenance entry for a scaler that is fitted to only some of the time steps."""
     if kind not in RANKED or n_steps <= DRAWN_STEPS:
         return {}
     return {"quantiles_from": {"n_steps": DRAWN_STEPS, "of": n_steps}}

@@ -1,4 +1,4 @@
-"""Find recordings that cover the same time and must stay in one part of a split.
+"""Find recordings that cover the same time and must stay in the same part of a split.
 
 They are probably files of several sensors of one recording that were not joined. Equal dates are
 sufficient evidence. Equal time stamps that start at 0 are not, because independent recordings also
@@ -25,7 +25,7 @@ _PERIODS = 2.0  # periods of the slowest sensor by which starts or ends may diff
 _MATCHING, _MOST_TWINS = 0.9, 0.5
 _SEPARATORS = "_- ."
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_SENSORS = re.compile(  # a word in the names of sensors
+_SENSORS = re.compile(  # words in the names of sensors
     "acc(el(erometer|eration)?)?|gyr(o(scope)?)?|magn?(etometer)?|imu|gravity|orientation|attitude"
     "|quaternion|baro(meter)?|pressure|gps|gnss|location|encoder|odom(etry)?|motor|torque|force"
     "|current|voltage|emg|ecg|ppg|eda|temp(erature)?|mic(rophone)?|lidar|sensor",
@@ -62,7 +62,7 @@ class Simultaneous:
     """Sets of recordings that cover the same time, by the name of their group."""
 
     groups: Mapping[str, tuple[str, ...]]
-    pair: str | None  # pattern with which `pair` would join them
+    pair: str | None  # value of `pair` that would join the files
 
     @property
     def group_of(self) -> dict[str, str]:
@@ -125,7 +125,7 @@ def _with_group_names(sets: Iterable[Sequence[str]], layout: "_Layout | None") -
 
 
 def _sets_of_one_date(recordings: Sequence[Covered]) -> tuple[list[list[str]], bool]:
-    """Return sets of recordings of a class whose dates overlap, and whether that is certain.
+    """Return sets of recordings of a class whose dates overlap, and whether the sets are certain.
 
     The sets are uncertain if recordings of different classes overlap, too: several robots may have
     been recorded simultaneously, or a clock may restart at the same date. If in this case all

@@ -79,7 +79,7 @@ def _known_part(
     if known is not None:
         names = np.array(PARTS)[used]
         place = np.argmax(np.asarray(known)[:, np.newaxis] == names, axis=1)
-        # Assign in reverse order, so that the first row prevails.
+        # Assign in reverse order, so that the first row of each group prevails.
         rows = np.flatnonzero(np.isin(known, names))[::-1]
         part[group_index[rows]] = place[rows]
     return part
@@ -215,7 +215,7 @@ class GroupAssignment:
 
         `search`, in contrast, would return the same best assignment every time.
         """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # one of many groups matters little
+        n_trials = 20 if len(self.counts) <= 200 else 2  # each of many groups matters little
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
         return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
 
@@ -232,14 +232,14 @@ class GroupAssignment:
     def _cost(
         self, shared: NDArray[Any], fractions: NDArray[np.float64], penalty: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the cost of windows `shared` (n_classes, ...) in parts of these fractions."""
+        """Return the cost of window counts `shared` (n_classes, ...) in parts of these sizes."""
         off = (shared.T / self._total).T - fractions
         absent = shared == 0
         cost = (off * off + penalty * absent).sum(axis=0)
         return cost + 1e3 * absent.all(axis=0)  # type: ignore[no-any-return]
 
     def _cost_in_parts(self, shared: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the cost of windows `shared` (n_classes, n_parts) in each part."""
+        """Return the cost of window counts `shared` (n_classes, n_parts) in each part."""
         return self._cost(shared, self.fractions, self._penalty)
 
     def _cost_of(self, part: NDArray[np.int64]) -> float:
@@ -334,10 +334,10 @@ def split_by_time(
 
     Use this split if there are too few recordings to hold some out: the score then applies to later
     times of known runs, not to new runs. Windows of the earlier part that overlap a window of the
-    later part, or are closer to one than the embargo (by default one window, because signals are
-    correlated), get ``""``, so parts before a border are smaller than requested. With `y`, every
-    part must have every class. Windows whose part is given in `known` (``""`` for the others) stay
-    in that part; all or none of the windows of a recording must be given.
+    later part, or are closer to such a window than the embargo (by default one window, because
+    signals are correlated), get ``""``, so parts before a border are smaller than requested. If `y`
+    is given, every part must have every class. Windows whose part is given in `known` (``""`` for
+    the others) stay in that part; all or none of the windows of a recording must be given.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -384,11 +384,11 @@ def time_blocks(
 def folds_in_time(
     y: NDArray[Any], groups: NDArray[Any], starts: NDArray[np.float64], n_folds: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return folds, as pairs (fit, test) of window indices, by intervals of each group and class.
+    """Return folds in time, as pairs of window indices to fit and to test on.
 
-    Each fold tests one interval of each group and class. `starts` are in units of the window
-    length. Windows closer than a window's length to a tested window are in neither part. The last
-    fold tests the latest windows.
+    The windows of each group and class are divided into time intervals, of which each fold tests
+    one. `starts` are in units of the window length. Windows closer than a window's length to a
+    tested window are in neither part. The last fold tests the latest windows.
     """
     codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
     group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]

@@ -30,9 +30,9 @@ from sensorseq.windows import WindowSet
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
-_KICKS = 150  # folds need a longer search than the parts of a split; 0.1 s for 60 groups
+_KICKS = 150  # folds need a longer search than a split; it takes 0.1 s for 60 groups
 # Largest number of groups for which pairs are swapped, which takes a second or two; for more
-# groups, moves of single groups come within 0.1 %.
+# groups, moves of single groups bring the shares within 0.1 % of their targets.
 _SWAP_UP_TO = 600
 
 

@@ -310,7 +310,8 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Apply filters and features to recordings, or to windows one by one.
 
     If possible, apply the steps before cutting windows: filters can then use the samples before and
-    after a window, while each single window has edges. Nothing is fitted, so nothing can leak.
+    after a window, whereas windows that are filtered one by one have edge effects. Nothing is
+    fitted, so nothing can leak.
 
     Parameters
     ----------
@@ -663,7 +664,7 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add randomly changed copies of training windows, similar to other runs of the robot.
+    """Add randomly changed copies of training windows that resemble other runs of the robot.
 
     This class works in imbalanced-learn's pipeline. See
     `sensorseq.preprocessing.windows.augment_windows` for the changes.

@@ -87,7 +87,7 @@ def test_prepare_train_evaluate_predict(logs, prepared, model):
 
 
 def write_drive(logs, path, parts=(("calm", 1), ("rough", 1))):
-    """Write one recording that joins several of 12 s each, with the surface as a column."""
+    """Write one recording that joins several drives of 12 s each, with a column for the surface."""
     lines = ["time,current,speed,ground"]
     for number, (label, i) in enumerate(parts):
         for line in (logs / label / f"run_{i}.csv").read_text().splitlines()[1:]:
@@ -418,7 +418,7 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     )
     windows = read_windows(prepared)
     X = windows.X.copy()
-    X[..., 1] += np.sin(np.arange(X.shape[1]))  # a line would be a clock, whose advice has no code
+    X[..., 1] += np.sin(np.arange(X.shape[1]))  # a ramp would be taken for a clock
     prepared, page, out = (tmp_path / name for name in ("w.h5", "fit.html", "model"))
     write_windows(prepared, replace(windows, X=X))
     hot = {"learning_rate": 0.5, "optimizer": "rmsprop", "lr_schedule": "constant"}

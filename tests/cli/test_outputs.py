@@ -58,7 +58,8 @@ def check_pair(line, new, name):
     while not (lock.exists() and lock.stat().st_size):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.002)
-    os.kill(first.pid, signal.SIGSTOP)  # so that it still exists when the second command starts
+    # Stop the first command, so that it still exists when the second one starts.
+    os.kill(first.pid, signal.SIGSTOP)
     second = start(line, "second")
     of_second = second.communicate()[1]
     os.kill(first.pid, signal.SIGCONT)

@@ -101,7 +101,8 @@ def test_a_first_value_far_off_costs_no_digits_either():
         exact = x.astype(np.longdouble)
         found = statistics(x[np.newaxis])
         assert found.deviation[0] == pytest.approx(float(exact.std()), rel=1e-12)
-        # The scaled value, which is the distance from the mean in deviations, must be correct.
+        # The scaled value, which is the distance from the mean in standard deviations, must be
+        # correct.
         assert abs(found.mean[0] - float(exact.mean())) < 1e-12 * found.deviation[0]
 
 

@@ -27,7 +27,8 @@ def jittered(n_samples, rate, jitter, seed=0):
 @pytest.mark.parametrize(("frequency", "bound"), [(2.0, 1e-4), (5.0, 2e-3), (10.0, 0.02)])
 def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequency, bound):
     if frequency > 0.4 * target:
-        frequency = 0.39 * target  # passband edge; the bound of the higher frequency applies
+        # This is the edge of the passband; the bound for the higher frequency applies.
+        frequency = 0.39 * target
     stamps = 5.0 + jittered(4000, 100.0, 0.3)
     ((start_s, values),) = regrid(stamps, sine(frequency, stamps)[:, None], target)
     assert start_s == stamps[0]

@@ -212,7 +212,7 @@ def test_a_summary_describes_the_imbalance_in_a_sentence():
 
 
 def held_out_cost(counts, held_out, fraction):
-    """Return the deviation of each class's shares from the wanted shares; inf if not allowed."""
+    """Return the deviation of the class shares from the wanted ones; inf for a forbidden choice."""
     kept, out = counts[~held_out].sum(axis=0), counts[held_out].sum(axis=0)
     if not held_out.any() or (kept == 0).any():
         return np.inf

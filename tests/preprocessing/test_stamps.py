@@ -1,4 +1,4 @@
-"""Time stamps out of order are repaired to equal pandas' sorted groups, or are an error."""
+"""Time stamps out of order are repaired as by sorting and grouping in pandas, or cause an error."""
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ def truth_and(rate_hz, n_samples, resolution_s, start_s=0.0):
         (2000, 0.001, 0.0, 3001),  # whole milliseconds
         (1500, 0.001, 0.0, 3000),
         (1050, 0.001, 0.0, 5000),
-        (100, 0.0156, 0.0, 3000),  # the clock of Windows
+        (100, 0.0156, 0.0, 3000),  # the tick of Windows clocks
         (100, 0.1, 0.03, 3000),  # packets of 10
         (100, 1.0, 1_709_290_720.25, 3000),  # whole seconds since 1970
     ],

@@ -46,7 +46,7 @@ class Fir:
         )
         self._gain = gain
         self._from_first = _FromFirst()
-        # This is a whole number, because the rate is unchanged.
+        # The latency is a whole number of samples, because the rate is unchanged.
         self.latency_samples = int(self._filter.latency_samples)
 
     def push(self, samples: Rows) -> Rows:
@@ -98,7 +98,7 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """Fits the window around, or up to, each sample, by weighting the window's samples.
+    """Computes a fit to the window around, or up to, each sample as a weighted sum of its samples.
 
     `weights` is a function of the numbers of samples before and after the current one. It returns
     the weights of all samples of the window, oldest first; they sum to 0. If a window extends
@@ -154,7 +154,7 @@ class LocalFit:
 
 
 class Lagged:
-    """Subtracts from each sample the one `lag` samples earlier; the first `lag` results are 0."""
+    """Computes each sample minus the one `lag` samples earlier; the first `lag` results are 0."""
 
     latency_samples = 0
 

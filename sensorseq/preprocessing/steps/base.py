@@ -1,4 +1,4 @@
-"""Step and StepStream: the interface of every step, which is bit-identical offline and live."""
+"""Step and StepStream: the interface of steps, whose results are bit-identical offline and live."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -165,7 +165,7 @@ class StreamBase(ABC):
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return the rate of an evenly sampled recording, or the given rate if timestamps agree."""
+    """Return an evenly sampled recording's rate, or the given rate if timestamps agree with it."""
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:
@@ -185,7 +185,7 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
 
 
 def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
-    """Return an evenly sampled recording's rate, and a function that tests if a given rate differs.
+    """Return an evenly sampled recording's rate, and a function that tests if another rate differs.
 
     Timestamps may deviate from an even clock by `most_periods` periods. Rates are compared within
     the precision of the timestamps.

@@ -40,7 +40,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The derived steps, as in a configuration file, and a line that describes each rule."""
+    """The derived steps, as in a configuration file, and a line for each rule that was applied."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]
@@ -51,12 +51,13 @@ def derive_steps(
 ) -> DerivedSteps:
     """Choose steps for motors and inertial sensors from the channels, without using labels.
 
-    For motor currents and speeds, the steps are the difference and the absolute difference from the
-    previous sample; for a current and a speed at the same place, their product, and the current
-    times the sign of the speed; left minus right; and the moving mean, standard deviation and range
-    over 1 s. For accelerations and rates of turn at 40 Hz or more, the steps are logarithmic
-    spectra of frames of 0.5 s every 0.1 s; every other channel then becomes its mean over the same
-    frames. `rates_hz` are the channels' own rates; NaN means unknown.
+    For motor currents and speeds, the steps compute the difference and the absolute difference from
+    the previous sample; the product of a current and a speed at the same place, and the current
+    times the sign of the speed; the difference between left and right; and the moving mean,
+    standard deviation and range over 1 s. For accelerations and rates of turn sampled at 40 Hz or
+    more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
+    then becomes its mean over the same frames. `rates_hz` are the channels' own rates; NaN means
+    unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
@@ -102,7 +103,7 @@ class _Source:
     unit: str
     rate_hz: float
     kind: str  # "current", "speed", "imu", or "" if unknown
-    other_words: tuple[str, ...]  # other words of the name, with sides as one letter
+    other_words: tuple[str, ...]  # other words of the name, with a side as one letter
 
     @classmethod
     def of(cls, channel: Channel, rate_hz: float) -> "_Source":
@@ -136,7 +137,7 @@ class _Source:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The words of the location: side, front or rear, and number."""
+        """The words that name the location: side, front or rear, and number."""
         return tuple(word for word in self.other_words if word in _POSITIONS or word.isdigit())
 
 

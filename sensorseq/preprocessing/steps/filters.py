@@ -49,10 +49,10 @@ class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
     For phase zero, the line is fitted to the window around the sample, weighted with a Hann window;
-    at the ends of the signal, it is fitted to the existing half. The amplitude of frequencies above
-    two periods per window changes by at most 3 %. For phase causal, the line is the least-squares
-    line through the window that ends at the sample. The amplitude of frequencies above ten periods
-    per window changes by at most 7 %.
+    at the ends of the signal, it is fitted to the existing half. The amplitude of frequencies with
+    more than two periods per window changes by at most 3 %. For phase causal, the line is the
+    least-squares line through the window that ends at the sample. The amplitude of frequencies with
+    more than ten periods per window changes by at most 7 %.
     """
 
     kind: ClassVar[str] = "detrend"
@@ -100,8 +100,8 @@ class BandPass(_Filter):
     Butterworth filter, whose low-pass has `order` 4 by default (24 dB per octave), which attenuates
     by 3 dB at the edges and has no latency.
 
-    A constant passes a low-pass unchanged; in the other filters, it becomes exactly 0 from the
-    first sample on. For a low-pass, a signal is mirrored at its ends; for the other filters, it is
+    A low-pass leaves a constant unchanged; the other filters turn it into exactly 0, from the first
+    sample on. For a low-pass, a signal is mirrored at its ends; for the other filters, it is
     reflected about its end points.
     """
 

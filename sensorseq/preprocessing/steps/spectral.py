@@ -193,7 +193,7 @@ class _FrameStream(StreamBase):
         self._band_starts = [first - bands[0][0] for first, _ in bands]
         self._is_single = all(first == last for first, last in bands)
         self._to_amplitude = np.full((self._bins.stop - self._bins.start, 1), 2 / self._weight)
-        if 2 * bands[-1][1] == frame_samples:  # half the sample rate is its own mirror image
+        if 2 * bands[-1][1] == frame_samples:  # the last bin is its own mirror image
             self._to_amplitude[-1] /= 2
         last_s, middle_s = (frame_samples - 1) / rate, (frame_samples - 1) / 2 / rate
         late_s = 0.0 if abs(self.hop - round(self.hop)) < 1e-9 else 1 / rate

@@ -229,7 +229,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows, with a random change to each whose entry in `rows` occurred before."""
+    """Return the windows, randomly changing each one whose entry in `rows` occurred before."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -382,7 +382,7 @@ def _mirror_image(
 def _spline(n_knots: int) -> NDArray[np.float64]:
     """Return coefficients (4, K - 1, K) of K cubic splines, each of which is 1 at one knot only.
 
-    At the other knots, it is 0.
+    At the other knots, the spline is 0.
     """
     n_knots += 2
     coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(

@@ -107,7 +107,7 @@ def _reachable_count(
     repeat: bool,
     classes: list[Any],
 ) -> tuple[int, int]:
-    """Return how many windows every class can have, up to `wanted`, and the limit per recording.
+    """Return the count that every class can reach, at most `wanted`, and the limit per recording.
 
     `sizes` contains, for each class, the number of windows of each recording.
     """

@@ -129,10 +129,10 @@ def window_recordings(
 ) -> WindowSet:
     """Cut recordings into windows, and store the origin and label of each.
 
-    The recordings are as returned by `resample_recording`; pieces of one recording share its id.
-    See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the timestamps.
-    ``check_classes=False`` skips the check that every class has windows, for callers that cut
-    recordings one by one; the result may then be empty.
+    The recordings must be as returned by `resample_recording`; pieces of one recording share its
+    id. See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the
+    timestamps. ``check_classes=False`` skips the check that every class has windows, for callers
+    that cut recordings one by one; the result may then be empty.
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
     match the windows of other sensors. More precisely, a window begins at the next sample after
@@ -190,7 +190,7 @@ def window_recordings(
 
 @dataclass(frozen=True)
 class _Grid:
-    """The positions at which a stretch is cut into windows."""
+    """Determines the positions at which a stretch is cut into windows."""
 
     window_s: float
     hop_s: float
@@ -323,13 +323,14 @@ def _cut(
 
 def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
     codes = np.concatenate([cut.codes for cut in cuts])
-    named = [*classes, UNLABELED] if (codes < 0).any() else classes  # index -1 is the last
+    # Index -1 selects the last name.
+    named = [*classes, UNLABELED] if (codes < 0).any() else classes
     labels: NDArray[Any] = np.asarray(named)[codes]
     return labels
 
 
 def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
-    """Return the samples of all windows, on disk if the samples of the pieces are."""
+    """Return the samples of all windows, which are on disk if the samples of the pieces are."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
     if not stored:

@@ -15,7 +15,8 @@ Blocks = Iterable[NDArray[np.floating]]
 LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
 MOST_SAMPLED = 256  # number of windows that decide which channels are checked in full
 # Share of the steps that equal the level of their window, and share of those near it. Where a label
-# changes, filters and delays smear it; a sensor at rest is near its level, but has noise.
+# changes, filters and delays smear a channel that repeats it; a sensor at rest is near its level,
+# but noisy.
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
 SAME, NEAR = 1e-4, 0.05  # relative to the range of the levels
 NEARLY_ALL = 0.99  # share of the windows that have the level of their class
@@ -54,9 +55,9 @@ def find_label_channels(
 ) -> LabelChannels | None:
     """Find channels that by themselves reveal the class of the training windows.
 
-    A channel that is constant in each recording, such as the mass that is carried, is not a leak.
-    So each value, or combination of values, must be the only one of a class, or occur in two
-    recordings.
+    A channel that is constant in each recording, such as the mass of the load, is not a leak.
+    Therefore, each value, or combination of values, must be the only one of its class, or occur in
+    two recordings.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def find_label_channels(
     width = _width(level)
     likely = np.flatnonzero((width > 0) & (equal >= EQUAL_STEPS))
     if not len(likely):
-        return None  # in most cases, the sample of the windows already decides
+        return None  # in most cases, a sample of the windows is enough to decide
     level, equal, near = _levels(read(rows), steps[rows], likely, width[likely])
     finite = np.isfinite(level).all(axis=1)
     codes, has_levels = _level_numbers(level[finite], width[likely])
@@ -127,7 +128,7 @@ def _fewest(target: Ints, origin: Ints) -> int:
 
 
 def _one_of_each(target: Ints, origin: Ints) -> Ints:
-    """Return a window in the middle of each class of each recording, or of some recordings."""
+    """Return the middle window of each class in each recording, or in some recordings."""
     order = np.lexsort((origin, target))
     starts = np.diff(target[order]) | np.diff(origin[order])
     firsts = np.r_[0, np.flatnonzero(starts) + 1]
@@ -170,7 +171,7 @@ def _width(level: Floats) -> Floats:
 
 
 def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return numbers for each channel's levels, and whether there are levels instead of a range."""
+    """Return numbers for each channel's levels, and whether it has levels or a range of values."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])
@@ -185,8 +186,8 @@ def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
     """Return channels with one level per class, and the share of windows with their class's levels.
 
-    No channel is returned if these channels do not reveal the class. Examples are one-hot columns,
-    the digits of a class number, and the number itself.
+    No channel is returned if these channels do not reveal the class. Examples of such channels are
+    one-hot columns, the digits of a class number, and the number itself.
     """
     by_class = [codes[target == k] for k in range(int(target.max()) + 1)]
     usual = np.array(

@@ -42,7 +42,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """The class index of each window by a rule, or -1 and the reason why it has no label.
+    """The class index that a rule gives each window, or -1 and the reason why it gives none.
 
     `best_share` (n_classes,) is each class's largest fraction of a window's samples.
     """
@@ -168,7 +168,7 @@ class _Times(Sequence[float]):
 
 
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
-    """Return each span that overlaps the piece, with its first and one past its last sample."""
+    """Return each span that overlaps the piece, with its first sample and the one after its end."""
     t, spans = piece.timestamps_s, piece.label_spans
     if not len(t) or not spans:
         return []

@@ -127,7 +127,7 @@ def test_units_identify_channels_that_names_do_not():
     assert "subtract" not in kinds(sides)  # because the units differ
     assert "difference" not in kinds(derive(("current_sensor",), units={"current_sensor": "V"}))
     spinning = derive(("wz",), rate=100.0, units={"wz": "rad/s"})
-    assert kinds(spinning) == {"spectral"}  # a rate of turn, not of a wheel
+    assert kinds(spinning) == {"spectral"}  # a rate of turn, not a wheel's speed
 
 
 def test_inertial_spectra_are_those_of_the_example():
@@ -147,7 +147,7 @@ def test_slow_inertial_channels_have_no_spectra():
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():
-    """Motors at 6.5 Hz, resampled to 400 Hz, get lags of an original sample and no higher bins."""
+    """At 400 Hz, lags equal the motors' period, and spectra end at half the sensor's own rate."""
     names = (*MOTORS, "ax")
     found = derive(names, rate=400.0, own=[6.5] * 4 + [100.0])
     lags = {step["lag_s"] for step in found.steps if step["kind"] == "difference"}
@@ -247,7 +247,7 @@ def test_prediction_repeats_the_steps_that_preparation_derived(
     again = PreparePipeline.for_prediction(windows.provenance).prepare(raw)
     np.testing.assert_array_equal(again.X, windows.X)
     assert again.channels == windows.channels
-    # Preparing in memory derives the same steps, and its TOML text restores the pipeline.
+    # Preparation in memory derives the same steps, and the pipeline's TOML text restores it.
     pipeline = PreparePipeline(window_s=4.0, derive="auto")
     assert 'mode = "auto"' in pipeline.to_toml()
     assert pipeline.prepare(raw).channels == windows.channels

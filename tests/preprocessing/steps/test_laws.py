@@ -179,7 +179,7 @@ def test_channels_that_are_not_named_stay_unchanged(step):
 
 @over(ALL)
 def test_latency_is_true(step):
-    """The output for time t is available with the sample at t + latency_s, and not long before."""
+    """The output for time t becomes available with the sample at t + latency_s, not long before."""
     values = noise(300)
     stream = step.stream(CHANNELS, RATE)
     rate = step.output_rate_hz(RATE)
@@ -209,7 +209,7 @@ def test_causal_steps_never_look_ahead(step, at, seed):
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Without this, the law that causal steps do not look ahead would have no content."""
+    """Otherwise, the law that causal steps do not look ahead would prove nothing."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3
@@ -243,7 +243,7 @@ def test_a_chain_is_its_steps_one_after_the_other(step):
 @over(ALL)
 def test_a_step_is_restored_from_its_dict(step):
     said = json.loads(json.dumps(step.to_dict()))
-    assert None not in said.values()  # TOML has none
+    assert None not in said.values()  # TOML has no null
     assert make_step(said) == step
     assert hash(make_step(said)) == hash(step)
 

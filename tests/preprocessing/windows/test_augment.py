@@ -197,7 +197,7 @@ def test_noise_is_that_of_a_channel_before_the_turn():
     np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.1, 1, 10], rtol=0.03)
 
 
-STYLES = {  # how makers of sensors and drivers name axes
+STYLES = {  # names that makers of sensors and drivers give to axes
     "acc.x": "{sensor}.{axis}",
     "gyro_y": "{sensor}_{axis}",
     "AccZ": "{sensor}{AXIS}",

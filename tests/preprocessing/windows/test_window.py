@@ -233,5 +233,6 @@ def test_cutting_and_scaling_need_no_memory_except_for_the_result():
         made = make()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # Time stamps of windows and blocks of checks need far less than a copy of the signal.
+        # The windows' time stamps and the checked blocks need far less memory than a copy of the
+        # signal.
         assert made.nbytes < peak < made.nbytes + 0.2 * signal.nbytes
