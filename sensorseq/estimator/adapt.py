@@ -133,7 +133,7 @@ def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
 
 
 def refuse_apart(y: Any, groups: Any) -> None:
-    """Raise an error if labels or groups are given separately from windows with a split."""
+    """Raise an error if labels or groups are given separately for windows that have a split."""
     if y is not None or groups is not None:
         raise InputError("X has a split; give y and groups in the WindowSet, not separately.")
 
@@ -180,13 +180,13 @@ def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
         return False, "was kept (checking a change needs two groups of each class)"
     parts = list(linear_parts(model, few))
     if not parts:
-        return False, "was kept (boosted trees decide alone, which a few windows do not change)"
+        return False, "was kept (boosted trees decide alone, and a few windows do not change them)"
     gain = np.mean([part.gain(few.target, folds) for part in parts], axis=0)
     if not _falls(gain, few.target, 0.0):
-        return False, "was kept (it is better on windows left out)"
+        return False, "was kept (it is better on left-out windows)"
     for part in parts:
         part.change(few.target)
-    return True, "was changed (it is better on windows left out)"
+    return True, "was changed (it is better on left-out windows)"
 
 
 def split_few(few: Windows) -> list[Fold]:
@@ -266,7 +266,7 @@ class LinearPart:
 
 
 def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
-    """Yield the linear layers on features or, without features, those of all networks.
+    """Yield the linear layers on features or, if there are none, those of all networks.
 
     Yield nothing if there are no such layers and the networks have the weight 0.
     """
@@ -301,7 +301,7 @@ def _add(
 
 
 def copy_model(model: TrainedModel) -> TrainedModel:
-    """Return a copy whose layers may be changed; it has no class shares and no abstention."""
+    """Return a copy whose layers may be changed, without class shares and abstention threshold."""
     networks = [copy.deepcopy(network) for network in model.networks]
     head = model.head
     if head is not None:

@@ -99,7 +99,7 @@ _SMALLER = (
 
 
 def _of_model(name: str) -> Any:
-    """Return a property with a field of `model_`."""
+    """Return a property that reads a field of `model_`."""
 
     def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
@@ -140,8 +140,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     forget_bias : float, default=1.0
         Initial bias of the forget gate; the other biases start at zero.
     loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
-        Loss function of the windows. A callable receives ``(logits, class_index)`` and returns one
-        value for each window.
+        Loss function. A callable receives ``(logits, class_index)`` and returns one value for each
+        window.
     label_smoothing : float, default=0.0
         Fraction of the target that is spread evenly over the classes, both in training and in
         `val_loss`.
@@ -191,7 +191,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
         optimizers. It applies to every parameter.
     l1 : float, default=0.0
-        Factor of an L1 penalty, the sum of the absolute weights without biases.
+        Factor of an L1 penalty: the sum of the absolute values of all weights except biases.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
@@ -225,8 +225,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
         after training, so that, for example, about 80 % of the windows predicted with probability
-        0.8 are classified correctly. `predict` is unchanged. Early stopping uses the same windows,
-        so with it some overconfidence may remain; measure the calibration on other windows with
+        0.8 are classified correctly. `predict` is unchanged. With early stopping, which uses the
+        same windows, some overconfidence may remain; measure the calibration on other windows with
         `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
@@ -242,7 +242,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         `engine_`); on a GPU, the native engine supports float32 with one layer, up to 16 channels
         and no `head_norm`. The results of both engines are equal up to rounding.
     n_models : int, default=1
-        Number of networks in the ensemble, whose probabilities are averaged. All networks use the
+        Number of networks in the ensemble; their probabilities are averaged. All networks use the
         same split, but each has its own initial weights, window order and dropout. They are trained
         side by side if the native engine supports them and the windows fit in memory; otherwise,
         one after another. The first network is bit for bit the result of ``n_models=1``. Callbacks
@@ -252,7 +252,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with a new optimizer. The models on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
-        nothing is held out. It contains only the LSTM (of an ensemble, the first one), without
+        nothing is held out. It contains only the LSTM (for an ensemble, the first network), without
         `features`, `refit` and `calibrate`. The file is replaced as a whole, so if the process is
         killed, the last complete file remains; `load` reads it, and `warm_start` continues training
         from it.
@@ -327,7 +327,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are not finite.
     features_ : FeatureChoice
         The chosen features, the reasons for the choice, and the log-loss and accuracy of each kind
-        alone and of all together on the windows left out. Print it to read it.
+        of model alone and of all together on the left-out windows. Print it to read it.
     refitted_ : bool
         Whether the model also learned from the held-out windows (see `refit`).
     patch_ : Patch or None
@@ -489,7 +489,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             the channels, and the columns of all other DataFrames, also in prediction, are matched
             by name. If a WindowSet or a file has a split, ``"train"`` is used for training,
             ``"validation"`` for validation, and ``"test"`` is not used. The windows of a WindowSet
-            are neither scaled nor balanced, whatever the pipeline's settings; the `scale` and
+            are not yet scaled or balanced, whatever the pipeline's settings; the `scale` and
             `sampler` of this estimator apply to them. A prepared file contains its own scaler,
             which is used if it matches `scale`, and the indices of its balanced training windows.
             Use `SensorFusionClassifier` for windows of several sensors.
@@ -518,7 +518,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If the split of a WindowSet puts windows of one group into two parts, or if no group can
             be held out.
         ArgumentError
-            If an argument has an invalid value or leaves nothing to validate on.
+            If an argument has an invalid value or leaves no windows to validate on.
         OutputError
             If the file `checkpoint` cannot be written.
         DivergedError
@@ -599,7 +599,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Distinguish a bug from a hard problem with short training runs of predictable outcome.
+        """Use short training runs of predictable outcome to distinguish a bug from a hard problem.
 
         The estimator need not be fitted and is not changed. Print the result to read it; see
         `sensorseq.doctor.check_training`.
@@ -651,7 +651,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def module_(self) -> LSTMLinear:
-        """The network; of several, the first one."""
+        """The network or, if there are several, the first one."""
         return self.modules_[0]
 
     @property
@@ -666,7 +666,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. The first access compares the network with other models of its windows."""
+        """The report. On first access, the network is compared with other models on its windows."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -739,7 +739,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         lengths: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy. The columns of one-hot labels are in the order of `classes_`.
+        """Return the accuracy. The columns of one-hot labels must be in the order of `classes_`.
 
         Parameters
         ----------
@@ -816,8 +816,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the windows cannot show this for any threshold; the message gives the lowest error
-            rate that they can show. Also if the windows were used in `fit` or have no labels.
+            If the windows do not support this bound for any threshold; the message gives the lowest
+            error rate that they support. Also if the windows were used in `fit` or have no labels.
         """
         X = self._open(X)
         abstention = find_abstention(
@@ -1015,11 +1015,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Notes
         -----
-        `fit` records the extremes of its windows, without the test part; `adapt` and a warm start
-        widen these extremes. A window is outside if it exceeds the extreme values by half of their
-        range, the extreme standard deviations by a factor of 10 (relative to the other channels, by
-        a factor of 3), or the extreme shares of one of eight bands of the spectrum by a factor of
-        10. docs/validation.md lists the faults that this method finds and those that it misses.
+        `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
+        start widen these extremes. A window is outside if it exceeds the extreme values by half of
+        their range, the extreme standard deviations by a factor of 10 (relative to the other
+        channels, by a factor of 3), or the extreme shares of one of eight bands of the spectrum by
+        a factor of 10. docs/validation.md lists the faults that this method finds and those that it
+        misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -1030,8 +1031,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return indices and class probabilities of held-out windows, from before any refit.
 
         The indices are positions in the validation part. The result is None if there was no refit,
-        if the estimator was loaded from a file, or if the validation part had a different number of
-        windows.
+        if the estimator was loaded from a file, or if the number of validation windows in `fit` was
+        not `n_windows`.
 
         Parameters
         ----------
@@ -1072,7 +1073,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ``"gradients"`` integrates the gradients [1]_ of the log-probability along the line from
         zeros to the window. For ``scale="standard"``, zero is the training mean of each channel or,
         with `patch`, of each statistic of a frame, whose contribution is divided equally among the
-        samples of the frame. The sum of the contributions is the difference of the log-probability
+        samples of the frame. The sum of the contributions is the difference in log-probability
         between the two ends of the line. ``"occlusion"`` sets one region of one channel at a time
         to zero after scaling and measures the decrease of the log-probability; it also works with
         features and trees, but the sum of the contributions then has no meaning.
@@ -1181,14 +1182,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Plot the curves of the last fit, its kept epoch and the sampling error with matplotlib.
+        """Use matplotlib to plot the last fit's curves, its kept epoch and the sampling error.
 
         Parameters
         ----------
         path : str or path, optional
             File to write the figure to.
         """
-        from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
+        from sensorseq.diagnosis.page import draw_history  # matplotlib is optional
 
         check_is_fitted(self)
         return draw_history(
@@ -1205,7 +1206,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Write the fitted estimator to one safetensors file.
 
         The file contains the weights, the scaling, the classes, the history, the report and all
-        arguments. It appears only when it is complete.
+        arguments. The file appears only when it is complete.
 
         Parameters
         ----------
@@ -1295,7 +1296,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
-        """Return the report of a fit without a record."""
+        """Return the report of a fit, given facts that may lack a training record."""
         return make_report(
             self.history_,
             self.loss,
@@ -1321,7 +1322,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         lstm : torch.nn.LSTM
-            With biases and without projection.
+            An LSTM with biases and without projection.
         linear : torch.nn.Linear
             The layer that computes the logits. A single logit is that of the second class against
             the first.
@@ -1415,7 +1416,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Whether to include the preparation steps, so that the graph accepts windows of samples
             as they are before these steps, at the model's sample rate. Products, power, differences
             of channels, signed channels and magnitudes can be exported. If a step depends on
-            earlier samples, as a filter does, an error names it.
+            earlier samples, as a filter does, an error that names it is raised.
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, which has shape (n, t, c), or (n, t) after a fit on a table.
             The output ``probabilities``, of shape (n, n_classes), is always float32.
@@ -1476,8 +1477,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Type of the weights. ``"int8"`` uses one scale for each row and a quarter of the memory;
             activations stay float32.
         check : WindowSet or path of a prepared file, optional
-            Labeled windows on which to measure the accuracy with these weights, which is written
-            into the header. The validation part is used, or all windows if there is no split.
+            Labeled windows on which to measure the accuracy with these weights; the accuracy is
+            written into the header. The validation part is used, or all windows if there is no
+            split.
         prefix : str, default="sensorseq"
             Prefix of all names in C and of the file names.
         smooth : {"none", "filter", "lag"}, default="none"
@@ -1499,7 +1501,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If part of the model cannot be written in C: your own function as `features`,
             ``normalize="recording"``, or a step with ``phase="zero"``.
         ArgumentError
-            If an argument does not fit the model.
+            If an argument does not match the model.
         """
         check_is_fitted(self)
         options = COptions(
@@ -1545,7 +1547,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(super().__getstate__())
         if "model_" not in state:
             return state
-        report = self.fluctuation_.to_dict()  # compares windows that a pickle lacks
+        report = self.fluctuation_.to_dict()  # made now, from windows that a pickle lacks
         state["model_"] = packed(self.model_)
         state["_judged"] = report, {**self._judged.facts, "data_facts": ()}
         state["histories_"] = [history.to_rows() for history in self.histories_]

@@ -59,7 +59,7 @@ _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_wei
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # cost of features in training runs: one on all windows, and the folds
-SAME_LOSS = 1e-3  # relative tolerance; rounding changes the loss far less, other data far more
+SAME_LOSS = 1e-3  # relative tolerance; rounding changes it by far less, other data by far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
 
 
@@ -85,7 +85,7 @@ class FitOrigin:
     def of(
         cls, estimator: BaseEstimator, arguments: FitArguments, trained: Trained, fit_s: float
     ) -> "FitOrigin":
-        """Return the origin of a report on a fit that took `fit_s`."""
+        """Return the origin of a report on a fit that took `fit_s` seconds."""
         was_left_out = trained.choice is not None and trained.model.head is not None
         return cls(
             estimator,
@@ -189,7 +189,7 @@ class FitRunner(TrialRunner):
             )
 
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun in epochs of the fit; infinite after a warm start."""
+        """Estimate the cost of a rerun in epochs of the fit; it is infinite after a warm start."""
         if rerun.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train)
