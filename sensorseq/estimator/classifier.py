@@ -1296,7 +1296,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
-        """Return the report of a fit, given facts that may lack a training record."""
+        """Return the report of a fit, made without its training record."""
         return make_report(
             self.history_,
             self.loss,
