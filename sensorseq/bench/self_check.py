@@ -168,7 +168,7 @@ def _check_training() -> str:
 
 
 def _check_files() -> str:
-    """Check that a loaded model predicts the same bits, and that the templates are installed."""
+    """Check that a model predicts the same bits once loaded, and that templates are installed."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:

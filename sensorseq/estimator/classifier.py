@@ -1348,8 +1348,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a fitted estimator with the weights of a Keras model.
 
-        The estimator expects windows scaled as for that model; its `scaler_` is None. If a layer
-        has an unsupported kind or configuration, an ArgumentError names it.
+        The estimator expects windows scaled as for that model; its `scaler_` is None. A layer of an
+        unsupported kind or configuration raises an ArgumentError that names it.
 
         Parameters
         ----------

@@ -70,8 +70,8 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # The shares of two classes differ by at most one window; which classes get one more is
-        # drawn.
+        # Class shares differ by at most one window; the classes with the extra one are drawn at
+        # random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares

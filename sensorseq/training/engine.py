@@ -163,8 +163,8 @@ def train_network(
 class TrainingJob:
     """A training run that has yet to be carried out, with the arguments of `train_network`.
 
-    Runs that are trained side by side share tensors if their `train` or `validation` has the same
-    ones, unless the windows are refreshed.
+    If runs that are trained side by side have the same tensors in `train` or `validation`, they
+    share them, unless the windows are refreshed.
     """
 
     module: nn.Module

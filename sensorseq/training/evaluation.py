@@ -130,7 +130,7 @@ def evaluate_models(
 def sum_scores(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
-    """Return each model's sums (M, 2) of losses and of correct outputs over its first `n_windows`.
+    """Return each model's sums (M, 2) of losses and hits over its first `n_windows` windows.
 
     `outputs` are (M, n, K), and `target` is (M, n).
     """

@@ -233,7 +233,7 @@ def summarize_epochs(
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # without the empty steps of models with fewer steps; plain Python is fast enough for these
+        # without the empty steps of models with fewer steps; plain Python is fast enough here
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
