@@ -278,7 +278,7 @@ def check_before_fit(device: str) -> None:
 
 
 def _gap(index: int | None) -> str:
-    """Return the reason why a GPU (None: the current GPU) cannot be checked, or an empty string."""
+    """Return why a GPU (by default, the current one) cannot be checked, or an empty string."""
     has_gpu = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
     capability = torch.cuda.get_device_capability(index) if has_gpu else None
     is_built = bool(_extension.cuda_facts()["built"])

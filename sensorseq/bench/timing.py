@@ -272,8 +272,9 @@ def _check_close(ours: Tensor, theirs: Tensor, name: str, shape: Shape) -> None:
     error = (ours - theirs).abs().max() / theirs.abs().max()
     if not error <= _TOLERANCE:
         raise EnvironmentProblemError(
-            f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
-            " timing them is meaningless. Please report this with the output of `sensorseq info`."
+            f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest"
+            " value, so timing them is meaningless. Please report this with the output of"
+            " `sensorseq info`."
         )
 
 

@@ -152,7 +152,7 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
 def move_scaling(
     model: TrainedModel, few: Windows, cropped: Windows, before: NDArray[np.float64]
 ) -> tuple[TrainedModel, float]:
-    """Return the model with the best scaling, and how far the scaling moved (0 if it was kept)."""
+    """Return the model with the best scaling, and how far the scaling was moved (0 if kept)."""
     old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return model, 0.0
@@ -226,7 +226,7 @@ class LinearPart:
         self.products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
-        """Return how much each window's log-loss falls when it is in the test fold."""
+        """Return how much the log-loss of each window falls when the window is in the test fold."""
         changed = self.logits.copy()
         for fit, test in folds:
             dual = self.solve(class_index, fit)

@@ -124,12 +124,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     bidirectional : bool, default=False
         Whether to also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
-        How the hidden states of the valid steps are reduced to one vector.
+        How the hidden states of the valid timesteps are reduced to one vector.
     dropout : float, default=0.3
         Dropout probability of each input of the head and of every LSTM layer after the first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates. All steps of a window share
-        one mask.
+        Probability of dropping a hidden unit where it enters the gates. All timesteps of a window
+        share one mask.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
@@ -195,10 +195,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps of a longer window to keep. ``"random"`` draws a new crop in each epoch and uses
-        the central crop for prediction.
+        Which timesteps of a longer window to keep. ``"random"`` draws a new crop in each epoch and
+        uses the central crop for prediction.
     augment : None, "standard", dict or Augmentation, default=None
-        Random changes applied to every training window in each epoch. A dict gives the fields of
+        Random changes applied to every training window in each epoch. A dict contains the fields of
         `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` refer to channels by
         number or, for a WindowSet or a prepared file, by name. The models on `features` are fitted
         to the windows and to one changed copy of each window.
@@ -267,21 +267,21 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         (see `engine_`), the number of threads does not matter either, except for the last digits of
         the contribution of `features`, which LAPACK and scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
-        Models that use features of the windows and whose logits are added to those of the LSTM.
-        Linear layers, fitted by ridge regression in closed form, use random convolutions
-        (``"rocket"``, see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``,
-        see `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
+        Models that use features of the windows; their logits are added to those of the LSTM. Linear
+        layers, fitted by ridge regression in closed form, use random convolutions (``"rocket"``,
+        see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
+        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
         (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
         of the scaled windows, ``(windows, lengths) -> array of shape (n, f)``. Gradient boosting
-        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The
-        factor of each model in the sum of logits is chosen to minimize the log-loss on windows that
+        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). In the
+        sum of logits, the factor of each model is chosen to minimize the log-loss on windows that
         are left out of training in whole groups. ``"auto"`` tries the four named models and keeps
         those that lower this log-loss; it may also drop the LSTM. `features_` records the choice
         and the reasons for it. With `refit`, or if nothing is held out, the windows are left out in
         three folds, for which the network is trained two or three more times; otherwise, the
-        windows of the validation part are used. None uses the LSTM alone. If the windows stay in
-        their file, the models on features are fitted to a sample of them; if nothing is held out
-        from such a file, ``"auto"`` uses no features.
+        windows of the validation part are the ones left out. None uses the LSTM alone. If the
+        windows stay in their file, the models on features are fitted to a sample of them; if
+        nothing is held out from such a file, ``"auto"`` uses no features.
     refit : "auto", "all" or None, default="auto"
         How the model also learns from the held-out windows, after the curve, the report and the
         probabilities have been computed. For up to 20,000 windows and without `warm_start`,
@@ -311,7 +311,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The trained model, with everything that prediction needs, as `sensorseq.prediction.load`
         returns it.
     n_features_in_ : int
-        Number of timesteps of 2-D input; otherwise, number of channels.
+        Number of timesteps if the input was 2-D; otherwise, number of channels.
     feature_names_in_ : ndarray of str
         Column names, if X was a 2-D table or a list of DataFrames with named columns.
     n_iter_ : int
@@ -331,7 +331,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     refitted_ : bool
         Whether the model also learned from the held-out windows (see `refit`).
     patch_ : Patch or None
-        How samples become the inputs of the networks (see `patch`); None if each sample is a step.
+        How samples become the inputs of the networks (see `patch`); None if each sample is a
+        timestep.
     scaler_ : Scaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
@@ -340,7 +341,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         `patch_`: ``patch_.apply(windows, lengths)``. Without features, their outputs are the logits
         before division by `temperature_`.
     temperature_ : float
-        Divisor of the logits; 1 unless ``calibrate=True``.
+        The number by which the logits are divided; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention` with the figures on which it is based, and its threshold. A
         window whose highest probability is below the threshold gets no label.
@@ -403,7 +404,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     refitted_: bool
     adaptation_: Adaptation | None
     _judged: Judged
-    # indices and outputs of the held-out windows, from before any refit
+    # indices of held-out windows, and outputs for them from before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def __init__(
@@ -505,15 +506,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lengths : array of shape (n,), int, optional
             Number of valid steps of each window, 1 to t; later steps are ignored.
         X_val, y_val, groups_val, lengths_val : optional
-            Windows to validate on instead of a held-out part. One-hot columns must be in the order
-            of `classes_`.
+            Windows to validate on instead of a held-out part of X. One-hot columns must be in the
+            order of `classes_`.
 
         Raises
         ------
         InputError
             If the data cannot be used; the message names the first window, step and channel at
-            fault. Also if the rows of a 2-D X seem to be samples of several channels, each with the
-            label of its recording.
+            fault. This error is also raised if the rows of a 2-D X seem to be samples of several
+            channels, each with the label of its recording.
         SplitError
             If the split of a WindowSet puts windows of one group into two parts, or if no group can
             be held out.
@@ -817,7 +818,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ------
         InputError
             If the windows do not support this bound for any threshold; the message gives the lowest
-            error rate that they support. Also if the windows were used in `fit` or have no labels.
+            error rate that they support. This error is also raised if the windows were used in
+            `fit` or have no labels.
         """
         X = self._open(X)
         abstention = find_abstention(
@@ -864,8 +866,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
             for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
-            the classes are bit for bit those of `timeline` with the same lag. The class is allowed
-            to change during a gap.
+            the classes are bit for bit those of `timeline` with the same lag. During a gap, the
+            class may change.
         lag : int, default=3
             Number of later windows to wait for with ``smooth="lag"``.
         mean_dwell_s, transitions
@@ -1028,7 +1030,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return indices and class probabilities of held-out windows, from before any refit.
+        """Return the indices of held-out windows, and class probabilities from before any refit.
 
         The indices are positions in the validation part. The result is None if there was no refit,
         if the estimator was loaded from a file, or if the number of validation windows in `fit` was
@@ -1052,10 +1054,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return indices and cross-validated class probabilities of training windows.
 
         Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features (see `features`); only the few factors of the sum were fitted on these windows.
-        There are at most 6,000 indices, which are positions in the X given to `fit`. The result is
-        None if the fit weighted no features or used `X_val`, or if the estimator was loaded from a
-        file.
+        the features (see `features`); only the factors of the models in the sum were fitted on
+        these windows. There are at most 6,000 indices, which are positions in the X given to `fit`.
+        The result is None if the fit weighted no features or used `X_val`, or if the estimator was
+        loaded from a file.
         """
         return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
 
@@ -1092,8 +1094,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Returns
         -------
         Explanation
-            The explanation, with `contributions` and `shares` of shape (n_windows, n_regions,
-            n_channels).
+            The explanation, whose `contributions` and `shares` have the shape (n_windows,
+            n_regions, n_channels).
 
         Raises
         ------
@@ -1406,8 +1408,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         path : str or path
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
-            Number of steps of every window, which lets onnxruntime prepare more in advance. By
-            default, the graph accepts windows with any number of steps.
+            Number of timesteps of every window; if it is given, onnxruntime can prepare more in
+            advance. By default, the graph accepts windows with any number of steps.
         lengths : bool, optional
             Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
             valid steps of each window, 1 to t. By default, the graph has this input if the windows

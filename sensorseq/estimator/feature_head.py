@@ -115,9 +115,9 @@ class HeadData:
 class FittedFeatures:
     """The fitted models on each kind of features, with their cross-validated scores.
 
-    `scores` has an array (n, K) for each kind, with NaN for windows in no test fold; `rows` are the
-    indices of the n windows among all windows. Folds that are cut `in_time` cannot determine
-    weights; linear layers, if there are any, then decide alone with equal weights.
+    `scores` contains an array (n, K) for each kind, with NaN for windows that are in no test fold;
+    `rows` are the indices of the n windows among all windows. Folds that are cut `in_time` cannot
+    determine weights; linear layers, if there are any, then decide alone with equal weights.
     """
 
     class_index: NDArray[np.int64]

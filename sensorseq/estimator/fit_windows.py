@@ -64,8 +64,8 @@ class FitArguments:
     """The checked arguments of a fit; `earlier` is the model that the fit continues.
 
     All seeds are derived from `entropy` and are independent: an extra draw from one does not affect
-    the others. For each network, `member_seeds` has one seed for the initial weights and one for
-    the training.
+    the others. For each network, `member_seeds` contains one seed for the initial weights and one
+    for training.
     """
 
     parameters: Mapping[str, Any]
@@ -84,7 +84,7 @@ class FitData:
     `windows` are all windows of X; `train` and `validation` are the two parts; validation windows
     that were given separately are also in `given_validation`. `split` is the part of each window,
     if X has a split. `source` and `source_val` are the objects given as X and X_val, or None for
-    arrays. `target` has the classes, and `column_names` are the column names of a 2-D table.
+    arrays. `target` contains the classes, and `column_names` are the column names of a 2-D table.
     """
 
     windows: Windows

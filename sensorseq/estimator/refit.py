@@ -356,9 +356,9 @@ def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 class Refitted(NamedTuple):
     """The result of a refit: the features, and networks that replace the fit's networks.
 
-    `held_out` has indices of held-out windows, and their outputs from models that have not seen
-    them. If `modules` is empty, the fit's networks stay. `histories` are those of the additional
-    networks.
+    `held_out` contains indices of held-out windows, and outputs for them from models that have not
+    seen them. If `modules` is empty, the fit's networks stay. `histories` are those of the
+    additional networks.
     """
 
     head: FeatureHead | None
@@ -432,7 +432,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
     """Weight the features against the networks of the folds, using the logits of both."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        caveat = "; they belong to the same groups as the others, so all figures are high"
+        caveat = "; they belong to the same groups as the others, so all figures are optimistic"
         if head.linear_blocks:
             caveat += ", and linear layers count equally"
         head.choice = replace(head.choice, reason=head.choice.reason + caveat)

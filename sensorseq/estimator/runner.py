@@ -68,8 +68,8 @@ class FitOrigin:
     """The fit that a report describes.
 
     `estimator` is unfitted, `entropy` seeds the random streams of the fit, and `is_whole` is False
-    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` has indices
-    of windows in X, and their cross-validated probabilities.
+    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` contains
+    indices of windows in X, and their cross-validated probabilities.
     """
 
     estimator: BaseEstimator

@@ -82,15 +82,15 @@ class LSTMLinear(nn.Module):
     bidirectional : bool, default=False
         Whether to also read every sequence backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        How the hidden states of the valid steps are reduced to one vector. ``"last"`` is the usual
-        torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean and the
-        maximum.
+        How the hidden states of the valid timesteps are reduced to one vector. ``"last"`` is the
+        usual torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean
+        and the maximum.
     dropout : float, default=0.0
         Dropout probability, in training, of each input of the head and of every layer after the
         first.
     recurrent_dropout : float, default=0.0
-        Probability, in training, of dropping a hidden unit where it enters the gates. All steps of
-        a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
+        Probability, in training, of dropping a hidden unit where it enters the gates. All timesteps
+        of a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
         Dropout in Recurrent Neural Networks, 2016).
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.

@@ -188,7 +188,7 @@ class TrainingData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield blocks of windows and the indices of their batches, for one epoch.
+        """Yield blocks of windows with the indices of the batches in each block, for one epoch.
 
         Parameters
         ----------

@@ -117,9 +117,9 @@ def train_network(
     engine : {"autograd", "native", "auto"}, default="autograd"
         How the steps are run; ``"auto"`` uses the native engine if it supports this training.
     refresh : callable, optional
-        Function of the epoch, counted from 1, that returns the windows (N, T, C) with which to
-        replace those of `train`; for `StreamedData`, it returns a function that changes windows as
-        they are read.
+        Function that is called with the epoch, counted from 1, and returns the windows (N, T, C)
+        with which to replace those of `train`; for `StreamedData`, it returns a function that
+        changes windows as they are read.
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
@@ -346,7 +346,7 @@ class TrainingRun:
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def keep_snapshot(self) -> None:
-        """Let the recorder store the state between two epochs."""
+        """Let the recorder store the state between two epochs if it needs a snapshot there."""
         if self.recorder is not None:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 

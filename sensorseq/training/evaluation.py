@@ -30,7 +30,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
-    """Return a function of outputs (N, K) and classes (N,) that returns one loss per window.
+    """Return a function that takes outputs (N, K) and classes (N,) and returns window losses (N,).
 
     `sensorseq.ops.reference.window_losses` defines the named losses. A callable receives
     ``(outputs, targets)`` and returns losses (N,), or their mean over the batch as a scalar.

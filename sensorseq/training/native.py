@@ -248,7 +248,7 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """Executes the optimizer steps of runs of one kind, as models of one trainer.
+    """Executes the optimizer steps of runs of one kind, which are the models of one trainer.
 
     The modules provide the initial weights; `weights` are the copies in the trainer (with
     `ema_decay`, the averages). Equal windows are stored once; `data` contains each model's windows

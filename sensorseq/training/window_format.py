@@ -39,7 +39,7 @@ class WindowFormat:
 
     @classmethod
     def of(cls, model: TrainedModel, augment: Any = None) -> "WindowFormat":
-        """Return the window format of a model."""
+        """Return the format of the windows that a model reads."""
         how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.patch
         return cls(*how, augment, model.channels)
 
