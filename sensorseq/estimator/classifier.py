@@ -319,8 +319,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     best_epoch_, best_score_ : int and float
         The epoch whose weights are kept, counted from 1, and its monitored value.
     history_, histories_ : History and list of History
-        One row per epoch. For an ensemble, `history_` and the other values of a run are those of
-        the first member, and `histories_` contains one history for each member.
+        One row per epoch. For an ensemble, `history_` and the other attributes that describe a run
+        are those of the first member, and `histories_` contains one history for each member.
     fluctuation_ : FluctuationReport
         Whether and how much the curve fluctuates, and the reasons for this verdict. The thresholds
         for a loss assume cross-entropy in nats; any other `loss` is checked only for values that
@@ -918,10 +918,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
             Recordings are cut into windows as in training.
         recording_id : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own recordings; an array is treated as
-            one recording by default.
+            The recording of each window. By default, a WindowSet provides its recordings, and an
+            array is treated as one recording.
         start_s : array of shape (n_windows,), optional
-            Start time of each window in seconds; a WindowSet has its own start times.
+            Start time of each window in seconds; by default, a WindowSet provides its start times.
         lengths : as in `predict`
         window_s : float, optional
             Length of the windows in seconds, if X is an array; by default, the time from one window
@@ -984,7 +984,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X, lengths : as in `predict`
         recording_id : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own recordings.
+            The recording of each window. By default, a WindowSet provides its recordings.
         how : {"mean", "vote"}, default="mean"
             ``"mean"`` returns the class with the highest mean probability, so uncertain windows
             count less. ``"vote"`` returns the majority vote of the windows, which a few confident

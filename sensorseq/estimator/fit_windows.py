@@ -552,7 +552,7 @@ def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any
 
 def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler | None:
     """Learn the scaling from the training part only, so that no other part leaks into it."""
-    # The scaler of a prepared file was fitted on its whole training windows, before balancing.
+    # The scaler of a prepared file was fitted on its uncropped training windows, before balancing.
     is_valid = form.max_timesteps is None or scale == PHYSICAL
     if data.scaler is not None and data.scaler.kind == scale and is_valid:
         return data.scaler

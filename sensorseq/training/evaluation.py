@@ -208,7 +208,7 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, the network for the kernel, with the state of the weights it was made from.
+# For each module, the network for the kernel, with the state of the weights from which it was made.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 

@@ -123,7 +123,7 @@ def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
 
 
 def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the labels; raise an error with the row of any missing or infinite label."""
+    """Return the labels; raise an error that names the row if a label is missing or infinite."""
     values = y.tolist()
     for row, label in enumerate(values):
         if _is_no_label(label):

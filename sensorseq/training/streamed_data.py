@@ -316,8 +316,8 @@ def make_renewal(
 ) -> Callable[[int], Any] | None:
     """Return a function that changes the training windows in each epoch, or None.
 
-    The result is None without augmentation. `data` has the scaled `windows`; `seed` is the seed of
-    the run.
+    The result is None without augmentation. `data` contains the scaled `windows`; `seed` is the
+    seed of the run.
     """
     augmentation = check_augment(form.augment)
     if augmentation is None:

@@ -42,9 +42,9 @@ def initialize_weights(
     `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
     torch's own ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the
     head. Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
-    matrix keeps the norm of the state in every gate. A callable fills each whole tensor in place. A
-    positive `forget_bias` makes the cell remember at the start of training [4]_; other biases are
-    zero.
+    matrix keeps the norm of the state in every gate. A callable fills each tensor as a whole, in
+    place. A positive `forget_bias` makes the cell remember at the start of training [4]_; other
+    biases are zero.
 
     .. [1] X. Glorot, Y. Bengio, *Understanding the difficulty of training deep ... networks*, 2010.
     .. [2] K. He et al., *Delving Deep into Rectifiers*, 2015.

@@ -248,7 +248,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     low, of_pieces = (
         ranges.low[1] + np.log10(ranges.scale) for ranges in map(ranges_of, (held, stored))
     )
-    moving = [0, 2]  # the spread of channel 1 depends on the scale of a piece
+    moving = [0, 2]  # without channel 1, whose spread depends on the scale of a piece
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
 
