@@ -286,9 +286,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         How the model also learns from the held-out windows, after the curve, the report and the
         probabilities have been computed. For up to 20,000 windows and without `warm_start`,
         ``"auto"`` keeps the networks of the three folds, which together have been trained on all
-        windows, and averages their probabilities in prediction. If there are no such folds, and
-        with ``"all"``, one network is trained on all windows for the same number of steps. None
-        keeps the network that was trained on the training part. `X_val` is never used for training.
+        windows, and averages their probabilities in prediction. Without these folds, or with
+        ``"all"``, one network is trained on all windows for the same number of steps. None keeps
+        the network that was trained on the training part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
         Number of samples per frame. The network reads a window as a sequence of frames that overlap
         by half; for each frame and channel, it receives the mean, the variance, the minimum, the
@@ -298,10 +298,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         network reads every sample. `features` are always computed from the samples.
     missing : {"error", "expected", "outside"}, default="error"
         How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly, and
-        replaces a channel that has no number in a window with the channel's mean in training; `fit`
-        needs numbers in all channels. ``"outside"`` does the same and, in prediction, also treats a
-        channel as missing if `outside` reports that the channel is constant or that its values or
-        spread are out of range. Set `missing` before `fit`.
+        replaces a channel that is all NaN in a window by the channel's mean in training; `fit`
+        needs numbers in every channel of every window. ``"outside"`` does the same and, in
+        prediction, also treats a channel as missing if `outside` reports that the channel is
+        constant or that its values or spread are out of range. Set `missing` before `fit`.
 
     Attributes
     ----------
@@ -361,7 +361,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     it unless `lengths` is given.
 
     A loss that is not finite ends the training: the weights of the best epoch are kept, a
-    ConvergenceWarning is issued and the verdict is ``"diverged"``. If this happens in the first
+    ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
     epoch, a `DivergedError` is raised; its attribute `fluctuation` is the report. If `fit` raises
     an error, the estimator stays as it was, unless a callback raised the error after an epoch.
 
@@ -999,7 +999,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self.model_.predict_recordings(X, recording_id, lengths, how=how)
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike all training windows, such as windows in a different unit.
+        """Find windows unlike all training windows, such as windows recorded in a different unit.
 
         Parameters
         ----------

@@ -222,7 +222,7 @@ class FitRunner(TrialRunner):
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run the reruns, side by side if possible; a failure is stored in the result."""
+        """Run the reruns, side by side if possible; a failure is stored in the rerun's result."""
         if any("features" in rerun.change for rerun in reruns):
             if is_over is not None and is_over():
                 return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]

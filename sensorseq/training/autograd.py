@@ -23,7 +23,7 @@ StepOutputs = list[tuple[Tensor, Tensor]]
 
 
 class AutogradSteps:
-    """Runs the optimizer steps of a run, with its weight average and dropout.
+    """Runs the optimizer steps of a training run, with its weight average and dropout.
 
     On a CPU, the dropout masks equal those of the native engine.
     """

@@ -354,7 +354,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store the values of some windows at their positions; for repeated windows, the last."""
+        """Store values of some windows at their positions; if a window is repeated, the last."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
