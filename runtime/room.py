@@ -47,7 +47,7 @@ def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def copied(text: str) -> str:
-    """Return the text of a file with renamed imports and with unevaluated annotations."""
+    """Return the source of a file, with imports renamed and annotations left unevaluated."""
     text = re.sub(r"^(\s*(?:from|import) )sensorseq\b", r"\1sensorseq_runtime", text, flags=re.M)
     docstring = re.match(r'(?:"""[\s\S]*?"""\n)?', text)
     assert docstring is not None

@@ -67,9 +67,9 @@ def check_kernels(
 ) -> Iterator[Result]:
     """Run cases in a separate process and yield the outcome of each.
 
-    A case that gives no answer for `silence_s`, or kills its process, is abandoned, and a new
-    process goes on with the next case; a kernel that hung is not called again. Cases that have not
-    run after a total of `limit_s` are left out.
+    A case that gives no answer for `silence_s` seconds, or kills its process, is abandoned, and a
+    new process goes on with the next case; a kernel that hung is not called again. Cases that have
+    not run after a total of `limit_s` seconds are left out.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results from one process; the last is for the case in which the process ended."""
+    """Yield the results from one process; the last belongs to the case that ended the process."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):
@@ -279,7 +279,7 @@ def check_before_fit(device: str) -> None:
 
 
 def _gap(index: int | None) -> str:
-    """Return why a GPU cannot be checked; "" if it can. The default is the current GPU."""
+    """Return why a GPU (by default, the current one) cannot be checked, or an empty string."""
     has_gpu = torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
     capability = torch.cuda.get_device_capability(index) if has_gpu else None
     is_built = bool(_extension.cuda_facts()["built"])
@@ -300,7 +300,7 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Store the verdict of these results for the current GPU; `check_gpu` does this by itself."""
+    """Store the verdict of these results for the current GPU; `check_gpu` stores its own."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 

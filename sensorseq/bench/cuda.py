@@ -1,4 +1,4 @@
-"""Compare the speed with cuDNN: the same step in the same precision, alternating in one process.
+"""Compare our speed with cuDNN's: the same step in the same precision, alternating in one process.
 
 A step is timed when called from Python (``"eager"``) and when captured in a CUDA graph
 (``"graph"``). The results are compared before anything is timed. On a CPU, the same protocol

@@ -168,7 +168,7 @@ def _check_training() -> str:
 
 
 def _check_files() -> str:
-    """Check that a loaded model predicts the same bits, and that the templates are installed."""
+    """Check that a model predicts the same bits once loaded, and that templates are installed."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +178,7 @@ def _check_files() -> str:
         clf.fluctuation_.to_html(page)
         _require(page.stat().st_size > 10_000, "the report is empty")
     same = np.array_equal(clf.predict_proba(X), again.predict_proba(X))
-    _require(same, "the loaded model predicts other probabilities")
+    _require(same, "the loaded model predicts different probabilities")
     return "the loaded model predicts the same bits; the report was written"
 
 

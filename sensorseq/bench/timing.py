@@ -1,4 +1,4 @@
-"""Compare the speed with torch, the processor's peak and sgemm, alternating in one process.
+"""Compare our speed with torch, the processor's peak and sgemm, alternating in one process.
 
 Both sides use the same weights, inputs, dtype and number of threads, and their results are compared
 before they are timed.
@@ -272,8 +272,9 @@ def _check_close(ours: Tensor, theirs: Tensor, name: str, shape: Shape) -> None:
     error = (ours - theirs).abs().max() / theirs.abs().max()
     if not error <= _TOLERANCE:
         raise EnvironmentProblemError(
-            f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest, so"
-            " timing them is meaningless. Please report this with the output of `sensorseq info`."
+            f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest"
+            " value, so timing them is meaningless. Please report this with the output of"
+            " `sensorseq info`."
         )
 
 
@@ -337,7 +338,7 @@ def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
     float32 matrices, the practical limit for a product that reads memory. The result contains the
-    entries of `summarize`, and the gflops and the fractions of the limits of both sides.
+    entries of `summarize` and, for both sides, the gflops and the fractions of both limits.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
@@ -385,7 +386,7 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in well under 30 s; `progress` receives the done and total rows."""
+    """Measure a few shapes in well under 30 s; `progress` gets the done and total row counts."""
     pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()

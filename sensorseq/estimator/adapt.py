@@ -133,7 +133,7 @@ def losses(model: TrainedModel, few: Windows) -> NDArray[np.float64]:
 
 
 def refuse_apart(y: Any, groups: Any) -> None:
-    """Raise an error if labels or groups are given separately from windows with a split."""
+    """Raise an error if labels or groups are given separately for windows that have a split."""
     if y is not None or groups is not None:
         raise InputError("X has a split; give y and groups in the WindowSet, not separately.")
 
@@ -152,7 +152,7 @@ def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: flo
 def move_scaling(
     model: TrainedModel, few: Windows, cropped: Windows, before: NDArray[np.float64]
 ) -> tuple[TrainedModel, float]:
-    """Return the model with the best scaling, and how far the scaling moved (0 if it was kept)."""
+    """Return the model with the best scaling, and how far the scaling was moved (0 if kept)."""
     old = model.scaler
     if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
         return model, 0.0
@@ -180,13 +180,13 @@ def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
         return False, "was kept (checking a change needs two groups of each class)"
     parts = list(linear_parts(model, few))
     if not parts:
-        return False, "was kept (boosted trees decide alone, which a few windows do not change)"
+        return False, "was kept (boosted trees decide alone, and a few windows do not change them)"
     gain = np.mean([part.gain(few.target, folds) for part in parts], axis=0)
     if not _falls(gain, few.target, 0.0):
-        return False, "was kept (it is better on windows left out)"
+        return False, "was kept (it is better on left-out windows)"
     for part in parts:
         part.change(few.target)
-    return True, "was changed (it is better on windows left out)"
+    return True, "was changed (it is better on left-out windows)"
 
 
 def split_few(few: Windows) -> list[Fold]:
@@ -226,7 +226,7 @@ class LinearPart:
         self.products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
-        """Return how much each window's log-loss falls when it is in the test fold."""
+        """Return how much the log-loss of each window falls when the window is in the test fold."""
         changed = self.logits.copy()
         for fit, test in folds:
             dual = self.solve(class_index, fit)
@@ -266,7 +266,7 @@ class LinearPart:
 
 
 def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
-    """Yield the linear layers on features or, without features, those of all networks.
+    """Yield the linear layers on features or, if there are none, those of all networks.
 
     Yield nothing if there are no such layers and the networks have the weight 0.
     """
@@ -301,7 +301,7 @@ def _add(
 
 
 def copy_model(model: TrainedModel) -> TrainedModel:
-    """Return a copy whose layers may be changed; it has no class shares and no abstention."""
+    """Return a copy whose layers may be changed, without class shares and abstention threshold."""
     networks = [copy.deepcopy(network) for network in model.networks]
     head = model.head
     if head is not None:

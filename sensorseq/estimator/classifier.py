@@ -99,7 +99,7 @@ _SMALLER = (
 
 
 def _of_model(name: str) -> Any:
-    """Return a property with a field of `model_`."""
+    """Return a property that reads a field of `model_`."""
 
     def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
@@ -124,12 +124,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     bidirectional : bool, default=False
         Whether to also read every window backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
-        How the hidden states of the valid steps are reduced to one vector.
+        How the hidden states of the valid timesteps are reduced to one vector.
     dropout : float, default=0.3
         Dropout probability of each input of the head and of every LSTM layer after the first.
     recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates. All steps of a window share
-        one mask.
+        Probability of dropping a hidden unit where it enters the gates. All timesteps of a window
+        share one mask.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector.
     weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
@@ -140,8 +140,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     forget_bias : float, default=1.0
         Initial bias of the forget gate; the other biases start at zero.
     loss : {"cross_entropy", "focal", "mse"} or callable, default="cross_entropy"
-        Loss function of the windows. A callable receives ``(logits, class_index)`` and returns one
-        value for each window.
+        Loss function. A callable receives ``(logits, class_index)`` and returns one value for each
+        window.
     label_smoothing : float, default=0.0
         Fraction of the target that is spread evenly over the classes, both in training and in
         `val_loss`.
@@ -191,14 +191,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Weight decay as in torch: decoupled in adamw and lion, an L2 penalty in the other
         optimizers. It applies to every parameter.
     l1 : float, default=0.0
-        Factor of an L1 penalty, the sum of the absolute weights without biases.
+        Factor of an L1 penalty: the sum of the absolute values of all weights except biases.
     max_timesteps : int, optional
         Maximum window length; longer windows are cropped, also in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps of a longer window to keep. ``"random"`` draws a new crop in each epoch and uses
-        the central crop for prediction.
+        Which timesteps of a longer window to keep. ``"random"`` draws a new crop in each epoch and
+        uses the central crop for prediction.
     augment : None, "standard", dict or Augmentation, default=None
-        Random changes applied to every training window in each epoch. A dict gives the fields of
+        Random changes applied to every training window in each epoch. A dict contains the fields of
         `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` refer to channels by
         number or, for a WindowSet or a prepared file, by name. The models on `features` are fitted
         to the windows and to one changed copy of each window.
@@ -225,8 +225,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
         after training, so that, for example, about 80 % of the windows predicted with probability
-        0.8 are classified correctly. `predict` is unchanged. Early stopping uses the same windows,
-        so with it some overconfidence may remain; measure the calibration on other windows with
+        0.8 are classified correctly. `predict` is unchanged. With early stopping, which uses the
+        same windows, some overconfidence may remain; measure the calibration on other windows with
         `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
@@ -242,7 +242,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         `engine_`); on a GPU, the native engine supports float32 with one layer, up to 16 channels
         and no `head_norm`. The results of both engines are equal up to rounding.
     n_models : int, default=1
-        Number of networks in the ensemble, whose probabilities are averaged. All networks use the
+        Number of networks in the ensemble; their probabilities are averaged. All networks use the
         same split, but each has its own initial weights, window order and dropout. They are trained
         side by side if the native engine supports them and the windows fit in memory; otherwise,
         one after another. The first network is bit for bit the result of ``n_models=1``. Callbacks
@@ -252,7 +252,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with a new optimizer. The models on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
-        nothing is held out. It contains only the LSTM (of an ensemble, the first one), without
+        nothing is held out. It contains only the LSTM (for an ensemble, the first network), without
         `features`, `refit` and `calibrate`. The file is replaced as a whole, so if the process is
         killed, the last complete file remains; `load` reads it, and `warm_start` continues training
         from it.
@@ -267,28 +267,28 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         (see `engine_`), the number of threads does not matter either, except for the last digits of
         the contribution of `features`, which LAPACK and scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
-        Models that use features of the windows and whose logits are added to those of the LSTM.
-        Linear layers, fitted by ridge regression in closed form, use random convolutions
-        (``"rocket"``, see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``,
-        see `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
+        Models that use features of the windows; their logits are added to those of the LSTM. Linear
+        layers, fitted by ridge regression in closed form, use random convolutions (``"rocket"``,
+        see `sensorseq.features.RandomConvolutions`), competing kernels (``"hydra"``, see
+        `sensorseq.features.CompetingKernels`), summary statistics divided into ranges
         (``"summary"``, see `sensorseq.features.SummarySteps`), or the result of your own function
         of the scaled windows, ``(windows, lengths) -> array of shape (n, f)``. Gradient boosting
-        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). The
-        factor of each model in the sum of logits is chosen to minimize the log-loss on windows that
+        uses summary statistics (``"boosting"``, see `sensorseq.features.SummaryFeatures`). In the
+        sum of logits, the factor of each model is chosen to minimize the log-loss on windows that
         are left out of training in whole groups. ``"auto"`` tries the four named models and keeps
         those that lower this log-loss; it may also drop the LSTM. `features_` records the choice
         and the reasons for it. With `refit`, or if nothing is held out, the windows are left out in
         three folds, for which the network is trained two or three more times; otherwise, the
-        windows of the validation part are used. None uses the LSTM alone. If the windows stay in
-        their file, the models on features are fitted to a sample of them; if nothing is held out
-        from such a file, ``"auto"`` uses no features.
+        windows of the validation part are the ones left out. None uses the LSTM alone. If the
+        windows stay in their file, the models on features are fitted to a sample of them; if
+        nothing is held out from such a file, ``"auto"`` uses no features.
     refit : "auto", "all" or None, default="auto"
         How the model also learns from the held-out windows, after the curve, the report and the
         probabilities have been computed. For up to 20,000 windows and without `warm_start`,
         ``"auto"`` keeps the networks of the three folds, which together have been trained on all
-        windows, and averages their probabilities in prediction. If there are no such folds, and
-        with ``"all"``, one network is trained on all windows for the same number of steps. None
-        keeps the network that was trained on the training part. `X_val` is never used for training.
+        windows, and averages their probabilities in prediction. Without these folds, or with
+        ``"all"``, one network is trained on all windows for the same number of steps. None keeps
+        the network that was trained on the training part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
         Number of samples per frame. The network reads a window as a sequence of frames that overlap
         by half; for each frame and channel, it receives the mean, the variance, the minimum, the
@@ -298,10 +298,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         network reads every sample. `features` are always computed from the samples.
     missing : {"error", "expected", "outside"}, default="error"
         How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly, and
-        replaces a channel that has no number in a window with the channel's mean in training; `fit`
-        needs numbers in all channels. ``"outside"`` does the same and, in prediction, also treats a
-        channel as missing if `outside` reports that the channel is constant or that its values or
-        spread are out of range. Set `missing` before `fit`.
+        replaces a channel that is all NaN in a window by the channel's mean in training; `fit`
+        needs numbers in every channel of every window. ``"outside"`` does the same and, in
+        prediction, also treats a channel as missing if `outside` reports that the channel is
+        constant or that its values or spread are out of range. Set `missing` before `fit`.
 
     Attributes
     ----------
@@ -311,7 +311,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The trained model, with everything that prediction needs, as `sensorseq.prediction.load`
         returns it.
     n_features_in_ : int
-        Number of timesteps of 2-D input; otherwise, number of channels.
+        Number of timesteps if the input was 2-D; otherwise, number of channels.
     feature_names_in_ : ndarray of str
         Column names, if X was a 2-D table or a list of DataFrames with named columns.
     n_iter_ : int
@@ -319,19 +319,20 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     best_epoch_, best_score_ : int and float
         The epoch whose weights are kept, counted from 1, and its monitored value.
     history_, histories_ : History and list of History
-        One row per epoch. For an ensemble, `history_` and the other values of a run are those of
-        the first member, and `histories_` contains one history for each member.
+        One row per epoch. For an ensemble, `history_` and the other attributes that describe a run
+        are those of the first member, and `histories_` contains one history for each member.
     fluctuation_ : FluctuationReport
         Whether and how much the curve fluctuates, and the reasons for this verdict. The thresholds
         for a loss assume cross-entropy in nats; any other `loss` is checked only for values that
         are not finite.
     features_ : FeatureChoice
         The chosen features, the reasons for the choice, and the log-loss and accuracy of each kind
-        alone and of all together on the windows left out. Print it to read it.
+        of model alone and of all together on the left-out windows. Print it to read it.
     refitted_ : bool
         Whether the model also learned from the held-out windows (see `refit`).
     patch_ : Patch or None
-        How samples become the inputs of the networks (see `patch`); None if each sample is a step.
+        How samples become the inputs of the networks (see `patch`); None if each sample is a
+        timestep.
     scaler_ : Scaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
@@ -340,7 +341,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         `patch_`: ``patch_.apply(windows, lengths)``. Without features, their outputs are the logits
         before division by `temperature_`.
     temperature_ : float
-        Divisor of the logits; 1 unless ``calibrate=True``.
+        The number by which the logits are divided; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention` with the figures on which it is based, and its threshold. A
         window whose highest probability is below the threshold gets no label.
@@ -360,7 +361,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     it unless `lengths` is given.
 
     A loss that is not finite ends the training: the weights of the best epoch are kept, a
-    ConvergenceWarning is issued and the verdict is ``"diverged"``. If this happens in the first
+    ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
     epoch, a `DivergedError` is raised; its attribute `fluctuation` is the report. If `fit` raises
     an error, the estimator stays as it was, unless a callback raised the error after an epoch.
 
@@ -403,7 +404,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     refitted_: bool
     adaptation_: Adaptation | None
     _judged: Judged
-    # indices and outputs of the held-out windows, from before any refit
+    # indices of held-out windows, and outputs for them from before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def __init__(
@@ -489,7 +490,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             the channels, and the columns of all other DataFrames, also in prediction, are matched
             by name. If a WindowSet or a file has a split, ``"train"`` is used for training,
             ``"validation"`` for validation, and ``"test"`` is not used. The windows of a WindowSet
-            are neither scaled nor balanced, whatever the pipeline's settings; the `scale` and
+            are not yet scaled or balanced, whatever the pipeline's settings; the `scale` and
             `sampler` of this estimator apply to them. A prepared file contains its own scaler,
             which is used if it matches `scale`, and the indices of its balanced training windows.
             Use `SensorFusionClassifier` for windows of several sensors.
@@ -505,20 +506,20 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lengths : array of shape (n,), int, optional
             Number of valid steps of each window, 1 to t; later steps are ignored.
         X_val, y_val, groups_val, lengths_val : optional
-            Windows to validate on instead of a held-out part. One-hot columns must be in the order
-            of `classes_`.
+            Windows to validate on instead of a held-out part of X. One-hot columns must be in the
+            order of `classes_`.
 
         Raises
         ------
         InputError
             If the data cannot be used; the message names the first window, step and channel at
-            fault. Also if the rows of a 2-D X seem to be samples of several channels, each with the
-            label of its recording.
+            fault. This error is also raised if the rows of a 2-D X seem to be samples of several
+            channels, each with the label of its recording.
         SplitError
             If the split of a WindowSet puts windows of one group into two parts, or if no group can
             be held out.
         ArgumentError
-            If an argument has an invalid value or leaves nothing to validate on.
+            If an argument has an invalid value or leaves no windows to validate on.
         OutputError
             If the file `checkpoint` cannot be written.
         DivergedError
@@ -599,7 +600,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Distinguish a bug from a hard problem with short training runs of predictable outcome.
+        """Use short training runs of predictable outcome to distinguish a bug from a hard problem.
 
         The estimator need not be fitted and is not changed. Print the result to read it; see
         `sensorseq.doctor.check_training`.
@@ -651,7 +652,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def module_(self) -> LSTMLinear:
-        """The network; of several, the first one."""
+        """The network or, if there are several, the first one."""
         return self.modules_[0]
 
     @property
@@ -666,7 +667,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. The first access compares the network with other models of its windows."""
+        """The report. On first access, the network is compared with other models on its windows."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -739,7 +740,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         *,
         lengths: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy. The columns of one-hot labels are in the order of `classes_`.
+        """Return the accuracy. The columns of one-hot labels must be in the order of `classes_`.
 
         Parameters
         ----------
@@ -816,8 +817,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises
         ------
         InputError
-            If the windows cannot show this for any threshold; the message gives the lowest error
-            rate that they can show. Also if the windows were used in `fit` or have no labels.
+            If the windows do not support this bound for any threshold; the message gives the lowest
+            error rate that they support. This error is also raised if the windows were used in
+            `fit` or have no labels.
         """
         X = self._open(X)
         abstention = find_abstention(
@@ -864,8 +866,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
             for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
-            the classes are bit for bit those of `timeline` with the same lag. The class is allowed
-            to change during a gap.
+            the classes are bit for bit those of `timeline` with the same lag. During a gap, the
+            class may change.
         lag : int, default=3
             Number of later windows to wait for with ``smooth="lag"``.
         mean_dwell_s, transitions
@@ -916,10 +918,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
             Recordings are cut into windows as in training.
         recording_id : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own recordings; an array is treated as
-            one recording by default.
+            The recording of each window. By default, a WindowSet provides its recordings, and an
+            array is treated as one recording.
         start_s : array of shape (n_windows,), optional
-            Start time of each window in seconds; a WindowSet has its own start times.
+            Start time of each window in seconds; by default, a WindowSet provides its start times.
         lengths : as in `predict`
         window_s : float, optional
             Length of the windows in seconds, if X is an array; by default, the time from one window
@@ -982,7 +984,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X, lengths : as in `predict`
         recording_id : array of shape (n_windows,), optional
-            The recording of each window. A WindowSet has its own recordings.
+            The recording of each window. By default, a WindowSet provides its recordings.
         how : {"mean", "vote"}, default="mean"
             ``"mean"`` returns the class with the highest mean probability, so uncertain windows
             count less. ``"vote"`` returns the majority vote of the windows, which a few confident
@@ -997,7 +999,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self.model_.predict_recordings(X, recording_id, lengths, how=how)
 
     def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Find windows unlike all training windows, such as windows in a different unit.
+        """Find windows unlike all training windows, such as windows recorded in a different unit.
 
         Parameters
         ----------
@@ -1015,11 +1017,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Notes
         -----
-        `fit` records the extremes of its windows, without the test part; `adapt` and a warm start
-        widen these extremes. A window is outside if it exceeds the extreme values by half of their
-        range, the extreme standard deviations by a factor of 10 (relative to the other channels, by
-        a factor of 3), or the extreme shares of one of eight bands of the spectrum by a factor of
-        10. docs/validation.md lists the faults that this method finds and those that it misses.
+        `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
+        start widen these extremes. A window is outside if it exceeds the extreme values by half of
+        their range, the extreme standard deviations by a factor of 10 (relative to the other
+        channels, by a factor of 3), or the extreme shares of one of eight bands of the spectrum by
+        a factor of 10. docs/validation.md lists the faults that this method finds and those that it
+        misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -1027,11 +1030,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return indices and class probabilities of held-out windows, from before any refit.
+        """Return the indices of held-out windows, and class probabilities from before any refit.
 
         The indices are positions in the validation part. The result is None if there was no refit,
-        if the estimator was loaded from a file, or if the validation part had a different number of
-        windows.
+        if the estimator was loaded from a file, or if the number of validation windows in `fit` was
+        not `n_windows`.
 
         Parameters
         ----------
@@ -1051,10 +1054,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return indices and cross-validated class probabilities of training windows.
 
         Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features (see `features`); only the few factors of the sum were fitted on these windows.
-        There are at most 6,000 indices, which are positions in the X given to `fit`. The result is
-        None if the fit weighted no features or used `X_val`, or if the estimator was loaded from a
-        file.
+        the features (see `features`); only the factors of the models in the sum were fitted on
+        these windows. There are at most 6,000 indices, which are positions in the X given to `fit`.
+        The result is None if the fit weighted no features or used `X_val`, or if the estimator was
+        loaded from a file.
         """
         return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
 
@@ -1072,7 +1075,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ``"gradients"`` integrates the gradients [1]_ of the log-probability along the line from
         zeros to the window. For ``scale="standard"``, zero is the training mean of each channel or,
         with `patch`, of each statistic of a frame, whose contribution is divided equally among the
-        samples of the frame. The sum of the contributions is the difference of the log-probability
+        samples of the frame. The sum of the contributions is the difference in log-probability
         between the two ends of the line. ``"occlusion"`` sets one region of one channel at a time
         to zero after scaling and measures the decrease of the log-probability; it also works with
         features and trees, but the sum of the contributions then has no meaning.
@@ -1091,8 +1094,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Returns
         -------
         Explanation
-            The explanation, with `contributions` and `shares` of shape (n_windows, n_regions,
-            n_channels).
+            The explanation, whose `contributions` and `shares` have the shape (n_windows,
+            n_regions, n_channels).
 
         Raises
         ------
@@ -1181,14 +1184,14 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return adapted
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Plot the curves of the last fit, its kept epoch and the sampling error with matplotlib.
+        """Use matplotlib to plot the last fit's curves, its kept epoch and the sampling error.
 
         Parameters
         ----------
         path : str or path, optional
             File to write the figure to.
         """
-        from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
+        from sensorseq.diagnosis.page import draw_history  # matplotlib is optional
 
         check_is_fitted(self)
         return draw_history(
@@ -1205,7 +1208,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Write the fitted estimator to one safetensors file.
 
         The file contains the weights, the scaling, the classes, the history, the report and all
-        arguments. It appears only when it is complete.
+        arguments. The file appears only when it is complete.
 
         Parameters
         ----------
@@ -1295,7 +1298,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
-        """Return the report of a fit without a record."""
+        """Return the report of a fit, made without its training record."""
         return make_report(
             self.history_,
             self.loss,
@@ -1321,7 +1324,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         lstm : torch.nn.LSTM
-            With biases and without projection.
+            An LSTM with biases and without projection.
         linear : torch.nn.Linear
             The layer that computes the logits. A single logit is that of the second class against
             the first.
@@ -1347,8 +1350,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a fitted estimator with the weights of a Keras model.
 
-        The estimator expects windows scaled as for that model; its `scaler_` is None. If a layer
-        has an unsupported kind or configuration, an ArgumentError names it.
+        The estimator expects windows scaled as for that model; its `scaler_` is None. A layer of an
+        unsupported kind or configuration raises an ArgumentError that names it.
 
         Parameters
         ----------
@@ -1405,8 +1408,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         path : str or path
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
-            Number of steps of every window, which lets onnxruntime prepare more in advance. By
-            default, the graph accepts windows with any number of steps.
+            Number of timesteps of every window; if it is given, onnxruntime can prepare more in
+            advance. By default, the graph accepts windows with any number of steps.
         lengths : bool, optional
             Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
             valid steps of each window, 1 to t. By default, the graph has this input if the windows
@@ -1415,7 +1418,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Whether to include the preparation steps, so that the graph accepts windows of samples
             as they are before these steps, at the model's sample rate. Products, power, differences
             of channels, signed channels and magnitudes can be exported. If a step depends on
-            earlier samples, as a filter does, an error names it.
+            earlier samples, as a filter does, an error that names it is raised.
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, which has shape (n, t, c), or (n, t) after a fit on a table.
             The output ``probabilities``, of shape (n, n_classes), is always float32.
@@ -1476,8 +1479,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Type of the weights. ``"int8"`` uses one scale for each row and a quarter of the memory;
             activations stay float32.
         check : WindowSet or path of a prepared file, optional
-            Labeled windows on which to measure the accuracy with these weights, which is written
-            into the header. The validation part is used, or all windows if there is no split.
+            Labeled windows on which to measure the accuracy with these weights; the accuracy is
+            written into the header. The validation part is used, or all windows if there is no
+            split.
         prefix : str, default="sensorseq"
             Prefix of all names in C and of the file names.
         smooth : {"none", "filter", "lag"}, default="none"
@@ -1499,7 +1503,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If part of the model cannot be written in C: your own function as `features`,
             ``normalize="recording"``, or a step with ``phase="zero"``.
         ArgumentError
-            If an argument does not fit the model.
+            If an argument does not match the model.
         """
         check_is_fitted(self)
         options = COptions(
@@ -1545,7 +1549,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(super().__getstate__())
         if "model_" not in state:
             return state
-        report = self.fluctuation_.to_dict()  # compares windows that a pickle lacks
+        report = self.fluctuation_.to_dict()  # made now, from windows that a pickle lacks
         state["model_"] = packed(self.model_)
         state["_judged"] = report, {**self._judged.facts, "data_facts": ()}
         state["histories_"] = [history.to_rows() for history in self.histories_]

@@ -39,7 +39,7 @@ class Explanation:
     probability : ndarray of shape (n,)
         The probability of that class.
     contributions : ndarray of shape (n, R, C)
-        How much a channel raises the logarithm of that probability in a region, in nats.
+        How much a channel's values in a region raise the logarithm of that probability, in nats.
     edges : ndarray of shape (R + 1,)
         First timestep of each region, and the end of the last region.
     method : str
@@ -95,7 +95,7 @@ class SensorPart:
     weight: NDArray[np.float64]
     other_sensors: NDArray[np.float64]
     patch: Patch | None = None
-    head: bool = True  # has no gradient
+    head: bool = True  # as in a model with features, because there is no gradient
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the joint logits of all sensors for the windows X of this sensor."""

@@ -31,15 +31,15 @@ from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureC
 
 MANY_WINDOWS = 4_000  # above this, fewer random convolutions, because their products cost n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
-# Number of best statistics that boosting and steps use. On development folds with derived channels,
-# more statistics took longer and were no more accurate.
+# Boosting and steps use this many of the best statistics. On development folds with derived
+# channels, using more statistics took longer and was no more accurate.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 # The ridge penalty if folds are cut in time. With one training recording of each class, in 12 draws
 # from BorealTC's motors and from the simulated surfaces, this penalty with equal weights classified
 # 43.5 and 73.7 % of the other recordings correctly; penalties chosen on folds cut in time
 # classified 39.9 and 72.6 % correctly.
 _STRENGTH_IN_TIME = 1e-3
-# smallest weight of the LSTM, which ensures an order of the classes if nothing predicts them
+# smallest weight of the LSTM, so that classes have an order even if no model predicts them
 _SMALLEST_WEIGHT = 1e-3
 
 
@@ -81,8 +81,8 @@ def try_functions(features: Any, data: "HeadData") -> None:
 class HeadData:
     """The scaled windows on which a feature head is fitted.
 
-    `weight` contains positive factors in the loss. Thresholds and convolutions are chosen from the
-    windows with the indices `learn_rows`, which are never held out.
+    `weight` is the positive weight of each window in the loss. Thresholds and convolutions are
+    chosen from the windows with the indices `learn_rows`, which are never held out.
     """
 
     X: NDArray[Any]
@@ -100,7 +100,7 @@ class HeadData:
         return HeadData(*taken, self.n_classes, learn)
 
     def join(self, other: "HeadData") -> "HeadData":
-        """Return the windows of both, with the `learn_rows` of this one."""
+        """Return the windows of both data sets, with the `learn_rows` of `self`."""
         lengths = None
         if self.lengths is not None and other.lengths is not None:
             lengths = np.concatenate([self.lengths, other.lengths])
@@ -113,11 +113,11 @@ class HeadData:
 
 @dataclass
 class FittedFeatures:
-    """Fitted kinds of features, with their cross-validated scores.
+    """The fitted models on each kind of features, with their cross-validated scores.
 
-    `scores` has an array (n, K) for each kind, with NaN for windows in no test fold; `rows` are the
-    indices of the n windows among all windows. Folds that are cut `in_time` cannot determine
-    weights; linear layers, if there are any, then decide alone with equal weights.
+    `scores` contains an array (n, K) for each kind, with NaN for windows that are in no test fold;
+    `rows` are the indices of the n windows among all windows. Folds that are cut `in_time` cannot
+    determine weights; linear layers, if there are any, then decide alone with equal weights.
     """
 
     class_index: NDArray[np.int64]
@@ -350,7 +350,7 @@ def _standard(
     values: NDArray[np.float32], *, is_plain: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return each feature's mean and the factor that standardizes it."""
-    if is_plain:  # steps are 0 or 1; a fixed scale keeps rare ones small
+    if is_plain:  # steps are 0 or 1; with a fixed scale, rare ones stay small
         n_features = values.shape[1]
         return np.full(n_features, 0.5, np.float32), np.full(n_features, 2.0, np.float32)
     center = values.mean(axis=0, dtype=np.float64)

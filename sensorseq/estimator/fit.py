@@ -42,8 +42,8 @@ class Trained:
     """A model, and how its networks were trained.
 
     `results` and `histories` have one entry for each network. `choice` and `held_out` (indices in
-    the validation part, and the outputs of these windows before any refit) are None if the fit
-    continues an earlier one. `left_out` has indices of windows in X, and the logits of these
+    the validation part, and the outputs for these windows before any refit) are None if the fit
+    continues an earlier one. `left_out` contains indices of windows in X, and logits for these
     windows from models that were not fitted on them. If the first epoch diverged, `model` is the
     model before the training.
     """
@@ -59,7 +59,7 @@ class Trained:
 
 
 class Judged(NamedTuple):
-    """The report of a fit, the facts behind it, and windows on which to compare the network."""
+    """The report of a fit, the facts behind it, and windows to compare models on."""
 
     report: FluctuationReport
     facts: dict[str, Any]
@@ -167,7 +167,7 @@ def refuse_diverged(
             "training diverged in its first epoch: a loss or gradient is not finite. Lower"
             f" learning_rate (now {p['learning_rate']!r}), clip the gradient with max_grad_norm"
             f" (now {p['max_grad_norm']!r}), or check `scale` (now {p['scale']!r}) and the loss."
-            " The error's `fluctuation` has the report."
+            " The error's `fluctuation` contains the report."
         )
         error.fluctuation = None if judged is None else judged.report
         raise error

@@ -56,7 +56,7 @@ from sensorseq.training.window_format import AUTO, WindowFormat, check_patch, fi
 from sensorseq.windows import WindowSet, rows_of
 
 REFITS = ("auto", "all")
-_MOST_STORED = 4096  # maximum number of windows of a prepared file from which ranges are learned
+_MOST_STORED = 4096  # ranges are learned from at most this many windows of a prepared file
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class FitArguments:
     """The checked arguments of a fit; `earlier` is the model that the fit continues.
 
     All seeds are derived from `entropy` and are independent: an extra draw from one does not affect
-    the others. For each network, `member_seeds` has one seed for the initial weights and one for
-    the training.
+    the others. For each network, `member_seeds` contains one seed for the initial weights and one
+    for training.
     """
 
     parameters: Mapping[str, Any]
@@ -81,10 +81,10 @@ class FitArguments:
 class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
 
-    `windows` are all windows of X, and `train` and `validation` are its parts; validation windows
+    `windows` are all windows of X; `train` and `validation` are the two parts; validation windows
     that were given separately are also in `given_validation`. `split` is the part of each window,
     if X has a split. `source` and `source_val` are the objects given as X and X_val, or None for
-    arrays. `target` has the classes, and `column_names` are the column names of a 2-D table.
+    arrays. `target` contains the classes, and `column_names` are the column names of a 2-D table.
     """
 
     windows: Windows
@@ -105,7 +105,7 @@ class FitData:
         return self.split is None and self.given_validation is None and not self.windows.are_stored
 
     def preparation(self, earlier: Preparation | None, *, continues: bool) -> Preparation | None:
-        """Describe the preparation of the windows; `earlier` describes earlier windows."""
+        """Describe the preparation of the windows; `earlier` is that of the earlier windows."""
         sets = [source for source in (self.source, self.source_val) if source is not None]
         here = earlier if continues else None
         if sets and (continues or self.source is not None):
@@ -125,8 +125,8 @@ class ScaledFit:
     """The scaled windows of a fit, and the model so far, which has no networks yet.
 
     `train` and `validation` are the inputs of the networks; `samples` are the same windows before
-    their samples were joined into steps. All of these may be streamed. `findings` describe problems
-    of the windows.
+    their samples were joined into steps. All of these may be streamed. `findings` describe faults
+    in the windows.
     """
 
     data: FitData
@@ -161,7 +161,7 @@ def check_arguments(
 ) -> FitArguments:
     """Check all arguments of an estimator before doing any work.
 
-    `earlier` is a model to continue; `entropy` is the entropy of a fit to run again.
+    `earlier` is a model to continue; `entropy` is the entropy of the fit to repeat.
     """
     check_refit(parameters["features"], parameters["refit"], parameters["warm_start"])
     config = check_parameters(parameters)
@@ -169,7 +169,7 @@ def check_arguments(
     n_models = parameters["n_models"]
     if entropy is None:
         entropy = draw_entropy(parameters["random_state"])
-    # in this order, the first of several networks has the seeds of a single network
+    # in this order, so that the first of several networks has the seeds of a single network
     split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
     member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
     if earlier is not None and len(earlier.networks) != n_models:
@@ -323,7 +323,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _starts_of(
     source: WindowSet | None, groups: NDArray[Any], windows: Windows
 ) -> NDArray[np.float64]:
-    """Return the windows' starts in window lengths, or their order if the times are unknown."""
+    """Return when each window starts, in window lengths; its position if the times are unknown."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
         length_s = windows.n_timesteps / source.sample_rate_hz
@@ -336,7 +336,7 @@ def _starts_of(
 
 
 def _shape_of(windows: Windows, source: WindowSet | None) -> WindowShape:
-    """Return the shape that other windows must have."""
+    """Return the shape that all other windows must have."""
     channels = windows.channels
     if channels is None and source is not None:
         channels = list(source.channels)
@@ -381,7 +381,7 @@ def _read_validation(
 
 
 def hold_out(arguments: FitArguments, data: FitData) -> FitData:
-    """Return the data with a training and a validation part: stored, given or drawn."""
+    """Return the data with a training and a validation part, which are stored, given or drawn."""
     train_rows, held_out = _rows_of_parts(arguments, data)
     validation = data.given_validation if held_out is None else data.windows.take(held_out)
     if arguments.parameters["calibrate"] and validation is None:
@@ -552,7 +552,7 @@ def _continued(earlier: TrainedModel, data: FitData, arguments: Mapping[str, Any
 
 def fit_scaling(form: WindowFormat, data: FitData, scale: str | None) -> Scaler | None:
     """Learn the scaling from the training part only, so that no other part leaks into it."""
-    # The scaler of a prepared file was fitted on its whole training windows, before balancing.
+    # The scaler of a prepared file was fitted on its uncropped training windows, before balancing.
     is_valid = form.max_timesteps is None or scale == PHYSICAL
     if data.scaler is not None and data.scaler.kind == scale and is_valid:
         return data.scaler

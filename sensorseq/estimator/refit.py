@@ -84,7 +84,7 @@ class Refit:
 
     @property
     def has_held_out(self) -> bool:
-        """Whether the first fold tests the held-out part."""
+        """Whether the first fold is tested on the held-out part."""
         return bool(self.folds) and int(self.folds[0][1].min()) >= self.n_train
 
     @property
@@ -98,7 +98,7 @@ class Refit:
     def left_out(
         self, head: FeatureHead
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
-        """Return out-of-fold logits, and the classes and groups of these windows."""
+        """Return the out-of-fold logits of windows, with their classes and groups."""
         logits, rows = head.out_of_fold, head.out_of_fold_rows
         assert logits is not None
         assert rows is not None
@@ -109,7 +109,7 @@ class Refit:
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
-        """Return an independent seed for this purpose and number."""
+        """Return the independent seed for this purpose and number."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
@@ -118,7 +118,7 @@ class Refit:
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
-        """Fit the models on features, which need no network; they are weighted later."""
+        """Fit the models on features, for which no network is needed; they are weighted later."""
         if self.features is None:
             return None
         progress.say("features")
@@ -160,7 +160,7 @@ class Refit:
     def fold_logits(
         self, model: TrainedModel, modules: Sequence[LSTMLinear], device: str
     ) -> NDArray[np.float64]:
-        """Return logits from each network for its test fold; NaN elsewhere."""
+        """Return each network's logits for the windows of its test fold; all others are NaN."""
         seen = self.seen
         logits = np.full((len(seen.X), seen.n_classes), np.nan)
         for module, (_, rows) in zip(modules, self.folds, strict=False):
@@ -249,7 +249,8 @@ def plan_refit(
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighted: {why}.")
         return replace(plan, features=None) if refits else FeatureChoice(reason=why)
-    # together these networks have seen all windows, and their mean is more accurate than one
+    # together, these networks have seen all windows, and their mean is more accurate than one
+    # network
     is_covered = len(folds) == N_FOLDS and len(jobs) == 1
     keeps_folds = refits and refit == "auto" and is_covered
     return replace(plan, folds=folds, keeps_folds=keeps_folds, changed=changed)
@@ -271,7 +272,7 @@ def seen_windows(
 ) -> HeadData:
     """Return all windows as prediction sees them, with the separate windows `apart` at the end.
 
-    `share` is None or has window weights that balance classes with only a few recordings.
+    `share` is None or contains window weights that balance classes with only a few recordings.
     """
     parts = [center_windows(data, config)]
     if apart is not None:
@@ -355,9 +356,9 @@ def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 class Refitted(NamedTuple):
     """The result of a refit: the features, and networks that replace the fit's networks.
 
-    `held_out` has indices of held-out windows, and their outputs from models that have not seen
-    them. If `modules` is empty, the fit's networks stay. `histories` are those of the additional
-    networks.
+    `held_out` contains indices of held-out windows, and outputs for them from models that have not
+    seen them. If `modules` is empty, the fit's networks stay. `histories` are those of the
+    additional networks.
     """
 
     head: FeatureHead | None
@@ -431,7 +432,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
     """Weight the features against the networks of the folds, using the logits of both."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        caveat = "; they belong to the same groups as the others, so all figures are high"
+        caveat = "; they belong to the same groups as the others, so all figures are optimistic"
         if head.linear_blocks:
             caveat += ", and linear layers count equally"
         head.choice = replace(head.choice, reason=head.choice.reason + caveat)

@@ -80,8 +80,9 @@ def make_report(
 ) -> FluctuationReport:
     """Return the report on a history.
 
-    If its loss is not in nats, only non-finite losses are considered. The record is then used only
-    for what does not depend on the unit: predictions, margins, gradients and ratios of losses.
+    If the loss is not in nats, only non-finite losses are considered. The record is then used only
+    for quantities that do not depend on the unit: predictions, margins, gradients and ratios of
+    losses.
     """
     facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
     if not len(history) and facts.get("best_epoch") is None:

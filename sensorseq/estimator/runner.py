@@ -59,7 +59,7 @@ _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_wei
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # cost of features in training runs: one on all windows, and the folds
-SAME_LOSS = 1e-3  # relative tolerance; rounding changes the loss far less, other data far more
+SAME_LOSS = 1e-3  # relative tolerance; rounding changes it by far less, other data by far more
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
 
 
@@ -68,8 +68,8 @@ class FitOrigin:
     """The fit that a report describes.
 
     `estimator` is unfitted, `entropy` seeds the random streams of the fit, and `is_whole` is False
-    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` has indices
-    of windows in X, and their cross-validated probabilities.
+    after a warm start. `module` has the weights kept from `kept_epoch`. `out_of_fold` contains
+    indices of windows in X, and their cross-validated probabilities.
     """
 
     estimator: BaseEstimator
@@ -85,7 +85,7 @@ class FitOrigin:
     def of(
         cls, estimator: BaseEstimator, arguments: FitArguments, trained: Trained, fit_s: float
     ) -> "FitOrigin":
-        """Return the origin of a report on a fit that took `fit_s`."""
+        """Return the origin of a report on a fit that took `fit_s` seconds."""
         was_left_out = trained.choice is not None and trained.model.head is not None
         return cls(
             estimator,
@@ -189,7 +189,7 @@ class FitRunner(TrialRunner):
             )
 
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun in epochs of the fit; infinite after a warm start."""
+        """Estimate the cost of a rerun in epochs of the fit; it is infinite after a warm start."""
         if rerun.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train)
@@ -222,7 +222,7 @@ class FitRunner(TrialRunner):
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run the reruns, side by side if possible; a failure is stored in the result."""
+        """Run the reruns, side by side if possible; a failure is stored in the rerun's result."""
         if any("features" in rerun.change for rerun in reruns):
             if is_over is not None and is_over():
                 return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]
@@ -247,7 +247,7 @@ class FitRunner(TrialRunner):
         return rerun_results
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
-        """Fit the estimator on the training windows only, with features weighted on their folds."""
+        """Fit the estimator on the training windows only, and weight features on folds of these."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self.validation is not None

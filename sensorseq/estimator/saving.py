@@ -1,4 +1,4 @@
-"""Save a classifier to a model file, during and after its fit, or a pickle; import networks."""
+"""Save a classifier to a model file, during or after a fit, or to a pickle; import networks."""
 
 import importlib
 import math
@@ -107,10 +107,10 @@ def architecture_of(module: LSTMLinear) -> dict[str, Any]:
 class Checkpoint(Callback):
     """Writes the network to a model file after each epoch that improves `monitor`.
 
-    If that column is missing because nothing is held out, the network is written after every epoch.
-    The file contains the LSTM alone, with everything that prediction needs, and is replaced as a
-    whole. If the file cannot be written during training, for example because the disk is full,
-    there is a single warning, and the training continues.
+    If the history has no such column because nothing is held out, the network is written after
+    every epoch. The file contains the LSTM alone, with everything that prediction needs, and is
+    replaced as a whole. If the file cannot be written during training, for example because the disk
+    is full, there is a single warning, and the training continues.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
     head, modules = model.head, modules_of(model)
     custom_head = head if head is not None and not head.is_plain else None
     whole = model if custom_head is None else replace(model, head=None)
-    # copied, because a warm start changes tensors in place, which may share memory with arrays
+    # copied, because tensors, which a warm start changes in place, may share memory with arrays
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
     return {
         "arrays": arrays | whole.arrays(),

@@ -124,9 +124,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : mapping of str to array of shape (n, t, c), SensorWindows, or path
-            Windows of each sensor; window i is the same stretch of time for all sensors. A window
-            of NaN means that the sensor has no data there. A path means a prepared file of several
-            sensors. A split is used as in `SensorLSTMClassifier`.
+            Windows of each sensor; window i covers the same stretch of time for all sensors. A
+            window of NaN means that the sensor has no data there. A path means a prepared file of
+            several sensors. A split is used as in `SensorLSTMClassifier`.
         y, sample_weight, groups : optional
             As in `SensorLSTMClassifier.fit`.
 
@@ -135,7 +135,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         InputError
             If X has only one sensor, or if windows lack a sensor and `missing` is ``"error"``.
         ArgumentError
-            If the estimator has `warm_start` or a `checkpoint`.
+            If the estimator's `warm_start` or `checkpoint` is set.
         """
         estimator = SensorLSTMClassifier() if self.estimator is None else self.estimator
         _check_estimator(estimator)
@@ -196,12 +196,12 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self._set_sensors(models, FusedModel(classes, {}, fusion, shares=shares))
 
     def _set_sensors(self, models: dict[str, SensorLSTMClassifier], fused: FusedModel) -> None:
-        """Store the classifiers of the sensors, and the model that joins them."""
+        """Store the classifiers of the sensors, and the model that combines them."""
         self.sensors_, self._fused = models, replace(fused, models={})
 
     @property
     def model_(self) -> FusedModel:
-        """Everything that predictions need."""
+        """The trained model, with everything that prediction needs."""
         check_is_fitted(self)
         models = {name: classifier.model_ for name, classifier in self.sensors_.items()}
         return replace(self._fused, models=models)
@@ -362,9 +362,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         max_gap_s, max_delay_s
             As in `SensorLSTMClassifier.stream`.
         max_wait_s : float, optional
-            How many seconds the other sensors may be ahead of a sensor before it counts as missing,
-            if sensors may be missing. By default, the time between windows. Samples must be pushed
-            in chunks shorter than this.
+            Only if sensors may be missing: a sensor counts as missing when the samples of another
+            sensor are more than this many seconds ahead of its own. By default, the time between
+            windows. Samples must be pushed in chunks shorter than this.
 
         Returns
         -------
@@ -394,7 +394,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         method: str = "auto",
         n_regions: int = 10,
     ) -> dict[str, Explanation]:
-        """Explain the contribution of each sensor to the decisions on windows with this sensor.
+        """Explain the contribution of each sensor to the decisions on windows that include it.
 
         Parameters
         ----------
@@ -429,7 +429,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return explanations
 
     def adapt(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
-        """Return a copy whose sensors are adapted; see `SensorLSTMClassifier.adapt`.
+        """Return a copy with adapted classifiers; see `SensorLSTMClassifier.adapt`.
 
         Parameters
         ----------
@@ -535,8 +535,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         The graph has an input ``X_<sensor>`` for each sensor and, with `lengths`, an input
         ``lengths_<sensor>``; a window that contains NaN lacks that sensor. The probabilities are
         NaN for windows without any sensor, or without a sensor that the model requires. The
-        metadata ``sensors`` describe the input of each sensor. The graph ignores `missing`: gaps
-        are not filled.
+        metadata entry ``sensors`` describes the input of each sensor. The graph ignores `missing`:
+        gaps are not filled.
 
         Parameters
         ----------
@@ -620,7 +620,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Mark a sensor as missing where a channel is all NaN, because this may reveal the class."""
+    """Mark a sensor as missing where a channel is all NaN, as that might reveal the class."""
     sets = dict(windows.sensors)
     for name, of_sensor in windows.sensors.items():
         is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
@@ -633,7 +633,7 @@ def _without_lost(windows: SensorWindows) -> SensorWindows:
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
-    """Hold out the same windows of all sensors; if none are missing, the same seed already does so.
+    """Hold out the same windows of all sensors; the seed alone ensures this if none are missing.
 
     Only groups with windows of all sensors are held out, so that each sensor keeps every class in
     training.
@@ -663,7 +663,7 @@ def _check_classes(name: str, labels: Any, all_labels: Any) -> None:
 def _logits_of(
     left_out: Mapping[str, LeftOut | None], windows: SensorWindows, n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return logits (n_sensors, n, K) from models not fitted on the window, and where they exist.
+    """Return logits (n_sensors, n, K) of models not fitted on these windows, and which exist.
 
     The second array, (n, n_sensors), is True for each window and sensor that has logits.
     """

@@ -85,7 +85,7 @@ def learn_shares(
 def fit_calibration(
     logits: NDArray[np.float64], class_index: NDArray[np.int64], groups: NDArray[Any] | None
 ) -> float:
-    """Return the temperature fitted to left-out windows; warn if they determine it poorly."""
+    """Return the temperature fitted to left-out windows; warn if it is poorly determined."""
     temperature = fit_temperature(logits, class_index)
     spread = probability_spread(logits, class_index, temperature, groups)
     if spread > NOTABLE_SPREAD:
@@ -256,7 +256,7 @@ def choose_threshold(
     error_rate: float,
     confidence: float,
 ) -> Abstention | None:
-    """Return the lowest threshold for which the answers keep the error rate, or None.
+    """Return the lowest threshold for which the answers stay within the error rate, or None.
 
     The thresholds that answer 30, 35, ... 100 % of the windows are tested in this order, each
     against the null hypothesis "more than `error_rate` of its answers are wrong", until a
@@ -322,7 +322,7 @@ def _p_values(
     group_index: NDArray[np.int64],
     error_rate: float,
 ) -> NDArray[np.float64]:
-    """Return, for each threshold, the probability of this few errors at a rate of `error_rate`."""
+    """Return the probability of so few errors at each threshold if their rate is `error_rate`."""
     n_groups = int(group_index.max()) + 1
     correlation = _error_correlation(is_right, group_index, n_groups)
     values = np.ones(len(thresholds))

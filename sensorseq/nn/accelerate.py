@@ -12,7 +12,7 @@ from sensorseq.nn.lstm import LSTM
 
 
 class FoundLSTM(NamedTuple):
-    """An LSTM in a model, the library that computes it, and the reason.
+    """An LSTM in a model, the library that computes it, and the reason for this choice.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ def accelerate(module: nn.Module) -> nn.Module:
 
     See Also
     --------
-    find_lstms : Lists the LSTMs, before or after.
+    find_lstms : Lists the LSTMs, before or after this call.
     sensorseq.nn.LSTM : Lists the cases that torch computes.
 
     Notes

@@ -46,12 +46,12 @@ class Parts:
 
 
 def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
-    """Return a module in evaluation mode with the weights of a Keras model, and its activation.
+    """Return a module in evaluation mode with a Keras model's weights, and the final activation.
 
     The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
     Layers may differ in size: smaller ones are padded with units that stay zero. The module returns
     the output of the dense layer before the activation, which is ``"linear"``, ``"softmax"`` or
-    ``"sigmoid"``. An ArgumentError names any layer of a different kind.
+    ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names it.
     """
     parts = Parts()
     for layer in _layers(keras_model):
@@ -209,7 +209,7 @@ def assemble(parts: Parts) -> LSTMLinear:
 
 
 def _places(n_units: int, hidden_size: int, n_blocks: int) -> NDArray[np.int64]:
-    """Return the positions of the units after each block has been padded to hidden_size."""
+    """Return the positions of the units after each block has been padded to `hidden_size`."""
     return (np.arange(n_blocks)[:, None] * hidden_size + np.arange(n_units)).ravel()
 
 

@@ -32,7 +32,8 @@ class LSTM(nn.LSTM):
     derivatives, tracing and export. Invalid arguments are also passed to torch, so that torch's own
     errors are raised.
 
-    `torch.jit.script` restores `torch.nn.LSTM`, including in the model passed to it.
+    `torch.jit.script` turns the module back into a `torch.nn.LSTM`, also in the model that is
+    passed to it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -79,7 +80,7 @@ class LSTM(nn.LSTM):
         return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
-        """Test whether the shapes are valid and not empty; torch handles all other shapes."""
+        """Test whether the inputs have valid shapes and are not empty; torch handles all others."""
         if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
             return False
         n_windows: tuple[int, ...] = ()

@@ -48,7 +48,7 @@ class _LSTMParameters(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.empty(shape, **factory)))
 
     def layer(self, layer: int, n_directions: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weight_ih, weight_hh and the summed bias of one layer, directions stacked."""
+        """Return weight_ih, weight_hh and the summed bias of one layer, with directions stacked."""
 
         def part(name: str) -> list[Tensor]:
             return [getattr(self, name + parameter_suffix(layer, d)) for d in range(n_directions)]
@@ -82,15 +82,15 @@ class LSTMLinear(nn.Module):
     bidirectional : bool, default=False
         Whether to also read every sequence backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        How the hidden states of the valid steps are reduced to one vector. ``"last"`` is the usual
-        torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean and the
-        maximum.
+        How the hidden states of the valid timesteps are reduced to one vector. ``"last"`` is the
+        usual torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean
+        and the maximum.
     dropout : float, default=0.0
         Dropout probability, in training, of each input of the head and of every layer after the
         first.
     recurrent_dropout : float, default=0.0
-        Probability, in training, of dropping a hidden unit where it enters the gates. All steps of
-        a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
+        Probability, in training, of dropping a hidden unit where it enters the gates. All timesteps
+        of a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
         Dropout in Recurrent Neural Networks, 2016).
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
@@ -236,7 +236,7 @@ class LSTMLinear(nn.Module):
         y : Tensor of shape (N,), int64
             Class index of each row, 0 to K - 1.
         sample_weight : Tensor of shape (N,), optional
-            Factor on the loss of each row. It gets no gradient.
+            Factor by which the loss of each row is multiplied. The factors get no gradient.
         loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
             ``"focal"`` is cross-entropy times ``(1 - p)**2``; ``"mse"`` is the mean over classes of
             the squared difference between softmax and target.
@@ -387,7 +387,8 @@ class LSTMLinear(nn.Module):
         linear : torch.nn.Linear
             A linear layer with a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two layers. An ArgumentError names anything that does not match.
+            The pooling between the two layers. Anything that does not match raises an ArgumentError
+            that names it.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -518,7 +519,7 @@ class Stream:
             self._sum = weight.new_zeros(size, dtype=torch.float64)
             self._largest = weight.new_full(size, -torch.inf)
             self._n_seen = 0  # steps since this object was created
-            # Steps before the last reset.
+            # The number of steps before the last reset.
             self._n_before = torch.zeros(n_windows, dtype=torch.int64)
         *lower, top = zip(self._packed, self._h, self._c, strict=True)
         self._lower = lower
@@ -596,7 +597,7 @@ class Stream:
 
     @property
     def n_steps(self) -> Tensor:
-        """The number of steps of each sequence since its last reset, an int64 tensor (N,)."""
+        """The number of steps of each sequence since its last reset, as an int64 tensor (N,)."""
         return self._n_seen - self._n_before
 
     @property

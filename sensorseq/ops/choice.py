@@ -207,7 +207,7 @@ def allows_tf32() -> bool:
 
 @contextmanager
 def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in torch's RNNs, and restore the setting afterward."""
+    """Allow or forbid TF32 in torch's RNNs within a block; restore the setting afterward."""
     rnn: Any = torch.backends.cudnn.rnn
     before = rnn.fp32_precision
     rnn.fp32_precision = "tf32" if allowed else "ieee"
@@ -267,7 +267,7 @@ def served() -> list[Served]:
 
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
-    """Return the entries, by testing the sizes on both sides of every possible change."""
+    """Return the entries, found by testing the sizes on both sides of each possible boundary."""
     ends = PADDED_HIDDEN
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")

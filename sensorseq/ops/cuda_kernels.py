@@ -42,7 +42,7 @@ class Permission(NamedTuple):
 
 
 def padded_hidden(hidden_size: int) -> int:
-    """Return the size of the kernel for `hidden_size`, or 0 if there is no kernel."""
+    """Return the padded size of the kernel for `hidden_size`, or 0 if there is no kernel."""
     return next((size for size in PADDED_HIDDEN if size >= hidden_size), 0)
 
 
@@ -104,9 +104,9 @@ def driver_gap() -> str:
 
 
 def verdict_file(index: int | None) -> Path:
-    """Return the path of the verdict on this library, GPU and driver."""
+    """Return the path of the file with the verdict on this library, GPU and driver."""
     gpu = torch.cuda.get_device_properties(torch.device("cuda") if index is None else index)
-    # a MIG slice differs from its GPU in all three properties
+    # a MIG slice of a GPU differs from the whole GPU in each of these three properties
     facts = [gpu.name, gpu.multi_processor_count, gpu.total_memory]
     facts += [_extension.cuda_facts()["driver"], _driver_version(), _library_digest()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

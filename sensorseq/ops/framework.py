@@ -84,7 +84,7 @@ def lstm_linear(
     recurrent_mask: Tensor | None = None,
     pooling: str = "last",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM layer, pool and apply a linear head; see `sensorseq.ops.reference.lstm_linear`.
+    """Run an LSTM layer, pool its states and apply a linear head, as `reference.lstm_linear` does.
 
     If `x` has half precision, the pooling and the head use single precision, because the sum over a
     long sequence may exceed the range of float16.

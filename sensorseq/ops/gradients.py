@@ -17,7 +17,7 @@ def differentiable(
     gradients: Callable[..., tuple[Any, ...]],
     setup: Callable[[Any, tuple[Any, ...], Any], None],
 ) -> Callable[..., Any]:
-    """Register the gradients of an op; return a function that takes positional arguments."""
+    """Register an op's gradients; return a function that calls it with positional arguments."""
     torch.library.register_autograd(f"sensorseq::{name}", gradients, setup_context=setup)
     op = getattr(torch.ops.sensorseq, name).default
 
@@ -47,7 +47,7 @@ def differentiable(
 
 
 def _is_eager(arguments: tuple[Any, ...]) -> bool:
-    """Test that there is no tracer, transform, mode or tensor subclass to intercept the op."""
+    """Test that no tracer, transform, mode or tensor subclass can intercept the op."""
     if torch.compiler.is_compiling():
         return False
     tensors = [a for a in arguments if isinstance(a, Tensor)]
@@ -66,8 +66,8 @@ def second_derivatives(
     """Return differentiable gradients of `run` with respect to each of `tensors`.
 
     `run` is the reference implementation: second derivatives (for curvature or gradient penalties)
-    are rare and small, so there is no kernel for them. `grads` has the gradient of each output of
-    `run`, or None if nothing depends on that output.
+    are rare and small, so there is no kernel for them. `grads` contains the gradient of each output
+    of `run`, or None if nothing depends on that output.
     """
     # views, so that a tensor passed as two arguments gets a gradient for each argument
     inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]

@@ -38,7 +38,7 @@ Values = dict[str, NDArray[Any]]
 
 
 class Case(NamedTuple):
-    """A kernel, given by its precision and size, and the length of the sequences it runs on."""
+    """A kernel (its precision and size), and the length of the sequences that it runs on."""
 
     precision: str
     padded_hidden: int
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
     @property
     def n_channels(self) -> int:
-        """As many channels as a kernel can multiply for long sequences, a few for short ones."""
+        """As many channels as a kernel can multiply, or only a few if sequences are short."""
         return 3 if self.n_timesteps < 10 else MAX_CHANNELS
 
 
@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling for the case; in half precision, a maximum may change its position."""
+    """Return a pooling for the case: a maximum only where rounding cannot change its position."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
@@ -239,7 +239,7 @@ def _poison(device: torch.device) -> None:
 
 
 def compare_results(case: Case, results: Values, exact: Values) -> tuple[bool, str]:
-    """Return whether all results are within their tolerances, and a description of the worst."""
+    """Return whether all results are within their tolerances, and describe the worst result."""
     if results.keys() != exact.keys():
         return False, "not all results were computed"
     worst, share = "", -1.0
@@ -258,10 +258,10 @@ def compare_results(case: Case, results: Values, exact: Values) -> tuple[bool, s
 def main() -> int:
     """Run the cases of a job, which is a line of JSON on stdin; return the exit code.
 
-    The job has the cases, the number of runs of each case, a folder and a device. For each case, a
-    line of JSON is printed at the start and at the end, and the results are written into the
-    folder. The first case that raises an error is the last, because later results cannot be
-    trusted.
+    The job contains the cases, the number of runs of each case, a folder and a device. For each
+    case, a line of JSON is printed at the start and at the end, and the results are written into
+    the folder. After a case that raises an error, no further case is run, because later results
+    cannot be trusted.
     """
     job = json.loads(sys.stdin.readline())
     device, folder = torch.device(job["device"]), Path(job["folder"])

@@ -22,7 +22,7 @@ POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
 _SAVED_VALUES = 6  # number of values saved per unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # kPadding of Padded() in csrc/gates.h
-# also counted by SavedFloats() in csrc/lstm_linear_cuda.h
+# the constants of SavedFloats() in csrc/lstm_linear_cuda.h
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 
@@ -70,7 +70,8 @@ def lstm(
     h_0, c_0 : Tensor of shape (M, N, D, H), optional
         States before the first step; zeros by default.
     recurrent_mask : Tensor of shape (M, N, D, H), optional
-        Factor on the hidden state where it enters the gates. It gets no gradient.
+        Factor by which the hidden state is multiplied before it enters the gates. The mask gets no
+        gradient.
 
     Returns
     -------
@@ -95,11 +96,11 @@ def lstm(
     computes everything else, with the same results. `sensorseq.ops.choice.choose` makes the choice,
     and ``sensorseq info`` lists all choices. With the kernels on a GPU:
 
-    - float32 has the error of float32 or, above 128 units and if torch's settings allow TF32 in
-      RNNs, the error of TF32. TF32 is allowed unless ``torch.backends.cudnn.rnn.fp32_precision`` or
-      ``torch.backends.cudnn.allow_tf32`` is set. Half precisions are computed in float16 with
-      float32 sums. Recurrent weights beyond 4094 and initial states beyond 255 are out of range and
-      give NaN.
+    - Results in float32 have the rounding error of float32 or, above 128 units and if torch's
+      settings allow TF32 in RNNs, that of TF32. TF32 is allowed unless
+      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set.
+      Half precisions are computed in float16 with float32 sums. Recurrent weights beyond 4094 and
+      initial states beyond 255 are out of range and give NaN.
     - Calls do not wait for the device, except to read `lengths` if torch's LSTM is used.
     - Under autocast, all results are float32, as on the CPU.
     """
@@ -196,7 +197,7 @@ def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
 
 
 def _needs_state(arguments: list[Any]) -> bool:
-    """Test whether a backward pass can follow; otherwise, memory stays O(N * H)."""
+    """Test whether a backward pass can follow; if not, no states are saved: memory is O(N * H)."""
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
 
 
@@ -220,7 +221,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
 def _in_framework(
     function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call a function of `framework`, in autocast's precision if enabled; return float32."""
+    """Call a function of `framework`, in autocast's precision if that is on; return float32."""
     x = arguments[0]
     dtype = computing_dtype(x.device.type, x.dtype)
     if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:
@@ -232,7 +233,7 @@ def _in_framework(
 
 
 def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
-    """Convert the arguments for the CUDA kernels: to float32, on one device, perhaps projected.
+    """Convert the arguments for the CUDA kernels: in float32, on one device, projected if needed.
 
     If x is projected, the gradients of x, weight_ih and bias come from torch's matrix product.
     """
@@ -339,7 +340,7 @@ def _fake_gradients(
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *arguments, _, ctx.low_precision = inputs
-    # only lstm_linear passes it
+    # only lstm_linear passes a pooling
     ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []
     saved = output[3:]
     ctx.save_for_backward(*arguments, *saved)

@@ -82,7 +82,7 @@ def lstm_linear_loss(
     label_smoothing : float, default=0.0
         As in `check_loss`.
     sample_weight : Tensor of shape (M or 1, N), optional
-        Factor on the loss of each window. It gets no gradient.
+        Factor by which the loss of each window is multiplied. The factors get no gradient.
 
     Returns
     -------

@@ -10,8 +10,8 @@ for one step. It returns the logits (N, K) after the last step, from weight_out 
 (K,), and writes the final state into h and c (N, H). ``lstm_stream(x, packed, h, c)`` returns the
 hidden sequence (N, T, H) instead.
 
-These ops are for inference: the results have no graph. The ops have no Python wrapper, because a
-call of one step takes only a few microseconds.
+These ops are for inference: the results have no autograd graph. The ops have no Python wrapper,
+because a call of one step takes only a few microseconds.
 """
 
 import torch

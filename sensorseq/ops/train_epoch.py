@@ -49,9 +49,9 @@ _BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout
 def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
     """Return the hyper-parameters as a float64 tensor of shape (n_models, len(HYPER_COLUMNS)).
 
-    A column is given as one number for all models or as one number for each. The defaults are those
-    of torch, without clipping, penalty, smoothing or dropout. `momentum` is used by sgd and
-    rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
+    A column is given as one number for all models, or as one number for each model. The defaults
+    are those of torch, without clipping, penalty, smoothing or dropout. `momentum` is used by sgd
+    and rmsprop, `dampening` and `nesterov` by sgd, `beta1` and `beta2` by adam, adamw and lion,
     `amsgrad` by adam and adamw, `alpha` and `centered` by rmsprop, and `eps` by adam, adamw and
     rmsprop.
     """
@@ -185,9 +185,9 @@ class StepStatistics:
     """Statistics of the S steps of one call, which together train on R rows.
 
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
-    in csrc/train_epoch.h, which are NaN for a step without windows. `n_windows` (M or 1, S) has the
-    number of windows in each step. `margins` (M, R) has, for each row, the logit of its class minus
-    its largest other logit, before the step on that row.
+    in csrc/train_epoch.h, which are NaN for a step without windows. `n_windows` (M or 1, S)
+    contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
+    of its class minus its largest other logit, before the step on that row.
     """
 
     values: Tensor
@@ -229,7 +229,7 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Return the number of models to train in parallel: one, unless this leaves threads idle."""
+    """Return how many models to train in parallel: 1, unless that would leave threads idle."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
@@ -244,7 +244,7 @@ class EpochTrainer:
     the other inputs may be on the CPU. `class_index` and `weight` have shape (N,) or (M, N).
     `seeds` are the seeds of `dropout_mask`. With `average`, an exponential moving average of the
     parameters is kept, with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if
-    `run` crops.
+    `run` crops the windows.
 
     The optimizer's `state` has shape (M, rows, Q). Its rows are: for sgd, the momentum buffer; for
     adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for rmsprop, square_avg, the momentum
@@ -324,7 +324,7 @@ class EpochTrainer:
                 " with n_models before it when each has its own."
             )
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        # also on the CPU, because they are checked before a GPU reads them
+        # kept on the CPU, too, where they are checked before a GPU reads them
         self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
         self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
         self._class_index = self._class_index_here.to(self._device)
@@ -544,7 +544,7 @@ def dropout_mask(
 
 
 def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the outputs of SplitMix64 for its states."""
+    """Return the outputs of SplitMix64 for these states."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -23,7 +23,7 @@ StepOutputs = list[tuple[Tensor, Tensor]]
 
 
 class AutogradSteps:
-    """Runs the optimizer steps of a run, with its weight average and dropout.
+    """Runs the optimizer steps of a training run, with its weight average and dropout.
 
     On a CPU, the dropout masks equal those of the native engine.
     """
@@ -48,7 +48,7 @@ class AutogradSteps:
             module.dropout_source = self._masks
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Return a context in which the module has the weights that are validated."""
+        """Return a context manager within which the module has the weights that are validated."""
         return nullcontext() if self.average is None else self.average
 
     def take(
@@ -95,7 +95,7 @@ class AutogradSteps:
         l1 = self._config.l1
         outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)
-        # divide by the number of windows, not by their weights, so that batches stay unbiased
+        # divide by the number of windows, not by the sum of their weights, to keep batches unbiased
         loss = losses.mean()
         if step_outputs is not None:
             step_outputs.append((losses.detach(), outputs.detach()))

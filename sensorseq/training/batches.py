@@ -19,11 +19,11 @@ Rows = NDArray[np.int64]
 
 
 class BatchSampler:
-    """Draws the batches of each epoch; `class_index` (N,) has the class of each window.
+    """Draws the batches of each epoch; `class_index` (N,) contains the class of each window.
 
-    ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total number, equally from
-    each class: windows of a large class take turns, and windows of a small class are repeated.
-    ``"sqrt"`` draws from each class in proportion to the square root of its size.
+    ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total number of windows,
+    equally many from each class: windows of a large class take turns, and windows of a small class
+    are repeated. ``"sqrt"`` draws from each class in proportion to the square root of its size.
 
     If the last batch has fewer than `minimum_size` windows, it is merged into the previous one,
     because batch normalization needs two windows; a single batch is always kept.
@@ -70,7 +70,8 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Shares differ by at most one; the classes that get an extra window are drawn at random.
+        # Class shares differ by at most one window; the classes with the extra one are drawn at
+        # random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares
@@ -110,7 +111,7 @@ def minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> 
     return 2
 
 
-# A part smaller than this is kept on the GPU; of a larger part, each batch is copied to the GPU.
+# A part smaller than this is kept on the GPU; a larger part is copied to the GPU batch by batch.
 RESIDENT_BYTES = 2 * 1024**3
 EVALUATION_BATCH = 256  # number of windows; limits the memory of a forward pass
 
@@ -146,7 +147,7 @@ class TrainingData:
 
     @property
     def identity(self) -> Hashable:
-        """A key of the windows in memory, equal for parts that share them."""
+        """A key for the windows in memory; parts that share their windows have the same key."""
         return id(self.X), id(self.lengths), id(self.target)
 
     def patched(self, patch: Patch) -> "TrainingData":
@@ -165,7 +166,7 @@ class TrainingData:
         return self.take(torch.arange(0), self.X.device)
 
     def refresh(self, windows: NDArray[Any]) -> None:
-        """Overwrite the windows with others.
+        """Overwrite the windows with other windows.
 
         Parameters
         ----------
@@ -187,7 +188,7 @@ class TrainingData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield blocks of windows and the indices of their batches, for one epoch.
+        """Yield blocks of windows with the indices of the batches in each block, for one epoch.
 
         Parameters
         ----------

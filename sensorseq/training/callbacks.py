@@ -16,7 +16,7 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
 class Callback:
-    """Base class with four empty hooks; any object with one of these methods works, too.
+    """Base class with four empty hooks; any object with at least one of these methods works, too.
 
     In every hook, the module is in evaluation mode and contains the weights that are validated
     (with `ema_decay`, the averaged weights). A hook may read them; changing them changes the
@@ -39,7 +39,7 @@ class Callback:
         """
 
     def on_epoch_begin(self, module: nn.Module, history: History) -> None:
-        """Run before each epoch; `history` has the rows of earlier epochs.
+        """Run before each epoch; `history` contains the rows of earlier epochs.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class NoProgress:
 
 
 def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
-    """Return the callbacks as a tuple; raise `ArgumentError` unless each has one of the hooks."""
+    """Return the callbacks as a tuple; raise an `ArgumentError` if one of them has no hook."""
     if callbacks is None:
         return ()
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
@@ -142,6 +142,6 @@ class CallbackList:
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def explain(self, error: BaseException | None) -> None:
-        """Add the stored error of a callback as a note to an error of the training."""
+        """Add the stored error of a callback, as a note, to an error that ended training."""
         if error is not None and self.error is not None:
             error.add_note(f"also: {self.error!r} {', '.join(self.error.__notes__)}")

@@ -94,7 +94,7 @@ class TrainingConfig:
     loss : str or callable
         See `sensorseq.training.evaluation.make_loss`.
     label_smoothing : float
-        In [0, 1).
+        Fraction of the target that is spread evenly over the classes, in [0, 1).
     optimizer, learning_rate, momentum, optimizer_params, weight_decay, l1
         See `sensorseq.training.optim`.
     lr_schedule, warmup_epochs, ema_decay
@@ -112,10 +112,10 @@ class TrainingConfig:
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
-        Maximum number of steps of a window. The engine itself makes only the crops of
+        Maximum number of time steps of a window. The engine itself crops windows only for
         ``crop="random"``, anew in each epoch; all other crops must be made before scaling.
     crop : {"head", "tail", "centre", "random"}
-        Which steps of a longer window are kept.
+        Which time steps of a longer window are kept.
     early_stopping : bool
         Whether to end when `monitor` has not improved by more than `tol` for `patience` epochs.
     patience, tol, monitor

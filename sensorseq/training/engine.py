@@ -92,10 +92,10 @@ def train_network(
 ) -> TrainingResult:
     """Train `module` in place.
 
-    Losses and scores of the training part are running values: each batch is measured before its own
-    step, in training mode. The validation part is measured after the epoch in evaluation mode, with
-    the same loss but without class or sample weights, so that its values are comparable across
-    weightings. The losses do not include penalties (`l1`, `weight_decay`).
+    The losses and scores of the training part are running values: each batch is measured in
+    training mode, before its own optimizer step. The validation part is measured after the epoch in
+    evaluation mode, with the same loss but without class or sample weights, so that its values are
+    comparable across weightings. The losses do not include penalties (`l1`, `weight_decay`).
 
     Training stops if a loss or gradient is not finite; the row of that epoch stays in the history.
 
@@ -110,15 +110,16 @@ def train_network(
     config : TrainingConfig
         The settings of the run.
     seed : numpy.random.SeedSequence
-        Seed of the order, the crops and the dropout; torch's global generator is not changed.
+        Seed of the order of the windows, the crops and the dropout; torch's global generator is not
+        changed.
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
         How the steps are run; ``"auto"`` uses the native engine if it supports this training.
     refresh : callable, optional
-        Function of the epoch, counted from 1, that returns the training windows (N, T, C) with
-        which to replace those of `train`; for `StreamedData`, it returns a function that changes
-        windows as they are read.
+        Function that is called with the epoch, counted from 1, and returns the windows (N, T, C)
+        with which to replace those of `train`; for `StreamedData`, it returns a function that
+        changes windows as they are read.
     recorder : Recorder, optional
         A new recorder for the run; None records only the history. The trained weights are the same.
     start : Start, optional
@@ -160,10 +161,10 @@ def train_network(
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training run to be carried out, with the arguments of `train_network`.
+    """A training run that has yet to be carried out, with the arguments of `train_network`.
 
-    Runs that are trained side by side share tensors that are the same in their `train` and
-    `validation`, unless these are refreshed.
+    If runs that are trained side by side have the same tensors in `train` or `validation`, they
+    share them, unless the windows are refreshed.
     """
 
     module: nn.Module
@@ -214,8 +215,8 @@ def is_second_interrupt() -> bool:
 class TrainingRun:
     """The state of one training run, whose epochs a `Training` runs.
 
-    `seeds` are the seeds of the order, the crops and the dropout. If `is_alone`, no other runs are
-    trained together with this run, and its module is up to date after each epoch.
+    `seeds` are the seeds of the order of the windows, the crops and the dropout. If `is_alone`, no
+    other runs are trained together with this run, and its module is up to date after each epoch.
     """
 
     def __init__(
@@ -345,7 +346,7 @@ class TrainingRun:
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def keep_snapshot(self) -> None:
-        """Let the recorder store the state between two epochs."""
+        """Let the recorder store the state between two epochs if it needs a snapshot there."""
         if self.recorder is not None:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 
@@ -361,7 +362,7 @@ class TrainingRun:
         return state if self.autograd is None else state | self.autograd.state_dict()
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Return a context in which the module has the weights that are validated."""
+        """Return a context manager within which the module has the weights that are validated."""
         return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
 
     def refresh_windows(self) -> None:
@@ -370,7 +371,7 @@ class TrainingRun:
             self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
-        """Run the steps of an epoch with autograd; return the columns of the training part."""
+        """Run the steps of an epoch with autograd; return the training part's history columns."""
         self.refresh_windows()
         self.module.train()
         autograd, steps = self.use_autograd(), list[Tensor]()
@@ -403,7 +404,7 @@ class TrainingRun:
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
     def validate(self) -> dict[str, float]:
-        """Return the columns of the validation part."""
+        """Return the validation part's history columns."""
         if self.validation is None:
             return {}
         recorder, outputs = self.recorder, list[Tensor]()
@@ -538,7 +539,7 @@ class Training:
         return summarize_epochs(StepStatistics.concatenate(taken), rates)
 
     def validate(self, rows: Sequence[dict[str, float]]) -> None:
-        """Add the columns of the validation part."""
+        """Add the validation part's history columns."""
         for run, row in zip(self.runs, rows, strict=True):
             with run.averaged_weights():
                 row.update(run.validate())

@@ -30,7 +30,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> LossFunction:
-    """Return a function of outputs (N, K) and classes (N,) that returns one loss per window.
+    """Return a function that takes outputs (N, K) and classes (N,) and returns window losses (N,).
 
     `sensorseq.ops.reference.window_losses` defines the named losses. A callable receives
     ``(outputs, targets)`` and returns losses (N,), or their mean over the batch as a scalar.
@@ -130,7 +130,7 @@ def evaluate_models(
 def sum_scores(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], losses_of: LossFunction
 ) -> Tensor:
-    """Return each model's sums (M, 2) of the loss and of the hits over its first `n_windows`.
+    """Return each model's sums (M, 2) of losses and hits over its first `n_windows` windows.
 
     `outputs` are (M, n, K), and `target` is (M, n).
     """
@@ -208,7 +208,7 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, the network for the kernel, with the state of the weights it was made from.
+# For each module, the network for the kernel, with the state of the weights from which it was made.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 

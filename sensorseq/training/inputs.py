@@ -22,7 +22,7 @@ from sensorseq.windows import WindowSet
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
 _SMOOTHER = 0.7  # ratio of the roughness along time to that across channels
-_CHANNELS_PER_STEP = 8  # from this ratio on, an error, even if both axes are equally smooth
+_CHANNELS_PER_STEP = 8  # an error from this ratio on, even if both axes are equally smooth
 _EXAMINED = 200  # number of windows whose smoothness is measured
 
 
@@ -62,7 +62,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return the difference of neighbors along an axis, relative to random pairs; 1 for noise."""
+    """Return how much neighbors along an axis differ, relative to random pairs; 1 for noise."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -73,7 +73,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-# The limits were chosen on the motors of BorealTC and half of the other sets in
+# The limits were chosen on the motors of BorealTC and half of the other data sets in
 # docs/input_files.md.
 MOST_COLUMNS = 31  # with more columns, rows are more likely windows or their spectra
 LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
@@ -83,7 +83,7 @@ SHARE = 0.25  # fraction of the columns in which rows are this close to the next
 
 
 def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
-    """Raise an error if the rows of X (n, t) look like samples of recordings, not like windows.
+    """Raise an error if the rows of X (n, t) look like samples of recordings instead of windows.
 
     In a table of samples, each row is closer to the previous one, column by column, than to other
     rows with the same label. The same is true of overlapping windows, but there the next column is
@@ -99,7 +99,7 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     moves = spread > 0
     Z = (X - X.mean(axis=0)) / np.where(moves, spread, 1)
     run = np.concatenate([[0], np.cumsum(~goes_on)])
-    # The rows, shuffled within each run.
+    # The rows, shuffled within each run of equal labels.
     mixed = Z[np.lexsort((np.random.default_rng(0).permutation(n), run))]
     onward, at_random = (np.abs(np.diff(rows, axis=0))[goes_on].mean(axis=0) for rows in (Z, mixed))
     sideways = np.abs(np.diff(Z, axis=1)).mean(axis=0)
@@ -121,7 +121,7 @@ SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are re
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:
-    """Raise an error if a window lacks a channel, because this could reveal its class."""
+    """Raise an error if a window lacks a channel, because the gap could reveal its class."""
     lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])

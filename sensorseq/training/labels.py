@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_kn
 from sensorseq.prediction.windows import as_array
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 
-_FEW_CLASSES = 10  # up to this number, classes may have one window each, for a first try
+_FEW_CLASSES = 10  # with at most this many classes, one window each is allowed, for a first try
 
 
 def read_labels(
@@ -123,7 +123,7 @@ def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
 
 
 def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the labels; raise an error with the row of any missing or infinite label."""
+    """Return the labels; raise an error that names the row if a label is missing or infinite."""
     values = y.tolist()
     for row, label in enumerate(values):
         if _is_no_label(label):
@@ -157,7 +157,7 @@ def _is_no_label(label: Any) -> bool:
 
 
 def check_class_weight(class_weight: Any) -> None:
-    """Raise an error unless `class_weight` is None, a kind of `class_weights`, or a mapping."""
+    """Raise an error unless `class_weight` is None, one of the known names, or a mapping."""
     if isinstance(class_weight, str):
         check_choice("class_weight", class_weight, KINDS)
     elif not (class_weight is None or isinstance(class_weight, Mapping)):
@@ -203,7 +203,7 @@ def _class_weights(
 
 
 def nearest_label(label: Any, names: Iterable[Any]) -> str:
-    """Return a question with the most similar of the names, or an empty string."""
+    """Return a question that suggests the most similar of the names, or an empty string."""
     by_text = {str(name).lower(): name for name in names}
     nearest = nearest_known(label, by_text)
     return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
@@ -211,7 +211,7 @@ def nearest_label(label: Any, names: Iterable[Any]) -> str:
 
 @dataclass
 class ClassTarget:
-    """Converts labels to class indices; `classes` come from the fit that is continued, or None."""
+    """Converts labels to class indices; `classes` are those of the fit to be continued, or None."""
 
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
@@ -228,7 +228,7 @@ class ClassTarget:
         return len(self.learned)
 
     def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
-        """Learn the classes; return the class indices of the windows that take part."""
+        """Learn the classes; return the class indices of the windows that are used."""
         labels, one_hot_classes = read_labels(y, n_windows, "y")
         present = np.unique(labels[takes_part])
         if len(present) < 2:

@@ -150,7 +150,7 @@ class ModelWeights(ModuleWeights):
         self.read_module()
 
     def move(self, trainer: EpochTrainer, model: int) -> None:
-        """Set the model's trainer and its index there."""
+        """Set the trainer, and the index of this model in it."""
         averages, self._network = trainer.average is not None, trainer.network
         self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
@@ -159,7 +159,7 @@ class ModelWeights(ModuleWeights):
         self._running = None if trainer.running is None else trainer.running[model]
 
     def count_steps(self, n_steps: int) -> None:
-        """Add steps to the number of batches seen by the batch norms."""
+        """Add steps to the number of batches that the batch norms have seen."""
         if self._n_batches is not None:
             self._n_batches = self._n_batches + n_steps
 
@@ -204,7 +204,7 @@ class ModelWeights(ModuleWeights):
 
 
 class RandomCrops:
-    """Draws where crops of `n_timesteps` start for ``crop="random"``, per window and step."""
+    """Draws where crops of `n_timesteps` start for ``crop="random"``, in each optimizer step."""
 
     def __init__(self, config: TrainingConfig, train: TrainingData) -> None:
         self._full = train.X.shape[1]
@@ -216,7 +216,7 @@ class RandomCrops:
     def draw(
         self, batches: Sequence[NDArray[np.int64]], rng: np.random.Generator | None
     ) -> NDArray[np.int64]:
-        """Return the first timestep of each window, step by step."""
+        """Return the first timestep of each window's crop, in the order of the optimizer steps."""
         starts = []
         for rows in batches:
             full = np.full(len(rows), self._full)
@@ -233,7 +233,7 @@ def summarize_epochs(
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # without the empty steps of models that have fewer; plain Python is enough for a few steps
+        # without the empty steps of models with fewer steps; plain Python is fast enough here
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
@@ -248,11 +248,11 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """Executes the optimizer steps of runs of one kind, as models of one trainer.
+    """Executes the optimizer steps of runs of one kind, which are the models of one trainer.
 
     The modules provide the initial weights; `weights` are the copies in the trainer (with
-    `ema_decay`, the averages). Equal windows are stored once; `data` has each model's windows in
-    the trainer. The streamed windows of a single model are set with `replace_data`.
+    `ema_decay`, the averages). Equal windows are stored once; `data` contains each model's windows
+    in the trainer. The streamed windows of a single model are set with `replace_data`.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class NativeEpochs:
         ]
 
     def replace_data(self, data: TrainingData) -> None:
-        """Continue training a single model on these windows, which have the same shape."""
+        """Continue training a single model on these windows, whose shape must be the same."""
         if data is self.data[0]:
             return
         self.data = [data]

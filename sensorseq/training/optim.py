@@ -189,7 +189,7 @@ def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict without changing the dtypes of its tensors.
 
     torch would cast values that an optimizer keeps in a different dtype (`mu_product` of NAdam) to
-    the dtype of the parameter, and would continue in a different precision.
+    the dtype of the parameter, and training would continue in a different precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

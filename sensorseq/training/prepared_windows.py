@@ -45,9 +45,9 @@ def read_training_file(
 ) -> tuple[WindowSet, Scaler | None]:
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
-    Test windows of a split file are not read. The training windows are those of its
-    `sample_indices`, balanced if this is configured, with augmented copies. If the windows exceed
-    `buffer_bytes`, they stay in the file.
+    Test windows of a split file are not read. The training windows are those with the file's
+    `sample_indices`, which balance the classes if this is configured, with augmented copies. If the
+    windows exceed `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
         if file.stored.y is None:
@@ -143,7 +143,7 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with zeros in its test windows, so that row numbers in messages stay right."""
+    """Return the set with zeros as test windows, so that row numbers in messages stay correct."""
     is_test = None if windows.split is None else windows.split == "test"
     is_stored = isinstance(windows.X, StoredSamples)  # then the test windows were not read
     if is_test is None or is_stored or not is_test.any():
@@ -249,8 +249,8 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
 
     `sets` are the training set and, if it was given separately, the validation set. Test windows of
     the training set do not count as seen, but `fit` uses all windows of the validation set. Unknown
-    digests are empty. With `with_dwell`, labels are classes, whose durations are learned if
-    possible.
+    digests are empty. With `with_dwell`, the labels are classes, and how long each class lasts is
+    learned if possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}

@@ -161,7 +161,7 @@ class _Network:
 
 class _Stderr(Console):
     def on_broken_pipe(self) -> None:
-        # The reader has closed the output, as `| head` does; training continues.
+        # The output has been closed by its reader, as `| head` does; training continues.
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stderr.fileno())

@@ -13,7 +13,8 @@ from torch import Tensor
 from sensorseq.ops.train_epoch import dropout_mask
 
 # torch's generator is global. Two fits in two threads (joblib's threading backend) would draw from
-# the same stream, so one fit waits for the other; a fit within a callback may nest.
+# the same stream, so one fit waits for the other; a fit within a callback does not wait for the
+# outer fit.
 _lock = threading.RLock()
 
 

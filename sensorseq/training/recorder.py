@@ -25,9 +25,9 @@ from sensorseq.training.optim import Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
 from sensorseq.training.streamed_data import StreamedData
 
-FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # one window in 20 is fixed, but 32 to 256
+FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # one in 20, but at least 32 and at most 256
 AVERAGE_DECAY = 0.9
-# Number of snapshots after the first; an eighth of the epochs lies between them.
+# Number of snapshots after the first; an eighth of the epochs lies between two of them.
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
@@ -54,7 +54,7 @@ class _Epoch:
     steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
     class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
     fixed: list[NDArray[np.float64]] = field(default_factory=list)  # loss and score, (1, 2) each
-    # one row for the tracked windows, (1, n) each
+    # the values of the n tracked windows, (1, n) each
     val_predicted: list[NDArray[np.uint16]] = field(default_factory=list)
     val_margin: list[NDArray[np.float16]] = field(default_factory=list)
     train_margin: list[NDArray[np.float16]] = field(default_factory=list)
@@ -154,9 +154,9 @@ class Recorder:
     ) -> None:
         """Record steps taken by autograd.
 
-        `totals` (S, 3) has the loss and the hits of each step, summed over its windows, and its
-        gradient norm. `step_outputs` has the losses, (n,) or (), and the outputs (n, K) of the
-        windows of each step.
+        `totals` (S, 3) contains, for each step, the sums of the losses and of the hits over its
+        windows, and the gradient norm. `step_outputs` contains the losses, (n,) or (), and the
+        outputs (n, K) of the windows of each step.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -251,7 +251,7 @@ class Recorder:
         }
 
     def _joined(self) -> dict[str, NDArray[Any]]:
-        """Join the records of all epochs."""
+        """Concatenate the records of all epochs."""
         arrays = {}
         for name, (width, dtype) in self._widths().items():
             parts = getattr(self._done, name)
@@ -336,7 +336,7 @@ def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]
 
 
 class _Followed:
-    """Windows of a part that are tracked individually: all, or an evenly spread sample."""
+    """The windows of a part that are tracked individually: all, or an evenly spread sample."""
 
     def __init__(self, target: Tensor | None) -> None:
         none = np.zeros(0, np.int64)
@@ -354,7 +354,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store the values of some windows at their positions; for repeated windows, the last."""
+        """Store values of some windows at their positions; if a window is repeated, the last."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -362,7 +362,7 @@ class _Followed:
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:
-    with np.errstate(over="ignore"):  # too large values are meant to become infinite
+    with np.errstate(over="ignore"):  # values that are too large are meant to become infinite
         return values.astype(np.float16)
 
 
@@ -410,7 +410,7 @@ class FallingRates(Schedule):
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A snapshot from which to start a run with the windows in a different order.
+    """A snapshot from which to start a run that takes the windows in a different order.
 
     The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
     had `config` and `steps_per_epoch`. The learning rate falls to nearly zero over `n_epochs`.

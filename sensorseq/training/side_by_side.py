@@ -41,7 +41,7 @@ def train_side_by_side(
     *,
     return_errors: bool = False,
 ) -> list[Any]:
-    """Train the modules of all jobs in place, many at a time; return results in the jobs' order.
+    """Train the modules of all jobs in place, many at a time; return results in job order.
 
     The weights, history and best epoch of each job are bit for bit those of `train_network` for
     this job alone. `duration_s` is an equal share of the time that an epoch took for all runs. Jobs
@@ -108,11 +108,11 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 
 
 def _begin(job: TrainingJob, moved: dict[Hashable, TrainingData]) -> TrainingRun | None:
-    """Return the run of a job that can join a group, or None if it has to be trained alone."""
+    """Return the run of a job that can join a group, or None if the job has to be trained alone."""
     device = next(job.module.parameters()).device
 
     def move(data: TrainingData) -> TrainingData:
-        """Move data shared by several jobs to the device only once."""
+        """Move data to the device, but only once if several jobs share the data."""
         key = *(id(part) for part in vars(data).values()), device
         return moved.setdefault(key, data.to(device))
 
@@ -172,7 +172,7 @@ def _step_products(run: TrainingRun) -> float:
 
 
 def _in_portions(runs: Iterable[TrainingRun]) -> Iterator[list[TrainingRun]]:
-    """Yield groups of runs, small enough for the memory and for a prompt reaction to Ctrl-C."""
+    """Yield groups of runs, small enough to fit in memory and to stop promptly after Ctrl-C."""
     by_windows: dict[Hashable, list[TrainingRun]] = {}
     for run in runs:
         shared = _windows(run).identity if run.refresh is None else id(run)
@@ -236,7 +236,7 @@ class SideBySide(Training):
         ]
 
     def validate(self, rows: Sequence[dict[str, float]]) -> None:
-        """Add the columns of the validation part."""
+        """Add the validation part's history columns."""
         for validation in self._validations:
             for model, (loss, accuracy), outputs in validation.measure():
                 run = self.runs[model]
@@ -263,7 +263,7 @@ class SideBySide(Training):
             self.errors[run] = error
 
     def finish(self, run: TrainingRun, ended_by: str) -> None:
-        """Finish a run with its best weights; raise a callback's error unless it is returned."""
+        """Finish a run with its best weights; raise a callback's error unless errors are kept."""
         super().finish(run, ended_by)
         if run.callbacks.error is not None and not self._return_errors:
             raise run.callbacks.error
@@ -295,7 +295,7 @@ class _Evaluation:
             self._stacked = stack([s.X for s in sets]), stack([s.target for s in sets])
 
     def measure(self) -> Iterator[tuple[int, tuple[float, float], list[Tensor]]]:
-        """Yield each model with its mean loss and accuracy, and its outputs (n, K) by batch."""
+        """Yield each model, its mean loss and accuracy, and the outputs (n, K) of each batch."""
         scores, batches = self._evaluate()
         for place, (model, n) in enumerate(zip(self._models, self._n_windows, strict=True)):
             yield model, scores[place], [outputs[place, :n] for outputs in batches]

@@ -73,9 +73,9 @@ def read_ahead(
             abandoned.set()
 
 
-HELD = 4  # a part of up to 1/4 of the buffer size is read once and kept in memory
+HELD = 4  # a part of up to 1/4 of the buffer's size is read once and kept in memory
 _SHARE = (3, 8)  # maximum fraction of the buffer for each of the two halves of a larger part
-_HALF_BYTES = 24 * 1024**2  # large enough: fits with 24 MB and with 96 MB took equally long
+_HALF_BYTES = 24 * 1024**2  # large enough: fits took equally long with 24 MB and with 96 MB
 _BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
 _BLOCKS = 32  # minimum number of blocks in a buffer if a block has several chunks
 
@@ -139,7 +139,7 @@ class StreamedSampler(BatchSampler):
 
 
 class StreamedData:
-    """Like `TrainingData`, but windows are read again in every epoch instead of kept in memory.
+    """Like `TrainingData`, but windows are not kept in memory: they are read again in every epoch.
 
     The buffer has two halves: one that is in use, and one into which windows are read.
     """
@@ -316,8 +316,8 @@ def make_renewal(
 ) -> Callable[[int], Any] | None:
     """Return a function that changes the training windows in each epoch, or None.
 
-    The result is None without augmentation. `data` has the scaled `windows`; `seed` is the seed of
-    the run.
+    The result is None without augmentation. `data` contains the scaled `windows`; `seed` is the
+    seed of the run.
     """
     augmentation = check_augment(form.augment)
     if augmentation is None:

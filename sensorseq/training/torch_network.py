@@ -42,9 +42,9 @@ def initialize_weights(
     `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
     torch's own ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the
     head. Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
-    matrix keeps the norm of the state in every gate. A callable fills each whole tensor in place. A
-    positive `forget_bias` makes the cell remember at the start of training [4]_; other biases are
-    zero.
+    matrix keeps the norm of the state in every gate. A callable fills each tensor as a whole, in
+    place. A positive `forget_bias` makes the cell remember at the start of training [4]_; other
+    biases are zero.
 
     .. [1] X. Glorot, Y. Bengio, *Understanding the difficulty of training deep ... networks*, 2010.
     .. [2] K. He et al., *Delving Deep into Rectifiers*, 2015.
@@ -68,7 +68,7 @@ def initialize_weights(
 
 
 def check_scheme(argument: str, scheme: Any) -> None:
-    """Raise unless `scheme` is a known name or a callable."""
+    """Raise an error unless `scheme` is a known name or a callable."""
     if not callable(scheme):
         check_choice(argument, scheme, SCHEMES)
 
@@ -90,7 +90,7 @@ def _fill(
         elif scheme == "he":
             nn.init.kaiming_uniform_(gate, a=0.0, generator=generator)
         elif scheme == "orthogonal":
-            # the bits of LAPACK's results depend on its threads, but the initial weights must not
+            # the bits of LAPACK's results depend on the number of threads; initial weights must not
             with single_thread():
                 nn.init.orthogonal_(gate, generator=generator)
         else:
@@ -143,7 +143,7 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
 
 
 def network_arrays(modules: Sequence[LSTMLinear]) -> dict[str, NDArray[Any]]:
-    """Return the weights by their names in a model file."""
+    """Return a dict of the weights, with their names in a model file as keys."""
     return {
         f"{array_prefix(member)}{name}": tensor.detach().cpu().numpy()
         for member, module in enumerate(modules)
@@ -163,7 +163,8 @@ def read_network(
     """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
     A `ValueError` or `RuntimeError` is raised if the names, shapes or types of the arrays do not
-    fit. Memory is allocated only for the arrays, whatever sizes the architecture states.
+    match the architecture. Memory is allocated only for the arrays, whatever sizes the architecture
+    states.
     """
     weights = {
         name: torch.tensor(array)

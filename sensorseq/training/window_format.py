@@ -1,4 +1,4 @@
-"""The form of windows for a network: cropped, scaled, patched, and changed in each epoch."""
+"""The form of windows that a network reads: cropped, scaled, patched, changed in each epoch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -39,7 +39,7 @@ class WindowFormat:
 
     @classmethod
     def of(cls, model: TrainedModel, augment: Any = None) -> "WindowFormat":
-        """Return the window format of a model."""
+        """Return the format of the windows that a model reads."""
         how = model.max_timesteps, model.crop, model.dtype, model.scaler, model.patch
         return cls(*how, augment, model.channels)
 
@@ -171,7 +171,7 @@ def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> P
 def apply_patch(
     patch: Patch | None, X: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the steps of windows and their lengths as `Patch.apply` does."""
+    """Return the steps of windows, and their lengths, as `Patch.apply` does."""
     if patch is None:
         return X, lengths
     of_samples = None if lengths is None else lengths.cpu().numpy()
@@ -202,7 +202,7 @@ def epoch_changes(
     channel_sd: NDArray[np.float64],
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Change]:
-    """Return a function that takes the number of an epoch and returns its change of windows.
+    """Return a function that takes the number of an epoch and returns the change of its windows.
 
     Windows are augmented in their original units before scaling, because a sensor's gain acts on
     its readings. Jitter and offset are given as fractions of `channel_sd`.

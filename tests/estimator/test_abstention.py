@@ -7,7 +7,7 @@ from sensorseq.estimator.uncertainty import choose_threshold, lowest_error_rate
 
 
 def draw(rng, n_groups, alike, n_each=12):
-    """Draw probabilities and whether the answers are right; `alike` correlates a group's errors."""
+    """Draw probabilities, and which answers are correct; `alike` correlates a group's errors."""
     of_group = alike * rng.normal(size=(n_groups, 1))
     logit = 1.5 + 2 * rng.normal(size=(n_groups, n_each)) + of_group / 2
     is_positive = rng.random((n_groups, n_each)) < expit(logit + of_group)
@@ -48,7 +48,7 @@ def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_g
 
 
 def test_treating_windows_as_independent_would_break_the_bound():
-    """Each recording is wrong as a whole with probability 0.27: no threshold keeps 1/4."""
+    """Whole recordings are wrong with probability 0.27, so no threshold errs in at most 1/4."""
     rng = np.random.default_rng(1)
     broken = {"groups": 0, "windows": 0}
     for _ in range(150):

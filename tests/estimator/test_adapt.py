@@ -213,7 +213,7 @@ def test_functions_as_features_are_kept_in_the_adapted_model():
     before = model.predict_proba(X)
     adapted = model.adapt(X, y)
     np.testing.assert_array_equal(model.predict_proba(X), before)
-    assert adapted.adaptation_.source is None  # it cannot be saved
+    assert adapted.adaptation_.source is None  # the old model cannot be saved
 
 
 def test_padding_is_not_read(plain):
@@ -276,7 +276,7 @@ def test_the_command_writes_what_adapt_returns(of_recordings, tmp_path, capsys):
     adapted, written = of_recordings.adapt(few), SensorLSTMClassifier.load(new)
     np.testing.assert_array_equal(written.predict_proba(few.X), adapted.predict_proba(few.X))
     assert written.adaptation_ == adapted.adaptation_
-    assert written.adaptation_.n_windows == 18  # no window of the test part
+    assert written.adaptation_.n_windows == 18  # without the windows of the test part
     digest = written.adaptation_.source
     assert digest[:16] in out
     with safetensors.safe_open(model, "np") as file:

@@ -431,7 +431,7 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "nats" not in " ".join(report.explanation[:-1])
     assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
     in_nats = {name for name, figure in report.statistics.items() if figure.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # of the accuracy, not of a loss
+    assert in_nats <= {"val_prediction_entropy"}  # a figure for the accuracy, not for a loss
     alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
     report = alone.fit(X, Y).fluctuation_
     assert report.verdict == "too_short_to_tell"
@@ -457,7 +457,7 @@ def test_auto_chooses_as_many_epochs_as_the_training_part_needs():
         settings = {"hidden_size": 2, "batch_size": batch_size, "early_stopping": False}
         return small(**{**settings, "max_epochs": "auto", "callbacks": [Watch()], **arguments})
 
-    fitted = auto(6).fit(X, Y)  # 8 batches of the 48 windows that train
+    fitted = auto(6).fit(X, Y)  # 8 batches from the 48 training windows
     assert (fitted.n_iter_, calls) == (50, [50])
     assert fitted.get_params()["max_epochs"] == "auto"
     same = auto(6, max_epochs=50).fit(X, Y)

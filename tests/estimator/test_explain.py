@@ -13,7 +13,7 @@ N, T, C = 90, 40, 3
 
 
 def planted(seed=0):
-    """Windows whose class is shown by a bump in channel 1, steps 16 to 24; the rest is noise."""
+    """Noise, with a bump in channel 1 at steps 16 to 24 that determines the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(N) % 3
     X = 0.3 * rng.normal(size=(N, T, C))

@@ -148,7 +148,7 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
     (block,) = head_of(clf).blocks
     assert 1 <= len(block.trees.columns) <= 3
     assert block.trees.n_statistics == 2 * len(FEATURES)
-    # without the windows left out
+    # without the left-out windows
     assert [n for n, _ in chosen_statistics] == [48 - clf.features_.n_windows] * 2
     assert clf.score(X, Y) > 0.8
     again, _ = reloaded(clf, tmp_path)
@@ -264,7 +264,7 @@ def test_the_kind_that_helps_is_chosen(good, monkeypatch):
 
 
 def test_nothing_useful_keeps_the_order_of_the_lstm():
-    """All models are wrong on windows left out, so no weight is above 0; predict still works."""
+    """All models are wrong on left-out windows, so no weight is above 0; predict still works."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     windows = rng.normal(size=(60, 12, 1)) + 2 * y[:, None, None]
@@ -333,7 +333,7 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
 
 @pytest.mark.trains
 def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(refit_jobs):
-    """The held-out fold is then not used, and no other fold must replace it."""
+    """The held-out fold is then not used, and it must not be replaced by another fold."""
     windows, y, groups = copies()
     rare = np.append(y, [2, 2])
     windows = np.concatenate([windows, windows[:2] + 9])
@@ -560,7 +560,7 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
 
 
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
-    """The accuracy of stored logits against the labels of their rows is as reported."""
+    """The stored logits and the labels of their windows give the reported accuracy."""
     y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
     for most in (10**6, 20):
         set_limits(MOST_WINDOWS=most)
@@ -627,7 +627,7 @@ def test_functions_are_stored_in_a_pickle_but_not_in_a_model_file(features, tmp_
     with pytest.raises(InputError, match=r"model file cannot contain|features=.* cannot be saved"):
         clf.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
-    clf.set_params(features=None)  # which changes no block in use
+    clf.set_params(features=None)  # this must not change the blocks in use
     if not head_of(clf).is_plain:
         with pytest.raises(InputError, match="a model file cannot contain"):
             clf.save(tmp_path / "model")
@@ -746,7 +746,7 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
 @pytest.mark.trains
 @pytest.mark.parametrize("lengths", [None, np.full(60, 14)])
 def test_features_also_learn_from_augmented_windows(lengths):
-    """The class is the distance of a level from zero; only the mirror shows that signs vary."""
+    """The class is the distance of a level from zero; only mirrored copies show both signs."""
     y = np.arange(60) % 2
     windows = np.random.default_rng(0).normal(size=(60, 16, 1)) / 10 + (1 + y)[:, None, None]
 
@@ -758,7 +758,7 @@ def test_features_also_learn_from_augmented_windows(lengths):
     for augment in (None, {"mirror": [0]}):
         clf = small(features=level, augment=augment, scale=None)
         clf.fit(windows, y, groups=np.arange(60) // 3, lengths=lengths)
-        assert sorted(head_of(clf).out_of_fold_rows) == list(range(60))  # and no copy
+        assert sorted(head_of(clf).out_of_fold_rows) == list(range(60))  # and no augmented copies
         accuracy[augment is None] = clf.score(-windows, y, lengths=lengths)
     assert accuracy[False] == 1
     assert accuracy[True] < 0.8
@@ -770,11 +770,11 @@ def test_features_also_learn_from_augmented_windows(lengths):
 def test_an_lstm_that_adds_nothing_is_left_out(n_models):
     rng, y = np.random.default_rng(0), np.arange(60) % 2
     windows = rng.normal(size=(60, 16, 2))
-    windows[:, :, 0] += 9 * y[:, None]  # scaling keeps it
+    windows[:, :, 0] += 9 * y[:, None]  # this difference remains after scaling
     clf = small(features="summary", n_models=n_models).fit(windows, y, groups=np.arange(60) // 3)
-    assert len(clf.modules_) == n_models  # for the curve and the report
+    assert len(clf.modules_) == n_models  # kept for the curve and the report
     assert head_of(clf).lstm_weight == 0
-    assert clf.refitted_  # the features, on all windows
+    assert clf.refitted_  # the features have learned from all windows
     assert clf.features_.n_folds == 3
     assert len(head_of(clf).out_of_fold_rows) == 60
     assert clf.score(windows, y) == 1

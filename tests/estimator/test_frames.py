@@ -1,4 +1,4 @@
-"""DataFrames are read by the names of their columns, as a fit on their arrays shows."""
+"""DataFrames are read by column name, and give the same fits as their arrays."""
 
 import re
 

@@ -13,7 +13,7 @@ from fits import PLAIN, AfterEpoch
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.io.prepared import read_windows, write_windows
 
-ENDLESS = 1_000_000  # epochs: only the interrupt can end it
+ENDLESS = 1_000_000  # number of epochs, so that only the interrupt can end a fit
 
 
 def interrupt_in_epoch(epoch, command):

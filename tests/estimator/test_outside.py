@@ -24,7 +24,7 @@ FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
 
 
 def make_windows(n, seed, n_steps=40):
-    """Noisy sines of three channels of different size; speed is constant in every third window."""
+    """Three noisy sines of different amplitudes; speed is constant in every third window."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_steps)[None, :, None]
     X = np.sin(t * rng.uniform(0.1, 1, (n, 1, 3)) + rng.uniform(0, 6, (n, 1, 3)))
@@ -248,7 +248,7 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     low, of_pieces = (
         ranges.low[1] + np.log10(ranges.scale) for ranges in map(ranges_of, (held, stored))
     )
-    moving = [0, 2]  # the spread of channel 1 depends on the scale of a piece
+    moving = [0, 2]  # without channel 1, whose spread depends on the scale of a piece
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
 

@@ -1,4 +1,4 @@
-"""Windows pass few functions, in few files, from `fit` to the native call and in prediction."""
+"""From `fit` to the native call, and in prediction, windows pass through only a few functions."""
 
 import sys
 from functools import partial

@@ -150,7 +150,7 @@ def test_windows_that_are_streamed_are_recorded_step_by_step(engine, tmp_path, m
         assert np.isclose(mean, row["loss"], rtol=1e-6)
         np.testing.assert_array_equal(record.class_counts[steps].sum(axis=1), n_windows)
         assert np.isclose(record.val_correct[epoch].mean(), row["val_accuracy"])
-    # each epoch sees every window once, with any boundaries of buffers
+    # each epoch uses every window once, wherever buffers begin and end
     every = record.class_counts[:7].sum(axis=0)
     np.testing.assert_array_equal(every, np.bincount(Y[split == "train"]))
     assert len(record.fixed_loss) == len(record.train_rows) == 0

@@ -1,4 +1,4 @@
-"""The five steps of a fit, run one by one, give the results of `fit`, all in one model."""
+"""The five steps of a fit, run one by one, give the same model and report as `fit`."""
 
 from dataclasses import FrozenInstanceError, fields
 
@@ -43,7 +43,7 @@ def test_the_steps_called_one_by_one_give_the_same_fit(more, monkeypatch):
     fitted = small_classifier(**more).fit(X, Y, groups=GROUPS)
     np.testing.assert_array_equal(trained.model.predict_proba(X), fitted.predict_proba(X))
     assert judged.report.to_dict() == fitted._judged.report.to_dict()
-    assert not hasattr(clf, "model_")  # the steps only need its arguments
+    assert not hasattr(clf, "model_")  # the steps need only the estimator's arguments
 
 
 def test_a_model_is_frozen_and_predicts_without_its_estimator(tmp_path):

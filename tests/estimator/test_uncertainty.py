@@ -1,4 +1,4 @@
-"""Probabilities can be calibrated, lead to abstention if uncertain, and be joined per recording."""
+"""Probabilities can be calibrated, lead to abstention, and be combined for each recording."""
 
 import pickle
 

@@ -190,7 +190,7 @@ def last_hidden(lstm, x):
         if "primitive" not in str(error):
             raise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # flags that are set together with it
+        warnings.simplefilter("ignore")  # about other flags that are set, too
         with torch.backends.mkldnn.flags(enabled=False):
             return lstm(x)[1][0][-1]
 

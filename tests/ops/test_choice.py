@@ -104,7 +104,7 @@ def test_the_limits_are_those_of_the_kernels():
     header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
-        return  # the kernels themselves decide if there are any
+        return  # without CUDA kernels, there is nothing to compare the limits with
     for precision in PRECISIONS:
         for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
@@ -116,7 +116,7 @@ def test_the_limits_are_those_of_the_kernels():
 
 @pytest.fixture
 def torch_settings():
-    """torch's settings of float32 precision, for a test to change."""
+    """torch's settings for float32 precision, which a test may change."""
     backends = torch.backends
     before = backends.fp32_precision, backends.cudnn.fp32_precision
     assert before == ("none", "none")
@@ -199,10 +199,7 @@ def drawn(H, C, *, dtype=F32, device="cuda", D=2, N=9, T=20, K=5):
     return [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
 
 
-# Fake tensors of a GPU must not require a gradient: with a CPU build of torch, this aborts.
-
-
-# Fake tensors of a GPU may not require a gradient: under a CPU build of torch, that aborts.
+# Fake tensors of a GPU must not require a gradient: a CPU build of torch would abort the process.
 @pytest.mark.parametrize(
     ("dtype", "H", "C", "tf32", "x_width", "low_precision"),
     [

@@ -76,8 +76,8 @@ class StandIns:
             elif leaf is not None and grad is None:
                 grad = torch.zeros_like(leaf)
             results.append(torch.empty(0) if leaf is None else grad)
-        del results[1]  # of lengths
-        return tuple(results[:-1])  # of the mask
+        del results[1]  # lengths have no gradient
+        return tuple(results[:-1])  # nor has the mask
 
     def lstm_backward(self, *arguments):
         *tensors, saved, needs_grad_x, low_precision = arguments

@@ -1,4 +1,4 @@
-"""The command of the runtime streams several sensors like the toolkit."""
+"""The runtime's command streams several sensors with the same results as the toolkit."""
 
 import importlib
 import json

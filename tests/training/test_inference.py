@@ -40,12 +40,12 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # in the same blocks: after a norm, the last bit of torch's linear layer depends on them
+        # in the same blocks, on which the last bit of torch's linear layer depends after a norm
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]
         wanted = torch.cat([module(X[b], None if lengths is None else lengths[b]) for b in blocks])
-    # equal bits, except after a norm, where torch's linear layer sums in a different order
+    # the bits are equal, except after a norm, where torch's linear layer sums in a different order
     atol = 1e-6 if "head_norm" in arguments else 0
     torch.testing.assert_close(predict_outputs(module, X, lengths), wanted, rtol=0, atol=atol)
 

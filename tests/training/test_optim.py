@@ -166,7 +166,7 @@ def test_the_decay_of_adamw_is_decoupled_from_the_size_of_the_loss_and_that_of_a
     for gradient, of_adam in zip(gradients, (-0.01, 0.01), strict=True):
         (step,) = steps_of(gradient[None], optimizer="adamw", **settings)
         assert step.item() == pytest.approx(0.01 - 0.01 * 0.3 * 10)
-        (step,) = steps_of(gradient[None], optimizer="adam", **settings)  # of gradient + 0.3 * 10
+        (step,) = steps_of(gradient[None], optimizer="adam", **settings)  # gradient + 0.3 * 10
         assert step.item() == pytest.approx(of_adam)
 
 

@@ -56,7 +56,7 @@ def test_steps_match_their_definition(n, t, c, size, seed):
     np.testing.assert_array_equal(tensors[0], patched)
     np.testing.assert_array_equal(tensors[1], of_steps)
     alone, _ = patch.apply(windows[:1, : lengths[0]], None)
-    np.testing.assert_array_equal(alone[0], patched[0, : of_steps[0]])  # in any batch
+    np.testing.assert_array_equal(alone[0], patched[0, : of_steps[0]])  # whatever the batch
     hop = size // 2
     center, scale = patch.scaler.channel_center, patch.scaler.channel_scale
     assert patched.shape == (n, count_steps(t, patch), patch.n_inputs(c))
@@ -101,7 +101,7 @@ def test_rounding_is_not_enlarged():
     windows = (level * (1 + 1e-7 * rounding)).astype(np.float32)
     patch = fit_patch(Patch(8), [(torch.from_numpy(windows), None)])
     steps, _ = patch.apply(windows, None)
-    assert np.ptp(steps[:, :, 1]) < 0.02  # it would be about 8
+    assert np.ptp(steps[:, :, 1]) < 0.02  # about 8 if rounding were enlarged
     assert steps[:, :, 0].std() == pytest.approx(1)
 
 
@@ -216,7 +216,7 @@ def test_no_windows_have_no_steps(lengths):
 
 
 def test_windows_that_change_in_each_epoch_also_become_patches():
-    # without augmentation, as if windows did not change
+    # changes of 1e-30 give the same results as no augmentation
     plain = fitted()
     renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()

@@ -231,7 +231,7 @@ def test_epochs_differ_and_a_buffer_draws_from_the_whole_file():
     first, second = sampler.buffers(), sampler.buffers()
     assert not np.array_equal(first[0][0], second[0][0])
     for rows, ends in first:
-        # as if drawn without blocks: means within four standard errors of 100 blocks
+        # a buffer's mean is within four standard errors of the file's mean, for 100 drawn blocks
         assert abs(rows.mean() - n_windows / 2) < 4 * n_windows / np.sqrt(12 * 100)
         distinct = [len(np.unique(batch // 10)) for batch in np.split(rows, ends)]
         assert np.mean(distinct) > 17  # the 20 windows of a batch come from this many blocks
