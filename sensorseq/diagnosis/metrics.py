@@ -251,8 +251,8 @@ def part_of(name: str) -> str:
 # standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
 _MAX_PAIRWISE_POINTS = 1000  # with more epochs, the slopes of all pairs cost memory and add nothing
-_MAX_DRAWN = 4_000_000  # total numbers in all resamples: 32 MB
-_MAX_MOVED = 20_000_000  # total changes in all shifts: takes about a second
+_MAX_DRAWN = 4_000_000  # maximum count of numbers in all resamples together: 32 MB
+_MAX_MOVED = 20_000_000  # maximum count of changes in all shifts: about a second
 
 
 class NullTest(NamedTuple):
@@ -304,7 +304,7 @@ def _kendall_sd(n: Any) -> Any:
 
 
 def _rises(series: Floats) -> Floats:
-    """Return for each epoch the number of later values above it minus the number below it."""
+    """For each value, return the number of later values above it minus the number below it."""
     signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
     return np.fromiter(signs, np.float64, len(series))
 
@@ -371,7 +371,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
 
 
 def _running_median(series: Floats, width: int) -> Floats:
-    """Return medians in symmetric windows, narrower at the ends, so that a line is preserved."""
+    """Return medians in symmetric windows, narrower at the ends, to preserve straight lines."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
     medians = np.empty(len(series))
@@ -577,12 +577,12 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that a normal sample of n has at least `ratio` times its true sd."""
+    """Return the probability that n normal values have at least `ratio` times the true sd."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials` with probability `share`."""
+    """Return the binomial probability of at least `n_hits` hits in `n_trials`, `share` each."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: compare the variance of their sum with shifted units.
+    """Test whether units change together: compare their sum's variance with that of shifted units.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is

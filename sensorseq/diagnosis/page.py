@@ -350,8 +350,8 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
     )
 
 
-MOST_SETTINGS = 6  # there is one color for each
-_POINTS = 60  # line segments of a curve
+MOST_SETTINGS = 6  # there are colors for this many settings
+_POINTS = 60  # number of line segments in a curve
 
 
 @dataclass(frozen=True)
@@ -440,7 +440,7 @@ def padded(values: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-_N_LEAD = 3  # sentences of the explanation shown beside the verdict
+_N_LEAD = 3  # number of sentences of the explanation shown beside the verdict
 _MAX_DOWNLOAD = 1_300_000  # largest number of characters in the link that contains the history
 _COLORS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 _IN_POINTS = ("accuracy", "best_epoch")  # statistics of accuracies, shown in points
@@ -542,7 +542,7 @@ def _cards(
     for cause in report.causes:
         rank += cause.name != UNKNOWN
         evidence = cause.evidence
-        # each source is shown separately
+        # the evidence from each source is shown separately
         for words in cause.sources.values():
             evidence = evidence.replace(words, "").strip()
         is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated

@@ -74,7 +74,7 @@ class TrialRunner(ABC):
     joined into steps.
     """
 
-    arguments: Mapping[str, Any]  # of the estimator
+    arguments: Mapping[str, Any]  # arguments of the estimator
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class TrialRunner(ABC):
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, side by side if the engine can; a failure is stored in the result.
+        """Run reruns, side by side if the engine supports it; a failure is stored in the result.
 
         Once `is_over` returns true, running reruns end after their epoch, and no more are started.
         """
@@ -227,7 +227,7 @@ class Budget:
 
 PRESET = "the defaults"  # name of the first candidate
 FEATURES = "the defaults plus features"
-SEVERAL = "unknown"  # cause of a change of several arguments
+SEVERAL = "unknown"  # cause given for a change of several arguments
 
 # Causes whose arguments the presets reset, in this order.
 _PRESET_CAUSES: tuple[str, ...]
@@ -269,7 +269,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
-        if candidate.is_preset and len(owners) == 1:  # so that it can prove this cause
+        if candidate.is_preset and len(owners) == 1:  # so that the candidate can prove this cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < arguments["learning_rate"] else "too low"

@@ -1,4 +1,4 @@
-"""The calibration error, and the checks of labels and the intervals by group that scores share."""
+"""The calibration error, and the label checks and intervals by group that all scores use."""
 
 from typing import Any, NamedTuple
 

@@ -52,7 +52,7 @@ _MOST_CHANNELS = 8  # number of channels that a page draws
 
 @dataclass(frozen=True, eq=False)
 class RecordingPrediction:
-    """A model's prediction for one recording, of K classes in n windows.
+    """A model's prediction for one recording with n windows; the model has K classes.
 
     `probability` (n, K) has a column for each of `classes`. `start_s` (n,) is the start of each
     window on the recording's clock, which reads `begins_s` when the recording begins. `date` is the

@@ -116,7 +116,7 @@ def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> 
 def _padded(
     g: Graph, how: RandomConvolutions | CompetingKernels, windows: GraphWindows
 ) -> tuple[str, str, str]:
-    """Return windows (n, c + 1, t) padded as by `how`, their lengths, and the step numbers.
+    """Return windows (n, c + 1, t) padded as `how` does it, their lengths, and the step numbers.
 
     The last channel is zero; it is used by kernels that combine fewer channels than others do.
     """

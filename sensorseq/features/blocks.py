@@ -24,7 +24,7 @@ KINDS: Mapping[str, type[Learned]] = {
 """The kinds of features that a linear layer reads."""
 _LEARNED = RandomConvolutions, CompetingKernels, SummarySteps
 Described = Union[Learned, Callable[..., ArrayLike]]
-"""What describes windows by features; a plain function comes from the user."""
+"""The objects that compute features of windows; a plain function comes from the user."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # shorter constant segments are not compared with other channels
-# fraction of the range beside an extreme, to compare the counts of values there
+# fraction of the range near an extreme in which the counts of values are compared
 EDGE_BAND = 0.02
 
 _NONE = np.full(len(QUANTILES), np.nan)
@@ -31,8 +31,8 @@ class Edge:
 
     value: float
     n_samples: int
-    n_runs: int  # segments at that value
-    n_next: int  # samples close to that value
+    n_runs: int  # number of segments at that value
+    n_next: int  # number of samples close to that value
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +50,10 @@ class ChannelFacts:
     high: Edge
     gaps_s: Floats  # (k, 2): start and end of the longest gaps, on the recording's clock
     gap_share: float  # fraction of the recording's duration
-    n_stretches: int  # segments of equal values
+    n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if other channels change meanwhile, or there are none
+    others_move: bool  # True if other channels change meanwhile, or if there are no others
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time

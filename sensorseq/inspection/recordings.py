@@ -32,7 +32,7 @@ LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 
 FAR_SPREADS = 10.0
 LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
-LEAST_ALIKE, MOST_COMPARED = 5, 64  # minimum of recordings of a class, maximum of channels
+LEAST_ALIKE, MOST_COMPARED = 5, 64  # least recordings of a class, most channels
 SWAP_GAIN = 1.0  # logarithm of how much better two channels fit each other's usual features
 SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
@@ -68,7 +68,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # join channels with the same figures in one name
+        for name, odd in odd_of.items():  # name channels with the same figures together
             odd.sort(key=lambda entry: -entry[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
@@ -236,7 +236,7 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings from several sensors that were not joined, or that lack a channel."""
+    """Find recordings that lack a channel, or sensors of one recording that were not joined."""
     kinds = sets_of_channels(facts)
     if len(kinds) > 1:
         sizes = "; ".join(f"{listed(names)} in {len(members)}" for names, members in kinds[:3])

@@ -129,7 +129,7 @@ def train_until(
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train with each set of arguments until an accuracy is reached, as one start may be slow.
+    """Train with one set of arguments after another until an accuracy is reached.
 
     Returns the highest accuracy, the total number of epochs, and the accuracy as text.
     """
@@ -245,7 +245,7 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the probabilities, by chance, of at least this many correct votes and of all correct.
+    """Return the probabilities that chance gives this many correct votes or more, or all of them.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
     each trial, `votes` has the predicted classes and `drawn` the random classes, (n_recordings,).

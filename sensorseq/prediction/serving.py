@@ -13,9 +13,9 @@ from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_f
 from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
-_MOST_WAITING = 32  # blocks; with more, a connection is not read until some are classified
+_MOST_WAITING = 32  # with more waiting blocks, a connection is not read until some are classified
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # time for a connection that is refused, or does not read its data
+_PATIENCE_S = 0.2  # time granted to a connection that is refused, or does not read its data
 
 
 async def serve(
