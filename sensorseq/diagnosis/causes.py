@@ -57,7 +57,7 @@ class Cause:
     advice: str = ""  # what to do, in words
     # Parts of the evidence by source: "data", "arguments", "curve" or "race".
     sources: Mapping[str, str] = field(default_factory=dict)
-    is_minor: bool = False  # a finding in the data that rarely does harm; listed last
+    is_minor: bool = False  # True for a finding in the data that rarely does harm; listed last
 
     @property
     def title(self) -> str:
@@ -75,7 +75,7 @@ class NotTested:
     """A cause that no trial tested."""
 
     cause: str  # one of `CAUSE_NAMES`
-    reason: str  # why not
+    reason: str  # why no trial tested it
     would_settle: str = ""  # what would test it
 
 
@@ -158,7 +158,7 @@ class Usual:
     other: str = ""  # ... and for an unusual value that is not a number
 
     def distance(self, value: float) -> float:
-        """Return how far a number is from usual; negative if it is below, 0 if it is usual."""
+        """Return how far a value is from the usual ones; negative below them, 0 if it is usual."""
         middle = self.default if self.middle is None else self.middle
         if self.least <= value <= self.most:
             return 0.0
@@ -410,7 +410,7 @@ class Deviation(NamedTuple):
 def deviations(
     arguments: Mapping[str, Any], n_train: int | None = None, n_epochs: int | None = None
 ) -> list[Deviation]:
-    """Return the unusual settings of a run, the furthest from usual first."""
+    """Return the unusual settings of a run, the most unusual first."""
     unusual = []
     for name, usual in USUAL.items():
         if name not in arguments or (name == "momentum" and not _takes_momentum(arguments)):

@@ -261,7 +261,7 @@ class SteadyNoise:
     """The noise of a loss over the second half of a run; NaN if unknown."""
 
     nats: float = math.nan  # from `metrics.mean_noise`, because a median would miss leaps
-    edge: float = math.nan  # upper limit of healthy runs
+    edge: float = math.nan  # upper limit of the noise in healthy runs
     p: float = 1.0  # fraction of the resamples at or below `SURE_SHARE` of the edge
     # `nats` without the second differences that contain the largest leap.
     without_largest: float = math.nan
@@ -269,7 +269,7 @@ class SteadyNoise:
 
     @property
     def is_known(self) -> bool:
-        """Whether there were enough epochs."""
+        """Whether there were enough epochs to measure the noise."""
         return not math.isnan(self.nats)
 
     def exceeds(self, times: float = 1.0) -> bool:
@@ -278,7 +278,7 @@ class SteadyNoise:
 
     @property
     def comes_back(self) -> bool:
-        """Whether noise remains without its largest leap."""
+        """Whether the noise is near or above the limit even without its largest leap."""
         return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property
@@ -351,7 +351,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """The movement of the model: the noise of the fixed-window loss or else the running loss."""
+    """The movement of the model: the noise of the fixed-window or, without it, the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS

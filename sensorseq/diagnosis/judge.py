@@ -476,7 +476,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
 
 
 def _late_accuracy(run: Run, name: str) -> float | None:
-    """Return the median accuracy of the last third; None for one-class validation windows."""
+    """Return the median accuracy of the last third; None if validation has one class."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)

@@ -323,7 +323,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
 
 
 def trend_window(n_epochs: int) -> int:
-    """Return the width of the local trend, in epochs: a quarter of the run, 7 to 101."""
+    """Return the width of the local trend, in epochs: a quarter of the run, but 7 to 101."""
     return min(max(7, n_epochs // 4), 101)
 
 

@@ -153,7 +153,7 @@ class FluctuationReport(ReportContents):
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
             Training windows of equal length, the validation windows of `val_accuracy`, and the
             labels of both. With all four, simple classifiers are trained on the same windows, which
-            takes about a second, and `level` shows whether the network is worse. Needs
+            takes about a second, and `level` shows whether the network is worse. This needs
             scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
             The recording that each of these windows was cut from.
@@ -163,7 +163,8 @@ class FluctuationReport(ReportContents):
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            The same for a file; also if the file cannot be read, or two columns match one role.
+            If a file has one of these faults or cannot be read, or two of its columns match one
+            role.
 
         Warns
         -----

@@ -424,7 +424,7 @@ class _Block(NamedTuple):
 def write_report(
     report: ReportContents, command: Command | None = None, page: str | None = None
 ) -> str:
-    """Return the report as text, with changes as Python code or, by `command`, as command lines.
+    """Return the report as text, with changes as Python code or as command lines from `command`.
 
     `page` is the file or command that shows the page, for readers at a command line.
     """

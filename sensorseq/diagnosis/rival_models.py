@@ -30,9 +30,9 @@ _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 def compare_level(
     report: Report, train: Windows, validation: Windows, rows: Ints | None = None
 ) -> Report:
-    """Add a statement to the report if a rival does better than its network.
+    """Add a statement to the report if a rival does better than the network.
 
-    `validation` are the windows of `val_accuracy`: all in order, or a selection with its indices,
+    `validation` are the windows of `val_accuracy`: all in order, or a selection, whose indices are
     `rows`. Without a record, only the number of correct windows is known; it is then assumed that
     these windows differ from the rival's correct windows as much as possible.
     """

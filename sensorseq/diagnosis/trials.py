@@ -246,7 +246,7 @@ class SettingsCandidate:
     change: Mapping[str, Any]
     finding: str = ""  # direction of the cause that its success would prove
     is_preset: bool = False  # True if the change sets all defaults that the run lacks
-    ends_run: bool = False  # True if it resumes the end of the run with a falling rate
+    ends_run: bool = False  # True if it repeats the end of the run with a falling rate
 
 
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
@@ -337,8 +337,8 @@ LEAST_STEPS = 60  # a training run with fewer steps is not informative
 # Minimum number of steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
 LEAST_END_EPOCHS = 8  # length of the shortest last part of a run in which movement can be measured
-FEATURES_SHARE = 0.3  # fraction of the budget
-PRESET_SHARE = 0.75  # fraction of the remaining budget; single changes get the rest
+FEATURES_SHARE = 0.3  # fraction of the budget for the defaults plus features
+PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get what remains
 # Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
@@ -470,7 +470,8 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The record allows only the cross-entropy between a window's class and its strongest rival.
+        # The record shows only the cross-entropy between a window's class and the strongest rival
+        # class.
         margin = np.asarray(record.val_margin, np.float64)
         is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_whole and not keeps_best:

@@ -151,7 +151,7 @@ def predict_recordings(
     Parameters
     ----------
     model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
-        Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
+        A model fitted on a prepared file, or on a WindowSet from `PreparePipeline`.
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording is enough: the
         files of the other sensors are found.

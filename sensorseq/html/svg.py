@@ -205,7 +205,7 @@ def over_time(
     cut: Sequence[Sequence[int]],
     title: str,
 ) -> str:
-    """Draw a small picture of a long signal from its `envelope`, the extremes of time intervals.
+    """Draw a small picture of a long signal from its `envelope`, the extremes in time intervals.
 
     The envelope (2, n) has the minimum and the maximum in each of n intervals. `gaps` (k, 2)
     contains starts and ends as fractions of the width. `cut` lists the intervals in which the

@@ -44,7 +44,7 @@ class ChannelFacts:
     n_known: int  # number of finite values
     n_lost: int  # number of single missing samples, judged by the channel's own period
     rate_hz: float
-    quantiles: Floats  # at the levels in `QUANTILES`
+    quantiles: Floats  # quantiles at the levels in `QUANTILES`
     mean: float
     low: Edge
     high: Edge

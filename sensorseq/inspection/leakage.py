@@ -37,7 +37,7 @@ _CLOSE = 1e-4
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """The result of `find_leakage`; true if there is a leak. ``str`` gives at most 80 columns.
+    """The result of `find_leakage`, which is true if there is a leak; print it to read it.
 
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
     ``"warning"`` if the fact may be intended, and `count` is the number of windows, recordings,

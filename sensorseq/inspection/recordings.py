@@ -170,7 +170,7 @@ def _check_signs(rows: Rows) -> Odd:
 
 
 def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which each of two channels looks like the other in other recordings."""
+    """Find recordings in which two channels look swapped, compared with other recordings."""
     alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
     for recording in facts:
         features = np.array([_features_of(c) for c in recording.channels.values()])
@@ -296,7 +296,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with few groups, and classes that group, clock, duration or rate reveals."""
+    """Find classes with few groups, and classes that the group, time, duration or rate reveals."""
     facts = [recording for recording in facts if recording.label is not None]
     labels = np.array([recording.label for recording in facts])
     groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}

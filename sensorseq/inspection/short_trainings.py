@@ -99,7 +99,7 @@ def run_trial(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
     """Train with changed `arguments`; `prepare` may first change the module."""
-    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated channel values
+    if fit.arguments["scale"] == PHYSICAL:  # arrays come without rated channel values
         arguments = {**arguments, "scale": "standard"}
     callbacks = None if stop is None else [stop]
     trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})
@@ -248,7 +248,8 @@ def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
     """Return the probabilities that chance gives this many correct votes or more, or all of them.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
-    each trial, `votes` has the predicted classes and `drawn` the random classes, (n_recordings,).
+    each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape
+    (n_recordings,).
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0

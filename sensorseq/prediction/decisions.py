@@ -102,7 +102,7 @@ class Predictor(ABC):
     def class_shares(self) -> NDArray[np.float64]:
         """The mean probability of each class in windows left out of the fit.
 
-        All classes have the same probability if it is unknown.
+        All classes have the same probability if these means are unknown.
         """
         k = len(self.classes)
         return np.full(k, 1 / k) if self.shares is None else self.shares

@@ -113,7 +113,7 @@ class SampleParser:
         self._incomplete = b""
         self._columns: list[int] | None = None  # columns of the channels, once they are found
         self._time: int | None = None
-        self._ticks_per_s = 1  # from the unit in the time column's name
+        self._ticks_per_s = 1  # derived from the unit in the time column's name
         self._n_lines = self.n_unreadable = 0
 
     @property

@@ -32,8 +32,9 @@ async def serve(
     """Classify the samples of each connection with a separate stream, until cancelled.
 
     A decision is a line of JSON as written by `write_decisions`, plus ``late_s``, the time since
-    the last sample of the decision arrived. A connection whose data cannot be read gets a line with
-    ``"error"`` and is closed; the others continue. When a robot's data end, its stream is flushed.
+    the last sample that the decision needed arrived. A connection whose data cannot be read gets a
+    line with ``"error"`` and is closed; the others continue. When a robot's data end, its stream is
+    flushed.
 
     Parameters
     ----------

@@ -32,9 +32,9 @@ class Span(NamedTuple):
         On the recording's clock.
     label : object
     probability : float
-        The mean probability of this class in its windows.
+        The mean probability of this class in the windows of the segment.
     runner_up : object
-        The class with the second highest mean; None if there is only one class.
+        The class with the second highest mean probability; None if there is only one class.
     n_windows : int
     """
 
@@ -56,7 +56,7 @@ class Timeline:
     recording_id, start_s, end_s : ndarray of shape (n,)
         Recording, start and end of each window, sorted by recording and time.
     probabilities : ndarray of shape (n, k)
-        Smoothed, with the columns of `classes`.
+        Smoothed probabilities, with a column for each of `classes`.
     labels : ndarray of shape (n,)
         The class of each window.
     classes : ndarray of shape (k,)
