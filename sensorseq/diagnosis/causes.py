@@ -19,7 +19,7 @@ from sensorseq.optimizers import OPTIMIZERS
 # A cause is suspected from the run alone, and proved if a training run without it did better.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run, these causes explain a rough curve or describe the data; accuracy may not suffer.
+# In a normal run, these causes explain a rough curve or describe the data, often at no cost.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 

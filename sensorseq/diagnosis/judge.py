@@ -589,7 +589,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
 
 
 def kept_weights(run: Run) -> list[Statement]:
-    """State which epoch's weights were kept, and their accuracy corrected for selection."""
+    """State which epoch's weights were kept, and their accuracy, corrected for selection bias."""
     if run.best_epoch is None:
         return [statement_of("kept_unknown")]
     index = run.best_epoch - 1

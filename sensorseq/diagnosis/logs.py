@@ -432,7 +432,7 @@ def gather_epochs(
     recorded = [step for step in steps if _is_real(step)]
     if by_epoch:
         keys = _read_epochs(rows, where)
-    # a column that does not increase has the number of steps per epoch
+    # a column that does not increase contains the number of steps per epoch
     elif recorded[:1] < recorded[-1:] and recorded == sorted(recorded):
         keys = _fill_missing_keys(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]

@@ -323,7 +323,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
 
 
 def trend_window(n_epochs: int) -> int:
-    """Return the width of the local trend, in epochs: a quarter of the run, but 7 to 101."""
+    """Return the width of the local trend in epochs: a quarter of the run, limited to 7 to 101."""
     return min(max(7, n_epochs // 4), 101)
 
 
@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation about the local trend, slow waves included.
+    """Return the standard deviation around the local trend, including slow waves.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.

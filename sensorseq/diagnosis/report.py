@@ -242,9 +242,9 @@ class FluctuationReport(ReportContents):
         defaults, and changes of one argument. Settings are adopted if their validation loss is
         lower, or their accuracy higher, by two standard errors over groups (for the defaults, by
         one), and the other figure is worse by at most half a standard error. They are also adopted
-        if they halve the movement of a loss that fluctuates, and neither figure gets worse. If one
-        changed argument is enough, its cause is proved. If no settings do better, nothing is
-        adopted. The fit itself stays unchanged.
+        if they halve the movement of a fluctuating loss and make neither figure worse. If changing
+        one argument is enough, the cause that this change removes is proved. If no settings do
+        better, nothing is adopted. The fit itself stays unchanged.
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ ALPHA = 0.05  # significance level of all tests together (Holm)
 # A rate this many times the previous one is a restart or warm-up, not rounding ...
 RATE_RISE = 1.05
 RATE_RISE_EPOCHS = 3  # ... and this many epochs from there do not count as fluctuation
-MIN_DIFFERENCES = 10  # minimum number of second differences left: as many as 12 epochs have
+MIN_DIFFERENCES = 10  # minimum number of remaining second differences; 12 epochs have as many
 ACCURACY_NOISE = 0.015  # a fraction: above this, the accuracy looks rough ...
 ACCURACY_NOISE_WINDOWS = 1.5  # ... if the noise also exceeds this many flipping windows
 # Fixed validation sets scatter less than the binomial bound: 0.13 to 1.28 times in calm runs of two

@@ -375,7 +375,7 @@ def evaluate_folds(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score the arguments of a model by cross-validation over whole groups.
+    """Score a model's arguments by cross-validation over whole groups.
 
     For each fold, a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are

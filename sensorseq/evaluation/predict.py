@@ -41,7 +41,7 @@ from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
 
-if TYPE_CHECKING:  # without torch
+if TYPE_CHECKING:  # so that torch is not imported
     from markupsafe import Markup
 
     from sensorseq.estimator import AnyClassifier
@@ -444,7 +444,7 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
     The predictions must come from `predict_recordings` with `with_facts=True`.
     """
-    from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+    from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # needs jinja2
 
     shown = [p for p in predictions if p.timeline and p.facts][:MOST_RECORDINGS]
     classes = shown[0].classes.tolist() if shown else []

@@ -1,4 +1,4 @@
-"""Classifiers as C99: a header and a source per sensor, without malloc, using only libc's math."""
+"""Classifiers in C99: a header and a source file per sensor, which need only libc, not malloc."""
 
 import copy
 import importlib

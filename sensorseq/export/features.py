@@ -274,7 +274,7 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
     starts = a["root"].ravel()
     n_nodes = np.diff(np.append(starts, a["feature"].size))
     tree = np.repeat(np.arange(starts.size), n_nodes)
-    first = np.repeat(starts, n_nodes)  # first node of each node's tree
+    first = np.repeat(starts, n_nodes)  # index of the root of each node's tree
     inner = a["feature"] >= 0
     leaf = np.flatnonzero(~inner)
     place = np.arange(first.size) - first

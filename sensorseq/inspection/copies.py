@@ -65,12 +65,13 @@ def shared_stretches(
     """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
     If a recording is a piece of another, with its own clock, none of its windows equals a window of
-    the other, but each shares its first or last half (`share`, at least four steps) with one.
-    Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
-    fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
-    Segments that occur in at least the fraction `usual` of the windows of `among` are ignored, too,
-    because they come from a periodic waveform. Returns the rows, and for each row the window that
-    shares its segment. `among` are rows of X, or of the windows and lengths in `holders`.
+    the other, but each shares its first or last half (`share`, at least four steps) with one of
+    these. Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in
+    which fewer than half of the steps change are ignored, because a sensor at rest repeats its
+    values. Segments that occur in at least the fraction `usual` of the windows of `among` are
+    ignored, too, because they come from a periodic waveform. Returns the rows, and for each row the
+    window that shares its segment. `among` are rows of X, or of the windows and lengths in
+    `holders`.
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -110,7 +111,7 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
 
 
 def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:
-    """Hash the `n_steps` from each offset; also return which segments are valid and vary."""
+    """Hash the `n_steps` steps from each offset; also return which segments are valid and vary."""
     samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # turn -0.0 into 0.0
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)

@@ -206,7 +206,7 @@ def _measure_channel(
 
 
 def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
-    """Return start and end of gaps, longest first; a late start or early end counts as a gap."""
+    """Return the start and end of gaps, longest first; a late start or early end is also a gap."""
     if not np.isfinite(period):
         return np.empty((0, 2))
     around = column.times

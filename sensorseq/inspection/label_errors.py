@@ -25,7 +25,8 @@ from sensorseq.windows import WindowSet
 LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # number of rows in a printed table
 _SMALLEST = 1e-9  # smallest probability used in logarithms
-# A class with this probability counts as likely even below the mean, which is near 1 if it is easy.
+# A class with this probability counts as likely even below its mean. If a class is easy, its mean
+# is near 1, which would be too strict.
 _SURE = 0.7
 # Weight of the overall class frequencies, in windows, added to the labels of a recording.
 _PRIOR = 1.0

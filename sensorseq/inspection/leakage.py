@@ -22,7 +22,7 @@ from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
-if TYPE_CHECKING:  # works without scikit-learn
+if TYPE_CHECKING:  # so that scikit-learn is not imported
     from sensorseq.preprocessing.transformers import ChannelScaler
 
 _N_EXAMPLES = 3
@@ -37,7 +37,7 @@ _CLOSE = 1e-4
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """The result of `find_leakage`, which is true if there is a leak; print it to read it.
+    """The result of `find_leakage`; true if there is a leak. Print it to see it in 80 columns.
 
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
     ``"warning"`` if the fact may be intended, and `count` is the number of windows, recordings,

@@ -32,7 +32,8 @@ LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 
 FAR_SPREADS = 10.0
 LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
-LEAST_ALIKE, MOST_COMPARED = 5, 64  # least recordings of a class, most channels
+# minimum number of recordings of a class, and maximum number of channels to compare
+LEAST_ALIKE, MOST_COMPARED = 5, 64
 SWAP_GAIN = 1.0  # logarithm of how much better two channels fit each other's usual features
 SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
@@ -131,7 +132,7 @@ def _check_each(rows: Rows) -> Odd:
 
 
 def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose spread, but not spectrum, is far from usual for their class."""
+    """Yield recordings whose spread is unusual for their class, although their spectrum is not."""
     measured = [recording for recording, c in rows if c.name in recording.scales]
     if measured:
         sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])

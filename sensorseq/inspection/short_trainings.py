@@ -245,7 +245,7 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the probabilities that chance gives this many correct votes or more, or all of them.
+    """Return the chance of at least this many correct votes, and that of only correct ones.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
     each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape

@@ -278,7 +278,7 @@ def check_label_channels(
 
 
 MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
-LEAST_LABELED, MOST_LABELED = 60, 20_000  # number of windows
+LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows
 LEAST_GAIN = 0.15  # gain in accuracy that shows a shift of the labels
 NEAR_GUESSING = 0.5  # without the shift, this fraction of the accuracy above guessing may remain
 GAIN_ERRORS = 6.0  # the gain must be this many standard errors

@@ -132,7 +132,7 @@ def check_sensor(name: str, known: Sequence[str]) -> None:
 
 
 def refuse_sensors(X: Any) -> None:
-    """Raise an InputError if X has several sensors, for a model of one sensor."""
+    """Raise an InputError if X has several sensors, but the model has only one."""
     if are_sensors(X):
         raise InputError(
             "X has several sensors; use SensorFusionClassifier, which classifies them together, or"

@@ -25,7 +25,7 @@ SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
 windows; the likeliest path; or all windows.
 """
 STREAM_SMOOTH = ("none", "filter", "lag")
-"""The kinds of smoothing that need at most `lag` later windows."""
+"""The kinds of smoothing that wait for at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """Default duration of a class: a minute, but at least this many windows."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors

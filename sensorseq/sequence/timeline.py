@@ -109,7 +109,7 @@ class Timeline:
             The true classes, drawn above the predicted ones. LabelSpans can be given only for a
             timeline of one recording.
         """
-        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # needs jinja2
 
         title = Path(path).stem
         page = make_strips("drive.html", *self._drawn(true, MOST_RECORDINGS), title=title)
