@@ -333,7 +333,7 @@ TABLE = (
     Entry(
         "sequence_length",
         "data",
-        "Cut windows of two to four periods of the slowest motion that matters.",
+        "Cut windows that last two to four periods of the slowest motion that matters.",
     ),
     Entry(
         "distribution_shift",

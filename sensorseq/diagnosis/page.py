@@ -424,8 +424,8 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
         panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
     words = (
         "Training loss after each epoch, without dropout. Other settings were trained for fewer"
-        " epochs than the run, with compressed schedules; those that only end the run begin at the"
-        " epoch where they continue it."
+        " epochs than the run, with compressed schedules; settings that only change the end of"
+        " the run begin at the epoch from which they continue it."
     )
     keys = tuple((style, name) for style, name, _ in drawn)
     return Figure(Markup(panel.render()), panel.title, words, keys)
@@ -567,7 +567,7 @@ def _describe_trials(probes: Probes) -> dict[str, Any]:
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
-        words += " Gains are over the run, on the validation windows, with one standard error."
+        words += " Gains are relative to the run, on validation windows, with one standard error."
     return {
         "words": words,
         "rows": [_trial_row(number, trial) for number, trial in enumerate(tried)],

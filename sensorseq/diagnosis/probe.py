@@ -54,8 +54,8 @@ def probe_fit(
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
-            "probe repeats a fit of this process, and this report has none: it was made from a"
-            " history, copied, saved or pickled. Fit in this process and use fluctuation_ of that"
+            "probe repeats a fit made in this process, but this report comes from a history, or was"
+            " copied, saved or pickled. Fit in this process and use fluctuation_ of that"
             " estimator."
         )
     origin = report.origin

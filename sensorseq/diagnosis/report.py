@@ -540,8 +540,8 @@ class TrainingMonitor:
             )
         if y.max() >= logits.shape[1]:
             raise ArgumentError(
-                f"y_{part} has class {y.max()}, but {part}_outputs {logits.shape[1]} columns;"
-                " code the classes 0 to K - 1."
+                f"y_{part} has class {y.max()}, but {part}_outputs has {logits.shape[1]}"
+                " columns; code the classes 0 to K - 1."
             )
         self._n_classes = logits.shape[1]
         return logits, y

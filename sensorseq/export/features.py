@@ -42,8 +42,8 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
         features = g.cast(_steps(g, how, statistics_of(g, windows, cache)), np.float64)
     else:
         raise InputError(
-            "a function given as features cannot be exported, only features='rocket', 'hydra',"
-            " 'summary' and 'boosting'."
+            "a function given as features cannot be exported; only features='rocket', 'hydra',"
+            " 'summary' and 'boosting' can."
         )
     weight = g.cast(g.constant(block.weight), np.float64)
     return g("Add", g("MatMul", features, weight), block.bias)

@@ -91,8 +91,8 @@ class Fusion:
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(
-                f"a model of {n} sensors cannot be exported, only up to"
-                f" {_MOST_IN_TABLE}. Fit with fewer sensors."
+                f"a model of {n} sensors cannot be exported; at most"
+                f" {_MOST_IN_TABLE} sensors are possible. Fit with fewer sensors."
             )
         patterns = np.array(list(product((False, True), repeat=n)))[:, ::-1]
         table = np.zeros((2**n, n))
