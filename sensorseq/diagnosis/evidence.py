@@ -594,7 +594,7 @@ def collect_evidence(
 
 
 def _curve(run: Run, name: str) -> dict[str, list[float]]:
-    values = run.whole(name) * run.scales.get(name, 1.0)  # as recorded
+    values = run.whole(name) * run.scales.get(name, 1.0)  # in the recorded units
     if not len(values) or not np.isfinite(values).all():
         return {}
     return {

@@ -125,7 +125,7 @@ class Statistic:
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
     floor: float | None = None  # expected value from a healthy run, or from sampling alone
-    floor_is: str = ""  # the origin of the floor
+    floor_is: str = ""  # what the floor is based on
     low: float | None = None  # with `high`, the 90 % interval of `value` by block bootstrap
     high: float | None = None
     p: float | None = None  # probability that chance gives so large a value; None if not tested

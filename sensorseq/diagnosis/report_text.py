@@ -557,7 +557,7 @@ def _wrap(
     width: int = _WIDTH,
 ) -> list[str]:
     lines = textwrap.wrap(
-        # no line begins with a percent sign
+        # so that no line begins with a percent sign
         printable(" ".join(text.split())).replace(" %", "\N{NO-BREAK SPACE}%"),
         width,
         initial_indent=label.ljust(indent),

@@ -356,7 +356,7 @@ class Outcome:
     candidate: SettingsCandidate
     result: RerunResult
     cost_epochs: float
-    first_epoch: int = 0  # the run's epoch from which it continued
+    first_epoch: int = 0  # epoch of the run from which training continued
     score: float = math.inf  # mean loss; infinity if training failed
     nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
     error: float = 0.0  # its standard error, over groups if there are any

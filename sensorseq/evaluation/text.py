@@ -177,7 +177,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append("")
     lines += [wrapped(text) for text in left_out(summary["dropped"])]
     for name, count in summary["repaired_stamps"].items():
-        if count and name != "n_spread":  # the line about packets has this count
+        if count and name != "n_spread":  # the line about packets contains this count
             words = name.removeprefix("n_").replace("_", " ")
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
     lines += map(wrapped, describe_packets(summary.get("packets", {})))
