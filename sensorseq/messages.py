@@ -200,7 +200,7 @@ constant_channels: {severe:No channel of the training windows ever changes|{chan
   > Remove the channel, or check why it has no signal.
 clock_channels: {channels}: a straight line with the same slope in at least {share:.0%} of {n_train}
   training windows, so this is a clock or a row number. The network can recognize each recording by
-  this channel, and new recordings lie outside the range of its values.
+  this channel, and in new recordings, the channel has values outside the range seen in training.
   > Remove the channel of time stamps or row numbers.
 still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no channel changes: the
   recording had stopped.
@@ -516,7 +516,7 @@ _OF_FLIPS = """
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
   with so few windows, this gives +-{sd:points} points.
 windows_restless: {top:percent} % of the windows carry {share:percent} % of all flips: borderline or
-  mislabelled windows make the curve rough.
+  mislabeled windows make the curve rough.
 windows_ungrouped: $like. $whether without groups.
 windows_few_groups: $like. $whether from {n_groups:#group}; at least {least} are needed.
 windows_recordings: $like: each recording flips as a block, independently of the others

@@ -16,10 +16,10 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
-# Suspected from the run alone; proved if a training run without the cause did better.
+# A cause is suspected from the run alone, and proved if a training run without it did better.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run, these explain a rough curve or describe the data; they may cost no accuracy.
+# In a normal run, these causes explain a rough curve or describe the data, often at no cost.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
@@ -29,7 +29,7 @@ class Trial:
 
     cause: str  # one of `CAUSE_NAMES`
     name: str  # what was changed, such as "learning_rate / 4"
-    # Changed arguments and their new values; empty if no argument makes the change.
+    # Changed arguments and their new values; empty if no argument can make the change.
     change: Mapping[str, Any]
     kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
     outcome: str  # "confirmed", "rejected" or "undecided"
@@ -38,11 +38,11 @@ class Trial:
     noise_ratio: float | None = None
     raw_change: float | None = None  # loss with the change minus loss without it, in nats
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
-    cost_epochs: float = 0.0  # in epochs of the run
+    cost_epochs: float = 0.0  # cost of the trial, in epochs of the run
     change_error: float | None = None  # standard error of `raw_change` over groups
     # Validation accuracy with the change minus accuracy without it, as a fraction.
     accuracy_change: float | None = None
-    accuracy_error: float | None = None  # its standard error
+    accuracy_error: float | None = None  # standard error of `accuracy_change`
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cause:
     advice: str = ""  # what to do, in words
     # Parts of the evidence by source: "data", "arguments", "curve" or "race".
     sources: Mapping[str, str] = field(default_factory=dict)
-    is_minor: bool = False  # a finding in the data that rarely does harm; listed last
+    is_minor: bool = False  # True for a finding in the data that rarely does harm; listed last
 
     @property
     def title(self) -> str:
@@ -75,7 +75,7 @@ class NotTested:
     """A cause that no trial tested."""
 
     cause: str  # one of `CAUSE_NAMES`
-    reason: str  # why not
+    reason: str  # why no trial tested it
     would_settle: str = ""  # what would test it
 
 
@@ -111,7 +111,7 @@ def data_fault(causes: Sequence[Cause]) -> Cause | None:
 
 
 UNKNOWN = "unknown"
-# Arguments whose reset removes each cause; an argument listed twice belongs to the first cause.
+# The arguments whose reset removes a cause; an argument listed twice belongs to the first cause.
 ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
     "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
@@ -138,12 +138,13 @@ OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in A
 class Usual:
     """An argument's default, its other usual values, and the causes that unusual values indicate.
 
-    A number outside the usual range has a distance from `middle` (from the default if None): a
-    factor of ten counts as `tenfold` or, if `unit` is given, a step of that size counts as 1. The
-    distance of an unusual value that is not a number is `odd`; that of a custom function is 1.
+    The distance of a number outside the usual range is measured from `middle` (from the default if
+    `middle` is None): a factor of ten counts as `tenfold` or, if `unit` is given, a step of that
+    size counts as 1. The distance of an unusual value that is not a number is `odd`; that of a
+    custom function is 1.
     """
 
-    default: Any = None  # the classifier's, filled in below
+    default: Any = None  # default of the classifier, filled in below
     least: float = -math.inf
     most: float = math.inf
     middle: float | None = None
@@ -157,7 +158,7 @@ class Usual:
     other: str = ""  # ... and for an unusual value that is not a number
 
     def distance(self, value: float) -> float:
-        """Return how far a number is from usual; negative if it is below, 0 if it is usual."""
+        """Return how far a value is from the usual ones; negative below them, 0 if it is usual."""
         middle = self.default if self.middle is None else self.middle
         if self.least <= value <= self.most:
             return 0.0
@@ -255,7 +256,7 @@ class Entry:
     # "evaluation"; repairs within a family are nearly the same
     family: str
     advice: str = ""  # what to do, in words that fit any framework
-    denied_by: str = ""  # verdicts and statement kinds that contradict it, separated by spaces
+    denied_by: str = ""  # verdicts and statement kinds that contradict the cause, split by spaces
 
     @property
     def cause(self) -> str:
@@ -311,7 +312,7 @@ TABLE = (
     Entry(
         "model_complexity: too large",
         "capacity",
-        "Use one layer and fewer hidden units, or record more.",
+        "Use one layer and fewer hidden units, or record more data.",
     ),
     Entry(
         "regularization: too strong",
@@ -332,12 +333,12 @@ TABLE = (
     Entry(
         "sequence_length",
         "data",
-        "Cut windows of two to four periods of the slowest motion that matters.",
+        "Cut windows that last two to four periods of the slowest motion that matters.",
     ),
     Entry(
         "distribution_shift",
         "data",
-        "Record more, or prepare the recordings with normalize='recording'.",
+        "Record more data, or prepare the recordings with normalize='recording'.",
     ),
     Entry(
         "small_validation_set",
@@ -367,7 +368,7 @@ TABLE = (
     Entry(
         "early_stopping: too many epochs",
         "stopping",
-        "Train for fewer epochs, or record more.",
+        "Train for fewer epochs, or record more data.",
         denied_by="still_falls no_overfitting",
     ),
     Entry("evaluation_not_deterministic", "evaluation"),
@@ -409,7 +410,7 @@ class Deviation(NamedTuple):
 def deviations(
     arguments: Mapping[str, Any], n_train: int | None = None, n_epochs: int | None = None
 ) -> list[Deviation]:
-    """Return the unusual settings of a run, the furthest from usual first."""
+    """Return the unusual settings of a run, the most unusual first."""
     unusual = []
     for name, usual in USUAL.items():
         if name not in arguments or (name == "momentum" and not _takes_momentum(arguments)):
@@ -418,7 +419,7 @@ def deviations(
         if name == "batch_size" and value is None:
             value = n_train  # all windows in one batch
         if name == "max_epochs" and n_epochs is not None and _is_number(value):
-            value = min(value, n_epochs)  # training may have ended earlier
+            value = min(value, n_epochs)  # training may have ended before `max_epochs`
         if isinstance(value, Mapping):
             value = _ratio(value) if name == "class_weight" else value or None
         times = usual_rate(arguments) / usual.default if name == "learning_rate" else 1.0
@@ -441,7 +442,7 @@ def deviations(
     return sorted(unusual, key=lambda deviation: -deviation.distance)
 
 
-_REGULARIZERS = ("dropout", "weight_decay")  # each can keep a network from memorizing windows
+_REGULARIZERS = ("dropout", "weight_decay")  # either can keep a network from memorizing windows
 
 
 def _is_number(value: Any) -> bool:
@@ -463,7 +464,7 @@ def find_causes(
     *,
     is_below_data: bool = False,
 ) -> tuple[Cause, ...]:
-    """Name the causes of a judged run: faults of the data, then the setting furthest from usual.
+    """Name the causes of a judged run: faults in the data, then the setting furthest from usual.
 
     If there is neither, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
     curve are named, unless the run `is_below_data`. Causes that contradict the verdict or one of
@@ -500,7 +501,7 @@ def _cause_by_settings(
 
 
 def merge_causes(causes: Iterable[Cause]) -> tuple[Cause, ...]:
-    """Join causes that have the same name; minor ones come last."""
+    """Merge causes that have the same name into one; minor causes come last."""
     by_name: dict[str, Cause] = {}
     for cause in sorted(causes, key=lambda cause: cause.is_minor):
         first = by_name.setdefault(cause.name, cause)
@@ -544,7 +545,7 @@ def _cause_by_curve(key: str, evidence: str) -> Cause:
 
 
 def describe_stuck_windows(run: Run) -> str | None:
-    """Describe windows that never fit, if they are about as far wrong as the others are right."""
+    """Describe windows that never fit, if they are about as clearly wrong as others are right."""
     record = run.record
     if record is None:
         return None
@@ -593,7 +594,7 @@ class DataCause(NamedTuple):
     is_minor: bool = False  # used unless the finding is severe
 
 
-# By kind of finding, the likeliest cause first.
+# The cause that each kind of finding indicates, the likeliest first.
 CAUSE_OF_FINDING = {
     "labels_off": DataCause("data_bug", "labels are {distance} off"),
     "mixed_units": DataCause("data_bug", "groups in different units"),

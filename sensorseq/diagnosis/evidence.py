@@ -23,7 +23,7 @@ from sensorseq.text import plural
 
 
 class WindowFlips:
-    """Explain a rough validation curve by too few or restless windows, recordings or the model.
+    """Explain a rough validation curve: by few windows, restless windows, recordings or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
     empty if the windows were not followed or never flip.
@@ -128,8 +128,8 @@ class AccuracyVariance(NamedTuple):
 
     total: float  # mean_t((sum_i d_it / n)^2) / 2; equals the variance of white noise
     independent: float  # sum_i mean_t(d_it^2) / (2 n^2): its value if windows flip independently
-    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): if groups flip so
-    n_windows: int  # n
+    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): if groups do
+    n_windows: int  # n in these formulas
 
     @property
     def ratio(self) -> float:
@@ -190,7 +190,7 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The accuracy of an epoch that half of the validation windows chose, on the other half."""
+    """The best epoch, chosen on half of the validation windows, and scored on the other half."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
@@ -261,7 +261,7 @@ class SteadyNoise:
     """The noise of a loss over the second half of a run; NaN if unknown."""
 
     nats: float = math.nan  # from `metrics.mean_noise`, because a median would miss leaps
-    edge: float = math.nan  # upper limit of healthy runs
+    edge: float = math.nan  # upper limit of the noise in healthy runs
     p: float = 1.0  # fraction of the resamples at or below `SURE_SHARE` of the edge
     # `nats` without the second differences that contain the largest leap.
     without_largest: float = math.nan
@@ -269,7 +269,7 @@ class SteadyNoise:
 
     @property
     def is_known(self) -> bool:
-        """Whether there were enough epochs."""
+        """Whether there were enough epochs to measure the noise."""
         return not math.isnan(self.nats)
 
     def exceeds(self, times: float = 1.0) -> bool:
@@ -278,12 +278,12 @@ class SteadyNoise:
 
     @property
     def comes_back(self) -> bool:
-        """Whether noise remains without its largest leap."""
+        """Whether the noise is near or above the limit even without its largest leap."""
         return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property
     def has_calmed(self) -> bool:
-        """Whether the noise was above the limit before, and no longer is."""
+        """Whether the noise was above the limit at first, and no longer is."""
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
@@ -310,7 +310,7 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
         return SteadyNoise()
     sizes = np.abs(steady)
     resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
-    at = int(sizes.argmax())  # its two neighbors share an epoch with the largest difference
+    at = int(sizes.argmax())  # both neighbors of the largest difference share epochs with it
     without_leap = np.delete(sizes, slice(max(at - 1, 0), at + 2))
     noise = SteadyNoise(
         nats=float(metrics.mean_noise_of_differences(sizes)),
@@ -343,7 +343,7 @@ def common_leaps(run: Run, name: str) -> list[int]:
 
 
 def _rises(loss: Floats) -> Floats:
-    """Return each epoch's height above the median of the epochs before it; 0 if unknown."""
+    """Return how far each epoch is above the median of the epochs before it; 0 if unknown."""
     rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
     if len(loss) > n:
         rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
@@ -351,7 +351,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """The movement of the model: the noise of the fixed-window loss or else the running loss."""
+    """The movement of the model: the noise of the fixed-window or, without it, the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -554,7 +554,7 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a last epoch below the best one is not a decline if chance explains it."""
+        """State that a last epoch below the best one is no decline, if chance can explain it."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # larger, lasting falls are reported as part of the generalization
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
@@ -565,7 +565,7 @@ class ValidationRoughness:
 def collect_evidence(
     run: Run, movement: TrainingMovement, roughness: ValidationRoughness, flips: WindowFlips
 ) -> dict[str, Any]:
-    """Return the existing series to draw, by name.
+    """Return the series to draw, by name; series that were not recorded are left out.
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
       half-width in nats that contains 95 % of the epochs of a healthy run.
@@ -594,7 +594,7 @@ def collect_evidence(
 
 
 def _curve(run: Run, name: str) -> dict[str, list[float]]:
-    values = run.whole(name) * run.scales.get(name, 1.0)  # as recorded
+    values = run.whole(name) * run.scales.get(name, 1.0)  # in the recorded units
     if not len(values) or not np.isfinite(values).all():
         return {}
     return {

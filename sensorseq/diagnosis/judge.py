@@ -41,7 +41,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # then a calm curve is not a good sign
+        if generalization_of(learns_nothing) is None:  # a calm curve is then not a good sign
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
@@ -106,7 +106,7 @@ def _check_units(run: Run) -> list[Statement]:
         is_known = np.isfinite(loss)
         if is_known.sum() < limits.MIN_EPOCHS:
             continue
-        # for a training loss, the validation accuracy is better than no accuracy
+        # without a training accuracy, compare the training loss with the validation accuracy
         sides = [side, "val_accuracy"] if name == "loss" else [side]
         beside = next((column for column in sides if len(run.whole(column))), None)
         accuracy = np.full(len(loss), np.nan) if beside is None else run.columns[beside].values
@@ -258,7 +258,7 @@ def _compare(
         grade = "strong" if roughness.is_strong else "mild"
         return "fluctuating", grade, line, [*moves, *seen, *shares]
     if movement.is_restless or not roughness.looks_rough:
-        windows = []  # nothing to explain
+        windows = []  # there is no rough accuracy to explain
     return "normal", None, line, [*seen[:1], *windows, *moves, *seen[1:]]
 
 
@@ -351,7 +351,8 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
 def _training_beats_guess(run: Run, train: float) -> bool:
     """Test the running accuracy, then that of the fixed windows, computed without dropout."""
     assert run.chance is not None
-    # Memorization raises it slightly even with random labels, so this test has to be strict.
+    # Memorization raises training accuracy slightly even with random labels, so this test has to be
+    # strict.
     chance, record = run.chance, run.record
     if record is not None and len(record.train_target):
         chance = float(np.bincount(record.train_target).max()) / len(record.train_target)
@@ -475,7 +476,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
 
 
 def _late_accuracy(run: Run, name: str) -> float | None:
-    """Return the median accuracy of the last third; None for one-class validation windows."""
+    """Return the median accuracy of the last third; None if validation has one class."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -526,7 +527,7 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
 
 
 def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
-    """Find a lasting rise of a noisy loss, in the medians of blocks of `n_last` epochs."""
+    """Find a lasting rise in a noisy loss from the medians of blocks of `n_last` epochs."""
     blocks = len(val_loss) // n_last
     medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
     after = medians[int(medians.argmin()) :]
@@ -577,7 +578,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
     since = int(run.settled_epochs(movement.name)[start]) + 1
     if len(loss) - start >= max(len(loss) // 3, 8):
         return [statement_of("flat", epoch=since, n_epochs=run.n_epochs)]
-    # more epochs than the plateau has, so that a trend is visible
+    # use more epochs than the plateau has, so that a trend is visible
     last = loss[-max(len(loss) // 3, 8) :]
     fall = -10 * metrics.theil_sen_slope(last)
     if fall <= 0:
@@ -588,7 +589,7 @@ def _descent(run: Run, movement: TrainingMovement) -> list[Statement]:
 
 
 def kept_weights(run: Run) -> list[Statement]:
-    """State which epoch's weights were kept, and their accuracy corrected for selection."""
+    """State which epoch's weights were kept, and their accuracy, corrected for selection bias."""
     if run.best_epoch is None:
         return [statement_of("kept_unknown")]
     index = run.best_epoch - 1
@@ -639,7 +640,7 @@ def _too_few_validations(run: Run) -> list[Statement]:
 
 
 def open_questions(run: Run) -> list[Statement]:
-    """List questions that the recorded figures cannot answer, and the figures that would."""
+    """List questions that the recorded figures cannot answer, and the figures that could."""
     statements = []
     accuracies = run.whole("val_accuracy")
     if run.has_foreign_record:

@@ -10,7 +10,7 @@ from typing import Any
 from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known
 from sensorseq.text import listed
 
-Row = dict[str, Any]  # a value not recorded has no entry
+Row = dict[str, Any]  # a value that was not recorded has no entry
 
 ROLES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "grad_norm", "epoch")
 STEP = "step"  # distinguishes the rows of one epoch; not a column of a report
@@ -22,7 +22,7 @@ _TEST = {"test", "testing"}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
 # Further names of parts, which are unambiguous only in a column of parts.
 _ONLY_IN_ROWS = ({"fit", "trn"}, {"validate", "holdout"}, set[str]())
-_FEWEST_OF_TEST = 3  # fewer values come from a test at the end of the run
+_FEWEST_OF_TEST = 3  # if there are fewer values, they come from a test at the end of the run
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
 _NO_MEANING = {"epoch", "metrics"}
 _ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")
@@ -143,7 +143,7 @@ def split_parts(
 
 
 def _parts(rows: Sequence[Row], name: str) -> list[str] | None:
-    """Return each row's part by this column, or ""; None if the column does not contain parts."""
+    """Return the part of each row in this column, or ""; None if the column contains no parts."""
     name_words = [word for word in words_of(name) if word not in ("is", "in")]
     spellings: dict[int, str] = {}  # one spelling for each part
     parts = []
@@ -170,7 +170,7 @@ def count_epochs(parts: Sequence[str]) -> list[int]:
     """Return the epoch of each row from the parts alone: a repeated part begins a new epoch."""
     blocks = 1 + sum(before != after for before, after in pairwise(parts))
     counts = Counter(parts)
-    if blocks == len(counts) and len(set(counts.values())) == 1:  # the parts follow one another
+    if blocks == len(counts) and len(set(counts.values())) == 1:  # one part after another
         seen: Counter[str] = Counter()
         epochs = []
         for part in parts:

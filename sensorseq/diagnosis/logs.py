@@ -162,7 +162,7 @@ def _read_json(path: Path, text: str) -> LogTable:
             raise InputError(f"{path} is not JSON: {error}.") from error
     is_transformers = isinstance(content, dict) and isinstance(content.get("log_history"), list)
     if is_transformers:
-        # the losses are means over steps; the last row summarizes the run
+        # the losses in a `log_history` are means over steps; its last row summarizes the run
         log = content["log_history"]
         content = [row for row in log if not (isinstance(row, dict) and "train_runtime" in row)]
     elif isinstance(content, dict) and all(isinstance(v, list) for v in content.values()):
@@ -432,7 +432,7 @@ def gather_epochs(
     recorded = [step for step in steps if _is_real(step)]
     if by_epoch:
         keys = _read_epochs(rows, where)
-    # a column that does not increase has the number of steps per epoch
+    # a column that does not increase contains the number of steps per epoch
     elif recorded[:1] < recorded[-1:] and recorded == sorted(recorded):
         keys = _fill_missing_keys(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
@@ -589,7 +589,7 @@ def _group_by_epoch(
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Test whether a column has at least twice as many steps as validation, unlike epochs."""
+    """Test whether a column has at least twice as many steps as validation; epochs do not."""
     n_steps, n_validated = (
         sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))

@@ -125,7 +125,7 @@ class Statistic:
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
     floor: float | None = None  # expected value from a healthy run, or from sampling alone
-    floor_is: str = ""  # the origin of the floor
+    floor_is: str = ""  # what the floor is based on
     low: float | None = None  # with `high`, the 90 % interval of `value` by block bootstrap
     high: float | None = None
     p: float | None = None  # probability that chance gives so large a value; None if not tested
@@ -251,8 +251,8 @@ def part_of(name: str) -> str:
 # standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
 _MAX_PAIRWISE_POINTS = 1000  # with more epochs, the slopes of all pairs cost memory and add nothing
-_MAX_DRAWN = 4_000_000  # total numbers in all resamples: 32 MB
-_MAX_MOVED = 20_000_000  # total changes in all shifts: takes about a second
+_MAX_DRAWN = 4_000_000  # maximum count of numbers in all resamples together: 32 MB
+_MAX_MOVED = 20_000_000  # maximum count of changes in all shifts: about a second
 
 
 class NullTest(NamedTuple):
@@ -304,7 +304,7 @@ def _kendall_sd(n: Any) -> Any:
 
 
 def _rises(series: Floats) -> Floats:
-    """Return for each epoch the number of later values above it minus the number below it."""
+    """For each value, return the number of later values above it minus the number below it."""
     signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
     return np.fromiter(signs, np.float64, len(series))
 
@@ -323,7 +323,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
 
 
 def trend_window(n_epochs: int) -> int:
-    """Return the width of the local trend, in epochs: a quarter of the run, 7 to 101."""
+    """Return the width of the local trend in epochs: a quarter of the run, limited to 7 to 101."""
     return min(max(7, n_epochs // 4), 101)
 
 
@@ -371,7 +371,7 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
 
 
 def _running_median(series: Floats, width: int) -> Floats:
-    """Return medians in symmetric windows, narrower at the ends, so that a line is preserved."""
+    """Return medians in symmetric windows, narrower at the ends, to preserve straight lines."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
     medians = np.empty(len(series))
@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation about the local trend, slow waves included.
+    """Return the standard deviation around the local trend, including slow waves.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.
@@ -577,12 +577,12 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that a normal sample of n has at least `ratio` times its true sd."""
+    """Return the probability that n normal values have at least `ratio` times the true sd."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials` with probability `share`."""
+    """Return the binomial probability of at least `n_hits` hits in `n_trials`, `share` each."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: compare the variance of their sum with shifted units.
+    """Test whether units change together: compare their sum's variance with that of shifted units.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is

@@ -350,8 +350,8 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
     )
 
 
-MOST_SETTINGS = 6  # there is one color for each
-_POINTS = 60  # line segments of a curve
+MOST_SETTINGS = 6  # there are colors for this many settings
+_POINTS = 60  # number of line segments in a curve
 
 
 @dataclass(frozen=True)
@@ -424,8 +424,8 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
         panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
     words = (
         "Training loss after each epoch, without dropout. Other settings were trained for fewer"
-        " epochs than the run, with compressed schedules; those that only end the run begin at the"
-        " epoch where they continue it."
+        " epochs than the run, with compressed schedules; settings that only change the end of"
+        " the run begin at the epoch from which they continue it."
     )
     keys = tuple((style, name) for style, name, _ in drawn)
     return Figure(Markup(panel.render()), panel.title, words, keys)
@@ -440,7 +440,7 @@ def padded(values: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-_N_LEAD = 3  # sentences of the explanation shown beside the verdict
+_N_LEAD = 3  # number of sentences of the explanation shown beside the verdict
 _MAX_DOWNLOAD = 1_300_000  # largest number of characters in the link that contains the history
 _COLORS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 _IN_POINTS = ("accuracy", "best_epoch")  # statistics of accuracies, shown in points
@@ -542,7 +542,7 @@ def _cards(
     for cause in report.causes:
         rank += cause.name != UNKNOWN
         evidence = cause.evidence
-        # each source is shown separately
+        # the evidence from each source is shown separately
         for words in cause.sources.values():
             evidence = evidence.replace(words, "").strip()
         is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
@@ -567,7 +567,7 @@ def _describe_trials(probes: Probes) -> dict[str, Any]:
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
-        words += " Gains are over the run, on the validation windows, with one standard error."
+        words += " Gains are relative to the run, on validation windows, with one standard error."
     return {
         "words": words,
         "rows": [_trial_row(number, trial) for number, trial in enumerate(tried)],

@@ -54,8 +54,8 @@ def probe_fit(
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
-            "probe repeats a fit of this process, and this report has none: it was made from a"
-            " history, copied, saved or pickled. Fit in this process and use fluctuation_ of that"
+            "probe repeats a fit made in this process, but this report comes from a history, or was"
+            " copied, saved or pickled. Fit in this process and use fluctuation_ of that"
             " estimator."
         )
     origin = report.origin
@@ -112,7 +112,7 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# If runs are trained side by side, an epoch takes about this fraction of an epoch of the fit.
+# If runs are trained side by side, an epoch takes about this fraction of an epoch in the fit.
 PACE = 0.6
 # Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
@@ -267,8 +267,8 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # fraction of a step: the backward pass costs as much as two forward passes
-_LEAST_FOR_PARTS = 4  # so that each batch of each half has at least two windows
+FORWARD_SHARE = 1 / 3  # cost relative to a step, whose backward pass costs two forward passes
+_LEAST_FOR_PARTS = 4  # with this many windows, every batch of each half has two or more
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:

@@ -92,7 +92,7 @@ class FluctuationReport(ReportContents):
         For a normal run, the causes to name if it turns out to be below what the data allow. Not
         part of `to_dict`.
     origin : object or None
-        The fit of which this is the report, for `probe`; like `record`, it is not stored.
+        The fit that this report judges, for `probe`; like `record`, it is not stored.
     """
 
     @classmethod
@@ -153,7 +153,7 @@ class FluctuationReport(ReportContents):
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
             Training windows of equal length, the validation windows of `val_accuracy`, and the
             labels of both. With all four, simple classifiers are trained on the same windows, which
-            takes about a second, and `level` shows whether the network is worse. Needs
+            takes about a second, and `level` shows whether the network is worse. This needs
             scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
             The recording that each of these windows was cut from.
@@ -163,13 +163,14 @@ class FluctuationReport(ReportContents):
         ArgumentError
             If the history has no epochs, none of the columns needed, or an invalid value.
         InputError
-            The same for a file; also if the file cannot be read, or two columns match one role.
+            If a file has one of these faults or cannot be read, or two of its columns match one
+            role.
 
         Warns
         -----
         UserWarning
             When epochs occur twice (a resumed run, folds), a test part counts as validation, or a
-            training loss is that of single batches.
+            training loss belongs to single batches.
 
         Examples
         --------
@@ -241,9 +242,9 @@ class FluctuationReport(ReportContents):
         defaults, and changes of one argument. Settings are adopted if their validation loss is
         lower, or their accuracy higher, by two standard errors over groups (for the defaults, by
         one), and the other figure is worse by at most half a standard error. They are also adopted
-        if they halve the movement of a loss that fluctuates, and neither figure gets worse. If one
-        changed argument is enough, its cause is proved. If no settings do better, nothing is
-        adopted. The fit itself stays unchanged.
+        if they halve the movement of a fluctuating loss and make neither figure worse. If changing
+        one argument is enough, the cause that this change removes is proved. If no settings do
+        better, nothing is adopted. The fit itself stays unchanged.
 
         Parameters
         ----------
@@ -253,7 +254,7 @@ class FluctuationReport(ReportContents):
             Maximum duration, as a multiple of the fit's duration; a fit of less than a second
             counts as one second.
         verbose : int, default=1
-            0 is silent.
+            0 prints nothing.
 
         Returns
         -------
@@ -287,7 +288,7 @@ class FluctuationReport(ReportContents):
                 f" Apply the repair by hand: {set_params_call(self.probes.repair)}."
             )
         if self.probes is None or self.origin is None:
-            raise ArgumentError("apply needs a report of probe: report.probe(X, y).apply().")
+            raise ArgumentError("apply needs a report from probe: report.probe(X, y).apply().")
         if not self.probes.repair:
             warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
         estimator: Estimator = self.origin.repaired(self.probes.repair)
@@ -322,7 +323,7 @@ class FluctuationReport(ReportContents):
 
     @classmethod
     def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
-        """Rebuild a report; `is_page` is false for files with a checksum, to render no page."""
+        """Rebuild a report; `is_page` is false for files with a checksum: no page is rendered."""
         if not isinstance(description, Mapping):
             raise ArgumentError(
                 f"from_dict needs the output of to_dict, not {type(description).__name__}."
@@ -410,15 +411,15 @@ class TrainingMonitor:
     the report shows whether a rough curve is due to too few windows, a few recordings or the model
     itself. The report is most reliable if outputs for some training windows are given, too, because
     their loss does not depend on dropout or on the random batches. Compute outputs in evaluation
-    mode, for the same windows in the same order after every epoch. `FluctuationReport.from_history`
-    judges a table.
+    mode, for the same windows in the same order after every epoch. If you already have a table of
+    the epochs, use `FluctuationReport.from_history` instead.
 
     Parameters
     ----------
     y_val : array-like of shape (N,), optional
         Classes of the validation windows, 0 to K - 1.
     groups_val : array-like of shape (N,), optional
-        Recordings that these windows were cut from: windows of one recording fail together.
+        Recordings that these windows were cut from; windows of one recording tend to fail together.
     y_fixed : array-like of shape (M,), optional
         Classes of the training windows whose outputs you log: the same few hundred every time.
 
@@ -539,8 +540,8 @@ class TrainingMonitor:
             )
         if y.max() >= logits.shape[1]:
             raise ArgumentError(
-                f"y_{part} has class {y.max()}, but {part}_outputs {logits.shape[1]} columns;"
-                " code the classes 0 to K - 1."
+                f"y_{part} has class {y.max()}, but {part}_outputs has {logits.shape[1]}"
+                " columns; code the classes 0 to K - 1."
             )
         self._n_classes = logits.shape[1]
         return logits, y

@@ -52,7 +52,7 @@ UNTRIED_DATA = {
     "not_generalizing": "Unknown: it depends on the fault found or the new recordings.",
 }
 AFTER_REPAIR = "Unknown until the data are repaired and the network is fitted again."
-UNCLEAR = "Unknown until it is tried: no fault of the data and no unusual setting was found."
+UNCLEAR = "Unknown until it is tried: no fault in the data and no unusual setting was found."
 DEFAULTS_CODE = "better = SensorLSTMClassifier().fit(X, y, groups=groups)"
 
 
@@ -203,7 +203,7 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     if is_proved:
         text = _capital("Better than the run.", advice, note)
         return NextStep("change", text, "", first.grade)
-    if _is_unclear(report):  # then probing comes first, if possible
+    if _is_unclear(report):  # in this case, probing comes first, if possible
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:
@@ -424,7 +424,7 @@ class _Block(NamedTuple):
 def write_report(
     report: ReportContents, command: Command | None = None, page: str | None = None
 ) -> str:
-    """Return the report as text, with changes as Python code or, by `command`, as command lines.
+    """Return the report as text, with changes as Python code or as command lines from `command`.
 
     `page` is the file or command that shows the page, for readers at a command line.
     """
@@ -464,9 +464,9 @@ def write_report(
 
 
 def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
-    """Choose the blocks that fit, by rank; also return `counts_as` of the others."""
+    """Choose the blocks that fit, by rank; also return `counts_as` of the omitted blocks."""
     if sum(len(block.lines) for block in blocks) > room:
-        room -= 1  # for the line that counts the omitted ones
+        room -= 1  # for the line that counts the omitted blocks
     shown, left_out = [], []
     for block in sorted(blocks, key=lambda b: b.rank):
         # after a cause was left out, later ones would mislead
@@ -557,7 +557,7 @@ def _wrap(
     width: int = _WIDTH,
 ) -> list[str]:
     lines = textwrap.wrap(
-        # no line begins with a percent sign
+        # so that no line begins with a percent sign
         printable(" ".join(text.split())).replace(" %", "\N{NO-BREAK SPACE}%"),
         width,
         initial_indent=label.ljust(indent),

@@ -22,17 +22,17 @@ from sensorseq.preprocessing.scale import fit_scaler
 Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]
 
-Compared = tuple[Windows, Windows, Ints]  # the parts that `compare_level` compares, and its rows
-MOST_WINDOWS = 1_000  # maximum number per part; the rivals take two seconds for this many
+Compared = tuple[Windows, Windows, Ints]  # `train`, `validation` and `rows` of `compare_level`
+MOST_WINDOWS = 1_000  # windows per part, at most; the rivals take two seconds for this many
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
 def compare_level(
     report: Report, train: Windows, validation: Windows, rows: Ints | None = None
 ) -> Report:
-    """Add a statement to the report if a rival does better than its network.
+    """Add a statement to the report if a rival does better than the network.
 
-    `validation` are the windows of `val_accuracy`: all in order, or a selection with its indices,
+    `validation` are the windows of `val_accuracy`: all in order, or a selection, whose indices are
     `rows`. Without a record, only the number of correct windows is known; it is then assumed that
     these windows differ from the rival's correct windows as much as possible.
     """
@@ -174,7 +174,8 @@ def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold])
     for features in (convolutions, SummarySteps().fit(*train)):
         values = np.concatenate([features.transform(*train), features.transform(*validation)])
         center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
-        if features is not convolutions:  # steps are 0 or 1; a fixed scale keeps rare ones small
+        # step features are 0 or 1; a fixed scale keeps those small that are rarely 1
+        if features is not convolutions:
             center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
         varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)
         scale = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
@@ -190,7 +191,7 @@ def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold])
 
 
 def _boosting(train: _Scaled, validation: _Scaled, target: Ints) -> Ints:
-    from sensorseq.features.grow_trees import grow_trees, important_statistics  # scikit-learn
+    from sensorseq.features.grow_trees import grow_trees, important_statistics  # needs scikit-learn
 
     summary, weight = SummaryFeatures().fit(*train), np.ones(len(target))
     values = summary.transform(*train)

@@ -10,7 +10,7 @@ FIXED_LOSS_NOISE_NATS = 0.022  # limit for fixed training windows, evaluated aft
 LOSS_NOISE_NATS = 0.016  # limit for the mean loss over an epoch, which moves less
 VALIDATION_LOSS_NOISE_NATS = 0.031
 STRONG_EDGES = 2.0  # the fluctuation is strong if both limits are exceeded by this factor
-# both losses leap in one epoch: in 1 % of healthy runs and 35 % of restless runs
+# both losses leap in the same epoch in 1 % of healthy runs and 35 % of restless runs
 COMMON_LEAP_NATS = 0.15
 COMMON_LEAP_EPOCHS = 7  # epochs before a leap, whose median is the baseline
 ONE_SIDE_EDGES = 2.0  # multiple of the limit if the history has only one of the two losses
@@ -20,7 +20,7 @@ ALPHA = 0.05  # significance level of all tests together (Holm)
 # A rate this many times the previous one is a restart or warm-up, not rounding ...
 RATE_RISE = 1.05
 RATE_RISE_EPOCHS = 3  # ... and this many epochs from there do not count as fluctuation
-MIN_DIFFERENCES = 10  # minimum number of second differences left: as many as 12 epochs have
+MIN_DIFFERENCES = 10  # minimum number of remaining second differences; 12 epochs have as many
 ACCURACY_NOISE = 0.015  # a fraction: above this, the accuracy looks rough ...
 ACCURACY_NOISE_WINDOWS = 1.5  # ... if the noise also exceeds this many flipping windows
 # Fixed validation sets scatter less than the binomial bound: 0.13 to 1.28 times in calm runs of two
@@ -37,12 +37,12 @@ COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
 RECOVERY_EPOCHS = 3  # a run recovered if its last epochs, at least this many, are finite ...
 RECOVERED_SHARE = 0.1  # ... and at most this fraction of its epochs, or one epoch, is not finite
-UNKNOWN_SIZE_MARGIN = 0.05  # above guessing, if the number of windows is unknown
+UNKNOWN_SIZE_MARGIN = 0.05  # margin above guessing, if the number of windows is unknown
 LATE_START_RISE = 0.05  # rise of the accuracy during the epochs judged
 LATE_START_FALL = 0.03  # relative fall of the training loss
 NO_DESCENT = 0.02  # if the loss has fallen by less than this fraction, nothing was trained
 LEARNED_FALL = 0.5  # a training loss below this fraction of its first value shows learning
-OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss, more than chance explains
+OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss, beyond what chance explains
 TREND_Z = 1.96  # two-sided 95 % point of the normal distribution
 TREND_RATIO = 1.5  # smallest change of noise that is reported
 ONE_SIDED_95 = 1.645
@@ -61,8 +61,9 @@ EXCESS_RATIO = 1.5
 RESTLESS_WINDOWS = 0.1  # if this fraction of windows ...
 RESTLESS_SHARE = 0.6  # ... has this fraction of all flips, they make the curve rough
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are not a coincidence
-# Is a network below the level that the data allow? Two rivals are tested at 1 % each. With too few
-# groups for a sign test, windows are compared, and a gap that groups rarely cause is required.
+# Is a network below the level that the data allow? Two rivals are tested, each at a significance
+# level of 1 %. With too few groups for a sign test, windows are compared, and a gap that groups
+# rarely cause is required.
 LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8
@@ -70,11 +71,11 @@ LEVEL_GAP_OF_FEW_GROUPS = 0.2
 # Is a loss a mean in nats? Then it is close to the loss of guessing in the first epochs; a sum over
 # batches is far above that, and long remains above the loss that matches its accuracy.
 FIRST_EPOCHS = 3
-ASSUMED_CLASSES = 20  # if their number is unknown
+ASSUMED_CLASSES = 20  # if the number of classes is unknown
 SUM_TIMES_GUESS = 2.5
 SUM_TIMES_ACCURACY = 2.0
-TOO_SMALL = 0.8  # of ln 2 for each wrong window ...
-MOST_RIGHT = 0.95  # ... where enough of them are wrong
+TOO_SMALL = 0.8  # a loss is too small below this fraction of ln 2 per wrong window ...
+MOST_RIGHT = 0.95  # ... in epochs with an accuracy up to this
 SURE_RISE_Z = 4.0  # a rise of the accuracy while the loss is flat, in standard errors
 # A flat loss below this fraction of a constant answer's loss is that of an already trained network.
 BELOW_CONSTANT_ANSWER = 0.8

@@ -74,7 +74,7 @@ class TrialRunner(ABC):
     joined into steps.
     """
 
-    arguments: Mapping[str, Any]  # of the estimator
+    arguments: Mapping[str, Any]  # arguments of the estimator
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class TrialRunner(ABC):
     def run(
         self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
     ) -> list[RerunResult]:
-        """Run reruns, side by side if the engine can; a failure is stored in the result.
+        """Run reruns, side by side if the engine supports it; a failure is stored in the result.
 
         Once `is_over` returns true, running reruns end after their epoch, and no more are started.
         """
@@ -227,7 +227,7 @@ class Budget:
 
 PRESET = "the defaults"  # name of the first candidate
 FEATURES = "the defaults plus features"
-SEVERAL = "unknown"  # cause of a change of several arguments
+SEVERAL = "unknown"  # cause given for a change of several arguments
 
 # Causes whose arguments the presets reset, in this order.
 _PRESET_CAUSES: tuple[str, ...]
@@ -246,7 +246,7 @@ class SettingsCandidate:
     change: Mapping[str, Any]
     finding: str = ""  # direction of the cause that its success would prove
     is_preset: bool = False  # True if the change sets all defaults that the run lacks
-    ends_run: bool = False  # True if it resumes the end of the run with a falling rate
+    ends_run: bool = False  # True if it repeats the end of the run with a falling rate
 
 
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
@@ -269,7 +269,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
-        if candidate.is_preset and len(owners) == 1:  # so that it can prove this cause
+        if candidate.is_preset and len(owners) == 1:  # so that the candidate can prove this cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < arguments["learning_rate"] else "too low"
@@ -337,8 +337,8 @@ LEAST_STEPS = 60  # a training run with fewer steps is not informative
 # Minimum number of steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
 LEAST_END_EPOCHS = 8  # length of the shortest last part of a run in which movement can be measured
-FEATURES_SHARE = 0.3  # fraction of the budget
-PRESET_SHARE = 0.75  # fraction of the remaining budget; single changes get the rest
+FEATURES_SHARE = 0.3  # fraction of the budget for the defaults plus features
+PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get what remains
 # Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
@@ -356,7 +356,7 @@ class Outcome:
     candidate: SettingsCandidate
     result: RerunResult
     cost_epochs: float
-    first_epoch: int = 0  # the run's epoch from which it continued
+    first_epoch: int = 0  # epoch of the run from which training continued
     score: float = math.inf  # mean loss; infinity if training failed
     nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
     error: float = 0.0  # its standard error, over groups if there are any
@@ -470,7 +470,8 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The record allows only the cross-entropy between a window's class and its strongest rival.
+        # The record shows only the cross-entropy between a window's class and the strongest rival
+        # class.
         margin = np.asarray(record.val_margin, np.float64)
         is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_whole and not keeps_best:

@@ -55,10 +55,11 @@ def predict_baseline(
 ) -> NDArray[np.float64]:
     """Fit a baseline on `train`; return its scores (N, K) on `test`, in the order of `classes`.
 
-    The scores are probabilities, or 1 for the predicted class if the learner has no probabilities.
-    The features are `summary_features`, except for ``"rocket_ridge"``, which uses 9,996 random
-    convolutions of the scaled windows (MiniRocket), or 2,016 if there are more than 4,000 training
-    windows. The features of several sensors are joined; a missing sensor is replaced by zeros.
+    The scores are probabilities or, if the learner has none, 1 for the predicted class and 0 for
+    others. The features are `summary_features`, except for ``"rocket_ridge"``, which uses 9,996
+    random convolutions of the scaled windows (MiniRocket), or 2,016 if there are more than 4,000
+    training windows. The features of several sensors are joined; a missing sensor is replaced by
+    zeros.
     """
     describe = _learn_features(name, train)
     fitted = make_baseline(name, seed).fit(describe(train), train.y)

@@ -1,4 +1,4 @@
-"""The calibration error, and the checks of labels and the intervals by group that scores share."""
+"""The calibration error, and the label checks and intervals by group that all scores use."""
 
 from typing import Any, NamedTuple
 
@@ -110,11 +110,11 @@ class CalibrationBin(NamedTuple):
 class CalibrationError(NamedTuple):
     """The gap between predicted probability and accuracy.
 
-    `value` is the root mean square, over windows, of their bin's mean probability minus its
-    accuracy; 0.1 means that probabilities are off by about ten points. `squared` is an unbiased
-    estimate of its square. For a perfectly calibrated classifier, `squared` is negative in about
-    half of all samples; `value` is then 0. The interval comes from resampling whole groups. The
-    bins, in order of probability, are the points of a reliability diagram.
+    `value` is the root mean square, over all windows, of the mean probability minus the accuracy in
+    each window's bin; 0.1 means that probabilities are off by about ten points. `squared` is an
+    unbiased estimate of its square. For a perfectly calibrated classifier, `squared` is negative in
+    about half of all samples; `value` is then 0. The interval comes from resampling whole groups.
+    The bins, in order of probability, are the points of a reliability diagram.
     """
 
     value: float

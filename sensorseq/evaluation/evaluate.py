@@ -31,7 +31,7 @@ _WHOLE = 1e-9  # tolerance within which a quotient of seconds counts as an integ
 
 @dataclass(frozen=True, eq=False)
 class FoldWindows:
-    """The sorted indices `rows` of windows for testing folds; folds may train on all windows.
+    """Windows for testing folds, as sorted indices `rows`; folds may train on all windows.
 
     `protocol` describes how training and test windows differ; it is empty if they do not differ.
     """
@@ -151,7 +151,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # a recording with this fraction of its class's windows dominates the score
-_FEWEST_TO_DOMINATE = 3  # recordings of the class; with two, one always has at least half
+_FEWEST_TO_DOMINATE = 3  # minimum number of recordings of the class; one of two always has half
 
 
 class DominantRecording(NamedTuple):
@@ -253,7 +253,7 @@ def evaluate_test(
     test = windows if windows.split is None else windows.part("test")
     is_recorded = _records_training_data(model)
     if not len(test) and is_recorded and not seen_by(model.model_, windows):
-        test = windows = windows.with_split(None)  # score all windows of other recordings
+        test = windows = windows.with_split(None)  # these are windows of new recordings: score all
     labels = _labels(test)
     if not len(test):
         raise InputError(
@@ -375,7 +375,7 @@ def evaluate_folds(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score the arguments of a model by cross-validation over whole groups.
+    """Score a model's arguments by cross-validation over whole groups.
 
     For each fold, a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
@@ -455,10 +455,10 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
         if n_groups < n_folds:
             raise SplitError(
                 f"class {label!r} has {n_groups} group(s), too few for {n_folds} folds; use --folds"
-                f" {n_groups} or record more."
+                f" {n_groups} or record more groups."
                 if n_groups > 1
                 else f"class {label!r} has one group, which cannot be used for both training and"
-                " testing; record more."
+                " testing; record more groups."
             )
 
 

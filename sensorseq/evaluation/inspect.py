@@ -243,7 +243,7 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            # Its arrays do not match; list them, so that the user can choose.
+            # The arrays of the file do not match; list them, so that the user can choose.
             if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
                     topics = list_arrays(source.paths[0])
@@ -497,7 +497,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
-    """Find leaks between a prepared file's parts through its windows, statistics and balance."""
+    """Find leaks between the parts of a prepared file: in windows, scaling or balancing."""
     with _open_sensor(path, sensor) as file:
         windows = _windows_of(file, sensor)
         return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)

@@ -149,13 +149,13 @@ class _Scale:
         usual = np.full(N_BANDS, np.nan)
         if rows:
             bands = np.stack(rows)
-            is_known = np.isfinite(bands).all(axis=0)  # fast recordings have more bands
+            is_known = np.isfinite(bands).all(axis=0)  # more bands are known at higher rates
             usual[is_known] = np.median(bands[:, is_known], axis=0)
             usual[~is_known] = [median_finite(band) for band in bands[:, ~is_known].T]
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
-        """Draw each class's median spectrum over the median of all; also return the range."""
+        """Draw each class's median spectrum over that of all classes; also return the range."""
         channels = {
             label: [c for r in rows if (c := r.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()

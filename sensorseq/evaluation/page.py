@@ -34,7 +34,7 @@ _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_DRIVES = 20
 _MAX_POINTS = 160
-_REGIONS = 8  # regions of time in the explanation of a window
+_REGIONS = 8  # number of time intervals in the explanation of a window
 _NAMES = {
     **NAMES,
     "majority": "majority class",

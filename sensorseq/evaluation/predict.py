@@ -41,7 +41,7 @@ from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.windows import WindowSet
 
-if TYPE_CHECKING:  # without torch
+if TYPE_CHECKING:  # so that torch is not imported
     from markupsafe import Markup
 
     from sensorseq.estimator import AnyClassifier
@@ -52,7 +52,7 @@ _MOST_CHANNELS = 8  # number of channels that a page draws
 
 @dataclass(frozen=True, eq=False)
 class RecordingPrediction:
-    """A model's prediction for one recording, of K classes in n windows.
+    """A model's prediction for one recording with n windows; the model has K classes.
 
     `probability` (n, K) has a column for each of `classes`. `start_s` (n,) is the start of each
     window on the recording's clock, which reads `begins_s` when the recording begins. `date` is the
@@ -151,7 +151,7 @@ def predict_recordings(
     Parameters
     ----------
     model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
-        Fitted on a prepared file, or a WindowSet of `PreparePipeline`.
+        A model fitted on a prepared file, or on a WindowSet from `PreparePipeline`.
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording is enough: the
         files of the other sensors are found.
@@ -444,7 +444,7 @@ def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -
 
     The predictions must come from `predict_recordings` with `with_facts=True`.
     """
-    from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+    from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # needs jinja2
 
     shown = [p for p in predictions if p.timeline and p.facts][:MOST_RECORDINGS]
     classes = shown[0].classes.tolist() if shown else []

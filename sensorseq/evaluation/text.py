@@ -177,7 +177,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append("")
     lines += [wrapped(text) for text in left_out(summary["dropped"])]
     for name, count in summary["repaired_stamps"].items():
-        if count and name != "n_spread":  # this count belongs to packets
+        if count and name != "n_spread":  # the line about packets contains this count
             words = name.removeprefix("n_").replace("_", " ")
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
     lines += map(wrapped, describe_packets(summary.get("packets", {})))
@@ -252,7 +252,7 @@ def format_counts(counts: dict[str, dict[str, int]]) -> str:
     parts = list(counts)
     classes = list(next(iter(counts.values()), {}))
     rows: list[list[Any]] = [
-        [name or "unlabelled", *(str(counts[part][name]) for part in parts)] for name in classes
+        [name or "unlabeled", *(str(counts[part][name]) for part in parts)] for name in classes
     ]
     rows.append(["all", *(str(sum(counts[part].values())) for part in parts)])
     return table(["class", *parts], rows, right=range(1, len(parts) + 1))

@@ -1,4 +1,4 @@
-"""Classifiers as C99: a header and a source per sensor, without malloc, using only libc's math."""
+"""Classifiers in C99: a header and a source file per sensor, which need only libc, not malloc."""
 
 import copy
 import importlib
@@ -76,7 +76,7 @@ class Accuracy:
 class CExport:
     """The two files and the memory that they need on a microcontroller; print it to see a table.
 
-    For several sensors, `sensors` contains the export of each sensor, and the needs are the sums.
+    For several sensors, `sensors` contains the export of each sensor, and the sizes are sums.
     """
 
     header: Path
@@ -294,7 +294,7 @@ def _hop_s(model: TrainedModel) -> float | None:
     return (options.hop_s or options.window_s) if preparation.get("configuration") else None
 
 
-@cache  # compiling templates leaks memory
+@cache  # because compiling templates leaks memory
 def _templates() -> Environment:
     """Return an environment with the templates in the folder `c`."""
     environment = Environment(

@@ -139,7 +139,7 @@ class _Places(NamedTuple):
         return cls(is_inner, tree, *(count - count[starts][tree] for count in before))
 
     def leaf_rows(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the leaf values with a row for each tree, as long as the most leaves of a tree."""
+        """Return the leaf values with a row for each tree, padded to the largest tree."""
         leaves = ~self.is_inner
         rows = np.zeros((self.tree[-1] + 1, self.leaf.max() + 1))
         rows[self.tree[leaves], self.leaf[leaves]] = value[leaves]

@@ -42,8 +42,8 @@ def block_logits(g: Graph, block: Block, windows: GraphWindows, cache: dict[str,
         features = g.cast(_steps(g, how, statistics_of(g, windows, cache)), np.float64)
     else:
         raise InputError(
-            "a function given as features cannot be exported, only features='rocket', 'hydra',"
-            " 'summary' and 'boosting'."
+            "a function given as features cannot be exported; only features='rocket', 'hydra',"
+            " 'summary' and 'boosting' can."
         )
     weight = g.cast(g.constant(block.weight), np.float64)
     return g("Add", g("MatMul", features, weight), block.bias)
@@ -116,7 +116,7 @@ def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> 
 def _padded(
     g: Graph, how: RandomConvolutions | CompetingKernels, windows: GraphWindows
 ) -> tuple[str, str, str]:
-    """Return windows (n, c + 1, t) padded as by `how`, their lengths, and the step numbers.
+    """Return windows (n, c + 1, t) padded as `how` does it, their lengths, and the step numbers.
 
     The last channel is zero; it is used by kernels that combine fewer channels than others do.
     """
@@ -274,7 +274,7 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
     starts = a["root"].ravel()
     n_nodes = np.diff(np.append(starts, a["feature"].size))
     tree = np.repeat(np.arange(starts.size), n_nodes)
-    first = np.repeat(starts, n_nodes)  # first node of each node's tree
+    first = np.repeat(starts, n_nodes)  # index of the root of each node's tree
     inner = a["feature"] >= 0
     leaf = np.flatnonzero(~inner)
     place = np.arange(first.size) - first

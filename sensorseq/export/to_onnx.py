@@ -38,8 +38,8 @@ from sensorseq.sensor_windows import SensorWindows
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
-TOLERANCE = 1e-5  # between programs that add float32 numbers in different orders
-_BLOCK = 64  # windows at a time, because features take megabytes for each
+TOLERANCE = 1e-5  # of differences between programs that add float32 numbers in different orders
+_BLOCK = 64  # number of windows at a time, because the features of each take megabytes
 
 
 def write_onnx(
@@ -54,8 +54,8 @@ def write_onnx(
 ) -> None:
     """Write a model's graph; the file gets its name only when it is complete.
 
-    If `lengths` is None, the graph has an input for lengths if the windows of the fit differed in
-    length. `stored` returns the arrays and the description of the model file.
+    If `lengths` is None, the graph has an input for lengths only if the windows of the fit differed
+    in length. `stored` returns the arrays and the description of the model file.
     """
     check_choice("dtype", dtype, INPUT_TYPES)
     steps = check_flag("steps", steps)

@@ -24,7 +24,7 @@ KINDS: Mapping[str, type[Learned]] = {
 """The kinds of features that a linear layer reads."""
 _LEARNED = RandomConvolutions, CompetingKernels, SummarySteps
 Described = Union[Learned, Callable[..., ArrayLike]]
-"""What describes windows by features; a plain function comes from the user."""
+"""The objects that compute features of windows; a plain function comes from the user."""
 
 
 @dataclass
@@ -63,8 +63,8 @@ class LinearBlock:
         """Return settings and arrays for a model file."""
         if not isinstance(self.describe, _LEARNED):
             raise InputError(
-                "a model file cannot contain a function given as features, only the network, ridge"
-                " and boosting. Use pickle or skops instead."
+                "a model file cannot contain a function given as features; only the network, ridge"
+                " and boosting can be saved. Use pickle or skops instead."
             )
         state = self.describe.state()
         arrays = {f"state.{name}": array for name, array in state["arrays"].items()}

@@ -27,12 +27,12 @@ _ARRAYS = dict.fromkeys(
 class CompetingKernels:
     """Describe windows by which kernel's output is the largest and the smallest: Hydra [1]_.
 
-    The kernels are the 84 kernels of `RandomConvolutions`, each used as it is or negated.
-    For each dilation (1, 2, 4, ...) of the window, and of the differences between its steps, they
-    are divided at random into 12 groups of 7. A group sums channels drawn at random. Each kernel
-    has two features: the sum of its outputs at the steps where its output is the largest in its
-    group, and the number of steps where its output is the smallest. Both are divided by the number
-    of steps, and the square root is taken. In a tie, the first kernel wins.
+    The kernels are the 84 kernels of `RandomConvolutions`, each used as it is or negated. For each
+    dilation (1, 2, 4, ...), once for the window and once for the differences between its steps, the
+    kernels are divided at random into 12 groups of 7. A group sums channels drawn at random. Each
+    kernel has two features: the sum of its outputs at the steps where its output is the largest in
+    its group, and the number of steps where its output is the smallest. Both are divided by the
+    number of steps, and the square root is taken. In a tie, the first kernel wins.
 
     Scale the channels first, because a group sums several of them. A linear classifier on the
     features is the usual next step.

@@ -12,7 +12,7 @@ from sensorseq.features.trees import BoostedTrees
 
 # On development folds, this is as accurate as 150 trees with 31 leaves, in a tenth of the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
-_WINDOWS_OF_A_LEAF = 2, 20  # bounds of the smallest leaf, a twentieth of the windows
+_WINDOWS_OF_A_LEAF = 2, 20  # bounds of a leaf's minimum size, a twentieth of all windows
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # settings of the forest that ranks statistics
 # With fewer values, a second thread costs more than it saves, especially while other programs run.
 _VALUES_OF_A_THREAD = 1_000_000

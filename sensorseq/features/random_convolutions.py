@@ -25,7 +25,7 @@ from sensorseq.errors import SignalError
 N_KERNELS = 84  # number of ways to choose 3 of 9 taps
 _TAPS = 9
 _MAX_CHANNELS = 9  # largest number of channels in one combination
-_MOST_STEPS = 2**24  # limit of the native loop
+_MOST_STEPS = 2**24  # maximum number of steps in the native loop
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
 _SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
 _ARRAYS = {

@@ -39,9 +39,9 @@ class SummaryFeatures:
     """Describe windows by the statistics of each channel that are listed in `FEATURES`.
 
     For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
-    mean and standard deviation of the differences of neighboring steps, and the logarithm of the
-    power in five equal frequency bands up to half the sample rate, after subtracting the mean. A
-    statistic that needs a longer window is 0, as are all statistics of an empty window.
+    mean and standard deviation of the differences between neighboring steps, and the logarithm of
+    the power in five equal frequency bands up to half the sample rate, after subtracting the mean.
+    A statistic that needs a longer window is 0, as are all statistics of an empty window.
 
     `fit` learns only the number of channels, `n_channels_`. The number of features is
     `n_features_`.

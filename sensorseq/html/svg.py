@@ -65,7 +65,7 @@ class Panel:
             self._parts.append(f'<polygon class="{style}" points="{" ".join(points)}"/>')
 
     def mark(self, x: float, y: float, style: str, words: str) -> None:
-        """Draw a triangle with a tooltip that points down at a point."""
+        """Draw a triangle, with a tooltip, that points down at a point."""
         at = self._x(np.array([x]))[0]
         top = max(self._y(np.array([y]))[0] - 5, MARGIN_TOP)
         corners = ((at, top), (at - 4.5, top - 8), (at + 4.5, top - 8))
@@ -81,7 +81,7 @@ class Panel:
         self._parts.append(f'<line class="{style}" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
 
     def crosses(self, x: Floats, style: str, words: str) -> None:
-        """Draw crosses with a tooltip at the top, for missing values."""
+        """Draw crosses, with a tooltip, along the top to mark missing values."""
         for at in self._x(x):
             self._parts.append(
                 f'<path class="{style}" d="M{_short(at - 3)} {MARGIN_TOP + 2:g}l6 6m0-6l-6 6">'
@@ -205,7 +205,7 @@ def over_time(
     cut: Sequence[Sequence[int]],
     title: str,
 ) -> str:
-    """Draw a small picture of a long signal from its `envelope`, the extremes of time intervals.
+    """Draw a small picture of a long signal from its `envelope`, the extremes in time intervals.
 
     The envelope (2, n) has the minimum and the maximum in each of n intervals. `gaps` (k, 2)
     contains starts and ends as fractions of the width. `cut` lists the intervals in which the
@@ -248,7 +248,7 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     step = next(m * scale for m in (1, 2, 5, 10) if m * scale >= rough * 0.999)
     step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
-    decimals = max(-power, 0)  # as many as the steps need: 0.3, not 0.30000000000000004
+    decimals = max(-power, 0)  # as many digits as the steps need: 0.3, not 0.30000000000000004
     return [round(i * step, decimals) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
@@ -262,7 +262,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_words(value: float) -> str:
-    """Format a number briefly for an axis; up to a million, without powers of ten."""
+    """Format a number briefly for an axis; numbers up to a million get no powers of ten."""
     return f"{value:,.0f}".replace(",", "\u202f") if 1e4 <= abs(value) < 1e6 else f"{value:g}"
 
 

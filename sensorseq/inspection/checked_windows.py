@@ -43,7 +43,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
 
 
 def split_unit(windows: Windows) -> NDArray[Any]:
-    """Return each window's unit that a split keeps together: its group, or the window itself."""
+    """For each window, return the unit that a split keeps together: its group, or the window."""
     return np.arange(len(windows)) if windows.groups is None else windows.groups
 
 

@@ -10,15 +10,15 @@ from sensorseq.prediction.outside import Floats, Ints
 
 Keys = NDArray[np.uint64]
 
-_MOST_FEATURES = 512  # above this, a random projection preserves distances to a few percent
+_MOST_FEATURES = 512  # above this, a random projection keeps distances to a few percent
 _PROJECTED = 256
 _BLOCK_VALUES = 16_000_000  # number of similarities in memory at the same time: 64 MB
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-_STRETCH_VALUES = 250_000  # values hashed together
-_KEY_BLOCK = 250_000  # values, 2 MB, which fit into a cache
-_BLOCK_ROWS = 65_536  # rows of a recording hashed together
-_MOST_HASHES = 2048  # hashes kept for each recording: 16 kB
+_STRETCH_VALUES = 250_000  # number of values hashed together
+_KEY_BLOCK = 250_000  # number of values; these 2 MB fit into a cache
+_BLOCK_ROWS = 65_536  # number of rows of a recording hashed together
+_MOST_HASHES = 2048  # number of hashes kept for each recording: 16 kB
 
 
 def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
@@ -44,7 +44,7 @@ def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
 
 
 def first_equal(wanted: Keys, keys: Keys) -> Ints:
-    """Return where each of `wanted` first occurs in `keys`; -1 if absent or if its key is 0."""
+    """Return the first index in `keys` of each of `wanted`; -1 if it is absent or 0."""
     if not len(keys):
         return np.full(len(wanted), -1)
     order = np.argsort(keys, kind="stable")
@@ -65,12 +65,13 @@ def shared_stretches(
     """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
     If a recording is a piece of another, with its own clock, none of its windows equals a window of
-    the other, but each shares its first or last half (`share`, at least four steps) with one.
-    Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
-    fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
-    Segments that occur in at least the fraction `usual` of the windows of `among` are ignored, too,
-    because they come from a periodic waveform. Returns the rows, and for each row the window that
-    shares its segment. `among` are rows of X, or of the windows and lengths in `holders`.
+    the other, but each shares its first or last half (`share`, at least four steps) with one of
+    these. Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in
+    which fewer than half of the steps change are ignored, because a sensor at rest repeats its
+    values. Segments that occur in at least the fraction `usual` of the windows of `among` are
+    ignored, too, because they come from a periodic waveform. Returns the rows, and for each row the
+    window that shares its segment. `among` are rows of X, or of the windows and lengths in
+    `holders`.
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -110,7 +111,7 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
 
 
 def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:
-    """Hash the `n_steps` from each offset; also return which segments are valid and vary."""
+    """Hash the `n_steps` steps from each offset; also return which segments are valid and vary."""
     samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # turn -0.0 into 0.0
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)
@@ -141,10 +142,10 @@ def _mixed(code: Keys) -> Keys:
     return code ^ (code >> np.uint64(31))
 
 
-# Maximum ratio of a copy's distance to its original and its distance to the nearest window of
-# another recording. In splits by group of real and simulated motor currents and an IMU, the
-# smallest ratio without a copy was 0.36, or 0.30 with channels scaled to the same standard
-# deviation. Copies with 5 % noise usually have a ratio of 0.1.
+# A window is a copy if its distance to the original is at most this fraction of its distance to the
+# nearest window of another recording. In splits by group of real and simulated motor currents and
+# an IMU, the smallest ratio without a copy was 0.36, or 0.30 with channels scaled to the same
+# standard deviation. Copies with 5 % noise usually have a ratio of 0.1.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 
@@ -171,7 +172,8 @@ def near_duplicates(
     original = np.full(len(rows), -1)
     for stretched in (False, True) if X.shape[2] > 1 else (False,):
         nearer = NEARER_STRETCHED if stretched else NEARER
-        # Scale channels by their deviation in the larger set, not in the few windows checked.
+        # Scale channels by their standard deviation in the larger set, not in the few windows
+        # checked.
         sd = np.ones(X.shape[2]) if stretched else _channel_sd(X, lengths, among)
         shapes = _shapes(X, lengths, among, sd, stretched)
         nearest, ratio = _nearest(_shapes(X, lengths, rows, sd, stretched), shapes, index)
@@ -183,9 +185,10 @@ def near_duplicates(
 def _nearest(
     shapes: NDArray[np.float32], among: NDArray[np.float32], recording_index: Ints
 ) -> tuple[Ints, Floats]:
-    """Return the nearest of `among` to each shape, and its distance relative to the runner-up.
+    """For each shape, return the index of the nearest one in `among`, and a ratio of distances.
 
-    The runner-up is the nearest window of another recording.
+    The ratio is the distance to the nearest one, divided by the distance to the runner-up, which is
+    the nearest window of another recording.
     """
     order = np.argsort(recording_index, kind="stable")
     ordered, index = among[order], recording_index[order]

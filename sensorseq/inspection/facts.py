@@ -19,7 +19,7 @@ LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # shorter constant segments are not compared with other channels
-# fraction of the range beside an extreme, to compare the counts of values there
+# fraction of the range near an extreme in which the counts of values are compared
 EDGE_BAND = 0.02
 
 _NONE = np.full(len(QUANTILES), np.nan)
@@ -31,8 +31,8 @@ class Edge:
 
     value: float
     n_samples: int
-    n_runs: int  # segments at that value
-    n_next: int  # samples close to that value
+    n_runs: int  # number of segments at that value
+    n_next: int  # number of samples close to that value
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +44,16 @@ class ChannelFacts:
     n_known: int  # number of finite values
     n_lost: int  # number of single missing samples, judged by the channel's own period
     rate_hz: float
-    quantiles: Floats  # at the levels in `QUANTILES`
+    quantiles: Floats  # quantiles at the levels in `QUANTILES`
     mean: float
     low: Edge
     high: Edge
     gaps_s: Floats  # (k, 2): start and end of the longest gaps, on the recording's clock
     gap_share: float  # fraction of the recording's duration
-    n_stretches: int  # segments of equal values
+    n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if other channels change meanwhile, or there are none
+    others_move: bool  # True if other channels change meanwhile, or if there are no others
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
@@ -206,7 +206,7 @@ def _measure_channel(
 
 
 def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
-    """Return start and end of gaps, longest first; a late start or early end counts as a gap."""
+    """Return the start and end of gaps, longest first; a late start or early end is also a gap."""
     if not np.isfinite(period):
         return np.empty((0, 2))
     around = column.times

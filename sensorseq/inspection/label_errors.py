@@ -25,7 +25,8 @@ from sensorseq.windows import WindowSet
 LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # number of rows in a printed table
 _SMALLEST = 1e-9  # smallest probability used in logarithms
-# A probability that suffices for every class; the mean of an easy class would be close to 1.
+# A class with this probability counts as likely even below its mean. If a class is easy, its mean
+# is near 1, which would be too strict.
 _SURE = 0.7
 # Weight of the overall class frequencies, in windows, added to the labels of a recording.
 _PRIOR = 1.0
@@ -79,7 +80,7 @@ class LabelErrors:
         `probability`: 0 is usual for the label, and 2.3 means that `probability` is a tenth of the
         usual one. The score decreases along the rows.
     n_estimated : int
-        Estimated number of wrong labels, not counting recordings that are mislabelled as a whole.
+        Estimated number of wrong labels, not counting recordings that are mislabeled as a whole.
         Check at least this many rows.
     recordings : tuple of SuspectRecording
         Recordings whose label may be wrong as a whole, the highest score first.
@@ -257,7 +258,7 @@ def find_label_errors(
     -------
     LabelErrors
         All windows, the likeliest errors first, with the estimated number of errors, and the
-        recordings that may be mislabelled as a whole.
+        recordings that may be mislabeled as a whole.
 
     Raises
     ------
@@ -270,13 +271,14 @@ def find_label_errors(
     The score follows confident learning [1]_: the probability of the given label is compared with
     the mean probability of all windows with this label, so that a class of which the model is never
     certain does not fill the top of the table. `n_estimated` counts windows whose likeliest class
-    is not the label, among classes with a probability of at least 0.7 or of the class's mean.
+    is not the label. Only classes with a probability of at least 0.7, or at least the class's mean,
+    are considered.
 
     The labels of the other windows in the group are a second opinion. Its weight minimizes the
     log-loss on the given labels: it is high if each recording has one label, and zero if every
-    group has all classes. The second opinion cannot find recordings that are mislabelled as a
-    whole; these are found by the models alone, and are listed in `recordings`. If every group has
-    a single label, the second opinion would only repeat the label, and is not used.
+    group has all classes. The second opinion cannot find recordings that are mislabeled as a whole;
+    these are found by the models alone, and are listed in `recordings`. If every group has a single
+    label, the second opinion would only repeat the label, and is not used.
 
     References
     ----------

@@ -22,14 +22,14 @@ from sensorseq.preprocessing.simultaneous import Covered, find_simultaneous
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet, rows_of
 
-if TYPE_CHECKING:  # without scikit-learn
+if TYPE_CHECKING:  # so that scikit-learn is not imported
     from sensorseq.preprocessing.transformers import ChannelScaler
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer matches may be a coincidence
 _ABOVE_CHANCE = 3  # multiple of the match rate between training recordings
 _WIDTH = 80
-_BLOCK = 4096  # windows that are read together
+_BLOCK = 4096  # number of windows that are read together
 _UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scaling methods that cannot be verified afterward
 # relative to a channel's scale; statistics that differ less are equal up to float32 rounding
 _CLOSE = 1e-4
@@ -37,7 +37,7 @@ _CLOSE = 1e-4
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """The result of `find_leakage`; true if there is a leak. ``str`` gives at most 80 columns.
+    """The result of `find_leakage`; true if there is a leak. Print it to see it in 80 columns.
 
     Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
     ``"warning"`` if the fact may be intended, and `count` is the number of windows, recordings,
@@ -486,7 +486,7 @@ class _Checks:
     def _overlapping(
         self, view: _View, start: Floats, step_s: float, keys: NDArray[Any] | None = None
     ) -> tuple[Ints, Ints]:
-        """Return held-out rows that overlap a window of another part, with the window of each.
+        """Return held-out rows that overlap a window of another part, with the row of that window.
 
         Only windows of the same recording, or with equal `keys`, are compared.
         """

@@ -43,7 +43,8 @@ class Measures:
         """Mean, variance, minimum and maximum of each window and channel, each of shape (n, c)."""
         mean, variance, least, largest = np.zeros((4, len(self), self.n_channels))
         for where, values, valid in self.blocks():
-            # steps last, because numpy is several times slower along rows with few channels
+            # the steps become the last axis, because numpy is several times slower along a short
+            # axis
             block = np.ascontiguousarray(values.transpose(0, 2, 1), np.float64)
             first, n = block[:, :, 0], self.steps[where, None]
             offset = block - first[:, :, None]

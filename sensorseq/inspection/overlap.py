@@ -161,7 +161,7 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
 
 
 def check_continuity(windows: Windows) -> Finding | None:
-    """Return a finding if each window continues the previous one, as in only a few recordings.
+    """Return a finding if windows continue each other, because they are from a few recordings.
 
     In that case, the jump from a window's last sample to the next window's first sample is no
     larger than a step within a window, and much smaller than the jump from a window's first sample

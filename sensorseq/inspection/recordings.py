@@ -32,7 +32,8 @@ LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 
 FAR_SPREADS = 10.0
 LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
-LEAST_ALIKE, MOST_COMPARED = 5, 64  # minimum of recordings of a class, maximum of channels
+# minimum number of recordings of a class, and maximum number of channels to compare
+LEAST_ALIKE, MOST_COMPARED = 5, 64
 SWAP_GAIN = 1.0  # logarithm of how much better two channels fit each other's usual features
 SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
@@ -68,7 +69,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # join channels with the same figures in one name
+        for name, odd in odd_of.items():  # name channels with the same figures together
             odd.sort(key=lambda entry: -entry[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
@@ -131,7 +132,7 @@ def _check_each(rows: Rows) -> Odd:
 
 
 def _check_units(rows: Rows) -> Odd:
-    """Yield recordings whose spread, but not spectrum, is far from usual for their class."""
+    """Yield recordings whose spread is unusual for their class, although their spectrum is not."""
     measured = [recording for recording, c in rows if c.name in recording.scales]
     if measured:
         sizes = np.array([recording.scales[rows[0][1].name] for recording in measured])
@@ -170,7 +171,7 @@ def _check_signs(rows: Rows) -> Odd:
 
 
 def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings in which each of two channels looks like the other in other recordings."""
+    """Find recordings in which two channels look swapped, compared with other recordings."""
     alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
     for recording in facts:
         features = np.array([_features_of(c) for c in recording.channels.values()])
@@ -236,7 +237,7 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find recordings from several sensors that were not joined, or that lack a channel."""
+    """Find recordings that lack a channel, or sensors of one recording that were not joined."""
     kinds = sets_of_channels(facts)
     if len(kinds) > 1:
         sizes = "; ".join(f"{listed(names)} in {len(members)}" for names, members in kinds[:3])
@@ -296,7 +297,7 @@ def limits_of(rows: Rows) -> tuple[float, float]:
 
 
 def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find classes with few groups, and classes that group, clock, duration or rate reveals."""
+    """Find classes with few groups, and classes that the group, time, duration or rate reveals."""
     facts = [recording for recording in facts if recording.label is not None]
     labels = np.array([recording.label for recording in facts])
     groups_of = {str(k): {r.group for r in facts if r.label == k} for k in np.unique(labels)}

@@ -99,7 +99,7 @@ def run_trial(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
     """Train with changed `arguments`; `prepare` may first change the module."""
-    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated channel values
+    if fit.arguments["scale"] == PHYSICAL:  # arrays come without rated channel values
         arguments = {**arguments, "scale": "standard"}
     callbacks = None if stop is None else [stop]
     trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})
@@ -129,7 +129,7 @@ def train_until(
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train with each set of arguments until an accuracy is reached, as one start may be slow.
+    """Train with one set of arguments after another until an accuracy is reached.
 
     Returns the highest accuracy, the total number of epochs, and the accuracy as text.
     """
@@ -245,10 +245,11 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the probabilities, by chance, of at least this many correct votes and of all correct.
+    """Return the chance of at least this many correct votes, and that of only correct ones.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
-    each trial, `votes` has the predicted classes and `drawn` the random classes, (n_recordings,).
+    each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape
+    (n_recordings,).
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0

@@ -102,7 +102,7 @@ def run_checks(
 
 
 def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, ...]]:
-    """Reduce the hidden units of a large network; also return a note."""
+    """Reduce the number of hidden units in a large network; also return a note about this."""
     lighter, hidden_size = fit, fit.arguments["hidden_size"]
     while relative_work(lighter.arguments, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
         hidden_size //= 2

@@ -252,7 +252,7 @@ def check_classes(train: Measures, validation: Measures | None) -> Iterator[Find
             n_validation=n_validation,
             severe=severe,
         )
-    if len(unseen) and len(validation) >= 5 * len(ours):  # a small part may lack one by chance
+    if len(unseen) and len(validation) >= 5 * len(ours):  # a small part may lack a class by chance
         n = int(np.isin(train.windows.target, unseen).sum())
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
@@ -278,12 +278,12 @@ def check_label_channels(
 
 
 MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
-LEAST_LABELED, MOST_LABELED = 60, 20_000  # number of windows
+LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows
 LEAST_GAIN = 0.15  # gain in accuracy that shows a shift of the labels
 NEAR_GUESSING = 0.5  # without the shift, this fraction of the accuracy above guessing may remain
-GAIN_ERRORS = 6.0  # standard errors
-RIDGE = 1e-2  # penalty per window
-LEAST_SHIFT_SDS = 0.3  # in the channel's training standard deviations; 1 without groups
+GAIN_ERRORS = 6.0  # the gain must be this many standard errors
+RIDGE = 1e-2  # penalty of the ridge regression, per window
+LEAST_SHIFT_SDS = 0.3  # in standard deviations of the channel in training; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # minimum number of windows in a part without groups

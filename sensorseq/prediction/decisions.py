@@ -1,4 +1,4 @@
-"""Predictor: turn a trained model's logits into labels of windows and recordings, and timelines."""
+"""Predictor: turn a model's logits into labels for windows or recordings, and into timelines."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Predictor(ABC):
     def logits_and_lacks(
         self, X: Any, lengths: Any
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, which are equal for an EMPTY window, and `lacks` (n,); see `gaps`."""
+        """Return logits (zeros for an EMPTY window) and `lacks` (n,); see `gaps`."""
 
     @abstractmethod
     def cut(self, X: Any) -> Any:
@@ -102,7 +102,7 @@ class Predictor(ABC):
     def class_shares(self) -> NDArray[np.float64]:
         """The mean probability of each class in windows left out of the fit.
 
-        All classes have the same probability if it is unknown.
+        All classes have the same probability if these means are unknown.
         """
         k = len(self.classes)
         return np.full(k, 1 / k) if self.shares is None else self.shares
@@ -185,7 +185,7 @@ class Predictor(ABC):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return a `Smoothing`; parameters that are None come from the training recordings."""
+        """Return a `Smoothing`; parameters that are None are learned from training recordings."""
         learned = None if self.preparation is None else self.preparation.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
@@ -307,7 +307,7 @@ def answered_windows(
     lacks: NDArray[np.integer[Any]],
     threshold: Optional[float],
 ) -> list[Optional[bool]]:
-    """Return which windows get a label, or None without a threshold; EMPTY windows do not."""
+    """Return a mask of the windows that get a label, never an EMPTY one; None without threshold."""
     if threshold is None:
         return [False if lack == EMPTY else None for lack in lacks.tolist()]
     answered: list[Optional[bool]]

@@ -83,7 +83,7 @@ class FusedModel(Predictor):
     def logits_and_lacks(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, which are equal for an EMPTY window, and `lacks` (n,); see `gaps`."""
+        """Return logits (zeros for an EMPTY window) and `lacks` (n,); see `gaps`."""
         logits, lacks = self.of_sensors(X, lengths)
         is_empty = lacks.min(axis=1) == EMPTY
         return self.fusion.join(logits, lacks), np.where(is_empty, EMPTY, COMPLETE)
@@ -125,7 +125,7 @@ class FusedModel(Predictor):
 
 
 def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedModel:
-    """Return a file's model, made of the models of its sensors; `take` reads a field."""
+    """Return the model in a file, made of the models of its sensors; `take` reads a field."""
     fused = FusedModel(
         models=models, fusion=Fusion.restore(take("fusion", dict)), **read_classes(take)
     )
@@ -170,15 +170,16 @@ def cut_sensors(
     if problem is not None and not sets:
         raise problem
     slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
-    missing = "error" if missing == "error" else "expected"  # align_sensors has no "outside"
+    missing = "error" if missing == "error" else "expected"  # align_sensors does not know "outside"
     return align_sensors(sets, slop_s=slop_s, missing=missing)
 
 
 class SensorStream:
     """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
 
-    A decision is due when the window of each sensor is complete, or, if sensors may be missing,
-    when another sensor is `max_wait_s` ahead. Push samples in chunks shorter than `max_wait_s`.
+    A decision is due when the windows of all sensors are complete. If sensors may be missing, it is
+    also due when any sensor has samples from more than `max_wait_s` after the end of the window,
+    besides the usual latency. Push samples in chunks shorter than `max_wait_s`.
 
     Attributes
     ----------
@@ -189,11 +190,11 @@ class SensorStream:
     hop_s, latency_s : float
         As in a DecisionStream; `latency_s` is the longest latency of all sensors.
     n_dropped : int
-        Windows without a decision, because a required sensor was missing.
+        Number of windows without a decision, because a required sensor was missing.
     n_late : int
-        Windows that a sensor completed after the decision about their time was made.
+        Number of windows that a sensor completed only after the decision about that time.
     on_outside : callable or None
-        As in a DecisionStream; called once for each sensor, with its name before each channel name.
+        As in a DecisionStream; called once for each sensor, whose name precedes each channel name.
     """
 
     def __init__(
@@ -322,7 +323,7 @@ class SensorStream:
         return decisions
 
     def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
-        """Test whether each sensor without a decision in the row is past it or considered lost."""
+        """Test whether each sensor without a decision in the row has a later one or is lost."""
         start_s = min(decision.start_s for decision in row.values())
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):

@@ -91,8 +91,8 @@ class Fusion:
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(
-                f"a model of {n} sensors cannot be exported, only up to"
-                f" {_MOST_IN_TABLE}. Fit with fewer sensors."
+                f"a model of {n} sensors cannot be exported; at most"
+                f" {_MOST_IN_TABLE} sensors are possible. Fit with fewer sensors."
             )
         patterns = np.array(list(product((False, True), repeat=n)))[:, ::-1]
         table = np.zeros((2**n, n))
@@ -132,7 +132,7 @@ def check_sensor(name: str, known: Sequence[str]) -> None:
 
 
 def refuse_sensors(X: Any) -> None:
-    """Raise an InputError if X has several sensors, for a model of one sensor."""
+    """Raise an InputError if X has several sensors, but the model has only one."""
     if are_sensors(X):
         raise InputError(
             "X has several sensors; use SensorFusionClassifier, which classifies them together, or"

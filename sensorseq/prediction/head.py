@@ -32,7 +32,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class FeatureChoice:
-    """The kinds of features used in addition to the LSTM, and the reason in words.
+    """The kinds of features used in addition to the LSTM, and the reason for this choice in words.
 
     `candidates` contains each model alone, followed by all models together; it is empty if nothing
     was compared. The comparison used `n_windows` test windows of `n_folds` folds.
@@ -89,7 +89,8 @@ class FeatureHead:
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
     # indices of the windows of X that `out_of_fold` refers to
     out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
-    given_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # as given to `fit`
+    # indices of the same windows in the X given to `fit`
+    given_rows: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def join(
         self,

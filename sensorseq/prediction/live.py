@@ -21,7 +21,7 @@ from sensorseq.time_names import unit_in_name, usual_time_names
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # largest number of bytes read at a time
 _DATAGRAM = 1 << 16
-LONGEST_LINE = 1 << 16  # bytes; otherwise, a sender without line ends would fill the memory
+LONGEST_LINE = 1 << 16  # in bytes, so that a sender without line ends cannot fill the memory
 _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
 
@@ -113,7 +113,7 @@ class SampleParser:
         self._incomplete = b""
         self._columns: list[int] | None = None  # columns of the channels, once they are found
         self._time: int | None = None
-        self._ticks_per_s = 1  # from the unit in the time column's name
+        self._ticks_per_s = 1  # derived from the unit in the time column's name
         self._n_lines = self.n_unreadable = 0
 
     @property
@@ -393,7 +393,7 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # after the first sample, an incomplete one is a stranger's
+            except InputError:  # after the first sample, an incomplete one is from another sender
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue

@@ -211,7 +211,7 @@ class TrainedModel(Predictor):
     def logits_and_lacks(
         self, X: Any, lengths: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return logits, which are equal for an EMPTY window, and `lacks` (n,); see `gaps`."""
+        """Return logits (zeros for an EMPTY window) and `lacks` (n,); see `gaps`."""
         with within_memory("give fewer windows at a time"):
             return self.logits_and_lacks_of(self.read(X, lengths))
 
@@ -311,7 +311,7 @@ class TrainedModel(Predictor):
 def read_trained(
     arrays: Mapping[str, NDArray[Any]], take: TakeField, networks: Sequence[Network]
 ) -> TrainedModel:
-    """Return a file's model, or raise a ValueError or TypeError if the file is inconsistent.
+    """Return the model in a file, or raise a ValueError or TypeError if it is inconsistent.
 
     `take` returns a field of the description if it has the given type.
     """

@@ -16,7 +16,8 @@ Ints = NDArray[np.int64]
 
 BLOCK_VALUES = 250_000  # number of values that are processed together; their 2 MB fit into a cache
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
-N_BANDS, FEWEST_BAND_STEPS = 8, 32  # number of bands, and fewest steps of a window with a spectrum
+# The number of bands, and the minimum number of steps in a window that has a spectrum:
+N_BANDS, FEWEST_BAND_STEPS = 8, 32
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
     " again."

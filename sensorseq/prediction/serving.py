@@ -13,9 +13,9 @@ from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_f
 from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
-_MOST_WAITING = 32  # blocks; with more, a connection is not read until some are classified
+_MOST_WAITING = 32  # with more waiting blocks, a connection is not read until some are classified
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # time for a connection that is refused, or does not read its data
+_PATIENCE_S = 0.2  # time granted to a connection that is refused, or does not read its data
 
 
 async def serve(
@@ -32,8 +32,9 @@ async def serve(
     """Classify the samples of each connection with a separate stream, until cancelled.
 
     A decision is a line of JSON as written by `write_decisions`, plus ``late_s``, the time since
-    the last sample of the decision arrived. A connection whose data cannot be read gets a line with
-    ``"error"`` and is closed; the others continue. When a robot's data end, its stream is flushed.
+    the last sample that the decision needed arrived. A connection whose data cannot be read gets a
+    line with ``"error"`` and is closed; the others continue. When a robot's data end, its stream is
+    flushed.
 
     Parameters
     ----------

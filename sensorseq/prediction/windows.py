@@ -45,7 +45,8 @@ class Windows:
     classes : ndarray of shape (K,)
         Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional
-        Factor of each window in the loss, the group that a split keeps together, and the recording.
+        Of each window: its weight in the loss, the group that a split keeps together, and the
+        recording.
     rows : ndarray of shape (N,), int64, optional
         Indices of the windows in the X given to `fit`; None for validation windows that were given
         separately.
@@ -190,7 +191,7 @@ def crop_starts(
     crop: str,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """Return the first step to keep of each window (N,), which is 0 if it is not cropped.
+    """Return the first step to keep in each window (N,), which is 0 if the window is not cropped.
 
     Without `rng`, as in prediction and validation, ``"random"`` means ``"center"``, so that results
     are reproducible.

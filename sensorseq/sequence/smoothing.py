@@ -21,10 +21,11 @@ from sensorseq.numeric import stochastic_exponential
 Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
-"""What decides: the window alone; all windows so far; these and the next `lag` windows; the
-likeliest path; all windows."""
+"""The basis of each decision: the window alone; all windows so far; these and the next `lag`
+windows; the likeliest path; or all windows.
+"""
 STREAM_SMOOTH = ("none", "filter", "lag")
-"""The kinds of smoothing that need at most `lag` later windows."""
+"""The kinds of smoothing that wait for at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """Default duration of a class: a minute, but at least this many windows."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
@@ -61,7 +62,7 @@ class Dwell:
     mean_s: Floats  # (k,): mean dwell time of each class
     # (k, k): probability of each next class (column) after each class (row); the diagonal is zero.
     follows: Floats
-    _after: dict[int, Floats] = field(default_factory=dict)  # transition matrices by ticks
+    _after: dict[int, Floats] = field(default_factory=dict)  # transition matrices by time in ticks
 
     @classmethod
     def of(
@@ -229,7 +230,7 @@ class LagSmoother:
         self._centers_s: list[float] = []
         self._rows: list[tuple[Floats, Floats]] = []  # likelihoods and filtered probabilities
         self._steps: list[Floats] = []
-        self._due = 0  # number of these windows that are decided
+        self._due = 0  # number of these windows that have been decided
 
     def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
         """Process the next window; return the smoothed probabilities that are due, oldest first."""
@@ -317,7 +318,7 @@ def _backward_lag(e: Floats, steps: Floats, lag: int) -> Floats:
     n = len(e)
     beta = np.ones_like(e)
     for ahead in range(lag, 0, -1):  # vectorized over the windows
-        last = n - ahead  # number of windows with a window this far ahead
+        last = n - ahead  # number of windows that have another window this far ahead
         if last <= 0:
             continue
         # beta[t] is the likelihood of the windows after t + ahead

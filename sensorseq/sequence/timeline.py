@@ -32,9 +32,9 @@ class Span(NamedTuple):
         On the recording's clock.
     label : object
     probability : float
-        The mean probability of this class in its windows.
+        The mean probability of this class in the windows of the segment.
     runner_up : object
-        The class with the second highest mean; None if there is only one class.
+        The class with the second highest mean probability; None if there is only one class.
     n_windows : int
     """
 
@@ -56,13 +56,14 @@ class Timeline:
     recording_id, start_s, end_s : ndarray of shape (n,)
         Recording, start and end of each window, sorted by recording and time.
     probabilities : ndarray of shape (n, k)
-        Smoothed, with the columns of `classes`.
+        Smoothed probabilities, with a column for each of `classes`.
     labels : ndarray of shape (n,)
         The class of each window.
     classes : ndarray of shape (k,)
     spans : tuple of Span
         Segments of one class. The border between two segments is halfway between the centers of the
-        adjoining windows. If windows are missing there, the first segment ends with its last one.
+        adjoining windows. If windows are missing in between, the first segment ends with its last
+        window.
     smooth : str
         The method of smoothing; see `smoothing.smoothed`.
     mean_dwell_s : float or ndarray of shape (k,)
@@ -108,7 +109,7 @@ class Timeline:
             The true classes, drawn above the predicted ones. LabelSpans can be given only for a
             timeline of one recording.
         """
-        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # and jinja2
+        from sensorseq.sequence.page import MOST_RECORDINGS, make_strips  # needs jinja2
 
         title = Path(path).stem
         page = make_strips("drive.html", *self._drawn(true, MOST_RECORDINGS), title=title)
