@@ -1,5 +1,5 @@
-// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace and the
-// threads.
+// Helpers with which every binding calls lstm_linear.h: they check sizes and provide the workspace
+// and the threads.
 #pragma once
 
 #include <cstdint>

@@ -25,8 +25,8 @@ namespace sensorseq::cuda {
 // The precision of the products with h inside the layer. Everything else, sums included, is float
 // in both.
 enum class Precision : int32_t {
-  kFp16x3 = 0,  // weights and h each as the sum of two halves, three products: the error of float
-  kFp16 = 1,    // each as one half: the error of TF32, 2^-11
+  kFp16x3 = 0,  // weights and h are sums of two halves, in three products: float's error
+  kFp16 = 1,    // each is one half: the error of TF32, 2^-11
 };
 
 struct Options {

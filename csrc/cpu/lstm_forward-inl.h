@@ -72,7 +72,7 @@ SENSORSEQ_INLINE void ForSums(F of) {
 }
 
 // Sums of the gates of kBlocks blocks of units: the products, then the bias, which is often the
-// largest term and would cost every later sum its last digits.
+// largest term: added first, it would cost every later sum its last digits.
 template <typename Real, int kRows, int kBlocks>
 SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                                Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
@@ -327,8 +327,9 @@ class ForwardTile {
 // Blocks in a panel of weights: as many as a group of rows takes at a time.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Takes tiles that have begun through time side by side. In a step, a panel of weights serves every
-// row before the next panel is read. Returns whether the member stays in its team.
+// Given tiles that Begin has set up, takes them through time side by side. In a step, a panel of
+// weights serves every row before the next panel is read. Returns whether the member stays in its
+// team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {

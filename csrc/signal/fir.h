@@ -23,7 +23,8 @@ struct FirOutput {
 
 // sums[m * n_channels + c] = sum over i of taps_end[i] * rows[c * row_stride + end + i], i < 0.
 //
-// The order of each sum is fixed by its FirOutput alone, independent of other outputs and channels.
+// The order of each sum is determined by its FirOutput alone, whatever the other outputs and
+// channels are.
 struct FirDots {
   int64_t n_outputs, n_channels;
   const FirOutput* outputs;  // (n_outputs); faster if neighbours have the same taps

@@ -9,7 +9,8 @@
 namespace sensorseq::signal {
 namespace {
 
-// Channels are processed in pairs, the last of an odd number alone: V is Pair or double below.
+// Channels are processed in pairs, and the last of an odd number by itself: below, V is Pair or
+// double.
 using Pair = double __attribute__((vector_size(16)));
 
 template <typename V>
