@@ -1,4 +1,4 @@
-"""BoostedTrees have the probabilities of the scikit-learn classifier that they are made from."""
+"""BoostedTrees give the probabilities of the scikit-learn classifier from which they are made."""
 
 import numpy as np
 import pytest
