@@ -360,7 +360,8 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Check that chunks of a sequence, with the state passed on, have the whole's bits."""
+    """Check that a sequence has the same bits in chunks, with the state passed on, and as a
+    whole."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):
