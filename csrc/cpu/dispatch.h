@@ -144,8 +144,8 @@ inline int64_t TilesAtOnce(const LstmShape& s) {
 void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
               Subnormals subnormals);
 
-// The offset of each piece of the workspace, in units of Real. It determines both the size that
-// callers ask for and the addresses that the bodies use.
+// The offset of each piece of the workspace, in units of Real. These offsets determine both the
+// size that callers ask for and the addresses that the bodies use.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights

@@ -115,7 +115,7 @@ inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vect
 }
 
 // grad_weights[k][gate][lane] += sum over entries of inputs[entry][k] * grad_gates[entry], for
-// kColumns neighbouring k of one block of units.
+// kColumns adjacent k of one block of units.
 template <typename Real, int kColumns>
 inline void WeightProduct(const Real* inputs, int64_t input_stride, const Real* grad_gates,
                           int64_t n_entries, Real* grad_weights) {

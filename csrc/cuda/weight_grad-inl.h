@@ -157,7 +157,7 @@ struct HiddenGrad {
 };
 
 // Gradients of weight_ih and the bias, in float: a warp sums one group's gates by a block of
-// channels, and the warps of a group, which read the same gradients, are neighbours.
+// channels, and the warps of a group, which read the same gradients, are neighbors.
 struct InputGrad {
   using Params = WeightGradParams;
   static constexpr int kBlock = 4;  // channels

@@ -27,7 +27,7 @@ struct FirOutput {
 // channels are.
 struct FirDots {
   int64_t n_outputs, n_channels;
-  const FirOutput* outputs;  // (n_outputs); faster if neighbours have the same taps
+  const FirOutput* outputs;  // (n_outputs); faster if neighbors have the same taps
   const double* rows;        // (n_channels, row_stride), aligned to kFirAlignment
   int64_t row_stride;        // in doubles, a multiple of kFirBlock
   double* sums;              // (n_outputs, n_channels)  written; overlaps nothing

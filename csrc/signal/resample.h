@@ -82,7 +82,7 @@ class PolyphaseTaps {
 // weights, so that a constant passes unchanged.
 class TableTaps {
  public:
-  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the centre; ratio >
+  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the center; ratio >
   // 0.
   TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
             const FirKernels& kernels);
