@@ -42,8 +42,8 @@ struct Options {
 // The maximum number of channels that a kernel multiplies itself; with more, the caller projects x.
 constexpr int64_t kMaxChannels = 16;
 
-// Whether kernels exist for a shape: kOk, or the reason. A pure function of H, C, D, K, the
-// precision and is_projected, with or without a GPU.
+// Whether kernels exist for a shape: returns kOk, or the reason why not. A pure function of H, C,
+// D, K, the precision and is_projected, with or without a GPU.
 Status IsServed(const LstmShape& shape, const Options& options);
 
 // Floats of LstmForward::saved and LstmBackward::saved, in the GPU's own order; 64-byte aligned.

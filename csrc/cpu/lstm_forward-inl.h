@@ -71,8 +71,9 @@ SENSORSEQ_INLINE void ForSums(F of) {
   }
 }
 
-// Sums of the gates of kBlocks blocks of units: the products, then the bias, which is often the
-// largest term: added first, it would cost every later sum its last digits.
+// Computes the sums of the gates of kBlocks blocks of units: first the products, then the bias,
+// which is often the largest term; if it were added first, every later sum would lose its last
+// digits.
 template <typename Real, int kRows, int kBlocks>
 SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                                Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
@@ -97,8 +98,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // Of equal values, the earliest timestep counts, which a reversed direction reaches last; NaN
-  // exceeds everything, as in torch.
+  // Of equal values, the one at the earliest timestep counts, which a reversed direction reaches
+  // last; NaN exceeds everything, as in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));

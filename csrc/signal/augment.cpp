@@ -133,7 +133,7 @@ class Augmenter {
     });
     const double stretch = static_cast<double>(last) / times_[last];
     for (int64_t t = 0; t < n_steps_; ++t) {
-      // after an infinite speed the time is NaN: use the first step
+      // after an infinite speed, the time is NaN; the first step is then used
       const double found = t == last ? static_cast<double>(last) : times_[t] * stretch;
       const double time = found >= 0 ? std::min(found, static_cast<double>(last)) : 0;
       const int64_t left = std::min(static_cast<int64_t>(time), last - 1);

@@ -50,8 +50,8 @@ struct FirInterpolation {
 constexpr int64_t kInterpolationReach = 7;  // a vector's lanes minus one
 constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
 
-// A row of taps between two others: blended[i] = low[i] + weight * (high[i] - low[i]), with zeros
-// on both sides.
+// A row of taps interpolated between two rows: blended[i] = low[i] + weight * (high[i] - low[i]),
+// with zeros on both sides.
 struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
   const double* high;  // (n_taps), aligned to kFirAlignment

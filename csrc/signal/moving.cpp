@@ -54,7 +54,7 @@ struct Counts {
 template <typename V>
 struct Center {
   V total = {};
-  // n times the distance of an additional sample from the mean of n
+  // n times the distance of an additional sample from the mean of n samples
   V Add(V x, V anchor, Count before) {
     const V above = x - anchor;
     const V distance = before.n * above - total;
