@@ -6,9 +6,10 @@
     bench_accuracy.py --table                                  # results/accuracy.json
 
 Every fit is one line of results/accuracy_rows.jsonl, written as soon as the fit ends: stop a run at
-any time and continue with ``--resume``, which skips the fits in the file. Without it, fits are run
-again and the new lines replace the old ones. The file is kept in git, so that methods that did not
-change need not run again. ``--table`` runs nothing. Absent sets and methods are reported.
+any time and continue with ``--resume``, which skips the fits in the file. Without this option, all
+fits are run again and the new lines replace the old ones. The file is kept in git, so that methods
+that did not change need not run again. ``--table`` runs nothing. Absent sets and methods are
+reported.
 """
 
 import argparse
@@ -90,7 +91,7 @@ def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], l
 def plan(
     name: str, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a set in order; methods of others have only the first seed."""
+    """Return the fits of a set in order; peers' methods have only the first seed."""
     return [
         Key(name, part, fold.split, fold.fold, method, seed)
         for fold in folds

@@ -1,17 +1,17 @@
 """Compares `adapt` on another robot's windows with the unchanged model and simple alternatives.
 
-Three tasks. ``same fleet``: a model of the ten robots of `load_surfaces`, and new robots of that
-fleet (SIMULATED). ``other kind``: the same model, and robots that are heavier, with a different
-motor, larger wheels and a different current sensor (SIMULATED). ``terrain``: BorealTC, with one
-recording of each class left out as if it came from another robot; it needs the prepared file of
-docs/borealtc.md.
+Three tasks. ``same fleet``: a model trained on the ten robots of `load_surfaces`, and new robots of
+that fleet (SIMULATED). ``other kind``: the same model, and robots that are heavier, with a
+different motor, larger wheels and a different current sensor (SIMULATED). ``terrain``: BorealTC,
+with one recording of each class left out as if it came from another robot; it needs the prepared
+file of docs/borealtc.md.
 
 A draw labels 1, 5 or 20 consecutive windows of each class (never more than two thirds of a class);
-the robot's other windows are for testing, except those that overlap labelled ones. The settings of
-`adapt` were chosen on other robots and recordings, except for one rule that was made after these
-results were seen: the linear layer stays unchanged if a change cannot be checked. `all layers`,
+the robot's other windows are for testing, except those that overlap labeled ones. The settings of
+`adapt` were chosen on other robots and recordings, except for one rule, which was made after these
+results had been seen: the linear layer stays unchanged if a change cannot be checked. `all layers`,
 `few alone` and `old and few` train networks, so they have one draw of 5 windows per class; each
-gain is measured on the method's own draws.
+method's gain is measured on that method's own draws.
 """
 
 import argparse
@@ -42,7 +42,7 @@ COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
 N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on the earlier robots
 N_FOLDS, FIRST_FOLD = 5, 2  # and on the earlier folds
-FEWEST = 16  # windows of a recording that is left out
+FEWEST = 16  # the number of windows of a recording that is left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray
 
@@ -58,7 +58,7 @@ class Task:
 
 
 def fleet(seed: int, *, is_other: bool) -> list[Robot]:
-    """Draw robots; if `is_other`, they differ from the default by more than one fleet does."""
+    """Draw robots; if `is_other`, they differ from the default more than robots of a fleet do."""
     robots = []
     for number in range(N_ROBOTS):
         rng = np.random.default_rng([seed, number])
@@ -87,7 +87,7 @@ def drive(robots: list[Robot], seed: int, count: int) -> list[Recording]:
 
 
 def trained(path: Path, old: WindowSet, seed: int) -> SensorLSTMClassifier:
-    """Train a model with the defaults, or load it if it was trained before."""
+    """Train a model with the defaults, or load the model that was trained earlier."""
     if not path.exists():
         model = SensorLSTMClassifier(random_state=seed)
         model.fit(old.X, old.y, groups=old.groups).save(path)
@@ -95,7 +95,7 @@ def trained(path: Path, old: WindowSet, seed: int) -> SensorLSTMClassifier:
 
 
 def tasks(terrain: Path | None, models: Path) -> Iterator[Task]:
-    """Yield every robot or recording to adapt to."""
+    """Yield every robot or recording to which a model is to be adapted."""
     old = cut(load_surfaces())
     model = trained(models / "surfaces.safetensors", old, 0)
     for name, (seed, is_other) in FLEETS.items():
@@ -147,7 +147,7 @@ def draw(new: WindowSet, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def own_statistics(model: Any, few: WindowSet) -> Any:
-    """Return the model with the mean and standard deviation of the few windows."""
+    """Return the model, scaled by the mean and standard deviation of the few windows."""
     moved = copy.copy(model)
     moved.scaler_ = steps.fit_scaler(few.X, None, "standard")
     return moved

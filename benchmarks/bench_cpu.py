@@ -5,9 +5,9 @@ and the sides are timed in turns in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
 - training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is
-  the same through autograd, the same with the loss inside the operator, `loss()`, or a step of the
-  native epoch engine, `train_epoch`, which `fit` uses. The engine computes more than torch's side:
-  it also gathers the batch and updates the parameters by sgd.
+  one of three: the same through autograd; the same with the loss inside the operator, `loss()`; or
+  a step of the native epoch engine, `train_epoch`, which `fit` uses. The engine computes more than
+  torch's side: it also gathers the batch and updates the parameters by sgd.
 - varlen: the same training with lengths drawn uniformly from 1 to T. torch's side gets a packed
   sequence (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
 - one step: T=1, N=1, called from Python repeatedly, carrying the state. Ours is a stream;
@@ -19,9 +19,10 @@ and the sides are timed in turns in one process. The rows compare:
   subnormal numbers, on which many processors are slow. In all other rows torch flushes them, as our
   kernels do.
 
-GFLOP/s count the products of the LSTM: 2 * 4H * (H + C) for each valid step forward, three times
-as many in training. They are compared with the multiply-add peak of as many threads as torch has,
-and with the rate of torch's sgemm on these threads, both measured in the same turns.
+GFLOP/s count the operations in the LSTM's products: 2 * 4H * (H + C) for each valid step in a
+forward pass, and three times as many in training. They are compared with the multiply-add peak of
+as many threads as torch has, and with the rate of torch's sgemm on these threads, both measured in
+the same turns.
 """
 
 import argparse

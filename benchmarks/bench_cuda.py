@@ -1,20 +1,20 @@
 """Compares LSTMLinear with cuDNN on a GPU by the protocol of `sensorseq.bench.cuda`.
 
-A step is forward, cross entropy and backward (or the forward pass alone). It is the same on both
-sides, which run in turns in one process: called from Python, and captured in a CUDA graph. Before
-any timing, the results of both sides are compared with float32 in IEEE arithmetic. cuDNN's side is
-`torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16 and
-bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs; our side has the
+A step is forward, cross entropy and backward (or the forward pass alone). Steps are the same on
+both sides, which run in turns in one process: called from Python, and captured in a CUDA graph.
+Before any timing, the results of both sides are compared with float32 in IEEE arithmetic. cuDNN's
+side is `torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16
+and bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs; our side has the
 same precision. `varlen` compares packed sequences with lengths on the device.
 
 Rows with "served_by": "framework" count as 1: sensorseq hands a shape to torch if no kernel for it
 has passed the check of `sensorseq doctor --gpu` on this GPU.
 
-- `--quick`: a few shapes, starting with torch's weakest; writes cuda_quick.json.
+- `--quick`: a few shapes, starting with those on which torch is slowest; writes cuda_quick.json.
 - otherwise: all shapes, in an order drawn once, so that the cases within `--budget-s` are a fair
   sample; `--resume` continues the file of an earlier run. Writes cuda.json.
-- `--table steps`: the duration of a timestep in batches of 8 and 128, with the input multiplied in
-  our kernel (`own`) or before it by torch (`projected`); writes cuda_steps.json.
+- `--table steps`: the duration of a timestep in batches of 8 and 128, with the input multiplied
+  inside our kernel (`own`) or beforehand by torch (`projected`); writes cuda_steps.json.
 - `--dry-run`: the same protocol on the CPU on tiny shapes, as a smoke test.
 """
 
@@ -89,7 +89,7 @@ STEPS = [
 
 
 def tiny(cases):
-    """Return the cases with a tiny shape that a CPU computes quickly."""
+    """Return the cases, with a tiny shape that a CPU computes quickly."""
     return list(dict.fromkeys((*case[:2], Shape(3, 7, 2, 5), *case[3:]) for case in cases))
 
 
@@ -153,7 +153,7 @@ def measure_cases(cases, device, options, rows, save):
 
 
 def step_us(row):
-    """Format the duration of a timestep on both sides."""
+    """Format the durations of a timestep on both sides."""
     if "ours_ms" not in row:
         return ""
     sides = (f"{1e3 * row[side] / row['shape'][1]:.2f}" for side in ("theirs_ms", "ours_ms"))

@@ -1,4 +1,4 @@
-"""Does the report name the right family of causes? Measured on runs for which each reset was tried.
+"""Measures whether the report names the right family of causes, on runs with every reset tried.
 
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER

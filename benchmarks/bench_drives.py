@@ -9,11 +9,11 @@ simulated robots, on the other robots). A drive consists of pieces of the fold's
 one robot, each with a random class other than the previous piece's. The pieces are joined and then
 cut into windows, so windows across a joint are classified and scored, too. The lengths of the
 pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180 s.
-The hidden Markov model gets this mean times a factor drawn log-uniformly from 1/2 to 2.
+The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
 
-It is compared with simple methods: the single windows, the mean probability of the last windows and
-of the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was
-chosen on the folds of `random_state=0` of BorealTC; the figures are from other random states.
+The model is compared with simple methods: single windows, the mean probability of the last windows
+and of the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was
+chosen on the folds of BorealTC with `random_state=0`; the figures are from other random states.
 
 Scores are computed as by ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
 times of the joints. The 95 % intervals over all draws assume a normal distribution; those of the
@@ -53,7 +53,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Signals:
-    """Windows to train on, and the whole signals of the recordings."""
+    """The windows to train on, and the whole signals of the recordings."""
 
     X: Floats
     y: Ints
@@ -141,7 +141,7 @@ def draw_drive(
 
 
 def span_probabilities(timeline: Timeline) -> Floats:
-    """Return the probability of each window's span."""
+    """Return the probability of the span that contains each window."""
     spans = [np.full(span.n_windows, span.probability) for span in timeline.spans]
     return np.concatenate(spans)
 

@@ -1,12 +1,12 @@
 """Compares random convolutions and competing kernels with aeon's MiniRocket and Hydra.
 
 Everything runs on one thread. `transform`: aeon is fitted, and our side gets aeon's dilations,
-channels and biases, so both compute the same features; those that differ are counted before the
+channels and biases, so both compute the same features; features that differ are counted before the
 timing. aeon's side gets the windows in its own layout (channels before steps) and is compiled
 before the timing. `fit`: each side chooses its own parameters from the same number of random
 windows. `competing kernels`: each side computes its default features, which differ: Hydra has 64
-groups of 8 random kernels, and our side has 12 groups of 7 of MiniRocket's kernels. Without aeon
-(installed in the environment of the peers) only our times are printed.
+groups of 8 random kernels, and our side has 12 groups of 7 of MiniRocket's kernels. Without aeon,
+which is installed in the environment of the peers, only our times are printed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Compares `fit` with a plain torch loop, skorch and Keras, and many models at once with processes.
+"""Compares `fit` with a torch loop, skorch and Keras, and many models in one call with processes.
 
 Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
 network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs,
@@ -9,9 +9,10 @@ beforehand. Keras runs on torch. Each library draws its own initial weights; our
 torch's. Before the timing, every side learns the task until its training loss is low, so that no
 side is fast only because it does less.
 
-Models: eight models of different seeds on the same windows, side by side in the native engine with
-two threads, against two processes (started and warm) of one thread each, which train four of the
-models one after the other with the same engine. It is checked that both results have the same bits.
+Models: eight models with different seeds on the same windows, side by side in the native engine
+with two threads, against two processes (started and warm) with one thread each, each of which
+trains four of the models one after the other with the same engine. It is checked that both results
+have the same bits.
 """
 
 import argparse
@@ -214,7 +215,7 @@ def check_learning(peers):
 
 
 def train_models(seeds, batch, hidden_size):
-    """Train models of these seeds side by side, an epoch per call; return digests of weights."""
+    """Train models with these seeds side by side, an epoch per call; return digests of weights."""
     X, y = make_windows()
     network = NetworkLayout(1, hidden_size, N_CLASSES)
     first, orders = [], []
@@ -245,7 +246,7 @@ def train_one_by_one(seeds, batch, hidden_size):
 
 
 def bench_models(rounds, cases):
-    """Yield a row for each case, which compares two processes with one, on two cores."""
+    """Yield a row for each case; a row compares two processes with a single one, on two cores."""
     torch.set_num_threads(2)
     halves = list(range(N_MODELS // 2)), list(range(N_MODELS // 2, N_MODELS))
     with ProcessPoolExecutor(

@@ -1,13 +1,13 @@
-"""Wrong labels planted in real windows: their share among the first rows of a ranking.
+"""Plants wrong labels in real windows, and measures their share among the first rows of a ranking.
 
 A fraction of the labels is replaced by wrong ones: ``random`` draws any other class, ``confused``
 takes the class with which ridge regression on random convolutions confuses the right one most
 often, and ``recordings`` draws another class for whole recordings of BorealTC's motors. Precision
-is at the true number of wrong labels.
+is the share of wrong labels among the first n rows, where n labels are wrong.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
-- ``ours, no groups' labels``: the same probabilities, but without the labels of the recording's
-  other windows.
+- ``ours, no groups' labels``: the same probabilities, but not the labels of the recording's other
+  windows.
 - ``group alone``: only the labels of the recording's other windows.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
 - ``cleanlab, boosting`` and ``cleanlab, ridge``: without sensorseq, from `cross_val_predict` of
@@ -248,7 +248,7 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
 
 
 def has_errors_of(row: dict[str, Any], kind: str, share: float) -> bool:
-    """Return whether a row is for this kind and share of planted errors."""
+    """Return whether a row has this kind and share of planted errors."""
     return (row["kind"], row["share"]) == (kind, share)
 
 

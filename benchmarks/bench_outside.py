@@ -1,23 +1,23 @@
-"""How many faults `outside` finds in windows unlike the training, and its false alarms.
+"""Measures how many planted faults `outside` finds, and how often it raises a false alarm.
 
 Faults are planted in recordings that were not used for training: one channel in a different unit,
 stuck, zero or with the opposite sign; two channels swapped; or time stamps that run at a different
 speed, so that the signal is 2 or 10 times as fast or slow for the model. Each fault is planted in
-each channel (pair) in turn. Sets:
+each channel or pair of channels in turn. Sets:
 
 - ``motor``: BorealTC, motor currents and wheel speeds at 6.5 Hz, 4 channels, windows of 32 steps;
 - ``both``: the recordings that also have an inertial unit, at 50 Hz, 10 channels, 250 steps;
 - ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind;
-- ``other robots``: the same, tested on robots of another kind (heavier, with a different motor and
-  sensor).
+- ``other robots``: the same, tested on robots of a different kind (heavier, with a different motor
+  and sensor).
 
 In each class of BorealTC, every second recording is for development; margins and measures were
 chosen with ``--part development``: four folds of these recordings, and robots of seed 51. The
-reported part has four folds of all recordings, but tests only the recordings that are not for
-development, which are in two of the folds; its robots have seed 61. Methods:
+reported part has four folds of all recordings, but only the recordings that are not for development
+are tested; these are in two of the folds. Its robots have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
-- ``min/max``: any value below or above all values of the channel in training;
+- ``min/max``: marks a window if any value is below or above all values of the channel in training;
 - ``forest``: scikit-learn's IsolationForest, with its defaults, on mean, standard deviation and
   range.
 """
@@ -54,7 +54,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Split(NamedTuple):
-    """Training windows, test windows, and test windows of signals that run at other speeds."""
+    """Training windows, test windows, and test windows of signals that run at different speeds."""
 
     train: WindowSet
     test: WindowSet
@@ -62,7 +62,7 @@ class Split(NamedTuple):
 
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
-    """Cut the same signals with time stamps that run at other speeds."""
+    """Cut the same signals with time stamps that run at different speeds."""
     windows_by_speed = {}
     for name, factor in SPEEDS.items():
         stretched = [replace(r, timestamps_s=r.timestamps_s * factor) for r in recordings]
@@ -126,7 +126,7 @@ def planted(split: Split) -> Iterator[tuple[str, Floats]]:
 
 
 def changed(X: Floats, channel: Any, values: Any) -> Floats:
-    """Return the windows with a channel's values replaced."""
+    """Return the windows with one channel's values replaced."""
     changed = X.copy()
     changed[:, :, channel] = values
     return changed
@@ -204,7 +204,7 @@ def main() -> None:
             rows.append({"set": name, "fault": fault, "n_windows": len(masks["ours"])} | shares)
             print(f"{name:13}{fault:12}{rows[-1]['n_windows']:7}", end="")
             print("".join(f"  {method} {share:6.1%}" for method, share in shares.items()))
-        if name != "other robots":  # it has the training windows of the previous set
+        if name != "other robots":  # this set has the training windows of the previous one
             rows.append({"set": name, "fault": "time", **timed(splits[0])})
             print(rows[-1])
     if args.write:

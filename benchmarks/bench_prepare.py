@@ -2,7 +2,7 @@
 
 Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
 into windows of 2 s. Both sides are timed in turns in one process, by processor time, so that other
-programs on the machine have little influence. The rows compare:
+programs on the machine have little influence on the result. The rows compare:
 
 - CSV: theirs is `pyarrow.csv.read_csv` without threads.
 - CSV, rate unknown: the same without a sample rate, which is then first estimated from all time
@@ -10,7 +10,8 @@ programs on the machine have little influence. The rows compare:
 - Parquet, HDF5, gzipped HDF5: theirs is reading all columns with pyarrow or h5py. The SHA-256 of
   every file, which records the source of the windows, takes twice as long as reading uncompressed
   HDF5.
-- small recordings: 30 s at 100 Hz in CSV; `per_second` are recordings per second of one core.
+- small recordings: 30 s at 100 Hz in CSV; `per_second` is the number of recordings per second of
+  one core.
 - two processes: the command on the small recordings, and on the long ones in CSV, with one process
   and with two, by wall-clock time.
 - start: theirs is importing pyarrow and h5py; ours is `sensorseq prepare` of one small recording.

@@ -1,4 +1,4 @@
-"""Compares the preprocessing loops with libraries for the same task, on one thread.
+"""Compares the preprocessing loops with other libraries' code for the same task, on one thread.
 
 Both sides have the same input and dtype; results are compared before any timing, and the sides are
 timed in turns in one process. The files of the sections describe their rows:

@@ -1,11 +1,11 @@
-"""The cost of a fit's TrainingRecord: compares fits with a record and fits without one, in turns.
+"""Measures the cost of a fit's TrainingRecord: fits with a record and fits without one take turns.
 
 Synthetic windows of 100 timesteps and one channel in six classes, one in five for validation, with
 batches of 32 and the estimator's defaults, but no early stopping. Both sides train the same epochs;
 before a timing, it is checked that their results have the same bits. Each side makes its
 fluctuation report, which takes longer with a record. `share` is the additional time relative to the
-fit without a record; `extra_s` is the same in seconds of one whole fit. The differences are between
-the two fits of a round.
+fit without a record; `extra_s` is the same in seconds of one whole fit. Both are computed from the
+differences between the two fits of each round.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What do the remedies of docs/remedies change? Measured on pairs of runs with many seeds.
+"""Measures what the remedies in docs/remedies change, on pairs of runs with many seeds.
 
     bench_remedies.py                   # all rows, about ten minutes of one core
     bench_remedies.py --only dropout    # the rows of one page
 
 Both runs of a pair have the same windows and the same initial weights. A row has the median of the
-differences with their 10 to 90 % range, the mean with its standard error, and the number of seeds
-with the expected sign. If only some rows or seeds were run, or the run was interrupted, the results
-go to `build/remedies.json`.
+differences with their 10 to 90 % range, their mean with its standard error, and the number of seeds
+for which the difference has the expected sign. If only some rows or seeds were run, or the run was
+interrupted, the results go to `build/remedies.json`.
 """
 
 import argparse
@@ -49,7 +49,7 @@ PLAIN = {  # one training run of only the LSTM, without any remedy
 
 
 def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
-    """Fit a small network; the argument `fit` contains additional arguments of the method `fit`."""
+    """Fit a small network; `fit` contains additional arguments of the method with that name."""
     fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():

@@ -1,20 +1,20 @@
-"""Does `report.probe` repair bad runs and harm none? Compared with random search and simple rules.
+"""Compares how often `report.probe`, random search and simple rules repair or harm runs.
 
     bench_repair.py --borealtc FOLDER --work FILE   # train, probe, fit again; resumes from FILE
     bench_repair.py --table --work FILE             # results/repair.json
 
 Each draw of windows gets six runs with settings from a wide prior, four with settings near tuned
-ones, and the classifier's defaults. The best of these runs is the level that the data allow. Levels
-are accuracies on fresh windows, from other groups, that serve no other purpose. A run is bad if it
-is 5 points below the best, and good otherwise. Two runs with settings from the wide prior and three
-with settings near tuned ones are repaired by each method, and the resulting settings are fitted
-twice with other seeds. A run is repaired if their level comes within 5 points of the best, improved
-if it is 5 points above the run's, and harmed if it is 3 points below that of the run's own
-settings, fitted with the same two seeds. The best of eleven fits is partly luck, so the ceiling of
-repairs is its settings fitted again.
+ones, and the classifier's defaults. The level of the best of these runs is the level that the data
+allow. Levels are accuracies on fresh windows, which are from other groups and serve no other
+purpose. A run is bad if it is 5 points below the best, and good otherwise. Two runs with settings
+from the wide prior and three with settings near tuned ones are repaired by each method, and the
+resulting settings are fitted twice with other seeds. A run is repaired if their level comes within
+5 points of the best, improved if it is 5 points above the run's, and harmed if it is 3 points below
+that of the run's own settings, fitted with the same two seeds. The best of eleven fits is partly
+luck, so the upper limit for repairs is the level of its settings, fitted again.
 
-Random search gets as many seconds as the probe took. It draws from the wide prior, with or without
-features, and keeps the settings with the best validation accuracy, or the run's own.
+Random search gets as many seconds as the probe took. It draws settings from the wide prior, with or
+without features, and keeps those with the best validation accuracy, which may be the run's own.
 """
 
 import json
@@ -44,7 +44,7 @@ N_DRAWN_PROBED, N_TWINS_PROBED = 2, 3
 BUDGET = 1.0
 SEARCH = "random search"
 BAD, REPAIRED, IMPROVED = 0.05, 0.05, 0.05
-LONGEST_S = 1.5  # estimated for an idle core: settings that take longer are drawn again
+LONGEST_S = 1.5  # an estimate for an idle core: settings that take longer are drawn again
 
 
 def measure_draw(number: int, borealtc: Path | None) -> list[dict[str, Any]]:
@@ -136,7 +136,7 @@ def _seen(run: Fit, parts: DrawnParts) -> float:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line for each repair."""
+    """Return a line of the table for each repair."""
     return [_line(name, rows) for name in rows[0]["repairs"]] if rows else []
 
 

@@ -1,4 +1,4 @@
-"""The accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
+"""Measures the accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
 
     bench_rotation.py --borealtc FOLDER
 

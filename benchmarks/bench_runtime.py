@@ -1,4 +1,4 @@
-"""The cost of the runtime on a robot, compared with the full toolkit.
+"""Measures the cost of the runtime on a robot, compared with that of the full toolkit.
 
     bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written
@@ -9,7 +9,7 @@ resident memory at that time; one decision of a loaded model; and a thousand log
 process of the runtime and by one of the toolkit's command. Then ten robots send 1,000 samples per
 second of 6 channels to one process, over TCP, for a minute: a decision is late if it arrives more
 than a hop after its last sample. The model is a default fit on 6 channels of simulated motors and
-speeds, with windows of 1 s at 100 Hz, twice a second.
+speeds; it decides twice a second, on windows of 1 s at 100 Hz.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Motors at 6.5 Hz and an inertial unit at 100 Hz: on one grid, at their own rates, and missing.
+"""Motors at 6.5 Hz and an inertial unit at 100 Hz: on one grid, at their own rates, or one missing.
 
     bench_sensors.py --borealtc PATH             # about 20 minutes on two cores
     bench_sensors.py --borealtc PATH --quick     # one fold; nothing is written
@@ -6,11 +6,11 @@
 Five folds, by recording, of the windows of 5 s that have both sensors. `one grid` resamples both to
 100 Hz; `own rates` prepares and fits each at its rate (`native_rates`, `derive="auto"`); `expected`
 also trains on the windows that lack a sensor, and is tested with both sensors and without each.
-`zeros` is the model of complete windows, with zeros in place of the missing sensor. A row with one
-sensor alone is that sensor's own model in the same fit. Seconds are the duration of the fit.
+`zeros` is the model of complete windows, with zeros in place of the missing sensor. A row with only
+one sensor is for that sensor's own model in the same fit. Seconds are the duration of the fit.
 
 `gaps` removes one second in every five from each sensor: `in windows` from the windows that test
-the model of `expected`, and `in recordings` from the recordings, which are then prepared with
+the model of `expected`, and `in recordings` from all recordings, which are then prepared with
 ``max_gap_s=2`` for training and testing. In the recordings that test the model of `expected`, a
 failed sensor repeats its first sample (stuck), or returns zeros (dead) or values scaled by 0.1 or
 10 (wrong unit); `masked` is the same with ``missing="outside"``. The rule for masking was chosen on
@@ -68,7 +68,7 @@ def prepare_own(recordings: Recordings, max_gap_s: float | None = None) -> Senso
 
 
 def gap_starts(n: int, seed: int) -> NDArray[np.float64]:
-    """Return the start of the gap in each of n stretches of `EVERY_S`, in seconds."""
+    """Return the start, in seconds, of the gap in each of n stretches of `EVERY_S` seconds."""
     return np.random.default_rng(seed).uniform(0, EVERY_S - GAP_S, n)
 
 

@@ -1,6 +1,6 @@
 """Compares two threads with one, on a quiet machine and alongside a busy loop on every core.
 
-A training step has 32 windows of 100 timesteps and 6 channels, and 64 units, or the sizes of
+A training step has 32 windows of 100 timesteps and 6 channels, and 64 units, or the sizes given by
 `--shape`, and runs natively and by autograd. With few windows (1x100x6x256), threads wait for each
 other at every timestep. Each side runs in its own process, and they take turns, so that drift
 affects all equally. Times are medians; a ratio is the median of the rounds' ratios, with the 10 %

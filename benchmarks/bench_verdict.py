@@ -1,4 +1,4 @@
-"""How often is the verdict on a training curve wrong? Ours is compared with AutoTrainer and UMLAUT.
+"""Measures how often verdicts on training curves are wrong: ours, AutoTrainer's and UMLAUT's.
 
     bench_verdict.py run --borealtc FOLDER   # train about 900 runs; half an hour of one core
     bench_verdict.py judge                   # rates: results/verdict.json

@@ -1,4 +1,4 @@
-"""All that is to run on a GPU machine, in two calls that need no preparation of the machine.
+"""Runs everything that needs a GPU machine, in two calls that need no preparation of the machine.
 
     benchmarks/gpu_agenda.sh build      here, in advance: compile the measurements into build/gpu
     benchmarks/gpu_agenda.sh first      there: does every instruction and every kernel compute the
@@ -34,7 +34,7 @@ STAGE_S = 330
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     "PYTHONUNBUFFERED": "1",
-    "SENSORSEQ_CUDA_KERNELS": "auto",  # only kernels that passed their check on this GPU serve
+    "SENSORSEQ_CUDA_KERNELS": "auto",  # only kernels that passed their check on this GPU are used
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # so that installed plugins do not change the tests
     "KINETO_LOG_LEVEL": "5",
 }
@@ -59,7 +59,7 @@ class Agenda:
     def __init__(self, out, *, dry=False, worker=None):
         self.out, self.dry, self.worker = out, dry, worker
         self.summary, self.failed, self.stage_end = [], False, 0.0
-        self.patience = 4 if dry else 1  # a few cores take longer than a GPU
+        self.patience = 4 if dry else 1  # a CPU takes longer than a GPU
 
     def run(self, limit_s, name, arguments, *, program=sys.executable, n_lines=30, **environment):
         """Run a program for at most `limit_s` seconds; return its exit code.

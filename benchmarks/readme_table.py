@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = {  # the markers that each page must have
+PAGES = {  # the markers that each page must contain
     "README.md": ("headlines",),
     "docs/benchmarks.md": (
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
@@ -49,7 +49,7 @@ def cpu_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Return how much longer each peer takes for the same epochs, as a mean over batch sizes."""
+    """Return how many times as long as `fit` each peer takes, as a mean over batch sizes."""
     rows = [row for row in results["rows"] if row["what"] == "fit"]
     threads, batches = (sorted({row[name] for row in rows}) for name in ("threads", "batch"))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -73,7 +73,7 @@ def fit_table(results: dict) -> str:
 
 
 def preprocessing_table(results: dict) -> str:
-    """Return the ratio of each row of preprocessing to each peer, in float64, by channels."""
+    """Return each preprocessing row's ratio to each peer, in float64, by number of channels."""
     rows = [row for row in results["rows"] if row["dtype"] == "float64"]
     lines = ["| | against | 1 channel | 6 channels |", "|---|---|---|---|"]
     for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):
@@ -100,7 +100,7 @@ def preprocessing_table(results: dict) -> str:
 
 
 def estimator_table(results: dict) -> str:
-    """Return each row of the estimator with its spread."""
+    """Return each row of the estimator's benchmark with its spread."""
     lines = ["| | against | windows x T x C x H, batch | ratio | p10 to p90 |", "|---" * 5 + "|"]
     for row in results["rows"]:
         shape = " x ".join(map(str, row["shape"]))
@@ -326,7 +326,7 @@ SUBSETS = {  # lines of the diagnosis that are only in the file, not on the page
 
 
 def diagnosis_table(results: dict) -> str:
-    """Return how often family and verdict are right; the results file has more."""
+    """Return how often family and verdict are right; the results file contains more figures."""
     rows, facts = results["rows"], results["environment"]
 
     def cell(row: dict) -> str:
@@ -523,7 +523,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # files for markers that need files other than the one of their own name
+FILES = {  # the files of each marker that needs other files than the one with its own name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

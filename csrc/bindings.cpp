@@ -51,7 +51,7 @@ void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
 }
 
 // For calls from autograd: torch's operators run between them, and torch's threads spin for
-// milliseconds after each. Our threads would have to share the cores with them.
+// milliseconds after each. Our threads would then have to share the cores with torch's.
 void RunOnTorch(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   if (is_forked_child) return RunParallel(nullptr, n_tasks, task, context);
   std::atomic<int64_t> next{0};
@@ -160,8 +160,8 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
 }
 
 // Runs one layer of one model and direction on packed weights, continuing from h and c in place. It
-// has few arguments and one output, because these cost more than the arithmetic of one step of one
-// window.
+// has few arguments and one output, because passing these costs more than the arithmetic of one
+// step of one window.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();
@@ -339,7 +339,7 @@ struct CpuTraining {
 };
 
 // Raises the errors that train_epoch raises about these values, for arrays that are then copied to
-// a GPU. Checks all steps in offsets.
+// a GPU. Checks all steps listed in `offsets`.
 void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
                      MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
                      int64_t n_classes, int64_t max_batch) {

@@ -1,5 +1,5 @@
-// Shared by the operators of all devices: checks of tensors, their pointers in the contract's
-// structs, the returned tensors, and the conversion of Status to exceptions.
+// Code that the operators of all devices share: it checks tensors, puts their pointers into the
+// contract's structs, makes the returned tensors, and converts Status to exceptions.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -112,8 +112,8 @@ struct Arguments {
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
   // Whether x is the input's share of the gates, bias included, of shape (M, N, T, D * 4H) with the
-  // four gates of each unit side by side. A weight_ih without columns marks this case, which only a
-  // GPU supports.
+  // four gates of each unit side by side. In this case, which only a GPU supports, weight_ih has no
+  // columns.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }

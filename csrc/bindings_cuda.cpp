@@ -32,8 +32,8 @@ void* CurrentStream(int32_t device) {
   return stream;
 }
 
-// torch's own guard: no other can restore a device on which nothing has run yet without
-// initializing that device.
+// torch's own guard: a different guard could not restore a device on which nothing has run yet
+// without initializing that device.
 torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
   return torch::stable::accelerator::DeviceGuard(x.get_device_index());
 }
@@ -101,7 +101,7 @@ struct Gpu {
     }
     BackwardResult grad = EmptyGradients(a, s, needs_grad_x);
     LstmBackward<float> args = BackwardCall<float>(a, s, in, grad, needs_grad_x);
-    if (options.is_projected) {  // they act only through x
+    if (options.is_projected) {  // weight_ih and bias act only through x
       args.grad_weight_ih = args.grad_bias = nullptr;
       torch::stable::zero_(grad.bias);
     }

@@ -12,13 +12,13 @@
 
 namespace sensorseq {
 
-// Rows of samples as a dense array; any other argument is converted with a single copy. The
-// constructor raises the error of a copy that fails; `ensure` would return null and lose the
+// Rows of samples as a dense array; an argument of any other type is converted with a single copy.
+// The constructor raises the error of a copy that fails; `ensure` would return null and lose the
 // MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
-// Raises the exception of this name in sensorseq.errors.
+// Raises the exception with this name in sensorseq.errors.
 [[noreturn]] inline void Raise(const char* error, const std::string& sentence) {
   const pybind11::object type = pybind11::module_::import("sensorseq.errors").attr(error);
   PyErr_SetString(type.ptr(), sentence.c_str());

@@ -1,5 +1,5 @@
-// Shared by the training ops of all devices: names of options, checks of tensors, and their
-// pointers in the contract's struct.
+// Code that the training ops of all devices share: it reads the names of options, checks tensors,
+// and puts their pointers into the contract's struct.
 #pragma once
 
 #include <array>

@@ -43,7 +43,8 @@ class BlockPool {
     return header + 1;
   }
 
-  // Takes a block back; frees the longest unused ones if more than kMaxFreeBytes are idle.
+  // Takes a block back; frees the blocks that have been unused longest if more than kMaxFreeBytes
+  // are idle.
   void Give(void* block) {
     Header* header = static_cast<Header*>(block) - 1;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -65,7 +66,7 @@ class BlockPool {
     size_t bytes;
   };
   std::mutex mutex_;
-  std::vector<Header*> free_;  // longest unused first
+  std::vector<Header*> free_;  // the block unused longest comes first
   size_t free_bytes_ = 0;
 };
 

@@ -12,7 +12,7 @@
 #include "thread_pool.h"
 
 struct sensorseq_lstm {
-  sensorseq::LstmShape shape;  // no windows
+  sensorseq::LstmShape shape;  // with no windows
   bool is_single;
   std::unique_ptr<void, sensorseq::FreeLines> packed;
   std::vector<char> weight_out, bias_out;

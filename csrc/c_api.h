@@ -3,8 +3,8 @@
  *
  * Arrays are dense and row-major. Letters: N windows, T timesteps, C channels, H hidden size, D
  * directions, K classes, P width of the pooled vector (D*H, for meanmax 2*D*H). A real is a float
- * where real_bytes is 4, a double where it is 8. `lengths` (N), each in 0..T, may be null, which
- * means T for all.
+ * if real_bytes is 4, and a double if it is 8. `lengths` (N), each in 0..T, may be null, which
+ * means that all lengths are T.
  *
  * A function that returns int32_t returns SENSORSEQ_OK or the kind of error, which sensorseq_error
  * then describes in a sentence. No function throws. Calls on different objects may run at the same
@@ -22,7 +22,7 @@ extern "C" {
 
 enum {
   SENSORSEQ_OK = 0,
-  SENSORSEQ_BAD_VALUE = 1,    /* only a mistake of the caller causes it */
+  SENSORSEQ_BAD_VALUE = 1,    /* always a mistake of the caller */
   SENSORSEQ_BAD_ARGUMENT = 2, /* an unsupported setting */
   SENSORSEQ_BAD_ENVIRONMENT = 3,
   SENSORSEQ_NO_MEMORY = 4,
@@ -33,13 +33,14 @@ enum {
 /* The sentence that describes this thread's last error. */
 SENSORSEQ_EXPORT const char* sensorseq_error(void);
 
-/* The instruction set in use: the fastest here, or the one that SENSORSEQ_CPU_ISA forces. */
+/* The instruction set in use: the fastest on this processor, or the one that SENSORSEQ_CPU_ISA
+ * forces. */
 SENSORSEQ_EXPORT int32_t sensorseq_cpu_isa(const char** name);
 
 /* ---- One LSTM layer, optionally with pooling and a linear head; see lstm_linear.h. ---- */
 
 enum {
-  SENSORSEQ_POOLING_NONE = 0, /* and then no head */
+  SENSORSEQ_POOLING_NONE = 0, /* there is then no head */
   SENSORSEQ_POOLING_LAST = 1,
   SENSORSEQ_POOLING_MEAN = 2,
   SENSORSEQ_POOLING_MAX = 3,
@@ -76,7 +77,7 @@ SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, con
 
 typedef struct sensorseq_filter sensorseq_filter;
 
-/* `edge`: mirror, hold or odd. A negative delay stands for the centre of the taps. */
+/* `edge`: mirror, hold or odd. A negative delay stands for the center of the taps. */
 SENSORSEQ_EXPORT int32_t sensorseq_polyphase_make(const double* taps, int64_t n_taps, int64_t up,
                                                   int64_t down, int64_t n_channels,
                                                   const char* edge, const int64_t* delay,
@@ -108,9 +109,9 @@ SENSORSEQ_EXPORT const char* sensorseq_filter_isa(const sensorseq_filter* filter
 
 /* ---- Windows; see signal/window.h and random_convolutions.h. ---- */
 
-/* Copies windows of values (S, C) to out (N, T, C), (value - center) / scale where these (C) are
- * given. Writes the positions of the first value that is not finite, before and after scaling, or
- * -1. */
+/* Copies windows of values (S, C) to out (N, T, C): (value - center) / scale if these two arrays,
+ * of shape (C), are given. Writes to `given` and `overflown` the positions of the first value that
+ * is not finite before and after scaling, or -1. */
 SENSORSEQ_EXPORT int32_t sensorseq_map_windows(int32_t real_bytes, int32_t out_bytes,
                                                int64_t n_samples, int64_t n_windows,
                                                int64_t n_timesteps, int64_t n_channels,

@@ -1,5 +1,5 @@
-// Helpers with which every binding calls lstm_linear.h: checks of sizes, the workspace and the
-// threads.
+// Helpers with which every binding calls lstm_linear.h: they check sizes and provide the workspace
+// and the threads.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t 
          " need more bytes than 64 bits count; use fewer or shorter windows.";
 }
 
-// Whether a call runs on the calling thread alone: with little work, waking other threads costs
-// more.
+// Whether a call runs only on the calling thread: if there is little work, waking other threads
+// costs more.
 inline bool IsSerial(const LstmShape& s) {
   constexpr int64_t kSerialWork = 1 << 16;  // multiplications
   const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *

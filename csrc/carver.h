@@ -6,7 +6,7 @@
 
 namespace sensorseq {
 
-// Hands out aligned pieces of a block; with no block it only counts.
+// Hands out aligned pieces of a block; without a block, it only counts their bytes.
 class Carver {
  public:
   explicit Carver(void* block) : block_(static_cast<char*>(block)) {}

@@ -39,8 +39,8 @@ struct Parallel {
   struct Sharing {
     // multiply-adds per step and gate from which sharing pays if there are fewer tiles than threads
     int64_t min_work = int64_t(1) << 14;
-    int64_t long_wait_us = 500;       // above waits among running threads, below a time slice
-    int64_t long_waits_percent = 25;  // share of the time from which the threads stop sharing
+    int64_t long_wait_us = 500;       // above any wait for a running thread, below a time slice
+    int64_t long_waits_percent = 25;  // threads stop sharing from this share of long waits on
     int64_t alone_ms = 500;           // time without sharing after a thread was kept from running
   } sharing = {};
 };

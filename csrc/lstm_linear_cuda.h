@@ -25,8 +25,8 @@ namespace sensorseq::cuda {
 // The precision of the products with h inside the layer. Everything else, sums included, is float
 // in both.
 enum class Precision : int32_t {
-  kFp16x3 = 0,  // weights and h each as the sum of two halves, three products: the error of float
-  kFp16 = 1,    // each as one half: the error of TF32, 2^-11
+  kFp16x3 = 0,  // weights and h are sums of two halves, in three products: float's error
+  kFp16 = 1,    // each is one half: the error of TF32, 2^-11
 };
 
 struct Options {
@@ -42,8 +42,8 @@ struct Options {
 // The maximum number of channels that a kernel multiplies itself; with more, the caller projects x.
 constexpr int64_t kMaxChannels = 16;
 
-// Whether kernels exist for a shape: kOk, or the reason. A pure function of H, C, D, K, the
-// precision and is_projected, with or without a GPU.
+// Whether kernels exist for a shape: returns kOk, or the reason why not. A pure function of H, C,
+// D, K, the precision and is_projected, with or without a GPU.
 Status IsServed(const LstmShape& shape, const Options& options);
 
 // Floats of LstmForward::saved and LstmBackward::saved, in the GPU's own order; 64-byte aligned.

@@ -175,7 +175,7 @@ class Call {
     }
   }
 
-  // Gradients of the head: the slots' shares, in order.
+  // Adds the slots' shares of the head's gradients, in order.
   void SumShares() const {
     const int64_t K = s_.n_classes, n_slots = SlotCount(s_);
     for (int64_t model = 0; model < s_.n_models; ++model) {

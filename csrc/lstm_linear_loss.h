@@ -3,7 +3,7 @@
 // still in the cache. No framework type appears here.
 //
 // Arrays, letters and the rules on bits are as in lstm_linear.h. The gradients of the head are
-// summed like the layer's, in slots determined by N.
+// summed like those of the layer, in slots determined by N.
 //
 // The function allocates and throws nothing. It checks everything before it writes anything.
 #pragma once

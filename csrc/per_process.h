@@ -21,7 +21,7 @@ class PerProcess {
     if (found != nullptr) return *found;
     T* made = new T;
     if (object.compare_exchange_strong(found, made)) return *made;
-    delete made;  // another thread came first
+    delete made;  // another thread has made one first
     return *found;
   }
 

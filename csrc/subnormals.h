@@ -22,7 +22,7 @@ template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
 
-// Sets this thread's mode, and restores the earlier one at its end.
+// Sets this thread's mode for as long as the object exists, and then restores the earlier mode.
 class SubnormalsGuard {
  public:
   explicit SubnormalsGuard(Subnormals wanted) : before_(Read()) {

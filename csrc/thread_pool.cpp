@@ -57,8 +57,8 @@ struct ThreadPool::Job {
   }
 };
 
-// A thread and its job: none, an offered job, or a job it has taken. Only the thread that leases
-// the worker offers jobs and waits for it; so at most one of the two is ever asleep.
+// A thread and its job: it has no job, has been offered one, or has taken one. Only the thread that
+// leases the worker offers jobs and waits for it; so at most one of the two is ever asleep.
 class ThreadPool::Worker {
  public:
   Worker* next = nullptr;  // in a list of the pool or of a lease

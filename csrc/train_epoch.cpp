@@ -71,7 +71,7 @@ struct Lane {
   Real* recurrent_mask[kMaxLayers];  // (B, D, H)
   Real* saved[kMaxLayers];           // of all layers except a top layer whose passes are fused
   Real* hidden[kMaxLayers];          // (B, T, D*H)  of all layers except the top one
-  Real* grad_hidden[2];              // (B, T, D*H)  used alternately
+  Real* grad_hidden[2];              // (B, T, D*H)  the two are used alternately
   Real *h_n, *c_n;                   // (B, D, H)
   Real* pooled;                      // (B, P)
   Real* normed;                      // (B, P)  (pooled - mean) / deviation
@@ -244,7 +244,8 @@ class Step {
                          static_cast<uint64_t>(step_count_), site);
   }
 
-  // values *= elements [first, first + n) of the site's mask, drawn again: the same in both passes.
+  // values *= elements [first, first + n) of the site's mask, which are drawn anew in each pass,
+  // with the same result.
   void Drop(int64_t layer, int64_t first, int64_t n, Real* values) const {
     const double probability = hyper_[kDropout];
     if (probability == 0.0) return;
@@ -382,7 +383,7 @@ class Step {
     return m;
   }
 
-  // Gradient through Normalize, in place: from the normed values to the values.
+  // Takes a gradient back through Normalize, in place: from the normed values to the original ones.
   static void BackNormalize(const Real* normed, int64_t n, int64_t stride, double inverse_deviation,
                             Real* grad) {
     auto Grad = [&](int64_t i) { return static_cast<double>(grad[i * stride]); };
@@ -507,7 +508,7 @@ class Step {
     });
   }
 
-  // Gradients of norm and head: the slots' shares, in order.
+  // Adds the slots' shares of the gradients of norm and head, in order.
   void SumShares() const {
     const int64_t n = ShareSize();
     Real* grads = lane_.grads + NormOffset(s_);
@@ -585,7 +586,7 @@ struct Context {
   std::atomic<int32_t> status{0};  // the first other than kOk
 };
 
-// Takes models until none is left, and runs all steps of each.
+// Takes one model after another until none is left, and runs all steps of each.
 template <typename Real>
 void LaneTask(void* pointer, int64_t index) {
   auto& context = *static_cast<Context<Real>*>(pointer);

@@ -30,7 +30,7 @@ namespace sensorseq {
 
 enum class HeadNorm : int32_t {
   kNone = 0,
-  kBatch,  // over the batch, like torch.nn.BatchNorm1d in training: eps 1e-5, momentum 0.1
+  kBatch,  // over the batch, like torch.nn.BatchNorm1d in training mode: eps 1e-5, momentum 0.1
   kLayer,  // over the pooled vector, like torch.nn.LayerNorm: eps 1e-5
 };
 
@@ -49,7 +49,7 @@ enum Hyper : int {
   kAlpha,             // rmsprop
   kCentered,          // rmsprop; 0 or 1
   kWeightDecay,       // decoupled in adamw and lion, added to the clipped gradient in the others
-  kL1,                // times the sum of |w| over weights (not biases, not norms), before clipping
+  kL1,                // factor on sum |w| over weights (not biases or norms), before clipping
   kMaxGradNorm,       // bound of the global norm; infinity: none
   kMaxGradValue,      // bound of each element, applied after kMaxGradNorm; infinity: none
   kLabelSmoothing,    // in [0, 1)
@@ -81,7 +81,7 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
 enum Statistic : int {
   kLoss = 0,      // loss of the batch, weighted, without penalties
   kLossVariance,  // variance of the windows' weighted losses, divided by windows
-  kAccuracy,      // share of windows whose largest logit is their class
+  kAccuracy,      // share of windows whose largest logit is that of their class
   kGradNorm,      // global norm, L1 included, before clipping
   kStatisticColumns
 };

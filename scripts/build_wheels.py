@@ -1,6 +1,6 @@
 """Builds wheels for Linux that need no compiler, and checks one in an empty environment.
 
-GCC compiles, as in any build, so that the kernels have the same code; for another processor,
+GCC compiles, as in any build, so that the kernels have the same code; for a different processor,
 Debian's cross compiler is used, which needs no machine of that kind. Zig links, because it has the
 symbol tables of old C libraries, so that the wheels also load on systems older than this one.
 `_ops` and `_core` are built once for every Python and torch, and `_signal` and the wheel once for
@@ -27,7 +27,7 @@ HERE, MACHINES = platform.machine(), ("x86_64", "aarch64")
 CORE = ROOT / "requirements" / "core.txt"
 BUILD_REQUIREMENTS = ("numpy", "pybind11", "setuptools", "wheel")
 COMPILER = "--compile-or-link"  # the first argument when this file is the compiler
-CUDA_RUNTIME = "nvidia-cuda-runtime"  # package with the licence of the linked runtime
+CUDA_RUNTIME = "nvidia-cuda-runtime"  # package with the license of the linked runtime
 FROM_TORCH = ("libc10.so", "libtorch.so", "libtorch_cpu.so")
 
 
@@ -124,7 +124,7 @@ def unpack(sdist: Path, folder: Path) -> Path:
 
 
 def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
-    """Add the licences of linked libraries to ours, from where each wheel includes them."""
+    """Write the licenses of linked libraries beside ours, so that each wheel includes them."""
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     licences = {
         # packages from Debian and from elsewhere
@@ -248,7 +248,7 @@ def check(python: str, wheel: Path, folder: Path) -> None:
 
 
 def compile_or_link(arguments: list[str]) -> int:
-    """Compile with GCC, or link a library for an old system as GCC would for this one.
+    """Compile with GCC, or link a library for old systems as GCC would for this one.
 
     `_ops` shares libstdc++ with torch, because exceptions pass between the two; the other libraries
     do not share it.

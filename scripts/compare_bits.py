@@ -1,4 +1,4 @@
-"""Checks that two states of the package compute the same bits, for changes that only move code.
+"""Checks that two versions of the package compute the same bits, for changes that only move code.
 
     compare_bits.py write FOLDER          # runs the imported package: forty fits, ten files, ...
     compare_bits.py compare BEFORE AFTER  # prints the differences between two such folders
@@ -71,7 +71,7 @@ SMOOTHINGS: list[dict[str, Any]] = [
 
 
 class Bits:
-    """The hashes of results by name; for an error, its text."""
+    """The hash of each result by name, or the text of an error instead of a hash."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -99,7 +99,7 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return the values, without those that differ from run to run."""
+    """Return the values except those that differ from run to run."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in sorted(value.items()) if k not in LEFT_OUT}
     if isinstance(value, list | tuple):

@@ -4,7 +4,7 @@
     mutants.py run MUTANTS.json RESULTS.json  # runs the tests of its package against each
 
 Draw once, and run the same file with each commit: a mutant is found again by its line, its function
-and the neighbouring lines, and is "gone" if its line no longer exists. The tests of sensorseq/X are
+and the neighboring lines, and is "gone" if its line no longer exists. The tests of sensorseq/X are
 tests/X, and those of a file outside the packages are tests/test_*.py, with the marks of `make
 test`. The first failing test kills the mutant. Faults are planted in a clone of the commit, with
 the extensions of this tree.
@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT, SEED = 40, 63
-LIMIT_S = 300  # processor time, regardless of the load; the limit by the clock is ten times this
+LIMIT_S = 300  # of processor time, whatever the load; the wall-clock limit is ten times this
 MARKS = re.findall('-m "(not .+?)"', (ROOT / "Makefile").read_text())[0]
 PAIRS = "Lt LtE|Gt GtE|Eq NotEq|Is IsNot|In NotIn|Add Sub|Mult Div|And Or|Break Continue"
 SWAP = {a: getattr(ast, b) for p in PAIRS.split("|") for a, b in (p.split(), p.split()[::-1])}

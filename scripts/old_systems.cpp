@@ -12,7 +12,8 @@ extern char __libc_single_threaded;
 char __libc_single_threaded = 0;
 }
 
-// GLIBCXX_3.4.30 has another version of the same function. Weak, because a linked libstdc++ has it.
+// GLIBCXX_3.4.30 has a different version of the same function. Weak, because a linked libstdc++ has
+// it.
 __attribute__((weak)) void std::condition_variable::wait(
     std::unique_lock<std::mutex>& lock) noexcept {
   pthread_cond_wait(native_handle(), lock.mutex()->native_handle());

@@ -1,4 +1,4 @@
-"""Writes the options of readers and preparation into the functions and commands that have them.
+"""Writes the options of readers and preparation into the functions and commands that accept them.
 
 An option is defined once, as a field of `ReadOptions` or `PreparationOptions` with its entry in the
 docstring. This script copies it to the lines between the comments
@@ -68,7 +68,7 @@ _ENTRY = re.compile(r"(\w[\w, ]*)(?: :.*)?")
 def divide(docstring: str) -> tuple[str, dict[str, str], str]:
     """Divide a docstring into its beginning, the entries of the parameters by name, and the rest.
 
-    An entry of several parameters has the name of the first.
+    An entry for several parameters has the name of the first.
     """
     head, title, section = docstring.partition("Parameters\n----------\n")
     entries: dict[str, str] = {}
@@ -83,7 +83,7 @@ def divide(docstring: str) -> tuple[str, dict[str, str], str]:
 
 READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
 _OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
-# In preparation, `sample_rate_hz` is the rate after resampling; for readers, only a clock of files.
+# In preparation, `sample_rate_hz` is the rate after resampling; in readers, of files without times.
 _RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
 ENTRIES = {
     name: entry

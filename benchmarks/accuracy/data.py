@@ -3,12 +3,12 @@
 Nothing is downloaded: BorealTC is a folder, and the other recordings are files of installed
 packages.
 
-- A, B, C: windows of 5 s of BorealTC's five terrains; A has the motors (6.5 Hz), B the IMU, and C
-  both, at the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at their
-  own rates. No recording is divided between folds; there are three splits of five folds.
-- watch: windows of 100 samples of a wrist's IMU; each of ten people is a fold.
+- A, B, C: windows of 5 s of BorealTC's five terrains; A has the motors (6.5 Hz), B has the IMU, and
+  C has both, at the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at
+  their own rates. No recording is divided between folds; there are three splits of five folds.
+- watch: windows of 100 samples of an IMU on the wrist; each of ten people is a fold.
 - surfaces: the SIMULATED recordings of this package; folds of whole robots.
-- All other sets have their own training and test part.
+- All other sets have a training part and a test part of their own.
 """
 
 import gzip
@@ -62,7 +62,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of the sets; None stands for an installed package."""
+    """The folder of each set; None means that the set is in an installed package."""
 
     borealtc: Path | None = None
     seglearn: Path | None = None
@@ -71,7 +71,7 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class LabeledWindows:
-    """Labelled windows: X (n, t, c), y (n,) from 0, and groups and valid steps, each (n,) or None.
+    """Labeled windows: X (n, t, c), y (n,) from 0, and groups and valid steps, each (n,) or None.
 
     `streams` are the arrays (n, t_i, c_i) from which features are computed, or X if there are none.
     """
@@ -145,7 +145,7 @@ def develop(windows: LabeledWindows, folds: list[Fold]) -> list[Fold]:
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Windows of 5 s of all recordings, in separate streams, one of which may be None.
+    """Windows of 5 s of all recordings, with a stream for each sensor, one of which may be None.
 
     `first_s` is the time of the first motor sample after the window's start.
     """
@@ -256,7 +256,7 @@ def cut(
 
 
 def read_watch(place: Path | None) -> dict[str, Any]:
-    """Return the recordings `X` of a wrist's IMU, with `y` and `subject`."""
+    """Return the recordings `X` of an IMU on the wrist, with `y` and `subject`."""
     path = find("seglearn", place, "data/watch_dataset.npy")
     held: dict[str, Any] = np.load(
         path, allow_pickle=True
@@ -320,7 +320,8 @@ def padded(series: Sequence[Floats]) -> tuple[Floats, Ints]:
 def read_ts(path: Path) -> tuple[list[Floats], list[str]]:
     """Read series (t, c) and labels of a file in the archive's .ts format.
 
-    Values that are missing at the end of all channels shorten the series; others are interpolated.
+    If values are missing at the end of all channels, the series is shortened; all other missing
+    values are interpolated.
     """
     series, labels, in_data = [], [], False
     for number, line in enumerate(path.read_text().splitlines(), 1):

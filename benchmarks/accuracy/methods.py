@@ -93,7 +93,7 @@ class Runner:
         return ""
 
     def describe(self, method: str) -> str:
-        """Return a method's description and, if it has several implementations, the one in use."""
+        """Return a method's description, with the implementation in use if there are several."""
         if method == "minirocket":
             return METHODS[method] + " (sensorseq.features)"
         return METHODS[method]
@@ -221,7 +221,8 @@ class Aeon:
         self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
         """Fit and predict in aeon's process; passing the arrays in a file is not timed."""
-        # aeon's transforms need equal lengths, so the padding stays: zeros, the mean after scaling
+        # aeon's transforms need equal lengths, so the padding stays: zeros, which are the mean
+        # after scaling
         streams, test_streams = scaled_streams(train, train, test)
         with tempfile.TemporaryDirectory() as folder:
             arrays = {"y": train.y}

@@ -81,7 +81,7 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
 def difference(
     rows: Rows, cells: list[dict[str, Any]], name: str, part: str, ours: str
 ) -> dict[str, Any] | None:
-    """Compare one of our methods in pairs with the better of the peers on one set.
+    """Compare one of our methods in pairs with the best of the peers on one set.
 
     The interval is a bootstrap over folds, or over windows if a set has a single test part. Folds
     of several splits share recordings, so the interval is somewhat too narrow.
@@ -113,7 +113,7 @@ def difference(
 
 
 def _complete(cells: list[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return, for each set, the accuracy of each method that has no missing fits."""
+    """Return, for each set, the accuracy of each method with no missing fits."""
     return {
         name: {c["method"]: c["accuracy"] for c in cells if c["task"] == name and c["complete"]}
         for name in names
@@ -142,7 +142,7 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]
 
 
 def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
-    """Compare our method with each peer by the mean over the real sets that both completed."""
+    """Compare our method with each peer by mean accuracy on the real sets that both completed."""
     rows = []
     scores = _complete(cells, [name for name in SETS if name not in SIMULATED]).values()
     for peer in PEERS:
@@ -164,7 +164,7 @@ def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank the methods that completed all sets that ours did, on robots' sets and on shapes."""
+    """Rank the methods that completed all sets that ours did: on robots' sets, and on shapes."""
     rows = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
         scores = {

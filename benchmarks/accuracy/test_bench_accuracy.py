@@ -128,7 +128,7 @@ def test_recordings_without_an_imu_are_in_no_set_with_imu(borealtc):
     now_s = np.arange(500) / 100
     assert (taken_s[0] <= now_s + 1e-4).all()
     assert (now_s - taken_s[0])[now_s < 4.9].max() <= 1 / 6.5 + 1e-4
-    # the window that starts between two samples has no sample of its neighbour
+    # the window that starts between two samples has no sample of the preceding window
     assert both.X[1, :, 0].min() == 33
     np.testing.assert_array_equal(both.X[..., 4:], imu)
 

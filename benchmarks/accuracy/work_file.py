@@ -16,7 +16,7 @@ from sklearn.metrics import recall_score
 
 
 class Key(NamedTuple):
-    """Identifies a fit: `task` is a set; `part` is "test", or "develop" inside a training part."""
+    """Identifies a fit: `task` is a set; `part` is "test", or "develop" within a training part."""
 
     task: str
     part: str

@@ -44,7 +44,7 @@ float Extreme(std::mt19937_64& random) {
   const auto fraction = static_cast<uint32_t>(draw >> 32) & 0x807fffffu;
   const auto exponent =
       static_cast<uint32_t>(draw % 4 == 1 ? 107 + (draw >> 8) % 40 : (draw >> 8) % 256);
-  // NaN is always quiet: the kernels do not depend on the treatment of signalling NaNs
+  // NaN is always quiet: the kernels do not depend on the treatment of signaling NaNs
   return AsFloat(fraction | (exponent << 23) | (exponent == 255 && fraction != 0 ? 1u << 22 : 0));
 }
 
@@ -372,8 +372,8 @@ const char* Unit(Rule rule) {
   }
 }
 
-// .ftz treats denormals as 0, so their reciprocals (2^126 or more) are infinity. Within rounding
-// of these limits, either result is right.
+// .ftz treats denormals as 0, so their reciprocals (2^126 or more) are infinity. If a value is
+// within rounding of these limits, either result is right.
 float Flushed(float x, bool is_reciprocal) {
   if (std::fabs(x) < FLT_MIN * 1.00001f) return 0.0f;
   if (is_reciprocal && std::fabs(x) > 0x1p126f * 0.99999f) return std::copysign(INFINITY, x);
@@ -407,7 +407,7 @@ double Off(const Kind& kind, uint32_t x_bits, uint32_t y_bits, double scale) {
   return std::fabs(static_cast<double>(x) - y) / std::fabs(static_cast<double>(y)) * 2048;
 }
 
-// Both the emulator and the device may be off by the manual's tolerance.
+// Both the emulator and the device may deviate by the manual's tolerance.
 double AllowedBesideEmulator(const Kind& kind) { return 2 * kind.allowed; }
 
 std::string Text(double x) {

@@ -1,5 +1,5 @@
 // The host's half of the bridge test: the numbers, their results in the emulator and by the PTX
-// manual, and the verdict on another machine's results.
+// manual, and the verdict on the results of another machine.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace bridge {
 
-// Numbers of one launch.
+// The numbers of one launch.
 struct Launch {
   explicit Launch(std::mt19937_64& random);
   std::vector<float> floats;
@@ -21,7 +21,7 @@ struct Launch {
 std::vector<uint32_t> Poisoned(uint32_t poison);
 constexpr uint32_t kDevicePoison = 0xA5A5A5A5, kEmulatorPoison = 0x5A5A5A5A;
 
-// Throws the emulator's faults.
+// Throws if the emulator finds a fault.
 std::vector<uint32_t> Emulated(const Launch& launch, uint32_t seed);
 
 class Verdict {

@@ -2,8 +2,8 @@
 // returns, and the number of bytes that a CTA receives per clock when all send to all.
 //
 // Both kernels run the protocol of the layer: two buffers, an mbarrier each, armed again by one
-// thread after its wait, with every warp sending in every step. Received words contain step, sender
-// and place and are checked.
+// thread after its wait, with every warp sending in every step. The received words, which contain
+// step, sender and place, are checked.
 #include <cooperative_groups.h>
 
 #include "measure.h"
@@ -138,7 +138,7 @@ constexpr int kWarps = 8;
 constexpr size_t kMostShared = 200 * 1024;
 constexpr size_t kOneCtaShared = 120 * 1024;  // more than half of an SM's: one CTA on each
 
-// Every CTA sends n_lines lines of 128 B to every other one, in every step. Warp w sends lines w,
+// Every CTA sends n_lines lines of 128 B to every other CTA in every step. Warp w sends lines w,
 // w + 8, ..; a lane sends kWords words at once, so that one instruction sends kWords lines.
 template <int kWords, bool kChecked>
 __global__ void AllToAll(int n_lines, int n_steps, uint32_t salt, int64_t* cycles,
@@ -214,7 +214,7 @@ void Launch(Kernel kernel, int cluster_size, int n_clusters, int n_threads, size
   CHECK_KERNEL("kernel");
 }
 
-// The number of clusters that run at a time; 0 if this size is not available.
+// The number of clusters that run at a time; 0 if clusters of this size are not available.
 template <typename Kernel>
 int Prepare(Kernel kernel, int cluster_size, int n_threads, size_t shared) {
   CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

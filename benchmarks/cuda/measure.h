@@ -1,4 +1,4 @@
-// Shared by the measurements: return codes, facts of the device, medians with their spread, JSON.
+// Shared by the measurements: return codes, facts about the device, medians with spread, and JSON.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -29,7 +29,7 @@ inline void CheckKernel(const char* name, const char* file, int line) {
 }
 #define CHECK_KERNEL(name) measure::CheckKernel(name, __FILE__, __LINE__)
 
-// Device memory that is freed with its scope; filled with a pattern that no result has.
+// Device memory that is freed at the end of its scope; filled with a pattern that no result has.
 template <typename T>
 class Buffer {
  public:

@@ -1,4 +1,4 @@
-"""Builds the measurements of this folder in advance, then runs them on a machine with a GPU.
+"""Builds the measurements in this folder in advance, and runs them on a machine with a GPU.
 
 `python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, together
 with the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...` runs

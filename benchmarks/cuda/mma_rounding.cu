@@ -1,6 +1,6 @@
-// How the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then random sums
-// against models of the adder (all addends aligned to the largest with some extra bits below its
-// last one, the sum truncated or rounded to nearest).
+// Measures how the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then
+// random sums compared with models of the adder (all addends aligned to the largest with some extra
+// bits below its last one, the sum truncated or rounded to nearest).
 #include <functional>
 
 #include "fragments.h"
@@ -182,7 +182,8 @@ void RunCases(std::vector<std::string>& rows) {
   }
 }
 
-// Returns false for errors that rounding cannot explain. Sums without a fitting model are reported.
+// Returns false if there are errors that rounding cannot explain. Sums that fit no model are
+// reported.
 template <int kK>
 bool RunRandom(std::mt19937_64& random, std::vector<std::string>& rows) {
   constexpr int kProblems = 512;

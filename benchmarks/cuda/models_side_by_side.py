@@ -1,4 +1,4 @@
-"""Compares many models of the seed's shape in one call with the same fits by nn.LSTM in turn.
+"""Compares many models of the seed's shape in one call with the same fits by nn.LSTM, one by one.
 
 Our side is the native epoch engine, with all models in one call. torch's side trains one model
 after the other with Adam: in a Python loop, and with an epoch captured in a CUDA graph that every

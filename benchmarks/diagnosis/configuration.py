@@ -1,4 +1,4 @@
-"""A guess from the configuration alone, fitted to runs: the baseline for the report's rule."""
+"""Guesses from the configuration alone, fitted to runs: the baseline for the report's rule."""
 
 import math
 from collections import defaultdict
@@ -76,7 +76,7 @@ class ConfigurationGuess:
     rows : sequence of row
         The training data.
     answers : sequence of set of str
-        The right families of each row.
+        The correct families of each row.
     """
 
     def __init__(self, rows: Sequence[Row], answers: Sequence[set[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the runs: random ones, near-tuned twins, and twins with one cause set badly."""
+"""Settings of the runs: random settings, near-tuned twins, and twins with one cause set badly."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sensorseq.diagnosis import causes as table
 
 Rng = np.random.Generator
 FAMILIES = ("step", "capacity", "data", "start", "stopping")
-FAMILY_OF = {  # family of each cause that can be injected
+FAMILY_OF = {  # the family of each cause that can be injected
     cause: family for cause, family in table.FAMILY_OF.items() if family in FAMILIES
 }
 DATA_CHANGES_OF = {
@@ -22,7 +22,7 @@ DATA_CHANGES_OF = {
 }
 # Measured cost of a fit on this benchmark's windows, in microseconds per step of a window.
 STEP_US, STEP_US_PER_PRODUCT, CALL_US = 0.45, 0.00055, 0.7
-LONGEST_S = 0.6  # estimated for an idle core: settings that take longer are drawn again
+LONGEST_S = 0.6  # an estimate for an idle core: settings that take longer are drawn again
 
 
 def estimated_s(settings: Mapping[str, Any], n_train: int, n_steps: int) -> float:
@@ -76,7 +76,7 @@ def draw_short(
     make: Callable[[Rng], Settings],
     longest_s: float = LONGEST_S,
 ) -> Settings:
-    """Draw settings until the fit is short enough; the limit grows with the number of draws."""
+    """Draw settings until their fit is short enough; the limit grows with the number of draws."""
     while estimated_s(settings := make(rng), n_train, n_steps) > longest_s:
         longest_s *= 1.02
     return settings
@@ -143,7 +143,7 @@ class Fault:
     kind : str
         Description of the change.
     arguments : dict
-        Maps an argument to a value, or to a function of (rng, twin).
+        Maps each argument to a value, or to a function of (rng, twin).
     change : dict
         The same for changes of the data; see `change_parts`.
     base : str
@@ -281,7 +281,7 @@ class Injected:
 
 
 def inject(fault: Fault, rng: Rng, n_train: int, n_steps: int) -> Injected:
-    """Draw a twin and the fault's strength; draw again if the fit would take too long."""
+    """Draw a twin and the fault's strength; draw both again if the fit would take too long."""
 
     def made(values: Mapping[str, Any], twin: Settings) -> dict[str, Any]:
         return {name: of(rng, twin) if callable(of) else of for name, of in values.items()}

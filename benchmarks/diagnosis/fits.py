@@ -68,9 +68,10 @@ class Fit:
 
     @property
     def level(self) -> float:
-        """Median accuracy on fresh windows over the last third of the epochs; 0 if it diverged.
+        """Median accuracy on fresh windows over the last third of the epochs; 0 for a diverged fit.
 
-        With features or the weights of the best epoch, it is the accuracy of the classifier itself.
+        With features or the weights of the best epoch, this is the accuracy of the classifier
+        itself.
         """
         if not hasattr(self.classifier, "module_") or not len(self.accuracy):
             return 0.0

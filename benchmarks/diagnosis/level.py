@@ -1,4 +1,4 @@
-"""How often `report.level` is right on twins with and without a fault, and on random settings.
+"""Measures how often `report.level` is right: twins with and without a fault, and random settings.
 
 The level that the data allow is the second-best accuracy of a draw's fits on fresh windows, or the
 rival's accuracy if that is higher. A run is sick if it is 5 points below the fits, or moves more

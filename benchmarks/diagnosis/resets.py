@@ -1,4 +1,4 @@
-"""Single resets of a run: the settings of each reset, and whether it repairs the run."""
+"""Single resets of a run: the settings of each reset, and whether the reset repairs the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from diagnosis.fits import DEFAULTS, FIXED, Settings
 
 from sensorseq.diagnosis.causes import ARGUMENTS_OF
 
-REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # of accuracy on fresh windows
+REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # changes of the accuracy on fresh windows
 CALM_NATS = 0.022  # movement of a healthy run's loss on fixed training windows
 CALMED = 0.5  # the share of the movement that a repair may leave
 RATES = {"x10": 10.0, "x3": 3.0, "/3": 1 / 3, "/10": 0.1}
@@ -28,7 +28,7 @@ class Reset:
     name : str
         Cause and value.
     cause : str
-        The cause that is reset; empty if it is not a single reset.
+        The cause that is reset; empty if the change is not a single reset.
     settings : dict
         All settings of the run after the reset.
     change : dict

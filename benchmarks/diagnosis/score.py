@@ -36,13 +36,13 @@ from sensorseq.history import History
 OURS, LOGISTIC = "ours", "configuration, fitted"
 RULE = "ours, whatever the verdict"  # also for calm and short runs
 BEST = "best single reset"
-OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
+OF_VALIDATION = ("distribution_shift", "small_validation_set")  # fresh windows show neither
 OF_DATA = tuple(DATA_CHANGES_OF)
 Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if none is named
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the current answers for its two records, one for each seed.
+    """Return a row with the present answers for its two records, one for each seed.
 
     Without records, there is a single answer, from the row's history. The row also gets the number
     of fresh windows, and the accuracy of a constant guess on them.
@@ -137,7 +137,7 @@ def score(
 def score_sick(
     rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Return how often the fault is named first if the settings are healthy but the data are sick.
+    """Return how often the fault is named first if the settings are healthy and the data are sick.
 
     The report has to name the right cause; for the guess, the right family is enough.
 

@@ -16,7 +16,7 @@ FAILS = 0.25  # share of the best fit's lead over guessing; a run with less has 
 def best_of(row: Row) -> float:
     """Return the best known level on a row's windows: the second best of its draw.
 
-    The highest of many levels is too high by chance: good runs would look bad in comparison.
+    The highest of many levels is too high by chance: compared with it, good runs would look bad.
     """
     return float(sorted(row["known"].values())[-2])
 

@@ -9,14 +9,15 @@ import numpy as np
 from verdict.data import GENERATED, MEASURED, DrawnParts, Floats, LabeledWindows, draw
 
 SETS = (*MEASURED, *GENERATED)
-# No data set is in both parts: the guess is fitted on the first, and all are judged on the second.
+# No data set is in both parts: the guess is fitted on the first part, and all answers are judged on
+# the second.
 SETS_OF = {
     "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 SETS_OF["sick"] = SETS_OF["test"]
 LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows lose every second step, so that fits are short
-LEAST_FRESH = 60  # with fewer, a single window outweighs the differences that matter
+LEAST_FRESH = 60  # with fewer fresh windows, a single one outweighs the differences that matter
 Rng = np.random.Generator
 
 

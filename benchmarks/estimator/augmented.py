@@ -1,4 +1,4 @@
-"""Compares a fit with augmentation with one without, for bench_estimator.py.
+"""Compares a fit with augmentation and one without it, for bench_estimator.py.
 
 ``augment="standard"`` with the same number of epochs on both sides, H = 64, batches of 32, no early
 stopping, and the native engine. `ratio` is the time of the plain fit over that of the fit with

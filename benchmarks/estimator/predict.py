@@ -1,4 +1,4 @@
-"""Compares `predict_proba` of one window with the kernel call alone, for bench_estimator.py.
+"""Compares `predict_proba` for one window with the kernel call alone, for bench_estimator.py.
 
 One window of 100 timesteps and one channel, with six classes, H = 64 and pooling "meanmax", on one
 thread. The other side is the native operator alone, with scaled input and with weights in its

@@ -27,7 +27,8 @@ from sensorseq.windows import WindowSet
 
 N_CLASSES = 6
 EPOCHS = 3
-# (windows, timesteps, channels), hidden size, batch size: in order of computation per byte
+# (windows, timesteps, channels), hidden size, batch size: the cases are in order of computation per
+# byte
 CASES = (
     ((40_000, 100, 6), 8, 256),
     ((12_000, 100, 6), 64, 64),
@@ -90,7 +91,7 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
         warm_up_runs=1,
         budget_s=60.0,
     )
-    load = round(os.getloadavg()[0], 2)  # with a load, the reader has no core of its own
+    load = round(os.getloadavg()[0], 2)  # on a loaded machine, the reader has no core of its own
     return {"val_accuracy": scores, "load_average": load, **summarize(*times)}
 
 

@@ -1,4 +1,4 @@
-"""Calls of the native libraries that hypothesis draws: correct ones, or with spoiled arguments.
+"""Makes calls of the native libraries that hypothesis draws, correct or with spoiled arguments.
 
 `python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise,
 but must not crash; the sanitizer around this process reports crashes (`sanitizers.py`). The last
@@ -125,7 +125,7 @@ def spoil_layout(rng, value):
 
 
 def call(rng, function, arguments, n_spoiled):
-    """Call a function with some arguments spoiled; return the result, or None if it refused."""
+    """Call a function with some arguments spoiled; return the result, or None if it was refused."""
     arguments = dict(arguments)
     for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
         arguments[name] = spoil(rng, arguments[name])

@@ -3,10 +3,10 @@
 A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
 process of its own, two processes at a time. Resident memory is measured after every tenth
 repetition, after a garbage collection. It is flat if the median of the last quarter exceeds that of
-the second quarter by at most `BOUND` bytes per repetition, and by `MOST` in total; the first
-quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its history alone 1.6 kB, so
-one leaked object per repetition is found; without leaks the allocator varied by up to 500 bytes per
-fit. The last line is a summary as JSON.
+the second quarter by at most `BOUND` bytes per repetition, and by at most `MOST` in total; the
+first quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its history alone 1.6
+kB, so one leaked object per repetition is found; without leaks the allocator varied by up to 500
+bytes per fit. The last line is a summary as JSON.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def fits():
 
 
 def predictions():
-    """Predict different numbers of windows, of different lengths, with a classifier per engine."""
+    """Predict different numbers of windows of different lengths with one classifier per engine."""
     X, y = windows(0)
     fitted = [classifier(engine=engine).fit(X, y) for engine in ("native", "autograd")]
     some = [windows(1, n, steps)[0] for n, steps in ((1, 10), (300, 10), (7, 25), (40, 3))]

@@ -4,9 +4,10 @@ The commands are `prepare` alone, with two workers, with scratch files of large 
 dask; training, with its model or with only its checkpoint on the disk; and those that write pages
 of reports, ONNX and C. The disk is a small file system in memory. In half of the runs it fills up
 at a random moment, in the others after a random number of bytes. A command must end with exit code
-4 and one message, or with 0 and the outputs of an undisturbed run. The earlier output must still
-exist, but no partly written file may exist; when there is free space again, a preparation must
-resume and end with the bytes of an undisturbed run. The last line is a summary as JSON.
+4 and one message, or with exit code 0 and the outputs of an undisturbed run. The earlier output
+must still exist, but no partly written file may exist; when there is free space again, a
+preparation must resume and end with the bytes of an undisturbed run. The last line is a summary as
+JSON.
 """
 
 import argparse
@@ -103,7 +104,7 @@ class Command:
 
 
 def content_of(path):
-    """Return a file's bytes; for a model, only its arrays, because its file contains durations."""
+    """Return a file's bytes; for a model, only its arrays, because its file has durations, too."""
     if path.suffix:
         return path.read_bytes()
     from sensorseq.io.model_file import read_model

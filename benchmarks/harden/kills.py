@@ -4,7 +4,8 @@ It kills `prepare` in one process and with two workers, training with both engin
 of models, reports and prepared files. A killed preparation must resume and end with the bytes of an
 uninterrupted one. A killed training run must leave the checkpoint of an epoch, equal to that of an
 uninterrupted run. A killed writer must leave a complete file, either the earlier or the new one. No
-process may be left, and after the next run no temporary file. The last line is a summary as JSON.
+process may be left, and no temporary file may be left after the next run. The last line is a
+summary as JSON.
 """
 
 import argparse

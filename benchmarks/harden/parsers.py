@@ -546,7 +546,7 @@ def fuzz_csv_numbers(seconds, seed):
 
 
 def fuzz(name, seconds, seed):
-    """Return the counts of one parser; a crashed process is a finding, and another replaces it."""
+    """Return the counts of one parser; a crashed process is a finding, and is then replaced."""
     total, findings = Counter(cases=0, refused=0), Counter()
     began, n_starts = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:

@@ -70,7 +70,7 @@ def run(kind, seconds):
     suppressions.write_text(SUPPRESSIONS)
     program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
     command = [*program, "--seconds", str(seconds), "--threads", str(threads)]
-    if kind == "tsan":  # it fails with the address randomization of recent kernels
+    if kind == "tsan":  # ThreadSanitizer fails with the address randomization of recent kernels
         command = ["setarch", "-R", *command]
     options = {
         "LD_PRELOAD": ":".join(libraries),

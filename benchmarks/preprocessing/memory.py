@@ -2,7 +2,7 @@
 
     python benchmarks/preprocessing/memory.py --gigabytes 1 --recordings 10000
 
-Rows: one long CSV, Parquet or HDF5 recording of two sizes each, and many small recordings. The
+Rows: one long recording in CSV, Parquet or HDF5, in two sizes each, and many small recordings. The
 scratch files and the result need disk space of about three times the longest recording. Making this
 recording takes several times its size in memory, but in a different process. The run fails if a
 worker needs more than `LIMIT_MB`.
@@ -50,7 +50,7 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
 
 
 def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call in a separate process: a forked one would inherit the peak of this process."""
+    """Call a function in a new process: a forked one would inherit the peak of this process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(call, arguments)
 

@@ -1,8 +1,8 @@
 """Compares steps on a whole recording with pandas, scipy and aeon, for bench_preprocessing.py.
 
-One process, one thread, float64. The rows compare:
+Everything runs in one process and one thread, in float64. The rows compare:
 
-- moving deviation, moving range: of the last second at 100 Hz, in six channels. pandas' side is
+- moving deviation, moving range: over the last second, in six channels at 100 Hz. pandas' side is
   `rolling(window, min_periods=1)`, with `std(ddof=0)`, and `max()` minus `min()`.
 - moving mean: aeon's side is `MovingAverage`, which has no values before the first whole window;
   these are excluded from the comparison. aeon is only in the environment of the peers.

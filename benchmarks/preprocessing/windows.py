@@ -1,15 +1,15 @@
 """Compares windows, scaling and statistics with numpy, for bench_preprocessing.py.
 
-One process, one thread. The rows compare:
+Everything runs in one process and one thread. The rows compare:
 
-- windows and scaling: a recording to scaled float32 windows. numpy's side is `sliding_window_view`,
-  a copy of the windows, and (x - center) / scale in float64, rounded to float32 at the end: the
-  same arithmetic, so equal bits are required. "in float32" is the fastest numpy code, with every
-  step in place and in float32, whose last digits differ.
+- windows and scaling: from a recording to scaled float32 windows. numpy's side is
+  `sliding_window_view`, a copy of the windows, and (x - center) / scale in float64, rounded to
+  float32 at the end: the same arithmetic, so equal bits are required. "in float32" is the fastest
+  numpy code, with every step in place and in float32, whose last digits differ.
 - statistics: mean and standard deviation of each channel over windows, in float64. numpy's side is
   `mean` and `std`. Ours also finds extremes and non-finite values in the same pass.
 
-Peak memory is that of a separate process, without the recording, as counted by the kernel.
+Peak memory is measured in a separate process by the kernel's counters, without the recording.
 """
 
 import multiprocessing

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class ProblemData(NamedTuple):
-    """The data of one run; variants choose additional arguments of `fit` from `fit_arguments`."""
+    """The data of one run; variants choose additional arguments for `fit` from `fit_arguments`."""
 
     X: np.ndarray
     y: np.ndarray
@@ -39,7 +39,7 @@ def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
 
 
 def odd_signs(n, seed, *, n_pulses=5, spacing=5):
-    """Make pulses up or down; the class, the parity of the upward ones, is open until the last."""
+    """Make upward and downward pulses; the class is the parity of the number of upward ones."""
     rng = np.random.default_rng(seed)
     up = rng.integers(0, 2, (n, n_pulses))
     X = 0.1 * rng.normal(size=(n, spacing * n_pulses, 1))
@@ -55,7 +55,7 @@ def pairs_of(make: Callable[..., Any], n: int = 60, n_val: int = 90, **options: 
 
 
 def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Give a share of the windows a different class."""
+    """Give a fraction of the windows a different class."""
     rng = np.random.default_rng(seed)
     y = y.copy()
     rows = rng.permutation(len(y))[: round(share * len(y))]

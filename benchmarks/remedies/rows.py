@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Variants, a run without the remedy to compare with, and the measures that should change."""
+    """Variants of a remedy, a run without it for comparison, and measures that should change."""
 
     remedy: str  # the page in docs/remedies
     problem: str
@@ -39,7 +39,7 @@ def steep(logits, class_index):
 
 
 def tiny(logits, class_index):
-    """Cross-entropy with gradients that are a thousandth as large."""
+    """Cross-entropy with gradients a thousand times smaller."""
     return 1e-3 * functional.cross_entropy(logits, class_index, reduction="none")
 
 
@@ -54,7 +54,7 @@ def far_too_large(name, tensor, generator):
     tensor.normal_(0.0, 5.0, generator=generator)
 
 
-# Measures of a fitted estimator.
+# Functions that measure a fitted estimator.
 
 
 def _log_loss(classifier, X, y):
@@ -141,7 +141,7 @@ ROWS = (
         *({"lr_schedule": name} for name in ("cosine", "plateau", "one_cycle")),
         lower=["roughness"],
         learning_rate=0.05,
-        patience=8,  # "plateau" waits a quarter of it
+        patience=8,  # "plateau" waits for a quarter of this number
     ),
     row(
         *("schedules_and_warmup", "200 noisy tones", {"warmup_epochs": 0}, {"warmup_epochs": 5}),

@@ -2,7 +2,8 @@
 
 Here, healthy runs are the plain runs and the noisy but normal controls of the calibration part that
 have clearly learned. A proposed edge is the upper end of the interval of the 99 % quantile: it is
-high with few runs and falls with more. The share of faulty runs above the edge shows its cost.
+high if there are few runs, and falls with more. The share of faulty runs above the edge shows its
+cost.
 """
 
 import math

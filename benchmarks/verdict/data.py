@@ -88,7 +88,7 @@ def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return windows like those of the question "98 sequences, 6 classes": one slow channel."""
+    """Return windows like those in the question "98 sequences, 6 classes": one slow channel."""
     t = np.arange(n_steps)
     phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
     speed = (0.12 + 0.035 * y[:, None]) * rng.uniform(0.96, 1.04, (len(y), 1))
@@ -114,7 +114,8 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Noise, relative to the channel's sd, with which about 60 % of fresh windows are right.
+# Noise, relative to the channel's sd, with which about 60 % of fresh windows are classified
+# correctly.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -199,7 +200,7 @@ def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int)
 
 
 def _split(whole: LabeledWindows, rng: Rng) -> list[NDArray[np.int64]]:
-    """Return the rows of three parts, 60 : 20 : 20 of the groups, of each class if possible."""
+    """Return the rows of three parts, with 60 : 20 : 20 of the groups, by class if possible."""
     classes_of = {group: np.unique(whole.y[whole.groups == group]) for group in set(whole.groups)}
     pure = all(len(classes) == 1 for classes in classes_of.values())
     lots = (

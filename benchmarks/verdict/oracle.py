@@ -1,9 +1,9 @@
-"""The truth about a run, from a fresh part that neither our rules nor the rivals' rules see.
+"""The truth about a run, from a fresh part that is hidden from our rules and the rivals' rules.
 
 The fresh part, with groups that are neither in training nor in validation, is predicted after every
 epoch. The movement of the model is computed from two figures, the accuracy and the mean probability
 of the true class. Both are bounded, so a loss that explodes or vanishes distorts neither; the
-windows stay the same, so only changes of the model move them. Movement is
+windows stay the same, so only changes of the model move the two figures. Movement is
 
     sqrt(mean((a_{t+1} - a_t)^2) / 2)
 
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from verdict.runs import Evidence
 
-VOLATILE_RATIO = 2.0  # of both figures, relative to the healthy twin
-LEAST_MOVEMENT = 0.01  # movement of the accuracy: twice a negligible movement is still negligible
+VOLATILE_RATIO = 2.0  # movement of both figures, relative to that of the healthy twin
+LEAST_MOVEMENT = 0.01  # movement of the accuracy; below this, even twice the twin's is negligible
 CLEARLY_LEARNED = 0.15  # balanced accuracy above guessing
 
 

@@ -1,8 +1,9 @@
 """The runs of the verdict's benchmark: their settings, data and seeds.
 
-Calibration and test share neither a data set nor a strength of injection. Calibration has simulated
-surfaces, sinusoids and autoregressive noise; the test has chirps, pulses, the replica of a question
-from Stack Overflow, and measured sets: watch movements, vowels, exercises and terrains.
+Calibration and test share neither a data set nor a strength of injection. Calibration uses
+simulated surfaces, sinusoids and autoregressive noise; the test uses chirps, pulses, a replica of
+the data in a question on Stack Overflow, and measured sets: watch movements, vowels, exercises and
+terrains.
 
 Healthy settings are those of a sensible user: a falling rate, clipping, scaled input. A constant
 rate is common, but is not among them: the verdict has to find out whether it is too high.
@@ -27,7 +28,7 @@ CONTROLS = (
 UNBALANCED = {"calibration": ("surfaces", "sinusoids"), "test": ("chirps", "pulses", "watch")}
 N_CYCLES = 3
 
-# name: arguments; epochs, batch and width are drawn
+# arguments by name of the setting; epochs, batch and width are drawn
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam 1e-3 cosine": {"learning_rate": 1e-3},
     "adam 3e-3 cosine": {"learning_rate": 3e-3},
@@ -47,7 +48,7 @@ SIZES = {
 
 
 def _injections(base: float, part: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return name: (changed arguments, changes of the data), with the part's strengths."""
+    """Return {name: (changed arguments, changes of the data)}, with the part's strengths."""
     test = part == "test"
     constant = {"lr_schedule": "constant", "warmup_epochs": 0}
     unclipped = constant | {"max_grad_norm": None}

@@ -2,9 +2,9 @@
 
 Three rows matter: alarms on plain healthy runs, alarms on noisy but normal ones, and flagged runs
 among those made volatile or unable to learn. An alarm is any verdict except ``"normal"``. The
-oracle, not the plan, decides whether a planned fault took effect: a harmless one is counted as
-benign and is in no row. Healthy runs that have not clearly learned are also counted, but only in
-the row that ends in "or barely".
+oracle, not the plan, decides whether a planned fault took effect: a harmless fault is counted as
+benign, and its run is in no row. Healthy runs that have not clearly learned are also counted, but
+only in the row that ends in "or barely".
 """
 
 from collections import Counter, defaultdict
@@ -22,7 +22,8 @@ from sensorseq.diagnosis.report import FluctuationReport
 
 PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
-# goal: alarms on at most 3 % of plain and 8 % of noisy runs, and on at least 95 % of faulty ones
+# goal: alarms on at most 3 % of plain runs and 8 % of noisy ones, and on at least 95 % of faulty
+# ones
 LOUD = 0.03  # movement of the fresh accuracy from epoch to epoch that nobody would overlook
 N_RESAMPLES = 2000
 

@@ -10,10 +10,10 @@ Interpretations: AutoTrainer checks every third epoch, as with its `checktype="e
 continues after an alarm, and one alarm flags the run. Its first and last layer are the input
 weights of the LSTM and the weights of the head; its gradients are computed on the first training
 batch. In its code, "not converged", once detected, disables the oscillation rule permanently; here,
-only for as long as the condition is true, which gives that rule more alarms. Its dying-ReLU rule
+only for as long as the condition is true, so that rule raises more alarms. Its dying-ReLU rule
 needs a ReLU, and its large weights raise no alarm. UMLAUT's rules about code (missing softmax,
 missing activations, shape and type of the input) are followed by every run here and are omitted;
-its rule on high dropout, above 0.5, is only in the paper, and no run has more.
+its rule on high dropout, above 0.5, is only in the paper, and no run has a higher dropout.
 """
 
 import math
@@ -28,7 +28,7 @@ LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's gradient
 GREATEST_GRADIENT_RATIO = 70.0  # beta_3
 OSCILLATION = 0.03  # zeta: from a maximum of the training accuracy to the minimum of the same rank
 OSCILLATING_SHARE = 0.2  # eta: share of the epochs with an oscillation
-LEAST_GAIN = 0.01  # delta: largest gain of an accuracy from one epoch to the next
+LEAST_GAIN = 0.01  # delta: slow if no accuracy ever gains as much from one epoch to the next
 TARGET_ACCURACY = 0.7  # Theta: below this, training has not converged
 LOSS_CEILING = 1e5  # a validation loss that counts as exploded
 FIRST_JUDGED = 0.3  # share of the planned epochs before which no curve is judged
@@ -80,7 +80,7 @@ def _problem(run: Evidence, n_epochs: int) -> bool:
     if not all(map(math.isfinite, losses)) or rows[-1]["val_loss"] >= LOSS_CEILING:
         return True
     index = n_epochs // GRADIENTS_EVERY - 1
-    # A run that ended early has no gradients for its last epochs.
+    # A run that ended early has no gradients for the last of its planned epochs.
     norms = [run.gradients.get(name, [])[index : index + 1] for name in (FIRST_LAYER, LAST_LAYER)]
     first, last = (float(norm[0]) if len(norm) else 1.0 for norm in norms)
     if not (math.isfinite(first) and math.isfinite(last)):

@@ -24,7 +24,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
 from sensorseq.history import TrainingRecord
 
-GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
+GRADIENTS_EVERY = 3  # in epochs: AutoTrainer's own interval, see verdict/rivals.py
 # One training run of only the LSTM, without the regularization that would hide a fault.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",

@@ -120,7 +120,7 @@ BackwardLayout LayoutBackward(const LstmShape& s) {
   layout.grad_pooled_offset = layout.heads_offset + n_tasks * layout.head_stride;
   layout.scratch_offset =
       layout.grad_pooled_offset + (s.n_classes > 0 ? Aligned(s.n_models * s.n_windows * P) : 0);
-  // gate gradients of a block of units are followed by padding: at most one block per lane
+  // the gate gradients of each block of units are followed by padding: at most one block per lane
   const int64_t gates = kGates * kBlockEntries * padded + padded / 2 * 6 * kVectorPadding;
   layout.scratch_stride = Aligned(kBackwardScratch * kTileRows * padded + kTileRows * columns +
                                   gates + kBlockEntries * width);

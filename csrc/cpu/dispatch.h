@@ -28,7 +28,7 @@ struct TrainKernels {
 struct Kernels {
   const char* name;
   bool (*is_supported)();
-  // See Pack in tasks-inl.h.
+  // The arguments are those of Pack in tasks-inl.h.
   void (*lstm_pack_f32)(const LstmShape&, const LstmInputs<float>&, float* packed);
   void (*lstm_pack_f64)(const LstmShape&, const LstmInputs<double>&, double* packed);
   void (*lstm_forward_f32)(const LstmForward<float>&);
@@ -67,8 +67,8 @@ constexpr int64_t kBackwardScratch = 6;
 // divided among the threads, so all windows can share one slot of weight gradients, which is as
 // large as the weights.
 constexpr int64_t kWideHidden = 320;
-// The width from which sharing a step pays when there is a tile for every thread and a second for
-// some.
+// The width from which sharing a step pays when every thread has a tile and some threads have a
+// second one.
 constexpr int64_t kUnevenHidden = 128;
 // The maximum number of tiles that go through time side by side.
 constexpr int64_t kGroupTiles = 16;
@@ -109,8 +109,9 @@ inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
   return TileBegin(SlotBegin(slot, s), s.n_windows);
 }
 
-// Whether a team takes groups of tiles through time, instead of each thread its own tiles: for wide
-// layers, and if there are so few tiles that some threads would have none, or fewer than others.
+// Whether a team takes groups of tiles through time together, rather than each thread taking its
+// own tiles: true for wide layers, and if there are so few tiles that some threads would have none,
+// or fewer than others.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
   if (TileCount(s.n_windows) > kMaxSlots) return false;  // a slot would have several tiles
@@ -143,8 +144,8 @@ inline int64_t TilesAtOnce(const LstmShape& s) {
 void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
               Subnormals subnormals);
 
-// The offset of each piece of the workspace, in units of Real. It determines both the size that
-// callers ask for and the addresses that the bodies use.
+// The offset of each piece of the workspace, in units of Real. These offsets determine both the
+// size that callers ask for and the addresses that the bodies use.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights

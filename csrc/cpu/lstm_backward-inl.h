@@ -12,8 +12,8 @@ template <typename Real>
 constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
 // The number of units whose products are summed in registers before the sum is added to memory, so
-// that a chain has about 128 products: with one chain of all 4H products, the error was up to 3
-// times torch's.
+// that a chain has about 128 products: with a single chain of all 4H products, the error was up to
+// 3 times torch's.
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
@@ -115,7 +115,7 @@ inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vect
 }
 
 // grad_weights[k][gate][lane] += sum over entries of inputs[entry][k] * grad_gates[entry], for
-// kColumns neighbouring k of one block of units.
+// kColumns adjacent k of one block of units.
 template <typename Real, int kColumns>
 inline void WeightProduct(const Real* inputs, int64_t input_stride, const Real* grad_gates,
                           int64_t n_entries, Real* grad_weights) {
@@ -366,13 +366,13 @@ class BackwardTile {
   Blocks blocks_, columns_, vectors_;
   SavedTile<Real> saved_;
   // rows are Padded(H) wide unless stated otherwise
-  Real* product_;  // (rows, product_stride)  gradient of h from the next step, then x's gradient
+  Real* product_;  // (rows, product_stride)  gradient of h from the next step, then that of x
   Real* grad_c_;
   Real* mask_;
   Real* c_0_;
   Real* h_0_;
-  Real* steady_;        // pooling's share of h's gradient at every step
-  Real* grad_largest_;  // its share at the step of the maximum
+  Real* steady_;        // the share of h's gradient that pooling adds at every step
+  Real* grad_largest_;  // the share that pooling adds at the step of the maximum
   Real* grad_gates_;    // (unit blocks, kGateBlock)
   Real* inputs_;        // (kBlockEntries, H + C + 1)   h_in | x | 1
   Real* grad_weights_;
@@ -440,9 +440,10 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Takes tiles that have begun back through time side by side, like ForwardTiles. If the tiles share
-// a slot, all of them add their entries when one is full; otherwise each tile adds its own entries
-// when it is full, so that the number of tiles does not affect the bits.
+// Given tiles that Begin has set up, takes them back through time side by side, like ForwardTiles.
+// If the tiles share a slot, all of them add their entries when one tile's block is full; otherwise
+// each tile adds its own entries when its block is full, so that the number of tiles does not
+// affect the bits.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {

@@ -71,8 +71,9 @@ SENSORSEQ_INLINE void ForSums(F of) {
   }
 }
 
-// Sums of the gates of kBlocks blocks of units: the products, then the bias, which is often the
-// largest term and would cost every later sum its last digits.
+// Computes the sums of the gates of kBlocks blocks of units: first the products, then the bias,
+// which is often the largest term; if it were added first, every later sum would lose its last
+// digits.
 template <typename Real, int kRows, int kBlocks>
 SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                                Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
@@ -97,8 +98,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // Of equal values, the earliest timestep counts, which a reversed direction reaches last; NaN
-  // exceeds everything, as in torch.
+  // Of equal values, the one at the earliest timestep counts, which a reversed direction reaches
+  // last; NaN exceeds everything, as in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));
@@ -327,8 +328,9 @@ class ForwardTile {
 // Blocks in a panel of weights: as many as a group of rows takes at a time.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Takes tiles that have begun through time side by side. In a step, a panel of weights serves every
-// row before the next panel is read. Returns whether the member stays in its team.
+// Given tiles that Begin has set up, takes them through time side by side. In a step, a panel of
+// weights serves every row before the next panel is read. Returns whether the member stays in its
+// team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {

@@ -16,8 +16,8 @@ SENSORSEQ_INLINE Blocks PartOf(int64_t n, int64_t index, int64_t n_parts) {
   return {index * n / n_parts, (index + 1) * n / n_parts};
 }
 
-// Columns [0, n) of kLanes rows `row_stride` apart, of which n_rows exist; column k goes to
-// packed + k * kGates * kLanes.
+// Packs columns [0, n) of kLanes rows, which are `row_stride` apart and of which only n_rows exist;
+// column k goes to packed + k * kGates * kLanes.
 template <typename Real>
 inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, int64_t n,
                         Real* packed) {

@@ -1,5 +1,5 @@
-// The peak rate of multiply-adds of a core, for benchmarks: chains in registers, no memory.
-// Included by an ISA file after MulAdd; includes nothing.
+// Measures a core's peak rate of multiply-adds, for benchmarks: chains in registers, without memory
+// accesses. Included by an ISA file after MulAdd; includes nothing.
 
 // Enough chains to hide the latency of a multiply-add, but few enough to fit, with the factor, into
 // 16 registers.

@@ -170,8 +170,8 @@ struct Slot {
   }
 };
 
-// Like ForwardSome. One member computes a slot's head; if that member has left the team, the first
-// member takes its place.
+// Does for a slot what ForwardSome does for tiles. One member computes the slot's head; if that
+// member has left the team, the first member takes its place.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -209,7 +209,7 @@ inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t 
   member.Wait();
   BackwardTile<Real> tiles[kGroupTiles];
   for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-    const Blocks share = ShareOf<Real>(member, H);  // everything once the team has dissolved
+    const Blocks share = ShareOf<Real>(member, H);  // all blocks once the team has dissolved
     for (int64_t t = first; t < end; ++t) {
       const Slot<Real> slot(args, layout, model, t);
       tiles[t - first].Begin(args, model, direction, rows[t - first], share, saved_of(t, direction),

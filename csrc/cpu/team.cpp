@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kClosed = int64_t(1) << 32;
 // About as long as a sleeping thread takes to wake up.
 constexpr std::chrono::microseconds kPatience{100};
-constexpr int64_t kLongWaits = 2;  // a single one may occur by chance
+constexpr int64_t kLongWaits = 2;  // a single long wait may occur by chance
 
 // The time until which this process forms no team, because its last team had to dissolve.
 std::atomic<std::chrono::steady_clock::rep> alone_until{0};

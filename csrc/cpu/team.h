@@ -21,8 +21,8 @@ class Team {
       if (n_members > 1) team->Wait(*this);
     }
     // Like Wait, but dissolves the team if other programs keep its threads from running at the same
-    // time. The first member then continues alone, with n_members = 1; for all others, false is
-    // returned, and they leave.
+    // time. The first member then continues alone, with n_members = 1; the call returns false to
+    // all other members, and they leave.
     bool Stay() {
       if (n_members == 1 || !team->Dissolves(*this)) return true;
       n_members = 1;
@@ -33,8 +33,8 @@ class Team {
   using Task = void (*)(void* context, Member& member);
 
   // Calls task(context, member) at the same time on as many threads as are free in `parallel`: at
-  // least the calling one, and at most parallel.n_threads, n_shares or kMaxMembers, whichever is
-  // smallest. Results must not depend on the number of members.
+  // least the calling thread, and at most the smallest of parallel.n_threads, n_shares and
+  // kMaxMembers. Results must not depend on the number of members.
   static void Run(const Parallel& parallel, int64_t n_shares, Task task, void* context,
                   Subnormals subnormals);
 

@@ -70,7 +70,7 @@ class Backward : Recurrent<M, V> {
       m.SyncCluster();
     }
     for (int n = 0; n < kSavedRing - 1; ++n) Prefetch(n);
-    // n counts steps backwards, `step` as in the forward pass
+    // n counts steps backwards; `step` counts them as in the forward pass
     for (int n = 0; n < n_steps; ++n) {
       const int step = n_steps - 1 - n;
       const int buffer = n & 1;
@@ -343,7 +343,7 @@ class Backward : Recurrent<M, V> {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
     } else {
-      // where the owner of the units reads the share
+      // the place from which the owner of the units reads the share
       const U at = PartialAt(buffer ^ 1, rank, FirstGroupSent<V>(warp));
       SENSORSEQ_UNROLL
       for (int i = 0; i < 2 * V::kTilesPerWarp; ++i) {

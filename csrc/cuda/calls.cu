@@ -61,7 +61,7 @@ Status CheckShape(const LstmShape& s, const Options& options) {
   return IsServed(s, options);
 }
 
-constexpr int64_t kDirectSteps = 4;  // the most steps of a call that makes no graph
+constexpr int64_t kDirectSteps = 4;  // the maximum number of steps of a call that makes no graph
 
 // One step as a graph. It is captured on its own stream: the caller's may be the default stream,
 // which cannot be captured.
@@ -83,7 +83,7 @@ class StepGraph {
     }
     Keep(cudaStreamDestroy(stream));
   }
-  // The driver keeps the launches that are still queued.
+  // The driver keeps launches that are still queued when the graph is destroyed.
   ~StepGraph() {
     if (exec_ != nullptr) (void)cudaGraphExecDestroy(exec_);
   }

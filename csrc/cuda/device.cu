@@ -46,7 +46,7 @@ cudaError_t Ready(const void* kernel, int n_ctas, int threads, uint32_t shared_b
   int device = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error != cudaSuccess) return error;
-  // never destroyed: a thread may outlive static objects
+  // never destroyed, because a thread may outlive static objects
   static std::mutex& mutex = *new std::mutex;
   static std::vector<Readied>& readied = *new std::vector<Readied>;
   const std::lock_guard<std::mutex> lock(mutex);

@@ -12,7 +12,7 @@
 
 namespace sensorseq::cuda {
 
-// kCtas: the size of the cluster, whose x dimension counts the CTAs of a tile.
+// kCtas is the size of the cluster, whose x dimension counts the CTAs of a tile.
 template <int kCtas>
 class DeviceMachine {
  public:
@@ -29,7 +29,7 @@ class DeviceMachine {
   }
 
   SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }
-  // the same for all lanes, in a form in which the compiler can see this
+  // the same for all lanes, written so that the compiler can see that it is
   SENSORSEQ_BODY static int Warp() {
     return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
   }
@@ -128,8 +128,8 @@ class DeviceMachine {
     return y;
   }
 
-  // A lane's own work, a function of its index; sums over lanes of one or two numbers, with the
-  // same result in all lanes.
+  // A lane's own work, as a function of its index; and sums over lanes of one or two numbers, which
+  // are the same in every lane.
   template <typename G>
   SENSORSEQ_BODY static auto PerLane(const G& g) {
     return g(static_cast<int64_t>(Lane()));

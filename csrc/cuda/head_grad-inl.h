@@ -1,5 +1,5 @@
-// The gradients that the linear head returns, and those of its own weights. The sums are small and
-// in float, and one lane computes each in a fixed order.
+// The gradients that the linear head passes back, and those of its own weights. The sums are short
+// and in float, and each is computed by one lane in a fixed order.
 #pragma once
 
 #include "layout.h"

@@ -8,8 +8,8 @@
 
 namespace sensorseq::cuda {
 
-// kOk for cudaSuccess; kNoCluster if Ready found none; otherwise kCudaError, and ErrorText
-// describes the code for this thread.
+// kOk for cudaSuccess; kNoCluster if Ready found that no cluster fits; otherwise kCudaError, and
+// ErrorText describes the code for this thread.
 Status ToStatus(cudaError_t code);
 
 template <int kPlanes, int kHidden>

@@ -33,7 +33,7 @@ constexpr int kFragmentBytes = 512;  // 32 lanes of four words
 constexpr int kMatrixBytes = 128;    // 8 x 8 halves: one group's h, or one gate of a group
 constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product: two groups of units
 constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product: one group's four gates
-// The most shared memory of a CTA on compute capability 9.0.
+// The maximum shared memory per CTA on compute capability 9.0.
 constexpr uint32_t kMaxSharedBytes = 227 * 1024;
 constexpr int kMostInputBlock = 8;  // steps
 constexpr int kMinHidden = 64;
@@ -75,12 +75,12 @@ struct ForwardVariant {
   // Fragments of a warp, in the order (plane, k-step, tile); those that do not fit into registers
   // are read from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
-  // The largest number that compiles without a spill.
+  // The largest number of fragments with which the kernel compiles without a spill.
   static constexpr int kMost = kPlanes == 1 ? 32 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
-  // Steps of input that a warp stores and multiplies together: fewer if weights need much shared
-  // memory, so that two CTAs share a multiprocessor (up to 7 channels).
+  // The number of steps of input that a warp stores and multiplies together: fewer if the weights
+  // need much shared memory, so that two CTAs fit on one multiprocessor (with up to 7 channels).
   static constexpr int kInputBlock =
       kWarps * kInShared * kFragmentBytes > kMaxSharedBytes / 4 ? 4 : kMostInputBlock;
 };
@@ -110,14 +110,14 @@ struct BackwardVariant {
   static constexpr int kWarps = kSpread.warps, kThreads = kWarps * kLanes;
   static constexpr int kTilesPerWarp = kSpread.tiles_per_warp, kKSteps = kSpread.k_steps;
   static constexpr int kFragments = kSpread.fragments;
-  // the largest number that compiles without a spill
+  // the largest number of fragments with which the kernel compiles without a spill
   static constexpr int kMost = kTilesPerWarp >= 4 ? 19 : 24;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
 // The exponent of the power of two that scales a number, given by its bits, to [2^exponent,
-// 2^(exponent + 1)): 0 for 0; non-finite numbers stay so at any scale.
+// 2^(exponent + 1)): 0 for 0; non-finite numbers stay non-finite at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);
   if (biased == 0) return 0;
@@ -147,7 +147,7 @@ SENSORSEQ_HD constexpr T FragmentK(T lane, int word, int half) {  // 0..15
 
 // Forward: row `row` of A tile `tile` of a group is one gate of one of its units.
 SENSORSEQ_HD constexpr int GateOfTileRow(int tile, int row) { return tile * 2 + row / 8; }
-// The same for a word of a lane, whose row is g or g + 8.
+// The same for a word of a lane's fragment, whose row is g or g + 8.
 SENSORSEQ_HD constexpr int GateOfWord(int tile, int word) { return tile * 2 + (word & 1); }
 
 // Backward: k runs over (group, gate, unit): k-step 2 * group + j covers gates 2 j and 2 j + 1.
@@ -290,7 +290,7 @@ SENSORSEQ_HD constexpr int64_t TimeSlots(int64_t n_timesteps) {
 SENSORSEQ_HD constexpr int64_t SlotBegin(int64_t slot, int64_t n_slots, int64_t n) {
   return slot * n / n_slots;
 }
-// The same in whole pairs of steps: 16 k of the product are two steps of 8 rows.
+// The same, in whole pairs of steps: the 16 k of a product are two steps of 8 rows.
 SENSORSEQ_HD constexpr int64_t TimeSlotBegin(int64_t slot, int64_t n_slots, int64_t n_timesteps) {
   return slot * ((n_timesteps + 1) / 2) / n_slots * 2;
 }

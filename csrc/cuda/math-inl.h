@@ -27,7 +27,7 @@ constexpr float kExponentLimit = 40.0f;
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
                 kTanh9 = 0.0172569714f;
 
-// A kernel whose lanes process one of Of::Elements(p) each, by Of::Element(m, p, at, inside).
+// A kernel: each lane processes one of Of::Elements(p) elements by Of::Element(m, p, at, inside).
 template <typename Of, typename Params_>
 struct PerElement {
   using Params = Params_;

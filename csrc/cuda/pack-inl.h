@@ -16,7 +16,7 @@ SENSORSEQ_BODY typename M::F ScaledWeight(M& m, const typename M::F& weight) {
   return m.Select(m.Abs(scaled) > F{} + kHalfLimit, F{} + __builtin_nanf(""), scaled);
 }
 
-// A warp for every fragment of both kinds and every group's input weights.
+// One warp for every fragment of both kinds, and one for every group's input weights.
 template <int kPlanes>
 struct Pack {
   using Params = PackParams;

@@ -22,7 +22,7 @@ SENSORSEQ_HD const int64_t* LengthsOf(const int64_t* lengths, const Sizes& s, in
   return lengths == nullptr ? nullptr : lengths + model * s.lengths_stride;
 }
 
-// An array for each direction of each model.
+// An array with a part for each direction of each model.
 struct PerDirection {
   const float* data = nullptr;
   int64_t model_stride = 0, direction_stride = 0;

@@ -28,8 +28,8 @@ class Recurrent {
         direction(machine.Direction()),
         tile(machine.Tile()) {}
 
-  // Offsets in arrays with a value for each row and unit, or also for each timestep: the one of
-  // step 0.
+  // Offsets in arrays with a value for each row and unit, or for each row, timestep and unit: in
+  // the latter, the offset of step 0.
   SENSORSEQ_BODY L StateAt(const U& unit, int r) {
     return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
                s.hidden_size +

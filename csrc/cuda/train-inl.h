@@ -27,7 +27,7 @@ SENSORSEQ_HD int64_t StepOf(const TrainParams& p, int64_t model) {
 // The batch of a model's current step.
 struct Batch {
   int64_t first, n;  // range in the model's rows
-  bool is_valid;     // if false, one window stands for all, and becomes NaN
+  bool is_valid;     // if false, the batch is treated as one window, which becomes NaN
 
   SENSORSEQ_HD Batch(const TrainParams& p, int64_t model) {
     const TrainShape& s = p.call.shape;
@@ -69,14 +69,14 @@ struct Two {
 };
 SENSORSEQ_HD double Square(double x) { return x * x; }
 
-// Calls f(i) for i from `first` to `end`: each lane for every 32nd.
+// Calls f(i) for every i in [first, end): each lane for every 32nd i.
 template <typename M, typename G>
 SENSORSEQ_BODY void ForEach(M& m, int64_t first, int64_t end, const G& f) {
   m.ForLanes([&](int64_t lane) {
     for (int64_t i = first + lane; i < end; i += kLanes) f(i);
   });
 }
-// The sum of f(i): a number, or two.
+// The sum of f(i), which is one number or a pair.
 template <typename M, typename G>
 SENSORSEQ_BODY auto SumOf(M& m, int64_t first, int64_t end, const G& f) {
   return m.LaneSum(m.PerLane([&](int64_t lane) {

@@ -39,7 +39,7 @@ struct TileSteps {
   }
 };
 
-// A slot, which is empty if so few windows have fewer slots.
+// A slot, which is empty if there are too few windows for so many slots.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {
@@ -157,7 +157,7 @@ struct HiddenGrad {
 };
 
 // Gradients of weight_ih and the bias, in float: a warp sums one group's gates by a block of
-// channels, and the warps of a group, which read the same gradients, are neighbours.
+// channels, and the warps of a group, which read the same gradients, are neighbors.
 struct InputGrad {
   using Params = WeightGradParams;
   static constexpr int kBlock = 4;  // channels

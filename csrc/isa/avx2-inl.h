@@ -51,7 +51,8 @@ SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, 
 }
 
 constexpr bool kWantsAlignment = true;  // every second unaligned load spans two lines
-// The first n lanes (all if n >= 4, none if n <= 0), zero in the others; reads nothing beyond them.
+// Loads the first n lanes (all if n >= 4, none if n <= 0) and sets the others to zero; reads
+// nothing beyond the n values.
 SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
   constexpr int64_t kSize = kLanes<double>;
   static constexpr int64_t kMasks[2 * kSize] = {-1, -1, -1, -1, 0, 0, 0, 0};

@@ -32,7 +32,8 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
 
-// All lanes, by the masked form: GCC reports the plain form's undefined source as uninitialized.
+// The mask that selects all lanes. Masked forms are used because GCC reports the undefined source
+// of the plain forms as uninitialized.
 constexpr __mmask16 kAll = 0xffff;
 
 SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
@@ -59,7 +60,7 @@ SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, 
 }
 
 constexpr bool kWantsAlignment = true;  // every unaligned load spans two cache lines
-// The first n lanes, zero in the others; reads nothing beyond them.
+// Loads the first n lanes and sets the others to zero; reads nothing beyond the n values.
 SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {
   return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(0xff >> (8 - n)), p);
 }

@@ -19,7 +19,7 @@ SENSORSEQ_INLINE V MulAdd(V a, V b, V c) {
   return a * b + c;  // rounded twice everywhere: the build forbids contraction
 }
 
-// b if either is NaN, like the instructions of the same name
+// the result is b if either operand is NaN, as in the instructions with the same names
 template <typename V>
 SENSORSEQ_INLINE V Min(V a, V b) {
   return a < b ? a : b;
@@ -33,7 +33,7 @@ SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
   const Vec<float> magic = Broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   return (x + magic) - magic;
 }
-// n an integer in [-126, 127]
+// n is an integer in [-126, 127]
 SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
   const VecBits<float> exponent = __builtin_convertvector(n, VecBits<float>) + 127;
   Vec<float> power;

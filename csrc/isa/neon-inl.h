@@ -32,7 +32,7 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
-// a if it is smaller (larger), otherwise b: so b if either is NaN, like minps and maxps on x86
+// a if a is smaller (larger), otherwise b; so b if either is NaN, as in minps and maxps on x86
 SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
   const uint32x4_t smaller = vcltq_f32((float32x4_t)a, (float32x4_t)b);
   return (Vec<float>)vbslq_f32(smaller, (float32x4_t)a, (float32x4_t)b);

@@ -13,7 +13,7 @@ namespace sensorseq {
 
 inline bool IsNeverSupported() { return false; }
 
-// For an instruction set of a kind of processor that this build does not target.
+// `is_supported` of an instruction set for a kind of processor that this build does not target.
 template <typename Row>
 constexpr Row AbsentRow(const char* name) {
   Row row{};
@@ -28,8 +28,8 @@ struct IsaTable {
   int64_t n_rows;
 
   // The active row: the one that SENSORSEQ_CPU_ISA names, otherwise the best that this processor
-  // supports. The variable is read at each call, so that a test can force each row in turn. Null on
-  // error.
+  // supports. The variable is read at each call, so that a test can force each row in turn. Returns
+  // null on error.
   const Row* Active(Status* status) const {
     const char* forced = std::getenv("SENSORSEQ_CPU_ISA");
     const bool is_free = forced == nullptr || *forced == '\0';

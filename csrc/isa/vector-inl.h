@@ -1,6 +1,7 @@
-// Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES, on the compiler's vector extension, so that
-// one source serves every width. Included inside the namespace and target region of an ISA file,
-// which then defines MulAdd, Min, Max, RoundToInt and ScaleByPowerOfTwo; includes nothing.
+// Vec<Real>: one register of SENSORSEQ_VECTOR_BYTES bytes, built on the compiler's vector
+// extension, so that one source serves every width. Included inside the namespace and target region
+// of an ISA file, which then defines MulAdd, Min, Max, RoundToInt and ScaleByPowerOfTwo; includes
+// nothing.
 
 template <typename Real>
 struct VecOf;
@@ -21,7 +22,7 @@ using Vec = typename VecOf<Real>::Type;
 template <typename Real>
 using VecBits = typename VecOf<Real>::Bits;
 template <typename Real>
-using Bit = typename VecOf<Real>::Bit;  // the integer as wide as Real
+using Bit = typename VecOf<Real>::Bit;  // the integer type as wide as Real
 
 template <typename Real>
 constexpr int64_t kLanes = SENSORSEQ_VECTOR_BYTES / static_cast<int64_t>(sizeof(Real));
@@ -55,7 +56,7 @@ SENSORSEQ_INLINE Vec<Real> Broadcast(Real value) {
   return value - Vec<Real>{};
 }
 
-// The first n lanes from p, zero in the others; reads nothing beyond them.
+// Loads the first n lanes from p and sets the others to zero; reads nothing beyond the n values.
 template <typename Real>
 SENSORSEQ_INLINE Vec<Real> LoadSome(const Real* p, int64_t n) {
   if (n >= kLanes<Real>) return Load(p);
@@ -64,7 +65,7 @@ SENSORSEQ_INLINE Vec<Real> LoadSome(const Real* p, int64_t n) {
   return Load(lanes);
 }
 
-// The first n lanes to p; writes nothing beyond them.
+// Stores the first n lanes to p; writes nothing beyond them.
 template <typename Real>
 SENSORSEQ_INLINE void StoreSome(Real* p, Vec<Real> v, int64_t n) {
   if (n >= kLanes<Real>) return Store(p, v);

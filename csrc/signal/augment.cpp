@@ -103,7 +103,7 @@ class Augmenter {
       pieces_[i] = sum;
     }
   }
-  // Calls visit(t, value of the spline) at even distances from the first knot to the last.
+  // Calls visit(t, value of the spline) for evenly spaced times from the first knot to the last.
   template <typename Visit>
   void VisitSpline(Visit visit) {
     const int64_t n_pieces = how_.n_spline_knots - 1;
@@ -133,7 +133,7 @@ class Augmenter {
     });
     const double stretch = static_cast<double>(last) / times_[last];
     for (int64_t t = 0; t < n_steps_; ++t) {
-      // after an infinite speed the time is NaN: use the first step
+      // after an infinite speed, the time is NaN; the first step is then used
       const double found = t == last ? static_cast<double>(last) : times_[t] * stretch;
       const double time = found >= 0 ? std::min(found, static_cast<double>(last)) : 0;
       const int64_t left = std::min(static_cast<int64_t>(time), last - 1);
@@ -148,14 +148,14 @@ class Augmenter {
 
   void Mirror() {
     if (!(Random(signal::Change::kMirror).NextDouble() < 0.5)) return;
-    std::vector<double>& image = times_;  // of one step; enlarged if there are more channels
+    std::vector<double>& image = times_;  // of one step; grows if C is larger
     if (static_cast<int64_t>(image.size()) < C_) image.resize(C_);
     for (int64_t t = 0; t < n_steps_; ++t) {
       double* step = &x_[t * C_];
       for (int64_t c = 0; c < C_; ++c) image[c] = step[how_.mirror_order[c]] * how_.mirror_sign[c];
       std::copy_n(image.data(), C_, step);
     }
-    if (windows_.channel_sd != nullptr) return;  // a sensor keeps its own deviation
+    if (windows_.channel_sd != nullptr) return;  // a sensor keeps its own standard deviation
     for (int64_t c = 0; c < C_; ++c) image[c] = noise_sd_[how_.mirror_order[c]];
     std::copy_n(image.data(), C_, noise_sd_.data());
   }

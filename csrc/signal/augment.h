@@ -23,7 +23,7 @@ enum class Change : uint64_t {
   kRotation,
 };
 
-// The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels as numbers.
+// The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels as indices.
 struct Augmentation {
   double jitter, scaling, time_warp, magnitude_warp, window_shift, offset;
   // A cubic spline through K values at evenly spaced knots from 0 to 1. On piece i, for a value of
@@ -48,7 +48,7 @@ struct AugmentWindows {
   const int64_t* indices;  // (N)
   const int64_t* copies;   // (N)
   int64_t seed;
-  // (C) reference of jitter and offset; null: the window's own deviation
+  // (C) standard deviation that jitter and offset refer to; null: the window's own
   const double* channel_sd;
   // (N, B, C) samples right before and after each window, or null; if any channel is not finite,
   // the first or last sample of the window is held

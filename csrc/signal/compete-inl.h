@@ -14,8 +14,8 @@ SENSORSEQ_INLINE float RootOfShare(float sum, float n) {
   return share > 0.0f ? __builtin_sqrtf(share < kLargest ? share : kLargest) : 0.0f;
 }
 
-// The wins and losses of rivals, whose outputs at n steps are `stride` apart. Kernels below 0 in
-// `kernels` enter with the opposite sign.
+// Computes the wins and losses of rivals, whose rows of n outputs are `stride` apart. A negative
+// entry of `kernels` (-1 - k) means that the outputs of kernel k are negated first.
 SENSORSEQ_INLINE void ShareWins(const float* outputs, int64_t stride, int64_t n,
                                 const int32_t* kernels, float* shares) {
   Vec<float> won[kRivals][kSumParts] = {};

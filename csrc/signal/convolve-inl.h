@@ -29,7 +29,7 @@ SENSORSEQ_INLINE VecBits<float> LaneNumbers(Lanes<kLane...>) {
   return VecBits<float>{kLane...};
 }
 
-// The first n lanes of v, and minus infinity in the others, which exceeds no bias.
+// Keeps the first n lanes of v and sets the others to minus infinity, which exceeds no bias.
 SENSORSEQ_INLINE Vec<float> KeepFirst(Vec<float> v, int64_t n) {
   const int32_t count = static_cast<int32_t>(n);
   const VecBits<float> keep = LaneNumbers(AllLanes<kCountLanes>()) < (count - VecBits<float>{});
@@ -102,7 +102,7 @@ SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* bi
   __builtin_memcpy(shares, &share, kBiases * sizeof(float));
 }
 
-// The rest after whole tiles.
+// The steps that remain after whole tiles.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareRest(const float* outputs, int64_t n, const float* biases,
                                 int64_t n_biases, float* shares) {

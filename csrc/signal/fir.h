@@ -23,10 +23,11 @@ struct FirOutput {
 
 // sums[m * n_channels + c] = sum over i of taps_end[i] * rows[c * row_stride + end + i], i < 0.
 //
-// The order of each sum is fixed by its FirOutput alone, independent of other outputs and channels.
+// The order of each sum is determined by its FirOutput alone, whatever the other outputs and
+// channels are.
 struct FirDots {
   int64_t n_outputs, n_channels;
-  const FirOutput* outputs;  // (n_outputs); faster if neighbours have the same taps
+  const FirOutput* outputs;  // (n_outputs); faster if neighbors have the same taps
   const double* rows;        // (n_channels, row_stride), aligned to kFirAlignment
   int64_t row_stride;        // in doubles, a multiple of kFirBlock
   double* sums;              // (n_outputs, n_channels)  written; overlaps nothing
@@ -49,8 +50,8 @@ struct FirInterpolation {
 constexpr int64_t kInterpolationReach = 7;  // a vector's lanes minus one
 constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
 
-// A row of taps between two others: blended[i] = low[i] + weight * (high[i] - low[i]), with zeros
-// on both sides.
+// A row of taps interpolated between two rows: blended[i] = low[i] + weight * (high[i] - low[i]),
+// with zeros on both sides.
 struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
   const double* high;  // (n_taps), aligned to kFirAlignment

@@ -9,7 +9,8 @@
 namespace sensorseq::signal {
 namespace {
 
-// Channels are processed in pairs, the last of an odd number alone: V is Pair or double below.
+// Channels are processed in pairs, and the last of an odd number by itself: below, V is Pair or
+// double.
 using Pair = double __attribute__((vector_size(16)));
 
 template <typename V>
@@ -53,7 +54,7 @@ struct Counts {
 template <typename V>
 struct Center {
   V total = {};
-  // n times the distance of an additional sample from the mean of n
+  // n times the distance of an additional sample from the mean of n samples
   V Add(V x, V anchor, Count before) {
     const V above = x - anchor;
     const V distance = before.n * above - total;

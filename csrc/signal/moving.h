@@ -19,7 +19,7 @@ enum class MovingStatistic {
   kMax,
   kRange,  // max - min
   kMeanAbsolute,
-  kLineResidual,  // the last sample minus the window's least-squares line at that time
+  kLineResidual,  // the last sample minus the end of the window's least-squares line
 };
 
 // The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist: it

@@ -1,7 +1,7 @@
 // The bodies of PassKernels, in plain C++ that compilers vectorize. Included inside the namespace
 // and target region of an instruction set's file, after compete-inl.h; includes nothing.
 
-// 0 for a finite value, anything else for NaN and infinity: x - x is +0 or NaN.
+// 0 for a finite value, not 0 for NaN and infinity: x - x is +0 or NaN.
 SENSORSEQ_INLINE uint32_t BitsIfNotFinite(float x) {
   const float difference = x - x;
   uint32_t bits;

@@ -65,9 +65,9 @@ struct PassKernels {
   SpreadLoop<double> spread_d;
   Reduced (*reduce)(const double* x, double shift, int64_t n);
   void (*convolve)(const DilatedKernels& args);
-  // Lets all kernels compete in groups: channel_counts is (kGroups), shares (kGroups, kWins);
-  // biases are not read. kernels (kFixedKernels) contains numbers k, or -1 - k for the negative
-  // kernel.
+  // Lets all kernels compete in groups: channel_counts is (kGroups), and shares is (kGroups,
+  // kWins); biases are not read. kernels (kFixedKernels) contains numbers k, or -1 - k for the
+  // negative kernel.
   void (*compete)(const DilatedKernels& args, const int32_t* kernels);
 };
 

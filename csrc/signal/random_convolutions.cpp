@@ -30,7 +30,8 @@ class Workspace {
     const size_t bytes = static_cast<size_t>(n_floats) * sizeof(float);
     block_.reset(static_cast<float*>(AllocateLines(bytes)));
     if (block_ == nullptr) throw std::bad_alloc();
-    // outputs, too: values beyond the last step are compared before they are dropped
+    // the outputs are cleared, too: values beyond the last step are compared before they are
+    // dropped
     std::fill_n(block_.get(), n_floats, 0.0f);
     minus_ = block_.get() + 2 * n_channels_ * row_;
     outputs_ = minus_ + minus;
@@ -274,7 +275,7 @@ void ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
     if (n_steps > 0) {
       workspace.Take(windows.x + rows[k] * windows.n_timesteps * plan.n_channels, n_steps);
       DilatedKernels args = workspace.Args(plan.dilations[0]);
-      args.first_kernel = args.parity = k;  // an even sum: over all steps
+      args.first_kernel = args.parity = k;  // their sum is even, so the kernel covers all steps
       args.n_kernels = 1;
       args.channel_counts = plan.channel_counts + k;
       args.channels = channels;

@@ -30,7 +30,8 @@ struct ConvolutionPlan {
 // The largest number of steps and the largest dilation: up to here counts are exact in float.
 constexpr int64_t kMaxConvolvedSteps = int64_t{1} << 24;
 
-// Null if a plan is valid with these numbers of channel indices and biases, otherwise the problem.
+// Returns null if a plan is valid with these numbers of channel indices and biases, and otherwise a
+// description of the problem.
 const char* PlanError(const ConvolutionPlan& plan, int64_t n_channel_indices, int64_t n_all_biases);
 
 // Rounds of the same kernels that compete in groups of 7: Hydra (Dempster, Schmidt, Webb, "Hydra:

@@ -242,8 +242,8 @@ void StreamFilter<Taps>::MakeRoom() {
   base_ = keep_from;
 }
 
-// Sample `at` < 0, or >= n_samples, of a signal of n_samples. A single reflection at the start
-// reads no sample at the end, which may be unknown at that time.
+// Returns sample `at`, which is below 0 or at least n_samples, of a signal of n_samples. A single
+// reflection at the start reads no sample at the end, because that one may not have arrived.
 template <typename Taps>
 double StreamFilter<Taps>::Beyond(const double* row, int64_t at, int64_t n_samples) const {
   const auto x = [&](int64_t sample) { return row[sample - base_]; };

@@ -11,14 +11,14 @@
 namespace sensorseq {
 namespace signal {
 
-// The values before the first sample and after the last.
+// The values assumed before the first sample and after the last.
 enum class Edge : int32_t {
   kMirror,  // x[-k] = x[k]: the samples backwards, repeatedly
   kHold,    // x[-k] = x[0]
   kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line continues
 };
 
-// Zeros at first, aligned to kFirAlignment; null for none.
+// An array of zeros aligned to kFirAlignment; null if it has no elements.
 class AlignedDoubles {
  public:
   explicit AlignedDoubles(int64_t n);
@@ -82,7 +82,7 @@ class PolyphaseTaps {
 // weights, so that a constant passes unchanged.
 class TableTaps {
  public:
-  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the centre; ratio >
+  // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the center; ratio >
   // 0.
   TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, double ratio,
             const FirKernels& kernels);
@@ -131,7 +131,8 @@ class StreamFilter {
   const FirKernels& kernels() const { return kernels_; }
   int64_t n_channels() const { return n_channels_; }
 
-  // Outputs of a Push of n_samples; outputs of that Push and a following Flush.
+  // The number of outputs of a Push of n_samples, and that of this Push and a following Flush
+  // together.
   int64_t n_outputs_of_push(int64_t n_samples) const;
   int64_t n_outputs_of_end(int64_t n_samples) const;
 

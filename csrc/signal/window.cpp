@@ -7,7 +7,7 @@
 namespace sensorseq::signal {
 namespace {
 
-// Centers and scales are repeated over kTile values, so that the loop over values need not track
+// Centers and scales are repeated to fill kTile values, so that the loop over values need not track
 // the channel of each value.
 constexpr int64_t kTile = 384;
 

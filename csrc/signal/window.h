@@ -29,7 +29,7 @@ struct NotFinite {
   int64_t overflown = -1;
 };
 
-// Whether every window lies in the signal and every length is in [0, T].
+// Returns whether every window lies in the signal and every length is in [0, T].
 template <typename Real, typename Out>
 bool WindowsFit(const WindowMap<Real, Out>& args);
 

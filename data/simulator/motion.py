@@ -18,7 +18,7 @@ mass. A surface acts only through forces on this chain; the label is used nowher
 - Sensor: gain and offset error, anti-alias filter, noise, 12-bit ADC, clock jitter, missing
   samples, gaps.
 
-Not modelled: load transfer between wheels, pitch of the body, friction shared between the two
+Not modeled: load transfer between wheels, pitch of the body, friction shared between the two
 directions of slip. The figures describe no real machine; data/README.md lists which surface
 parameters have a source and which are assumed.
 
@@ -28,7 +28,7 @@ References
        models for road/tire longitudinal interaction", Vehicle System Dynamics 39(3), 2003: the
        average lumped model. The Stribeck curve here is the Lorentzian of D. P. Hess and A. Soom,
        "Friction at a lubricated line contact", J. Tribology 112(1), 1990.
-.. [2] J. Carvill, *Mechanical Engineer's Data Handbook*, 1993, pneumatic tyres: 0.01-0.02 on
+.. [2] J. Carvill, *Mechanical Engineer's Data Handbook*, 1993, pneumatic tires: 0.01-0.02 on
        asphalt and concrete, 0.01-0.04 gravel, 0.08 medium hard soil, 0.1-0.2 sand.
 .. [3] M. D. Hoffman et al., "Assessment of wheelchair drag resistance using a coasting
        deceleration technique", Am. J. Phys. Med. Rehabil. 82(11), 2003: carpet adds 0.012 to
@@ -93,14 +93,15 @@ class Surface:
     waviness : float, default=2.0
         Exponent of the elevation spectrum; larger means fewer short waves.
     shear_stiffness_per_m : float, default=180
-        Friction coefficient gained per metre of tangential deflection: on hard ground a property
-        of the tyre, on loose ground the reciprocal of the shear displacement modulus.
+        Friction coefficient gained per meter of tangential deflection: on hard ground a property of
+        the tire, on loose ground the reciprocal of the shear displacement modulus.
     bumps_per_m, bump_height_m, bump_length_m : float, default=0, 0, 0.1
-        Stones: rate, mean height and length. They push back, then forward.
+        Stones: rate, mean height and length. They push the wheel back, then forward.
     slab_length_m, slab_step_m : float, default=0, 0
         Slabs: length, and standard deviation of their heights. 0: no slabs.
     tufts_per_m, tuft_drag, tuft_length_m : float, default=0, 0, 0.1
-        Tufts: rate, mean extra resistance relative to the weight, and length. They only push back.
+        Tufts: rate, mean extra resistance relative to the weight, and length. They only push the
+        wheel back.
     slip_sinkage : float, default=0
         Extra rolling resistance at full slip, because the wheels dig in.
     sinkage_length_m : float, default=0.3
@@ -159,7 +160,7 @@ class Robot:
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
         Slopes of the set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
-        Tyres and suspension of one side, sideways.
+        Tires and suspension of one side, in the sideways direction.
     sensor_gain, sensor_offset_a, sensor_noise_a : float
         Current sensor: gain, offset, and standard deviation of the noise.
     """
@@ -200,7 +201,7 @@ class Robot:
 
 
 def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw a drive: straights at changing speeds, curves, stops, and turns on the spot.
+    """Draw a drive: straight stretches at changing speeds, curves, stops, and turns on the spot.
 
     Return two set-points for each step: the wheel's circumferential speed, and the yaw rate, which
     is positive on the outer side.
@@ -362,7 +363,7 @@ def simulate_motion(
     results depend neither on the processor nor on the number of cases.
     """
     surface, robot = _columns(surfaces), _columns(robots)
-    # At the winding's temperature.
+    # The resistance at the winding's temperature.
     robot.resistance_ohm *= 1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)
     room_v = robot.resistance_ohm * robot.current_limit_a
     load_loss = 1.0 / robot.gear_efficiency - 1.0
@@ -386,7 +387,7 @@ def simulate_motion(
         battery = battery - robot.battery_resistance_ohm * supply
         voltage = np.minimum(np.maximum(duty * battery, ke * motor - room_v), ke * motor + room_v)
         current, mean_current = advance_current(current, voltage, motor, robot, step_s)
-        supply = robot.idle_current_a + 2.0 * voltage * mean_current / battery  # both motors
+        supply = robot.idle_current_a + 2.0 * voltage * mean_current / battery  # of both motors
         charge = charge + supply * step_s
 
         # Contact with the ground, along the track and across it.
@@ -410,7 +411,7 @@ def simulate_motion(
         dug_in = surface.slip_sinkage * np.minimum(np.abs(slip) / (rolled + 0.05), 1.0) - sinkage
         sinkage = sinkage + step_s * rolled / surface.sinkage_length_m * dug_in
 
-        # Speeds, then distance.
+        # Speeds first, then the distance.
         load = traction * lever
         friction_torque = robot.gear_friction_n_m + load_loss * np.abs(load)
         gear_loss = friction_torque * _smooth_sign(motor, 2.0) + robot.gear_viscous_n_m_s * motor

@@ -1,8 +1,9 @@
-"""Simulates the motor currents of a fleet of robots on six surfaces, logged with errors.
+"""Simulates the motor currents of a fleet of robots on six surfaces, logged with sensor errors.
 
     python data/simulator/simulate.py
 
-writes the recordings of `data/surfaces` again with identical bytes. `motion.py` has the physics.
+writes the recordings of `data/surfaces` again with identical bytes. `motion.py` contains the
+physics.
 """
 
 import gzip
@@ -27,7 +28,8 @@ from scipy.signal import lfilter
 from sensorseq.recording import Channel, Recording
 
 _SIX = (
-    # Thin carpet on a hard floor grips and releases rubber abruptly: stick-slip when turning.
+    # Thin carpet on a hard floor grips and releases rubber abruptly, which causes stick-slip in
+    # turns.
     Surface("carpet", 0.028, 4e-6, 0.95, 0.50, 0.05, shear_stiffness_per_m=600.0),
     Surface(
         "grass", 0.05, 1024e-6, 0.55, 0.45, 0.3, waviness=2.5, shear_stiffness_per_m=60.0,
@@ -54,7 +56,7 @@ _ADC_BITS, ADC_STEP_A = 12, 0.005
 _SEED = 1
 _N_ROBOTS = 10
 _N_RECORDINGS = 2  # per pair of robot and surface
-_DURATION_S = 71.0  # fourteen windows, or thirteen if too many samples are lost at the ends
+_DURATION_S = 71.0  # for fourteen windows, or thirteen if too many samples are lost at the ends
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def vary_surface(surface: Surface, rng: np.random.Generator) -> Surface:
 
 
 def vary_robot(robot: Robot, rng: np.random.Generator) -> Robot:
-    """Return the robot on another day, with a different charge, winding temperature and load."""
+    """Return the robot on a different day, with other charge, winding temperature and load."""
     return replace(
         robot,
         battery_v=float(rng.uniform(13.6, 16.4)),
@@ -163,7 +165,7 @@ def simulate_recordings(
     recording_ids : sequence of str
         Identifier of each recording.
     sampling : Sampling, optional
-        The logger; by default 50 Hz with jitter and missing samples.
+        The logger; by default, it records at 50 Hz with jitter and missing samples.
     channels : sequence of str, default=("current_a",)
         Names in `TRACE_UNITS`. Only the current has sensor errors; the other channels are exact,
         at the same time stamps.

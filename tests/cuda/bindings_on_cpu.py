@@ -1,4 +1,4 @@
-"""Run by test_bindings.py in a process of its own with the library of bindings_on_cpu.cpp."""
+"""Checks the library of bindings_on_cpu.cpp; test_bindings.py runs this in its own process."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ def head(pooling, n_directions):
 
 
 def project(a):
-    """Express the same layer by the input's share of the gates, with the gates innermost."""
+    """Express the same layer with the input's share of the gates, whose last axis is the gates."""
     D = a["weight_hh"].shape[1]
     gates = torch.einsum("mntc,mdrc->mntdr", a["x"].expand(M, -1, -1, -1), a["weight_ih"])
     gates = (gates + a["bias"][:, None, None]).unflatten(-1, (4, H)).transpose(-1, -2)

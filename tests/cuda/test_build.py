@@ -66,8 +66,8 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
         ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
-    # symbols that come from torch or are missing there; a name that the runtime exported would
-    # replace torch's
+    # symbols that torch provides or lacks; a name exported by the linked runtime would replace
+    # torch's
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
@@ -281,7 +281,7 @@ def test_nvcc_of_cuda_home_precedes_the_one_on_the_path(tmp_path):
 
 @pytest.mark.native
 def test_the_operators_alone_are_built_without_reading_the_metadata(tmp_path):
-    # an older setuptools, like that of some GPU machines, refuses this pyproject.toml
+    # older versions of setuptools, such as those on some GPU machines, refuse this pyproject.toml
     for name in ("setup.py", "build_cuda.py"):
         shutil.copy(ptxas.ROOT / name, tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 5\n")

@@ -1,4 +1,4 @@
-"""The budget of probes: a number of epochs, and a duration."""
+"""The budget of probes is a number of epochs and a duration."""
 
 import pytest
 from fake_runner import FakeRunner
@@ -10,7 +10,7 @@ from sensorseq.diagnosis.trials import Budget, Rerun
 
 
 class Clock:
-    """A clock that advances only when a test advances it."""
+    """A clock that only tests advance."""
 
     def __init__(self):
         self.now = 0.0

@@ -43,7 +43,7 @@ def _healthy_run():
 
 
 def healthy_run():
-    return copy.deepcopy(_healthy_run())  # tests change it
+    return copy.deepcopy(_healthy_run())  # tests change the run
 
 
 def causes_of(verdict="not_learning", facts=(), said=(), **settings):
@@ -66,7 +66,7 @@ def test_the_table_is_complete():
     named = {
         ENTRY[key].cause for one in USUAL.values() for key in (one.low, one.high, one.other) if key
     }
-    assert named == set(ARGUMENTS_OF)  # each of the eleven causes that are about settings
+    assert named == set(ARGUMENTS_OF)  # each of the eleven causes that concern settings
     known = {*MESSAGES, *TROUBLED}
     assert all(set(entry.denied_by.split()) <= known for entry in TABLE)
 
@@ -120,7 +120,7 @@ def test_the_defaults_are_usual():
             {"batch_size": 32},
         ),
         (
-            {"batch_size": None},  # all windows of the run
+            {"batch_size": None},  # means all windows of the run
             "batch_size: too large",
             "batch_size is None, usually 16 to 64.",
             {"batch_size": 32},
@@ -304,7 +304,8 @@ def test_what_makes_a_calm_curve_rough_is_explained():
 @pytest.mark.parametrize("share", [0.0, 0.35])
 def test_wrong_labels_are_named_for_a_calm_run(share):
     record = healthy_record()
-    wrong = np.arange(N_TRAIN) < share * N_TRAIN  # learned as a class of their own
+    # windows with wrong labels, learned as a class of their own
+    wrong = np.arange(N_TRAIN) < share * N_TRAIN
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share
     run, verdict = judged_run(record)
@@ -349,7 +350,7 @@ def report_of(units=1.0, seed=0, **arguments):
 @pytest.mark.parametrize(
     ("family", "cause", "arguments"),
     [
-        # with clipping and a schedule, even a learning rate of 1 often ends well
+        # with clipping and a schedule, even runs with a learning rate of 1 often end well
         ("step", "learning_rate", {"learning_rate": 10.0, "optimizer": "adam"}),
         ("step", "learning_rate", {"learning_rate": 1e-6}),
         ("capacity", "model_complexity", {"hidden_size": 1}),

@@ -209,7 +209,7 @@ def test_the_repr_names_the_first_cause():
 
 
 def with_unknown():
-    """Return a report with two causes, the first of which is unknown."""
+    """Return a report with two causes, of which the first is unknown."""
     rate = replace(unproved().causes[0], grade="suspected")
     batch = replace(rate, name="batch_size", finding="too small")
     unknown = Cause("unknown", "suspected", "No cause was found.")

@@ -1,4 +1,4 @@
-"""Event files: hand-built bytes, files from TensorBoard's writer, and damaged files."""
+"""Event files are read: hand-built bytes, files from TensorBoard's writer, and damaged files."""
 
 import contextlib
 import math
@@ -46,7 +46,7 @@ def varint(value):
 
 
 def field(number, content):
-    """Return a field with bytes, a whole number, or the 8 bytes of a float."""
+    """Return a field that contains bytes, a whole number, or the 8 bytes of a float."""
     if isinstance(content, bytes):
         return varint(number << 3 | 2) + varint(len(content)) + content
     if isinstance(content, float):

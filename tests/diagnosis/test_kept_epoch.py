@@ -1,4 +1,4 @@
-"""An epoch to keep is recommended only if the accuracy fell, not if the loss alone rose."""
+"""An epoch to keep is recommended only if the accuracy fell, not if only the loss rose."""
 
 import numpy as np
 import pytest

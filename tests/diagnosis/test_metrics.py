@@ -96,7 +96,7 @@ def test_local_trend_of_a_line_is_the_line(slope, level, n_epochs):
 
 @given(values=series)
 def test_the_local_trend_of_a_reversed_series_is_the_reversed_trend(values):
-    window = 7 if len(values) > 7 else 5  # odd: windows of even width lean to one side
+    window = 7 if len(values) > 7 else 5  # odd, because windows of even width lean to one side
     reversed_, trend = (metrics.local_trend(given, window) for given in (values[::-1], values))
     np.testing.assert_allclose(reversed_, trend[::-1], atol=1e-6)
 
@@ -128,8 +128,8 @@ def test_whether_an_epoch_is_a_spike_never_depends_on_later_ones(values, later):
 
 def test_burn_in_lies_between_a_tenth_and_a_third_and_ends_after_the_fall():
     t = np.arange(60)
-    assert metrics.burn_in(-t / 60.0) == 20  # falls to the end: a third at most
-    assert metrics.burn_in(np.zeros(60)) == 6  # never falls: a tenth at least
+    assert metrics.burn_in(-t / 60.0) == 20  # falls to the end: at most a third
+    assert metrics.burn_in(np.zeros(60)) == 6  # never falls: at least a tenth
     assert 6 <= metrics.burn_in(np.exp(-t / 4)) <= 12
     assert metrics.burn_in(np.zeros(2)) == 2
 

@@ -16,7 +16,7 @@ CLASSES = ["ice", "snow", "mud"]
 
 
 def runner(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
-    """Windows 1000, 1001, ..., every fifth held out for validation, and their probabilities."""
+    """Return a runner with windows 1000, 1001, ... (every fifth held out) and probabilities."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
     logits = sharpness * np.eye(3)[truth] + rng.normal(size=(n, 3))

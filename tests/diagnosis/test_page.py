@@ -175,7 +175,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
 
 
 class Panel:
-    """The axes of a picture, read from their labels to convert pixels to numbers."""
+    """The axes of a picture, whose labels are read to convert pixels to numbers."""
 
     def __init__(self, page, title):
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]

@@ -360,7 +360,7 @@ def test_no_labels_of_a_picture_overlap(browser):
 
 
 def count_printed_pages(browser):
-    # about once in 40 times, Chromium refuses to print a page that is not yet drawn
+    # about one time in 40, Chromium refuses to print a page that is not yet drawn
     browser.get_screenshot_as_png()
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     content = base64.b64decode(printed["data"])

@@ -1,4 +1,4 @@
-"""Logs with a row for each part, with ambiguous names of parts, and with several runs."""
+"""Logs are read that have a row for each part, ambiguous names of parts, or several runs."""
 
 import json
 

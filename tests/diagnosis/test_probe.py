@@ -1,4 +1,4 @@
-"""From a restless fit to the proof of its cause, and to a repaired estimator."""
+"""A restless fit is probed: its cause is proved, and the estimator is repaired."""
 
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ def hot(few_features):
 
 
 def probe(report):
-    """Probe by the number of epochs alone, which a busy machine does not change."""
+    """Probe with a budget of epochs only, which does not depend on how busy the machine is."""
     return probe_runner(report.origin.open(report.record, X, Y), report, 3.0)
 
 

@@ -21,7 +21,7 @@ from sensorseq.history import History
 from sensorseq.messages import MESSAGES
 
 N_CLASSES = 6
-# kinds whose names are composed of parts
+# kinds of messages whose names are composed of parts
 BUILT = {"kept_loss", "kept_accuracy", "class_by_length", "class_by_rate"}
 BUILT |= {"windows_share_samples", "groups_share_samples"}
 
@@ -186,7 +186,7 @@ def test_a_loss_that_is_often_not_finite_or_at_the_end_has_not_recovered(epochs)
 @pytest.mark.parametrize("n_classes", [None, N_CLASSES])
 def test_an_accuracy_over_one_class_is_not_judged(n_classes):
     curve = healthy_curve(0, 300)
-    curve["val_accuracy"][:] = 1.0  # a model that always answers this class
+    curve["val_accuracy"][:] = 1.0  # the accuracy of a model that always predicts this class
     report = verdict_of(curve, 300, majority_fraction=1.0, n_classes=n_classes)
     assert report.verdict == "normal"
     assert report.generalization is None
@@ -668,7 +668,8 @@ def test_irrelevant_columns_change_nothing():
     curve = healthy_curve(0, 100)
     more = curve | {"learning_rate": [1e-3] * 40, "epoch": range(1, 41)}
     with_more, without = (verdict_of(columns, 100).to_dict() for columns in (more, curve))
-    assert with_more.pop("history")["learning_rate"] == [1e-3] * 40  # kept, but not judged
+    # these values are kept, but not judged
+    assert with_more.pop("history")["learning_rate"] == [1e-3] * 40
     assert set(without.pop("history")) == set(curve)
     assert with_more == without
 

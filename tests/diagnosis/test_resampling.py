@@ -54,7 +54,8 @@ def test_shifting_keeps_each_unit_and_destroys_simultaneity():
     assert test.value == pytest.approx(900 * 5 / 40)
     assert test.p == pytest.approx(1 / 501)
     assert test.null.max() < test.value
-    # shifted at random, the counts are sums of 30 independent 0 or 1 with probability 1/8
+    # if shifted at random, the counts are sums of 30 independent variables that are 1 with
+    # probability 1/8
     expected = 30 / 8 * 7 / 8 + (30 / 8) ** 2
     assert test.null.mean() == pytest.approx(expected, rel=0.03)
 

@@ -64,7 +64,8 @@ def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
     rng = np.random.default_rng(n_groups)
     groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
     for _ in range(n_draws):
-        hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # the same for all three classifiers
+        # difficulty is the same for all three classifiers
+        hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)
         # each classifier is good at different groups
         mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
         own, *rivals = (rng.random(60) < of for of in mine)
@@ -153,7 +154,7 @@ def test_an_even_sample_of_many_windows_is_compared(monkeypatch):
     (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
     record = TrainingRecord(
         epoch_steps=np.arange(2),
-        val_rows=np.arange(0, 60, 2),  # every second window is followed
+        val_rows=np.arange(0, 60, 2),  # every second window is recorded
         val_target=y_val[::2],
         val_predicted=((y_val[::2] + (np.arange(30) < 15)) % 3)[None].astype(np.uint16),
     )
@@ -199,7 +200,8 @@ def fitted(**settings):
 
 
 def test_a_network_without_features_is_compared_when_its_report_is_read():
-    clf = fitted(features=None, learning_rate=1e-9)  # its initial weights, whatever the rounding
+    # keeps its initial weights, whatever the rounding
+    clf = fitted(features=None, learning_rate=1e-9)
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_

@@ -81,7 +81,7 @@ def test_two_columns_for_one_role_are_an_error_that_names_both_and_the_remedy():
     chosen = read_history(history, {"accuracy": "binary_accuracy"})
     assert column(chosen, "accuracy") == ACCURACY[::-1]
     assert chosen.names == {"loss": "loss", "accuracy": "binary_accuracy"}
-    assert column(chosen, "acc") == ACCURACY  # kept under its own name
+    assert column(chosen, "acc") == ACCURACY  # the column is kept under its own name
 
 
 def test_an_empty_column_is_not_a_candidate(tmp_path):
@@ -251,7 +251,7 @@ def test_json_of_columns_and_of_lines(tmp_path):
 
 
 class Frame:
-    """The only part of a DataFrame that is needed: its columns and access to them, as in polars."""
+    """The only part of a DataFrame that is needed: its columns, with access as in polars."""
 
     def __init__(self, columns):
         self.of = columns

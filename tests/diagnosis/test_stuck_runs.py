@@ -1,4 +1,4 @@
-"""Runs that learn nothing, without an accuracy or with one that must not excuse the run."""
+"""Runs that learn nothing are found, with no accuracy or one that must not excuse the run."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,8 @@ def test_a_resumed_run_with_a_loss_below_that_of_any_constant_answer_is_normal()
     history = {"loss": 0.09 + 0.001 * rng.normal(size=E), "accuracy": accuracy}
     assert verdict(history, n_classes=6) == "normal"
     assert verdict(history, majority_fraction=0.3) == "normal"
-    assert verdict(history) == "not_learning"  # everything was learned before, or nothing is
+    # either everything was learned earlier, or nothing is learned
+    assert verdict(history) == "not_learning"
 
 
 def test_a_converged_run_with_one_accuracy_is_normal():

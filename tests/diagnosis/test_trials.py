@@ -1,4 +1,4 @@
-"""The race of settings: their choice, their cost, and their adoption."""
+"""The race of settings: how settings are chosen, what they cost, and which are adopted."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "con
 
 
 class KnownRunner:
-    """A runner in which each setting has a given quality, the fraction of windows it gets right."""
+    """A runner in which each setting has a given quality: its fraction of correct windows."""
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
@@ -151,7 +151,8 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
     epochs = [rerun.n_epochs for rerun in runner.reruns if rerun.name == "the defaults"]
     assert epochs == sorted(set(epochs))
     assert max(rerun.n_epochs for rerun in runner.reruns) <= runner.n_epochs
-    assert min(rerun.n_epochs for rerun in runner.reruns) * 10 >= LEAST_STEPS  # 320 windows by 32
+    # 320 windows in batches of 32
+    assert min(rerun.n_epochs for rerun in runner.reruns) * 10 >= LEAST_STEPS
 
 
 def test_a_small_budget_tries_the_first_settings_and_reports_the_others():
@@ -288,7 +289,7 @@ def test_features_are_tried_first_if_the_run_has_none_and_preferred_to_equally_g
 @pytest.mark.trains
 @pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
 def test_features_are_judged_on_windows_that_they_were_not_fitted_on(form):
-    """With swapped validation labels, the settings look as bad as they are."""
+    """With swapped validation labels, all settings look bad, as they must."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]

@@ -34,9 +34,9 @@ def run_of(
 ):
     """Return history and record of a loss with a plateau and windows that flip for known causes.
 
-    A window is right if its score is above 0: the sum of a constant of its own and of changes of
-    size `own`, `block` (its recording) and `common` (the model); a fraction `restless` of the
-    windows is right at random in every epoch.
+    A window is correct if its score is above 0. The score is the sum of a constant of the window
+    and of changes of size `own`, `block` (its recording) and `common` (the model); a fraction
+    `restless` of the windows is correct at random in every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -115,7 +115,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
 
 
 def test_runs_at_half_the_edges_raise_few_false_alarms_whatever_follows():
-    # both losses move together, at half of a healthy run's limits
+    # both losses move together, at half the limits for a healthy run
     size = FIXED_LOSS_NOISE_NATS / 0.4 / 2
     verdicts = [
         report_of(seed, fixed_noise=size, common=0.1, val_noise=0.06).verdict for seed in range(12)

@@ -19,7 +19,7 @@ MODULES = [
     *("sensorseq.training", "sensorseq.training.callbacks"),
     *("sensorseq.sequence", "sensorseq.sensor_windows", "sensorseq.windows"),
 ]
-ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need their libraries
+ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # these need their libraries
 
 
 def public_objects():
@@ -69,7 +69,7 @@ def methods_of(kind):
 def signature_of(function):
     """Return the parameters that a caller passes."""
     if inspect.isclass(function):
-        if issubclass(function, (Exception, tuple)):  # without an __init__ of their own
+        if issubclass(function, (Exception, tuple)):  # classes without an __init__ of their own
             return list(getattr(function, "_fields", ()))
         function = function.__init__
         if function is object.__init__:

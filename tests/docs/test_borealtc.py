@@ -121,4 +121,4 @@ def test_shuffled_terrains_fall_to_chance(trained):
     classifier = plain_classifier(max_epochs=15, random_state=0)
     evaluated = evaluate_folds(classifier, shuffled, 4, baselines=("gradient_boosting",))
     for scored in (evaluated.model, evaluated.baselines["gradient_boosting"]):
-        assert scored.scores["balanced_accuracy"] < 0.35  # a guess gives 0.2
+        assert scored.scores["balanced_accuracy"] < 0.35  # guessing gives 0.2

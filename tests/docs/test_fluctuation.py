@@ -1,4 +1,4 @@
-"""The code of docs/fluctuation.md runs."""
+"""The code in docs/fluctuation.md runs."""
 
 import re
 from pathlib import Path

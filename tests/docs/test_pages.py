@@ -19,7 +19,7 @@ PICTURES = ROOT / "docs" / "images" / "preprocessing"
 REMEDIES = sorted((ROOT / "docs" / "remedies").glob("*.md"))
 ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 REMEDY_PICTURES = ROOT / "docs" / "images" / "remedies"
-# arguments that determine how and where a fit runs, and do not repair its curve
+# arguments that determine how and where a fit runs, but do not repair its curve
 NO_REMEDIES = {
     *("device", "dtype", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "max_epochs", "validation_fraction"),
@@ -100,7 +100,7 @@ def test_imports_of_a_page_exist(page):
         lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in lines:
             line = ast.unparse(node)
-            # one is a separate wheel; the other is only in the environment of the peers
+            # sensorseq_runtime is a separate wheel; mlflow is only in the environment of the peers
             if "sensorseq_runtime" not in line and "mlflow" not in line:
                 exec(line, {})
 

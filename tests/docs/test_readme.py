@@ -122,7 +122,8 @@ def test_its_accuracies_agree_with_the_page_on_real_recordings():
         re.search(rf"^    {name} +([\d.]+) %", WALK, re.M)[1]
         for name in ("accuracy", "gradient boosting", "MiniRocket ridge")
     ]
-    motors, _ = re.findall(r"of (\d+) recordings the model never saw", WALK)  # and both sensors
+    # the second number is for both sensors
+    motors, _ = re.findall(r"of (\d+) recordings the model never saw", WALK)
     assert f"{motors} recordings" in line
 
 

@@ -13,7 +13,7 @@ def two_columns(sure):
 
 
 def measure(sure, right, **arguments):
-    """Return the error of a classifier of two classes that always predicts 1, correctly or not."""
+    """Return the error of a two-class classifier that always predicts class 1, correctly or not."""
     how = {"n_resamples": 2, **arguments}
     return calibration_error(np.asarray(right, int), two_columns(sure), [0, 1], **how)
 
@@ -46,7 +46,7 @@ def test_a_known_miscalibration_is_measured_correctly(too_sure, n):
 
 @given(seed=st.integers(0, 10**6), n=st.integers(150, 400))
 def test_for_constant_probabilities_it_equals_the_published_estimator(seed, n):
-    """Section 4 of the paper has (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1) per bin."""
+    """By section 4 of the paper, a bin has (p - accuracy)^2 - accuracy (1 - accuracy) / (n - 1)."""
     rng = np.random.default_rng(seed)
     levels = np.array([0.55, 0.7, 0.9])
     level = rng.integers(0, 3, n)
@@ -58,7 +58,7 @@ def test_for_constant_probabilities_it_equals_the_published_estimator(seed, n):
 
 
 def test_windows_of_one_recording_do_not_look_miscalibrated():
-    """Each recording is right or wrong as a whole; the classifier is calibrated."""
+    """All windows of a recording are correct, or none is; the classifier is calibrated."""
     rng = np.random.default_rng(2)
     by_recording, by_window = [], []
     for _ in range(300):
@@ -114,11 +114,11 @@ def test_an_evaluation_contains_it_with_intervals_by_group():
 
 
 def test_decisions_per_recording_have_intervals_by_group():
-    """Ten robots with three drives each; a robot is right or wrong in all its drives."""
+    """Ten robots have three drives each; all drives of a robot are correct, or none is."""
     robot = np.repeat(np.arange(10), 6)
     drive = np.repeat(np.arange(30), 2)
     y = np.repeat(np.arange(30) % 2, 2)
-    sure = np.where(robot < 3, 0.1, 0.9)  # of the true class
+    sure = np.where(robot < 3, 0.1, 0.9)  # probability of the true class
     probability = np.where(y[:, None] == [0, 1], sure[:, None], 1 - sure[:, None])
     scored = score_predictions(y, probability, [0, 1], recording_id=drive, groups=robot)
     for name in ("recording_vote", "recording_mean"):

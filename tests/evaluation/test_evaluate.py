@@ -17,7 +17,7 @@ small = partial(small_classifier, hidden_size=12, max_epochs=25)
 
 
 def make_windows(n_recordings=40, n_windows=12, *, label_of, seed=0):
-    """Return recordings that a network can distinguish by their own level and frequency."""
+    """Return recordings that a network can tell apart by their own level and frequency."""
     rng = np.random.default_rng(seed)
     ids = np.repeat([f"r{i:02d}" for i in range(n_recordings)], n_windows)
     level, frequency = 0.4 * rng.normal(size=n_recordings), rng.uniform(0.1, 1.2, n_recordings)
@@ -125,7 +125,8 @@ def test_folds_keep_recordings_whole(honest):
     held_out = [all_ids - set(train.recording_id.tolist()) for train, _ in seen]
     assert set().union(*held_out) == all_ids
     assert sum(len(ids) for ids in held_out) == len(all_ids)
-    assert all(train.split is None for train, _ in seen)  # the estimator holds out its validation
+    # the estimator holds out its own validation windows
+    assert all(train.split is None for train, _ in seen)
 
 
 def test_the_result_has_plain_values_and_the_scores_at_the_top(honest):
@@ -190,7 +191,7 @@ def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them():
         kept = {window.tobytes() for window in plain.X}
         same = np.array([window.tobytes() in kept for window in augmented.X])
         assert len(augmented) == len(plain)
-        assert same.sum() == len(kept)  # each window once without changes
+        assert same.sum() == len(kept)  # each window occurs once without changes
         assert (~same).sum() == len(plain) - len(kept) > 0
 
 
@@ -215,4 +216,5 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     assert evaluate_folds(small(max_epochs=1), even, 3, baselines=()).dominant == ()
     two = windows.take(np.flatnonzero(np.isin(windows.recording_id, ["r00", "r02", "r01", "r03"])))
     all_train = small(max_epochs=1, validation_fraction=0.0, early_stopping=False)
-    assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()  # one of two has half
+    # one of two recordings has half of the windows
+    assert evaluate_folds(all_train, two, 2, baselines=()).dominant == ()

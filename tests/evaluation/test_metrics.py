@@ -64,7 +64,7 @@ def test_resampled_scores_equal_those_of_the_drawn_windows():
 
 @pytest.mark.trains
 def test_intervals_by_recording_contain_the_truth_more_often_than_those_by_window():
-    """30 recordings differ in difficulty; 95 % intervals contain the truth about as often."""
+    """30 recordings differ in difficulty; about 95 % of the 95 % intervals contain the truth."""
     rng = np.random.default_rng(0)
     covered = {"recordings": 0, "windows": 0}
     n_trials, n_recordings, n_windows = 120, 30, 20
@@ -88,7 +88,7 @@ def test_one_group_gives_no_interval_and_plain_json():
     assert np.isnan(scored.intervals["accuracy"]).all()
     plain = scored.to_dict()
     assert plain["intervals"]["accuracy"] is None
-    assert plain["recordings"][0]["label"] is None  # windows of several classes
+    assert plain["recordings"][0]["label"] is None  # the recording has windows of several classes
     assert plain["recording_vote"] is None
     json.dumps(plain, allow_nan=False)
 
@@ -139,7 +139,7 @@ def test_the_p_value_equals_that_of_scipy_for_paired_groups(seed, n_groups):
 
 
 def test_the_p_value_of_many_groups_is_that_of_the_sign_test():
-    """All 40 groups differ by one window, 30 of them in favor of the first, so it is binomial."""
+    """All 40 groups differ by one window, 30 of them in favor of the first, so p is binomial."""
     first, second = np.zeros((2, 40, 4), bool)
     first[:30, 0], second[30:, 0] = True, True
     difference = compare(by_group(first), by_group(second))["accuracy"]

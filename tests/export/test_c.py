@@ -124,7 +124,8 @@ def test_every_network_in_c_equals_that_of_python(tmp_path_factory, arguments, w
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
-    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))  # has other warnings
+    # this level has different warnings
+    model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))
     assert model.size == export.ram_bytes
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, hop)
 
@@ -281,7 +282,7 @@ def on_recordings():
 
 @pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 5)])
 def test_smoothing_in_c_equals_that_of_the_timeline(on_recordings, tmp_path, smooth, lag):
-    """Compare certain and uncertain probabilities, within the tolerance of the networks."""
+    """Compare certain and uncertain probabilities, within the tolerance for the networks."""
     classifier = on_recordings
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)

@@ -144,7 +144,7 @@ def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
 
 
 def test_a_model_of_windows_of_several_lengths_has_an_input_for_them(tmp_path):
-    """Without lengths, the padding is read, and most windows here get a different class."""
+    """Without lengths, the padding is read, and most of these windows get a different class."""
     rng = np.random.default_rng(0)
     y, lengths = np.arange(160) % 2, rng.integers(15, 61, 160)
     X = rng.normal(size=(160, 60, 2)) + 2.0

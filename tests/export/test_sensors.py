@@ -57,7 +57,7 @@ def fitted(request):
     rows = np.random.default_rng(0).uniform(0.3, 1.5, PATTERNS.shape) * PATTERNS
     keys = list(map(pattern_key, PATTERNS))
     weights = dict(zip(keys, rows, strict=True))
-    del weights["011"]  # as if these sensors were never together in the fit
+    del weights["011"]  # as if these sensors had never occurred together in the fit
     weigh_sensors(model, weights)
     return model
 

@@ -79,7 +79,7 @@ def test_features_are_the_wins_and_losses_of_kernels(t, c, has_ties, seed):
     X = rng.normal(size=(4, t, c)).astype(np.float32)
     if has_ties:
         X = np.round(X)
-    X[1] = 0  # all are equal
+    X[1] = 0  # all outputs are equal
     lengths = rng.integers(0, t + 1, 4)
     lengths[0] = t
     kernels = CompetingKernels(random_state=seed).fit(X, lengths)

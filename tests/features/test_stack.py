@@ -55,7 +55,7 @@ def test_no_step_away_from_the_weights_lowers_the_loss(n, k, m, seed):
     weights, log_loss = fit_stack(scores, class_index, weight)
     assert (weights >= 0).all()
     assert np.isfinite(weights).all()
-    assert log_loss <= np.log(k) + 1e-7  # of weights 0
+    assert log_loss <= np.log(k) + 1e-7  # the loss if all weights are 0
     for step in 0.1 * rng.normal(size=(20, m)):
         tried = np.maximum(weights + step, 0)
         assert log_loss <= smoothed_log_loss(tried, scores, class_index, weight) + 1e-5
@@ -67,7 +67,7 @@ def test_an_uninformative_model_gets_no_weight():
     weights, _ = fit_stack(scores, class_index, weight)
     assert weights[0] > 2
     assert weights[1] < 0.05 * weights[0]
-    scores[1] = -scores[0]  # and of a model that is wrong
+    scores[1] = -scores[0]  # a model that is wrong gets no weight, either
     assert fit_stack(scores, class_index, weight)[0][1] == 0
 
 

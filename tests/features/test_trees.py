@@ -1,4 +1,4 @@
-"""BoostedTrees have the probabilities of the scikit-learn classifier that they are made from."""
+"""BoostedTrees give the probabilities of the scikit-learn classifier from which they are made."""
 
 import numpy as np
 import pytest
@@ -206,7 +206,7 @@ def changed(name, value, at=None):
         ("feature", 2**31 - 1, INNER),
         ("value", np.nan, 0),
         ("value", np.inf, -1),
-        ("value", 1e308, -1),  # two of these are infinite
+        ("value", 1e308, -1),  # two of these values are infinite
         ("threshold", np.nan, INNER),
         ("baseline", np.nan, 1),
         ("baseline", -np.inf, 1),

@@ -1,4 +1,4 @@
-"""Each planted fault of the data is found and named; clean data gives no finding."""
+"""Each planted fault in the data is found and named; clean data gives no finding."""
 
 from types import SimpleNamespace
 
@@ -168,7 +168,7 @@ def test_keys_are_the_same_for_identical_windows_only():
     assert keys[30] == keys[31]
     assert len(np.unique(keys)) == 1998
     assert keys.all()
-    # padding and its length do not matter, nor does the number of windows
+    # neither padding, nor its length, nor the number of windows matters
     lengths = np.full(2000, 10)
     padded = np.concatenate([X, rng.normal(size=(2000, 5, 2)).astype(np.float32)], axis=1)
     np.testing.assert_array_equal(window_keys(X, lengths), window_keys(padded, lengths))
@@ -302,7 +302,7 @@ def test_labels_shifted_by_rows_are_found(k):
     distance = f"{abs(k)} row{'s' if k != 1 else ''}"
     assert f"The label {distance} after" in only("labels_off", train) or k < 0
     assert causes_of(findings_of(train))[0].finding == f"labels are {distance} off"
-    # this also works if some rows were held out, and the label of a neighbor is in validation
+    # this also works if some rows were held out, so that a neighbor's label is in validation
     train.groups = None
     held = np.random.default_rng(0).random(600) < 0.2
     assert [finding.kind for finding in findings_of(some(train, ~held), some(train, held))] == [

@@ -1,4 +1,4 @@
-"""Findings in the data of a fit reach its report; a saved model does not need them."""
+"""Findings about the data of a fit reach the fit's report; a saved model does not need them."""
 
 from functools import partial
 

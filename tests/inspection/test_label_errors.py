@@ -24,7 +24,7 @@ N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
 
 
 class Flat(ClassifierMixin, BaseEstimator):
-    """Naive Bayes on the mean and spread of the channels; exact for any order of windows."""
+    """Naive Bayes on the mean and spread of channels; the order of windows does not change it."""
 
     seen: ClassVar = []  # (groups of the fit, groups of the prediction), read from the last channel
 
@@ -108,7 +108,8 @@ def test_a_mislabeled_recording_is_named():
     assert (run.group, run.given, run.likelier, run.n_windows) == ("run 4", "ice", "grass", 12)
     assert run.share > 0.9
     assert run.score > 0
-    assert set(errors.group[:12]) == {"run 4"}  # recordings with one label: models alone decide
+    # each recording has one label, so only the models decide
+    assert set(errors.group[:12]) == {"run 4"}
     assert "run 4               ice             100% of 12 windows look like grass" in str(errors)
 
 
@@ -116,7 +117,8 @@ def test_the_order_of_windows_does_not_matter():
     X, y, groups = make_windows()
     y = flip(y, ROWS)
     order = np.random.default_rng(1).permutation(len(y))
-    order = np.concatenate([[0, 1, 2], order[order > 2]])  # folds number classes as they appear
+    # folds number classes in order of appearance
+    order = np.concatenate([[0, 1, 2], order[order > 2]])
     first = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
     second = find_label_errors(Flat(), X[order], y[order], groups=groups[order], random_state=0)
     assert list(order[second.row]) == list(first.row)
@@ -156,7 +158,7 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # it would be a third if rows and labels did not match
+    assert right.mean() > 0.9  # a third would be right if rows and labels did not match
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 
@@ -222,7 +224,7 @@ def test_labels_of_the_recording_count_if_recordings_have_one_label():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 10)
     target = (groups % 2).copy()
-    target[::25] = 1 - target[::25]  # eight
+    target[::25] = 1 - target[::25]  # eight labels
     p = np.full((200, 2), 0.5) + rng.uniform(-0.1, 0.1, 200)[:, None] * [1, -1]
     errors = judge_labels(p, target, np.array(["a", "b"]), groups)
     assert set(errors.row[:8]) == set(range(0, 200, 25))

@@ -107,7 +107,8 @@ def test_an_embargo_in_one_recording_does_not_excuse_a_group_divided_elsewhere()
     cut = windows(8, 20, 1.0)
     group = np.repeat(["robot a", "robot a", *"bcdefg"], 20)
     part = np.repeat(["train", "test", *["train"] * 5, ""], 20).astype("<U10")
-    part[140:150], part[152:] = "train", "test"  # the last recording: by time, with an embargo
+    # the last recording is split by time, with an embargo
+    part[140:150], part[152:] = "train", "test"
     report = find_leakage(replace(cut, groups=group), split=part)
     (leak,) = report.leaks
     assert (leak.kind, leak.count) == ("shared_groups", 1)
@@ -214,7 +215,7 @@ def test_samples_that_repeat_by_chance_are_not_a_leak():
     report = find_leakage(cut)
     assert kinds(report) == set()
     assert "shared_stretches" in kinds(report, "warning")
-    # Neither are signals with few shapes, or signals that are constant for most of a window.
+    # Signals with few shapes, or constant for most of a window, are not a leak either.
     still = np.zeros((1200, 20, 1), np.float32)
     still[:, 18:] = rng.normal(size=(1200, 2, 1))
     still[:, :2] = rng.normal(size=(1200, 2, 1))
@@ -225,7 +226,7 @@ def test_samples_that_repeat_by_chance_are_not_a_leak():
 
 
 def test_windows_that_all_look_alike_are_not_copies():
-    """Robots that do the same: the nearest neighbors are not much nearer than other windows."""
+    """Robots do the same thing, so the nearest neighbors are not much nearer than other windows."""
     rng = np.random.default_rng(0)
     shape = np.sin(np.linspace(0, 6, 50))[None, :, None]
     X = (shape + 0.02 * rng.normal(size=(400, 50, 1))).astype(np.float32)
@@ -377,7 +378,7 @@ def test_the_shipped_recordings_raise_no_alarm():
 @needs_borealtc
 @pytest.mark.parametrize(("files", "window_s"), [("pro_*.csv", 5.0), ("imu_*.csv.gz", 2.0)])
 def test_real_recordings_raise_no_alarm_except_for_a_duplicate_run(files, window_s, tmp_path):
-    """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line for line; so are their IMUs."""
+    """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line by line; so are their IMU files."""
     path = tmp_path / "terrain.h5"
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}
     prepare(BOREALTC, path, hop_s=window_s / 2, **more)

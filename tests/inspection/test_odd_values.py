@@ -34,7 +34,8 @@ def motion(rng, t, pitch_hz):
 
 
 def recordings(make, seconds=30.0):
-    """Fifteen recordings of a channel that `make` computes from time, motion and random numbers."""
+    """Make fifteen recordings of a channel; `make` computes it from time, motion and a
+    generator."""
     t = np.arange(int(seconds * HZ)) / HZ
     made = []
     for label, pitch_hz in (("idle", 1.0), ("drill", 6.0), ("saw", 12.0)):

@@ -188,9 +188,10 @@ def test_if_samples_are_often_lost_there_is_a_coarser_spectrum():
     t = np.arange(2000) / RATE
     x = np.sin(2 * np.pi * RATE / 4 * t) + 0.1 * rng.normal(size=2000)
     kept = np.flatnonzero(rng.random(2000) > 0.15)
-    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long segment is complete
+    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # every long segment has gaps
     recording = Recording(x[kept, None], t[kept], (Channel("x"),), "a")
     spectrum = measure(recording).channels["x"].spectrum
     assert np.isfinite(spectrum).all()
-    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05  # relative to half the rate
+    # the frequency relative to half the rate
+    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05
     assert spectrum.max() > spectrum[5] + 1

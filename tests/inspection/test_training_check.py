@@ -67,7 +67,7 @@ def test_an_honest_set_up_passes_nearly_every_check():
         expected = {name: "failed" if name in failed[-1] else "passed" for name in NAMES}
         assert statuses(diagnosis) == expected
         assert diagnosis.passed == (not failed[-1])
-    # 64 runs: 0.016 checks fail on average, with a standard error of 0.044 over eight runs
+    # in 64 runs, 0.016 checks failed on average, with a standard error of 0.044 over eight runs
     assert sum(map(len, failed)) / 8 <= 0.016 + 4 * 0.044, failed
 
 
@@ -88,7 +88,8 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     # noise cannot be learned, which is not a bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
-    # 64 runs of each: 0.004 checks fail on average, with a standard error of 0.022 over eight runs
+    # in 64 runs of each, 0.004 checks failed on average; the standard error over eight runs is
+    # 0.022
     assert sum(map(len, failed)) / 8 <= 0.004 + 4 * 0.022, failed
 
 
@@ -202,8 +203,8 @@ def test_windows_that_overlap_across_the_split_are_found_by_their_effect():
             failed = failures(check_training(make(hidden_size=16), X, y, groups=assumed, only=only))
             assert ("groups_share_no_samples" in failed) == (name != "right")
             has_failed[name].append("chance_on_shuffled_labels" in failed)
-    # The check failed for all of 64 seeds with unknown groups, for 54 with wrong groups, and for
-    # none with the right groups; the standard error of the mean of eight seeds is 0.128.
+    # The check failed for all 64 seeds with unknown groups, for 54 with wrong groups, and for none
+    # with the right groups; the standard error of the mean over eight seeds is 0.128.
     assert np.mean(has_failed["unknown"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["wrong"]) > 0.844 - 4 * 0.128
     assert np.mean(has_failed["right"]) < 4 * 0.128
@@ -215,7 +216,7 @@ def test_recordings_spread_over_groups_are_found_even_without_shared_samples():
     wrong = np.arange(len(y)) % 12
     windows = WindowSet(X=X, y=y, groups=wrong, recording_id=recording.astype(str))
     only = ["groups_share_no_samples", "chance_on_shuffled_labels"]
-    # this was so in each of 64 runs
+    # this was the result in each of 64 runs
     assert failures(check_training(make(), windows, only=only)) == ["chance_on_shuffled_labels"]
 
 
@@ -307,7 +308,8 @@ def test_one_hot_labels_and_lengths_are_read_as_fit_reads_them():
     X, y, groups = cut()
     padded = np.concatenate([X, np.full_like(X[:, :10], np.nan)], axis=1)
     arguments = {"groups": groups, "lengths": np.full(len(X), 40)}
-    arguments["only"] = [name for name in NAMES if name not in LONGEST]  # all read the same windows
+    # these all read the same windows
+    arguments["only"] = [name for name in NAMES if name not in LONGEST]
     read = check_training(make(), padded, np.eye(3)[y], **arguments)
     plain = check_training(make(), np.nan_to_num(padded), y, **arguments)
     assert read.to_dict() == plain.to_dict()

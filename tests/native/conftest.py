@@ -10,7 +10,8 @@ import pytest
 def built_once(request, tmp_path_factory):
     """Return a function that takes a name and `build(folder)`; only one process calls `build`."""
     base = tmp_path_factory.getbasetemp()
-    if hasattr(request.config, "workerinput"):  # a worker of pytest-xdist; workers share the parent
+    # a worker of pytest-xdist; workers share the parent folder
+    if hasattr(request.config, "workerinput"):
         base = base.parent
 
     def built(name, build):

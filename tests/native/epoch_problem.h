@@ -1,4 +1,4 @@
-// Shared by the tests of the epoch engines: random arguments, and the outputs of a call.
+// Random arguments and the outputs of a call, for the tests of the epoch engines.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// Shared by the native tests: counted failures, arrays that end where their allocation ends, and
-// threads that run tasks in a different order than a loop.
+// Shared by the native tests: counters of failures, arrays that end where their allocation ends,
+// and threads that run tasks in a different order than a loop would.
 #pragma once
 
 #include <atomic>
@@ -53,7 +53,7 @@ class Exact {
 };
 
 // Deals the tasks to `*pool` threads (3 if null), last index first, to show that neither the order
-// nor the thread matters.
+// nor the assignment to threads matters.
 inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void* context) {
   const int64_t n_threads = pool == nullptr ? 3 : *static_cast<const int64_t*>(pool);
   std::vector<std::thread> threads;
@@ -88,8 +88,8 @@ struct Packed {
   void* data;
 };
 
-// Calls check(kernels, bytes of a vector) with every instruction set of this processor forced, or
-// only with the one forced by the environment.
+// Calls check(kernels, bytes of a vector) with each instruction set of this processor forced in
+// turn, or only with the one forced by the environment.
 template <typename F>
 inline void ForEachIsa(F check) {
   const sensorseq::KernelTable table = sensorseq::AllKernels();

@@ -18,7 +18,7 @@ Ints Range(int64_t begin, int64_t end) {
   return range;
 }
 
-// The given entries along the middle axis of an (n_outer, n, ...) array.
+// Returns the given entries along the middle axis of an (n_outer, n, ...) array.
 Array Take(const Array& from, int64_t n_outer, int64_t n, const Ints& entries) {
   Array taken;
   if (from.empty()) return taken;
@@ -172,8 +172,8 @@ void CheckModels(const std::string& name, const Problem& p) {
   }
 }
 
-// Each chunk forward from the states of the previous one, then backward from the gradients of the
-// next one. The second direction starts at the end, so there is only one direction.
+// Each chunk runs forward from the states of the previous one, and then backward from the gradients
+// of the next one. The second direction starts at the end, so there is only one direction.
 template <typename Real>
 void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random) {
   const LstmShape& s = p.shape;
@@ -210,7 +210,7 @@ void CheckChunks(const std::string& name, const Problem& p, std::mt19937& random
   SameBits(name + ": in chunks, grad_c_0", whole.grad_c_0, results.front().grad_c_0);
 }
 
-// A row that ends early has the bits of a row of fewer timesteps.
+// A row that ends early has the same bits as a row with fewer timesteps.
 template <typename Real>
 void CheckLengths(const std::string& name, const Problem& p) {
   const LstmShape& s = p.shape;
@@ -233,8 +233,8 @@ void CheckLengths(const std::string& name, const Problem& p) {
   }
 }
 
-// If every slot is one tile, weight gradients are those of each slot's windows alone, added in slot
-// order.
+// If every slot is one tile, weight gradients are those that each slot's windows have on their own,
+// added in slot order.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
   const int64_t n_slots = SlotCount(p.shape);
@@ -356,7 +356,8 @@ bool KeepsSubnormals() {
   return product != 0.0f;
 }
 
-// A thread that waits for the others sees their earlier writes, and they see its writes.
+// A thread that waits for the others sees their earlier writes, and the others see those of this
+// thread.
 void CheckTeam() {
   constexpr int64_t kSteps = 50;
   struct Written {
@@ -430,8 +431,8 @@ void CheckSubnormals() {
 
 }  // namespace
 
-// With the argument "threads", it runs only the tests with threads: for ThreadSanitizer, under
-// which the others would take a long time.
+// With the argument "threads", it runs only the tests with threads, for ThreadSanitizer, under
+// which the other tests would take a long time.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckSubnormals();

@@ -70,7 +70,7 @@ def test_the_emulator_agrees_with_the_manual(objects, tmp_path):
 
 
 def wrong_rows(mutants, objects, folder):
-    """Return the rows that are wrong if the device is a faulty emulator."""
+    """Return the rows that are wrong if a faulty emulator serves as the device."""
     changed = folder / "changed"
     bridge_mutants.plant(mutants, EMULATOR, changed)
     flags = [AS_DEVICE, "-Wno-unused", "-Wno-sign-compare"]

@@ -14,7 +14,7 @@ SOURCE = ROOT / "tests" / "native" / "cuda" / "test_cluster_protocol.cpp"
 LAYOUT = ROOT / "csrc" / "cuda" / "layout.h"
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1"]
-# faults in layout.h: in the phase, and in the number of bytes, that a step waits for
+# faults in layout.h: a step waits for the wrong phase, or for the wrong number of bytes
 FAULTS = (
     ("((step - 1) >> 1) & 1", "(step >> 1) & 1"),
     ("(V::kHidden - V::kUnits) * kTileRows", "V::kHidden * kTileRows"),

@@ -18,7 +18,8 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 CHECKED = ["-fsanitize=address", *UNDEFINED]
 PROGRAMS = ("variants", "bits", "schedules", "bad_values")
-# programs that are run on a mutant until one fails, with hidden sizes of one CTA and of a cluster
+# programs that are run on a mutant until one fails, for hidden sizes with one CTA and with a
+# cluster
 SHORT = (
     ("arithmetic",),
     ("bits", "5"),
@@ -31,7 +32,7 @@ SHORT_SIZES = 64 + 128
 
 
 def compile_all(jobs):
-    """Compile all jobs (source, object, flags), as many in parallel as there are cores."""
+    """Compile all jobs (source, object, flags), as many at a time as there are cores."""
 
     def compile_one(job):
         source, target, flags = job
@@ -99,8 +100,8 @@ def build_fast(folder):
 def checked(compiler, built_once):
     """Build programs under AddressSanitizer and UBSan.
 
-    Only the machine accesses memory, so it is compiled with both sanitizers. The bodies, which are
-    large, are compiled with UBSan only.
+    Only the emulated machine accesses memory, so it is compiled with both sanitizers. The bodies,
+    which are large, are compiled with UBSan only.
     """
     return built_once("emulated-checked", build_checked)
 

@@ -65,7 +65,7 @@ double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;
 }
 
-// The data saved for the backward pass stay within bounds, and are written completely if all rows
+// The data saved for the backward pass stay within bounds, and are completely written if all rows
 // have full length.
 template <typename Real>
 void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
@@ -200,7 +200,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
               int(n_cases + 4));
 }
 
-// The header allows h_n in place of h_0, and c_n in place of c_0.
+// The header allows h_n to be the same array as h_0, and c_n the same as c_0.
 template <typename Real>
 void CheckStatesInPlace(const std::string& isa) {
   std::mt19937 random(2);

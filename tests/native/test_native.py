@@ -27,7 +27,7 @@ SIGNAL_PROGRAMS = (
     "test_signal_convolutions",
     "test_signal_augment",
 )
-THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs have only one thread
+THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the other programs use only one thread
 # seeds of test_emulated_epoch that cover every size, pooling, optimizer and precision
 FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
@@ -215,5 +215,5 @@ def test_on_arm_an_instruction_set_keeps_the_same_laws(aarch64, program, isa):
 @pytest.mark.parametrize("program", ["test_thread_pool", *SIGNAL_PROGRAMS])
 def test_on_arm_the_preprocessing_loops_and_threads_keep_their_contract(aarch64, program):
     emulator, folder = aarch64
-    # qemu ends a child that starts a thread if it was forked by a process with threads
+    # qemu ends a child that starts a thread if the child's parent had threads
     run(emulator, folder / program, "threads")

@@ -48,7 +48,7 @@ void CheckEveryTaskOnce() {
   }
 }
 
-// Each task waits for the others, so all run concurrently, and no two on one thread.
+// Each task waits for the others, so all run concurrently, no two of them on one thread.
 void CheckThreads() {
   for (int64_t n : {2, 4, 3}) {
     for (int64_t pause_us : {0, 1000}) {
@@ -120,7 +120,7 @@ void CheckCallers() {
   for (std::thread& caller : callers) caller.join();
 }
 
-// In a forked child, after other threads of the parent have used the pool and while one is still
+// Tests a forked child, after other threads of the parent have used the pool and while one is still
 // using it.
 void CheckFork() {
   CheckCounts(3, 9, 0);

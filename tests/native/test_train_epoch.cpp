@@ -10,7 +10,7 @@ namespace {
 
 using namespace epoch_problem;
 
-// The penalty is in the gradient, but not in the reported loss.
+// The penalty is included in the gradient, but not in the reported loss.
 double Penalty(const Problem& p, const Array& parameters) {
   const TrainShape& s = p.shape;
   double sum = 0;

@@ -126,12 +126,12 @@ def test_two_good_robots_get_all_their_decisions_within_a_hop(model, attack, ans
         try:
             number = await port
             robots = [asyncio.ensure_future(good(number, seed)) for seed in range(2)]
-            await asyncio.sleep(0.1)  # they are connected
+            await asyncio.sleep(0.1)  # by now, they are connected
             await attack(number)
             return await asyncio.gather(*robots)
         finally:
             server.cancel()
-            await asyncio.sleep(0.3)  # until all connections are closed
+            await asyncio.sleep(0.3)  # by now, all connections are closed
 
     found = asyncio.run(asyncio.wait_for(everything(), 60))
     assert any(answer in text for text in texts), texts

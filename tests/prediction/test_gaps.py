@@ -114,7 +114,7 @@ def test_a_window_without_a_number_has_no_class(fitted, tmp_path):
 
 def test_windows_without_a_number_do_not_affect_a_timeline():
     X, y, _ = windows()
-    rows = np.flatnonzero((y < 3) | (np.arange(len(y)) % 16 == 3))  # a class is rare
+    rows = np.flatnonzero((y < 3) | (np.arange(len(y)) % 16 == 3))  # one class is rare
     model = plain_classifier(**SETTINGS, missing="expected").fit(X[rows], y[rows])
     assert class_shares_of(model).min() < 0.2
     nothing = model.timeline(np.full_like(X[:20], np.nan), start_s=np.arange(20.0))

@@ -104,7 +104,7 @@ def wait_until_taken(port):
             try:
                 probe.send(b"")
                 time.sleep(0.05)
-                probe.send(b"")  # is refused if nothing received the first one
+                probe.send(b"")  # this is refused if nothing received the first datagram
             except ConnectionRefusedError:
                 continue
             return
@@ -150,7 +150,7 @@ def test_a_serial_line_that_begins_within_a_line(files):
     sender = threading.Thread(target=send)
     sender.start()
 
-    def samples():  # reading from a terminal that hangs up fails
+    def samples():  # reading fails if the terminal hangs up
         with contextlib.suppress(OSError):
             yield from live.samples_of_pipe(ours, parser)
 
@@ -234,7 +234,7 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("n_lines", [3, 80])  # 80 are parsed together
+@pytest.mark.parametrize("n_lines", [3, 80])  # 80 lines are parsed together
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_cell_is_the_same_number_in_a_line_and_in_a_file(tmp_path, cell, n_lines):
     in_file, in_line = numbers_in(tmp_path, cell, n_lines)
@@ -253,7 +253,8 @@ def test_a_number_is_the_same_in_a_line_and_in_a_file(tmp_path, cell):
     [
         *[(word, np.nan, None) for word in ("NA", "N/A", "null", "NULL", "#N/A", "nan(1)")],
         *[("\u0663", 3.0, None), ("1\xa0", 1.0, None)],  # beyond ASCII
-        *[(word, None, np.inf) for word in ("inf", "Infinity", "1e400")],  # a recording is finite
+        # the values of a recording are finite
+        *[(word, None, np.inf) for word in ("inf", "Infinity", "1e400")],
         ('1"', None, 1.0),
     ],
 )
@@ -351,13 +352,13 @@ def test_a_partial_sample_ends_a_stream_of_datagrams_only_before_the_first_sampl
         found = []
 
         def take():
-            found.append(next(samples))  # binds, and waits for the first
+            found.append(next(samples))  # binds the port, and waits for the first samples
 
         samples = live.samples_of_udp(str(port), parser)
         first = threading.Thread(target=take)
         first.start()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            while first.is_alive() and not found:  # until it listens
+            while first.is_alive() and not found:  # until the thread listens
                 sender.sendto(np.ones((3, len(NAMES)), "<f4").tobytes(), ("127.0.0.1", port))
                 first.join(0.05)
             for data in datagrams:
@@ -400,4 +401,4 @@ def test_a_replay_runs_at_the_given_speed(files):
         len(part.values) for part in samples_of_recording(model.model_, csv, None, 30.0)
     )
     assert n_samples == 200
-    assert 0.33 < time.monotonic() - began_s < 5  # a recording of 9.95 s
+    assert 0.33 < time.monotonic() - began_s < 5  # the recording lasts 9.95 s

@@ -94,7 +94,7 @@ def test_any_file_of_a_recording_is_replayed_together_with_the_other_files(model
 @BOTH_ANSWERS
 def test_a_replay_continues_without_a_sensor_if_sensors_may_be_missing(model, logs, tmp_path):
     fitted, path = model
-    for number in (0, 2):  # another recording has the sensor
+    for number in (0, 2):  # a different recording has the sensor
         for sensor in RATES_HZ:
             if (sensor, number) != ("motor", 2):
                 name = f"{sensor}_{number}.csv"

@@ -1,4 +1,4 @@
-"""A stream of several sensors decides as for whole recordings, in any order of the samples."""
+"""A stream of several sensors decides as for whole recordings, in any order of their samples."""
 
 from dataclasses import replace
 

@@ -50,7 +50,8 @@ def test_counts_equal_those_on_a_grid(true, predicted, tolerance):
             and 2 * len(covered & ticks(other, n)) >= len(covered | ticks(other, n))
             for other in pieces(predicted)
         )
-    assert counts.n_found == hits or counts.n_found == hits - 1  # each segment matches only one
+    # each segment matches only one other
+    assert counts.n_found == hits or counts.n_found == hits - 1
     delay, n_switches = 0, 0
     for before, piece in pairwise(pieces(true)):
         if before.label != piece.label:
@@ -75,7 +76,7 @@ def test_counts_equal_those_on_a_grid(true, predicted, tolerance):
         for place, piece in enumerate(pieces(true))
         if piece.label == predicted[0] and round(piece.start_s / GRID_S) <= tolerance
     ]
-    if not first:  # a drive enters the class that it begins in
+    if not first:  # a drive enters the class with which it begins
         assert counts.n_false == n_false
 
 

@@ -162,7 +162,8 @@ def test_a_model_learns_how_long_classes_last_from_recordings_with_several(fitte
     )
     clf = small_classifier(hidden_size=2, max_epochs=1).fit(drive)
     learned = clf.preparation_["dwell"]
-    assert learned["mean_s"] == pytest.approx([20, 60])  # both drives switch from ice once
+    # each of the two drives switches from ice once
+    assert learned["mean_s"] == pytest.approx([20, 60])
     clf.save(tmp_path / "model.safetensors")
     made = SensorLSTMClassifier.load(tmp_path / "model.safetensors").timeline(drive)
     np.testing.assert_array_equal(made.mean_dwell_s, learned["mean_s"])

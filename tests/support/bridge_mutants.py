@@ -173,7 +173,7 @@ OF_EMULATOR = [
             "sums[l / 4 + 8 * (i % 2)][",
         )
     ],
-    # rounded as if the sums had twelve bits
+    # the number is rounded as if sums had twelve bits
     [
         BridgeMutant(
             "mma.m16n8k16",
@@ -192,7 +192,7 @@ OF_EMULATOR = [
     ],
 ]
 
-# Faults of the machine itself. None makes the GPU wait forever.
+# Faults of the machine itself. None of them makes the GPU wait forever.
 OF_DEVICE = [
     BridgeMutant(row, "device_machine.h", old, new)
     for row, old, new in (

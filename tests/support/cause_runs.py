@@ -1,4 +1,4 @@
-"""Runs with an invented record, for the tests of causes: healthy except for a test's changes."""
+"""Runs with an invented record for the tests of causes, healthy except for what a test changes."""
 
 import math
 

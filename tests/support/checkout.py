@@ -20,7 +20,7 @@ def code_in(page, language="python"):
 
 def tree_of(path):
     """Return the syntax tree of a module."""
-    gc.disable()  # it would visit the same nodes repeatedly, which would take most of the time
+    gc.disable()  # collections would visit the same nodes repeatedly, and take most of the time
     try:
         return ast.parse(path.read_text("utf-8"))
     finally:

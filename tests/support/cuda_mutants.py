@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 
 class HeaderMutant(NamedTuple):
-    """A string and its replacement at the first occurrence."""
+    """A string, and what replaces its first occurrence."""
 
     header: str
     old: str
     new: str
 
 
-# By header.
+# The mutants of each header.
 FAULTS = {
     "layout.h": [  # ownership
         ("((step - 1) >> 1) & 1", "(step >> 1) & 1"),

@@ -44,10 +44,11 @@ class Effect:
 
 
 class FakeRunner:
-    """Returns white noise around a level; a rerun's effect is looked up by the rerun's name.
+    """Simulates losses as white noise around a level; a rerun's effect is found by its name.
 
-    `scatter` is the standard deviation of the log noise of equal reruns, in addition to that of
-    white noise of this length; `wobble` is the standard deviation of their level, in nats.
+    `scatter` is the standard deviation of the log noise of reruns with equal settings, in addition
+    to that of white noise of this length; `wobble` is the standard deviation of their level, in
+    nats.
     """
 
     def __init__(

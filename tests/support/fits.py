@@ -61,7 +61,7 @@ def stop_after(n_epochs):
 
 
 def watched():
-    """Return a classifier class, and a list of the windows of each fit and of its predictions."""
+    """Return a classifier class, and a list that collects the windows of fits and predictions."""
     seen = []
 
     class Watched(SensorLSTMClassifier):
@@ -77,7 +77,7 @@ def watched():
 
 
 def head_of(fitted):
-    """Return the head that joins a fitted classifier's features; None if there are none."""
+    """Return the head that joins a classifier's features to its network; None without features."""
     return fitted.model_.head
 
 
@@ -93,7 +93,7 @@ def class_shares_of(fitted):
 
 
 def set_class_shares(fitted, shares):
-    """Set the mean probabilities of a classifier on windows that its fit held out."""
+    """Set a classifier's mean probabilities for windows that its fit held out."""
     fitted.model_ = replace(fitted.model_, shares=np.array(shares))
 
 

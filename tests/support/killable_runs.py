@@ -70,5 +70,5 @@ def contents(folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a forked process would lack the threads
-    torch.optim.Adam([torch.zeros(1)])  # imports modules that otherwise each run would import
+    torch.optim.Adam([torch.zeros(1)])  # imports modules that each run would otherwise import
     serve(train)

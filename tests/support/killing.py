@@ -38,7 +38,7 @@ def serve(work):
 
 
 class Program:
-    """A program that serves runs, so that modules are imported only once."""
+    """A program that executes runs on request, so that modules are imported only once."""
 
     def __init__(self, *command):
         environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -179,7 +179,7 @@ class Problem:
 
 
 def framework_lstm(x, weight_ih, weight_hh, bias, *, lengths, recurrent_mask, h_0=None, c_0=None):
-    """Compute ops.lstm by torch.nn.LSTM (packed, model by model) or, masked, by the reference."""
+    """Compute ops.lstm with torch.nn.LSTM (packed, model by model), or the reference if masked."""
     if recurrent_mask is not None:
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     n_models, n_directions, _, hidden_size = weight_hh.shape
@@ -248,7 +248,7 @@ def tf32_lstm_linear(**arguments):
 
 
 def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments):
-    """Compute ops.lstm_linear by torch.nn.LSTM, pooling and a product."""
+    """Compute ops.lstm_linear with torch.nn.LSTM, pooling and a product."""
     hidden, h_n, c_n = framework_lstm(lengths=lengths, **arguments)
     pooled = reference.pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
@@ -339,7 +339,7 @@ def check_same_bits_twice(device, variant, precision):
 
 
 def check_batch_invariance(device, variant, precision):
-    """Check that a row has the same bits alone, in part of the batch and in the whole batch."""
+    """Check that a row has the same bits by itself, in part of the batch and in the whole batch."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -349,7 +349,7 @@ def check_batch_invariance(device, variant, precision):
 
 
 def check_model_invariance(device, variant, precision):
-    """Check that a model has the same bits alone and together with others."""
+    """Check that a model has the same bits by itself and together with others."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -360,7 +360,8 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Check that chunks of a sequence, with the state passed on, have the bits of the whole."""
+    """Check that a sequence has the same bits in chunks, with the state passed on, and as a
+    whole."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):
@@ -388,7 +389,7 @@ def check_beyond_lengths(device, variant, precision):
 
 
 def check_not_contiguous(device, variant, precision):
-    """Check that transposed, sliced and expanded arguments give the bits of dense ones."""
+    """Check that transposed, sliced and expanded arguments give the same bits as dense ones."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         dense = infer(problem, device, dtype)

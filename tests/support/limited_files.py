@@ -9,7 +9,7 @@ import sys
 
 @contextlib.contextmanager
 def files_limited_to(size_bytes):
-    """Limit this process's files; only around the tested call, because pytest writes files, too."""
+    """Limit the size of this process's files, during the tested call only: pytest writes, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     skipped_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a truncated .pyc would break every later import of the module

@@ -19,7 +19,7 @@ def load_build_cuda():
     """Import build_cuda.py, which is in the same folder as setup.py, outside every package."""
     spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["build_cuda"] = module  # where a dataclass looks for its own module
+    sys.modules["build_cuda"] = module  # dataclasses look for their module here
     spec.loader.exec_module(module)
     return module
 
@@ -83,7 +83,7 @@ def _demangled(names):
 
 
 def of_build(build_cuda):
-    """Read the output for every source of the build, by the source's name."""
+    """Return what the output says about every source of the build, by the source's name."""
     return {
         source.stem: read((build_cuda.FOLDER / f"{source.stem}.ptxas").read_text())
         for source in build_cuda.SOURCES

@@ -12,7 +12,7 @@ N_EPOCHS = 150
 
 
 def history_of(kind, n_epochs=40):
-    """Return the columns of a run that is calm, hot, diverged, guessing or short."""
+    """Return the columns of a run of one kind: calm, hot, diverged, guessing or short."""
     rng = np.random.default_rng(0)
     loss = 0.4 + 1.4 * np.exp(-np.arange(n_epochs) / 5)
     swing = {"calm": 0.005, "hot": 0.2}.get(kind, 0.005) * rng.normal(size=n_epochs)
@@ -83,7 +83,7 @@ def make_evidence(history, n_val):
 
 
 def make_curves(swing, seed=0, n_epochs=12):
-    """Make the losses after each epoch of the run (A) and of other settings (B) by their swings."""
+    """Make losses by epoch, of the run (A) and of other settings (B); B varies by `swing` nats."""
     rng = np.random.default_rng(seed)
     run = 0.6 - 0.001 * np.arange(N_EPOCHS) + 0.1 * rng.normal(size=N_EPOCHS)
     other = 0.6 - 0.006 * np.arange(n_epochs) + swing * rng.normal(size=n_epochs)

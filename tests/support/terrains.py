@@ -55,7 +55,7 @@ WAYS = [
 
 
 def write_spans(folder):
-    """Write six logs with a manifest of labelled spans, some of them shorter than a window."""
+    """Write six logs with a manifest of labeled spans, some of them shorter than a window."""
     rows = ["path,label,start_s,end_s"]
     edges = [0.0, 3.3, 4.1, 8.0, 11.05, 17.7, 20.0]
     for number in range(6):

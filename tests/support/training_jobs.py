@@ -31,7 +31,8 @@ def make_data(
 
 
 def few_windows():
-    """Make 18 windows for training and 6 for validation; classes are balanced in every six."""
+    """Make 18 windows for training and 6 for validation; every six windows have balanced
+    classes."""
     target = torch.arange(24) % 3
     X = torch.tensor(np.random.default_rng(0).normal(size=(24, 6, 2)), dtype=torch.float32)
     X += target[:, None, None]
@@ -65,7 +66,7 @@ def copy_of(job):
 
 
 def assert_same_record(record, wanted):
-    """Assert that everything but snapshots and times has the same bits and types."""
+    """Assert that everything except snapshots and times has the same bits and types."""
     for part in fields(TrainingRecord):
         if part.name not in ("snapshots", "duration_s"):
             ours, theirs = getattr(record, part.name), getattr(wanted, part.name)

@@ -43,7 +43,7 @@ def write_ulog(path, topics, *, start_us=START_US):
 
 
 def flight(path, *, seed=0, seconds=6.0, amplitude=1.0, mode=4):
-    """Write a flight: two accelerometers at 200 Hz, battery current at 20 Hz, and the mode."""
+    """Write a flight: two accelerometers (200 Hz), the battery current (20 Hz) and the mode."""
     rng = np.random.default_rng(seed)
     fast = np.arange(0, seconds * 1e6, 5000).astype(np.int64)
     slow = np.arange(0, seconds * 1e6, 50_000).astype(np.int64)

@@ -79,7 +79,7 @@ struct Cta {
   int n_waiting = 0;
   uint64_t generation = 0;
   Clock clock, released;
-  // times of the messages that arrived; joined clocks of the warps when they left
+  // the times of the messages that have arrived; the joined clocks of the warps when they left
   Times received;
   Clock left;
 
@@ -106,7 +106,7 @@ enum class Order {
 struct Options {
   uint32_t seed = 1;
   Order order = Order::kRandom;
-  // these run only if nothing else can: a whole CTA, or one warp of each CTA; -1: none
+  // these run only if nothing else can run: a whole CTA, or one warp of each CTA; -1: none
   int starved_cta = -1, starved_warp = -1;
 };
 
@@ -154,7 +154,7 @@ class Cluster {
   int n_components() const { return n_components_; }
   int n_ctas() const { return n_ctas_; }
   int n_warps() const { return n_warps_; }
-  // The clock of a counter in global memory: of all warps that have added to it.
+  // The clock of a counter in global memory: the joined clocks of all warps that have added to it.
   Clock& Counter(const void* counter) {
     return counters_.emplace(counter, Clock(n_components_)).first->second;
   }

@@ -20,7 +20,8 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
-// Each is for one precision; they are compiled in separate files, which takes half as long.
+// Each function is for one precision; they are compiled in separate files, which takes half as
+// long.
 template <int kPlanes>
 void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
                const emulator::Options& schedule);

@@ -4,7 +4,7 @@
 // undefined:
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
-//     warp without a __syncwarp in between; global memory read that another warp of the cluster
+//     warp without a __syncwarp in between; reads of global memory that another warp of the cluster
 //     wrote, out of order or from a cache that may be stale
 //   - shared memory read before it was written, or before the wait for a copy; a copy's source
 //     written during the copy
@@ -121,12 +121,12 @@ class Machine {
   }
   static I Shuffle(const I& x, const I& from);
   static int64_t Largest(const I& x);
-  // D = A B + D, every sum exact, then truncated.
+  // D = A B + D, with every sum exact and then truncated.
   static void Mma(F d[4], const U a[4], const U& b0, const U& b1);
   // Lane l gets word l of the 8 x 8 matrix whose transpose is in the lanes.
   static U TransposeMatrix(const U& x);
 
-  // A lane's own work, a function of its index, with the last lane first; sums over lanes.
+  // A lane's own work, as a function of its index, with the last lane first; and sums over lanes.
   template <typename G>
   static auto PerLane(const G& g) {
     std::array<decltype(g(int64_t{})), kLanes> r;

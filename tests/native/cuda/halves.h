@@ -1,4 +1,4 @@
-// IEEE halves, and floats rounded as the tensor cores are assumed to round.
+// IEEE halves, and floats that are rounded as tensor cores are assumed to round them.
 #pragma once
 
 #include <cmath>

@@ -2,12 +2,12 @@
 // and of backward-inl.h), on small clusters, in every order in which warps may run and messages may
 // arrive. The emulator runs the kernels themselves, but only some of these orders.
 //
-// A warp is the list of those of its actions that others can notice, written below in the order of
-// Run: if Run changes, change the list, too. Products, cells and the warp's own rings are omitted.
-// A warp writes the number of the step that will read it, so that a read detects whether it
-// happened too early or too late. All 8 rows of a tile take part in every step until the longest
-// one ends, and all CTAs of a cluster have the same tile, so n_steps is the same for all of them,
-// and no row's length appears here.
+// A warp is represented by the list of those of its actions that other warps can notice, written
+// below in the order of Run: if Run changes, change the list, too. Products, cells and the warp's
+// own rings are omitted. A warp writes the number of the step that will read it, so that a read
+// detects whether it happened too early or too late. All 8 rows of a tile take part in every step
+// until the longest one ends, and all CTAs of a cluster have the same tile, so n_steps is the same
+// for all of them, and no row's length appears here.
 //
 // Memory is sequentially consistent here: the emulator's clocks and the hardware must show that
 // fences and proxies suffice. The words that a warp sends to one CTA in one step arrive together.
@@ -376,8 +376,8 @@ class Search {
     return true;
   }
 
-  // Changes an mbarrier by arrivals, and by bytes that are expected (+) or have arrived (-).
-  // Returns false on a fault.
+  // Changes an mbarrier by a number of arrivals, and of bytes that are expected (+) or have arrived
+  // (-). Returns false on a fault.
   bool Change(Barrier* b, int arrivals, int bytes) {
     if (b->pending == kNever) return Found(kNoBarrier), false;
     b->pending = static_cast<int8_t>(b->pending - arrivals);

@@ -30,7 +30,7 @@ void CheckCells(Machine& m) {
   for (int n = 0; n < 4000; ++n) {
     F x, c, i, f, g, o, c_new, h_new;
     for (int l = 0; l < kLanes; ++l) {
-      // by their exponents, from 2^-20 to 2^4, of either sign
+      // values with exponents from 2^-20 to 2^4, of either sign
       const float size = std::exp2(static_cast<float>((n * 32 + l) % 24013) / 24013 * 24 - 20);
       x[l] = n % 2 == 0 ? size : -size;
       c[l] = 0;
@@ -53,7 +53,7 @@ void CheckCells(Machine& m) {
   Check(cell.relative < 2.4e-6, "cell and state to twenty");
 }
 
-// Near zero only the polynomial is used: within one unit in the last place.
+// Near zero, only the polynomial is used: its error is at most one unit in the last place.
 void CheckTanhNearZero(Machine& m) {
   Worst tanh;
   for (int n = 0; n < 4000; ++n) {
@@ -83,7 +83,7 @@ struct Reader : Machine {
   }
 };
 
-// A row with more words than a 32-bit integer can count, in either direction, and the neighbouring
+// A row with more words than a 32-bit integer can count, in either direction, and the adjacent
 // rows.
 void CheckLongRows() {
   using namespace sensorseq::cuda;

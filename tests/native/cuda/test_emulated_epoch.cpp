@@ -10,7 +10,7 @@ namespace {
 using namespace epoch_problem;
 namespace cuda = sensorseq::cuda;
 
-// Without wide layers, which take a long time to compile and have separate tests.
+// Wide layers are left out: they take a long time to compile and have separate tests.
 using SmallQueue = emulator::QueueOf<0, 64>;
 
 bool Emulate(const Problem& p, int64_t first_step, int64_t n_steps, cuda::Precision precision,
@@ -160,7 +160,7 @@ Problem Alone(const Problem& p, int64_t model) {
 
 double g_worst[2] = {};
 
-// Compares all values together: their difference relative to their change since `from`.
+// Compares all values together: computes their difference relative to their change since `from`.
 void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<double>& truth,
              const Array& from) {
   double square = 0, size = 0, whole = 0;
@@ -183,7 +183,7 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
   Check(difference <= (is_exact ? 5e-6 : 1e-2), what + " off by " + std::to_string(difference));
 }
 
-// For each model separately, because errors are relative to a model's own scale.
+// Compares each model separately, because errors are relative to a model's own scale.
 void CheckAgainstCpu(uint32_t seed, cuda::Precision precision) {
   const bool is_exact = precision == cuda::Precision::kFp16x3;
   const int64_t n_models = seed % 3 == 0 ? 1 : 3;

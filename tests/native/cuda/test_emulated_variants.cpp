@@ -12,7 +12,7 @@ using namespace emulated;
 
 namespace {
 
-// Euclidean distance relative to the truth's norm, and the largest difference of an element
+// The Euclidean distance relative to the truth's norm, and the largest difference between elements
 // relative to the largest element.
 struct Distance {
   double whole, worst;
@@ -239,8 +239,8 @@ void CheckTruncation(std::mt19937& random) {
   std::fill(p.mask.begin(), p.mask.end(), 1);
   std::fill(p.c_0.begin(), p.c_0.end(), 0);
   for (double& value : p.h_0) value = Draw();
-  // gates at a half, except the cell's: c is then half of its tanh. Sums over two whole octaves:
-  // the compensation is rounded, to one unit in the last place or to none
+  // all gates are at a half, except the cell's: c is then half of its tanh. Sums over two whole
+  // octaves: the compensation is rounded, to one unit in the last place or to none
   for (int64_t i = 0; i < 4 * H * H; ++i) {
     const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
     p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;

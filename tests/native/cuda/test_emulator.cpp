@@ -35,7 +35,7 @@ std::string FaultOf(int n_ctas, int n_warps, uint32_t seed, const Body& body) {
   return "";
 }
 
-// `faults` are parts of the possible messages.
+// `faults` lists a part of each possible message.
 void Faults(const std::string& what, int n_ctas, int n_warps, const Body& body,
             const std::vector<std::string>& faults) {
   ++g_programs;
