@@ -12,7 +12,7 @@ Files = Annotated[
     Option(
         "--files",
         metavar="PATTERN",
-        help="File names, such as 'pro_*.csv'; repeatable.",
+        help="Pattern of file names, such as 'pro_*.csv'; repeatable.",
     ),
 ]
 Pair = Annotated[
@@ -29,7 +29,7 @@ TimeColumn = Annotated[
     Option(
         "--time-column",
         metavar="NAME",
-        help="Column of time stamps, by name or place [default: time].",
+        help="Column of time stamps, by name or position [default: time].",
     ),
 ]
 TimeUnit = Annotated[
@@ -100,7 +100,7 @@ GroupColumn = Annotated[
     Option(
         "--group-column",
         metavar="NAME",
-        help="Column with the group of each of these recordings.",
+        help="Column with the group of each recording, if a file has many.",
     ),
 ]
 SensorColumn = Annotated[
@@ -149,8 +149,8 @@ Stamps = Annotated[
     Option(
         "--stamps",
         metavar="HOW",
-        help="Samples that share stamps or come in bursts: packets (spread them), keep, merge"
-        " [default: spread certain packets].",
+        help="How to treat samples that share time stamps or come in bursts: packets (spread"
+        " them), keep, merge [default: spread packets of one sensor].",
     ),
 ]
 SampleRateHz = Annotated[
@@ -175,8 +175,8 @@ Derive = Annotated[
     Option(
         "--derive",
         metavar="HOW",
-        help="auto: add features of motors and inertial sensors by their names; none [default:"
-        " none].",
+        help="auto: add features for motors and inertial sensors, which are recognized by"
+        " channel name; none: add nothing [default: none].",
     ),
 ]
 WindowS = Annotated[
@@ -265,7 +265,8 @@ SplitBy = Annotated[
     Option(
         "--split-by",
         metavar="WHAT",
-        help="Keep whole: group or recording; time splits each recording by time [default: group].",
+        help="Unit that is not divided: group or recording; time: divide recordings by time"
+        " [default: group].",
     ),
 ]
 RandomState = Annotated[
@@ -280,7 +281,7 @@ Normalize = Annotated[
     Option(
         "--normalize",
         metavar="WHAT",
-        help="recording: mean 0 and deviation 1 in each recording; none [default: none].",
+        help="recording: scale each recording to mean 0 and deviation 1; none [default: none].",
     ),
 ]
 Scale = Annotated[
@@ -288,7 +289,7 @@ Scale = Annotated[
     Option(
         "--scale",
         metavar="KIND",
-        help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical in --config"
         " [default: standard].",
     ),
 ]

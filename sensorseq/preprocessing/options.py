@@ -43,27 +43,28 @@ class PreparationOptions(ReadOptions):
     Parameters
     ----------
     files : str or sequence of str, optional
-        Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
-        below the folder. By default all files that can be read. Every pattern must match at least
-        one file.
+        Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
+        is matched against the path below the folder. By default, all readable files are used. Every
+        pattern must match at least one file.
     pair : str, optional
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
-        a slash is compared with the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of `files`.
+        a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
+        recording has its own folder. Channels are in the order of the patterns in `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
         ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
-        dates. By default ``time`` or ``time_s``, whichever exists, otherwise the only column with a
-        name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has several such
-        columns, the default is the one in the struct of the `channels`. For robot logs
-        ``"header.stamp"`` or ``"log_time"``; by default ``"header.stamp"`` (or a ``timestamp`` of
-        seconds and nanoseconds) if the first message of a topic has one.
+        dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise the
+        only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has
+        several such columns, the default is the one in the struct that contains the `channels`. For
+        robot logs, the value is ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
+        message of a topic has one, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the unit at the end of the column's name, as in
-        ``stamp_ns``. Without one, seconds, or for whole numbers the only unit in which the rate is
-        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs do not need this
-        option.
+        Unit of the time stamps. By default, the unit at the end of the column's name, as in
+        ``stamp_ns``. If the name has no unit, the time stamps are in seconds or, if they are whole
+        numbers, in the only unit for which the rate is between 0.5 Hz and 20 kHz, or the date
+        between 2000 and 2100. Robot logs do not need this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
@@ -73,42 +74,44 @@ class PreparationOptions(ReadOptions):
     decimal : {".", ","}, optional
         Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files contains samples; the columns are named ``column_1``,
-        ``column_2`` and so on.
+        True if the first line of CSV files contains samples instead of column names; the columns
+        are then named ``column_1``, ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column with the label of each sample, a word or a number, for recordings of one file without
-        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
-        field means that the sample has no label. In a robot log, a text or numeric field such as
-        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
-        table or a manifest, the column with the labels.
+        Column that contains the label of each sample, as a word or a number; for recordings that
+        consist of one file and have no label from a folder or manifest. Runs of the same label
+        become `label_spans`; an empty field means that the sample has no label. In a robot log,
+        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
+        next message of that topic. In a long table or a manifest, this is the column with the
+        labels.
     recording_column, group_column : str, optional
-        Columns of a long table (one file with all recordings) that contain the recording id of each
-        row and the group of that recording. A recording has only one group.
+        Columns of a long table (one file with all recordings) that contain the recording id and the
+        group of each row. All rows of a recording must have the same group.
     sensor_column : str, optional
         Column with the name or number of each row's sensor (or joint), for tables with one row per
         sample and sensor. The rows of each sensor become separate channels, such as
-        ``gyroscope.x``, as if they were in a separate file; see `join_sensors`.
+        ``gyroscope.x``, as if each sensor had its own file; see `join_sensors`.
     labels : sequence of str, optional
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are not sensor
-        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
-        increase in every row and contain whole numbers or the time (an index, a counter or a second
-        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
-        are read, so other arrays may differ in length.
+        Channels to keep, in this order. By default, all columns are kept except those that are not
+        sensor channels: columns without a name, and columns that increase in every row and contain
+        whole numbers or times (an index, a counter or a second time stamp).
+        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
+        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
+        different lengths.
     units : mapping of str to str, optional
-        Unit of each channel, by its name, for files without units, such as CSV files; it overrides
-        a unit stored in the file. Some steps select channels by unit.
+        Units by channel name, for files that do not store units, such as CSV files; a given unit
+        overrides one that is stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
-        Table with the recordings and their labels. By default ``manifest.csv`` in the folder, if
-        that file exists; False ignores the file. The manifest may also be a JSON export of Label
-        Studio, or a name pattern, such as ``{recording}.txt``, for the label tables that Audacity
-        and ELAN export for each recording.
+        Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
+        folder, if that file exists; with False, that file is ignored. The manifest may also be a
+        JSON export of Label Studio, or a name pattern, such as ``{recording}.txt``, for the label
+        tables that Audacity and ELAN export for each recording.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
@@ -121,13 +124,13 @@ class PreparationOptions(ReadOptions):
         without a time column. By default, the median of the recordings' own rates (for a recording
         of several sensors, the rate of the fastest one). The rate is stored in `provenance`.
     salvage : bool, default=False
-        Use the messages before the damage in a damaged ``.bag``, ``.mcap`` or ``.ulg`` file instead
-        of raising an error. ``attributes["salvaged"]`` contains the reason with the offset of the
-        damage, and the seconds that were kept.
+        If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
+        instead of raising an error. ``attributes["salvaged"]`` then contains the reason, with the
+        offset of the damage, and the number of seconds that were kept.
     scratch : path-like, optional
-        Folder for the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB: the samples
-        stay on disk, in unnamed files that are deleted with the recording. By default they are kept
-        in memory.
+        Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
+        in unnamed files that are deleted with the recording. By default, all samples are kept in
+        memory.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.

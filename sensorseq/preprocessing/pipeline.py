@@ -49,20 +49,21 @@ class PreparePipeline:
     Parameters
     ----------
     channels : sequence of str, optional
-        Channels to keep, in this order. By default all except the columns that are not sensor
-        channels, which ``attributes["counters"]`` lists: columns without a name, and columns that
-        increase in every row and contain whole numbers or the time (an index, a counter or a second
-        time stamp). From robot logs and files of arrays (HDF5, NumPy, MATLAB), only these channels
-        are read, so other arrays may differ in length.
+        Channels to keep, in this order. By default, all columns are kept except those that are not
+        sensor channels: columns without a name, and columns that increase in every row and contain
+        whole numbers or times (an index, a counter or a second time stamp).
+        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
+        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
+        different lengths.
     sample_rate_hz : float, optional
-        Rate to which all recordings are resampled, and the rows per second in files without a time
-        column. By default the median of the recordings' own rates (with several sensors, the rate
-        of the fastest). The rate is stored in `provenance`.
+        Rate to which all recordings are resampled, and the number of rows per second in files
+        without a time column. By default, the median of the recordings' own rates (for a recording
+        of several sensors, the rate of the fastest one). The rate is stored in `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Method of resampling, see `resample`; streams on the robot use ``"polyphase"``.
+        Resampling method (see `resample`); streams on the robot use ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -77,7 +78,7 @@ class PreparePipeline:
     hop_s : float, optional
         Seconds between the starts of windows; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        Which label a window gets if the label changes within the window; see `Windower`.
+        How to label a window in which the label changes; see `Windower`.
     min_purity : float, default=0.5
         For ``"majority"``: the minimum share of a window's samples that must have the window's
         label.
@@ -85,8 +86,8 @@ class PreparePipeline:
         What to do with a recording shorter than a window: leave it out and count it, pad it, or
         raise an error.
     train_hop_s : float, optional
-        Seconds between the starts of training windows, if these should overlap more than validation
-        and test windows; `hop_s` by default.
+        Seconds between the starts of training windows, if training windows should overlap more than
+        validation and test windows; `hop_s` by default.
     train_phase : {"grid", "random"}, default="grid"
         With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
@@ -94,23 +95,24 @@ class PreparePipeline:
         rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
         on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
-        For `native_rates`: the seconds by which the window starts of two sensors may differ. By
-        default a tenth of the hop, or the longest sample period of a sensor if that is longer.
+        For `native_rates`: the maximum difference, in seconds, between the window starts of two
+        sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
+        is longer.
     missing : {"error", "expected"}, optional
         For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
         recording that lacks a sensor is refused, and windows that lack one are left out. With
-        ``"expected"`` they are kept, with NaN for the missing sensor.
+        ``"expected"``, both are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of the training, validation and test parts. Use None for recordings that will only be
-        predicted: nothing is fitted.
+        Shares of the training, validation and test parts. Use None for recordings that serve only
+        for prediction: nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided between parts. With ``"time"``, each recording begins with
-        the training part, followed by validation and test, with an embargo between them; test
-        scores then apply only to known robots.
+        The unit that is never divided between parts. With ``"time"``, the beginning of each
+        recording belongs to the training part, followed by the validation and test parts, with an
+        embargo between parts; test scores then apply only to robots in the training data.
     embargo_s : float, optional
-        For a split by time: the seconds that are left out between parts. By default the length of a
-        window plus the lookahead of the resampling filter and of steps with ``phase="zero"``. It
-        must be at least that lookahead.
+        For a split by time: the number of seconds that are left out between parts. By default, the
+        length of a window plus the lookahead of the resampling filter and of steps with
+        ``phase="zero"``. It must be at least that lookahead.
     random_state : int, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
@@ -119,15 +121,15 @@ class PreparePipeline:
         1 with the recording's own statistics, before windows are cut. A model then needs whole
         recordings.
     scale : str or None, default="standard"
-        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
-        ``"physical"``; see `ChannelScaler`.
+        How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
+        ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``scale="physical"``: the value of each channel that is scaled to 1.
+        For ``scale="physical"``: the value, for each channel by name, that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Maximum number (or, as a float, maximum share) of the windows of a class that may come from
-        one recording when balancing.
+        Maximum number (or, if it is a float, maximum share) of the windows of a class that may come
+        from one recording when classes are balanced.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared

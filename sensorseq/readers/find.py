@@ -189,14 +189,14 @@ def find_recordings(
         `read_source` converts them to label spans. A manifest may have the CSV format of the
         recordings or the default CSV format.
     files : str or sequence of str, optional
-        Patterns of file names, such as ``pro_*.csv``; a pattern with a slash is compared with paths
-        below the folder. By default all files that can be read. Every pattern must match at least
-        one file.
+        Patterns for the names of the files to read, such as ``pro_*.csv``; a pattern with a slash
+        is matched against the path below the folder. By default, all readable files are used. Every
+        pattern must match at least one file.
     pair : str, optional
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
-        a slash is compared with the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of `files`.
+        a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
+        recording has its own folder. Channels are in the order of the patterns in `files`.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
@@ -206,33 +206,34 @@ def find_recordings(
     decimal : {".", ","}, optional
         Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
-        The first line of CSV files contains samples; the columns are named ``column_1``,
-        ``column_2`` and so on.
+        True if the first line of CSV files contains samples instead of column names; the columns
+        are then named ``column_1``, ``column_2`` and so on.
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column with the label of each sample, a word or a number, for recordings of one file without
-        a label from a folder or manifest. Runs of the same label become `label_spans`; an empty
-        field means that the sample has no label. In a robot log, a text or numeric field such as
-        ``/terrain.data``, whose value is valid until the next message of that topic. In a long
-        table or a manifest, the column with the labels.
+        Column that contains the label of each sample, as a word or a number; for recordings that
+        consist of one file and have no label from a folder or manifest. Runs of the same label
+        become `label_spans`; an empty field means that the sample has no label. In a robot log,
+        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
+        next message of that topic. In a long table or a manifest, this is the column with the
+        labels.
     recording_column, group_column : str, optional
-        Columns of a long table (one file with all recordings) that contain the recording id of each
-        row and the group of that recording. A recording has only one group.
+        Columns of a long table (one file with all recordings) that contain the recording id and the
+        group of each row. All rows of a recording must have the same group.
     sensor_column : str, optional
         Column with the name or number of each row's sensor (or joint), for tables with one row per
         sample and sensor. The rows of each sensor become separate channels, such as
-        ``gyroscope.x``, as if they were in a separate file; see `join_sensors`.
+        ``gyroscope.x``, as if each sensor had its own file; see `join_sensors`.
     labels : sequence of str, optional
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
         Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
     manifest : path-like or bool, optional
-        Table with the recordings and their labels. By default ``manifest.csv`` in the folder, if
-        that file exists; False ignores the file. The manifest may also be a JSON export of Label
-        Studio, or a name pattern, such as ``{recording}.txt``, for the label tables that Audacity
-        and ELAN export for each recording.
+        Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
+        folder, if that file exists; with False, that file is ignored. The manifest may also be a
+        JSON export of Label Studio, or a name pattern, such as ``{recording}.txt``, for the label
+        tables that Audacity and ELAN export for each recording.
     ignore : path-like, optional
         A file in the folder that is not a recording, such as the file prepared from the recordings.
 
