@@ -19,8 +19,8 @@ ADDED = {
                 '    taper_s: float | None = option_field("window", help="Fade both ends.")\n',
             ),
             (
-                '        With ``"random"``, the grid of training windows starts at a random offset in each'
-                " recording.\n",
+                '        With ``"random"``, the grid of training windows starts at a random offset'
+                " in each recording.\n",
                 "    taper_s : float, optional\n        Seconds at both ends to fade.\n",
             ),
         ]
@@ -32,7 +32,8 @@ ADDED = {
                 '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
             ),
             (
-                "        overrides one that is stored in the file. Some steps select channels by unit.\n",
+                "        overrides one that is stored in the file. Some steps select channels by"
+                " unit.\n",
                 "    invert : bool, optional\n        Change the signs of all values.\n",
             ),
         ],
