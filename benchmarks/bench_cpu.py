@@ -1,7 +1,7 @@
 """Compares LSTMLinear and the epoch engine with torch.nn.LSTM and torch.nn.Linear on a CPU.
 
 Both sides have the same weights, inputs, dtype and threads; results are compared before any timing,
-and the sides are timed in turns in one process. The rows compare:
+and the sides are timed alternately in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
 - training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is

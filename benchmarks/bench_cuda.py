@@ -1,7 +1,7 @@
 """Compares LSTMLinear with cuDNN on a GPU by the protocol of `sensorseq.bench.cuda`.
 
 A step is forward, cross entropy and backward (or the forward pass alone). Steps are the same on
-both sides, which run in turns in one process: called from Python, and captured in a CUDA graph.
+both sides, which run alternately in one process: called from Python, and captured in a CUDA graph.
 Before any timing, the results of both sides are compared with float32 in IEEE arithmetic. cuDNN's
 side is `torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16
 and bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs; our side has the

@@ -58,7 +58,7 @@ def with_parameters_of(theirs: Any, n_channels: int) -> RandomConvolutions:
 
 
 def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]]:
-    """Time both sides in turns; yield one row for transform and one for fit."""
+    """Time both sides alternately; yield one row for transform and one for fit."""
     from aeon.transformations.collection.convolution_based import MiniRocket
 
     X = make_windows(shape)
@@ -91,7 +91,7 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
 
 
 def compare_competing(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
-    """Time aeon's Hydra and our competing kernels in turns."""
+    """Time aeon's Hydra and our competing kernels alternately."""
     import torch
     from aeon.transformations.collection.convolution_based import HydraTransformer
 

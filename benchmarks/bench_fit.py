@@ -2,7 +2,7 @@
 
 Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
 network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs,
-and without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turns
+and without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turn
 with ours. A timing is a whole fit; for torch, skorch and ours it includes making the network. For
 Keras it includes neither making nor compiling: its model is made, compiled and fitted once
 beforehand. Keras runs on torch. Each library draws its own initial weights; ours are drawn like

@@ -38,7 +38,7 @@ print(json.dumps({**result, "accuracy": model.score(test), "features": model.fea
 
 
 def main() -> None:
-    """Prepare the windows, run the fits in turns, print the table and write the results."""
+    """Prepare the windows, run the fits alternately, print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quick", action="store_true", help="fewer windows and epochs")

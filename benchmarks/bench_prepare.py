@@ -1,7 +1,7 @@
 """Compares `prepare` with only reading the same files: the cost of a preparation on one core.
 
 Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
-into windows of 2 s. Both sides are timed in turns in one process, by processor time, so that other
+into windows of 2 s. Both sides are timed in turn in one process, by processor time, so that other
 programs on the machine have little influence on the result. The rows compare:
 
 - CSV: theirs is `pyarrow.csv.read_csv` without threads.

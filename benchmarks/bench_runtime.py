@@ -109,7 +109,7 @@ def seconds_to_first_line(command: list[str], text: bytes) -> float:
 
 
 def in_turns(n: int, **sides: Callable[[], float]) -> dict[str, list[float]]:
-    """Call each side n times, in turns, after one uncounted call each."""
+    """Call each side n times, alternately, after one uncounted call each."""
     values_by_side: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(n + 1):
         for name, call in sides.items():

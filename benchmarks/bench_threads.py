@@ -63,7 +63,7 @@ class Side:
 
 
 def alternate(sides: list[Side], kind: int, rounds: int) -> np.ndarray:
-    """Time all sides in turns; return (rounds, sides, 2): seconds and processor seconds."""
+    """Time all sides alternately; return (rounds, sides, 2): seconds and processor seconds."""
     for side in sides:
         side.take(kind, 5)
     n_steps = max(1, round(AIM_S / min(side.take(kind, 10)[0] for side in sides)))

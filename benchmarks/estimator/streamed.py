@@ -1,6 +1,6 @@
 """Compares `fit` on a prepared file larger than the buffer with the same file in memory.
 
-Both sides read the same file with one computing thread, in turns in one process, with the same
+Both sides read the same file with one computing thread, alternately in one process, with the same
 number of epochs, batch size and validation part; the timing covers all of `fit`, including the
 reading. The file is read once beforehand, so that it is in the page cache for both sides. The
 streamed side has a buffer of a quarter of the file, reads the file again in each epoch, and reads
@@ -61,7 +61,7 @@ def buffer_of(n_bytes: int) -> Iterator[None]:
 
 
 def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Fit once in each way and check the accuracies; then time both in turns."""
+    """Fit once in each way and check the accuracies; then time both alternately."""
 
     def fit(buffer_bytes: int) -> SensorLSTMClassifier:
         classifier = SensorLSTMClassifier(

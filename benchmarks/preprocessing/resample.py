@@ -122,7 +122,7 @@ def stream_case(what, rate, target, n_channels, dtype):
 
 
 def measure(case, rounds):
-    """Time the sides of a case in turns; return one row per peer."""
+    """Time the sides of a case alternately; return one row per peer."""
     names = list(case.peers)
     ours, *theirs = alternate(
         repeated(case.ours), *(repeated(case.peers[name]) for name in names), rounds=rounds

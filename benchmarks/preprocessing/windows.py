@@ -56,7 +56,7 @@ def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Side
 
 
 def measure(sides: Sides, *, rounds: int) -> dict[str, float]:
-    """Compare the results, then time both sides in turns."""
+    """Compare the results, then time both sides alternately."""
     np.testing.assert_allclose(sides.ours(), sides.theirs(), rtol=0, atol=sides.tolerance)
     times = alternate(
         repeated(sides.theirs), repeated(sides.ours), rounds=rounds, warm_up_runs=1, budget_s=60

@@ -349,7 +349,7 @@ def test_a_few_runs_are_trained_judged_and_not_written(tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["bench_verdict.py", "--quick", "--folder", str(tmp_path)])
     assert bench_verdict.main() == 0
     printed = capsys.readouterr().out
-    assert "Runs flagged, with 95 % intervals" in printed
+    assert "Fraction of runs flagged, with 95 % intervals" in printed
     assert "results/verdict.json is unchanged" in printed
     assert "results/verdict_calibration.json is unchanged" in printed
     assert len(list((tmp_path / "quick").glob("*.npz"))) == 4

@@ -269,7 +269,7 @@ def write_surfaces(folder: Path) -> None:
 
 
 def _compressed_csv(recording: Recording) -> bytes:
-    # Timestamps are whole milliseconds and currents multiples of 5 mA: three digits are exact.
+    # Timestamps are multiples of 1 ms and currents of 5 mA, so three decimals are exact.
     rows = zip(recording.timestamps_s.tolist(), recording.values[:, 0].tolist(), strict=True)
     lines = ["time_s,current_a", *(f"{time_s:.3f},{current_a:.3f}" for time_s, current_a in rows)]
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=9, mtime=0)

@@ -127,7 +127,9 @@ def train(
     }
     if report is not None:
         if compare:
-            print_part("comparing with baselines for the page; Ctrl-C skips it", as_json)
+            print_part(
+                "comparing with baselines for the report; Ctrl-C skips the comparison", as_json
+            )
         write_page(
             report, model, windows, "validation", compare, title=output.name, command=rerun_command
         )

@@ -236,7 +236,7 @@ class ReadHistory:
     """A history with one row for each epoch and this package's column names."""
 
     rows: list[dict[str, Any]]  # unrecognized columns keep their own names
-    names: dict[str, str]  # maps our name of each recognized column to the source's name
+    names: dict[str, str]  # maps our name for each recognized column to the source's name
     file: str | None  # None if read from memory
 
     @contextmanager

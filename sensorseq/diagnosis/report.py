@@ -85,7 +85,7 @@ class FluctuationReport(ReportContents):
     record : TrainingRecord or None
         Data recorded in addition to the history; not in `to_dict` or pickles.
     columns_read : dict of str to str
-        Maps our name of each recognized column to its name in the log. Not part of `to_dict`.
+        Maps our name for each recognized column to its name in the log. Not part of `to_dict`.
     probes : Probes or None
         Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause

@@ -1018,11 +1018,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Notes
         -----
         `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
-        start widen these extremes. A window is outside if it exceeds the extreme values by half of
-        their range, the extreme standard deviations by a factor of 10 (relative to the other
-        channels, by a factor of 3), or the extreme shares of one of eight bands of the spectrum by
-        a factor of 10. docs/validation.md lists the faults that this method finds and those that it
-        misses.
+        start widen these extremes. A window is outside if, in any channel, its values lie beyond
+        the recorded extremes by more than half of their range, its standard deviation by more than
+        a factor of 10 (relative to the other channels, of 3), or its share of power in one of eight
+        bands of the spectrum by more than a factor of 10. docs/validation.md lists the faults that
+        this method finds and those that it misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)

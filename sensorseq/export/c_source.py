@@ -398,7 +398,7 @@ class _Source:
             self.resampler = CResampler.make(sample_rate_hz, before, attenuation, self.tables)
         if self.resampler is not None and self.resampler.up > self.resampler.down * length:
             raise ArgumentError(
-                "`hop` is shorter than one sample of sample_rate_hz; use a longer one."
+                "`hop` is shorter than one sample at sample_rate_hz; use a longer hop."
             )
         return _Timing(n, length, sample_rate_hz or before, model_rate), steps
 

@@ -179,7 +179,7 @@ WINDOWS_SHARE = 0.1  # fraction of the windows that end in the same value
 
 
 def check_padding(train: Measures, validation: Measures | None) -> Iterator[Finding]:
-    """Yield a finding if windows without lengths all end, or begin, with the same value."""
+    """Yield a finding if many windows without lengths end, or begin, with a run of one value."""
     if not train.windows.are_full:
         return
     trailing, leading = _padded(train)

@@ -38,8 +38,9 @@ FULL, SLACK = 0.9, 0.001
 MIDDLE = 0.125  # half of the width of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # largest share of jumps of a different size
-BESIDE, LONGER = 10, 1.5  # number of steps next to a jump, and the jump's maximum ratio to them
-MOST_AT_ENDS = 4.0  # more samples than this at both ends mean that the sensor is cut off there
+# Number of steps next to a jump, and maximum ratio of the jump to the largest of them.
+BESIDE, LONGER = 10, 1.5
+MOST_AT_ENDS = 4.0  # a higher ratio of samples at the ends to samples beside them means clipping
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
 CUT_SDS = 4.0  # minimum change of scale, in standard deviations of its usual variation

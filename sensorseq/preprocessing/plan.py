@@ -137,7 +137,7 @@ class PreparationPlan(RecordingPlan):
         *,
         allow_constant: bool = False,
     ) -> Learned:
-        """Split the windows, then fit scaler and balance to the training part.
+        """Split the windows, then fit the scaler and the balancing to the training part.
 
         Samples that are stored in files are read one recording at a time. `lookahead_s` is how far
         filters look beyond the end of a window; the embargo must be at least this long.

@@ -1,4 +1,4 @@
-"""Split windows into parts by group or by time, and describe how even the parts are."""
+"""Split windows into parts by group or by time, and describe how balanced the split is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -39,11 +39,14 @@ def test_the_numbers_of_the_page_agree_with_the_code():
     assert f"up to {refit.FEW_WINDOWS:,} windows" in PAGE
     assert f"at most {feature_head.MOST_WINDOWS:,} windows" in PAGE
     assert f"about {feature_head.ROCKET_FEATURES:,} random convolutions" in PAGE
-    assert f"above {feature_head.MANY_WINDOWS:,} windows about" in PAGE
+    assert f"if there are more than {feature_head.MANY_WINDOWS:,} windows" in PAGE
     assert f"| {len(FEATURES)} statistics of each channel" in PAGE
     assert f"into {SummarySteps().n_steps} ranges" in PAGE
-    assert f"of more than {feature_head.STEPPED_STATISTICS} statistics, the most" in PAGE
-    assert f"than {feature_head.BOOSTED_STATISTICS} statistics" in PAGE
+    assert f"if there are more than {feature_head.STEPPED_STATISTICS} statistics" in PAGE
+    assert (
+        f"if there are more than {feature_head.BOOSTED_STATISTICS}, only on the most important"
+        in PAGE
+    )
     assert "the one of five values with the lowest" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
     assert "three folds: the validation part, and two folds of" in PAGE
