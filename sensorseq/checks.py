@@ -228,7 +228,6 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
 
     If most windows are of this class, an error is raised.
 
-
     `name` is the name of `y` in the caller's code. With `labels_way_out`, the windows come from
     recordings, and the message offers the argument `labels`, which selects classes.
     """

@@ -37,7 +37,7 @@ GENERALIZATION = {  # advice for each value of `report.generalization`
     "not_generalizing": "Check the split and the labels, then record more groups.",
 }
 
-DEFAULTS = "Fit with the default settings, which add features to the network:"
+FIT_DEFAULTS = "Fit with the default settings, which add features to the network:"
 # Expected gains of untested steps. The frequencies are from benchmarks/bench_diagnosis.py and
 # benchmarks/bench_repair.py.
 UNTESTED = "untested"  # `NextStep.mark` of an untested step
@@ -136,7 +136,7 @@ def list_steps(report: ReportContents, command: Command | None = None) -> list[N
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
         gain = str(statement_of("gain_of_defaults", points=points, rival=level.values["rival"]))
-        defaults = NextStep("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
+        defaults = NextStep("defaults", FIT_DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
         comes_second = data_fault(report.causes) is not None and bool(steps)
         steps.insert(1 if comes_second else 0, defaults)
     if report.verdict == "too_short_to_tell":
