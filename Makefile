@@ -1,5 +1,5 @@
 # Every target sets up its prerequisites: a virtual environment with pinned packages, the native
-# build, the installed package. The second time it starts immediately.
+# build, the installed package. Once they exist, it starts immediately.
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,7 +32,7 @@ help: ## list the commands
 demo: build ## from simulated robots to a trained model, its test on unseen robots, verdict and picture
 	@$(BIN)/python examples/demo.py --output demo_output
 
-test: build ## the tests, with one of each expensive kind; about five minutes on two cores
+test: build ## the tests, with one test of each expensive kind; about five minutes on two cores
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
@@ -45,14 +45,14 @@ test-arm: build $(WHEELS)/.built ## the runtime and the kernels for aarch64, bui
 	@$(PYTEST) -m slow -k "arm and not baseline" tests/runtime/test_arm.py tests/native/test_native.py \
 	  $(PYTEST_ARGS)
 
-test-rounding: build ## every test that trains, with other last digits; hours, MINUTES=60 at a time
+test-rounding: build ## every test that trains, with different rounding; takes hours, MINUTES=60 at a time
 	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)
 
 fuzz: build ## the tests with random inputs, 1000 new inputs each
 	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
-# atheris has wheels for some Pythons only; without it, changes are drawn at random
-harden: build ## changed files, kills, full disks, sanitizers: at most 60 minutes, into a table
+# atheris has wheels only for some versions of Python; without it, changes are drawn at random
+harden: build ## damaged files, kills, full disks, sanitizers: a table, after at most 60 minutes
 	@$(BIN)/python $(INSTALL) atheris==3.0.0 2> /dev/null || echo "no atheris: changes are drawn at random"
 	@$(BIN)/python benchmarks/harden/run.py
 
@@ -86,8 +86,7 @@ bench: $(PEERS)/.built ## the benchmarks, as ratios with their spread
 	@$(PEERS)/bin/python benchmarks/bench_recording.py
 	@$(PEERS)/bin/python benchmarks/readme_table.py
 
-# mkdocs reads one folder, of symbolic links, so that links between pages are the same as in the
-# tree
+# mkdocs reads a folder of symbolic links, in which links between pages work as in the checkout
 docs: $(DOCS)/.built ## build the documentation site into build/site, offline and without warnings
 	@rm -rf build/docs_source build/site && mkdir -p build/docs_source
 	@ln -s $(addprefix $(CURDIR)/,$(DOCS_SOURCE)) build/docs_source
@@ -144,7 +143,7 @@ $(WHEELS)/.built: requirements/wheels.txt $(VENV)/.packages
 	@$(WHEELS)/bin/python $(INSTALL) --requirement requirements/wheels.txt
 	@touch $@
 
-# a glob could find the old library first
+# the old library is removed first, because a glob could find it instead of the new one
 define install-package
 	rm -f sensorseq/_*.so && mkdir -p build && \
 	PATH="$(abspath $(1))/bin:$$PATH" $(1)/bin/python $(INSTALL) --no-build-isolation --no-deps --editable . \

@@ -56,7 +56,7 @@ class Toolkit:
     def link(self) -> list[str]:
         """Flags that link the runtime into a library.
 
-        A process with a CUDA torch has a second runtime; the symbols of this one are hidden.
+        Its symbols are hidden, because a process with a CUDA torch contains a second runtime.
         """
         return [str(self.runtime), "-ldl", "-lrt", "-lpthread"]
 
@@ -111,7 +111,7 @@ def compile_changed(
     *,
     warnings_are_errors: bool = False,
 ) -> list[Path]:
-    """Compile the files that changed, or whose headers did, and return all objects.
+    """Compile the files that changed or whose headers changed; return all objects.
 
     Beside each ``<name>.o`` is ``<name>.ptxas``, the output of the compilers: registers and memory
     of every kernel.
@@ -173,7 +173,8 @@ class _File:
         if failed:
             return self.source.name
         self.said.write_text(finished.stdout)
-        os.utime(self.object, ns=(started, started))  # later changes are then newer
+        # changes made during compilation are then newer than the object
+        os.utime(self.object, ns=(started, started))
         self.done.write_text(self.fingerprint)
         return ""
 

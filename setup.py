@@ -16,7 +16,7 @@ import build_cuda  # noqa: E402
 
 
 def find(pattern, *, of_signal):
-    """List files of csrc: the preprocessing loops, which do not use torch, or the others."""
+    """List the files of csrc: either the preprocessing loops, which do not use torch, or the rest."""
     found = sorted(p.relative_to(ROOT) for p in (ROOT / "csrc").rglob(pattern))
     shared = ("bindings_signal", "c_api_signal", "c_api_status")
     return [
@@ -224,15 +224,16 @@ wanted = os.environ.get("SENSORSEQ_BUILD", "")
 if wanted not in ("", "ops", "core", "runtime"):
     sys.exit(f"sensorseq: SENSORSEQ_BUILD is {wanted!r}; expected ops, core, runtime or nothing.")
 if wanted == "ops":
-    # only the libraries that serve every Python, in place, on a machine that may have little more
-    # than torch, numpy and nvcc
+    # Build in place only the libraries that work with every Python: the machine may have little
+    # more than torch, numpy and nvcc.
     setup(
         distclass=OpsAlone,
         ext_modules=[ops(), core()],
         cmdclass={"build_ext": build_by_torch()},
         options={"build_ext": {"inplace": True}},
     )
-elif wanted == "core":  # also for another processor: it contains nothing of this Python
+elif wanted == "core":
+    # may be built for another processor, because it does not depend on this Python
     setup(distclass=OpsAlone, ext_modules=[core()], options={"build_ext": {"inplace": True}})
 elif wanted == "runtime":
     setup(**runtime())

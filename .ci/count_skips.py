@@ -1,11 +1,12 @@
-"""Print how many tests were skipped and why; fail when there are more than the number kept."""
+"""Print how many tests were skipped and why; fail if there are more than the number allowed."""
 
 import collections
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-# Skips that no set-up can cure: what the machine lacks. They are printed, not counted.
+# Reasons that no installation can remove, because the machine lacks something. Such skips are
+# printed, but not counted.
 OF_THE_MACHINE = (
     "AVX512_BF16",
     "no nvcc",
@@ -20,7 +21,7 @@ OF_THE_MACHINE = (
 
 
 def main(report: str, allowed_file: str) -> int:
-    """Read a JUnit report and the file that holds the number of skips allowed."""
+    """Read a JUnit report and the file with the number of skips that are allowed."""
     reasons = collections.Counter(
         skipped.get("message", "no reason")
         for skipped in ElementTree.parse(report).iter("skipped")

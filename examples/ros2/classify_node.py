@@ -4,8 +4,8 @@
 
 The node needs ROS 2 and `pip install sensorseq_runtime-*.whl`. Channels have the names that
 `sensorseq prepare` gives them, such as ``/imu/data.angular_velocity.x``. Each decision is published
-on ``~/decisions`` as JSON: its label, the probabilities, the times of its window, and its delay. If
-a topic is silent for `silent_s`, this is also published there, once a second until it resumes.
+on ``~/decisions`` as JSON: its label, the probabilities, the times of its window, and its delay.
+A topic that is silent for `silent_s` is reported there, too, once a second until it resumes.
 """
 
 import json
