@@ -16,7 +16,7 @@ import build_cuda  # noqa: E402
 
 
 def find(pattern, *, of_signal):
-    """List the files of csrc: either the preprocessing loops, which do not use torch, or the rest."""
+    """List files of csrc: either the preprocessing loops, which do not use torch, or the rest."""
     found = sorted(p.relative_to(ROOT) for p in (ROOT / "csrc").rglob(pattern))
     shared = ("bindings_signal", "c_api_signal", "c_api_status")
     return [
