@@ -1,4 +1,4 @@
-"""Summary statistics as steps at quantiles, so that a linear layer can model nonlinear effects."""
+"""Summary statistics encoded as steps, so that a linear layer can model nonlinear effects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ class SummarySteps:
         Number of features: the number of statistics (or of those chosen by `take`) times the number
         of thresholds.
     n_channels_ : int
-        Channels of the windows given to `fit`.
+        Number of channels of the windows given to `fit`.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class SummarySteps:
 
     @property
     def n_channels_(self) -> int:
-        """Channels of the windows given to `fit`."""
+        """Number of channels of the windows given to `fit`."""
         return self._fitted().n_channels_
 
     @property
@@ -95,7 +95,7 @@ class SummarySteps:
         Parameters
         ----------
         columns : array-like of int
-            Indices of the statistics in use.
+            Indices of the statistics to keep.
         """
         summary, chosen = self._fitted(), np.asarray(columns)
         taken = SummarySteps(self.n_steps)

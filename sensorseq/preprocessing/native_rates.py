@@ -35,7 +35,7 @@ _OF_ONE = {
 
 
 def check_native_rates(use: PreparationOptions) -> None:
-    """Raise an ArgumentError if some options cannot be combined."""
+    """Raise an ArgumentError if some options cannot be combined with `native_rates`."""
     if not use.native_rates:
         for name in ("slop_s", "missing"):
             if getattr(use, name) is not None:
@@ -76,7 +76,7 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
 
 
 def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
-    """Return the options to prepare one sensor, without a split."""
+    """Return the options for preparing one sensor, without a split or scaling."""
     options = {each.name: getattr(use, each.name) for each in fields(use)}
     return {**options, "split": "none", "scale": "none", "slop_s": slop_s}
 

@@ -54,7 +54,7 @@ class Step(Protocol):
     ) -> tuple[Channel, ...]:
         """Return the output channels for the given input channels.
 
-        Only spectral frames without a highest frequency need the rate of the input. An
+        Only spectral frames without an upper frequency limit need `sample_rate_hz`. An
         `ArgumentError` is raised if a named channel is missing, a unit is not allowed, or two
         output channels would have the same name.
         """
@@ -64,11 +64,11 @@ class Step(Protocol):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate; unless a step overrides this, it is the input rate."""
+        """Return the output rate, which is the input rate unless a step overrides this method."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Apply this step to an even recording without NaN; a stream gives bit-identical results.
+        """Apply this step to an evenly sampled recording without NaN; a stream gives equal bits.
 
         By default, the rate is computed from the timestamps, which requires at least two samples.
         """
