@@ -26,8 +26,8 @@ PIECE, MOST_PIECES = 1 << 14, 16
 
 _UNITS = (  # range of max(ratio, 1 / ratio); likely unit for a ratio above 1, and for one below 1
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
-    (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
-    (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
+    (250.0, 4e3, "1000 times smaller, such as mA where {} A", "A where {} mA"),
+    (2.5e5, 4e6, "a million times smaller, such as uA where {} A", "A where {} uA"),
 )
 
 

@@ -90,7 +90,7 @@ def design_lowpass(
     if n_taps > _MAX_TAPS:
         raise SignalError(
             f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
-            f" {n_taps:.2g} taps. Check the rates' units, or resample in two steps."
+            f" {n_taps:.2g} taps. Check the units of the rates, or resample in two steps."
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
     taps = fir([(0.0, cutoff)], np.kaiser(n_taps | 1, kaiser_beta(attenuation_db)))

@@ -78,8 +78,8 @@ class Simultaneous:
         return (
             f"{n_recordings} recordings cover the same time as another recording of their class,"
             f" such as {listed(first, 3)}. Therefore, they are kept together, in"
-            f" {plural(len(self.groups), 'group')}. If they are sensors of one recording,"
-            f" {joining}; if not, list them in a manifest with a group for each."
+            f" {plural(len(self.groups), 'group')}. If the files of a group are sensors of one"
+            f" recording, {joining}; if not, list the files in a manifest with one group for each."
         )
 
 

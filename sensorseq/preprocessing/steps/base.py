@@ -140,7 +140,7 @@ class StreamBase(ABC):
         if samples.ndim != 2 or samples.shape[1] != len(self._names):
             raise SignalError(
                 f"samples have shape {samples.shape}; expected (n, {len(self._names)}), one column"
-                " for each channel. For a single sample use sample.reshape(1, -1)."
+                " for each channel. For a single sample, use sample.reshape(1, -1)."
             )
         if samples.dtype.kind not in "fiub":
             raise SignalError(f"samples have dtype {samples.dtype}; they must be real numbers.")
@@ -201,8 +201,8 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
     if off_s > most_periods / own_hz + rounding_s:
         raise RecordingError(
             f"recording {recording.recording_id!r}: samples are not evenly spaced (a time stamp is"
-            f" {off_s * own_hz:.2g} periods off an even clock); resample it with"
-            " resample_recording."
+            f" {off_s * own_hz:.2g} periods off an even clock); resample the"
+            " recording with resample_recording."
         )
     within = 1e-6 + rounding_s / recording.duration_s
     return own_hz, lambda rate_hz: bool(abs(own_hz / rate_hz - 1) > within)
@@ -219,5 +219,5 @@ def check_complete(recording: Recording) -> None:
         raise RecordingError(
             f"recording {recording.recording_id!r}: channel {name!r} has no value at sample {row}"
             f" ({recording.timestamps_s[row]:.6f} s). Use resample_recording first, which fills"
-            " short holes and cuts at long ones."
+            " short gaps and cuts the recording at long gaps."
         )

@@ -122,7 +122,7 @@ STEPS: dict[str, type[Step]] = {
 
 
 def make_step(table: Mapping[str, Any]) -> Step:
-    """Make a step from the result of its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
+    """Make a step from the result of `to_dict` or from a TOML table, ``{"kind": ..., **fields}``.
 
     Missing fields get their default values; an error names the nearest known kind or field.
     """
