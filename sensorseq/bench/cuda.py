@@ -166,7 +166,7 @@ def measure(
             theirs, ours = problem.theirs(kind), problem.ours(kind)
             if mode == "graph":
                 if problem.lengths is not None:
-                    reason = "packing synchronizes with the CPU, so a graph cannot capture it"
+                    reason = "packing synchronizes with the CPU, so it cannot be captured"
                     rows.append({**row, "ratio": None, "reason": reason})
                     continue
                 theirs, ours = (captured(call, device) for call in (theirs, ours))

@@ -1,7 +1,7 @@
-"""Compare our speed with that of torch, with the processor's peak and with sgemm.
+"""Compare our speed with torch's, with the processor's peak and with sgemm.
 
 All are timed alternately in one process. Both sides use the same weights, inputs, dtype and number
-of threads, and must have equal results before they are timed.
+of threads, and are timed only if their results agree.
 """
 
 import copy
@@ -105,7 +105,7 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
 class Precision:
     """The precision of both sides and the tolerated error.
 
-    `allows_tf32` allows torch to use TF32 in RNNs, as it does by default. The input of torch's LSTM
+    `allows_tf32` lets torch use TF32 in RNNs, as torch does by default. The input of torch's LSTM
     is zero-padded to at least `n_padded` channels, because cuDNN's fastest kernels need certain
     sizes. `tolerance` is the largest relative L2 error allowed against IEEE float32 with the same
     weights.
@@ -388,7 +388,7 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in under 30 s; `progress` gets the numbers of finished and all rows."""
+    """Measure a few shapes in under 30 s; `progress` gets the finished and total row counts."""
     pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()

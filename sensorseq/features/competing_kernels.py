@@ -28,8 +28,8 @@ class CompetingKernels:
     """Describe windows by the kernels with the largest and the smallest outputs: Hydra [1]_.
 
     The kernels are the 84 kernels of `RandomConvolutions`, each used unchanged or negated. They are
-    divided at random into 12 groups of 7. This division is drawn anew for each dilation (1, 2, 4,
-    ...), and separately for the window and for the differences between its steps. The kernels of a
+    divided at random into 12 groups of 7. This division is drawn anew for each dilation (a power of
+    2), and separately for the window and for the differences between its steps. The kernels of a
     group read the sum of channels drawn at random. Each kernel has two features: the sum of its
     outputs at the steps where its output is the largest in its group, and the number of steps where
     its output is the smallest. Both are divided by the number of steps, and the square root is
@@ -151,7 +151,7 @@ class CompetingKernels:
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and arrays."""
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
         seed = self.random_state
         settings = {
             "kind": "competing_kernels",

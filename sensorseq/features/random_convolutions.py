@@ -202,7 +202,7 @@ class RandomConvolutions:
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and arrays.
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays.
 
         The arrays are `dilations` and `features_per_dilation` (n_dilations,) int32,
         `channel_counts` (n_dilations * 84,) int32, `channel_indices` int32 and `biases`
@@ -268,7 +268,7 @@ def choose_dilations(
 def draw_channels(
     rng: np.random.Generator, n_combinations: int, n_channels: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """Draw channels for each combination; return their counts and their indices."""
+    """Draw channels for each combination; return the channel counts and the channel indices."""
     most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
     counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
     counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
@@ -283,7 +283,7 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return windows as float32, padded to `padded_steps`; the original values; and the lengths.
+    """Return float32 windows padded to `padded_steps`, the original values, and the lengths.
 
     `n_channels` is checked if it is given. This function checks that values are finite if `checked`
     is True or if windows are padded; otherwise, the native loops check this.

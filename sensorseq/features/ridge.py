@@ -84,7 +84,7 @@ def fit_ridge(
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Compute the penalty of strength 1 from the summed squared norms of the windows."""
-    # If all windows are equal, only rounding errors remain; the penalty outweighs them.
+    # If all windows are equal, centering leaves only rounding errors, which the bound exceeds.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 
@@ -173,7 +173,7 @@ class _OfWindows:
         self._unit = _unit_of(norm, float(np.trace(self._centered)))
 
     def _center(self, products: Floats, to_mean: Floats) -> Floats:
-        products -= to_mean[:, None]  # in place, because they may take hundreds of megabytes
+        products -= to_mean[:, None]  # in place, because products may take hundreds of megabytes
         products -= self._to_mean[None, :]
         products += self._mean_squared
         return products

@@ -115,7 +115,7 @@ class SummaryFeatures:
         return summary_features(windows, steps)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and no arrays."""
+        """Return the state for `from_state`: settings as plain values for JSON, and no arrays."""
         settings = {"kind": "summary", "features": list(FEATURES), "n_channels": self.n_channels_}
         return {"settings": settings, "arrays": {}}
 

@@ -129,7 +129,7 @@ class SummarySteps:
         return above_ties(self._thresholds, spread)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and arrays."""
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
         summary = self._fitted().state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
         arrays: dict[str, NDArray[Any]] = {"thresholds": self._thresholds}

@@ -57,7 +57,7 @@ def check_native_rates(use: PreparationOptions) -> None:
 
 
 def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
-    """Return by how many seconds the starts of matching windows may differ, given the rates.
+    """Return the largest difference, in seconds, between the starts of matching windows.
 
     The result is less than half a hop; otherwise, a window could be equally near to two windows of
     another sensor. A sensor's windows begin up to one sample period late.
@@ -141,7 +141,7 @@ def prepare_sensors(
     recordings_of = {name: list(recordings[name]) for name in channels}
     for name, of_sensor in recordings_of.items():
         if not of_sensor:
-            raise RecordingError(f"sensor {name!r} has no recording.")
+            raise RecordingError(f"sensor {name!r} has no recordings.")
     check_recordings(
         {
             name: [recording.recording_id for recording in of_sensor]

@@ -24,7 +24,7 @@ N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece, and maximum number of pieces, to read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
 
-_UNITS = (  # range of max(ratio, 1 / ratio); likely unit for a ratio above 1, and for one below 1
+_UNITS = (  # range of max(ratio, 1 / ratio); likely unit if ratio > 1; likely unit if ratio < 1
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
     (250.0, 4e3, "1000 times smaller, such as mA where {} A", "A where {} mA"),
     (2.5e5, 4e6, "a million times smaller, such as uA where {} A", "A where {} uA"),

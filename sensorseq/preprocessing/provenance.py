@@ -22,7 +22,7 @@ class Provenance:
     `scaled` is the kind of scaler that was applied to the windows. `files` maps the id of each
     recording to its files. `made_before_split` lists the operations of `BEFORE_SPLIT` that were
     applied before a split. `input_channels` and `resampled_to_hz` describe the recordings before
-    the steps, and `in_packets` is True if the samples of a recording came in packets.
+    the steps, and `in_packets` is True if the samples of any recording came in packets.
     """
 
     configuration: dict[str, Any] | None

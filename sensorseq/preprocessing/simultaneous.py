@@ -19,9 +19,9 @@ from sensorseq.text import listed, plural
 
 _CALENDAR_S = 946_684_800.0  # the year 2000; smaller time stamps are not dates
 _SHARE = 0.5  # minimum fraction of the shorter recording that overlaps the longer recording
-_MOST_ACROSS = 0.05  # maximum fraction of recordings that overlap one of another class
-_SAME_ENDS = 0.02  # tolerance for starts and ends if names denote sensors: fraction of the duration
-_PERIODS = 2.0  # tolerance for starts and ends in any case: periods of the slowest sensor
+_MOST_ACROSS = 0.05  # maximum fraction of recordings that overlap a recording of another class
+_SAME_ENDS = 0.02  # tolerance for starts and ends if names denote sensors, relative to the duration
+_PERIODS = 2.0  # tolerance for starts and ends in any case, in periods of the slowest sensor
 _MATCHING, _MOST_TWINS = 0.9, 0.5
 _SEPARATORS = "_- ."
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -173,7 +173,7 @@ class _Layout(NamedTuple):
         return [names for names in self.together.values() if len(names) > 1]
 
     def is_complete(self) -> bool:
-        """Return whether nearly all recordings have every sensor, given several of both."""
+        """Return whether there are several recordings, nearly all with the same several sensors."""
         all_sensors, n = self.every_sensor, len(self.together)
         n_complete = sum(sensors == all_sensors for sensors in self.sensors.values())
         is_one_each = all(

@@ -68,7 +68,7 @@ class Step(Protocol):
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Apply this step to an evenly sampled recording without NaN; a stream gives equal bits.
+        """Apply this step to an evenly sampled recording without NaN; a stream gives the same bits.
 
         By default, the rate is computed from the timestamps, which requires at least two samples.
         """
@@ -180,7 +180,7 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
         # Round the rate, because the computed quotient may be 100.00000000000001 instead of 100.
         return float(f"{own_hz:.9g}")
     if is_off(rate):
-        raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
+        raise RecordingError(f"{name} is at {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
     return rate
 
 

@@ -1,4 +1,4 @@
-"""Choose default steps for motors and inertial sensors by the channels' names, units and rates."""
+"""Choose default steps for motors and inertial sensors from channel names, units and rates."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -55,8 +55,9 @@ def derive_steps(
     the previous sample, and the moving mean, standard deviation and range over 1 s. They multiply
     each current by the speed at the same location and by the sign of that speed, and they subtract
     right channels from left channels. For accelerations and rates of turn sampled at 40 Hz or more,
-    the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel then becomes
-    its mean over the same frames. `rates_hz` are the channels' own rates; NaN means unknown.
+    the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel is then
+    replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN means
+    unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
@@ -267,7 +268,7 @@ class _Rules:
 
 
 def _pair(currents: list[_Source], speeds: list[_Source]) -> list[tuple[str, str]]:
-    """Pair currents and speeds with matching names, or the only ones at the same location."""
+    """Pair currents with speeds of a matching name, or with the only speed at the same location."""
     partner: dict[str, str] = {}
     for key in ("other_words", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}

@@ -152,8 +152,8 @@ class Moving(_Feature):
     The window has floor(window_s * sample_rate_hz) samples. A causal window ends at the sample. For
     phase zero, the window is centered on the sample, and an even number of samples is increased by
     one. At the ends of the signal, only the existing samples are used. The cost per sample does not
-    depend on the length of the window. The mean and the (population) std keep full precision if the
-    signal has an offset of 1e8.
+    depend on the length of the window. The mean and the (population) std keep full precision even
+    if the signal has an offset of 1e8.
     """
 
     kind: ClassVar[str] = "moving"

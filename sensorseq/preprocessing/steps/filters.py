@@ -94,10 +94,10 @@ class BandPass(_Filter):
     """Pass a band of frequencies; with only one edge, the filter is a low-pass or a high-pass.
 
     For phase zero, this is a symmetric Kaiser-window filter, which does not shift the signal in
-    time. The gain in the band is within 0.1 dB of 1. From `transition_hz` beyond the band on,
-    frequencies are attenuated by `attenuation_db`, which is 60 by default. The default of
-    `transition_hz` is half of the lower given edge, or less if half the sample rate is closer. The
-    latency is about ``attenuation_db / (30 * transition_hz)`` seconds.
+    time. The gain in the band is within 0.1 dB of 1. Frequencies at least `transition_hz` beyond
+    the band are attenuated by `attenuation_db`, 60 by default. By default, `transition_hz` is half
+    of the lower given edge, or less if half the sample rate is closer. The latency is about
+    ``attenuation_db / (30 * transition_hz)`` seconds.
 
     For phase causal, this is a Butterworth filter, which attenuates by 3 dB at the edges and has no
     latency. `order` is the order of the underlying low-pass, 4 by default (24 dB per octave). A

@@ -68,7 +68,7 @@ class _Combined(ColumnStep):
 
     @abstractmethod
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
-        """Return the unit of the new channel, and its function of samples (n, n_inputs)."""
+        """Return the unit, and a function that computes the channel from (n, n_inputs) samples."""
 
 
 @dataclass(frozen=True)

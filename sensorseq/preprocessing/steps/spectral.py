@@ -15,7 +15,7 @@ from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
 _MOST_BINS = 10**6
-_NAMED_WITHIN = 0.02  # largest relative deviation of a bin's frequency from its name
+_NAMED_WITHIN = 0.02  # largest relative deviation of a bin's frequency from the bin's name
 
 
 @dataclass(frozen=True)

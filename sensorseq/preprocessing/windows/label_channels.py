@@ -38,7 +38,7 @@ class LabelChannels:
 
     @property
     def is_leak(self) -> bool:
-        """True if every class has its values in several recordings."""
+        """True if the values of every class occur in several recordings."""
         return self.fewest > 1
 
     @property
@@ -119,7 +119,7 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     )
     if label_channels.is_leak:
         return f"{text}: probably a copy of the label."
-    return f"{text}; but one class has only one recording, so the value may identify the recording."
+    return f"{text}, but one class has only one recording, so the value may identify the recording."
 
 
 def _fewest(target: Ints, origin: Ints) -> int:

@@ -113,7 +113,7 @@ def choose_labels(
         chosen = majority
         impure = largest < min_purity * lengths - 1e-9 * lengths
         tied = (largest == second) & ~impure
-        reasons[tied] = "two labels have equal shares"
+        reasons[tied] = "two labels are equally frequent"
         reasons[impure] = f"purity below {min_purity:g}"
         reasons[largest == 0] = "no label"
         chosen[impure | tied] = _NO_LABEL

@@ -178,7 +178,7 @@ def test_parts_without_windows_are_reported_with_the_reason():
     windows = window_recordings([both, more], 0.8, label_rule="majority")
     assert windows.y.tolist() == ["ice", "mud", "mud"]
     of_window = {"recording_id": "run", "start_s": 0.0, "n_windows": 1}
-    expected = {**of_window, "reason": "two labels have equal shares"}
+    expected = {**of_window, "reason": "two labels are equally frequent"}
     assert windows.provenance["dropped"] == [expected]
 
 
