@@ -71,11 +71,11 @@ class TimedPair:
 def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> TimedPair:
     """Return two functions to time, after checking that their results agree.
 
-    In training, torch runs forward, cross entropy and backward, without an optimizer step. Our side
-    does the same through autograd or, in ``"training, loss()"``, with the loss inside the operator.
-    ``"training, train_epoch"`` is a step of the native engine that `fit` uses: gather, forward,
-    loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn from 1 to T,
-    torch's time includes packing, and only the flops of valid steps are counted.
+    In training, torch runs the forward pass, cross entropy and the backward pass, but no optimizer
+    step. Our side does the same through autograd or, in ``"training, loss()"``, with the loss
+    inside the operator. ``"training, train_epoch"`` is a step of the native engine that `fit` uses:
+    gather, forward, loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn
+    from 1 to T, torch's time includes packing, and only the flops of valid steps are counted.
     """
     problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps

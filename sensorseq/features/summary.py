@@ -38,10 +38,11 @@ FEATURES = (
 class SummaryFeatures:
     """Describe windows by the statistics of each channel that are listed in `FEATURES`.
 
-    For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
-    mean and standard deviation of the differences between neighboring steps, and the logarithm of
-    the power in five equal frequency bands up to half the sample rate, after subtracting the mean.
-    In a window of one step, the differences are 0. All statistics of an empty window are 0.
+    The statistics are the mean, standard deviation, extremes, skewness, excess kurtosis and
+    quantiles; the mean and standard deviation of the differences between neighboring steps; and the
+    logarithm of the power in five equal frequency bands up to half the sample rate. The power is
+    computed after the mean is subtracted. In a window of one step, the differences are 0. All
+    statistics of an empty window are 0.
 
     `fit` learns only the number of channels, `n_channels_`. The number of features is
     `n_features_`.

@@ -22,8 +22,7 @@ from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options for a single sensor: the only value of each that `native_rates` allows, and what to use
-# instead.
+# Options for a single sensor: the only value that `native_rates` allows, and what to use instead.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),

@@ -110,7 +110,7 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
 
 
 def pair_of(recordings: Iterable[Covered]) -> str | None:
-    """Return a pattern that separates recording and sensor in the names, regardless of times.
+    """Return a pattern that separates recording and sensor in file names, regardless of times.
 
     The result is None if no pattern separates them.
     """

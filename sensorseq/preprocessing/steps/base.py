@@ -150,7 +150,7 @@ class StreamBase(ABC):
             raise SignalError(
                 f"channel {self._names[column]!r} is {samples[row, column]} at sample"
                 f" {self._n_seen + row} of the stream; end the stream before a gap and start"
-                " another after it."
+                " a new stream after it."
             )
         self._dtype = samples.dtype if samples.dtype == np.float32 else np.dtype(np.float64)
         return samples
@@ -185,7 +185,7 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
 
 
 def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
-    """Return an evenly sampled recording's rate, and a function that tests if another rate differs.
+    """Return an evenly sampled recording's rate, and a function that tests whether a rate differs.
 
     Timestamps may deviate from an even clock by `most_periods` periods. Rates are compared within
     the precision of the timestamps.

@@ -21,8 +21,8 @@ from sensorseq.recording import Channel
 class StepChain(Step):
     """Steps applied in sequence; errors name the step that raised them.
 
-    The result of `apply` is bit-identical to applying the steps one by one, each at its own rate.
-    An empty chain changes nothing.
+    The result of `apply` has the same bits as if the steps were applied one by one, each at its own
+    rate. An empty chain changes nothing.
     """
 
     kind: ClassVar[str] = "chain"

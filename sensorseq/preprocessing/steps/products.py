@@ -143,9 +143,9 @@ class Subtract(_Combined):
 
 @dataclass(frozen=True)
 class SignedBy(_Combined):
-    """A channel times the sign (-1, 0 or 1) of another channel, such as a current and a speed.
+    """A channel times the sign of another channel, such as a current times the sign of a speed.
 
-    The name of the new channel is ``<value>_signed_by_<by>`` by default.
+    The sign of 0 is 0. The name of the new channel is ``<value>_signed_by_<by>`` by default.
     """
 
     kind: ClassVar[str] = "signed_by"

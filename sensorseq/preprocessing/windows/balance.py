@@ -234,8 +234,8 @@ def weights_of_few_recordings(
 ) -> NDArray[np.float64] | None:
     """Return weights (n_windows,) that balance the classes; None if there are many recordings.
 
-    Here, a recording consists of the windows of one class in one of the `groups`. With
-    `FEW_RECORDINGS` or fewer per class on average, the lengths of the recordings are a poor
+    Here, a recording consists of the windows of one class in one of the `groups`. If classes have
+    at most `FEW_RECORDINGS` recordings on average, the lengths of the recordings are a poor
     estimate of how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]

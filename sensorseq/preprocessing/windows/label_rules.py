@@ -173,7 +173,7 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
     if not len(t) or not spans:
         return []
     early_s = max(_ROUNDING_PERIODS / sample_rate_hz, 2 * resolution_s(t))
-    # A long recording has many pieces and spans, so consider only overlapping ones.
+    # A long recording has many pieces and spans, so consider only overlapping spans.
     begin = bisect_right(_Times(spans, "end_s"), t[0] + early_s)
     end = bisect_right(_Times(spans, "start_s"), t[-1] + early_s)
     near = spans[begin:end]
