@@ -60,7 +60,7 @@ class RandomConvolutions:
     random_state : int, numpy generator or None, default=None
         Seed for drawing the channels and training windows.
     n_threads : int, default=1
-        Number of threads among which `transform` divides the windows. It does not affect the
+        Number of threads among which `transform` divides the windows, with no effect on the
         features.
     pad : bool, default=False
         If the windows of `fit` differ in length, pad shorter windows with zeros to the length of

@@ -59,7 +59,8 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
     """Return the largest difference, in seconds, between the starts of matching windows.
 
     The result is less than half a hop; otherwise, a window could be equally near to two windows of
-    another sensor. A sensor's windows begin up to one sample period late.
+    another sensor. A window begins at a sample, so a sensor's windows may begin up to one sample
+    period late.
     """
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     for name, rate in rates_hz.items():

@@ -180,7 +180,9 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
         # Round the rate, because the computed quotient may be 100.00000000000001 instead of 100.
         return float(f"{own_hz:.9g}")
     if is_off(rate):
-        raise RecordingError(f"{name} is at {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
+        raise RecordingError(
+            f"{name} is sampled at {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}."
+        )
     return rate
 
 

@@ -476,15 +476,15 @@ def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
         longest = max(timed, key=lambda piece: piece.n_samples)
         # Round to nine digits, because the quotient may be 100.00000000000001 instead of 100.
         rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
-        source = f"{longest.recording_id!r} is at {rate:g} Hz"
+        source = f"{longest.recording_id!r} is sampled at {rate:g} Hz"
     else:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
     for piece in timed:
         own_hz, is_off = own_clock(piece, UNEVEN_PERIODS)
         if is_off(rate):
             raise RecordingError(
-                f"recording {piece.recording_id!r} is at {own_hz:.9g} Hz, but {source}; resample"
-                " all recordings to one rate with resample_recording."
+                f"recording {piece.recording_id!r} is sampled at {own_hz:.9g} Hz, but {source};"
+                " resample all recordings to one rate with resample_recording."
             )
     return rate
 

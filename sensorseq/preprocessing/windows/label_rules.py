@@ -44,7 +44,8 @@ class Stretch:
 class ChosenLabels:
     """The class index that a rule gives each window, or -1 and the reason if it gives no class.
 
-    `best_share` (n_classes,) is the largest fraction of a window's samples that each class has.
+    `best_share` (n_classes,) is, for each class, the largest fraction that it has of a window's
+    samples.
     """
 
     codes: NDArray[np.int64]
@@ -183,11 +184,11 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
 
 
 Fate = Mapping[str, Any]
-"""Facts about the class ``label``, as plain values for a file. ``n_windows`` is the number of its
-windows. ``longest_s`` is the duration of its longest recording, piece or label span. ``best_share``
-is its largest fraction of a window's samples (None for the rule whole). ``in_spans`` is True if
-windows were cut inside its label spans. ``bridging_gap_s`` is a `max_gap_s` that makes the pieces
-of its recordings long enough, or 0."""
+"""Facts about the class ``label``, as plain values for a file. ``n_windows`` is the number of
+windows of the class. ``longest_s`` is the duration of the longest recording, piece or label span of
+the class. ``best_share`` is the largest fraction of a window's samples that the class has (None for
+the rule whole). ``in_spans`` is True if windows were cut inside label spans of the class.
+``bridging_gap_s`` is a `max_gap_s` with which pieces of the class are long enough, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
