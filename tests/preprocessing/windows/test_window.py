@@ -122,7 +122,7 @@ def test_recordings_that_do_not_fit_together_are_named():
     for message, other in cases.items():
         with pytest.raises(RecordingError, match=message):
             window_recordings([good, other], 1.0)
-    with pytest.raises(RecordingError, match="10 Hz, but sample_rate_hz is 20"):
+    with pytest.raises(RecordingError, match=r"'good' is .*10 Hz, but sample_rate_hz is 20"):
         window_recordings([good], 1.0, sample_rate_hz=20.0)
 
 
