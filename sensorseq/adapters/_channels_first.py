@@ -39,7 +39,7 @@ class ClassifierAdapter:
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Return arguments with which the libraries' own checks run quickly."""
+        """Return arguments that make the libraries' own checks quick."""
         quick: dict[str, Any] = {
             "hidden_size": 4,
             "max_epochs": 2,

@@ -26,8 +26,9 @@ class SensorLSTMAeonClassifier(ClassifierAdapter, BaseClassifier):  # type: igno
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        The estimator to clone and train; by default, one with default arguments. Its arguments can
-        be set with ``set_params(estimator__hidden_size=32)``.
+        The estimator to clone and train; by default, a `SensorLSTMClassifier` with default
+        arguments. Arguments of the estimator can be set with
+        ``set_params(estimator__hidden_size=32)``.
 
     Attributes
     ----------

@@ -31,8 +31,9 @@ class SensorLSTMSktimeClassifier(ClassifierAdapter, BaseClassifier):  # type: ig
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
-        The estimator to clone and train; by default, one with default arguments. Its arguments can
-        be set with ``set_params(estimator__hidden_size=32)``.
+        The estimator to clone and train; by default, a `SensorLSTMClassifier` with default
+        arguments. Arguments of the estimator can be set with
+        ``set_params(estimator__hidden_size=32)``.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""Compare our speed with cuDNN's: the same step in the same precision, alternating in one process.
+"""Compare our speed with cuDNN's for the same step in the same precision.
 
 A step is timed when called from Python (``"eager"``) and when captured in a CUDA graph
-(``"graph"``). The results are compared before anything is timed. On a CPU, the same protocol
-compares with torch; these timings only serve to test the code without a GPU.
+(``"graph"``). The two sides alternate in one process, after a check that their results agree. On a
+CPU, the other side is torch's CPU code; these timings serve only to test this module without a GPU.
 """
 
 import copy
@@ -42,8 +42,8 @@ PRECISIONS = {
     "tf32": Precision(torch.float32, True, 1e-2),
     "fp16": Precision(torch.float16, True, 1e-2),
     "bf16": Precision(torch.bfloat16, True, 5e-2),
-    # cuDNN's PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units; it is used
-    # only for H = 256, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192 (backward: 128)
+    # cuDNN's PERSIST_STATIC needs fp16, and C and H that are multiples of 128. It is used only for
+    # H = 256, because torch prefers PERSIST_STATIC_SMALL_H up to H = 192 (backward: 128)
     "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
 }
 
@@ -63,7 +63,7 @@ def current_gpu() -> torch.device:
 
 
 def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
-    """Return the reason why torch's own LSTM would run this shape, or an empty string."""
+    """Return why torch's own LSTM would run this shape, or an empty string if ours would."""
     if device.type != "cuda":
         return ""
     with allowing_tf32(precision.allows_tf32):
@@ -106,9 +106,9 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
     if not all(error <= allowed for error in ours):  # also true if an error is NaN
         raise EnvironmentProblemError(
             f"the {kind} results for {problem.shape} in {problem.precision.dtype} differ from"
-            f" float32 by {max(ours):.1g}, torch's by {max(theirs):.1g}; the precision explains at"
-            f" most {allowed:.0e} (seed {problem.seed}). Timing them is meaningless. Please report"
-            " this with the output of `sensorseq info`."
+            f" float32 by {max(ours):.1g}, and torch's results by {max(theirs):.1g}; the precision"
+            f" explains at most {allowed:.0e} (seed {problem.seed}). Timings would be meaningless."
+            " Please report this with the output of `sensorseq info`."
         )
     return {"theirs_error": theirs, "ours_error": ours}
 
@@ -145,11 +145,11 @@ def measure(
     budget_s: float = 2.0,
     at_least_s: float = 15e-3,
 ) -> list[dict[str, Any]]:
-    """Compare the results of both sides, then time them in each mode; return one row per mode.
+    """Check that both sides agree, then time both in each mode; return one row per mode.
 
-    `ratio` is above 1 if our side is faster. If torch itself runs the shape, `ratio` is 1, with a
-    `reason` and without timings; if one side cannot run in a mode, `ratio` is None, with a
-    `reason`.
+    `ratio` is above 1 if our side is faster. If torch's own LSTM would run the shape, nothing is
+    timed, `ratio` is 1, and `reason` says why. If one side cannot run in a mode, `ratio` is None,
+    and `reason` says why.
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
@@ -166,7 +166,7 @@ def measure(
             theirs, ours = problem.theirs(kind), problem.ours(kind)
             if mode == "graph":
                 if problem.lengths is not None:
-                    reason = "packing waits for the CPU, so a packed step cannot be captured"
+                    reason = "packing synchronizes with the CPU, so it cannot be captured"
                     rows.append({**row, "ratio": None, "reason": reason})
                     continue
                 theirs, ours = (captured(call, device) for call in (theirs, ours))
@@ -187,8 +187,8 @@ def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
     synchronize(problem.device)
     if not all(torch.equal(a, b) for a, b in zip(replayed, eager, strict=True)):
         raise EnvironmentProblemError(
-            f"the {kind} step for {problem.shape} gives different bits in a CUDA graph than outside"
-            f" it (seed {problem.seed}). Please report this with the output of `sensorseq info`."
+            f"the {kind} step for {problem.shape} gives different bits with and without a CUDA"
+            f" graph (seed {problem.seed}). Please report this with the output of `sensorseq info`."
         )
 
 
@@ -261,6 +261,6 @@ def format_short(result: dict[str, Any]) -> str:
             "",
             "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
             "brackets show the 10th and 90th percentiles. graph: steps captured in a CUDA graph.",
-            "varlen: sequences of different lengths; packing counts in torch's time.",
+            "varlen: sequences of different lengths; torch's time includes packing.",
         )
     )

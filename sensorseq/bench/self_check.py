@@ -71,10 +71,10 @@ def _check_products() -> str:
         _require(
             worst <= _PRODUCT,
             f"numpy's or scipy's products of {np.dtype(dtype)} are wrong by {worst:.0e} (relative)"
-            f" on this {platform.machine()}: install another version of them, or set"
-            " OPENBLAS_CORETYPE to an older processor, such as ARMV8 or HASWELL",
+            f" on this {platform.machine()} processor: install other versions of numpy and scipy,"
+            " or set OPENBLAS_CORETYPE to an older processor, such as ARMV8 or HASWELL",
         )
-    return f"numpy and scipy differ from exact ones in {', in '.join(words)} (relative)"
+    return f"results differ from exact products in {', in '.join(words)} (relative)"
 
 
 def _check_lstm() -> str:
@@ -126,7 +126,7 @@ def _check_signal() -> str:
     read = _signal.read_numbers(
         "".join(f"{a!r},{b!r}\n" for a, b in x.tolist()).encode(), 0, [True, True]
     )
-    _require(read is not None and np.array_equal(read, x.T), "numbers are not read exactly")
+    _require(read is not None and np.array_equal(read, x.T), "CSV numbers are not read exactly")
     padded = np.concatenate([np.repeat(x[:1], 4, 0), x, np.repeat(x[-1:], 4, 0)])
     windows = [x[max(0, t - 4) : t + 1].mean(0) for t in range(len(x))]
     fir, moving = _signal.PolyphaseFilter(taps, 1, 3, 2, "hold"), _signal.MovingWindow("mean", 5, 2)
@@ -143,7 +143,7 @@ def _check_signal() -> str:
     worst = max(differences, key=differences.__getitem__)
     words = f"the {worst} differs from numpy by {differences[worst]:.0e} (relative)"
     _require(differences[worst] <= _SIGNAL, words)
-    return f"{words}, the others by less; numbers are read exactly"
+    return f"{words}, the other results by less; CSV numbers are read exactly"
 
 
 @functools.cache
@@ -163,12 +163,15 @@ def _check_training() -> str:
     clf, windows = _fit()
     test = windows.part("test")
     accuracy = clf.score(test)
-    _require(accuracy > 0.9, f"accuracy {accuracy:.2f} where 1.00 is usual")
-    return f"fit on {len(windows.part('train'))} windows, accuracy {accuracy:.2f} on {len(test)}"
+    _require(accuracy > 0.9, f"accuracy {accuracy:.2f}, but 1.00 is usual")
+    return (
+        f"fit on {len(windows.part('train'))} windows, accuracy {accuracy:.2f} on {len(test)} test"
+        " windows"
+    )
 
 
 def _check_files() -> str:
-    """Check that a model predicts the same bits once loaded, and that templates are installed."""
+    """Check that a loaded model predicts the same bits, and that the templates are installed."""
     clf, windows = _fit()
     X = windows.part("test").X
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Compare our speed with torch, the processor's peak and sgemm, alternating in one process.
+"""Compare our speed with torch's, with the processor's peak and with sgemm.
 
-Both sides use the same weights, inputs, dtype and number of threads, and their results are compared
-before they are timed.
+All are timed alternately in one process. Both sides use the same weights, inputs, dtype and number
+of threads, and are timed only if their results agree.
 """
 
 import copy
@@ -31,7 +31,7 @@ KINDS = ("inference", "training, autograd", "training, loss()", "training, train
 _PEAK_TURNS = 20_000  # takes about a millisecond
 _PAUSE_S = 0.02
 _SGEMM_SIZE = 512
-# Relative to the largest value; float32 stays well below this over 1000 timesteps.
+# Maximum error relative to the largest value; float32 stays well below it over 1000 timesteps.
 _TOLERANCE = 1e-3
 
 Side = Callable[[int], Any]
@@ -61,7 +61,7 @@ SHORT = (
 
 @dataclass(frozen=True)
 class TimedPair:
-    """Two functions that compute the same result n times, and the flops of one pass."""
+    """Two functions that compute the same result n times, and the flops of one computation."""
 
     theirs: Side
     ours: Side
@@ -69,13 +69,13 @@ class TimedPair:
 
 
 def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> TimedPair:
-    """Return one comparison, after checking that the results of both sides agree.
+    """Return two functions to time, after checking that their results agree.
 
-    In training, torch runs forward, cross entropy and backward, without an optimizer step. Our side
-    does the same through autograd or, in ``"training, loss()"``, with the loss inside the operator;
-    ``"training, train_epoch"`` is a step of the native engine that `fit` uses: gather, forward,
-    loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn from 1 to T,
-    torch's time includes packing, and only the flops of valid steps are counted.
+    In training, torch runs the forward pass, cross entropy and the backward pass, but no optimizer
+    step. Our side does the same through autograd or, in ``"training, loss()"``, with the loss
+    inside the operator. ``"training, train_epoch"`` is a step of the native engine that `fit` uses:
+    gather, forward, loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn
+    from 1 to T, torch's time includes packing, and only the flops of valid steps are counted.
     """
     problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps
@@ -105,9 +105,10 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
 class Precision:
     """The precision of both sides and the tolerated error.
 
-    `allows_tf32` allows torch to use TF32 in RNNs, as it does by default. The input of cuDNN is
-    zero-padded to `n_padded` channels if its fastest kernels need this. `tolerance` is the maximum
-    relative L2 error allowed, compared with IEEE float32 with the same weights.
+    `allows_tf32` lets torch use TF32 in RNNs, as torch does by default. The input of torch's LSTM
+    is zero-padded to at least `n_padded` channels, because cuDNN's fastest kernels need certain
+    sizes. `tolerance` is the largest relative L2 error allowed against IEEE float32 with the same
+    weights.
     """
 
     dtype: torch.dtype = torch.float32
@@ -117,7 +118,7 @@ class Precision:
 
 
 class Problem:
-    """A random network and data, the same for both sides; torch's time includes packing."""
+    """A random network and random data for both sides; torch's time includes packing."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class Problem:
         self.their_x = pad(self.x, (0, self.lstm.input_size - n_channels)).contiguous()
 
     def their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
-        """Return torch's LSTM and linear layer in a dtype, with zero weights of padded channels."""
+        """Return torch's LSTM and linear layer in a dtype; weights of padded channels are zero."""
         rounded, linear = copy.deepcopy(self._rounded)
         n_channels = max(rounded.input_size, n_padded)
         lstm = nn.LSTM(
@@ -273,7 +274,7 @@ def _check_close(ours: Tensor, theirs: Tensor, name: str, shape: Shape) -> None:
     if not error <= _TOLERANCE:
         raise EnvironmentProblemError(
             f"the {name} for {shape} differ from torch's by {error:.1g} relative to the largest"
-            " value, so timing them is meaningless. Please report this with the output of"
+            " value, so timings would be meaningless. Please report this with the output of"
             " `sensorseq info`."
         )
 
@@ -291,10 +292,10 @@ def alternate(
 
     The result is the time per computation in seconds, of shape (len(sides), rounds). Every second
     round runs in reverse order. One timing lasts at least `at_least_s`, so fast functions are
-    repeated. If all rounds would take longer than `budget_s`, fewer rounds are run, but at least
-    three if three were requested. With several threads, there is a pause before each side, because
-    torch's threads keep spinning for milliseconds and would take a core from the next side. `clock`
-    may measure processor time.
+    repeated. If all rounds would take longer than `budget_s`, fewer rounds are run, but never fewer
+    than three unless `rounds` is smaller. With several threads, there is a pause before each side,
+    because torch's threads keep spinning for milliseconds and would take a core from the next side.
+    `clock` may measure processor time instead of wall-clock time.
     """
     clock = clock or time.perf_counter
     pause_s = _PAUSE_S if torch.get_num_threads() > 1 else 0.0
@@ -338,7 +339,8 @@ def measure(pair: TimedPair, *, rounds: int = 21) -> dict[str, float]:
 
     The peak is measured with multiply-adds in registers; sgemm is torch's product of two 512 x 512
     float32 matrices, the practical limit for a product that reads memory. The result contains the
-    entries of `summarize` and, for both sides, the gflops and the fractions of both limits.
+    entries of `summarize`, the GFLOP/s of each limit and side, and the fraction of each limit that
+    each side reaches.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
@@ -386,7 +388,7 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in well under 30 s; `progress` gets the done and total row counts."""
+    """Measure a few shapes in under 30 s; `progress` gets the finished and total row counts."""
     pairs = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()
@@ -430,8 +432,8 @@ def format_short(result: dict[str, Any]) -> str:
             *(format_row(row) for row in rows),
             "",
             "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
-            "brackets show the 10th and 90th percentiles. peak, sgemm: sensorseq's share of the",
-            "multiply-add peak and of the speed of torch's product of two matrices.",
-            "train_epoch is the engine fit uses; its time includes the optimizer's step.",
+            "brackets show the 10th and 90th percentiles. peak, sgemm: sensorseq's speed relative",
+            "to the multiply-add peak and to torch's product of two matrices.",
+            "train_epoch is the engine that fit uses; its time includes the optimizer step.",
         )
     )

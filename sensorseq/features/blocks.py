@@ -24,7 +24,7 @@ KINDS: Mapping[str, type[Learned]] = {
 """The kinds of features that a linear layer reads."""
 _LEARNED = RandomConvolutions, CompetingKernels, SummarySteps
 Described = Union[Learned, Callable[..., ArrayLike]]
-"""The objects that compute features of windows; a plain function comes from the user."""
+"""The objects that compute features of windows; users may give a plain function."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class LinearBlock:
                 f"features have {features.shape[1]} columns, but had"
                 f" {len(self.weight)} when the model was fitted."
             )
-        # Process windows singly: the rounding of a matrix product depends on their number.
+        # Process windows one by one, because the rounding of a product depends on the row count.
         weight = self.weight.astype(np.float64)
         products = [row @ weight for row in features.astype(np.float64)]
         return np.reshape(products, (len(features), len(self.bias))) + self.bias
@@ -55,7 +55,7 @@ class LinearBlock:
         self.bias = self.bias * factor
 
     def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Add `weight` and `bias` to those of the block."""
+        """Add `weight` and `bias` to the weight and bias of the block."""
         self.weight = (self.weight + weight).astype(np.float32)
         self.bias = self.bias + bias
 

@@ -1,4 +1,4 @@
-"""Hydra: kernels compete at each step of a window, and features count how often each one wins."""
+"""Hydra: kernels compete at each step of a window, and features count the wins of each kernel."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,14 +25,15 @@ _ARRAYS = dict.fromkeys(
 
 
 class CompetingKernels:
-    """Describe windows by which kernel's output is the largest and the smallest: Hydra [1]_.
+    """Describe windows by the kernels with the largest and the smallest outputs: Hydra [1]_.
 
-    The kernels are the 84 kernels of `RandomConvolutions`, each used as it is or negated. For each
-    dilation (1, 2, 4, ...), once for the window and once for the differences between its steps, the
-    kernels are divided at random into 12 groups of 7. A group sums channels drawn at random. Each
-    kernel has two features: the sum of its outputs at the steps where its output is the largest in
-    its group, and the number of steps where its output is the smallest. Both are divided by the
-    number of steps, and the square root is taken. In a tie, the first kernel wins.
+    The kernels are the 84 kernels of `RandomConvolutions`, each used unchanged or negated. They are
+    divided at random into 12 groups of 7. This division is drawn anew for each dilation (a power of
+    2), and separately for the window and for the differences between its steps. The kernels of a
+    group read the sum of channels drawn at random. Each kernel has two features: the sum of its
+    outputs at the steps where its output is the largest in its group, and the number of steps where
+    its output is the smallest. Both features are divided by the number of steps, and the square
+    root is taken. In a tie, the first kernel wins.
 
     Scale the channels first, because a group sums several of them. A linear classifier on the
     features is the usual next step.
@@ -40,9 +41,9 @@ class CompetingKernels:
     Parameters
     ----------
     random_state : int, numpy generator or None, default=None
-        Seed of the groups, signs and channels that are drawn.
+        Seed for drawing the groups, signs and channels.
     n_threads : int, default=1
-        Number of threads among which `transform` divides the windows. It does not affect the
+        Number of threads among which `transform` divides the windows, with no effect on the
         features.
     pad : bool, default=False
         As in `RandomConvolutions`.
@@ -52,13 +53,13 @@ class CompetingKernels:
     n_features_ : int
         Number of features: 168 for each dilation of windows and of differences.
     n_channels_ : int
-        Channels of the windows given to `fit`.
+        Number of channels of the windows given to `fit`.
 
     Notes
     -----
-    The original Hydra has random kernels. The kernels of MiniRocket take a quarter of the time, and
-    were as accurate on BorealTC's inertial unit with a fifth as many features. The features of a
-    window do not depend on other windows, and are bit-identical on every processor.
+    The original Hydra has random kernels. The kernels of MiniRocket, used here, take a quarter of
+    the time, and were as accurate on BorealTC's inertial unit with a fifth as many features. The
+    features of a window do not depend on other windows, and are bit-identical on every processor.
 
     References
     ----------
@@ -96,7 +97,7 @@ class CompetingKernels:
 
     @property
     def n_channels_(self) -> int:
-        """Channels of the windows given to `fit`."""
+        """Number of channels of the windows given to `fit`."""
         self._fitted()
         return self._n_channels
 
@@ -150,7 +151,7 @@ class CompetingKernels:
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and arrays."""
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
         seed = self.random_state
         settings = {
             "kind": "competing_kernels",

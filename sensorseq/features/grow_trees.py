@@ -10,9 +10,10 @@ from threadpoolctl import threadpool_limits
 from sensorseq.features.summary import above_ties
 from sensorseq.features.trees import BoostedTrees
 
-# On development folds, this is as accurate as 150 trees with 31 leaves, in a tenth of the time.
+# On development folds, these settings match the accuracy of 150 trees of 31 leaves in a tenth of
+# the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
-_WINDOWS_OF_A_LEAF = 2, 20  # bounds of a leaf's minimum size, a twentieth of all windows
+_WINDOWS_OF_A_LEAF = 2, 20  # bounds on a leaf's minimum size (1/20 of all windows)
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # settings of the forest that ranks statistics
 # With fewer values, a second thread costs more than it saves, especially while other programs run.
 _VALUES_OF_A_THREAD = 1_000_000
@@ -24,9 +25,9 @@ def grow_trees(
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> BoostedTrees:
-    """Grow trees that read some `columns` of statistics (n, n_statistics).
+    """Grow trees that read only some `columns` of the statistics (n, n_statistics).
 
-    Their `classes_` are the classes that the windows have.
+    The `classes_` of the trees are the classes that occur in `class_index`.
     """
     values = statistics[:, columns]
     edges = _make_edges(values)
@@ -50,7 +51,7 @@ def trees_of(fitted: HistGradientBoostingClassifier) -> BoostedTrees:
     nodes: list[dict[str, NDArray[Any]]] = []
     root: list[list[int]] = []
     start = 0
-    for iteration in fitted._predictors:  # scikit-learn has no public attribute for them
+    for iteration in fitted._predictors:  # scikit-learn has no public attribute for the trees
         root.append([])
         for tree in iteration:
             nodes.append(_shifted(tree.nodes, start))
@@ -68,11 +69,11 @@ def important_statistics(
     weight: NDArray[np.float64],
     most: int,
 ) -> NDArray[np.int64]:
-    """Return the columns of the `most` important statistics (n, f), in ascending order.
+    """Return the columns of the most important statistics (n, f): at most `most`, ascending.
 
     Dozens of derived channels have thousands of statistics. Fitting on all of them takes minutes
-    and is less accurate than fitting on the best, which a forest of extremely randomized trees
-    (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) finds in seconds.
+    and is less accurate than fitting on the most important ones. A forest of extremely randomized
+    trees (Geurts, Ernst, Wehenkel, Machine Learning 63, 2006) finds these in seconds.
     """
     if statistics.shape[1] <= most:
         return np.arange(statistics.shape[1])
@@ -84,7 +85,7 @@ def important_statistics(
 
 
 def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
-    """Return unfitted gradient boosting for summary statistics of `n_windows` windows."""
+    """Return an unfitted boosting classifier for summary statistics of `n_windows` windows."""
     # No early stopping: its held-out windows would come from recordings used for training.
     return HistGradientBoostingClassifier(
         max_iter=_TREES,
@@ -103,8 +104,9 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
 def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return candidate splits (f, bins - 1) at the quantiles of each statistic.
 
-    An edge is the midpoint of two values, in float32 if that still separates them. If an edge were
-    equal to a value, rounding, which differs between programs, would decide the comparison.
+    An edge is the midpoint of two values, rounded to float32 if it still separates the values. If
+    an edge were equal to a value, the comparison would depend on rounding, which differs between
+    programs.
     """
     rising, spread = np.sort(values, axis=0).T, np.abs(values).max(axis=0)
     edges = np.quantile(values, np.arange(1, _BINS) / _BINS, axis=0).T

@@ -42,8 +42,8 @@ class RandomConvolutions:
 
     Each window is convolved with 84 fixed kernels of 9 taps (three of weight 2, six of weight -1)
     at several dilations. A feature is the fraction of the outputs of one kernel and dilation that
-    are above a bias. `fit` derives the dilations from the longest window, draws the channels that
-    each kernel and dilation sums, and sets the biases to quantiles of the outputs for random
+    are above a bias. `fit` derives the dilations from the longest window, draws the channels to sum
+    for each kernel and dilation, and sets the biases to quantiles of the outputs for random
     training windows. Every second kernel uses only steps where all its taps lie inside the window;
     the others use all steps, with zeros around the window.
 
@@ -55,12 +55,12 @@ class RandomConvolutions:
     n_features : int, default=10_000
         Number of features, rounded down to a multiple of 84, and at least 84.
     max_dilations : int, default=32
-        Largest number of dilations of a kernel. They are spaced exponentially; at the largest, a
-        kernel is as long as the longest window.
+        Maximum number of dilations. They are spaced exponentially up to the largest dilation at
+        which a kernel fits into the longest window.
     random_state : int, numpy generator or None, default=None
-        Seed of the channels and training windows that are drawn.
+        Seed for drawing the channels and training windows.
     n_threads : int, default=1
-        Number of threads among which `transform` divides the windows. It does not affect the
+        Number of threads among which `transform` divides the windows, with no effect on the
         features.
     pad : bool, default=False
         If the windows of `fit` differ in length, pad shorter windows with zeros to the length of
@@ -72,7 +72,7 @@ class RandomConvolutions:
     n_features_ : int
         Number of features.
     n_channels_ : int
-        Channels of the windows given to `fit`.
+        Number of channels of the windows given to `fit`.
 
     Notes
     -----
@@ -125,7 +125,7 @@ class RandomConvolutions:
 
     @property
     def n_channels_(self) -> int:
-        """Channels of the windows given to `fit`."""
+        """Number of channels of the windows given to `fit`."""
         self._fitted()
         return self._n_channels
 
@@ -202,7 +202,7 @@ class RandomConvolutions:
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and arrays.
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays.
 
         The arrays are `dilations` and `features_per_dilation` (n_dilations,) int32,
         `channel_counts` (n_dilations * 84,) int32, `channel_indices` int32 and `biases`
@@ -250,9 +250,9 @@ class RandomConvolutions:
 def choose_dilations(
     n_timesteps: int, n_features: int, max_dilations: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the dilations, increasing from 1, and the number of features per kernel for each.
+    """Return the dilations, increasing from 1, and the number of features per kernel and dilation.
 
-    The kernel of the largest dilation is at most `n_timesteps` long. Features that remain after
+    At the largest dilation, a kernel still fits into `n_timesteps`. Features that remain after
     equal division go to the first dilations.
     """
     wanted = min(n_features, max_dilations)
@@ -268,7 +268,7 @@ def choose_dilations(
 def draw_channels(
     rng: np.random.Generator, n_combinations: int, n_channels: int
 ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
-    """Draw the channels of each combination; return their number and the channels."""
+    """Draw channels for each combination; return the channel counts and the channel indices."""
     most = np.log2(min(n_channels, _MAX_CHANNELS) + 1)
     counts = (2 ** rng.uniform(0, most, n_combinations)).astype(np.int32)
     counts = np.clip(counts, 1, min(n_channels, _MAX_CHANNELS))
@@ -283,10 +283,10 @@ def read_windows(
     *,
     checked: bool = False,
 ) -> tuple[NDArray[np.float32], Any, NDArray[np.int64] | None]:
-    """Return windows as float32, padded to `padded_steps`; the original values; and the lengths.
+    """Return float32 windows padded to `padded_steps`, the original values, and the lengths.
 
-    `n_channels` is checked if it is given. The function checks that values are finite if `checked`
-    is True or it pads; otherwise, the native loops check this.
+    `n_channels` is checked if it is given. This function checks that values are finite if `checked`
+    is True or if windows are padded; otherwise, the native loops check this.
     """
     original = as_windows(X)
     check_not_empty(original)

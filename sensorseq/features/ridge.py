@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 Floats = NDArray[np.float64]
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # training and test windows' indices
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # indices of training and test windows
 
 # Candidate penalties, as fractions of (number of windows) x (mean squared norm, after centering).
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -21,10 +21,10 @@ _BLOCK = 4096  # number of features or windows that are converted to double at a
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """Ridge regression fitted on all windows, and its predictions for each fold's test windows.
+    """The final ridge regression, and predictions for the test windows of each fold.
 
-    `weight` (F, K) applies to the original features; `out_of_fold` (n, K) is NaN for a window that
-    is in no test fold; `strength` was chosen from `strengths`.
+    `weight` (F, K) applies to features that are not centered. `out_of_fold` (n, K) is NaN for a
+    window that is in no test fold. `strength` is the best of the `strengths` given to `fit_ridge`.
     """
 
     weight: Floats
@@ -45,11 +45,11 @@ def fit_ridge(
 ) -> RidgeFit:
     """Fit weighted ridge regression to `target` (n, K) with the penalty that minimizes `loss`.
 
-    The features Z (n, F) are float32 of similar scale. `folds` contains pairs of indices of the
-    windows to fit on and to test on; each window is tested at most once. `loss` is a function of
-    the out-of-fold scores (n, K), which are NaN for untested windows. `columns` lists the features
-    that each fold, and finally the fit on `rows`, may use. Each fit is solved in its primal or dual
-    form, whichever is smaller.
+    The features Z (n, F) are float32 of similar scale. Each of the `folds` is a pair of index
+    arrays: the windows to fit on and the windows to test on. Each window is tested at most once.
+    `loss` is a function of the out-of-fold scores (n, K), which are NaN for untested windows.
+    `columns` lists the features that may be used, for each fold and then for the final fit on
+    `rows`. Each fit is solved in its primal or dual form, whichever is smaller.
     """
     rows = rows[sample_weight[rows] > 0]
 
@@ -84,7 +84,7 @@ def fit_ridge(
 
 def _unit_of(norm: float, centered_norm: float) -> float:
     """Compute the penalty of strength 1 from the summed squared norms of the windows."""
-    # If all windows are equal, only rounding errors remain; a larger penalty gives the mean target.
+    # If all windows are equal, centering leaves only rounding errors, which the bound exceeds.
     return max(centered_norm, 1e-2 * norm) or 1.0
 
 
@@ -109,7 +109,7 @@ class _OfFeatures:
             self._mean = self._mean + share[at] @ values
             norm += float(np.square(values, out=values).sum())
         centered_norm = 0.0
-        for _, values in self._blocks(rows):  # in place: a block is as large as the products
+        for _, values in self._blocks(rows):  # in place, because a block is large
             values -= self._mean
             centered_norm += float(np.square(values, out=values).sum())
         self._products: Any = None
@@ -173,7 +173,7 @@ class _OfWindows:
         self._unit = _unit_of(norm, float(np.trace(self._centered)))
 
     def _center(self, products: Floats, to_mean: Floats) -> Floats:
-        products -= to_mean[:, None]  # in place, because they may take hundreds of megabytes
+        products -= to_mean[:, None]  # in place, because products may take hundreds of megabytes
         products -= self._to_mean[None, :]
         products += self._mean_squared
         return products

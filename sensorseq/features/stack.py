@@ -5,18 +5,18 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-_LARGEST = 50.0  # limits a weight that would grow to infinity if scores separate all classes
+_LARGEST = 50.0  # limits weights that would diverge if the scores separate all classes
 
 
 def fit_stack(
     scores: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the non-negative weights (m,) of m models that minimize the log-loss, and that loss.
+    """Return the non-negative weights (m,) of m models that minimize the log-loss, and the loss.
 
-    The scores (m, n, k) must be of windows that no model was fitted on. The problem is convex; see
-    Wolpert, "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999),
-    targets are smoothed by ``1 / (n + 2)``, so that weights stay finite; n windows cannot
-    distinguish such a target from certainty.
+    The scores (m, n, k) must come from windows on which no model was fitted. The method is
+    stacking: Wolpert, "Stacked Generalization", Neural Networks 5 (1992). The problem is convex. As
+    in Platt scaling (1999), targets are smoothed by ``1 / (n + 2)`` to keep the weights finite,
+    because n windows cannot distinguish such a target from certainty.
     """
     n_models, n, k = scores.shape
     smooth = 1.0 / (n + 2)
@@ -26,7 +26,7 @@ def fit_stack(
     # scaling each model's scores by their spread improves the conditioning of the search
     centered = scores - scores.mean(axis=2, keepdims=True)
     spread = np.sqrt((centered**2).mean(axis=(1, 2)))
-    # scores that are equal for all classes carry no information: their weight is 0
+    # scores that are equal for all classes carry no information, so their weight is 0
     varies = spread > 1e-12 * np.abs(scores).max(axis=(1, 2))
     unit = np.where(varies, spread, 1.0)
     units = np.where(varies, 1 / unit, 0.0)[:, None, None] * centered

@@ -38,10 +38,11 @@ FEATURES = (
 class SummaryFeatures:
     """Describe windows by the statistics of each channel that are listed in `FEATURES`.
 
-    For each channel: mean, standard deviation, extremes, skewness, excess kurtosis, quantiles, the
-    mean and standard deviation of the differences between neighboring steps, and the logarithm of
-    the power in five equal frequency bands up to half the sample rate, after subtracting the mean.
-    A statistic that needs a longer window is 0, as are all statistics of an empty window.
+    The statistics are the mean, standard deviation, extremes, skewness, excess kurtosis and
+    quantiles; the mean and standard deviation of the differences between neighboring steps; and the
+    logarithm of the power in five equal frequency bands up to half the sample rate. The power is
+    computed after the mean is subtracted. In a window of one step, the differences are 0. All
+    statistics of an empty window are 0.
 
     `fit` learns only the number of channels, `n_channels_`. The number of features is
     `n_features_`.
@@ -68,7 +69,7 @@ class SummaryFeatures:
 
     @property
     def n_channels_(self) -> int:
-        """Channels of the windows given to `fit`."""
+        """Number of channels of the windows given to `fit`."""
         if not self._n_channels:
             raise SignalError("SummaryFeatures was not fitted: call fit first.")
         return self._n_channels
@@ -115,13 +116,13 @@ class SummaryFeatures:
         return summary_features(windows, steps)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and no arrays."""
+        """Return the state for `from_state`: settings as plain values for JSON, and no arrays."""
         settings = {"kind": "summary", "features": list(FEATURES), "n_channels": self.n_channels_}
         return {"settings": settings, "arrays": {}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
-        """Restore from `state`, or raise a SignalError if this version's statistics are different.
+        """Restore from `state`; raise a SignalError if it lists other statistics than `FEATURES`.
 
         Parameters
         ----------
@@ -154,8 +155,8 @@ def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> 
     """Increase thresholds of statistics by slightly more than rounding errors.
 
     A statistic often equals a threshold, because thresholds are learned from statistics. The order
-    of summation, which differs between machines and programs, must not decide their comparison.
-    `spread` is the largest magnitude of the statistic.
+    of summation, which differs between machines and programs, must not decide the comparison of the
+    two. `spread` is the largest magnitude of the statistic.
     """
     return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
 
@@ -164,7 +165,7 @@ def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Yield each of `FEATURES` for windows (n, t, c) of equal length, as an array (n, c)."""
     n, t, c = x.shape
     mean, sd = x.mean(axis=1), x.std(axis=1)
-    # Rounding gives a constant channel a tiny spread, whose shape is noise.
+    # Rounding gives a constant channel a tiny spread; skewness and kurtosis would be noise.
     varies = sd > 1e-9 * np.maximum(np.abs(mean), 1e-300)
     standard = (x - mean[:, None]) / np.where(varies, sd, 1.0)[:, None]
     yield mean

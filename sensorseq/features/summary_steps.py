@@ -1,4 +1,4 @@
-"""Summary statistics as steps at quantiles, so that a linear layer can model nonlinear effects."""
+"""Summary statistics encoded as steps, so that a linear layer can model nonlinear effects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ class SummarySteps:
 
     A linear layer on a statistic can only model a monotonic effect. A linear layer on the steps can
     give each range of values its own weight, as boosted trees of depth one do. On motor currents,
-    this accounts for most of the advantage of boosting over a linear classifier.
+    these weights account for most of the advantage of boosting over a linear classifier.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class SummarySteps:
         Number of features: the number of statistics (or of those chosen by `take`) times the number
         of thresholds.
     n_channels_ : int
-        Channels of the windows given to `fit`.
+        Number of channels of the windows given to `fit`.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class SummarySteps:
 
     @property
     def n_channels_(self) -> int:
-        """Channels of the windows given to `fit`."""
+        """Number of channels of the windows given to `fit`."""
         return self._fitted().n_channels_
 
     @property
@@ -95,7 +95,7 @@ class SummarySteps:
         Parameters
         ----------
         columns : array-like of int
-            Indices of the statistics in use.
+            Indices of the statistics to keep.
         """
         summary, chosen = self._fitted(), np.asarray(columns)
         taken = SummarySteps(self.n_steps)
@@ -129,7 +129,7 @@ class SummarySteps:
         return above_ties(self._thresholds, spread)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state for `from_state`: settings of plain types, for JSON, and arrays."""
+        """Return the state for `from_state`: settings as plain values for JSON, and arrays."""
         summary = self._fitted().state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
         arrays: dict[str, NDArray[Any]] = {"thresholds": self._thresholds}

@@ -47,7 +47,7 @@ class BoostedTrees:
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """The statistics that any tree reads, in ascending order."""
+        """The statistics that at least one tree reads, in ascending order."""
         feature = self.arrays["feature"]
         return np.unique(feature[feature >= 0]).astype(np.int64)
 

@@ -34,7 +34,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "style": Markup(_read("style.css")),
         "script": Markup(script),
-        # the page may run only its own script, regardless of names in the history
+        # only the page's own script may run, even if a name in the report contains a script
         "policy": Markup(
             f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
         ),

@@ -166,8 +166,8 @@ def sparkline(
 ) -> str:
     """Draw a small picture of a window, with a line for each channel.
 
-    The lines have the CSS classes ``c0``, ``c1``... `shares` shade equal time intervals; the
-    interval with the largest share is the darkest. If `lanes` (the names of the channels) is given,
+    The lines have the CSS classes ``c0``, ``c1``... `shares` sets the shade of equal time
+    intervals; the largest share is the darkest. If `lanes` (the names of the channels) is given,
     each channel has its own row below its name, and all have the same color.
     """
     width, (low, high) = 240, limits
@@ -208,8 +208,9 @@ def over_time(
     """Draw a small picture of a long signal from its `envelope`, the extremes in time intervals.
 
     The envelope (2, n) has the minimum and the maximum in each of n intervals. `gaps` (k, 2)
-    contains starts and ends as fractions of the width. `cut` lists the intervals in which the
-    signal is clipped at its lowest value, and those in which it is clipped at its highest.
+    contains starts and ends as fractions of the width. `cut` contains two lists: the intervals in
+    which the signal is clipped at its lowest value, and the intervals in which it is clipped at its
+    highest value.
     """
     n, (low, high) = envelope.shape[1], limits
     y = np.rint(100 * (1 - (np.clip(envelope, low, high) - low) / (high - low)))
@@ -262,12 +263,12 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_words(value: float) -> str:
-    """Format a number briefly for an axis; numbers up to a million get no powers of ten."""
+    """Format a number briefly for an axis; large numbers below a million get no exponent."""
     return f"{value:,.0f}".replace(",", "\u202f") if 1e4 <= abs(value) < 1e6 else f"{value:g}"
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: a minimum, maximum and gap for each of `most` intervals."""
+    """Return indices of values to draw: minimum, maximum and a gap in each of `most` intervals."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

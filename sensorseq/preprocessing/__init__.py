@@ -57,7 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "transformers",
         "StreamResampler": "resample",
         "Windower": "transformers",
-        # offered with the splits that it checks; not used by this package
+        # offered here because it checks splits, but not used by this package
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )

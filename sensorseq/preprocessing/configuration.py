@@ -23,8 +23,8 @@ class PrepareConfiguration:
     """The options set in a configuration file, by their names in `PreparationOptions`.
 
     `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
-    are ``kind`` and the fields of that step. A prepared file stores the steps that `derive` chose,
-    not `derive`.
+    are ``kind`` and the fields of that step. A prepared file stores the steps that `derive` chose
+    instead of the option `derive`.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class PrepareConfiguration:
         return cls({name: _check(OPTIONS[name], value) for name, value in arguments.items()})
 
     def sections(self) -> dict[str, Any]:
-        """Return the value of every key in every section; a key that is not set has None."""
+        """Return the value of every key in every section; the value of an unset key is None."""
         sections: dict[str, Any] = {section: {} for section in SECTIONS}
         for name, option in OPTIONS.items():
             sections[option.section][option.key] = self.given.get(name)

@@ -1,4 +1,4 @@
-"""Design windows and filters like scipy.signal, within rounding, with numpy alone."""
+"""Design windows and filters with numpy alone; up to rounding, they equal those of scipy.signal."""
 
 import math
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def _sections(poles: NDArray[np.complex128], zeros: list[float], gain: float) ->
 
 
 def polynomial_fit(before: int, ahead: int, degree: int, order: int, step: float) -> Floats:
-    """Return the weights of samples whose weighted sum is a derivative of their polynomial fit.
+    """Return the sample weights that give a derivative of a polynomial fitted to the samples.
 
     A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
     procedures", Analytical Chemistry 36, 1964.

@@ -22,20 +22,19 @@ from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options for a single sensor: the only value of each that `native_rates` allows, and what to use
-# instead.
+# Options for a single sensor: the only value that `native_rates` allows, and what to use instead.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
     "train_hop_s": (None, "use a shorter hop_s"),
-    "train_phase": ("grid", "windows begin on the clock"),
-    "balance": (None, "balance in training, with sampler='balanced'"),
+    "train_phase": ("grid", "windows begin at multiples of the hop"),
+    "balance": (None, "balance the classes in training, with sampler='balanced'"),
     "label_column": (None, "label the recordings by folders or a manifest"),
 }
 
 
 def check_native_rates(use: PreparationOptions) -> None:
-    """Raise an ArgumentError if some options cannot be combined."""
+    """Raise an ArgumentError if some options cannot be combined with `native_rates`."""
     if not use.native_rates:
         for name in ("slop_s", "missing"):
             if getattr(use, name) is not None:
@@ -57,10 +56,11 @@ def check_native_rates(use: PreparationOptions) -> None:
 
 
 def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
-    """Return by how many seconds the starts of matching windows may differ, given the rates.
+    """Return the largest difference, in seconds, between the starts of matching windows.
 
     The result is less than half a hop; otherwise, a window could be equally near to two windows of
-    another sensor. A sensor's windows begin up to one sample period late.
+    another sensor. A window begins at a sample, so a sensor's windows may begin up to one sample
+    period late.
     """
     hop_s = use.window_s if use.hop_s is None else use.hop_s
     for name, rate in rates_hz.items():
@@ -76,7 +76,7 @@ def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
 
 
 def options_of_sensor(use: PreparationOptions, slop_s: float) -> dict[str, Any]:
-    """Return the options to prepare one sensor, without a split."""
+    """Return the options for preparing one sensor, without a split or scaling."""
     options = {each.name: getattr(use, each.name) for each in fields(use)}
     return {**options, "split": "none", "scale": "none", "slop_s": slop_s}
 
@@ -141,7 +141,7 @@ def prepare_sensors(
     recordings_of = {name: list(recordings[name]) for name in channels}
     for name, of_sensor in recordings_of.items():
         if not of_sensor:
-            raise RecordingError(f"sensor {name!r} has no recording.")
+            raise RecordingError(f"sensor {name!r} has no recordings.")
     check_recordings(
         {
             name: [recording.recording_id for recording in of_sensor]

@@ -16,23 +16,23 @@ Floats = NDArray[np.float64]
 # The limits were chosen with borealtc and simulated recordings, both healthy and with planted
 # faults.
 RATE_RATIO = 95.0  # 100 with a margin for jitter
-UNIT_RATIO = 30.0  # ratio between the spreads of two recordings of a class ...
-SAME_SHAPE = 0.6  # ... whose log10 spectra differ by less than this, root mean square ...
-SHAPE_MARGIN = 1.5  # ... or by less than this multiple of the difference among the others
+UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median of its class
+SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
+SHAPE_MARGIN = 1.5  # the same limit, as a multiple of the difference among usual recordings
 FEWEST = 3  # minimum number of varying recordings that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
-# Rows per piece and number of pieces that are read from a channel with missing values.
+# Rows per piece, and maximum number of pieces, to read from a channel with missing values.
 PIECE, MOST_PIECES = 1 << 14, 16
 
-_UNITS = (  # range of a ratio of two recordings; likely units if it is above, or below, 1
+_UNITS = (  # range of max(ratio, 1 / ratio); likely unit if ratio > 1; likely unit if ratio < 1
     (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
-    (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
-    (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
+    (250.0, 4e3, "1000 times smaller, such as mA where {} A", "A where {} mA"),
+    (2.5e5, 4e6, "a million times smaller, such as uA where {} A", "A where {} uA"),
 )
 
 
 class ScaleFacts(NamedTuple):
-    """Facts about a recording to compare with others; `channels` is from `measure_scales`."""
+    """Facts about a recording for comparison with others; `measure_scales` gives `channels`."""
 
     name: str  # name by which the user knows the recording
     label: str
@@ -88,7 +88,7 @@ def _measure(segments: Floats) -> list[float] | None:
 
 
 def mean_spectrum(segments: Floats) -> Floats:
-    """Return the mean power spectrum of segments (n, t), centered and with a Hann window."""
+    """Center segments (n, t), apply a Hann window, and return their mean power spectrum."""
     window = np.hanning(segments.shape[1] + 1)[:-1]
     moving = segments - segments.mean(axis=1, keepdims=True)
     return np.asarray((np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0))
@@ -101,7 +101,7 @@ def log_bands(power: Floats) -> list[float]:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Describe the recordings with a different unit of time or of a channel, by position."""
+    """Describe, by position, the recordings whose time or channels are in a different unit."""
     texts_of: dict[int, list[str]] = {}
     zeros = [(at, "all its samples are zero") for at, fact in enumerate(facts) if fact.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
@@ -189,9 +189,9 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
 
     The criteria are the spreads (n,) and the log10 spectra (n, bands). A spread that differs a lot
     between recordings, such as the spread of a motor current with many idle times, does not
-    indicate two units: an odd recording must differ from the others by more than two standard
-    deviations of the usual variation in any class. Its spectrum must also be as close to the median
-    of the others as their own spectra are, with a margin.
+    indicate two units. Therefore, an odd recording must differ from the others by more than two
+    standard deviations of the usual variation in any class. In addition, its spectrum must be about
+    as close to the median spectrum of the others as their own spectra are.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)
@@ -207,7 +207,7 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
         apart = np.sqrt(
             np.mean((shapes[members] - np.median(shapes[members[is_usual]], axis=0)) ** 2, 1)
         )
-        # The correction is needed because each of these recordings contributes to the median.
+        # The factor corrects for the contribution of each of these recordings to the median.
         of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))
         is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
         for i in np.flatnonzero(~is_usual).tolist():

@@ -22,13 +22,13 @@ from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
 PASSBAND = 0.8  # end of the passband, as a fraction of the frequency where the stopband starts
-SAME_RATIO = 1e-12  # relative tolerance; the float rates 33.3 and 11.1 mean the fraction 1/3
+SAME_RATIO = 1e-12  # relative tolerance, with which the float rates 33.3 and 11.1 give 1/3
 _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
 # Table entries per zero crossing at 90 dB; linear interpolation between them is accurate to 116 dB.
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
-_MAX_TAPS = 2**24  # a filter of this length takes a second to design, and 128 MB
-_MAX_TERM = 2**12  # each phase of the filter is stored; above this, a table is smaller
+_MAX_TAPS = 2**24  # a filter of this length takes a second to design and 128 MB of memory
+_MAX_TERM = 2**12  # above this, a table is smaller than a filter, which stores every phase
 
 
 def check_attenuation(attenuation_db: float) -> float:
@@ -39,7 +39,7 @@ def check_attenuation(attenuation_db: float) -> float:
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
     """Return the simplest fraction within a relative `tolerance` of `ratio`, or None.
 
-    Users mean this fraction (33.3 to 11.1 Hz is 1/3), and filters for it are faster than a table.
+    Users mean such a fraction (33.3 to 11.1 Hz is 1/3), and its filter is faster than a table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1
@@ -57,7 +57,7 @@ def make_filter(
     attenuation_db: float = ATTENUATION_DB,
     tolerance: float = SAME_RATIO,
 ) -> PolyphaseFilter | TableFilter | None:
-    """Make a filter with `ratio` output samples per input sample; None for a ratio of 1.
+    """Make a filter with `ratio` output samples per input sample; return None for a ratio of 1.
 
     The filter attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A
     simple fraction within the relative `tolerance` replaces `ratio`.
@@ -82,20 +82,21 @@ def design_lowpass(
 ) -> NDArray[np.float64]:
     """Design a Kaiser low-pass of odd length; its stopband starts at `relative_nyquist`.
 
-    The passband ends at 0.8 of `relative_nyquist`. Each of the `n_phases` phases sums to 1.
+    The passband ends at 0.8 of `relative_nyquist`. The taps of each of the `n_phases` phases sum to
+    1.
     """
     width = (1 - PASSBAND) * relative_nyquist
     n_taps = kaiser_taps(attenuation_db, width)
     if n_taps > _MAX_TAPS:
         raise SignalError(
             f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
-            f" {n_taps:.2g} taps. Check the rates' units, or resample in two steps."
+            f" {n_taps:.2g} taps. Check the units of the rates, or resample in two steps."
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
     taps = fir([(0.0, cutoff)], np.kaiser(n_taps | 1, kaiser_beta(attenuation_db)))
     for phase in range(n_phases):  # normalize, so that each phase preserves constants exactly
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
-    taps.setflags(write=False)  # because the cache shares them
+    taps.setflags(write=False)  # because the cache shares the array
     return taps
 
 
@@ -125,7 +126,8 @@ def change_rate(
 ) -> NDArray[np.floating]:
     """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
 
-    It is computed in float64; the result has the dtype of `x`. See `resample` and `make_filter`.
+    The polyphase engine computes in float64; the result has the dtype of `x`. See `resample` and
+    `make_filter`.
     """
     if engine == "polyphase":
         stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
@@ -133,10 +135,11 @@ def change_rate(
     ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()
-    # The number of outputs is the same as with a table of `polyphase`.
+    # The number of outputs is the same as with a `TableFilter`.
     n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))
-    # soxr assumes zeros beyond the ends. Subtracting the first sample extends the signal to the
-    # left; the last sample is repeated often enough that no output is missing, however soxr rounds.
+    # soxr assumes zeros beyond the ends. After the first sample is subtracted, these zeros hold the
+    # signal at its first value on the left. The last sample is repeated often enough that no output
+    # is missing, however soxr rounds.
     n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
     held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
     resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
@@ -153,7 +156,7 @@ def change_rate_in_blocks(
     engine: str = "polyphase",
     tolerance: float = SAME_RATIO,
 ) -> Iterator[NDArray[np.floating]]:
-    """Yield blocks that together equal `change_rate`; soxr needs the whole signal in memory."""
+    """Yield the result of `change_rate` in blocks; soxr needs the whole signal in memory."""
     if engine != "polyphase":
         whole = np.concatenate(list(blocks))
         yield change_rate(whole, ratio, engine=engine, tolerance=tolerance)

@@ -19,10 +19,10 @@ class SourceFile:
 class Provenance:
     """The provenance of a WindowSet or a prepared file of any version.
 
-    `scaled` is the kind of scaler that was applied to the windows, `files` maps the id of each
-    recording to its files, and `made_before_split` lists the entries of `BEFORE_SPLIT` that were
-    done without a split. `input_channels` and `resampled_to_hz` describe the recordings before the
-    steps, and `in_packets` is True if the samples of a recording came in packets.
+    `scaled` is the kind of scaler that was applied to the windows. `files` maps the id of each
+    recording to its files. `made_before_split` lists the operations of `BEFORE_SPLIT` that were
+    applied before a split. `input_channels` and `resampled_to_hz` describe the recordings before
+    the steps, and `in_packets` is True if the samples of any recording came in packets.
     """
 
     configuration: dict[str, Any] | None

@@ -1,8 +1,8 @@
 """Find recordings that cover the same time and must stay in the same part of a split.
 
-They are probably files of several sensors of one recording that were not joined. Equal dates are
-sufficient evidence. Equal time stamps that start at 0 are not, because independent recordings also
-begin at 0 and may last equally long; the names of the files must match, too.
+Such recordings are probably the files of several sensors that were not joined. Equal dates are
+sufficient evidence. Equal time stamps that start at 0 are not sufficient, because independent
+recordings may also start at 0 and be equally long. In this case, the file names must match as well.
 """
 
 import re
@@ -18,10 +18,10 @@ from sensorseq.recording import Recording, sample_rate_of, time_covered
 from sensorseq.text import listed, plural
 
 _CALENDAR_S = 946_684_800.0  # the year 2000; smaller time stamps are not dates
-_SHARE = 0.5  # minimum share of the shorter recording that both cover
-_MOST_ACROSS = 0.05  # maximum share of recordings that overlap a recording of another class
-_SAME_ENDS = 0.02  # share of the duration by which starts or ends may differ if sensors are named
-_PERIODS = 2.0  # periods of the slowest sensor by which starts or ends may differ otherwise
+_SHARE = 0.5  # minimum fraction of the shorter recording that overlaps the longer recording
+_MOST_ACROSS = 0.05  # maximum fraction of recordings that overlap a recording of another class
+_SAME_ENDS = 0.02  # tolerance for starts and ends if names denote sensors, relative to the duration
+_PERIODS = 2.0  # tolerance for starts and ends in any case, in periods of the slowest sensor
 _MATCHING, _MOST_TWINS = 0.9, 0.5
 _SEPARATORS = "_- ."
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -66,7 +66,7 @@ class Simultaneous:
 
     @property
     def group_of(self) -> dict[str, str]:
-        """The group of each of these recordings."""
+        """The group of each recording in the sets."""
         return {name: group for group, names in self.groups.items() for name in names}
 
     def __str__(self) -> str:
@@ -78,16 +78,15 @@ class Simultaneous:
         return (
             f"{n_recordings} recordings cover the same time as another recording of their class,"
             f" such as {listed(first, 3)}. Therefore, they are kept together, in"
-            f" {plural(len(self.groups), 'group')}. If they are sensors of one recording,"
-            f" {joining}; if not, list them in a manifest with a group for each."
+            f" {plural(len(self.groups), 'group')}. If the files of a group are sensors of one"
+            f" recording, {joining}; if not, list the files in a manifest with one group for each."
         )
 
 
 def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
-    """Return the recordings of a class that cover the same time as one another, or None.
+    """Return sets of recordings of one class that cover the same time, or None.
 
-    Only recordings that are each their own group are considered; groups from the user stay
-    unchanged.
+    Only recordings that form a group of their own are considered; the user's groups stay unchanged.
     """
     ungrouped = [
         recording
@@ -111,9 +110,9 @@ def find_simultaneous(recordings: Iterable[Covered]) -> Simultaneous | None:
 
 
 def pair_of(recordings: Iterable[Covered]) -> str | None:
-    """Return a pattern that separates recording and sensor in the names, regardless of times.
+    """Return a pattern that separates recording and sensor in file names, regardless of times.
 
-    The result is None if no pattern does so.
+    The result is None if no pattern separates them.
     """
     return next((layout.pair for layout in _layouts([*recordings])), None)
 
@@ -127,9 +126,9 @@ def _with_group_names(sets: Iterable[Sequence[str]], layout: "_Layout | None") -
 def _sets_of_one_date(recordings: Sequence[Covered]) -> tuple[list[list[str]], bool]:
     """Return sets of recordings of a class whose dates overlap, and whether the sets are certain.
 
-    The sets are uncertain if recordings of different classes overlap, too: several robots may have
-    been recorded simultaneously, or a clock may restart at the same date. If in this case all
-    recordings of a class overlap, no sets are returned.
+    The sets are uncertain if recordings of different classes also overlap, because several robots
+    may have been recorded simultaneously, or a clock may have restarted at the same date. In this
+    case, no sets are returned if all recordings of a class overlap.
     """
     dated = [recording for recording in recordings if recording.start_s >= _CALENDAR_S]
     if len(dated) < 2:
@@ -174,7 +173,7 @@ class _Layout(NamedTuple):
         return [names for names in self.together.values() if len(names) > 1]
 
     def is_complete(self) -> bool:
-        """Return whether most of several recordings have all of several sensors."""
+        """Return whether there are several recordings, nearly all with the same several sensors."""
         all_sensors, n = self.every_sensor, len(self.together)
         n_complete = sum(sensors == all_sensors for sensors in self.sensors.values())
         is_one_each = all(
@@ -242,8 +241,8 @@ def _patterns(names: Sequence[tuple[str, ...]]) -> Iterator[str]:
 def _fits(layout: _Layout, recordings: Sequence[Covered]) -> bool:
     """Return whether the files that a layout joins cover the same time, and other files do not.
 
-    If other files cover the same time, too, because all begin at 0 and last equally long, the names
-    must contain the names of sensors.
+    If other files also cover the same time, because all files begin at 0 and are equally long, the
+    file names must contain names of sensors.
     """
     by_name = {recording.recording_id: recording for recording in recordings}
     joined = [[by_name[name] for name in names] for names in layout.together.values()]
@@ -272,7 +271,7 @@ def _are_sensors(names: set[str]) -> bool:
 
 
 def _share_that_coincides(several: Sequence[Sequence[Covered]], loose: float) -> float:
-    """Return the share of recordings whose sensors begin and end together."""
+    """Return the fraction of recordings whose sensors begin and end together."""
     return float(np.mean([_coincide(files, loose) for files in several]))
 
 

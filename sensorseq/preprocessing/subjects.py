@@ -29,11 +29,11 @@ def note_subjects(
     recording_id: NDArray[Any],
     split: NDArray[Any] | None,
 ) -> dict[str, str]:
-    """Return a warning as ``subjects`` if names such as S01 or robot_2 are in several parts.
+    """Return a warning, named ``subjects``, if names such as S01 or robot_2 are in several parts.
 
-    The arrays have an entry for each window. A number after a word denotes a subject if it occurs
-    in several classes, as do at least two other numbers after the same word. There is no warning if
-    the user gave groups.
+    The arrays have an entry for each window. A number after a word denotes a subject if this
+    number, and at least two other numbers after the same word, each occur in several classes. There
+    is no warning if the user gave groups.
     """
     if y is None or split is None or not np.isin(groups, recording_id).all():
         return {}

@@ -577,7 +577,7 @@ def test_windows_outside_the_training_range_are_reported_counted_and_refused(
     code, out, err = said(*command, "--json")
     assert code == 0
     assert err.startswith(f"warning: {message}")
-    assert "its unit is perhaps a thousandth, such as mA where training had A." in err
+    assert "its unit is perhaps 1000 times smaller, such as mA where training had A." in err
     inside, outside = json.loads(out)["recordings"]
     assert (inside["n_outside"], outside["n_outside"]) == (0, 12)
     assert outside["notes"][0].startswith("12 of 12 windows lie outside")

@@ -135,7 +135,7 @@ class ChannelwiseStep(ColumnStep):
 
 
 def _index(columns: Sequence[int]) -> list[int] | slice:
-    """Return an index for these columns; for adjacent ones, a slice, which avoids a copy."""
+    """Return an index for these columns: a slice if they are adjacent, which avoids a copy."""
     if columns and list(columns) == list(range(columns[0], columns[0] + len(columns))):
         return slice(columns[0], columns[0] + len(columns))
     return list(columns)
@@ -159,7 +159,7 @@ def find_columns(argument: str, names: Sequence[str] | None, channels: Channels)
 def derived_columns(
     channels: Channels, picked: Sequence[int], derived: Sequence[Channel], keep: bool
 ) -> Columns:
-    """Replace channels with derived channels; if the originals are kept, the new ones come last."""
+    """Replace channels with derived channels, or append the derived channels if `keep` is True."""
     sources = list(range(len(channels)))
     result = list(channels)
     if keep:

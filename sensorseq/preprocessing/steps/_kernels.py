@@ -98,12 +98,12 @@ class MovingStatistic:
 
 
 class LocalFit:
-    """Computes a fit to the window around, or up to, each sample as a weighted sum of its samples.
+    """Computes a fit to the window around, or up to, each sample: a weighted sum of the window.
 
-    `weights` is a function of the numbers of samples before and after the current one. It returns
-    the weights of all samples of the window, oldest first; they sum to 0. If a window extends
-    beyond the first or the last sample, only the existing samples are fitted. `ahead` is 0 or
-    `before`.
+    `weights` is a function of the numbers of samples before and after the current sample. It
+    returns the weights of all samples of the window, oldest first; they sum to 0. If a window
+    extends beyond the first or the last sample, only the existing samples are fitted. `ahead` is 0
+    or `before`.
     """
 
     def __init__(

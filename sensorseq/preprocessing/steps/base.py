@@ -54,7 +54,7 @@ class Step(Protocol):
     ) -> tuple[Channel, ...]:
         """Return the output channels for the given input channels.
 
-        Only spectral frames without a highest frequency need the rate of the input. An
+        Only spectral frames without an upper frequency limit need `sample_rate_hz`. An
         `ArgumentError` is raised if a named channel is missing, a unit is not allowed, or two
         output channels would have the same name.
         """
@@ -64,11 +64,11 @@ class Step(Protocol):
         """Return a stream for samples of these channels at this rate."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the output rate; unless a step overrides this, it is the input rate."""
+        """Return the output rate, which is the input rate unless a step overrides this method."""
         return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Apply this step to an even recording without NaN; a stream gives bit-identical results.
+        """Apply this step to an evenly sampled recording without NaN; a stream gives the same bits.
 
         By default, the rate is computed from the timestamps, which requires at least two samples.
         """
@@ -140,7 +140,7 @@ class StreamBase(ABC):
         if samples.ndim != 2 or samples.shape[1] != len(self._names):
             raise SignalError(
                 f"samples have shape {samples.shape}; expected (n, {len(self._names)}), one column"
-                " for each channel. For a single sample use sample.reshape(1, -1)."
+                " for each channel. For a single sample, use sample.reshape(1, -1)."
             )
         if samples.dtype.kind not in "fiub":
             raise SignalError(f"samples have dtype {samples.dtype}; they must be real numbers.")
@@ -150,7 +150,7 @@ class StreamBase(ABC):
             raise SignalError(
                 f"channel {self._names[column]!r} is {samples[row, column]} at sample"
                 f" {self._n_seen + row} of the stream; end the stream before a gap and start"
-                " another after it."
+                " a new stream after it."
             )
         self._dtype = samples.dtype if samples.dtype == np.float32 else np.dtype(np.float64)
         return samples
@@ -180,12 +180,14 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
         # Round the rate, because the computed quotient may be 100.00000000000001 instead of 100.
         return float(f"{own_hz:.9g}")
     if is_off(rate):
-        raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
+        raise RecordingError(
+            f"{name} is sampled at {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}."
+        )
     return rate
 
 
 def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
-    """Return an evenly sampled recording's rate, and a function that tests if another rate differs.
+    """Return an evenly sampled recording's rate, and a function that tests whether a rate differs.
 
     Timestamps may deviate from an even clock by `most_periods` periods. Rates are compared within
     the precision of the timestamps.
@@ -201,8 +203,8 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
     if off_s > most_periods / own_hz + rounding_s:
         raise RecordingError(
             f"recording {recording.recording_id!r}: samples are not evenly spaced (a time stamp is"
-            f" {off_s * own_hz:.2g} periods off an even clock); resample it with"
-            " resample_recording."
+            f" {off_s * own_hz:.2g} periods off an even clock); resample the"
+            " recording with resample_recording."
         )
     within = 1e-6 + rounding_s / recording.duration_s
     return own_hz, lambda rate_hz: bool(abs(own_hz / rate_hz - 1) > within)
@@ -219,5 +221,5 @@ def check_complete(recording: Recording) -> None:
         raise RecordingError(
             f"recording {recording.recording_id!r}: channel {name!r} has no value at sample {row}"
             f" ({recording.timestamps_s[row]:.6f} s). Use resample_recording first, which fills"
-            " short holes and cuts at long ones."
+            " short gaps and cuts the recording at long gaps."
         )

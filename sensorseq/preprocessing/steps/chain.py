@@ -21,8 +21,8 @@ from sensorseq.recording import Channel
 class StepChain(Step):
     """Steps applied in sequence; errors name the step that raised them.
 
-    The result of `apply` is bit-identical to applying the steps one by one, each at its own rate.
-    An empty chain changes nothing.
+    The result of `apply` has the same bits as if the steps were applied one by one, each at its own
+    rate. An empty chain changes nothing.
     """
 
     kind: ClassVar[str] = "chain"
@@ -122,7 +122,7 @@ STEPS: dict[str, type[Step]] = {
 
 
 def make_step(table: Mapping[str, Any]) -> Step:
-    """Make a step from the result of its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
+    """Make a step from the result of `to_dict` or from a TOML table, ``{"kind": ..., **fields}``.
 
     Missing fields get their default values; an error names the nearest known kind or field.
     """

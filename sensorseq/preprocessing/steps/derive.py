@@ -1,4 +1,4 @@
-"""Choose default steps for motors and inertial sensors by the channels' names, units and rates."""
+"""Choose default steps for motors and inertial sensors from channel names, units and rates."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ DERIVE = ("auto",)
 _IMU_RATE_HZ = 40.0  # below this rate, spectra of 0.5 s would have fewer than ten bins
 _FRAME_S = 0.5
 _MOST_BINS = 25  # maximum number of frequency bins per channel; more are merged into bands
-_WITHIN = 0.02  # largest relative deviation of a frame from whole samples; see SpectralFrames
+_WITHIN = 0.02  # largest relative deviation of a frame from whole samples, as in SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01
 
@@ -40,7 +40,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The derived steps, as in a configuration file, and a line for each rule that was applied."""
+    """The derived steps, as tables of a configuration file, and a line of text for each rule."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]
@@ -52,11 +52,11 @@ def derive_steps(
     """Choose steps for motors and inertial sensors from the channels, without using labels.
 
     For motor currents and speeds, the steps compute the difference and the absolute difference from
-    the previous sample; the product of a current and a speed at the same place, and the current
-    times the sign of the speed; the difference between left and right; and the moving mean,
-    standard deviation and range over 1 s. For accelerations and rates of turn sampled at 40 Hz or
-    more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
-    then becomes its mean over the same frames. `rates_hz` are the channels' own rates; NaN means
+    the previous sample, and the moving mean, standard deviation and range over 1 s. They multiply
+    each current by the speed at the same location and by the sign of that speed, and they subtract
+    right channels from left channels. For accelerations and rates of turn sampled at 40 Hz or more,
+    the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel is then
+    replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN means
     unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
@@ -226,7 +226,7 @@ class _Rules:
         slow = [sensor for sensor in inertial if sensor not in fast]
         if slow:
             self.lines.append(
-                f"not derived: spectra of {listed([sensor.name for sensor in slow])}, as"
+                f"not derived: spectra of {listed([sensor.name for sensor in slow])}, because"
                 f" {min(sensor.rate_hz for sensor in slow):.3g} Hz is below {_IMU_RATE_HZ:g} Hz"
             )
         if not fast:
@@ -268,7 +268,7 @@ class _Rules:
 
 
 def _pair(currents: list[_Source], speeds: list[_Source]) -> list[tuple[str, str]]:
-    """Pair currents and speeds with matching names, or the only current and speed at one place."""
+    """Pair currents with speeds of a matching name, or with the only speed at the same location."""
     partner: dict[str, str] = {}
     for key in ("other_words", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}

@@ -21,7 +21,7 @@ _SLOPE_SAMPLES = 5
 
 
 class _Feature(ChannelwiseStep):
-    """A step that derives channels of a different quantity."""
+    """A step that derives a feature from each channel."""
 
     suffix: str | None
 
@@ -102,7 +102,7 @@ class Derivative(_Feature):
 
 @dataclass(frozen=True)
 class Difference(_Feature):
-    """Each sample minus an earlier one, or 0 if there is none.
+    """Each sample minus an earlier sample, or 0 if there is no earlier sample.
 
     The step is causal and has no latency. The lag is one sample by default; `lag_s` is rounded to
     the nearest sample.
@@ -135,7 +135,7 @@ class Difference(_Feature):
     def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         lag = self.lag_samples or 1
         if self.lag_s is not None:
-            # add half a sample, so that rounding down gives the nearest one
+            # add half a sample, so that rounding down gives the nearest integer
             lag = checks.samples_of(self.lag_s + 0.5 / rate, rate, 0, "a lag", "lag_s")
             if lag < 1:
                 raise ArgumentError(
@@ -149,11 +149,11 @@ class Difference(_Feature):
 class Moving(_Feature):
     """A statistic of the window around, or up to, each sample.
 
-    The window has floor(window_s * sample_rate_hz) samples. A causal window ends at the sample; for
-    phase zero, it is centered on the sample, and an even number of samples is increased by one. At
-    the ends of the signal, only the existing samples are used. The cost does not depend on the
-    length of the window; mean and std (of the population) keep full precision with an offset of
-    1e8.
+    The window has floor(window_s * sample_rate_hz) samples. A causal window ends at the sample. For
+    phase zero, the window is centered on the sample, and an even number of samples is increased by
+    one. At the ends of the signal, only the existing samples are used. The cost per sample does not
+    depend on the length of the window. The mean and the (population) std keep full precision even
+    if the signal has an offset of 1e8.
     """
 
     kind: ClassVar[str] = "moving"
@@ -176,7 +176,7 @@ class Moving(_Feature):
         return self.statistic
 
     def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
-        needs = 2 if self.statistic in ("std", "range") else 1  # both are 0 for one sample
+        needs = 2 if self.statistic in ("std", "range") else 1  # 0 for a single sample
         window = checks.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
         if self.phase == "causal":
             return MovingStatistic(self.statistic, window, 0, len(inputs))

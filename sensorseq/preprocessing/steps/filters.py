@@ -24,8 +24,8 @@ from sensorseq.recording import Channel
 ATTENUATION_DB = 60.0
 BUTTERWORTH_ORDER = 4
 # This margin is needed because Kaiser's formula for the number of taps is an estimate, and because
-# ripple may double where the ripples of two edges meet: at half the rate, and near 0 Hz, where the
-# remainder is removed.
+# the ripples of two edges may add up at half the sample rate, and near 0 Hz, where the remaining
+# gain is removed.
 _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
@@ -49,10 +49,10 @@ class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
     For phase zero, the line is fitted to the window around the sample, weighted with a Hann window;
-    at the ends of the signal, it is fitted to the existing half. The amplitude of frequencies with
-    more than two periods per window changes by at most 3 %. For phase causal, the line is the
-    least-squares line through the window that ends at the sample. The amplitude of frequencies with
-    more than ten periods per window changes by at most 7 %.
+    at the ends of the signal, the line is fitted to the existing part of the window. The amplitude
+    of frequencies with more than two periods per window changes by at most 3 %. For phase causal,
+    the line is the least-squares line through the window that ends at the sample. The amplitude of
+    frequencies with more than ten periods per window changes by at most 7 %.
     """
 
     kind: ClassVar[str] = "detrend"
@@ -91,18 +91,19 @@ class Detrend(_Filter):
 
 @dataclass(frozen=True)
 class BandPass(_Filter):
-    """Pass a band of frequencies; with only one edge it is a low-pass or a high-pass.
+    """Pass a band of frequencies; with only one edge, the filter is a low-pass or a high-pass.
 
-    For phase zero, this is a symmetric Kaiser-window filter without delay. The band passes within
-    0.1 dB; frequencies `transition_hz` beyond the band (by default half of the lower given edge, or
-    less if half the sample rate is closer) are attenuated by `attenuation_db`, by default 60. The
-    latency is about ``attenuation_db / (30 * transition_hz)`` seconds. For phase causal, it is a
-    Butterworth filter, whose low-pass has `order` 4 by default (24 dB per octave), which attenuates
-    by 3 dB at the edges and has no latency.
+    For phase zero, this is a symmetric Kaiser-window filter, which does not shift the signal in
+    time. The gain in the band is within 0.1 dB of 1. Frequencies at least `transition_hz` beyond
+    the band are attenuated by `attenuation_db`, 60 by default. By default, `transition_hz` is half
+    of the lower given edge, or less if half the sample rate is closer. The latency is about
+    ``attenuation_db / (30 * transition_hz)`` seconds.
 
-    A low-pass leaves a constant unchanged; the other filters turn it into exactly 0, from the first
-    sample on. For a low-pass, a signal is mirrored at its ends; for the other filters, it is
-    reflected about its end points.
+    For phase causal, this is a Butterworth filter, which attenuates by 3 dB at the edges and has no
+    latency. `order` is the order of the underlying low-pass, 4 by default (24 dB per octave). A
+    low-pass leaves a constant unchanged; the other filters turn a constant into exactly 0, from the
+    first sample on. For phase zero, a low-pass extends the signal at its ends by mirror images; the
+    other filters extend it by point reflections about the end points.
     """
 
     kind: ClassVar[str] = "band_pass"
@@ -138,8 +139,9 @@ class BandPass(_Filter):
         attenuation = checks.check_positive_or_none("attenuation_db", self.attenuation_db)
         if attenuation is not None and not 40 <= attenuation <= 140:
             raise ArgumentError(
-                f"attenuation_db={attenuation:g} is out of range; use 40 to 140. Below, the band"
-                " would ripple by more than 0.1 dB; above, rounding errors dominate."
+                f"attenuation_db={attenuation:g} is out of range; use 40 to 140. Below this"
+                " range, the band would ripple by more than 0.1 dB; above it, rounding errors"
+                " would dominate."
             )
         order = self.order
         set_fields(
@@ -175,7 +177,7 @@ class BandPass(_Filter):
         low = 0.0 if self.low_hz is None else (self.low_hz - width / 2) / (rate / 2)
         high = 1.0 if self.high_hz is None else (self.high_hz + width / 2) / (rate / 2)
         taps = fir([(low, high)], window)
-        if self.low_hz is not None:  # remove the remainder at 0 Hz; this only affects the stopband
+        if self.low_hz is not None:  # remove the remaining gain at 0 Hz, in the stopband
             taps -= window * (taps.sum() / window.sum())
         return taps
 
@@ -197,13 +199,13 @@ class BandPass(_Filter):
 class Notch(_Filter):
     """Remove one frequency, such as mains hum; only a band of `width_hz` around it is affected.
 
-    For phase zero, this is a symmetric Kaiser-window filter: frequencies outside the band change by
-    at most 0.1 dB, and the middle half of the band is attenuated by 60 dB. The latency is about
-    ``8 / width_hz`` seconds.
+    For phase zero, this is a symmetric Kaiser-window filter. Frequencies outside the band change by
+    at most 0.1 dB, and the middle half of the band is attenuated by 60 dB. The latency is about ``8
+    / width_hz`` seconds.
 
-    For phase causal, it is a second-order recursive filter, which removes the frequency completely
-    and changes frequencies outside the band by at most 3 dB. It is initially settled on the first
-    sample, and has no latency.
+    For phase causal, this is a second-order recursive filter, which removes the frequency
+    completely and changes frequencies outside the band by at most 3 dB. It is initially settled on
+    the first sample, and has no latency.
     """
 
     kind: ClassVar[str] = "notch"
@@ -244,7 +246,7 @@ class Notch(_Filter):
 def _kaiser_window(
     width_hz: float, rate: float, attenuation_db: float, argument: str
 ) -> NDArray[np.float64]:
-    """Design the window of a filter with this transition; its length is odd."""
+    """Design a Kaiser window of odd length for a filter with a transition of `width_hz`."""
     n_taps = kaiser_taps(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
     if n_taps > _MAX_TAPS:
         raise ArgumentError(

@@ -55,7 +55,7 @@ class _Combined(ColumnStep):
         return Combination(self._combine(inputs)[1])
 
     def _inputs(self) -> list[tuple[str, str]]:
-        """Return (argument, channel name) of each input, which are the fields without a default."""
+        """Return (argument, channel name) of each input, which is a field without a default."""
         all_fields = fields(self)  # type: ignore[arg-type]  # every step is a dataclass
         needed = [field.name for field in all_fields if field.default is MISSING]
         return [(name, getattr(self, name)) for name in needed]
@@ -68,15 +68,15 @@ class _Combined(ColumnStep):
 
     @abstractmethod
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
-        """Return the unit of the new channel, and a function of (n, n_inputs) samples."""
+        """Return the unit, and a function that computes the channel from (n, n_inputs) samples."""
 
 
 @dataclass(frozen=True)
 class Product(_Combined):
     """The product of two channels, in watts if their units give power.
 
-    A times V, N m times rad/s (or rpm or deg/s) and N times m/s give W, with any prefix, such as in
-    mA or kV; other units are joined, as in ``"A*rad/s"``. The name of the new channel is
+    A times V, N m times rad/s (or rpm or deg/s) and N times m/s give W, with any prefix, as in mA
+    or kV; other units are joined, as in ``"A*rad/s"``. The name of the new channel is
     ``<left>_times_<right>`` by default.
     """
 
@@ -114,8 +114,9 @@ class Power(_Combined):
                 has = f"is in {channel.unit!r}" if channel.unit else "has no unit"
                 raise ArgumentError(
                     f"{wanted}={channel.name!r} {has}; power needs a {wanted} in {unit}, m{unit} or"
-                    f" k{unit}. Set the unit when the recording is made, Channel({channel.name!r},"
-                    f" {unit!r}), or use a product, which accepts any units."
+                    f" k{unit}. Set the unit when you make the recording, with"
+                    f" Channel({channel.name!r}, {unit!r}), or use a product, which accepts any"
+                    " units."
                 )
         return _multiply(inputs)
 
@@ -142,9 +143,9 @@ class Subtract(_Combined):
 
 @dataclass(frozen=True)
 class SignedBy(_Combined):
-    """A channel times the sign of another channel (0 for 0), such as current by the sign of speed.
+    """A channel times the sign of another channel, such as a current times the sign of a speed.
 
-    The name of the new channel is ``<value>_signed_by_<by>`` by default.
+    The sign of 0 is 0. The name of the new channel is ``<value>_signed_by_<by>`` by default.
     """
 
     kind: ClassVar[str] = "signed_by"

@@ -15,7 +15,7 @@ from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
 _MOST_BINS = 10**6
-_NAMED_WITHIN = 0.02  # largest relative deviation of a bin's frequency from its name
+_NAMED_WITHIN = 0.02  # largest relative deviation of a bin's frequency from the bin's name
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,19 @@ class SpectralFrames(Step):
     """Spectra of short overlapping frames, and the channels' means over the same frames.
 
     The mean of each frame is subtracted, and the residual is Fourier transformed with a Hann
-    window; a sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any
+    window. A sine of amplitude a at the frequency of a bin has amplitude a in that bin, for any
     rate and frame length. All channels are reduced to their Hann-weighted means and keep their
     names; the bins follow with the names ``<name>_<frequency>Hz``. The frequencies of the bins are
     multiples of ``1 / frame_s``, from `min_frequency_hz` (by default the first multiple above 0 Hz)
     to `max_frequency_hz` (by default half the sample rate). `n_bands` merges the bins into bands: a
     band's amplitude is the root of the sum of the squares of its bins.
 
-    The length of a frame must be within 2 % of a whole number of samples, so that the names are
-    accurate. Frame k starts at sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal time is
-    that of its center or, for phase causal, of its last sample. The scale "log" is the natural
-    logarithm of amplitude + `floor` (in the channel's unit), and "decibel" is 20 times the decimal
-    logarithm of this sum. At 100 Hz, frames of 0.5 s with a floor of 0.0008 give
-    ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
+    The length of a frame must be within 2 % of a whole number of samples, so that the names of the
+    bins are accurate. Frame k starts at sample ``ceil(k * hop_s * sample_rate_hz)``; its nominal
+    time is the time of its center or, for phase causal, the time of its last sample. The scale
+    "log" is the natural logarithm of amplitude + `floor` (in the channel's unit), and "decibel" is
+    20 times the decimal logarithm of this sum. At 100 Hz, frames of 0.5 s with a floor of 0.0008
+    give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
     """
 
     kind: ClassVar[str] = "spectral"
@@ -81,7 +81,7 @@ class SpectralFrames(Step):
             highest = checks.check_rate("sample_rate_hz", sample_rate_hz) / 2
         else:
             raise ArgumentError(
-                "without max_frequency_hz the bins depend on the rate; give max_frequency_hz or"
+                "without max_frequency_hz, the bins depend on the rate; give max_frequency_hz or"
                 " sample_rate_hz."
             )
         labels = [self._label(band) for band in self._bands(highest)]
@@ -133,7 +133,8 @@ class SpectralFrames(Step):
         if highest_hz * self.frame_s > _MOST_BINS:
             raise ArgumentError(
                 f"frame_s={self.frame_s:g} has {highest_hz * self.frame_s:.3g} bins up to"
-                f" {highest_hz:g} Hz, more than {_MOST_BINS}; are they in seconds and in Hz?"
+                f" {highest_hz:g} Hz, more than {_MOST_BINS}; is frame_s in seconds, and the"
+                " frequency in Hz?"
             )
         low = self.min_frequency_hz or 0.0
         last = int(highest_hz * self.frame_s + 1e-6)
@@ -184,7 +185,7 @@ class _FrameStream(StreamBase):
         self.bands = bands
         self.frame = frame_samples
         self.hop = step.hop_s * rate
-        self._held = np.empty((0, len(channels)))  # the samples from number `_n_dropped` on
+        self._held = np.empty((0, len(channels)))  # the samples from index `_n_dropped` on
         self._n_dropped = 0
         self._n_frames = 0
         self.window = hann(frame_samples, is_periodic=True)[:, np.newaxis]
@@ -219,11 +220,11 @@ class _FrameStream(StreamBase):
 
     def _start(self) -> int:
         exact = self._n_frames * self.hop
-        # treat values slightly above a whole number, due to rounding, as that number
+        # rounding may put a whole number slightly too high
         return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
 
     def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:
-        # Process one frame at a time, so that its bits do not depend on other frames.
+        # Process one frame at a time, so that a frame's bits do not depend on other frames.
         relative = frame - frame[0]  # a constant becomes exactly 0
         means = frame[0] + (self.window * relative).sum(axis=0) / self._weight
         centered = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)

@@ -63,9 +63,9 @@ def quantity_of(unit: str) -> Quantity | None:
 def product_unit(left: str, right: str) -> tuple[str, float]:
     """Return the unit of a product, and the factor that converts the product to that unit.
 
-    Current times voltage, torque times angular speed and force times speed are in watts, with any
-    prefixes. Other units are joined with ``*``; the unit of a product with an unknown unit is also
-    unknown.
+    Products of current and voltage, of torque and angular speed, and of force and speed are in
+    watts, whatever the prefixes. Other units are joined with ``*``; the unit of a product with an
+    unknown unit is also unknown.
     """
     a, b = quantity_of(left), quantity_of(right)
     if a is not None and b is not None and {a.name, b.name} in _POWERS:

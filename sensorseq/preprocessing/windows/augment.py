@@ -50,49 +50,50 @@ class Augmentation:
     Parameters
     ----------
     jitter : float, default=0
-        Normal noise on every sample; its standard deviation is given as a share of the channel's
+        Gaussian noise on every sample, whose standard deviation is this fraction of the channel's
         standard deviation.
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
         Time runs faster and slower: the speeds are ``exp(z)``, with z drawn from N(0, time_warp) at
         the knots and interpolated by a cubic spline between them. Unlike the speeds of [1]_, which
-        are drawn from N(1, time_warp), they cannot become negative. The first and the last sample
-        keep their places.
+        are drawn from N(1, time_warp), these speeds cannot become negative. The first and the last
+        sample keep their positions.
     magnitude_warp : float, default=0
         A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots and
         interpolated by a cubic spline between them.
     window_shift : float, default=0
-        The window starts earlier or later by up to this share of its length, from 0 to below 1.
-        Shifts are whole numbers of samples and all equally likely. The first or last sample
-        replaces unknown samples.
+        The window starts earlier or later by up to this fraction of its length, from 0 to below 1.
+        Shifts are whole numbers of samples, and all shifts are equally likely. Unknown samples are
+        replaced by the first or the last sample.
     n_knots : int, default=4
         Number of knots of the warps inside a window, in addition to the two ends.
     offset : float, default=0
-        One constant for each channel of a window, drawn from N(0, offset) and given as a share of
-        the channel's standard deviation.
+        One constant for each channel of a window, drawn from N(0, offset) and multiplied by the
+        channel's standard deviation.
     mirror : sequence of str or int, default=()
-        Channels whose signs all flip together with probability 0.5, by name or by number from 0.
-        Names need windows with channel names: a WindowSet or a prepared file.
+        Channels, by name or by number from 0, whose signs flip together with probability 0.5. Names
+        need windows with channel names: a WindowSet or a prepared file.
     swap : sequence of pairs of str or int, default=()
-        Pairs of channels that are exchanged with probability 0.5, in the same windows as the signs
-        of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
-        flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
+        Pairs of channels that are exchanged with probability 0.5, in the same windows in which the
+        signs of `mirror` flip. For example, a left-right mirror image of a vehicle exchanges left
+        and right sensors and flips lateral acceleration and yaw rate. Channels are exchanged before
+        signs flip.
     rotation_deg : float, default=0
         Largest angle in degrees, up to 180, by which the sensor is turned. All triples of `axes` in
         a window are turned by the same rotation, because accelerometer and gyroscope share a
         housing. The angle is uniform in [0, rotation_deg], and the axis is uniform in space.
     axes : sequence of triples of str or int, default=()
-        The channels x, y and z of each vector that `rotation_deg` turns, in one unit and one frame.
-        By default, these are the channels whose names end or begin with x, y and z and are
-        otherwise the same, such as acc.x, gyro_y or AccZ.
+        The channels x, y and z of each vector that `rotation_deg` turns; they must share a unit and
+        a reference frame. By default, these are the channels whose names end or begin with x, y and
+        z and are otherwise the same, such as acc.x, gyro_y or AccZ.
 
     Raises
     ------
     ArgumentError
         If a strength is negative or not finite, `window_shift` is 1 or more, `rotation_deg` is
         above 180, `n_knots` is not an integer of at least 1, or `mirror`, `swap` or `axes` does not
-        name channels or names one twice.
+        name channels or names a channel twice.
 
     References
     ----------
@@ -117,8 +118,8 @@ class Augmentation:
             check_real(name, getattr(self, name), 0.0)
         if self.window_shift >= 1:
             raise ArgumentError(
-                f"window_shift={self.window_shift!r} would shift out the whole window; give a share"
-                " of its length below 1."
+                f"window_shift={self.window_shift!r} would shift the window by its full length or"
+                " more; give a fraction below 1."
             )
         check_integer("n_knots", self.n_knots, most=1000)
         if self.rotation_deg > 180:
@@ -149,14 +150,14 @@ class Augmentation:
     def with_indices(
         self, n_channels: int, channels: Sequence[str] | None = None
     ) -> "Augmentation":
-        """Return a copy with channel numbers instead of names, with axes found by their names.
+        """Return a copy with channel numbers instead of names; find missing axes by their names.
 
         Parameters
         ----------
         n_channels : int
             Number of channels of a window.
         channels : sequence of str, optional
-            Names of the channels; None if they have none.
+            Names of the channels; None if the channels have no names.
 
         Raises
         ------
@@ -171,7 +172,7 @@ class Augmentation:
                 if names is None:
                     raise ArgumentError(
                         f"augmentation: {name} names the channel {channel!r}, but the windows have"
-                        " no channel names; give its number, or a WindowSet."
+                        " no channel names; give the channel's number, or pass a WindowSet."
                     )
                 check_choice(f"augmentation: channel of {name}", channel, names)
                 return names.index(channel)
@@ -229,7 +230,7 @@ def augment_repeats(
     lengths: NDArray[np.int64] | None,
     channel_sd: NDArray[np.float64],
 ) -> NDArray[Any]:
-    """Return the windows, randomly changing each one whose entry in `rows` occurred before."""
+    """Return the windows; randomly change each window whose entry in `rows` occurred before."""
     number = copy_numbers(rows)
     later = np.flatnonzero(number)
     changed = augment_windows(
@@ -260,8 +261,9 @@ def augment_windows(
 ) -> NDArray[np.floating]:
     """Return all windows with random changes; use this for copies of training windows only.
 
-    The random numbers of a window depend only on the seed, its index, its copy number and the kind
-    of change; they do not depend on other windows, their order, or other kinds of change.
+    The random numbers of a window depend only on the seed, the window's index and copy number, and
+    the kind of change. They do not depend on other windows, on the order of the windows, or on
+    other kinds of change.
 
     Parameters
     ----------
@@ -271,7 +273,7 @@ def augment_windows(
         Kinds and strengths of the changes. Channels of `mirror`, `swap` and `axes` are numbers
         here; see `Augmentation.with_indices`.
     random_state : int, Generator, RandomState or None
-        The same seed gives the same changes. One number is drawn from a generator.
+        The same seed gives the same changes. If a generator is given, one number is drawn from it.
     lengths : array-like of shape (n_windows,), optional
         Number of valid steps of each window; later steps stay unchanged, and may be NaN.
     indices : array-like of shape (n_windows,), int, optional
@@ -280,10 +282,11 @@ def augment_windows(
         Copy number, so that copies of one window differ; 0 by default.
     channel_sd : array-like of shape (n_channels,), optional
         Standard deviation that `jitter` and `offset` are relative to, such as the result of
-        `channel_sd_of` for the training windows. By default, each window's own is used.
+        `channel_sd_of` for the training windows. By default, each window's own standard deviation
+        is used.
     neighbors : pair of array-like of shape (n_windows, m, n_channels), optional
         The m samples of the same recording right before and right after each window, used by
-        `window_shift`; NaN where there are none. Do not use samples from another part of a split.
+        `window_shift`; NaN where no sample exists. Do not use samples from another part of a split.
     n_threads : int, default=1
         Number of threads that process the windows; the result does not depend on it.
 
@@ -304,8 +307,8 @@ def augment_windows(
     sd = None if channel_sd is None else np.asarray(channel_sd, np.float64)
     if sd is not None and (sd.shape != (n_channels,) or not (sd >= 0).all()):
         raise ArgumentError(
-            f"channel_sd={channel_sd!r} must have one number of 0 or more for each of {n_channels}"
-            " channels."
+            f"channel_sd={channel_sd!r} must have one non-negative number for each of"
+            f" {n_channels} channels."
         )
     around = (None, None) if neighbors is None else _check_neighbors(neighbors, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
@@ -380,9 +383,9 @@ def _mirror_image(
 
 @functools.lru_cache(maxsize=8)
 def _spline(n_knots: int) -> NDArray[np.float64]:
-    """Return coefficients (4, K - 1, K) of K cubic splines, each of which is 1 at one knot only.
+    """Return coefficients (4, K - 1, K) of K cubic splines, one for each knot.
 
-    At the other knots, the spline is 0.
+    A spline is 1 at its own knot and 0 at all other knots.
     """
     n_knots += 2
     coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
@@ -392,7 +395,7 @@ def _spline(n_knots: int) -> NDArray[np.float64]:
 
 
 def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
-    """Return channels as names or numbers; raise an error if one is repeated."""
+    """Return channels as names or numbers; raise an error if a channel is repeated."""
     checked = []
     for channel in channels if isinstance(channels, list | tuple) else (None,):
         is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)
@@ -408,7 +411,7 @@ def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
 
 
 def _check_tuples(name: str, tuples: Any, n: int, example: str) -> tuple[tuple[Channel, ...], ...]:
-    """Return tuples of n channels, as names or numbers; raise an error if one is repeated."""
+    """Return tuples of n channels, as names or numbers; raise an error if a channel is repeated."""
     are_tuples = isinstance(tuples, list | tuple) and all(
         isinstance(group, list | tuple) and len(group) == n for group in tuples
     )
@@ -467,7 +470,7 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # if the axis is the whole name, both ways agree
+        for common, axis in dict.fromkeys(ways):  # if the name is only the axis, both ways agree
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()
@@ -485,8 +488,8 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
         triples.append((x[0], y[0], z[0]))
     if not triples:
         raise ArgumentError(
-            "augmentation: rotation_deg needs triples of channels, but none of"
-            f" {listed(list(channels))} are three names that differ in x, y and z alone;"
+            "augmentation: rotation_deg needs triples of channels, but among"
+            f" {listed(list(channels))}, no three names differ only in x, y and z;"
             f" {_HOW_TO_NAME_AXES}."
         )
     return sorted(triples)

@@ -1,4 +1,4 @@
-"""Balance training windows by choosing equally many windows of every class, or with weights."""
+"""Balance training windows by choosing equally many windows of every class, or by weights."""
 
 import warnings
 from typing import Any
@@ -34,7 +34,7 @@ def balance_indices(
     """Return the sorted indices (n_chosen,) of equally many windows of every class.
 
     Balance only the training part, after the split; see `ClassBalancer` for `strategy` and
-    `max_per_recording`. Windows are dropped or copied from the `groups` of a class in rotation (by
+    `max_per_recording`. Windows are dropped or copied in rotation over the `groups` of a class (by
     default `recording_id`), so that one long recording does not dominate its class.
     """
     check_choice("strategy", strategy, STRATEGIES)
@@ -55,7 +55,7 @@ def balance_indices(
         if not (is_share or is_count) or isinstance(max_per_recording, bool):
             raise ArgumentError(
                 f"max_per_recording={max_per_recording!r} is neither a number of rows (an integer"
-                " of at least 1) nor a share of rows (a float above 0, up to 1.0)."
+                " of at least 1) nor a fraction of rows (a float above 0, up to 1.0)."
             )
         if recording is None:
             raise ArgumentError(
@@ -70,7 +70,7 @@ def balance_indices(
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
-        # The order is random, but each group has one window before any group has a second one.
+        # The order is random, but each group has one window before any group has a second window.
         group_index = np.unique(group[members], return_inverse=True)[1]
         window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
         in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
@@ -131,8 +131,8 @@ def _reachable_count(
             short = int(np.argmin([len(size) for size in sizes]))
             raise WindowError(
                 f"class {classes[short]!r} has {len(sizes[short])} recording(s), too few if each"
-                f" may contribute at most a share of {most:g} of its rows. Make more recordings, or"
-                " use a larger max_per_recording."
+                f" may contribute at most a fraction {most:g} of the rows of the class. Make more"
+                " recordings, or use a larger max_per_recording."
             )
     if reached < wanted:
         warnings.warn(
@@ -147,7 +147,7 @@ def _reachable_count(
 def _take_capped(
     in_turns: NDArray[np.int64], recording: NDArray[Any], wanted: int, cap: int
 ) -> NDArray[np.int64]:
-    """Take `wanted` rows in rotation over recordings, at most `cap` of each.
+    """Take `wanted` rows in rotation over recordings, at most `cap` rows of each recording.
 
     A round takes each row once, so the numbers of copies of a recording's rows differ by at most 1.
     """
@@ -170,7 +170,7 @@ def class_weights(
     beta: float = BETA,
     sample_weight: ArrayLike | None = None,
 ) -> dict[Any, float]:
-    """Return a loss weight for each class; their mean over all windows is 1.
+    """Return a loss weight for each class; the mean weight over all windows is 1.
 
     Parameters
     ----------
@@ -234,8 +234,8 @@ def weights_of_few_recordings(
 ) -> NDArray[np.float64] | None:
     """Return weights (n_windows,) that balance the classes; None if there are many recordings.
 
-    Here, a recording consists of the windows of one class in one of the `groups`. With
-    `FEW_RECORDINGS` or fewer per class on average, the lengths of the recordings are a poor
+    Here, a recording consists of the windows of one class in one of the `groups`. If classes have
+    at most `FEW_RECORDINGS` recordings on average, the lengths of the recordings are a poor
     estimate of how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]

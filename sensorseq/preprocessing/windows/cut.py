@@ -106,7 +106,7 @@ def start_on_clock(
 
 def _starts(index: NDArray[np.int64], hop: float) -> NDArray[np.int64]:
     exact = index * hop
-    # Treat values slightly above a whole number, due to rounding, as that number.
+    # Rounding may put a whole number slightly too high.
     rounding = np.maximum(1e-9, 4 * np.finfo(np.float64).eps * exact)
     starts: NDArray[np.int64] = np.ceil(exact - rounding).astype(np.int64)
     return starts
@@ -127,7 +127,7 @@ def window_recordings(
     check_classes: bool = True,
     slop_s: float | None = None,
 ) -> WindowSet:
-    """Cut recordings into windows, and store the origin and label of each.
+    """Cut recordings into windows, and store the origin and label of each window.
 
     The recordings must be as returned by `resample_recording`; pieces of one recording share its
     id. See `Windower` for the arguments. By default, `sample_rate_hz` is computed from the
@@ -138,10 +138,10 @@ def window_recordings(
     match the windows of other sensors. More precisely, a window begins at the next sample after
     such a multiple, or at the first sample of a piece that begins up to `slop_s` later.
 
-    The `provenance` of the windows contains ``window``: the lengths in seconds and samples, and the
-    arguments; ``recordings``: facts about each piece; ``classes``: a `Fate` for each class;
-    ``dropped``: the parts that were left out, with the reasons and the numbers of samples or
-    windows.
+    The `provenance` of the windows has four entries. ``window`` contains the lengths in seconds and
+    samples, and the arguments. ``recordings`` contains facts about each piece. ``classes`` contains
+    a `Fate` for each class. ``dropped`` lists the parts that were left out, with the reasons and
+    the numbers of samples or windows.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -190,7 +190,7 @@ def window_recordings(
 
 @dataclass(frozen=True)
 class _Grid:
-    """Determines the positions at which a stretch is cut into windows."""
+    """Determines the positions at which a piece, or a label span of it, is cut into windows."""
 
     window_s: float
     hop_s: float
@@ -199,13 +199,13 @@ class _Grid:
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
     slop_s: float | None = (
-        None  # how late a window on the clock may begin; None if there is no clock
+        None  # how late a window may begin; None if windows do not follow the clock
     )
 
     def windows_of(
         self, piece: Recording, stretch: Stretch
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the first sample and the valid length of each window of a stretch."""
+        """Return the first sample and the valid length of each window of an interval."""
         n_samples = stretch.n_samples
         if n_samples < self.length:
             if n_samples and self.short == "error":
@@ -213,7 +213,7 @@ class _Grid:
                     f"recording {piece.recording_id!r}: {_describe_stretch(stretch, piece)} has"
                     f" {n_samples} samples ({n_samples / self.rate:g} s), less than"
                     f" window_s={self.window_s:g}. Use a shorter window_s, short='pad' to"
-                    " fill it up with zeros, or short='drop'."
+                    " fill the window with zeros, or short='drop'."
                 )
             padded = n_samples > 0 and self.short == "pad"
             window_starts(0, self.length, self.hop_s, self.rate)  # called only to check the hop
@@ -238,7 +238,7 @@ class _Grid:
         return kept
 
     def _offset(self, piece: Recording, stretch: Stretch) -> int:
-        """Return the first window's offset in samples, below a hop and with room for a window."""
+        """Return the first window's offset in samples: less than a hop, with room for a window."""
         n_places = min(
             math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
         )
@@ -251,13 +251,13 @@ class _Grid:
 
 @dataclass
 class _Cut:
-    """The windows of one piece, and its parts without windows."""
+    """The windows of one piece, and the parts of the piece that have no windows."""
 
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     codes: NDArray[np.int64]  # class index; -1 if there is no label
     dropped: list[dict[str, Any]]
-    n_candidates: int  # number of windows before some were dropped for their label
+    n_candidates: int  # number of windows before the label rule dropped some
     fates: list[Fate]  # results for each class of the piece
 
 
@@ -392,7 +392,7 @@ def check_window_choices(label_rule: str, min_purity: float | None, short: str, 
             f" {label_rule!r}."
         )
     if check_positive("min_purity", min_purity) > 1:
-        raise ArgumentError(f"min_purity={min_purity!r} is above 1, but it is a share of a window.")
+        raise ArgumentError(f"min_purity={min_purity!r} is above 1, but it is a fraction.")
 
 
 def _provenance(
@@ -467,7 +467,7 @@ def _check_alike(pieces: list[Recording]) -> None:
 
 
 def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
-    """Return the common rate of all pieces, within the precision of their timestamps."""
+    """Return the rate that all pieces share, within the precision of their timestamps."""
     timed = [piece for piece in pieces if piece.n_samples > 1]
     if given_hz is not None:
         rate = check_rate("sample_rate_hz", given_hz)
@@ -476,15 +476,15 @@ def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
         longest = max(timed, key=lambda piece: piece.n_samples)
         # Round to nine digits, because the quotient may be 100.00000000000001 instead of 100.
         rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
-        source = f"{longest.recording_id!r} has {rate:g} Hz"
+        source = f"{longest.recording_id!r} is sampled at {rate:g} Hz"
     else:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
     for piece in timed:
         own_hz, is_off = own_clock(piece, UNEVEN_PERIODS)
         if is_off(rate):
             raise RecordingError(
-                f"recording {piece.recording_id!r} has {own_hz:.9g} Hz, but {source}; resample all"
-                " recordings to one rate with resample_recording."
+                f"recording {piece.recording_id!r} is sampled at {own_hz:.9g} Hz, but {source};"
+                " resample all recordings to one rate with resample_recording."
             )
     return rate
 
@@ -492,7 +492,7 @@ def _verified_rate(pieces: list[Recording], given_hz: float | None) -> float:
 def _check_not_too_short(
     pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
 ) -> None:
-    """Raise an error if no stretch is as long as a window."""
+    """Raise an error if no piece or label span is as long as a window."""
     if any(cut.n_candidates for cut in cuts):
         return
     spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
@@ -505,7 +505,7 @@ def _check_not_too_short(
         )
     longest = max(pieces, key=lambda piece: piece.duration_s)
     gap_s = _bridging_gap_s(pieces)
-    way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps between them" if gap_s else ""
+    way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps between pieces" if gap_s else ""
     raise WindowError(
         f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
         f" longest, of {longest.recording_id!r}, lasts {longest.duration_s:g} s. Use a shorter"

@@ -14,21 +14,22 @@ Blocks = Iterable[NDArray[np.floating]]
 
 LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
 MOST_SAMPLED = 256  # number of windows that decide which channels are checked in full
-# Share of the steps that equal the level of their window, and share of those near it. Where a label
-# changes, filters and delays smear a channel that repeats it; a sensor at rest is near its level,
-# but noisy.
+# Minimum fractions of steps that equal the level of their window, and that are near it. Filters and
+# delays smear a copy of the label where the label changes. A sensor at rest stays near its level,
+# but noise keeps most steps from being equal to it.
 EQUAL_STEPS, NEAR_STEPS = 0.5, 0.95
-SAME, NEAR = 1e-4, 0.05  # relative to the range of the levels
-NEARLY_ALL = 0.99  # share of the windows that have the level of their class
-MOST_COMBINED = 32  # number of channels tried together if none reveals the class by itself
+SAME, NEAR = 1e-4, 0.05  # tolerances relative to the range of the levels
+NEARLY_ALL = 0.99  # minimum fraction of windows that have the level of their class
+MOST_COMBINED = 32  # maximum number of channels tried together if no single one reveals the class
 
 
 @dataclass(frozen=True)
 class LabelChannels:
     """Channels that hardly ever change within a window, and whose values reveal the class.
 
-    `share` is the share of windows with the values of their class. `fewest` is the smallest number
-    of recordings of a class: if it is 1, the values may belong to the recording, not to the class.
+    `share` is the fraction of windows that have the values of their class. `fewest` is the smallest
+    number of recordings of any class. If it is 1, the values may belong to the recording, not to
+    the class.
     """
 
     channels: list[int]
@@ -37,12 +38,12 @@ class LabelChannels:
 
     @property
     def is_leak(self) -> bool:
-        """True if every class has its values in several recordings."""
+        """True if the values of every class occur in several recordings."""
         return self.fewest > 1
 
     @property
     def is_certain(self) -> bool:
-        """True if, in addition, every window has the values of its class."""
+        """True if the channels are a leak and every window has the values of its class."""
         return self.is_leak and self.share == 1
 
 
@@ -53,11 +54,11 @@ def find_label_channels(
     lengths: ArrayLike,
     split: ArrayLike | None = None,
 ) -> LabelChannels | None:
-    """Find channels that by themselves reveal the class of the training windows.
+    """Find channels whose values alone reveal the class of the training windows.
 
     A channel that is constant in each recording, such as the mass of the load, is not a leak.
-    Therefore, each value, or combination of values, must be the only one of its class, or occur in
-    two recordings.
+    Therefore, each value, or combination of values, must be the only one in its class, or occur in
+    at least two recordings.
 
     Parameters
     ----------
@@ -118,17 +119,17 @@ def describe_label_channels(names: Sequence[str], label_channels: LabelChannels)
     )
     if label_channels.is_leak:
         return f"{text}: probably a copy of the label."
-    return f"{text}; but one class has only one recording, so the value may identify the recording."
+    return f"{text}, but one class has only one recording, so the value may identify the recording."
 
 
 def _fewest(target: Ints, origin: Ints) -> int:
-    """Return the smallest number of recordings of a class."""
+    """Return the smallest number of recordings of any class."""
     pairs = np.unique(np.column_stack([target, origin]), axis=0)
     return int(np.unique(pairs[:, 0], return_counts=True)[1].min(initial=len(target)))
 
 
 def _one_of_each(target: Ints, origin: Ints) -> Ints:
-    """Return the middle window of each class in each recording, or in some recordings."""
+    """Return the middle window of each class in each recording, at most `MOST_SAMPLED` windows."""
     order = np.lexsort((origin, target))
     starts = np.diff(target[order]) | np.diff(origin[order])
     firsts = np.r_[0, np.flatnonzero(starts) + 1]
@@ -140,7 +141,7 @@ def _one_of_each(target: Ints, origin: Ints) -> Ints:
 def _levels(
     blocks: Blocks, steps: Ints, channels: Ints | None = None, width: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return each window's median by channel, and the shares of steps equal to it or near it.
+    """Return each window's median by channel, and the fractions of steps equal to and near it.
 
     `width` is the range of the medians of each channel; by default, the first block determines it.
     """
@@ -171,7 +172,7 @@ def _width(level: Floats) -> Floats:
 
 
 def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return numbers for each channel's levels, and whether it has levels or a range of values."""
+    """Return each window's level number by channel, and which channels have distinct levels."""
     codes, has_levels = np.zeros(level.shape, np.int64), np.ones(level.shape[1], bool)
     for c in range(level.shape[1]):
         order = np.argsort(level[:, c])
@@ -184,10 +185,10 @@ def _level_numbers(level: Floats, width: Floats) -> tuple[Ints, NDArray[np.bool_
 
 
 def _with_one_level(codes: Ints, target: Ints) -> tuple[Ints, float]:
-    """Return channels with one level per class, and the share of windows with their class's levels.
+    """Return channels with one level per class, and the fraction of windows with these levels.
 
-    No channel is returned if these channels do not reveal the class. Examples of such channels are
-    one-hot columns, the digits of a class number, and the number itself.
+    Examples of such channels are one-hot columns, the digits of a class number, and the number
+    itself. If the channels together do not reveal the class, no channel is returned.
     """
     by_class = [codes[target == k] for k in range(int(target.max()) + 1)]
     usual = np.array(
@@ -210,7 +211,7 @@ def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: 
     own_class, own_origin, levels = rows[:, 0], rows[:, 1], rows[:, 2:]
 
     def fewest(places: list[int]) -> int:
-        """Return the number of recordings with the rarest levels.
+        """Return the number of recordings in which the rarest levels occur.
 
         The result is 0 if the levels do not reveal the class.
         """
@@ -222,7 +223,7 @@ def _in_several_recordings(codes: Ints, target: Ints, origin: Ints, *, combine: 
     single = [place for place in range(levels.shape[1]) if fewest([place]) > 1]
     if single or not combine or not 1 < levels.shape[1] <= MOST_COMBINED:
         return single
-    # Keep as few channels as possible; those with the most levels are left out first.
+    # Keep as few channels as possible; try to drop the channels with the most levels first.
     n_levels = [len(np.unique(column)) for column in levels.T]
     together = sorted(range(len(n_levels)), key=lambda place: -n_levels[place])
     for place in list(together):

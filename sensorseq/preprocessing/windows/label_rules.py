@@ -1,4 +1,4 @@
-"""Choose the labels of windows if a recording's label changes; refuse classes without windows."""
+"""Choose the labels of windows if a recording's label changes; reject classes without windows."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +15,9 @@ LABEL_RULES = ("whole", "majority", "centre", "last")
 MIN_PURITY = 0.5  # default fraction for a majority
 UNLABELED = ""  # label of a window that is kept without a label
 
-# Whether a sample belongs to a span depends on its timestamp. Timestamps are rounded: a timestamp
-# that is early by this fraction of a period, or by the resolution of floats at that time, counts as
-# on time at the start and at the end of a span.
+# Whether a sample belongs to a span depends on its timestamp. Because timestamps are rounded, a
+# timestamp that is early by this fraction of a period, or by the resolution of floats at that time,
+# counts as on time at the start and at the end of a span.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
@@ -26,8 +26,8 @@ _NO_LABEL = -1
 class Stretch:
     """The samples `first` to `stop - 1` of a piece, from which windows may be cut.
 
-    `label` applies to all windows of the stretch. It is None if there is no label, or if each
-    window has its own.
+    `label` applies to all windows from these samples. It is None if there is no label, or if each
+    window has its own label.
     """
 
     first: int
@@ -42,9 +42,10 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """The class index that a rule gives each window, or -1 and the reason why it gives none.
+    """The class index that a rule gives each window, or -1 and the reason if it gives no class.
 
-    `best_share` (n_classes,) is each class's largest fraction of a window's samples.
+    `best_share` (n_classes,) is, for each class, the largest fraction that it has of a window's
+    samples.
     """
 
     codes: NDArray[np.int64]
@@ -53,10 +54,10 @@ class ChosenLabels:
 
 
 def stretches_of(piece: Recording, sample_rate_hz: float, label_rule: str) -> list[Stretch]:
-    """Return the stretches of a piece from which windows may be cut, in order of time.
+    """Return the intervals of a piece from which windows may be cut, in order of time.
 
-    Under ``"whole"``, each label span and each interval between spans is a separate stretch, so
-    that no window has two labels; otherwise the whole piece is one stretch.
+    Under ``"whole"``, each label span and each gap between spans is a separate interval, so that no
+    window has two labels. Under the other rules, the piece is one interval.
     """
     if label_rule != "whole" or not piece.label_spans:
         return [Stretch(0, piece.n_samples, piece.label)]
@@ -113,7 +114,7 @@ def choose_labels(
         chosen = majority
         impure = largest < min_purity * lengths - 1e-9 * lengths
         tied = (largest == second) & ~impure
-        reasons[tied] = "two labels have equal shares"
+        reasons[tied] = "two labels are equally frequent"
         reasons[impure] = f"purity below {min_purity:g}"
         reasons[largest == 0] = "no label"
         chosen[impure | tied] = _NO_LABEL
@@ -130,7 +131,7 @@ def choose_labels(
 def _n_within(
     rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count, for each row, the earlier samples that are in one of the sorted stretches."""
+    """Count, for each row, the earlier samples that are in one of the sorted intervals."""
     before = np.concatenate([[0], np.cumsum(stops - firsts)])
     begun = np.searchsorted(firsts, rows)
     last = np.maximum(begun - 1, 0)
@@ -168,12 +169,12 @@ class _Times(Sequence[float]):
 
 
 def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
-    """Return each span that overlaps the piece, with its first sample and the one after its end."""
+    """Return each span that overlaps the piece, its first sample, and the first sample after it."""
     t, spans = piece.timestamps_s, piece.label_spans
     if not len(t) or not spans:
         return []
     early_s = max(_ROUNDING_PERIODS / sample_rate_hz, 2 * resolution_s(t))
-    # A long recording has many pieces and spans, so consider only overlapping ones.
+    # A long recording has many pieces and spans, so consider only overlapping spans.
     begin = bisect_right(_Times(spans, "end_s"), t[0] + early_s)
     end = bisect_right(_Times(spans, "start_s"), t[-1] + early_s)
     near = spans[begin:end]
@@ -183,15 +184,15 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
 
 
 Fate = Mapping[str, Any]
-"""Facts about a class, as plain values for a file: ``label``; ``n_windows``, the number of its
-windows; ``longest_s``, the duration of its longest recording, piece or label span; ``best_share``,
-its largest share of a window's samples (None for the rule whole); ``in_spans``, whether windows
-were cut inside its label spans; ``bridging_gap_s``, a `max_gap_s` that makes the pieces of its
-recordings long enough, or 0."""
+"""Facts about the class ``label``, as plain values for a file. ``n_windows`` is the number of
+windows of the class. ``longest_s`` is the duration of the longest recording, piece or label span of
+the class. ``best_share`` is the largest fraction of a window's samples that the class has (None for
+the rule whole). ``in_spans`` is True if windows were cut inside label spans of the class.
+``bridging_gap_s`` is a `max_gap_s` with which pieces of the class are long enough, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
-    """Merge the fates from recordings that were cut one by one into one for each class.
+    """Merge fates from recordings that were cut one by one, so that each class has one fate.
 
     The classes are in the order of their first appearance.
     """
@@ -217,7 +218,7 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
 def check_class_fates(
     fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
 ) -> None:
-    """Raise an error if a class has no windows; it describes the reason and the nearest miss."""
+    """Raise an error if a class has no windows; the message gives the reason and a remedy."""
     lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
     if not lost:
         return
@@ -227,7 +228,7 @@ def check_class_fates(
     if share and label_rule == "majority":
         why = (
             f"it is not the majority label of any window with min_purity={min_purity:g}; its"
-            f" largest share of a window is {share:.3g}"
+            f" largest fraction of a window is {share:.3g}"
         )
         way = "Use a lower min_purity, a shorter window_s or label_rule='whole'"
     elif share:

@@ -143,7 +143,7 @@ def test_slow_inertial_channels_have_no_spectra():
     for own, rate in (([20.0], 100.0), ([100.0], 20.0)):
         found = derive(("ax",), rate=rate, own=own)
         assert found.steps == ()
-        assert "not derived: spectra of ax, as 20 Hz is below 40 Hz" in found.lines[0]
+        assert "not derived: spectra of ax, because 20 Hz is below 40 Hz" in found.lines[0]
 
 
 def test_fast_motors_and_slow_inertial_sensors_keep_their_own_rates():

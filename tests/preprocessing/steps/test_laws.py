@@ -302,7 +302,7 @@ def test_uneven_or_contradicted_stamps_are_refused(step):
     shifted = recording.timestamps_s + np.where(np.arange(60) == 30, 0.004, 0.0)
     with pytest.raises(RecordingError, match=r"'run': samples are not evenly spaced"):
         step.apply(replace(recording, timestamps_s=shifted))
-    with pytest.raises(RecordingError, match=r"'run' has 50 Hz, but sample_rate_hz is 49"):
+    with pytest.raises(RecordingError, match=r"'run' is .*50 Hz, but sample_rate_hz is 49"):
         step.apply(recording, 49.0)
     with pytest.raises(RecordingError, match=r"too few to determine the rate; give sample_rate_hz"):
         step.apply(recording_of(noise(1)))

@@ -175,7 +175,7 @@ def test_names_have_enough_digits_to_distinguish_bins():
         ({"hop_s": 0.001}, "hop_s=0.001 is less than a sample at 100 Hz"),
         ({"max_frequency_hz": 60.0}, "max_frequency_hz=60 is above half the sample rate, 50 Hz"),
         ({"n_bands": 30}, "n_bands=30 is more than the 25 available bins"),
-        ({"frame_s": 1e12}, "are they in seconds and in Hz"),
+        ({"frame_s": 1e12}, "is frame_s in seconds, and the frequency in Hz"),
     ],
 )
 def test_frames_that_do_not_fit_the_rate_are_an_error(arguments, match):
@@ -190,7 +190,7 @@ def test_frames_that_do_not_fit_the_rate_are_an_error(arguments, match):
         ({"min_frequency_hz": 9.0, "max_frequency_hz": 5.0}, "no bin lies from 9 to 5 Hz"),
         ({"min_frequency_hz": 1e300, "max_frequency_hz": 5.0}, "no bin lies from 1e.300 to 5 Hz"),
         ({"n_bands": 3, "max_frequency_hz": 4.0}, "n_bands=3 is more than the 2 available bins"),
-        ({"max_frequency_hz": 1e30}, "are they in seconds and in Hz"),
+        ({"max_frequency_hz": 1e30}, "is frame_s in seconds, and the frequency in Hz"),
     ],
 )
 def test_an_impossible_range_is_an_error(arguments, match):

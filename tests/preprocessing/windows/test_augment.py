@@ -236,8 +236,8 @@ def test_axes_are_found_by_their_names_in_any_order_and_case(sensors, style, oth
 @pytest.mark.parametrize(
     ("channels", "said"),
     [
-        (["speed", "acc_x", "acc_y"], "none of speed, acc_x, acc_y are three names"),
-        (["q.w", "q.x", "q.y", "q.z"], "none of"),  # a quaternion
+        (["speed", "acc_x", "acc_y"], "among speed, acc_x, acc_y, no three names"),
+        (["q.w", "q.x", "q.y", "q.z"], "no three names"),  # a quaternion
         (
             ["acc_x", "acc_y", "acc_z", "ACC_X"],
             "no clear x, y and z among acc_x, acc_y, acc_z, ACC_X",

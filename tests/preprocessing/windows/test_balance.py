@@ -130,7 +130,7 @@ def test_a_class_that_falls_short_of_the_cap_is_named(strategy):
 def test_one_recording_cannot_be_half_of_its_class():
     y = np.repeat(["ice", "mud"], [100, 60])
     recording = np.r_[np.repeat(["a", "b"], [90, 10]), np.full(60, "c")]
-    with pytest.raises(WindowError, match=r"class 'mud' has 1 recording.* 0.5 of its rows"):
+    with pytest.raises(WindowError, match=r"class 'mud' has 1 recording.* 0.5 of the rows"):
         balance_indices(y, recording_id=recording, max_per_recording=0.5)
 
 

@@ -178,7 +178,7 @@ def test_parts_without_windows_are_reported_with_the_reason():
     windows = window_recordings([both, more], 0.8, label_rule="majority")
     assert windows.y.tolist() == ["ice", "mud", "mud"]
     of_window = {"recording_id": "run", "start_s": 0.0, "n_windows": 1}
-    expected = {**of_window, "reason": "two labels have equal shares"}
+    expected = {**of_window, "reason": "two labels are equally frequent"}
     assert windows.provenance["dropped"] == [expected]
 
 
@@ -218,7 +218,7 @@ def test_a_class_that_loses_all_windows_is_an_error_that_says_what_removed_it():
     pure = {"label_rule": "majority", "min_purity": 0.7}
     for recordings, window_s, more, said in (
         ([mixed], 1.0, {}, r"'mud' .*: all its label spans.*0\.3 s.*leave"),
-        ([mixed], 1.0, pure, r"'mud'.*min_purity=0\.7; its largest share .*0\.6"),
+        ([mixed], 1.0, pure, r"'mud'.*min_purity=0\.7; its largest fraction .*0\.6"),
         ([mixed], 1.0, {"label_rule": "last"}, "'mud' .* this label at its last sample"),
         ([mixed], 1.0, {"hop_s": 2.0, "label_rule": "centre"}, "'mud' .*no window contains"),
         (apart, 1.0, {"label_rule": "majority"}, "'mud' .*: all its recordings are shorter"),
