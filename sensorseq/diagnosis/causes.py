@@ -19,7 +19,7 @@ from sensorseq.optimizers import OPTIMIZERS
 # A cause is suspected from the run alone, and proved if a training run without it did better.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run, these causes explain a rough curve or describe the data, often harmlessly.
+# In a normal run, these causes explain a rough curve or describe the data; most are harmless.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
@@ -34,7 +34,7 @@ class Trial:
     kind: str  # "race" or "inference" (no training); also "snapshot", "init", "replay" in old files
     outcome: str  # "confirmed", "rejected" or "undecided"
     sentence: str  # the result, with numbers
-    # Movement of the loss with the change, divided by the movement without it.
+    # Movement of the loss with the change, divided by its movement without the change.
     noise_ratio: float | None = None
     raw_change: float | None = None  # loss with the change minus loss without it, in nats
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
@@ -83,8 +83,8 @@ class NotTested:
 class Probes:
     """The outcome of repeating a fit with other settings."""
 
-    budget: float  # allowed cost, as a multiple of the fit's time
-    cost: float = 0.0  # actual cost, as a multiple of the fit's time, by the clock
+    budget: float  # allowed time, as a multiple of the fit's time
+    cost: float = 0.0  # time actually taken, as a multiple of the fit's time
     fit_s: float = 0.0
     probes_s: float = 0.0
     trials: tuple[Trial, ...] = ()  # in the order in which they were run
@@ -487,7 +487,7 @@ def find_causes(
 def _cause_by_settings(
     key: str, unusual: Sequence[Deviation], arguments: Mapping[str, Any]
 ) -> Cause:
-    """Return the cause with this key and the arguments that it recommends to set."""
+    """Return the cause with this key and the arguments that it recommends changing."""
     by_key = [deviation for deviation in unusual if deviation.key == key]
     change = {name: USUAL[name].default for deviation in by_key for name in deviation.arguments}
     if "optimizer" in change:  # parameters of the previous optimizer do not fit the new one

@@ -238,7 +238,7 @@ def _changes(correct: ArrayLike) -> Floats:
     matrix = np.asarray(correct)
     if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
         raise ArgumentError(
-            f"correct has shape {matrix.shape}; expected epochs by windows, at least two epochs."
+            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows), n_epochs >= 2."
         )
     return np.diff(matrix.astype(np.float64), axis=0)
 
@@ -321,7 +321,7 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
         before=float(metrics.mean_noise_of_differences(before)) if len(before) > 3 else math.nan,
     )
     interval = metrics.interval_of(resampled)
-    floor_is = "healthy runs stay below"
+    floor_is = "upper limit in healthy runs"
     run.add(statistic, noise.nats, "nats", edge, floor_is, interval=interval, p=noise.p)
     return noise
 
@@ -450,9 +450,9 @@ class ValidationRoughness:
             self.p_values["validation_loss"] = self.noise.p
         if self.accuracy_known:
             self._measure_accuracy(accuracy)
-        # the accuracy looks rough, however few windows there are
+        # the accuracy looks rough, regardless of the number of windows
         self.looks_rough = self.sd > limits.ACCURACY_NOISE
-        # the accuracy moves by more than one or two flipping windows explain
+        # the accuracy moves by more than one or two flipping windows can explain
         windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
         self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
         # the loss, or the accuracy if there is no loss, far exceeds its limit
@@ -468,14 +468,14 @@ class ValidationRoughness:
         floor_is = "expected when the best of these epochs is picked"
         run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, floor_is)
         if run.n_val is None:
-            edge, floor_is = limits.ACCURACY_NOISE, "smooth curves stay below"
+            edge, floor_is = limits.ACCURACY_NOISE, "upper limit for smooth curves"
             run.add("val_accuracy_noise", self.sd, "fraction", edge, floor_is)
             return
         level = float(np.median(accuracy))
         # At an accuracy of exactly 0 or 1 the binomial variance vanishes, so assume half a window.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
-        floor_is = f"sampling of {run.n_val} windows alone explains"
+        floor_is = f"explained by sampling {run.n_val} windows"
         run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, floor_is)
         run.add("val_accuracy_step", 1 / run.n_val, "fraction")
         self.ratio = self.sd / self.sampling_sd

@@ -41,7 +41,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # here, a calm curve is no good sign
+        if generalization_of(learns_nothing) is None:  # here, a calm curve is not a good sign
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
@@ -337,7 +337,7 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
             figures |= {"first": float(loss[0]), "last": last}
             return [statement_of("not_carried_over_loss", **figures), *bound]
         return [statement_of("validation_guesses", **figures), *bound]
-    # Is the gain over chance in validation surely less than half of that in training?
+    # Is the gain over chance in validation surely less than half the gain in training?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
     # Without a record, the recall of each class is unknown, so stronger evidence is required.
@@ -378,7 +378,7 @@ def _balanced_beats_guess(run: Run) -> bool:
     chance = 1 / len(classes)
     sd = float(np.sqrt((chance * (1 - chance) / counts).sum())) / len(classes)
     limit = chance + limits.ONE_SIDED_95 * sd
-    run.add("val_balanced_accuracy", level, "fraction", limit, "guessing gives up to")
+    run.add("val_balanced_accuracy", level, "fraction", limit, "upper limit for guessing")
     return level > limit
 
 
@@ -476,7 +476,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
 
 
 def _late_accuracy(run: Run, name: str) -> float | None:
-    """Return the median accuracy of the last third; None if validation has one class."""
+    """Return the median accuracy of the last third of epochs; None if validation has one class."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -484,7 +484,7 @@ def _late_accuracy(run: Run, name: str) -> float | None:
 
 
 def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
-    """Return the highest accuracy of lucky guesses; the margin is fixed without `n_windows`."""
+    """Return an accuracy that guessing rarely exceeds; its margin is fixed without `n_windows`."""
     if n_windows is None:
         return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
     return metrics.chance_limit(chance, n_windows, z)
@@ -562,7 +562,7 @@ def _noise_trend(run: Run, series: Floats) -> list[Statement]:
         return []
     ratio, z = metrics.noise_change(series)
     run.add("noise_late_over_early", ratio, "ratio", 1.0, "constant noise")
-    run.add("noise_trend", z, "z", limits.TREND_Z, "constant noise stays below")
+    run.add("noise_trend", z, "z", limits.TREND_Z, "upper limit for constant noise")
     if abs(z) <= limits.TREND_Z:
         return [statement_of("noise_constant")]
     if (z > 0) != (ratio > 1) or ratio == 1:

@@ -95,7 +95,7 @@ _MOST_EPOCHS = 50_000
 class LogTable:
     """Rows with the column names of the program that wrote them; missing values have no entry."""
 
-    rows: list[dict[str, Any]]  # in the order of writing
+    rows: list[dict[str, Any]]  # in the order in which they were written
     places: list[str]  # the name of each row in messages, such as "line 7"
     nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
     losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
@@ -185,8 +185,8 @@ def _read_json(path: Path, text: str) -> LogTable:
 def read_event_files(path: Path) -> LogTable:
     """Read an event file or the folder of one run, which may have subfolders for parts (train/).
 
-    Files are read in the order of their names, which contain the time. A repeated step replaces
-    its earlier occurrence and all steps after that.
+    Files are read in the order of their names, which contain the time. If a step occurs again,
+    the new entry replaces the earlier entry and all entries after it.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -400,7 +400,7 @@ def _read_row(
     return read
 
 
-# From rows to epochs: a log may have several rows for one epoch, repeat epochs, or miss some.
+# From rows to epochs: a log may have several rows for one epoch, repeat epochs, or skip epochs.
 
 
 def gather_epochs(
@@ -456,7 +456,7 @@ def gather_epochs(
         if begun and by_epoch:
             notes.append(
                 f"{repeats}: the log contains {len(begun) + 1} runs, such as folds or a second fit."
-                f" The last one, from {places[begun[-1]]} on, counts. {_COUNT_ROWS}"
+                f" The last run, from {places[begun[-1]]} on, counts. {_COUNT_ROWS}"
             )
         elif not again and len(repeated) > max(len(groups) // 2, 1):
             notes.append(
@@ -511,7 +511,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 up. {_COUNT_ROWS}")
+            raise InputError(f"{where}: epoch {epoch:g} is not a number 0 or above. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
@@ -547,7 +547,7 @@ def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
             last = str(rows[-1][name])
             note = (
                 f"{where}: epochs occurred more than once: {name} distinguishes {len(runs)} runs"
-                f" ({listed(runs, most=5)}). The last one, {name} {last}, counts. {_COUNT_ROWS}"
+                f" ({listed(runs, most=5)}). The last run, {name} {last}, counts. {_COUNT_ROWS}"
             )
             return [rows[at] for at in runs[last]], [note]
     return rows, []

@@ -333,7 +333,7 @@ def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
 
 
 def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
-    """Return the trend, and the fraction of white-noise variance that its residuals keep."""
+    """Return the trend, and the fraction of white-noise variance that the residuals keep."""
     n_epochs = len(series)
     width = min(trend_window(n_epochs) if window is None else window, n_epochs)
     if width < 3:
@@ -357,14 +357,14 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     diagonal = (linear * (offset == 0)).sum()
     # Residuals (I - S) y keep trace((I - S)(I - S)^T) / n of the variance of white noise.
     kept = (n_epochs - 2 * diagonal + (linear**2).sum()) / n_epochs
-    # Start from running medians: an outlying epoch would pull a first line through its neighbors so
-    # far that all of them would look like outliers.
+    # Start from running medians, because an outlying epoch would pull an initial line so far from
+    # the neighboring epochs that all of them would look like outliers.
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
         # If most residuals vanish, a hundredth of the largest one still separates outliers.
         scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
-        # A minimum weight keeps every local line defined, even if a whole window is outlying.
+        # A minimum weight keeps every local line defined, even if all its epochs are outliers.
         bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)
         trend = (smoother(tricube * bisquare[columns]) * series[columns]).sum(axis=1)
     return trend, float(kept)
@@ -445,7 +445,7 @@ def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
 
 
 def noise_change(values: ArrayLike) -> tuple[float, float]:
-    """Return the ratio of late to early noise, and the z score of a trend in it.
+    """Return the ratio of late to early noise, and the z score of a trend in the noise.
 
     The score is the z score of the Mann-Kendall trend test (M. Kendall, 1975) for ``abs(d_t)``,
     where d are the second differences. It is averaged over three subsequences, in each of which no
@@ -582,7 +582,7 @@ def sd_ratio_p(ratio: float, n_epochs: int) -> float:
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits if each of the trials hits with `share`."""
+    """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 

@@ -66,7 +66,7 @@ def probe_fit(
                 print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
     say(
-        f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
+        f"probing {report.n_epochs} epochs: at most {budget:g}x the fit time, about"
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
     keywords = {name: value for name, value in fit_keywords.items() if value is not None}
@@ -86,7 +86,7 @@ _CAUSE = "label_noise"
 
 
 def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
-    """Return a cause that was not tried, with the reason and a way to test it."""
+    """Return a cause that was not tested, with the reason and a way to test it."""
     return NotTested(cause, text_of(kind, **values), advice_of(kind, **values))
 
 
@@ -267,7 +267,7 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # forward pass relative to a step, whose backward pass costs two of them
+FORWARD_SHARE = 1 / 3  # fraction of a step, whose backward pass costs two forward passes
 _LEAST_FOR_PARTS = 4  # with this many windows, each half has at least two
 
 

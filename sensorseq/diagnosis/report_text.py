@@ -1,4 +1,4 @@
-"""Write a report in words: answers, causes, repairs and next steps, for the text and the page."""
+"""Put a report into words: answers, causes, repairs and next steps, for printing and pages."""
 
 import math
 import re
@@ -208,7 +208,7 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
         return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:
         return NextStep("change", _capital(advice), UNTRIED, UNTESTED)
-    text = _capital("No argument of the classifier repairs it.", advice)
+    text = _capital("No argument of the classifier repairs this.", advice)
     return NextStep("change", text, UNTRIED)
 
 

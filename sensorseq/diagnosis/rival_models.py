@@ -23,7 +23,7 @@ Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]
 
 Compared = tuple[Windows, Windows, Ints]  # `train`, `validation` and `rows` of `compare_level`
-MOST_WINDOWS = 1_000  # maximum number of windows per part; the rivals take two seconds for as many
+MOST_WINDOWS = 1_000  # maximum number of windows per part, for which the rivals take two seconds
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
@@ -106,7 +106,7 @@ def spread(n_windows: int) -> Ints:
 def is_below(network: Any, rival: Any, groups: Any) -> bool:
     """Test whether a rival is correct on significantly more windows than the network.
 
-    This is a sign test over whole groups if there are enough of them, otherwise over windows.
+    This is a sign test over groups if there are enough groups, and over windows otherwise.
     """
     network, rival = np.asarray(network, bool), np.asarray(rival, bool)
     difference = rival.astype(np.int64) - network

@@ -13,7 +13,7 @@ STRONG_EDGES = 2.0  # the fluctuation is strong if both limits are exceeded by t
 # both losses leap in the same epoch in 1 % of healthy runs and 35 % of restless runs
 COMMON_LEAP_NATS = 0.15
 COMMON_LEAP_EPOCHS = 7  # the median of this many epochs before a leap is its baseline
-ONE_SIDE_EDGES = 2.0  # multiple of the limit if the history has only one of the two losses
+ONE_SIDE_EDGES = 2.0  # factor on the limit if the history has only one of the two losses
 SURE_SHARE = 0.15  # fraction of the limit that the noise must exceed with confidence
 EXCESS_PLATEAU_NATS = 0.05  # increase of the loss that noisy weights may cause
 ALPHA = 0.05  # significance level of all tests together (Holm)
@@ -21,14 +21,14 @@ ALPHA = 0.05  # significance level of all tests together (Holm)
 RATE_RISE = 1.05
 RATE_RISE_EPOCHS = 3  # epochs, from such a rise on, that do not count as fluctuation
 MIN_DIFFERENCES = 10  # minimum number of remaining second differences; 12 epochs have this many
-ACCURACY_NOISE = 0.015  # accuracy looks rough if its noise, as a fraction, exceeds this
-ACCURACY_NOISE_WINDOWS = 1.5  # rough accuracy also moves by more than this many windows
+ACCURACY_NOISE = 0.015  # the accuracy looks rough if its noise, a fraction, exceeds this
+ACCURACY_NOISE_WINDOWS = 1.5  # a rough accuracy moves by more than this many windows
 # Fixed validation sets usually scatter less than the binomial bound. In two pilot studies, the
-# ratio of the two was 0.13 to 1.28 in calm runs, and 0.9 to 3.1 in restless runs.
+# ratio of scatter to bound was 0.13 to 1.28 in calm runs, and 0.9 to 3.1 in restless runs.
 EXCESS_OVER_SAMPLING = 1.5
 STRONG_EXCESS_OVER_SAMPLING = 2.0
 SPIKE_SHARE = 0.02  # if more than this fraction of epochs leap, the noise is heavy-tailed
-# bound on the probability that an epoch of white noise at the limit leaps; simulated: 0.002
+# bound on the probability that an epoch of white noise at the limit leaps, 0.002 in simulations
 SPIKE_CHANCE = 0.01
 SPIKE_EDGES = 3.0  # smallest leap that matters, as a multiple of the limit of the loss
 MIN_EPOCHS = 12  # after the initial descent; with fewer epochs, noise estimates are off by 40 %
@@ -58,12 +58,12 @@ MIN_GROUPS = 10
 MIN_UNITS_TO_SCORE = 60
 # Windows move together if R or R_g (ratios of variances) is above this and significantly above 1.
 EXCESS_RATIO = 1.5
-RESTLESS_WINDOWS = 0.1  # fraction of windows, those that flip the most
+RESTLESS_WINDOWS = 0.1  # fraction of windows that count as restless: those that flip most
 RESTLESS_SHARE = 0.6  # with this fraction of all flips, these windows make the curve rough
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are not a coincidence
 # Is a network below the level that the data allow? Two rivals are tested, each at a significance
 # level of 1 %. With too few groups for a sign test, windows are compared instead, and the gap
-# must be one that groups rarely cause.
+# must be larger than groups usually cause.
 LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8

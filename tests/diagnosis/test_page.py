@@ -355,7 +355,7 @@ def test_advice_without_an_argument_is_given_in_words():
     of_log = replace(unproved(), causes=CAUSES[2:3], probes=None)
     assert list_steps(of_log)[0].text == CAUSES[2].advice
     step, *_ = list_steps(replace(of_log, origin=object()))
-    assert step.text == f"No argument of the classifier repairs it. {CAUSES[2].advice}"
+    assert step.text == f"No argument of the classifier repairs this. {CAUSES[2].advice}"
     assert not step.arguments
     assert not step.code
 
