@@ -484,7 +484,7 @@ def _late_accuracy(run: Run, name: str) -> float | None:
 
 
 def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
-    """Return an accuracy that guessing rarely exceeds; its margin is fixed without `n_windows`."""
+    """Return an accuracy that guessing rarely exceeds; without `n_windows`, add a fixed margin."""
     if n_windows is None:
         return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
     return metrics.chance_limit(chance, n_windows, z)

@@ -136,7 +136,7 @@ class FluctuationReport(ReportContents):
         n_train : int, optional
             Number of training windows for `accuracy`.
         n_classes : int, optional
-            K, which determines the accuracy and the loss of guessing.
+            Number of classes K, which determines the accuracy and the loss of guessing.
         majority_fraction : float, optional
             Fraction of the most frequent class in the validation set, which is the accuracy of a
             constant answer; ``1 / n_classes`` when not given.
@@ -400,7 +400,7 @@ def _check_size(description: Mapping[str, Any]) -> None:
         raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")
 
 
-_LEAST_PROBABILITY = 1e-7  # probabilities are clipped to this before the logarithm, as in Keras
+_LEAST_PROBABILITY = 1e-7  # before the logarithm, probabilities are kept this far from 0 and 1
 _SUM_TOLERANCE = 0.02  # the sum of half-precision probabilities may deviate from 1 by this much
 _MARGIN_LIMIT = float(np.finfo(np.float16).max)
 

@@ -12,10 +12,10 @@ VALIDATION_LOSS_NOISE_NATS = 0.031
 STRONG_EDGES = 2.0  # the fluctuation is strong if both limits are exceeded by this factor
 # both losses leap in the same epoch in 1 % of healthy runs and 35 % of restless runs
 COMMON_LEAP_NATS = 0.15
-COMMON_LEAP_EPOCHS = 7  # the median of this many epochs before a leap is its baseline
+COMMON_LEAP_EPOCHS = 7  # the baseline of a leap is the median of this many preceding epochs
 ONE_SIDE_EDGES = 2.0  # factor on the limit if the history has only one of the two losses
 SURE_SHARE = 0.15  # fraction of the limit that the noise must exceed with confidence
-EXCESS_PLATEAU_NATS = 0.05  # increase of the loss that noisy weights may cause
+EXCESS_PLATEAU_NATS = 0.05  # harmless increase of the loss due to noisy weights
 ALPHA = 0.05  # significance level of all tests together (Holm)
 # A learning rate above this multiple of the previous one is a restart or warm-up, not rounding.
 RATE_RISE = 1.05
@@ -69,8 +69,8 @@ LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
 # Is a loss a mean in nats? If so, it is close to the loss of guessing in the first epochs. A sum
-# over batches is far above the loss of guessing, and remains above the loss that matches the
-# accuracy for many epochs.
+# over batches is far above the loss of guessing at first, and for many epochs it remains above the
+# loss that matches the accuracy.
 FIRST_EPOCHS = 3
 ASSUMED_CLASSES = 20  # if the number of classes is unknown
 SUM_TIMES_GUESS = 2.5

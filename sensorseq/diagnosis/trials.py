@@ -335,7 +335,7 @@ MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training run with fewer steps is not informative
 # Minimum number of steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
-LEAST_END_EPOCHS = 8  # shortest end of a run in which the movement can be measured
+LEAST_END_EPOCHS = 8  # fewest epochs at the end of a run in which to measure movement
 FEATURES_SHARE = 0.3  # fraction of the budget for the defaults plus features
 PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get what remains
 # Gain, in standard errors, above which settings are adopted. It is lower for the defaults, which
@@ -533,8 +533,8 @@ def compare_settings(
 ) -> SettingsComparison:
     """Train with other settings, from initial weights and with a compressed schedule.
 
-    If the run has no features, the defaults plus features come first, with 30 % of the budget. Then
-    come the defaults, with three quarters of the rest, and single changes in the order of `causes`.
+    If the run has no features, the defaults plus features come first, with 30 % of the budget. The
+    defaults follow with three quarters of the rest, then single changes in the order of `causes`.
     `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
     is enough.
     """
