@@ -16,7 +16,7 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
-# A cause is suspected from the run alone, and proved if a training run without it did better.
+# A cause is suspected from the run alone, and proved if training without the cause did better.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
 # In a normal run, these causes explain a rough curve or describe the data; most are harmless.
@@ -40,7 +40,7 @@ class Trial:
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
     cost_epochs: float = 0.0  # cost of the trial, in epochs of the run
     change_error: float | None = None  # standard error of `raw_change` over groups
-    # Validation accuracy with the change minus accuracy without it, as a fraction.
+    # Validation accuracy with the change minus accuracy without the change, as a fraction.
     accuracy_change: float | None = None
     accuracy_error: float | None = None  # standard error of `accuracy_change`
 
@@ -466,7 +466,7 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Name the causes of a judged run: faults in the data, then the setting furthest from usual.
 
-    If there is neither, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
+    If neither is found, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
     curve are named, unless the run `is_below_data`. Causes that contradict the verdict or one of
     the `statement_kinds` are left out.
     """

@@ -399,7 +399,7 @@ def _has_begun(run: Run) -> bool:
 
 
 def constant_accuracy(run: Run) -> list[Statement]:
-    """Detect a constant accuracy with a flat loss, because all windows get the same answer."""
+    """Detect a flat loss with a constant accuracy, which shows that all windows get one answer."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
     for name in ("val_accuracy", "accuracy"):

@@ -225,7 +225,7 @@ def read_event_files(path: Path) -> LogTable:
     return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
-# the entries of one epoch by name, each with its step, in the order of writing
+# the entries of one epoch by name, each with its step, in the order written
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
 _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'

@@ -40,8 +40,8 @@ class Column:
 def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], int]:
     """Return the columns named in `COLUMNS` from rows of epochs, and the number of epochs.
 
-    None means "not recorded". NaN in a loss means that it diverged; in an accuracy, which cannot
-    diverge, it means "not recorded".
+    None means "not recorded". NaN in a loss means that the loss diverged. NaN in an accuracy, which
+    cannot diverge, means "not recorded".
     """
     if not rows:
         raise ArgumentError("history has no epochs; at least one is needed.")
@@ -79,7 +79,7 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
 
 
 def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
-    """Return the epoch whose weights were kept, from 1; raise an error if it is out of range."""
+    """Return the epoch (from 1) whose weights were kept; raise an error if it is out of range."""
     checked = check_integer_or_none("best_epoch", best_epoch)
     if checked is not None and checked > n_epochs:
         raise ArgumentError(f"best_epoch={best_epoch}, but history has epochs 1 to {n_epochs}.")
@@ -554,7 +554,7 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return how far, by chance, the best of n epochs is expected to lie above their mean."""
+    """Return how far the best of n epochs is expected to lie above their mean by chance."""
     return noise_sd * expected_maximum(n_epochs)
 
 

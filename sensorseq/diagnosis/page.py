@@ -567,7 +567,7 @@ def _describe_trials(probes: Probes) -> dict[str, Any]:
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
-        words += " Gains over the run are for the validation windows, with one standard error."
+        words += " Gains in validation are relative to the run, with one standard error."
     return {
         "words": words,
         "rows": [_trial_row(number, trial) for number, trial in enumerate(tried)],

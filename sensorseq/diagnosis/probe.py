@@ -112,7 +112,7 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# If runs are trained side by side, an epoch takes about this fraction of the time in the fit.
+# If runs are trained side by side, an epoch takes about this fraction of its time in the fit.
 PACE = 0.6
 # Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0

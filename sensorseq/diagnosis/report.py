@@ -154,8 +154,8 @@ class FluctuationReport(ReportContents):
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
             Training windows of equal length, the validation windows of `val_accuracy`, and the
             labels of both. With all four, simple classifiers are trained on the same windows, which
-            takes about a second, and `level` shows whether the network is worse. This needs
-            scikit-learn.
+            takes about a second, and `level` shows whether the network is worse than these
+            classifiers. This needs scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
             The recording that each of these windows was cut from.
 
@@ -252,8 +252,8 @@ class FluctuationReport(ReportContents):
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
             As given to `fit`. Without validation windows, settings cannot be compared.
         budget : float, default=1.0
-            Maximum duration, as a multiple of the fit's duration; a fit of less than a second
-            counts as one second.
+            Maximum duration, as a multiple of the fit's duration; a fit that took less than a
+            second counts as one second.
         verbose : int, default=1
             0 prints nothing.
 

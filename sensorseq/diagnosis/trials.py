@@ -151,11 +151,11 @@ def _outputs(module: nn.Module, data: TrainingData) -> Floats:
     return network_outputs(module, data.X.cpu().numpy(), lengths)
 
 
-OUT_OF_TIME = "the time was up before it began"  # the `failed` text of a rerun that never started
+OUT_OF_TIME = "the time was up before the rerun began"  # `failed` of a rerun that never started
 
 
 class Deadline:
-    """A callback that ends training runs when the time is up, and prevents new ones."""
+    """A callback that ends training runs when the time is up, and prevents new runs."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -174,7 +174,7 @@ LATEST = 1.5  # training runs are stopped at this multiple of the budget's secon
 
 
 class Budget:
-    """The budget of trials: a number of epochs, and the time that they may take.
+    """The budget of trials: a number of epochs, and the time that the trials may take.
 
     The number of epochs decides which trials are made, so that the same run gives the same proofs.
     Trials that would exceed the time are skipped. `epoch_s` is the duration of an epoch of the fit.
