@@ -220,7 +220,7 @@ class Run:
         return column.values[self.first :][column.recorded[self.first :]]
 
     def settled_epochs(self, name: str) -> NDArray[np.int64]:
-        """Return the indices of the epochs of `settled`."""
+        """Return the indices of the epochs whose values `settled` returns."""
         recorded = np.flatnonzero(self.columns.get(name, _NOTHING).recorded)
         return np.asarray(recorded[recorded >= self.first], np.int64)
 
@@ -577,7 +577,7 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that the sd of n normal values is `ratio` times too large or more."""
+    """Return the p value of an sd of n normal values that is `ratio` times the true sd."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 

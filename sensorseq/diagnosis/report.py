@@ -92,7 +92,7 @@ class FluctuationReport(ReportContents):
         For a normal run, the causes to name if the run turns out to be worse than the data allow.
         Not part of `to_dict`.
     origin : object or None
-        The fit that this report judges, for `probe`; like `record`, it is not stored.
+        The fit that this report judges and `probe` repeats. Like `record`, the fit is not stored.
     """
 
     @classmethod
@@ -122,8 +122,8 @@ class FluctuationReport(ReportContents):
         ----------
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), under these or other usual names (see `sensorseq.diagnosis.log_names` for
-            the rules), or the name of a file: a table (Keras, Lightning, fastai), JSON (skorch,
+            (fractions), under these or other usual names (see `sensorseq.diagnosis.log_names`). A
+            string or path names a file: a table (Keras, Lightning, fastai), JSON (skorch,
             transformers, `History.to_json`), a TensorBoard event file or the folder of one run.
             An epoch may have a row for each part, named by a column such as `phase`. Of the other
             columns, only `learning_rate` is used: epochs right after a rise are not judged. None
@@ -488,7 +488,7 @@ class TrainingMonitor:
             Mean loss and accuracy of the validation windows, if you do not log their outputs.
         val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
             Logits or probabilities for the windows of `y_val`; rows that sum to 1 count as
-            probabilities. A single column is for class 1 against class 0.
+            probabilities. A single column is for class 1 of two classes.
         fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
             Logits or probabilities for the windows of `y_fixed`.
 

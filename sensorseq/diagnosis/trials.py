@@ -335,7 +335,7 @@ MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training run with fewer steps is not informative
 # Minimum number of steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
-LEAST_END_EPOCHS = 8  # fewest epochs at the end of a run in which to measure movement
+LEAST_END_EPOCHS = 8  # minimum number of epochs at the end of a run for measuring movement
 FEATURES_SHARE = 0.3  # fraction of the budget for the defaults plus features
 PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get what remains
 # Gain, in standard errors, above which settings are adopted. It is lower for the defaults, which
