@@ -511,7 +511,7 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     rise = end - val_loss[lowest]
     # expected depth of the lowest value below the mean, plus the scatter of `end` and the minimum
     luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
-    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected when the lowest is picked")
+    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected for the lowest value")
     # Smoothed, because a single epoch of a noisy loss is unreliable.
     train = metrics.local_trend(loss)
     rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)

@@ -268,7 +268,7 @@ class FluctuationReport(ReportContents):
             If this is not the report of a classifier's fit in this process, or a value is out of
             range.
         InputError
-            If the data cannot be those of the fit.
+            If the data do not match the data of the fit.
         """
         from sensorseq.diagnosis.probe import probe_fit  # imports torch
 

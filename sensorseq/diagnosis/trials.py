@@ -244,7 +244,7 @@ class SettingsCandidate:
     cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
     change: Mapping[str, Any]
     finding: str = ""  # direction of the cause that a success would prove
-    is_preset: bool = False  # True if the change sets all defaults that the run lacks
+    is_preset: bool = False  # True if the change resets several arguments to their defaults
     ends_run: bool = False  # True to repeat only the end of the run, with a falling rate
 
 
@@ -449,7 +449,7 @@ class SettingsComparison:
     adopted: Outcome | None = None  # the adopted settings, significantly better than the run
     outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
     untried: tuple[SettingsCandidate, ...] = ()  # candidates that exceeded the budget
-    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted one, best first
+    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
     # Loss of the fixed training windows in the run.
     run_loss: list[float] = field(default_factory=list)
 
