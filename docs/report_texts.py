@@ -13,8 +13,9 @@ RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
 HEAD = """# Seven reports
 
 This page shows `print(clf.fluctuation_)` for seven runs of the benchmark
-([Causes](benchmarks.md#causes)). Their true causes are known, because their settings and their
-data were reset one by one. `docs/report_texts.py` writes this page, and a test compares it.
+([Causes](benchmarks.md#causes)). The benchmark knows the true cause of each run, because
+it resets the settings and the data of the run one by one. `docs/report_texts.py` writes this page,
+and a test checks that the page is up to date.
 To see how a report decides, read [Is my training curve abnormal?](fluctuation.md)
 """
 

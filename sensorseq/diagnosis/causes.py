@@ -16,10 +16,10 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.messages import advice_of, text_of
 from sensorseq.optimizers import OPTIMIZERS
 
-# A cause is suspected from the run alone, and proved if a training run without it did better.
+# A cause is suspected from the run alone, and proved if training without the cause did better.
 GRADES = ("suspected", "proved")
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that need a cause
-# In a normal run, these causes explain a rough curve or describe the data, often at no cost.
+# In a normal run, these causes explain a rough curve or describe the data; most are harmless.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
@@ -31,16 +31,16 @@ class Trial:
     name: str  # what was changed, such as "learning_rate / 4"
     # Changed arguments and their new values; empty if no argument can make the change.
     change: Mapping[str, Any]
-    kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
+    kind: str  # "race" or "inference" (no training); also "snapshot", "init", "replay" in old files
     outcome: str  # "confirmed", "rejected" or "undecided"
-    sentence: str  # the result, with its figures
-    # Movement of the loss with the change, divided by the movement without it.
+    sentence: str  # the result, with numbers
+    # Movement of the loss with the change, divided by its movement without the change.
     noise_ratio: float | None = None
     raw_change: float | None = None  # loss with the change minus loss without it, in nats
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
     cost_epochs: float = 0.0  # cost of the trial, in epochs of the run
     change_error: float | None = None  # standard error of `raw_change` over groups
-    # Validation accuracy with the change minus accuracy without it, as a fraction.
+    # Validation accuracy with the change minus accuracy without the change, as a fraction.
     accuracy_change: float | None = None
     accuracy_error: float | None = None  # standard error of `accuracy_change`
 
@@ -51,7 +51,7 @@ class Cause:
 
     name: str  # one of `CAUSE_NAMES`
     grade: str  # one of `GRADES`
-    evidence: str  # a sentence with the figures
+    evidence: str  # a sentence with the measured values
     finding: str = ""  # direction, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""  # what to do, in words
@@ -83,11 +83,11 @@ class NotTested:
 class Probes:
     """The outcome of repeating a fit with other settings."""
 
-    budget: float  # allowed cost, as a multiple of the fit's time
-    cost: float = 0.0  # actual cost, as a multiple of the fit's time, by the clock
+    budget: float  # allowed time, as a multiple of the fit's time
+    cost: float = 0.0  # time actually taken, as a multiple of the fit's time
     fit_s: float = 0.0
     probes_s: float = 0.0
-    trials: tuple[Trial, ...] = ()  # in the order they were run
+    trials: tuple[Trial, ...] = ()  # in the order in which they were run
     not_tested: tuple[NotTested, ...] = ()  # the causes without a trial
     # Smallest change that repairs the run, for `set_params`.
     repair: Mapping[str, Any] = field(default_factory=dict)
@@ -138,10 +138,10 @@ OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in A
 class Usual:
     """An argument's default, its other usual values, and the causes that unusual values indicate.
 
-    The distance of a number outside the usual range is measured from `middle` (from the default if
-    `middle` is None): a factor of ten counts as `tenfold` or, if `unit` is given, a step of that
-    size counts as 1. The distance of an unusual value that is not a number is `odd`; that of a
-    custom function is 1.
+    The distance of a number outside the usual range is measured from `middle`, or from the default
+    if `middle` is None. A factor of ten counts as `tenfold`; if `unit` is given, a difference of
+    `unit` counts as 1 instead. An unusual value that is not a number has the distance `odd`, and a
+    custom function has the distance 1.
     """
 
     default: Any = None  # default of the classifier, filled in below
@@ -153,12 +153,12 @@ class Usual:
     also: tuple[Any, ...] = ()  # usual values in addition to the default
     odd: float = 0.5
     description: str = ""  # the usual values in words, if not derived from the fields above
-    low: str = ""  # entry of `TABLE` for a number below `least` ...
-    high: str = ""  # ... for one above `most` ...
-    other: str = ""  # ... and for an unusual value that is not a number
+    low: str = ""  # entry of `TABLE` for a number below `least`
+    high: str = ""  # entry of `TABLE` for a number above `most`
+    other: str = ""  # entry of `TABLE` for an unusual value that is not a number
 
     def distance(self, value: float) -> float:
-        """Return how far a value is from the usual ones; negative below them, 0 if it is usual."""
+        """Return the distance of a value from the usual range; negative below it, 0 within it."""
         middle = self.default if self.middle is None else self.middle
         if self.least <= value <= self.most:
             return 0.0
@@ -219,7 +219,7 @@ _USUAL: Mapping[str, Usual] = {
         most=3.0,
         middle=1.0,
         description="None or 'balanced'",
-        high="loss: classes weighed wrongly",
+        high="loss: classes weighted wrongly",
     ),
     "optimizer": Usual(also=("adam",), other="optimizer"),
     "optimizer_params": Usual(odd=1.0, other="optimizer"),
@@ -256,7 +256,7 @@ class Entry:
     # "evaluation"; repairs within a family are nearly the same
     family: str
     advice: str = ""  # what to do, in words that fit any framework
-    denied_by: str = ""  # verdicts and statement kinds that contradict the cause, split by spaces
+    denied_by: str = ""  # verdicts and statement kinds that contradict the cause, space-separated
 
     @property
     def cause(self) -> str:
@@ -343,7 +343,7 @@ TABLE = (
     Entry(
         "small_validation_set",
         "data",
-        "Training is fine: hold out more windows or cross-validate, and read the validation loss.",
+        "Training is fine. Hold out more windows or cross-validate, and watch the validation loss.",
         denied_by="accuracy_calm accuracy_restless accuracy_recordings accuracy_alone",
     ),
     Entry("data_bug", "data"),
@@ -357,7 +357,7 @@ TABLE = (
         "start",
         "Train with the cross-entropy of the logits; apply the softmax only once.",
     ),
-    Entry("loss: classes weighed wrongly", "start", "Use no class weights, or balanced ones."),
+    Entry("loss: classes weighted wrongly", "start", "Use no class weights, or balanced ones."),
     Entry(
         "early_stopping: too few epochs",
         "stopping",
@@ -404,7 +404,7 @@ class Deviation(NamedTuple):
     distance: float  # how far the values are from usual; see `Usual`
     key: str  # the cause and its direction, as in `TABLE`
     arguments: tuple[str, ...]
-    evidence: str  # a sentence with the values and the usual ones
+    evidence: str  # a sentence with these values and the usual values
 
 
 def deviations(
@@ -466,9 +466,9 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Name the causes of a judged run: faults in the data, then the setting furthest from usual.
 
-    If there is neither, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
+    If neither is found, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
     curve are named, unless the run `is_below_data`. Causes that contradict the verdict or one of
-    the report's statements, which are given by their kinds, are left out.
+    the `statement_kinds` are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
@@ -487,7 +487,7 @@ def find_causes(
 def _cause_by_settings(
     key: str, unusual: Sequence[Deviation], arguments: Mapping[str, Any]
 ) -> Cause:
-    """Return the cause with this key, with the arguments to set."""
+    """Return the cause with this key and the arguments that it recommends changing."""
     by_key = [deviation for deviation in unusual if deviation.key == key]
     change = {name: USUAL[name].default for deviation in by_key for name in deviation.arguments}
     if "optimizer" in change:  # parameters of the previous optimizer do not fit the new one
@@ -545,7 +545,7 @@ def _cause_by_curve(key: str, evidence: str) -> Cause:
 
 
 def describe_stuck_windows(run: Run) -> str | None:
-    """Describe windows that never fit, if they are about as clearly wrong as others are right."""
+    """Describe windows that never fit if they are as clearly wrong as typical windows are right."""
     record = run.record
     if record is None:
         return None
@@ -558,7 +558,7 @@ def describe_stuck_windows(run: Run) -> str | None:
         return None
     margin = np.where(np.isfinite(margin), margin, math.nan)[late]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN slices: windows without a margin
+        warnings.simplefilter("ignore", RuntimeWarning)  # windows without a margin are all NaN
         mean_margin = _finite(np.nanmean(margin, axis=0))
     stuck = mean_margin < 0
     if not len(mean_margin) or not 0.05 < stuck.mean() < 0.45:
@@ -590,8 +590,8 @@ class DataCause(NamedTuple):
     """The cause that a kind of data finding indicates."""
 
     name: str  # one of `CAUSE_NAMES`
-    finding: str  # a template with the figures of the finding
-    is_minor: bool = False  # used unless the finding is severe
+    finding: str  # a template for the values of the finding
+    is_minor: bool = False  # has no effect if the finding is severe
 
 
 # The cause that each kind of finding indicates, the likeliest first.
@@ -642,7 +642,7 @@ def causes_of(
 
 
 def is_same(first: Any, second: Any) -> bool:
-    """Compare two values of an argument; an int equals the same float."""
+    """Compare two values of an argument; an int equals a float of the same value."""
     if isinstance(first, int | float) and isinstance(second, int | float):
         return first == second
     return type(first) is type(second) and bool(first == second)

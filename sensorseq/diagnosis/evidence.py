@@ -1,7 +1,7 @@
 """Evidence for a verdict: flips of validation windows, noise of losses, score of the best epoch.
 
 `correct` of shape (n_epochs, n_windows) is True where a window was classified correctly after an
-epoch. `groups`, of shape (n_windows,), are the codes of the recordings.
+epoch. `groups`, of shape (n_windows,), contains the code of each window's recording.
 """
 
 import math
@@ -23,7 +23,7 @@ from sensorseq.text import plural
 
 
 class WindowFlips:
-    """Explain a rough validation curve: by few windows, restless windows, recordings or the model.
+    """Explain a rough validation curve by few windows, restless windows, recordings or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
     empty if the windows were not followed or never flip.
@@ -82,7 +82,7 @@ class WindowFlips:
         return self.is_known and self.n_groups is not None and self.why in {"recordings", "unknown"}
 
     def statements(self) -> list[Statement]:
-        """Explain a rough validation curve with figures; return no statement if `why` is empty."""
+        """Explain a rough validation curve with numbers; return no statement if `why` is empty."""
         if not self.why:
             return []
         ratio, p = self.variance.ratio, self.by_window.p
@@ -127,8 +127,8 @@ class AccuracyVariance(NamedTuple):
     """
 
     total: float  # mean_t((sum_i d_it / n)^2) / 2; equals the variance of white noise
-    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): its value if windows flip independently
-    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): if groups do
+    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): the total for independent windows
+    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): for independent groups
     n_windows: int  # n in these formulas
 
     @property
@@ -148,7 +148,7 @@ class AccuracyVariance(NamedTuple):
 
 
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
-    """Return the variance of an accuracy, and its values for independent windows and groups."""
+    """Return the variance of an accuracy, and its value if windows or groups were independent."""
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
@@ -164,8 +164,9 @@ def common_mode_test(
 ) -> NullTest:
     """Test whether windows or groups flip in the same epochs more often than chance explains.
 
-    Recordings that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole
-    raises both. With few groups the test has no power; see `MIN_GROUPS`.
+    If recordings flip as blocks, R is far above 1 and R_g is near 1; if the model jumps as a whole,
+    both are far above 1 (see `AccuracyVariance`). With fewer than `MIN_GROUPS` groups, the test has
+    too little power.
     """
     change = _changes(correct)
     units = change if groups is None else _by_group(change, groups)
@@ -237,7 +238,7 @@ def _changes(correct: ArrayLike) -> Floats:
     matrix = np.asarray(correct)
     if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
         raise ArgumentError(
-            f"correct has shape {matrix.shape}; expected epochs by windows, at least two epochs."
+            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows), two epochs or more."
         )
     return np.diff(matrix.astype(np.float64), axis=0)
 
@@ -262,7 +263,7 @@ class SteadyNoise:
 
     nats: float = math.nan  # from `metrics.mean_noise`, because a median would miss leaps
     edge: float = math.nan  # upper limit of the noise in healthy runs
-    p: float = 1.0  # fraction of the resamples at or below `SURE_SHARE` of the edge
+    p: float = 1.0  # fraction of the resamples whose noise is at most `SURE_SHARE * edge`
     # `nats` without the second differences that contain the largest leap.
     without_largest: float = math.nan
     before: float = math.nan  # noise between the initial descent and the second half
@@ -320,7 +321,7 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
         before=float(metrics.mean_noise_of_differences(before)) if len(before) > 3 else math.nan,
     )
     interval = metrics.interval_of(resampled)
-    floor_is = "healthy runs stay below"
+    floor_is = "upper limit in healthy runs"
     run.add(statistic, noise.nats, "nats", edge, floor_is, interval=interval, p=noise.p)
     return noise
 
@@ -329,8 +330,8 @@ def common_leaps(run: Run, name: str) -> list[int]:
     """Return epochs (from 1) in the second half of the run in which both losses leap up.
 
     Each loss can leap for harmless reasons; if both leap in the same epoch, the model is the cause.
-    `name` is the training column; if it is a mean over the epoch, a late leap appears in the next
-    epoch.
+    `name` is the column of the training loss; if the loss is a mean over the epoch, a leap late in
+    an epoch appears in the next epoch.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []
@@ -343,7 +344,7 @@ def common_leaps(run: Run, name: str) -> list[int]:
 
 
 def _rises(loss: Floats) -> Floats:
-    """Return how far each epoch is above the median of the epochs before it; 0 if unknown."""
+    """Return how far each loss is above the median of the losses before it; 0 if unknown."""
     rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
     if len(loss) > n:
         rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
@@ -351,7 +352,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """The movement of the model: the noise of the fixed-window or, without it, the running loss."""
+    """The movement of the model: the noise of the fixed-window loss or else of the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -408,7 +409,7 @@ class TrainingMovement:
             self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
 
     def statements(self) -> list[Statement]:
-        """Describe the training loss with figures."""
+        """Describe the training loss with numbers."""
         noise = self.noise
         figures = {"noise": noise.nats, "edge": self.edge}
         if not noise.is_known:
@@ -449,12 +450,12 @@ class ValidationRoughness:
             self.p_values["validation_loss"] = self.noise.p
         if self.accuracy_known:
             self._measure_accuracy(accuracy)
-        # the accuracy looks rough, however few windows there are
+        # the accuracy looks rough, regardless of the number of windows
         self.looks_rough = self.sd > limits.ACCURACY_NOISE
-        # the accuracy moves by more than one or two flipping windows explain
+        # the accuracy moves by more than one or two flipping windows can explain
         windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
         self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
-        # the accuracy moves by a multiple of the limit of healthy runs
+        # the loss, or the accuracy if there is no loss, far exceeds its limit
         self.is_strong = (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
         if self.noise.is_known:
             self.is_strong = self.noise.exceeds(limits.STRONG_EDGES)
@@ -467,14 +468,14 @@ class ValidationRoughness:
         floor_is = "expected when the best of these epochs is picked"
         run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, floor_is)
         if run.n_val is None:
-            edge, floor_is = limits.ACCURACY_NOISE, "smooth curves stay below"
+            edge, floor_is = limits.ACCURACY_NOISE, "upper limit for smooth curves"
             run.add("val_accuracy_noise", self.sd, "fraction", edge, floor_is)
             return
         level = float(np.median(accuracy))
         # At an accuracy of exactly 0 or 1 the binomial variance vanishes, so assume half a window.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
-        floor_is = f"sampling of {run.n_val} windows alone explains"
+        floor_is = f"explained by sampling {run.n_val} windows"
         run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, floor_is)
         run.add("val_accuracy_step", 1 / run.n_val, "fraction")
         self.ratio = self.sd / self.sampling_sd
@@ -518,7 +519,7 @@ class ValidationRoughness:
         return [statement_of("accuracy_luck", n_val=n_val, step=1 / n_val)]
 
     def statements(self) -> list[Statement]:
-        """Describe the validation curves with figures."""
+        """Describe the validation curves with numbers."""
         statements = self._accuracy_figures() if self.accuracy_known else []
         if self.noise.is_known:
             kind = "movement" if self.noise.exceeds() else "movement_calm"
@@ -554,9 +555,9 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a last epoch below the best one is no decline, if chance can explain it."""
+        """State that a drop after the best epoch is no decline, if chance can explain the drop."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
-        # larger, lasting falls are reported as part of the generalization
+        # `judge.generalization` reports larger falls that last
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
             return [statement_of("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
         return []
@@ -569,9 +570,9 @@ def collect_evidence(
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
       half-width in nats that contains 95 % of the epochs of a healthy run.
-    - ``val_accuracy``: the same, but instead of ``band`` it has ``band_sampling`` (if different
-      windows were drawn) and ``band_independent`` (if these windows flipped independently); a band
-      is None if unknown.
+    - ``val_accuracy``: the same series, but with two bands instead of ``band``: ``band_sampling``
+      is for randomly drawn windows, and ``band_independent`` is for these windows if they flip
+      independently; a band is None if unknown.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from sensorseq.diagnosis.statements import Statement, generalization_of, stateme
 
 
 def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
-    """Apply the verdict rules in order, the most serious first; the first that matches decides."""
+    """Apply the verdict rules, the most serious first; the first rule that applies decides."""
     recovered = _drop_recovered_epochs(run)
     recovered += _check_units(run)
     diverged = _divergence(run)
@@ -41,7 +41,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # a calm curve is then not a good sign
+        if generalization_of(learns_nothing) is None:  # here, a calm curve is not a good sign
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
@@ -94,7 +94,7 @@ def _drop_recovered_epochs(run: Run) -> list[Statement]:
 def _check_units(run: Run) -> list[Statement]:
     """Compare each loss with the loss of guessing, and with the accuracy in the same epoch.
 
-    A sum over batches is divided into a mean; the noise of a loss that is too small is not judged.
+    A sum over batches is converted to a mean; the noise of a loss that is too small is not judged.
     """
     if run.record is not None and run.record.steps:  # measured by the engines of this package
         return []
@@ -143,7 +143,7 @@ def _check_sum(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Stat
 def _check_too_small(run: Run, name: str, loss: Floats, accuracy: Floats) -> list[Statement]:
     """Find a loss below ln 2 per wrong window, the minimum of a cross-entropy in nats."""
     least = (1 - accuracy) * math.log(2)
-    # In later epochs, overfitting may lower the loss below any value that the accuracy of other
+    # In later epochs, overfitting may lower the loss below any value that the accuracy on other
     # windows allows.
     head = np.flatnonzero(accuracy < limits.MOST_RIGHT)[: limits.MIN_EPOCHS // 2]
     head = head[head < len(loss) // 2]
@@ -209,7 +209,7 @@ def _cut_initial_descent(run: Run) -> list[Statement]:
     n_dropped = metrics.burn_in(falling)
     n_left, least = len(series) - n_dropped, limits.MIN_EPOCHS
     run.add("initial_descent", n_dropped, "epochs")
-    run.add("epochs_judged", n_left, "epochs", float(least), "needed to measure a noise")
+    run.add("epochs_judged", n_left, "epochs", float(least), "needed to measure the noise")
     if n_left < least:
         return [statement_of("too_short", n_epochs=len(series), n_left=n_left, least=least)]
     run.first = int(_recorded(run, name)[n_dropped])
@@ -222,7 +222,7 @@ _Judged = tuple[str, str | None, list[Statement], list[Statement]]
 def _compare(
     run: Run, movement: TrainingMovement, roughness: ValidationRoughness, flips: WindowFlips
 ) -> _Judged:
-    """Return the verdict, its severity, the statements about the loss, and the figures."""
+    """Return the verdict, its severity, the statements about the loss, and the details."""
     moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
     shares, windows = flips.shares(), flips.statements()
     noise = movement.noise
@@ -337,7 +337,7 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
             figures |= {"first": float(loss[0]), "last": last}
             return [statement_of("not_carried_over_loss", **figures), *bound]
         return [statement_of("validation_guesses", **figures), *bound]
-    # Is the validation gain certainly below half of the training gain, or is it not measurable?
+    # Is the gain over chance in validation surely less than half the gain in training?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
     # Without a record, the recall of each class is unknown, so stronger evidence is required.
@@ -349,7 +349,7 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
 
 
 def _training_beats_guess(run: Run, train: float) -> bool:
-    """Test the running accuracy, then that of the fixed windows, computed without dropout."""
+    """Test the running accuracy, then the accuracy on the fixed windows, both against guessing."""
     assert run.chance is not None
     # Memorization raises training accuracy slightly even with random labels, so this test has to be
     # strict.
@@ -378,7 +378,7 @@ def _balanced_beats_guess(run: Run) -> bool:
     chance = 1 / len(classes)
     sd = float(np.sqrt((chance * (1 - chance) / counts).sum())) / len(classes)
     limit = chance + limits.ONE_SIDED_95 * sd
-    run.add("val_balanced_accuracy", level, "fraction", limit, "guessing gives up to")
+    run.add("val_balanced_accuracy", level, "fraction", limit, "upper limit for guessing")
     return level > limit
 
 
@@ -399,7 +399,7 @@ def _has_begun(run: Run) -> bool:
 
 
 def constant_accuracy(run: Run) -> list[Statement]:
-    """Detect a constant accuracy with a flat loss: all windows get the same answer."""
+    """Detect a flat loss with a constant accuracy, which shows that all windows get one answer."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
     for name in ("val_accuracy", "accuracy"):
@@ -433,7 +433,7 @@ def _no_descent(run: Run) -> list[Statement]:
         return []
     if name == "loss":
         return [statement_of("no_descent", first=first, last=last)]
-    # A validation loss also rises when the network overfits, so it has to be flat.
+    # A validation loss also rises when the network overfits, so only a flat one counts.
     thirds = [float(np.median(third)) for third in np.array_split(loss, 3)]
     is_flat = max(abs(third - first) for third in thirds) <= limits.NO_DESCENT * abs(first)
     return [statement_of("no_descent_of_validation", first=first, last=last)] if is_flat else []
@@ -476,7 +476,7 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
 
 
 def _late_accuracy(run: Run, name: str) -> float | None:
-    """Return the median accuracy of the last third; None if validation has one class."""
+    """Return the median accuracy of the last third of epochs; None if validation has one class."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -484,14 +484,14 @@ def _late_accuracy(run: Run, name: str) -> float | None:
 
 
 def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
-    """Return the highest accuracy by guessing, with a fixed margin if `n_windows` is unknown."""
+    """Return an accuracy that guessing rarely exceeds; without `n_windows`, add a fixed margin."""
     if n_windows is None:
         return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
     return metrics.chance_limit(chance, n_windows, z)
 
 
 def generalization(run: Run, roughness: ValidationRoughness) -> list[Statement]:
-    """Detect a validation loss that rises after its minimum while training still improves."""
+    """Detect overfitting, a falling accuracy, or an accuracy that is no better than guessing."""
     if run.validates_one_class:
         return [statement_of("one_class")]
     worse = _rises_from_lowest(run)
@@ -509,9 +509,9 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     end = float(np.median(val_loss[-n_last:]))
     noise = metrics.high_frequency_noise(val_loss)
     rise = end - val_loss[lowest]
-    # expected depth of the lowest value below the mean, plus the scatter of the two values
+    # expected depth of the lowest value below the mean, plus the scatter of `end` and the minimum
     luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
-    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected when the lowest is picked")
+    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected for the lowest value")
     # Smoothed, because a single epoch of a noisy loss is unreliable.
     train = metrics.local_trend(loss)
     rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
@@ -536,7 +536,7 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
     if len(after) < 3:
         return False
-    # a wandering loss comes down again; that of an overfitting model stays high or keeps rising
+    # a wandering loss comes down again; the loss of an overfitting model stays high or rises
     lasting = after[len(after) // 2 :].min() - after[0]
     if metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd:
         lasting = max(lasting, after[-1] - after[0])
@@ -562,7 +562,7 @@ def _noise_trend(run: Run, series: Floats) -> list[Statement]:
         return []
     ratio, z = metrics.noise_change(series)
     run.add("noise_late_over_early", ratio, "ratio", 1.0, "constant noise")
-    run.add("noise_trend", z, "z", limits.TREND_Z, "constant noise stays below")
+    run.add("noise_trend", z, "z", limits.TREND_Z, "upper limit for constant noise")
     if abs(z) <= limits.TREND_Z:
         return [statement_of("noise_constant")]
     if (z > 0) != (ratio > 1) or ratio == 1:
@@ -613,8 +613,8 @@ def _score_kept_epoch(run: Run, index: int) -> list[Statement]:
     val_loss = run.columns["val_loss"].values
     score = None
     if np.isfinite(val_loss).any() and val_loss[index] <= np.nanmin(val_loss):
-        # Select by validation loss, which follows from the margin: exactly for two classes, roughly
-        # for more.
+        # Select by validation loss, which the margin determines exactly for two classes and roughly
+        # for more classes.
         margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
         score = -np.logaddexp(0.0, -margin)
     fit = cross_fit(correct, groups, score=score)
@@ -640,7 +640,7 @@ def _too_few_validations(run: Run) -> list[Statement]:
 
 
 def open_questions(run: Run) -> list[Statement]:
-    """List questions that the recorded figures cannot answer, and the figures that could."""
+    """List questions that the recorded values cannot answer, and the values that could."""
     statements = []
     accuracies = run.whole("val_accuracy")
     if run.has_foreign_record:

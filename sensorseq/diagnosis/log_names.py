@@ -38,9 +38,9 @@ _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words
 def role_of(name: str) -> str | None:
     """Return the role of a column, judged by its name: one of `ROLES`, `STEP`, or None.
 
-    The part (train or validation) may be named anywhere; a name without a part means training.
-    Names with ``test``, ``step``, ``batch`` or ``iteration`` have no role: their values are not per
-    epoch.
+    The part (train or validation) may be anywhere in the name; a name without a part means
+    training. Except for plain step counters, names with ``test``, ``step``, ``batch`` or
+    ``iteration`` have no role, because their values are not per epoch.
 
     >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
     ['loss', 'val_loss', None, None]
@@ -68,8 +68,8 @@ def roles_of(
     """Return the role of each column, judged by all names together.
 
     A ``test`` loss or accuracy of several epochs counts as validation if no other column does. If
-    the losses are named by their parts, as fastai does, an accuracy without a part is a validation
-    accuracy, unless it only occurs in rows of the training loss.
+    the names of the losses contain their parts, as in fastai, an accuracy without a part is a
+    validation accuracy, unless it occurs only in rows of the training loss.
     """
     roles = {name: role_of(name) for name in names}
     words = {name: set(words_of(name)) for name in roles}
@@ -170,7 +170,7 @@ def count_epochs(parts: Sequence[str]) -> list[int]:
     """Return the epoch of each row from the parts alone: a repeated part begins a new epoch."""
     blocks = 1 + sum(before != after for before, after in pairwise(parts))
     counts = Counter(parts)
-    if blocks == len(counts) and len(set(counts.values())) == 1:  # one part after another
+    if blocks == len(counts) and len(set(counts.values())) == 1:  # one block per part
         seen: Counter[str] = Counter()
         epochs = []
         for part in parts:
@@ -209,7 +209,7 @@ def recognize(
             nearest = nearest_known(column, names)
             hint = f" Did you mean {nearest!r}?" if nearest else ""
             raise ArgumentError(
-                f"`columns`: {role} is to be {column!r}, but {where} has no such column.{hint}"
+                f"`columns`: {role} is set to {column!r}, but {where} has no such column.{hint}"
                 f" Its columns: {listed(names)}."
             )
     candidates: dict[str, list[str]] = {}

@@ -70,7 +70,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
         return float(number.item()) if number.dtype.kind in "fiu" else None
 
     offset = 0
-    with refusing(InputError, f"{path} is damaged, or not an event file of TensorBoard"):
+    with refusing(InputError, f"{path} is damaged, or is not a TensorBoard event file"):
         for data in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(data)
             for value in event.summary.value:
@@ -95,8 +95,8 @@ _MOST_EPOCHS = 50_000
 class LogTable:
     """Rows with the column names of the program that wrote them; missing values have no entry."""
 
-    rows: list[dict[str, Any]]  # in the order of writing
-    places: list[str]  # the place of each row in messages, such as "line 7"
+    rows: list[dict[str, Any]]  # in the order in which they were written
+    places: list[str]  # the name of each row in messages, such as "line 7"
     nan_is_empty: bool = False  # True if NaN may also mean "not recorded"
     losses_are_means: bool = False  # True if a training loss is the mean since the previous entry
     notes: list[str] = field(default_factory=list)  # sentences about skipped or changed entries
@@ -185,8 +185,8 @@ def _read_json(path: Path, text: str) -> LogTable:
 def read_event_files(path: Path) -> LogTable:
     """Read an event file or the folder of one run, which may have subfolders for parts (train/).
 
-    Files are read in the order of their names, which contain the time. A repeated step replaces
-    its earlier occurrence and all steps after that.
+    Files are read in the order of their names, which contain the time. If a step occurs again,
+    the new entry replaces the earlier entry and all entries after it.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -197,7 +197,7 @@ def read_event_files(path: Path) -> LogTable:
             levels = (path.glob(f"{above}/{_EVENTS}") for above in ("*/*", "*/*/*"))
             deeper = next(chain.from_iterable(levels), None)
             hint = f" Give the folder of one run, such as {deeper.parent}." if deeper else ""
-            raise InputError(f"{path} has no event files of TensorBoard.{hint}")
+            raise InputError(f"{path} has no TensorBoard event files.{hint}")
     series: dict[str, dict[int, float]] = {}
     again: set[str] = set()
     for prefix, paths in files.items():
@@ -220,12 +220,12 @@ def read_event_files(path: Path) -> LogTable:
     if again:
         notes = [
             f"{path}: steps of {listed(sorted(again), most=4)} occur more than once, as in a"
-            " resumed run or a second fit in one folder; the later one counts."
+            " resumed run or a second fit in one folder; the later values count."
         ]
     return LogTable([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
-# the entries of one epoch by name, each with its step, in the order of writing
+# the entries of one epoch by name, each with its step, in the order written
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
 _COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
@@ -320,8 +320,8 @@ def _counts_as_validation(
     api = ", ".join(f'"{roles[name]}": None' for name in tests)
     cli = " ".join(f"--column {roles[name]}=none" for name in tests)
     return (
-        f"{where}: used as validation, for lack of other columns: {listed(tests)}. To judge without"
-        f" it: columns={{{api}}} ({cli})."
+        f"{where}: used as validation, for lack of other columns: {listed(tests)}. To ignore test"
+        f" columns: columns={{{api}}} ({cli})."
     )
 
 
@@ -400,7 +400,7 @@ def _read_row(
     return read
 
 
-# From rows to epochs: a log may have several rows for one epoch, repeat epochs, or miss some.
+# From rows to epochs: a log may have several rows for one epoch, repeat epochs, or skip epochs.
 
 
 def gather_epochs(
@@ -414,14 +414,14 @@ def gather_epochs(
 ) -> tuple[list[Row], list[str]]:
     """Return one row for each epoch, in order, and sentences about dropped or changed entries.
 
-    Of several runs, such as folds, the last run counts. If an epoch appears again after a later
-    epoch, the run was resumed there, and the earlier entries of that epoch and of all later epochs
-    are dropped. A missing epoch gets an empty row; a fractional epoch, such as 1.5, belongs to the
-    epoch in progress. A training loss logged several times in an epoch, or not at its last step, is
-    a batch loss; it is averaged if it is among `means`, otherwise dropped. Without an epoch column,
-    steps count as epochs, or rows if the steps do not increase from row to row. With
-    `nan_is_empty`, NaN means "not recorded"; but a series of NaN at the end of a loss counts as
-    divergence if it is longer than any gap before.
+    Of several runs, such as folds, only the last run counts. If an epoch appears again after a
+    later epoch, the run was resumed there, and the earlier entries of that epoch and of all later
+    epochs are dropped. A missing epoch gets an empty row; a fractional epoch, such as 1.5, belongs
+    to the epoch in progress. A training loss that is logged several times in an epoch, or before
+    the last step of the epoch, is a batch loss: it is averaged if it is among `means`, and dropped
+    otherwise. Without an epoch column, each step counts as an epoch, or each row if the steps do
+    not increase from row to row. With `nan_is_empty`, NaN means "not recorded", but NaN values at
+    the end of a loss count as divergence if there are more of them than in any earlier gap.
     """
     # a test at the end of the run is not judged
     kept = [at for at, row in enumerate(rows) if not _has_test_alone(row)]
@@ -432,7 +432,7 @@ def gather_epochs(
     recorded = [step for step in steps if _is_real(step)]
     if by_epoch:
         keys = _read_epochs(rows, where)
-    # a column that does not increase contains the number of steps per epoch
+    # a step column that does not increase contains the number of steps per epoch
     elif recorded[:1] < recorded[-1:] and recorded == sorted(recorded):
         keys = _fill_missing_keys(steps)
         rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
@@ -456,16 +456,16 @@ def gather_epochs(
         if begun and by_epoch:
             notes.append(
                 f"{repeats}: the log contains {len(begun) + 1} runs, such as folds or a second fit."
-                f" The last one, from {places[begun[-1]]} on, counts. {_COUNT_ROWS}"
+                f" The last run, from {places[begun[-1]]} on, counts. {_COUNT_ROWS}"
             )
         elif not again and len(repeated) > max(len(groups) // 2, 1):
             notes.append(
                 f"{repeats}, side by side, as in rows of several batches, parts or runs; the last"
-                " row of each counts. A column of steps, parts (train, val) or runs would"
-                " distinguish them."
+                " row of each epoch counts. A column of steps, parts (train, val) or runs would"
+                " distinguish the rows."
             )
         else:
-            notes.append(f"{repeats}, as in a resumed run; the later one counts.")
+            notes.append(f"{repeats}, as in a resumed run; the later entries count.")
     notes += [
         f"{where}: {names[name]} was measured several times per epoch; the last value is used."
         for name in sorted(several)
@@ -507,18 +507,18 @@ def _merge_entries(
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
-    """Return the epoch of each row; a row without an epoch gets that of the next row with one."""
+    """Return the epoch of each row; a row without one gets that of the next row with an epoch."""
     raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(f"{where}: epoch {epoch:g} is not a number from 0 up. {_COUNT_ROWS}")
+            raise InputError(f"{where}: epoch {epoch:g} is not a number 0 or above. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
 
 
 def _fill_missing_keys(keys: list[float]) -> list[float]:
-    """Replace each missing key by the next known one, or by the last one at the end."""
+    """Replace each missing key by the next known key, or by the last known key at the end."""
     following = [key for key in keys if _is_real(key)][-1]
     completed = []
     for key in reversed(keys):
@@ -528,7 +528,7 @@ def _fill_missing_keys(keys: list[float]) -> list[float]:
 
 
 def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
-    """Keep the last of several runs that a column such as ``fold`` distinguishes, and note this."""
+    """If a column such as ``fold`` distinguishes several runs, keep the last, and note this."""
     epochs = [row.get("epoch", math.nan) for row in rows]
     measured = [frozenset(row.keys() & set(COLUMNS)) for row in rows]
     keys = list(zip(epochs, measured, strict=True))
@@ -547,7 +547,7 @@ def _last_run(rows: list[Row], where: str) -> tuple[list[Row], list[str]]:
             last = str(rows[-1][name])
             note = (
                 f"{where}: epochs occurred more than once: {name} distinguishes {len(runs)} runs"
-                f" ({listed(runs, most=5)}). The last one, {name} {last}, counts. {_COUNT_ROWS}"
+                f" ({listed(runs, most=5)}). The last run, {name} {last}, counts. {_COUNT_ROWS}"
             )
             return [rows[at] for at in runs[last]], [note]
     return rows, []
@@ -589,7 +589,7 @@ def _group_by_epoch(
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Test whether a column has at least twice as many steps as validation; epochs do not."""
+    """Test whether a column has at least twice as many steps as validation, as batch values do."""
     n_steps, n_validated = (
         sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))

@@ -40,11 +40,11 @@ class Column:
 def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], int]:
     """Return the columns named in `COLUMNS` from rows of epochs, and the number of epochs.
 
-    None means "not recorded". NaN in a loss means that it diverged; in an accuracy, which cannot
-    diverge, it means "not recorded".
+    None means "not recorded". NaN in a loss means that the loss diverged. NaN in an accuracy, which
+    cannot diverge, means "not recorded".
     """
     if not rows:
-        raise ArgumentError("history has no epochs; fit for at least one.")
+        raise ArgumentError("history has no epochs; at least one is needed.")
     columns: dict[str, Column] = {}
     for name in COLUMNS:
         entries = [row.get(name) for row in rows]
@@ -79,7 +79,7 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
 
 
 def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
-    """Return the epoch whose weights were kept, from 1; raise an error if it is out of range."""
+    """Return the epoch (from 1) whose weights were kept; raise an error if it is out of range."""
     checked = check_integer_or_none("best_epoch", best_epoch)
     if checked is not None and checked > n_epochs:
         raise ArgumentError(f"best_epoch={best_epoch}, but history has epochs 1 to {n_epochs}.")
@@ -124,10 +124,10 @@ class Statistic:
 
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
-    floor: float | None = None  # expected value from a healthy run, or from sampling alone
+    floor: float | None = None  # value expected in a healthy run, or from sampling alone
     floor_is: str = ""  # what the floor is based on
-    low: float | None = None  # with `high`, the 90 % interval of `value` by block bootstrap
-    high: float | None = None
+    low: float | None = None  # lower end of the 90 % interval of `value`, by block bootstrap
+    high: float | None = None  # upper end of the interval
     p: float | None = None  # probability that chance gives so large a value; None if not tested
 
 
@@ -177,7 +177,7 @@ class Run:
         if self.chance is None and n_classes is not None:
             self.chance = 1 / n_classes
         self.n_classes = n_classes
-        # whether the accuracy of a constant answer is known; else balanced classes are assumed
+        # whether the accuracy of a constant answer is known; if not, assume balanced classes
         self.knows_majority = majority_fraction is not None
         self.scales: dict[str, float] = {}  # divisors of losses that are sums
         self.without_unit: set[str] = set()  # losses whose noise cannot be given in nats
@@ -195,7 +195,7 @@ class Run:
         return math.log(2)
 
     def divide(self, name: str, scale: float) -> None:
-        """Divide a loss that is a sum, so that it becomes as large as a mean."""
+        """Divide a loss that is a sum by `scale`, to convert it to a mean."""
         column = self.columns[name]
         self.columns[name] = Column(column.values / scale, column.recorded)
         self.scales[name] = scale
@@ -220,7 +220,7 @@ class Run:
         return column.values[self.first :][column.recorded[self.first :]]
 
     def settled_epochs(self, name: str) -> NDArray[np.int64]:
-        """Return the indices of the epochs of `settled`."""
+        """Return the indices of the epochs whose values `settled` returns."""
         recorded = np.flatnonzero(self.columns.get(name, _NOTHING).recorded)
         return np.asarray(recorded[recorded >= self.first], np.int64)
 
@@ -235,7 +235,7 @@ class Run:
         interval: tuple[float, float] | None = None,
         p: float | None = None,
     ) -> float:
-        """Store a statistic under its name, and return its value."""
+        """Store a statistic under a name, and return its value."""
         low, high = (None, None) if interval is None else interval
         self.statistics[name] = Statistic(float(value), unit, floor, floor_is, low, high, p)
         return float(value)
@@ -251,12 +251,12 @@ def part_of(name: str) -> str:
 # standard deviation of a normal distribution divided by its median absolute deviation
 SD_PER_MAD = 1.4826
 _MAX_PAIRWISE_POINTS = 1000  # with more epochs, the slopes of all pairs cost memory and add nothing
-_MAX_DRAWN = 4_000_000  # maximum count of numbers in all resamples together: 32 MB
-_MAX_MOVED = 20_000_000  # maximum count of changes in all shifts: about a second
+_MAX_DRAWN = 4_000_000  # maximum number of values in all resamples together: 32 MB
+_MAX_MOVED = 20_000_000  # maximum number of changes in all shifts: about a second of work
 
 
 class NullTest(NamedTuple):
-    """A test statistic, its values under chance, and its p value (1 without data)."""
+    """A test statistic, its null distribution, and its p value (1 without data)."""
 
     value: float
     null: Floats
@@ -264,7 +264,7 @@ class NullTest(NamedTuple):
 
 
 def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Floats:
-    """Return finite values, one per epoch, as float64; raise an error that names the first gap."""
+    """Return finite values, one per epoch, as float64; raise an error for the first bad value."""
     series = np.asarray(values, np.float64)
     if series.ndim != 1:
         raise ArgumentError(f"{name} has shape {series.shape}; expected one value per epoch.")
@@ -288,7 +288,7 @@ def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
 
 
 def theil_sen_slope(values: ArrayLike) -> float:
-    """Return the median slope per epoch over pairs of at most 1000 epochs (P. K. Sen, 1968)."""
+    """Return the median slope per epoch over all pairs of up to 1000 epochs (P. K. Sen, 1968)."""
     series = check_series(values, 2)
     epochs = np.arange(len(series), dtype=np.float64)
     if len(series) > _MAX_PAIRWISE_POINTS:
@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the standard deviation of rising minus falling pairs for n independent values."""
+    """Return the sd of the number of rising minus falling pairs of n independent values."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -312,8 +312,8 @@ def _rises(series: Floats) -> Floats:
 def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     """Return the index of the first epoch of the plateau, the longest flat end of the series.
 
-    This is the longest suffix in which the Mann-Kendall test (H. B. Mann, 1945) finds no trend; it
-    has at least three epochs, which are too few to test.
+    This is the longest suffix in which the Mann-Kendall test (H. B. Mann, 1945) finds no trend.
+    Three epochs are too few to show a trend, so the last three always belong to the plateau.
     """
     series = check_series(values, 1)
     rising = np.cumsum(_rises(series)[::-1])[::-1]
@@ -328,12 +328,12 @@ def trend_window(n_epochs: int) -> int:
 
 
 def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
-    """Return a robust local line through each epoch (LOESS; W. S. Cleveland, 1979)."""
+    """Return the robust local linear trend at each epoch (LOESS; W. S. Cleveland, 1979)."""
     return loess(check_series(values, 0), window)[0]
 
 
 def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
-    """Return the trend, and the fraction of white-noise variance that its residuals keep."""
+    """Return the trend, and the fraction of white-noise variance that the residuals keep."""
     n_epochs = len(series)
     width = min(trend_window(n_epochs) if window is None else window, n_epochs)
     if width < 3:
@@ -357,21 +357,21 @@ def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
     diagonal = (linear * (offset == 0)).sum()
     # Residuals (I - S) y keep trace((I - S)(I - S)^T) / n of the variance of white noise.
     kept = (n_epochs - 2 * diagonal + (linear**2).sum()) / n_epochs
-    # Start from running medians: an outlying epoch would pull a first line through its neighbors so
-    # far that all of them would look like outliers.
+    # Start from running medians, because an outlying epoch would pull an initial line so far from
+    # the neighboring epochs that all of them would look like outliers.
     trend = _running_median(series, width)
     for _ in range(2):
         residual = np.abs(series - trend)
         # If most residuals vanish, a hundredth of the largest one still separates outliers.
         scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
-        # A minimum weight keeps every local line defined, even if a whole window is outlying.
+        # A minimum weight keeps every local line defined, even if all its epochs are outliers.
         bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)
         trend = (smoother(tricube * bisquare[columns]) * series[columns]).sum(axis=1)
     return trend, float(kept)
 
 
 def _running_median(series: Floats, width: int) -> Floats:
-    """Return medians in symmetric windows, narrower at the ends, to preserve straight lines."""
+    """Return medians in symmetric windows, narrower at the ends to preserve straight lines."""
     last = len(series) - 1
     reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
     medians = np.empty(len(series))
@@ -388,8 +388,8 @@ def burn_in(log_loss: ArrayLike) -> int:
     """Return the number of epochs in the initial descent, in which noise cannot be measured.
 
     The descent ends when the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs
-    is half as steep as at first, where E is the number of epochs. It has at least ``max(3, 0.1 E)``
-    and at most ``E / 3`` epochs.
+    is half as steep as at first, where E is the number of epochs. The descent has at least
+    ``max(3, 0.1 E)`` and at most ``E / 3`` epochs.
     """
     series = check_series(log_loss, 0, "log_loss")
     n_epochs = len(series)
@@ -412,8 +412,8 @@ def high_frequency_noise(values: ArrayLike) -> float:
     """Return the noise from epoch to epoch, regardless of a linear trend.
 
     ``1.4826 * median(abs(d)) / sqrt(6)`` with the second differences d (T. Gasser, L. Sroka, C.
-    Jennen-Steinmetz, 1986), whose variance is six times that of one epoch. For white noise this
-    estimates its standard deviation, in the unit of `values`. Needs three epochs.
+    Jennen-Steinmetz, 1986), whose variance is six times the variance of one epoch. For white noise,
+    the result estimates the standard deviation, in the unit of `values`. Needs three epochs.
     """
     second_difference = np.diff(check_series(values, 3), 2)
     return float(SD_PER_MAD * np.median(np.abs(second_difference)) / math.sqrt(6))
@@ -422,7 +422,7 @@ def high_frequency_noise(values: ArrayLike) -> float:
 def mean_noise(values: ArrayLike) -> float:
     """Return the noise from epoch to epoch as a mean, which includes leaps in a few epochs.
 
-    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d; the median in
+    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d. The median in
     `high_frequency_noise` misses a model that is usually calm but sometimes leaps.
     """
     return float(mean_noise_of_differences(np.diff(check_series(values, 3), 2)))
@@ -445,12 +445,12 @@ def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
 
 
 def noise_change(values: ArrayLike) -> tuple[float, float]:
-    """Return the ratio of late to early noise, and the z score of a trend in it.
+    """Return the ratio of late to early noise, and the z score of a trend in the noise.
 
-    The score is that of the Mann-Kendall trend test (M. Kendall, 1975) for ``abs(d_t)``, where d
-    are the second differences, averaged over the three subsequences in which no two differences
-    share an epoch. The noise falls if the score is below -2, and rises if it is above 2. Needs 12
-    epochs.
+    The score is the z score of the Mann-Kendall trend test (M. Kendall, 1975) for ``abs(d_t)``,
+    where d are the second differences. It is averaged over three subsequences, in each of which no
+    two differences share an epoch. The noise falls if the score is below -2, and rises if the score
+    is above 2. Needs 12 epochs.
     """
     series = check_series(values, 12)
     half = len(series) // 2
@@ -528,7 +528,7 @@ def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
 
 
 def constant_answer_loss(accuracy: float, n_classes: int) -> float:
-    """Return the cross-entropy in nats of the best constant answer with an accuracy.
+    """Return the cross-entropy in nats of the best constant answer with this accuracy.
 
     This is the entropy of the classes if the most frequent class has the fraction `accuracy` and
     the others have equal fractions: 1.386 for an accuracy of 0.25 and four classes.
@@ -554,7 +554,7 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return how far, by chance, the best of n epochs is expected to lie above their mean."""
+    """Return how far the best of n epochs is expected to lie above their mean by chance."""
     return noise_sd * expected_maximum(n_epochs)
 
 
@@ -577,19 +577,19 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that n normal values have at least `ratio` times the true sd."""
+    """Return the p value of an sd of n normal values that is `ratio` times the true sd."""
     return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the binomial probability of at least `n_hits` hits in `n_trials`, `share` each."""
+    """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     """Return the 95 % range of binomial sampling around the trend of an accuracy."""
     trend = np.clip(trend, 0.0, 1.0)
-    # assume at least half a wrong window: even a perfect score of n windows is not exact
+    # assume at least half a wrong window, because even a perfect score of n windows is uncertain
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
@@ -605,8 +605,8 @@ def block_bootstrap(
     """Return a statistic of bootstrap resamples of an autocorrelated series.
 
     This is the stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of
-    ``ceil(n^(1/3))`` epochs on average. `statistic` maps resamples, along the first axis, to one
-    value each. The seed is fixed, so that the same history gives the same report.
+    ``ceil(n^(1/3))`` epochs on average. `statistic` maps an array of resamples, one per row, to
+    one value each. The seed is fixed, so that the same history gives the same report.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: compare their sum's variance with that of shifted units.
+    """Test whether units change together: shift each unit, and compare the variance of the sum.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is

@@ -71,7 +71,7 @@ def draw_curves(
 
 @dataclass
 class Curves:
-    """The panels of loss and accuracy, with common epochs, marks and legend."""
+    """The panels of loss and accuracy, which share epochs, marks and a legend."""
 
     columns: dict[str, Floats]
     history: Mapping[str, Sequence[Any]]
@@ -110,7 +110,7 @@ class Curves:
         for epoch in self.evidence.get("spikes", {}).get("epoch", ()):
             height = self.columns["loss"][epoch - 1]
             panel.mark(epoch, height, "spike", f"spike in epoch {epoch}: {height:.3g}")
-            self.legend["spike"] = "spike of the training loss"
+            self.legend["spike"] = "spike in the training loss"
         note_above(panel, values)
 
     def draw_accuracy(self, n_val: int | None) -> None:
@@ -134,12 +134,12 @@ class Curves:
                 "The band of sampling noise shows how far the accuracy of"
                 f" {plural(n_val, 'window')} scatters by chance alone: ±{luck:.1f} points at the"
                 " last epoch, 95 % of the time."
-                " A curve inside its band is as calm as it can be. Windows that overlap, or come"
-                " from few recordings, scatter more."
+                " A curve inside its band is as calm as it can be. The accuracy scatters more if"
+                " windows overlap or come from few recordings."
             )
         if part.get("band_independent") is not None:
             low, high = (np.clip(bound, 0, 1) for bound in band_of(part, "band_independent"))
-            words = "95 % if these windows flipped independently"
+            words = "95 % range if these windows flipped independently"
             bands.append(("closeband", words, floats(part["epoch"]), low, high))
         values = np.concatenate(shown + [100 * b for *_, low, high in bands for b in (low, high)])
         values = values[np.isfinite(values)]
@@ -232,7 +232,7 @@ _STYLES: Mapping[str, Any] = {
     "missing": {"color": "#333333", "ls": "", "marker": "x"},
     "note": {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 9},
 }
-_FEW_EPOCHS = 60  # up to this many, each epoch gets a dot
+_FEW_EPOCHS = 60  # with up to this many epochs, each gets a dot
 
 
 def draw_history(
@@ -286,7 +286,7 @@ def draw_history(
 
 
 class _Panel:
-    """The part of `sensorseq.html.svg.Panel` that curves need, drawn by matplotlib."""
+    """The methods of `sensorseq.html.svg.Panel` that curves need, implemented with matplotlib."""
 
     def __init__(
         self,
@@ -384,9 +384,9 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     panel.line(epochs, values, "measured")
     outside = int(np.sum((values < low) | (values > high)))
     words = (
-        "Loss of the same training windows after every epoch, without dropout, so without random"
-        f" variation. {outside} of {len(values)} epochs lie outside the band that contains"
-        " 95 % of a healthy run's epochs."
+        "Loss of the same training windows after every epoch, computed without dropout and"
+        f" therefore without random variation. {outside} of {len(values)} epochs lie outside the"
+        " band that contains 95 % of a healthy run's epochs."
     )
     keys = (("measured", "measured"), ("trainband", "a healthy run"))
     return Figure(Markup(panel.render()), panel.title, words, keys)
@@ -424,8 +424,8 @@ def draw_trials(trials: Sequence[Trial]) -> Figure | None:
         panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
     words = (
         "Training loss after each epoch, without dropout. Other settings were trained for fewer"
-        " epochs than the run, with compressed schedules; settings that only change the end of"
-        " the run begin at the epoch from which they continue it."
+        " epochs than the run, with compressed schedules; curves of settings that only change the"
+        " end of the run begin at the epoch from which the run was continued."
     )
     keys = tuple((style, name) for style, name, _ in drawn)
     return Figure(Markup(panel.render()), panel.title, words, keys)
@@ -558,7 +558,7 @@ def _cards(
 
 
 def _describe_trials(probes: Probes) -> dict[str, Any]:
-    """Return the settings that were tried: the adopted settings first, then by gain."""
+    """Return the settings that were tried: the adopted settings first, then the others by gain."""
 
     def order(trial: Trial) -> tuple[bool, float]:
         change = math.inf if trial.raw_change is None else float(trial.raw_change)
@@ -567,7 +567,7 @@ def _describe_trials(probes: Probes) -> dict[str, Any]:
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
-        words += " Gains are relative to the run, on validation windows, with one standard error."
+        words += " Gains in validation are relative to the run, with one standard error."
     return {
         "words": words,
         "rows": [_trial_row(number, trial) for number, trial in enumerate(tried)],
@@ -593,7 +593,7 @@ def _trial_row(number: int, trial: Trial) -> dict[str, Any]:
 
 
 def _in_units(name: str, value: float, unit: str) -> str:
-    """Format the value of a statistic with its unit and with its significant digits."""
+    """Format the value of a statistic with its unit."""
     if not math.isfinite(value):
         return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
     if unit == "z":

@@ -49,14 +49,14 @@ def probe_fit(
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
-            f"budget={budget!r} must be a number above 0: the time for probes as a multiple of the"
-            " fit's."
+            f"budget={budget!r} must be a number above 0: the time for probes, as a multiple of the"
+            " time of the fit."
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe repeats a fit made in this process, but this report comes from a history, or was"
-            " copied, saved or pickled. Fit in this process and use fluctuation_ of that"
-            " estimator."
+            " copied, saved or pickled. Fit in this process and use fluctuation_ of the"
+            " fitted estimator."
         )
     origin = report.origin
 
@@ -66,7 +66,7 @@ def probe_fit(
                 print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
     say(
-        f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
+        f"probing {report.n_epochs} epochs: at most {budget:g}x the fit time, about"
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
     keywords = {name: value for name, value in fit_keywords.items() if value is not None}
@@ -80,13 +80,13 @@ def probe_fit(
     )
 
 
-LEAST_SHARE, LEAST_WRONG = 0.02, 3  # smallest number of wrong labels that counts as a cause
+LEAST_SHARE, LEAST_WRONG = 0.02, 3  # fewer wrong labels do not count as a cause
 CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
 def not_tested(cause: str, kind: str, /, **values: Any) -> NotTested:
-    """Return a cause that was not tried, with the reason and a way to test it."""
+    """Return a cause that was not tested, with the reason and a way to test it."""
     return NotTested(cause, text_of(kind, **values), advice_of(kind, **values))
 
 
@@ -112,7 +112,7 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
-# If runs are trained side by side, an epoch takes about this fraction of an epoch in the fit.
+# If runs are trained side by side, an epoch takes about this fraction of its time in the fit.
 PACE = 0.6
 # Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
@@ -133,8 +133,8 @@ def probe_runner(
 ) -> Report:
     """Probe a run; return its report with causes graded by the trials, and with `probes`.
 
-    Probing ends `budget` times `fit_s` seconds after `began_s`. If `fit_s` is 0, only epochs are
-    counted.
+    Probing ends `budget` times `fit_s` seconds after `began_s`. If `fit_s` is 0, the budget limits
+    only the number of epochs.
     """
     started = clock() if began_s is None else began_s
     clocked, n_epochs = fit_s > 0, runner.n_epochs
@@ -267,8 +267,8 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # cost relative to a step, whose backward pass costs two forward passes
-_LEAST_FOR_PARTS = 4  # with this many windows, every batch of each half has two or more
+FORWARD_SHARE = 1 / 3  # fraction of a step, whose backward pass costs two forward passes
+_LEAST_FOR_PARTS = 4  # with this many windows, each half has at least two
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:

@@ -55,7 +55,7 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FluctuationReport(ReportContents):
-    """A verdict on whether a training curve fluctuates too much, with figures and explanations.
+    """A verdict on whether a training curve fluctuates too much, with numbers and explanations.
 
     Make a report with `from_history`, or use `fluctuation_` of a fitted classifier. Print the
     report, display it in a notebook, or write it as a page with `to_html`.
@@ -66,16 +66,16 @@ class FluctuationReport(ReportContents):
         ``"normal"``, ``"fluctuating"``, ``"diverged"``, ``"not_learning"`` or
         ``"too_short_to_tell"``.
     severity : str or None
-        ``"mild"`` or ``"strong"`` when fluctuating.
+        ``"mild"`` or ``"strong"`` if the verdict is ``"fluctuating"``.
     statements : tuple of Statement
-        The sentences as kinds and values, the most important first. `explanation` has their texts.
+        The sentences of the report, the most important first. `explanation` contains their texts.
     causes : tuple of Cause
-        Possible causes: findings of the data checks, then the setting furthest from usual, unless
-        the run is normal and no worse than its data allow.
+        Possible causes: the findings of the data checks, then the setting furthest from usual.
+        No setting is named if the run is normal and no worse than the data allow.
     statistics : dict of str to Statistic
-        Measured values, each with the floor that it was compared with.
+        Measured values, each with the reference value (floor) that it was compared with.
     n_epochs : int
-        Epochs in the history.
+        Number of epochs in the history.
     n_val, n_train, n_classes, best_epoch : int or None
         As given to `from_history`.
     history : dict of str to list
@@ -89,10 +89,10 @@ class FluctuationReport(ReportContents):
     probes : Probes or None
         Results of controlled reruns, if `probe` made the report.
     causes_if_below : tuple of Cause
-        For a normal run, the causes to name if it turns out to be below what the data allow. Not
-        part of `to_dict`.
+        For a normal run, the causes to name if the run turns out to be worse than the data allow.
+        Not part of `to_dict`.
     origin : object or None
-        The fit that this report judges, for `probe`; like `record`, it is not stored.
+        The fit that this report judges and `probe` repeats. Like `record`, the fit is not stored.
     """
 
     @classmethod
@@ -122,27 +122,28 @@ class FluctuationReport(ReportContents):
         ----------
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), under these or other usual names (see `sensorseq.diagnosis.log_names` for
-            the rules), or the name of a file: a table (Keras, Lightning, fastai), JSON (skorch,
-            transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
+            (fractions), under these or other usual names (see `sensorseq.diagnosis.log_names`). A
+            string or path names a file: a table (Keras, Lightning, fastai), JSON (skorch,
+            transformers, `History.to_json`), a TensorBoard event file or the folder of one run.
             An epoch may have a row for each part, named by a column such as `phase`. Of the other
             columns, only `learning_rate` is used: epochs right after a rise are not judged. None
-            means "not recorded"; NaN in a loss means that the loss was not a number. `loss` is the
-            mean over all training windows of the epoch: a mean of batch means is noisier.
+            means "not recorded"; NaN in a loss means that the loss was not a number. `loss` should
+            be the mean over all training windows of the epoch, because a mean of batch means is
+            noisier.
         n_val : int, optional
             Number of independent validation windows for `val_accuracy`. Without it, the report
             cannot determine how much of the curve is sampling noise.
         n_train : int, optional
             Number of training windows for `accuracy`.
         n_classes : int, optional
-            K, for the accuracy and the loss of guessing.
+            Number of classes K, which determines the accuracy and the loss of guessing.
         majority_fraction : float, optional
             Fraction of the most frequent class in the validation set, which is the accuracy of a
             constant answer; ``1 / n_classes`` when not given.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights were kept.
         record : TrainingRecord, optional
-            Data recorded in addition to the history, as by fits of this package.
+            Data recorded in addition to the history, such as the record of a fit by this package.
         columns : mapping of str to str or None, optional
             Names of columns that are not recognized, such as ``{"accuracy": "my_acc"}``; None for
             a column that must not be used.
@@ -153,8 +154,8 @@ class FluctuationReport(ReportContents):
         X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
             Training windows of equal length, the validation windows of `val_accuracy`, and the
             labels of both. With all four, simple classifiers are trained on the same windows, which
-            takes about a second, and `level` shows whether the network is worse. This needs
-            scikit-learn.
+            takes about a second, and `level` shows whether the network is worse than these
+            classifiers. This needs scikit-learn.
         groups, groups_val : array-like of shape (n,), optional
             The recording that each of these windows was cut from.
 
@@ -236,23 +237,23 @@ class FluctuationReport(ReportContents):
         budget: float = 1.0,
         verbose: int = 1,
     ) -> "FluctuationReport":
-        """Look for settings with which the fit does better, and for the cause.
+        """Look for settings that improve the fit, and for the cause of the problem.
 
-        The fit is trained again with other settings, side by side and for fewer epochs: the
-        defaults, and changes of one argument. Settings are adopted if their validation loss is
-        lower, or their accuracy higher, by two standard errors over groups (for the defaults, by
-        one), and the other figure is worse by at most half a standard error. They are also adopted
-        if they halve the movement of a fluctuating loss and make neither figure worse. If changing
-        one argument is enough, the cause that this change removes is proved. If no settings do
-        better, nothing is adopted. The fit itself stays unchanged.
+        The network is trained again with other settings, side by side and for fewer epochs: with
+        the defaults, and with changes of one argument. Settings are adopted if the validation loss
+        or accuracy improves by two standard errors over groups (by one for the defaults), while the
+        other of the two gets worse by at most half a standard error. They are also adopted if they
+        halve the movement of a fluctuating loss and make neither the loss nor the accuracy worse.
+        If changing one argument is enough, the cause that this change removes is proved. If no
+        settings do better, nothing is adopted. The fit itself stays unchanged.
 
         Parameters
         ----------
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
-            As given to `fit`. Without validation windows there is nothing to compare on.
+            As given to `fit`. Without validation windows, settings cannot be compared.
         budget : float, default=1.0
-            Maximum duration, as a multiple of the fit's duration; a fit of less than a second
-            counts as one second.
+            Maximum duration, as a multiple of the fit's duration; a fit that took less than a
+            second counts as one second.
         verbose : int, default=1
             0 prints nothing.
 
@@ -267,7 +268,7 @@ class FluctuationReport(ReportContents):
             If this is not the report of a classifier's fit in this process, or a value is out of
             range.
         InputError
-            If the data cannot be those of the fit.
+            If the data do not match the data of the fit.
         """
         from sensorseq.diagnosis.probe import probe_fit  # imports torch
 
@@ -284,7 +285,7 @@ class FluctuationReport(ReportContents):
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
-                "apply needs a report of a fit in this process; this one was saved or pickled."
+                "apply needs a report of a fit in this process; this report was saved or pickled."
                 f" Apply the repair by hand: {set_params_call(self.probes.repair)}."
             )
         if self.probes is None or self.origin is None:
@@ -307,7 +308,7 @@ class FluctuationReport(ReportContents):
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
         """Rebuild a report from the output of `to_dict`; non-finite numbers become None or NaN.
 
-        The report is rendered once as text and as a page, so that it cannot fail later.
+        The report is rendered once as text and as a page, so that rendering cannot fail later.
 
         Parameters
         ----------
@@ -323,7 +324,7 @@ class FluctuationReport(ReportContents):
 
     @classmethod
     def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
-        """Rebuild a report; `is_page` is false for files with a checksum: no page is rendered."""
+        """Rebuild a report; with `is_page`, also render its page to check the contents."""
         if not isinstance(description, Mapping):
             raise ArgumentError(
                 f"from_dict needs the output of to_dict, not {type(description).__name__}."
@@ -363,7 +364,7 @@ class FluctuationReport(ReportContents):
         return make_fragment(self)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page: verdict, reasons, curves, causes, repair, probes and all figures.
+        """Write a page with the verdict, reasons, curves, causes, repair, probes and statistics.
 
         The file is self-contained and follows the system's light or dark theme.
 
@@ -399,7 +400,7 @@ def _check_size(description: Mapping[str, Any]) -> None:
         raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")
 
 
-_LEAST_PROBABILITY = 1e-7  # probabilities are clipped here before the logarithm, as in Keras
+_LEAST_PROBABILITY = 1e-7  # before the logarithm, probabilities are kept this far from 0 and 1
 _SUM_TOLERANCE = 0.02  # the sum of half-precision probabilities may deviate from 1 by this much
 _MARGIN_LIMIT = float(np.finfo(np.float16).max)
 
@@ -421,7 +422,7 @@ class TrainingMonitor:
     groups_val : array-like of shape (N,), optional
         Recordings that these windows were cut from; windows of one recording tend to fail together.
     y_fixed : array-like of shape (M,), optional
-        Classes of the training windows whose outputs you log: the same few hundred every time.
+        Classes of the training windows whose outputs you log: the same few hundred in each epoch.
 
     Attributes
     ----------
@@ -480,14 +481,14 @@ class TrainingMonitor:
         Parameters
         ----------
         loss, accuracy : float, optional
-            Means over the training windows of the epoch: cross-entropy in nats, and a fraction.
+            Mean cross-entropy in nats, and accuracy as a fraction, of the epoch's training windows.
         learning_rate : float, optional
             Learning rate of the epoch. Epochs right after a rise are not judged.
         val_loss, val_accuracy : float, optional
-            Means over the validation windows, if you do not log their outputs.
+            Mean loss and accuracy of the validation windows, if you do not log their outputs.
         val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
             Logits or probabilities for the windows of `y_val`; rows that sum to 1 count as
-            probabilities. A single column is for class 1 against class 0.
+            probabilities. A single column is for class 1 of two classes.
         fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
             Logits or probabilities for the windows of `y_fixed`.
 
@@ -499,7 +500,7 @@ class TrainingMonitor:
         Raises
         ------
         ArgumentError
-            If outputs do not fit the labels.
+            If outputs do not match the labels.
         """
         row = {"loss": loss, "accuracy": accuracy, "learning_rate": learning_rate}
         row |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
@@ -548,7 +549,7 @@ class TrainingMonitor:
 
     @property
     def record(self) -> TrainingRecord:
-        """The logged data as a record; it contains outputs if every epoch has them."""
+        """The logged data as a record, with data from outputs if every epoch has outputs."""
         n_epochs = len(self.history)
         record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
         if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:
@@ -592,7 +593,7 @@ def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
     is_whole = values.dtype.kind in "biuf" and np.array_equal(values, np.rint(values))
     if not is_whole or not len(values) or values.min() < 0:
         raise ArgumentError(
-            f"{name} must be classes, coded 0 to K - 1: np.unique(y, return_inverse=True)[1]."
+            f"{name} must be classes coded 0 to K - 1, as by np.unique(y, return_inverse=True)[1]."
         )
     return np.asarray(values, np.int64)
 

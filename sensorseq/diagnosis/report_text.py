@@ -1,4 +1,4 @@
-"""Write a report in words: answers, causes, repairs and next steps, for the text and the page."""
+"""Put a report into words: answers, causes, repairs and next steps, for printing and pages."""
 
 import math
 import re
@@ -29,7 +29,7 @@ Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a c
 _LINE, _NEXT = 66, ",\n    "
 GRADES = {
     "suspected": "suggested by the settings, the curve or the data; not tried",
-    "proved": "the change beats the run by more than chance explains",
+    "proved": "the change improves the run by more than chance explains",
 }
 GENERALIZATION = {  # advice for each value of `report.generalization`
     "overfitting": "{keep}Record more groups: more data is the most reliable remedy. Dropout"
@@ -117,14 +117,14 @@ def cost_words(probes: Probes) -> str:
 class NextStep:
     """One recommended step."""
 
-    name: str  # identifies its code on the page
+    name: str  # identifies the code of the step on the page
     text: str  # what to do
     gain: str = ""  # the expected gain, if known
-    mark: str = ""  # its certainty: a grade, "untested" or empty
+    mark: str = ""  # how certain the step is: a grade, "untested" or empty
     arguments: Mapping[str, str] = field(default_factory=dict)  # new values as Python source
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
-    code: str = ""  # Python code for it
-    command: str = ""  # a shell command for it
+    code: str = ""  # Python code for the step
+    command: str = ""  # a shell command for the step
 
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
@@ -203,12 +203,12 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     if is_proved:
         text = _capital("Better than the run.", advice, note)
         return NextStep("change", text, "", first.grade)
-    if _is_unclear(report):  # in this case, probing comes first, if possible
+    if _is_unclear(report):  # if the cause is unclear, probe first if possible
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:
         return NextStep("change", _capital(advice), UNTRIED, UNTESTED)
-    text = _capital("No argument of the classifier repairs it.", advice)
+    text = _capital("No argument of the classifier repairs this.", advice)
     return NextStep("change", text, UNTRIED)
 
 
@@ -231,7 +231,7 @@ def _change(
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
-_LATE = 0.9  # fraction of the epochs; if the best one is later, training may still improve
+_LATE = 0.9  # if the best epoch is after this fraction of epochs, more may help
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Answer:
     label: str  # the question as one word, for a column of text
     question: str  # the full question
     text: str  # the answer in one or two sentences
-    statement: Statement | None = None  # the report's statement that it quotes
+    statement: Statement | None = None  # the statement that the answer quotes
 
 
 _PROBLEMS = {
@@ -254,7 +254,7 @@ _POOR_GENERALIZATION = {
     "not_generalizing": "The training results do not carry over to the validation windows.",
 }
 _LONGER = {
-    "diverged": "No. Training does not recover from a breakdown by itself.",
+    "diverged": "No. Training does not recover from a breakdown on its own.",
     "not_learning": "Probably not: a setting or the data must change first.",
     "too_short_to_tell": f"Train longer: {MIN_EPOCHS} epochs after the initial descent are needed"
     " to judge.",
@@ -289,7 +289,7 @@ def answer_questions(report: ReportContents, steps: Sequence[NextStep]) -> tuple
     return (
         Answer("Problem", "Is something wrong?", _problem(report)),
         Answer("Step", "What is the best first step?", text),
-        *([Answer("Gain", "What will it bring?", gain)] if gain else []),
+        *([Answer("Gain", "What gain can I expect?", gain)] if gain else []),
         Answer("Longer?", "Will more epochs help?", str(more), quoted),
         Answer("Kept", "Which weights are kept?", str(kept), kept),
     )
@@ -407,7 +407,7 @@ _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
 _TITLE, _GRADE = 44, 10  # column widths
 _EXPLANATION = "explanation"
 _ON_PAGE = {_EXPLANATION: "findings", "causes": "causes"}
-_WHY = 4  # section with the figures behind the first findings
+_WHY = 4  # section with the details of the first findings
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of the first findings
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 
@@ -416,9 +416,9 @@ class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
     rank: int  # blocks with a lower rank are placed first
-    section: int  # the report's section that contains it
+    section: int  # the section of the report that contains the block
     lines: list[str]
-    counts_as: str = ""  # the report's attribute with its content, counted if it is left out
+    counts_as: str = ""  # omitted blocks are counted by this attribute of the report
 
 
 def write_report(
@@ -469,7 +469,7 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
         room -= 1  # for the line that counts the omitted blocks
     shown, left_out = [], []
     for block in sorted(blocks, key=lambda b: b.rank):
-        # after a cause was left out, later ones would mislead
+        # if a cause was left out, later causes would mislead
         is_out_of_turn = block.counts_as == "causes" and "causes" in left_out
         if len(block.lines) <= room and not is_out_of_turn:
             shown.append(block)

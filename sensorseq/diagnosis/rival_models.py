@@ -23,7 +23,7 @@ Report = TypeVar("Report", bound=ReportContents)
 Ints = NDArray[np.int64]
 
 Compared = tuple[Windows, Windows, Ints]  # `train`, `validation` and `rows` of `compare_level`
-MOST_WINDOWS = 1_000  # windows per part, at most; the rivals take two seconds for this many
+MOST_WINDOWS = 1_000  # maximum number of windows per part, for which the rivals take two seconds
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
@@ -32,9 +32,9 @@ def compare_level(
 ) -> Report:
     """Add a statement to the report if a rival does better than the network.
 
-    `validation` are the windows of `val_accuracy`: all in order, or a selection, whose indices are
-    `rows`. Without a record, only the number of correct windows is known; it is then assumed that
-    these windows differ from the rival's correct windows as much as possible.
+    `validation` contains the windows of `val_accuracy`, either all of them in order or those with
+    the indices `rows`. Without a record, only the number of correct windows is known, so these
+    windows are assumed to differ from the rival's correct windows as much as possible.
     """
     record, epoch = report.record, report.best_epoch or report.n_epochs
     positions = rows = np.arange(len(validation)) if rows is None else rows
@@ -88,7 +88,7 @@ def read_parts(
         if values.ndim not in (2, 3) or len(sizes) > 1 or not np.isfinite(values).all():
             raise ArgumentError(
                 f"X{suffix} has shape {values.shape}, with {len(target)} labels; expected finite"
-                " windows (n, t, c) or (n, t), with a label, and a group if any, for each."
+                " windows (n, t, c) or (n, t), and a label (and group, if given) for each window."
             )
         values = values if values.ndim == 3 else values[:, :, None]
         lengths = np.full(len(values), values.shape[1])
@@ -106,7 +106,7 @@ def spread(n_windows: int) -> Ints:
 def is_below(network: Any, rival: Any, groups: Any) -> bool:
     """Test whether a rival is correct on significantly more windows than the network.
 
-    This is a sign test over whole groups if there are enough of them, otherwise over windows.
+    This is a sign test over groups if there are enough groups, and over windows otherwise.
     """
     network, rival = np.asarray(network, bool), np.asarray(rival, bool)
     difference = rival.astype(np.int64) - network
@@ -122,7 +122,7 @@ def is_below(network: Any, rival: Any, groups: Any) -> bool:
 
 
 def sign_test(differences: Ints) -> float:
-    """Return the probability that the sum would be as large if each number had a random sign."""
+    """Return the probability of a sum this large or larger if each number had a random sign."""
     sizes = np.abs(differences[differences != 0])
     chance = np.ones(1)  # probability of each possible sum, from the lowest to the highest
     for size in sizes:
@@ -174,7 +174,7 @@ def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold])
     for features in (convolutions, SummarySteps().fit(*train)):
         values = np.concatenate([features.transform(*train), features.transform(*validation)])
         center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
-        # step features are 0 or 1; a fixed scale keeps those small that are rarely 1
+        # step features are 0 or 1; a fixed scale keeps features that are rarely 1 small
         if features is not convolutions:
             center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
         varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)

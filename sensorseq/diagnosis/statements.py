@@ -1,4 +1,4 @@
-"""Statement, one sentence of a report, and ReportContents, the attributes of a report."""
+"""The sentences of a report (Statement) and the attributes of a report (ReportContents)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from sensorseq.messages import MESSAGES, fill
 
 @dataclass(frozen=True)
 class Statement:
-    """One sentence of a report, as the kind of its message and its values."""
+    """One sentence of a report: the kind of message, and the values in it."""
 
     kind: str  # one of `sensorseq.messages.MESSAGES`
     values: Mapping[str, Any] = field(default_factory=dict)  # numbers, strings and lists of numbers

@@ -69,7 +69,7 @@ def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
 class TrialRunner(ABC):
     """A recorded fit that can be trained again.
 
-    `kept` is the network of the fit with the kept weights. `parts` are the training and validation
+    `kept` is the fitted network with the kept weights. `parts` are the training and validation
     windows as inputs of the network; `windows` are the same windows, scaled, before samples were
     joined into steps.
     """
@@ -119,7 +119,7 @@ class TrialRunner(ABC):
     ) -> list[RerunResult]:
         """Run reruns, side by side if the engine supports it; a failure is stored in the result.
 
-        Once `is_over` returns true, running reruns end after their epoch, and no more are started.
+        Once `is_over` returns true, reruns end after their current epoch, and no more are started.
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
@@ -151,11 +151,11 @@ def _outputs(module: nn.Module, data: TrainingData) -> Floats:
     return network_outputs(module, data.X.cpu().numpy(), lengths)
 
 
-OUT_OF_TIME = "the time was up before it began"  # the `failed` text of a rerun that never started
+OUT_OF_TIME = "the time was up before the rerun began"  # `failed` of a rerun that never started
 
 
 class Deadline:
-    """A callback that ends training runs when the time is up, and prevents new ones."""
+    """A callback that ends training runs when the time is up, and prevents new runs."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -174,11 +174,10 @@ LATEST = 1.5  # training runs are stopped at this multiple of the budget's secon
 
 
 class Budget:
-    """The budget of trials: a number of epochs, and the time that they may take.
+    """The budget of trials: a number of epochs, and the time that the trials may take.
 
-    The count decides which trials are made, so that the same run gives the same proofs; the clock
-    skips trials that would take longer than announced. `epoch_s` is the duration of an epoch of the
-    fit.
+    The number of epochs decides which trials are made, so that the same run gives the same proofs.
+    Trials that would exceed the time are skipped. `epoch_s` is the duration of an epoch of the fit.
     """
 
     def __init__(
@@ -234,7 +233,7 @@ _PRESET_CAUSES: tuple[str, ...]
 _PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
 _PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
-_WIDTHS = (8, 128)  # narrowest and widest network that a candidate may choose
+_WIDTHS = (8, 128)  # narrowest and widest network that a candidate may have
 
 
 @dataclass(frozen=True)
@@ -244,15 +243,15 @@ class SettingsCandidate:
     name: str  # the change in words
     cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
     change: Mapping[str, Any]
-    finding: str = ""  # direction of the cause that its success would prove
-    is_preset: bool = False  # True if the change sets all defaults that the run lacks
-    ends_run: bool = False  # True if it repeats the end of the run with a falling rate
+    finding: str = ""  # direction of the cause that a success would prove
+    is_preset: bool = False  # True if the change resets several arguments to their defaults
+    ends_run: bool = False  # True to repeat only the end of the run, with a falling rate
 
 
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
     """List settings to try that differ from the run's: presets first, then single changes.
 
-    Single changes are in the order of `causes`; then come the most unusual settings.
+    Single changes are sorted by `causes`, and then by how unusual the run's settings are.
     """
     arguments = runner.arguments
     unusual = deviations(arguments, len(runner.train), runner.n_epochs)
@@ -314,7 +313,7 @@ def _singles(runner: TrialRunner) -> list[SettingsCandidate]:
         change = {"learning_rate": float(f"{rate * factor:.3g}")}
         add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
     reset("standard scaling", "preprocessing", "scale of the inputs")
-    reset("the default first weights", "weight_init")
+    reset("the default initial weights", "weight_init")
     reset(f"batches of {DEFAULTS['batch_size']}", "batch_size")
     reset("clipping", "gradient_clipping")
     reset("the default optimizer", "optimizer")
@@ -336,10 +335,10 @@ MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training run with fewer steps is not informative
 # Minimum number of steps of a network combined with features, which need no steps themselves.
 LEAST_FEATURE_STEPS = 1
-LEAST_END_EPOCHS = 8  # length of the shortest last part of a run in which movement can be measured
+LEAST_END_EPOCHS = 8  # minimum number of epochs at the end of a run for measuring movement
 FEATURES_SHARE = 0.3  # fraction of the budget for the defaults plus features
 PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get what remains
-# Gain, in standard errors, from which settings are adopted. It is lower for the defaults, which
+# Gain, in standard errors, above which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # if loss or accuracy improves, the other may get worse by this many standard errors
@@ -359,7 +358,7 @@ class Outcome:
     first_epoch: int = 0  # epoch of the run from which training continued
     score: float = math.inf  # mean loss; infinity if training failed
     nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
-    error: float = 0.0  # its standard error, over groups if there are any
+    error: float = 0.0  # standard error of `nats`, over groups if there are any
     accuracy: float = -math.inf  # accuracy with the settings minus accuracy of the run, a fraction
     accuracy_error: float = 0.0
     # Movement of the training loss relative to the run's; NaN if unknown.
@@ -446,11 +445,11 @@ class Outcome:
 class SettingsComparison:
     """The result of training with other settings."""
 
-    note: str  # why settings were adopted, or why none was
+    note: str  # why settings were adopted, or why none were
     adopted: Outcome | None = None  # the adopted settings, significantly better than the run
     outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
     untried: tuple[SettingsCandidate, ...] = ()  # candidates that exceeded the budget
-    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted ones, best first
+    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
     # Loss of the fixed training windows in the run.
     run_loss: list[float] = field(default_factory=list)
 
@@ -470,12 +469,12 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The record shows only the cross-entropy between a window's class and the strongest rival
+        # The record has only the cross-entropy of a window's class against the strongest rival
         # class.
         margin = np.asarray(record.val_margin, np.float64)
         is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_whole and not keeps_best:
-            # average over the last quarter of the epochs, because the last one may have been lucky
+            # average over the last quarter of the epochs, because the last epoch may be lucky
             of_two, n_late = np.logaddexp(0.0, -margin), max(record.n_epochs // 4, 1)
             self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
             self.is_right = record.val_correct[-n_late:].mean(axis=0)
@@ -534,8 +533,8 @@ def compare_settings(
 ) -> SettingsComparison:
     """Train with other settings, from initial weights and with a compressed schedule.
 
-    If the run has no features, the defaults plus features come first, with 30 % of the budget. Then
-    come the defaults, with three quarters of the rest, and single changes in the order of `causes`.
+    If the run has no features, the defaults plus features come first, with 30 % of the budget. The
+    defaults follow with three quarters of the rest, then single changes in the order of `causes`.
     `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
     is enough.
     """
@@ -547,9 +546,9 @@ def compare_settings(
     run = Baseline(runner, validation)
     candidates = list_candidates(runner, causes)[:MOST_CANDIDATES]
     outcomes: dict[str, Outcome] = {}
-    # cosine decay in the last part of the run costs little and often calms it
     with_features = [c for c in candidates if c.name == FEATURES]
     networks = [c for c in candidates if c not in with_features]
+    # cosine decay in the last part of a run costs little and often calms the run
     first = [c for c in networks if c.is_preset or (may_calm and c.ends_run)]
     singles = [c for c in networks if c not in first]
     stages = (
@@ -594,7 +593,7 @@ def compare_settings(
 def _share_out(
     runner: TrialRunner, candidates: Sequence[SettingsCandidate], budget: float, least_steps: int
 ) -> list[tuple[SettingsCandidate, Rerun]]:
-    """Pair as many candidates as the budget allows with reruns that have similar step counts."""
+    """Pair each affordable candidate with a rerun; the reruns have similar step counts."""
 
     def cost(reruns: Sequence[tuple[SettingsCandidate, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
@@ -614,7 +613,7 @@ def _share_out(
 
 
 def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) -> Rerun:
-    """Return a rerun of about `n_steps` with a candidate, with no more epochs than the run.
+    """Return a rerun of a candidate for about `n_steps` steps, but no more epochs than the run.
 
     A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
     for the remaining epochs.

@@ -93,7 +93,7 @@ OTHERS = [
     ("stream {place}/m --max-delay-s -1", "--max-delay-s -1.0 must be"),
     ("stream {place}/m --format int", "--format int is not known"),
     ("stream {place}/m --udp x", "--udp x is not a port"),
-    ("diagnose {place}/log.csv --column loss=a", "--column: loss is to be 'a'"),
+    ("diagnose {place}/log.csv --column loss=a", "--column: loss is set to 'a'"),
     ("diagnose {place}/log.csv --n-val 0", "--n-val 0 must be"),
     ("diagnose {place}/logs/calm/run_0.csv", "name one with --column val_loss=..."),
     ("stream {place}/m --replay {place}/logs", "is a folder; give one recording to --replay"),

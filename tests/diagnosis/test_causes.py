@@ -188,7 +188,7 @@ def test_the_defaults_are_usual():
         ),
         (
             {"class_weight": {0: 50.0, 1: 1.0}},
-            "loss: classes weighed wrongly",
+            "loss: classes weighted wrongly",
             "class_weight is {0: 50.0, 1: 1.0}, usually None or 'balanced'.",
             {"class_weight": None},
         ),

@@ -178,7 +178,7 @@ def test_the_later_file_of_a_resumed_run_counts(tmp_path):
 def test_a_folder_of_runs_is_not_a_run(tmp_path):
     deeper = tmp_path / "logs" / "today" / "first"
     deeper.mkdir(parents=True)
-    with pytest.raises(InputError, match="has no event files"):
+    with pytest.raises(InputError, match="has no TensorBoard event files"):
         read_event_files(tmp_path / "logs")
     write(deeper, event(0, simple("loss", 1.0)))
     with pytest.raises(InputError, match=r"such as .*first"):

@@ -87,7 +87,11 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
     assert verdict in re.search("<title>(.+)</title>", page)[1]
     for sentence in report.explanation:
         assert sentence.replace("+-", "±") in text
-    for question in ("What will it bring?", "Will more epochs help?", "Which weights are kept?"):
+    for question in (
+        "What gain can I expect?",
+        "Will more epochs help?",
+        "Which weights are kept?",
+    ):
         assert question in text
     assert "Limits of this report" in text
     # the buttons need the script, so only they are hidden without it
@@ -238,7 +242,7 @@ def test_the_table_of_settings_has_the_gains_of_the_trials():
     rows = [text_of(row) for row in re.findall("(?s)<tr.*?</tr>", table)[1:]]
     assert rows == [
         "cosine decay +0.21 ± 0.05 +4.1 ± 1.9 x0.31 adopted",
-        "the default first weights +0.04 ± 0.06 +0.5 ± 1.8 no clear gain",
+        "the default initial weights +0.04 ± 0.06 +0.5 ± 1.8 no clear gain",
         "learning_rate / 10 -0.23 ± 0.09 -6.1 ± 2.2 x0.42 worse",
         "the default optimizer The loss was not finite after epoch 3. worse",
     ]
@@ -298,7 +302,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
-    assert "proved : the change beats the run" in said
+    assert "proved : the change improves the run" in said
     assert "suspected : suggested by the settings, the curve or the data" in said
 
 
@@ -351,7 +355,7 @@ def test_advice_without_an_argument_is_given_in_words():
     of_log = replace(unproved(), causes=CAUSES[2:3], probes=None)
     assert list_steps(of_log)[0].text == CAUSES[2].advice
     step, *_ = list_steps(replace(of_log, origin=object()))
-    assert step.text == f"No argument of the classifier repairs it. {CAUSES[2].advice}"
+    assert step.text == f"No argument of the classifier repairs this. {CAUSES[2].advice}"
     assert not step.arguments
     assert not step.code
 

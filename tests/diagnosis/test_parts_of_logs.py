@@ -212,7 +212,7 @@ def test_the_last_fold_counts_by_name(tmp_path, names, is_interleaved):
         rows = sorted(rows, key=lambda row: row["epoch"])
     path = write_csv(tmp_path / "log.csv", rows)
     says = (
-        rf"fold distinguishes 3 runs.*The last one, fold {names[-1]}, counts.*--column epoch=none"
+        rf"fold distinguishes 3 runs.*The last run, fold {names[-1]}, counts.*--column epoch=none"
     )
     with pytest.warns(UserWarning, match=says):
         assert columns(read_history(path), ("loss", "val_loss")) == only("loss", "val_loss")
@@ -221,7 +221,7 @@ def test_the_last_fold_counts_by_name(tmp_path, names, is_interleaved):
 
 def test_folds_with_a_row_for_each_part():
     rows = [row for fold in "abc" for row in rows_of_parts(fold=fold)]
-    with pytest.warns(UserWarning, match="The last one, fold c, counts"):
+    with pytest.warns(UserWarning, match="The last run, fold c, counts"):
         assert columns(read_history(rows)) == OURS
 
 
@@ -229,7 +229,7 @@ def test_the_last_fit_in_a_file_counts_by_its_line(tmp_path):
     rows = [{"epoch": t, "loss": 9.0} for t in range(N)]
     rows += [{"epoch": t, "loss": LOSS[t]} for t in range(N)]
     path = write_csv(tmp_path / "log.csv", rows)
-    says = rf"contains 2 runs.*The last one, from line {N + 2} on, counts.*--column epoch=none"
+    says = rf"contains 2 runs.*The last run, from line {N + 2} on, counts.*--column epoch=none"
     with pytest.warns(UserWarning, match=says):
         assert columns(read_history(path), ["loss"]) == only("loss")
 

@@ -68,7 +68,7 @@ def test_a_calm_run_that_nothing_improves_is_left_alone(capsys):
     ]
     calm_ones = [fit for fit in fits if fit.fluctuation_.verdict == "normal"]
     proofs = [(fit, fit.fluctuation_.probe(X, Y)) for fit in calm_ones]
-    assert "at most 1x the fit" in capsys.readouterr().err
+    assert "at most 1x the fit time" in capsys.readouterr().err
     left_alone = [(fit, proof) for fit, proof in proofs if not proof.probes.repair]
     assert len(left_alone) >= 2
     calm, proof = left_alone[0]

@@ -149,11 +149,11 @@ TRIALS = (
     ),
     Trial(
         "weight_init",
-        "the default first weights",
+        "the default initial weights",
         {"weight_init": "xavier", "recurrent_init": "orthogonal"},
         "race",
         "undecided",
-        "the default first weights: the validation loss is 0.04 +- 0.06 nats lower.",
+        "the default initial weights: the validation loss is 0.04 +- 0.06 nats lower.",
         raw_change=-0.04,
         change_error=0.06,
         accuracy_change=0.005,
