@@ -240,8 +240,8 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
     others = sorted(counts)
     if labels_way_out:
         way_out = (
-            "To leave this class out, clear its cells if a column labels each sample; if labels come"
-            f" from folders or a manifest, prepare with labels={others}."
+            "To leave this class out, clear its cells if a column labels each sample; if labels"
+            f" come from folders or a manifest, prepare with labels={others}."
         )
     else:
         new = "other" if isinstance(mark, str) else max(others) + 1
