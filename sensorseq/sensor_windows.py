@@ -390,13 +390,13 @@ def shared_columns(
 
 
 def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a sensor's number of valid steps in each row; missing windows count as full."""
+    """Return a sensor's number of valid steps per row; missing windows count as full."""
     lengths = np.asarray(windows.lengths)[rows]
     return np.where(rows >= 0, lengths, windows.n_timesteps)
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows in total and in common rows; list recordings without the sensor."""
+    """Count each sensor's windows in total and in common rows; list recordings that lack it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

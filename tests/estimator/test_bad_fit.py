@@ -254,7 +254,7 @@ def said_code(error, before, after):
     ],
 )
 def test_a_label_that_marks_unlabeled_windows_is_named_with_remedies(y, mark):
-    sentence = rf"y is {mark!r} for \d+ of 90 windows, alongside .* learned like any class"
+    sentence = rf"y is {mark!r} for \d+ of 90 windows, alongside .* learned like any other class"
     with pytest.warns(UserWarning, match=sentence) as caught:
         fit_marked(MARKED, y)
     names = {"np": np, "y": y}
