@@ -85,7 +85,7 @@ class WindowError(InputError):
 
 
 class SplitError(InputError):
-    """Whole groups cannot be split so that every part meets its requirements."""
+    """Groups cannot be assigned to parts so that every part meets its requirements."""
 
 
 class ModelFileError(InputError):

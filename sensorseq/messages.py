@@ -152,7 +152,7 @@ constant: {channels:12}: constant in {places:12}; the sensor may not have been c
   > Choose other channels with --channels{or_leave_out}.
 flipped: {channels:12}: opposite sign in {places:12}; the axis may be reversed.
   > Check how the sensor was mounted{or_leave_out}.
-stuck: {channels:12}: stuck at one value while other channels move, in {places:12}.
+stuck: {channels:12}: stuck at one value in {places:12} while other channels move.
   > The sensor or its driver may have hung: cut that part out{or_leave_out}.
 saturated: {channels:12}: clipped at the limits in {places:12}.
   > The clipped values are lost; choose a larger measuring range if you can.
@@ -301,7 +301,8 @@ identical_windows: {count} held-out window(s) are identical to a window of anoth
 shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
   occurs in another part
   > Leave out one of the recordings, or give both the same group.
-near_duplicates: {count} held-out window(s) copy a window of another part, apart from noise or gain
+near_duplicates: {count} held-out window(s) are copies of a window of another part with noise added
+  or the gain changed
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
 held_out_copies: {count} held-out window(s) are copies of others in their part (same recording and
@@ -358,7 +359,7 @@ steps_too_large: {settings} takes the loss of {n_windows} windows from {first_lo
   {last_loss:.4g} in {steps} steps: the steps are too large.
   > Lower learning_rate by a factor of ten, and clip the gradient with max_grad_norm=1.
 loss_falls: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
-  {last_loss:.4g} in {steps} steps{is_slow:, which is little but may be enough with many steps per
+  {last_loss:.4g} in {steps} steps{is_slow:, a small change that may be enough with many steps per
   epoch|}.
   > {is_slow:If fit learns slowly, raise learning_rate.|}
 windows_too_short: Windows of {n_timesteps} steps are too short to show the shape of a wave.
@@ -461,7 +462,7 @@ broken_in: The {part} loss is {what} in epoch {epoch}.
 broken_validation: The training loss stayed finite: look for NaN or extreme values in the validation
   windows first.
 exploded: The {part} loss is above ten times its first value ({first:.3g} nats) for three epochs
-  from epoch {epoch} on; it is {value:.3g} nats there.
+  from epoch {epoch} on; it is {value:.3g} nats in that epoch.
 collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
   guessing: the model has collapsed.
 too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at least {least}
@@ -515,8 +516,8 @@ _OF_FLIPS = """
 [windows]
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
   with so few windows, this gives +-{sd:points} points.
-windows_restless: {top:percent} % of the windows carry {share:percent} % of all flips: borderline or
-  mislabeled windows make the curve rough.
+windows_restless: {top:percent} % of the windows account for {share:percent} % of all flips:
+  borderline or mislabeled windows make the curve rough.
 windows_ungrouped: $like. $whether without groups.
 windows_few_groups: $like. $whether from {n_groups:#group}; at least {least} are needed.
 windows_recordings: $like: each recording flips as a block, independently of the others

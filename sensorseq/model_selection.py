@@ -48,8 +48,8 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     refit : bool, str or callable, default=True
         Whether to fit the best candidate on all windows, as in scikit-learn.
     cv : int, splitter or iterable, optional
-        Folds; 5 by default. With groups, a number means `GroupBalancedKFold`; without groups, it
-        has the same meaning as in scikit-learn.
+        Folds; 5 by default. With groups, a number means `GroupBalancedKFold`; without groups, a
+        number has the same meaning as in scikit-learn.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False

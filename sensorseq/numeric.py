@@ -1,4 +1,4 @@
-"""scipy functions that prediction needs, written in numpy; most results are bit-identical."""
+"""scipy functions for prediction, written in numpy; most results are bit-identical to scipy's."""
 
 import math
 
@@ -132,7 +132,7 @@ def _solve_tridiagonal(rows: Doubles) -> Doubles:
     """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i] for x.
 
     The method is cyclic reduction of all equations: each step replaces the neighbors of an unknown
-    with unknowns twice as far away, and squares their factors. The two factors of an equation
+    with unknowns twice as far away, and roughly squares their coefficients. These two coefficients
     initially add up to one half, so they vanish after six steps.
     """
     for apart in (1, 2, 4, 8, 16, 32):

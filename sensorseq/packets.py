@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-_FEWEST = 3  # minimum number of timestamps for a rate
+_FEWEST = 3  # minimum number of timestamps from which a rate is computed
 _SAME_RATE = 0.25  # relative tolerance of the number of rows between two timestamps
 _FITTING = 0.95  # fraction of timestamps whose numbers of rows must fit a single rate
 _GAPS = 0.1  # fraction of timestamps that may have fewer rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per piece of that clock; maximum deviation in rows
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of that clock; maximum deviation in rows
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
@@ -190,8 +190,8 @@ def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
     """Return evenly spread timestamps for the rows of each packet; None if that is impossible.
 
     A packet's time stamp is that of its last row, so the rows are spread over the time since the
-    previous packet. If time stamps are rounded down, for example to whole seconds, they are those
-    of the first rows.
+    previous packet. Time stamps that are rounded down, for example to whole seconds, are those of
+    the first rows.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:
@@ -241,7 +241,8 @@ def _spread_equal(
 ) -> NDArray[np.float64] | None:
     """Spread packets of the same size along an even clock; packets may be late or lost."""
     ends = np.cumsum(counts)
-    rows = (ends - counts if is_first else ends - 1).astype(np.float64)  # rows of the time stamps
+    # The row to which each packet's time stamp belongs.
+    rows = (ends - counts if is_first else ends - 1).astype(np.float64)
     if is_first and counts[0] < size:
         rows[0] -= size - counts[0]  # the log began within the first packet
     period_s = float(np.median(np.diff(t) / np.diff(rows)))

@@ -21,7 +21,7 @@ COMMENTS = (b"#", b"%", b"//", b"sep=")
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Range of sample rates of robots' sensors; a unit that implies any other rate is wrong."""
+"""Range of sample rates of robot sensors; a time unit that implies any other rate is wrong."""
 GAP_PERIODS = 10.0
 """By default, a step between samples of more than this many sample periods is a gap."""
 MOST_STEPS = 1 << 22

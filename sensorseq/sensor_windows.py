@@ -246,8 +246,8 @@ def align_sensors(
     sensors : mapping of str to WindowSet
         The windows of each sensor, with `recording_id`, and with `start_s` on a common clock.
     slop_s : float, optional
-        Maximum difference of starts in seconds; by default half of the median time between windows,
-        of the sensor with the shortest. With a larger value, several windows could match.
+        Maximum difference of starts in seconds; by default half of the smallest median step between
+        successive windows of a sensor. With a larger value, several windows could match.
     missing : {"error", "expected"}, default="error"
         error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.

@@ -51,7 +51,7 @@ def repair_stamps(
 ) -> RepairedStamps:
     """Sort samples by time, and spread or merge samples with equal timestamps.
 
-    Late rows are sorted if they are few or only move a few rows. A few rows with equal
+    Late rows are sorted if they are few or if they move by only a few rows. A few rows with equal
     timestamps, and rows written twice, are merged.
 
     Parameters
@@ -96,7 +96,7 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
-            f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
+            f"timestamps have shape {t.shape} for {n_samples} samples; give one per sample."
         )
     if not is_finite(t):
         n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
@@ -109,7 +109,7 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
 
 @dataclass(frozen=True, eq=False)
 class StampRepair:
-    """A repair of timestamps, or an `obstacle` to it and what to do about the obstacle.
+    """A repair of timestamps, or an `obstacle` that prevents it, with a remedy.
 
     `stamps_s` contains the timestamps of the rows in `order`, sorted and perhaps spread; rows that
     still share a timestamp are to be merged.
@@ -200,7 +200,7 @@ def plan_repair(
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
     each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
-        obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
+        obstacle = f"{each}, and {{column}} has the same values at each, so {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
     if stamps == "merge":
         return plan
@@ -238,7 +238,7 @@ _MERGING = "use {merge}, which sorts {row}s and merges those with equal time sta
 _SPREADING = (
     "If they are packets of samples of one sensor, use {packets}, which spreads them evenly. If"
     " they belong to several sensors, give each sensor its own columns or file, because {merge}"
-    " takes their mean."
+    " would average the sensors."
 )
 _KEEPING = "Use {keep} if the sensor pauses between bursts."
 _IN_BURSTS = (
@@ -257,11 +257,11 @@ _OF_SENSORS = (
 )
 _RESTARTED = (
     "the clock was restarted, or another recording follows. Cut the recording at {rows}, or sort"
-    " the {row}s by time if they belong to one recording. {merge} would mix them."
+    " the {row}s by time if they belong to one recording. {merge} would mix the recordings."
 )
 _ALTERNATING = (
-    "{row}s of two recordings or clocks alternate. Write each to its own file, or sort the {row}s"
-    " by time if they belong to one sensor. {merge} would mix them."
+    "{row}s of two recordings or clocks alternate. Write each recording to its own file, or sort"
+    " the {row}s by time if they belong to one sensor. {merge} would mix the recordings."
 )
 
 

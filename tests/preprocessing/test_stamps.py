@@ -162,7 +162,9 @@ def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut)
 def test_alternating_rows_of_two_sessions_are_refused(n_rows, offset_s):
     stamps = np.arange(1400) * 0.01
     both = np.stack([stamps.reshape(-1, n_rows), stamps.reshape(-1, n_rows) + offset_s], axis=1)
-    with pytest.raises(SignalError, match=r"alternate\. .*stamps='merge' would mix them\."):
+    with pytest.raises(
+        SignalError, match=r"alternate\. .*stamps='merge' would mix the recordings\."
+    ):
         repair_stamps(both.ravel(), sines(2800, 100))
 
 
