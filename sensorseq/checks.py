@@ -224,7 +224,7 @@ def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
 
 
 def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> None:
-    """Warn of a class that probably marks windows without a label.
+    """Warn about a class that probably marks windows without a label.
 
     If most windows belong to this class and there are several other classes, raise an error
     instead.

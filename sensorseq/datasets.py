@@ -70,5 +70,5 @@ def _data_folder() -> Traversable:
     if (checkout / "surfaces" / "manifest.csv").is_file():
         return checkout
     raise EnvironmentProblemError(
-        "the embedded recordings are missing from this installation of sensorseq; reinstall it."
+        "the included recordings are missing from this installation of sensorseq; reinstall it."
     )

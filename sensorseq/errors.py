@@ -89,11 +89,11 @@ class SplitError(InputError):
 
 
 class ModelFileError(InputError):
-    """A file is not a model for this version: truncated, or in a different or newer format."""
+    """A file is not a readable model: it is truncated, or in a different or newer format."""
 
 
 class PreparedFileError(InputError):
-    """A prepared file cannot be written or read: disk full, truncated, or in a different format."""
+    """A prepared file cannot be written (disk full) or read (truncated, or a different format)."""
 
 
 class OutputError(InputError, OSError):

@@ -60,12 +60,12 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
 
     Besides the format specifications of `str.format`, these are available:
 
-    - ``{rows:row|rows}``: the first word for one item, for 1 and for True, otherwise the second;
+    - ``{rows:row|rows}``: the first text for one item, 1 or True, otherwise the second;
     - ``{x:?text}``: the text, unless x is empty, zero or None;
     - ``{n:#window}``: a count with its noun, as in "2 windows";
-    - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: of at most 5;
-    - ``points``: a fraction times 100, with one decimal; ``percent``: with none; ``in_points``:
-      with two digits and the unit;
+    - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
+    - ``points``: a fraction times 100, with one decimal; ``percent``: with no decimals;
+      ``in_points``: with two digits and the unit;
     - ``epochs``: a list of epochs, as in "epochs 2, 5"; ``series``: a column of a history as a
       noun phrase.
 
@@ -79,7 +79,7 @@ ODD_VALUES = {
     "unsigned": (
         "whole numbers that jump between the ends of their range",
         "These are probably signed numbers that were stored as unsigned ones: subtract the full"
-        " range (65536 for 16 bits) from the values in its upper half.",
+        " range (65536 for 16 bits) from values in the upper half.",
     ),
     "marks": (
         "one value, far from all others, occurs again and again",
@@ -92,8 +92,8 @@ ODD_VALUES = {
     ),
     "wraps": (
         "the values wrap around",
-        "Resampling, filtering and averaging create values in between that never occurred: replace"
-        " an angle by its sine and cosine, and a counter by its increments, or choose other"
+        "Resampling, filtering and averaging create intermediate values that never occurred:"
+        " replace an angle by its sine and cosine, and a counter by its increments, or choose other"
         " `channels`.",
     ),
 }
@@ -459,8 +459,8 @@ _OF_FAILURE = """
 [failure]
 broken_from: The {part} loss is {what} from epoch {epoch} on.
 broken_in: The {part} loss is {what} in epoch {epoch}.
-broken_validation: The training loss stayed finite: look for NaN or extreme values in the validation
-  windows first.
+broken_validation: The training loss stayed finite, so first look for NaN or extreme values in the
+  validation windows.
 exploded: The {part} loss is above ten times its first value ({first:.3g} nats) for three epochs
   from epoch {epoch} on; it is {value:.3g} nats in that epoch.
 collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
@@ -487,8 +487,8 @@ no_history: There is no history: the network was trained elsewhere.
 _OF_FIGURES = """
 [movement]
 movement: $moves; calm runs stay below {edge}.
-movement_unsure: $moves: above the {edge} of calm runs, but not significantly.
-movement_leap: $moves: above the {edge} of calm runs, but only because of a single leap.
+movement_unsure: $moves, which is above the {edge} of calm runs, but not significantly.
+movement_leap: $moves, which is above the {edge} of calm runs, but only because of a single leap.
 movement_calmed: {column:series} moved +-{before:.3f} nats per epoch at first, and +-{noise:.3f}
   over the second half.
 movement_calm: {column:series} is calm: +-{noise:.3f} nats per epoch over the second half.
@@ -524,11 +524,11 @@ windows_recordings: $like: each recording flips as a block, independently of the
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a
   whole.
-shares: Of the variance of the accuracy, windows flipping independently explain {by_windows:percent}
-  %; the rest comes from windows flipping together.
-shares_grouped: Of the variance of the accuracy, windows flipping independently explain
-  {by_windows:percent} %, recordings flipping as blocks {by_groups:percent} %, the model as a whole
-  {rest:percent} %.
+shares: Windows that flip independently explain {by_windows:percent} % of the variance of the
+  accuracy; the rest comes from windows that flip together.
+shares_grouped: The variance of the accuracy comes from windows that flip independently
+  ({by_windows:percent} %), recordings that flip as blocks ({by_groups:percent} %) and the model as
+  a whole ({rest:percent} %).
 """
 
 # Would more epochs help?
@@ -559,15 +559,15 @@ kept_accuracy: $kept_epoch (accuracy {accuracy:points} %).
 kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:points} %).
 [worth]
 picked: $picked_score.
-picked_gains: $picked_score, {gain:points} points more than the last epoch.
+picked_gains: $picked_score. This is {gain:points} points more than the last epoch.
 """
 
 # Questions that the measurements cannot answer.
 _OF_OPEN_QUESTIONS = """
 [open]
 movement_unknown: Whether the model itself moves cannot be determined without a training loss.
-foreign_record: The record of the run does not have as many epochs as the history, so the record was
-  not used.
+foreign_record: The record and the history of the run differ in their numbers of epochs, so the
+  record was not used.
 no_validation: How well the model does on new recordings cannot be determined without validation
   results.
 no_size: How much of the validation curve is chance cannot be determined without the number of

@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find bursts in increasing timestamps, with short steps within and regular steps between."""
+    """Find bursts in increasing timestamps: steps are short within bursts, regular between them."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None

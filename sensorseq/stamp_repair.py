@@ -14,9 +14,9 @@ from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
-_FEW = 0.01  # fraction of rows that may be out of order, or differ from rows with equal timestamps
+_FEW = 0.01  # fraction of rows that may be out of order, or differ from rows of the same timestamp
 _FEWEST = 3  # number of such rows that every recording may have, however short
-_SWAPPED = 0.1  # fraction of rows that may be out of order if none moves more than _NEAR rows
+_SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
 _LARGE = 0.1  # minimum size of steps back that may be resets, relative to the largest step back
 _MOST_IDS = 64  # maximum number of sensors whose rows share a timestamp
@@ -29,7 +29,7 @@ class RepairedStamps:
 
     `n_out_of_order` counts the rows with a timestamp below an earlier one, `n_duplicates` the rows
     merged into another row with the same timestamp, and `n_spread` the rows of packets that
-    received a timestamp of their own. `packets` describes the packets.
+    received a timestamp of their own. `packets` states the size of the packets.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -63,9 +63,9 @@ def repair_stamps(
     stamps : {"packets", "keep", "merge"}, default="packets"
         packets: many rows with equal timestamps or in regular bursts are spread evenly over the
         time since the previous packet. If timestamps are rounded down, as with 30 samples for each
-        whole second, they are spread over the time until the next timestamp instead. merge: all
-        rows with equal timestamps are merged into the mean of the valid samples of each channel.
-        keep: nothing is changed, and timestamps that do not increase raise an error.
+        whole second, the rows are spread up to the next timestamp instead. merge: all rows with
+        equal timestamps are merged into the mean of the valid samples of each channel. keep:
+        nothing is changed, and timestamps that do not increase raise an error.
 
     Raises
     ------
@@ -207,7 +207,9 @@ def plan_repair(
     packets = Packets.of_equal(t_sorted)
     spread_s = spread_evenly(packets)
     if spread_s is None:
-        return replace(plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but not evenly. {_NOT_EVEN}")
+        return replace(
+            plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but without an even rate. {_NOT_EVEN}"
+        )
     kind = "" if stamps or plan.n_late else kind_of_packets(packets, x_sorted)
     if stamps == "packets" or kind == "samples":
         return replace(plan, stamps_s=spread_s, n_spread=n_repeats, packets=str(packets))
@@ -230,7 +232,7 @@ def _plan_bursts(
     between_s = float(np.median(np.diff(packets.stamps_s)))
     finding = f"The {{row}}s come in bursts, {packets}, {between_s:.3g} s apart"
     if spread_s is None:
-        return replace(plan, obstacle=f"{finding}, but not evenly. {_KEEPING}")
+        return replace(plan, obstacle=f"{finding}, but without an even rate. {_KEEPING}")
     return replace(plan, obstacle=f"{finding}. {_IN_BURSTS}")
 
 

@@ -114,5 +114,5 @@ def _unit_of_word(word: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name without comment marks, such as in ``%time`` from ``rostopic echo -p``."""
+    """Return a name without comment marks, such as ``%`` in ``%time`` from ``rostopic echo -p``."""
     return name.strip("%# \t").replace("\u00b5", "u").replace("\u03bc", "u")

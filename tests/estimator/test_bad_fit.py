@@ -74,7 +74,10 @@ BESIDE = {
     "lengths above": ({"lengths": np.r_[[10] * 23, 11]}, r"lengths\[23\] is 11; .* 1 to 10 steps"),
     "lengths of another length": ({"lengths": [5] * 23}, "lengths has 23 values, but X has 24"),
     "lengths in columns": ({"lengths": np.full((N, 1), 5)}, r"lengths has shape"),
-    "lengths with fractions": ({"lengths": np.full(N, 5.0)}, "lengths must be whole numbers of steps"),
+    "lengths with fractions": (
+        {"lengths": np.full(N, 5.0)},
+        "lengths must be whole numbers of steps",
+    ),
     "groups of another length": ({"groups": np.arange(23)}, "groups has 23 values, but X has 24"),
     "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups has shape \(24, 2\)"),
     "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),

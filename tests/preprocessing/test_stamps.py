@@ -191,7 +191,9 @@ def test_samples_without_a_rate_are_neither_merged_nor_spread():
     stamps = np.sort(rng.integers(0, 300, 1000)).astype(float)
     with pytest.raises(SignalError, match=r"About 3.\d+ samples share .*Hz on average, but"):
         repair_stamps(stamps, sines(1000, 3))
-    with pytest.raises(SignalError, match=r"About 9 samples share each time stamp, but not evenly"):
+    with pytest.raises(
+        SignalError, match=r"About 9 samples share each time stamp, but without an even rate"
+    ):
         repair_stamps(np.zeros(9), sines(9, 3))
 
 
