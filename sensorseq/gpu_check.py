@@ -139,7 +139,7 @@ def _follow(
 
 
 def _compare(case: Case, file: Any) -> tuple[bool, str]:
-    """Compare the results in a file with the expected ones."""
+    """Compare the results in a file with the expected results."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
             values: Values = {name: read[name].astype(np.float64) for name in read.files}

@@ -146,7 +146,7 @@ class History:
         return cls(rows)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas DataFrame with a row for each epoch; missing entries are NaN.
+        """Return a pandas DataFrame with one row per epoch; missing entries are NaN.
 
         Raises
         ------

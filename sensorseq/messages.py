@@ -9,7 +9,7 @@ from sensorseq.text import listed, plural
 
 
 class Message(NamedTuple):
-    """The words of one kind of finding or statement, as templates for `fill`."""
+    """The wording of one kind of finding or statement, as templates for `fill`."""
 
     text: str
     advice: str = ""  # empty if there is nothing to do

@@ -330,7 +330,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
     labels = y
     if y is not None:
         labels = np.asarray(y)
-        if labels.ndim == 2 and group_of is not None:  # folds with groups are stratified
+        if labels.ndim == 2 and group_of is not None:  # stratified folds need classes
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
             check_labels(labels)  # check the labels before a splitter converts them

@@ -24,8 +24,7 @@ def logsumexp(x: Floats, axis: int) -> Floats:
     return np.asarray(np.log1p(others / n_largest) + np.log(n_largest) + largest.squeeze(axis))
 
 
-# Coefficients of the rational approximations in S. L. Moshier's Cephes library, highest powers
-# first.
+# Coefficients of the rational approximations in Moshier's Cephes library, highest powers first.
 # fmt: off
 _CENTER = (
     (-59.96335010141079, 98.00107541859997, -56.67628574690703, 13.931260938727968,

@@ -444,8 +444,8 @@ def sample_rate_of(recording: Recording) -> float:
 def time_covered(recording: Recording) -> tuple[float, float]:
     """Return the first and last time in seconds, since 1970 if the time stamps are dates.
 
-    Both are NaN if there are no samples. If time stamps are counted from the first one, the time of
-    the first one is added.
+    Both are NaN if there are no samples. If time stamps are relative to the first one, the absolute
+    time of the first one is added.
 
     Parameters
     ----------

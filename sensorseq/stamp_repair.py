@@ -14,7 +14,8 @@ from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
-_FEW = 0.01  # fraction of rows that may be out of order, or differ from rows of the same timestamp
+# Fraction of rows that may be out of order, or may differ from other rows with the same timestamp.
+_FEW = 0.01
 _FEWEST = 3  # number of such rows that every recording may have, however short
 _SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
