@@ -1,4 +1,4 @@
-"""Classify robot sensor sequences with an LSTM that is fast, honest and explains itself.
+"""Classify robot sensor sequences with a fast, honest LSTM that explains its results.
 
 Names are loaded on first use, so that `import sensorseq` stays light: torch is imported only when a
 feature needs it. Import other names from their packages: `sensorseq.preprocessing`,

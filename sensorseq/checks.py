@@ -27,7 +27,7 @@ from sensorseq.text import listed, plural
 RandomState = Union[int, np.integer, np.random.Generator, np.random.RandomState, None]
 PHASES = ("zero", "causal")
 _MISSING_TEXTS = ("nan", "NaN", "<NA>", "NaT")  # missing values that were converted to strings
-MAX_SAMPLES = 10**8  # the length of a longer window was probably not given in seconds
+MAX_SAMPLES = 10**8  # a window with more samples was probably not specified in seconds
 
 
 def as_float(value: Any) -> float:
@@ -139,7 +139,7 @@ def check_per_window(
     error: type[SensorseqError] = InputError,
     owner: str = "X",
 ) -> NDArray[Any] | None:
-    """Return `values` as an array with a value for each window of `owner`; None stays None."""
+    """Return `values` as an array with one value per window of `owner`; None stays None."""
     if values is None:
         return None
     array = np.asarray(values)
@@ -154,7 +154,7 @@ def check_groups(
 ) -> NDArray[Any] | None:
     """Return the group of each window; raise an error if one is None or NaN.
 
-    If `groups` is None, the result is None.
+    If `values` is None, the result is None.
     """
     groups = check_per_window(name, values, n_windows, owner=owner)
     if groups is None or groups.dtype.kind in "US":  # strings are never missing
@@ -205,8 +205,8 @@ def is_missing_label(value: Any) -> bool:
 def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
     """Return the class that probably marks windows without a label, or None.
 
-    The mark is -1, as in scikit-learn, unless other classes are also negative, or 1 is the only
-    other class; or it is a missing value that was converted to a string.
+    Such a class is a missing value that was converted to a string, or -1 as in scikit-learn. If
+    other classes are negative too, or if 1 is the only other class, -1 is an ordinary class.
     """
     names: list[str | float] = list(classes)
     texts = [str(name).strip() for name in names]
@@ -224,12 +224,13 @@ def mark_of_unlabeled(classes: Iterable[Any]) -> str | float | None:
 
 
 def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> None:
-    """Warn of a class that probably marks windows without a label.
+    """Warn about a class that probably marks windows without a label.
 
-    If most windows are of this class, an error is raised.
+    If most windows belong to this class and there are several other classes, raise an error
+    instead.
 
     `name` is the name of `y` in the caller's code. With `labels_way_out`, the windows come from
-    recordings, and the message offers the argument `labels`, which selects classes.
+    recordings, and the message suggests the argument `labels`, which selects classes.
     """
     counts = Counter(label for label in np.asarray(y).tolist() if label is not None)
     mark = mark_of_unlabeled(counts)
@@ -239,8 +240,8 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
     others = sorted(counts)
     if labels_way_out:
         way_out = (
-            "To leave it out, empty its fields in a column with the label of each sample; with"
-            f" folders or a manifest, prepare with labels={others}."
+            "To leave this class out, clear its cells if a column labels each sample; if labels"
+            f" come from folders or a manifest, prepare with labels={others}."
         )
     else:
         new = "other" if isinstance(mark, str) else max(others) + 1
@@ -252,7 +253,7 @@ def check_unlabeled(y: ArrayLike, name: str, labels_way_out: bool = False) -> No
     text = (
         f"{name} is {mark!r} for {n} of {n + n_all} windows, alongside"
         f" {listed(map(repr, others), 6)}. This value usually marks windows without a label, but"
-        f" would be learned like any class. {way_out}"
+        f" it would be learned like any other class. {way_out}"
     )
     if n > n_all and len(others) > 1:
         raise InputError(text)
@@ -304,12 +305,12 @@ def check_lengths(
     if steps is None:
         return None
     if steps.dtype.kind not in "iu":
-        raise error(f"{name} has type {steps.dtype}; lengths must be integers, in steps.")
+        raise error(f"{name} has type {steps.dtype}; lengths must be whole numbers of steps.")
     outside = np.flatnonzero((steps < least) | (steps > n_timesteps))
     if outside.size:
         row = int(outside[0])
         raise error(
-            f"{name}[{row}] is {steps[row]}; these windows have {least} to {n_timesteps} steps."
+            f"{name}[{row}] is {steps[row]}; it must be from {least} to {n_timesteps} steps."
         )
     return None if (steps == n_timesteps).all() else steps.astype(np.int64)
 
@@ -416,7 +417,7 @@ def check_phase(phase: object) -> str:
 
 
 def check_name(argument: str, value: object) -> str:
-    """Return `value` if it is a string and not empty."""
+    """Return `value` if it is a non-empty string."""
     if isinstance(value, str) and value:
         return str(value)
     raise ArgumentError(f"{argument}={value!r} is not a name.")
@@ -448,7 +449,7 @@ def samples_of(
             f"{argument}={window_s!r} is {window_s * sample_rate_hz:.3g} samples at"
             f" {sample_rate_hz:g} Hz; is it in seconds?"
         )
-    # The same margin as in `window_samples`, which rejects 0.
+    # The rounding margin is the same as in `window_samples`.
     count = int(window_s * sample_rate_hz + 1e-9)
     if count < least:
         size = {0: "less than a sample", 1: "1 sample"}.get(count, f"{count} samples")
@@ -459,17 +460,18 @@ def samples_of(
     return count
 
 
-# Maximum ratio of unpacked to stored size, and the unpacked size up to which any ratio is accepted.
+# Maximum ratio of unpacked to stored size; unpacked size in bytes up to which any ratio is
+# accepted.
 _MOST_COMPRESSED, _HARMLESS_BYTES = 100, 1 << 27
 
 
 def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
-    """Raise an error if a compressed file is far larger when unpacked than any measurement."""
+    """Raise an error if a compressed file unpacks to an implausible amount of data."""
     if n_bytes > max(_HARMLESS_BYTES, _MOST_COMPRESSED * stored_bytes):
         raise RecordingError(
-            f"{path}: unpacks to {_human(n_bytes)} or more, unlike any measurement: the file"
-            " is damaged, or was made to fill the memory. If it is correct, store it without"
-            " compression."
+            f"{path}: unpacks to {_human(n_bytes)} or more, which is too much for a"
+            " measurement: the file is damaged, or was made to exhaust memory. If it is correct,"
+            " store it without compression."
         )
 
 

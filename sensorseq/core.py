@@ -58,7 +58,7 @@ def library() -> ctypes.CDLL:
 
 
 def _load_failure(file: Path, package: str, error: Exception) -> str:
-    """Return the reason why a library cannot be loaded, and a remedy."""
+    """Explain why a library cannot be loaded, and suggest a remedy."""
     needed, present = _machine(file), _machine(Path(sys.executable))
     if None not in (needed, present) and needed != present:
         return (
@@ -68,8 +68,8 @@ def _load_failure(file: Path, package: str, error: Exception) -> str:
     glibc = re.search(r"GLIBC_([\d.]+)' not found", str(error))
     if glibc:
         return (
-            f"{file.name} needs glibc {glibc[1]}, and this system's is older; install a wheel of"
-            f" {package} whose name has a lower manylinux version, or build it here."
+            f"{file.name} needs glibc {glibc[1]}, but this system's glibc is older; install a wheel"
+            f" of {package} whose name has a lower manylinux version, or build the package here."
         )
     return f"{file.name} cannot be loaded, or has the wrong version; reinstall {package}: {error}"
 
@@ -96,20 +96,20 @@ def check(status: int) -> None:
 def address(array: NDArray[np.generic] | None) -> int | None:
     """Return the address of an array's values.
 
-    The array must be dense, and must not be freed while the address is in use.
+    The array must be contiguous, and must not be freed while the address is in use.
     """
     return None if array is None else array.__array_interface__["data"][0]
 
 
 class Handle:
-    """An object of the library, which is freed together with the handle.
+    """An owner of a library object, which is freed when the owner is deleted.
 
     Parameters
     ----------
     pointer : ctypes.c_void_p
         Pointer to the object.
     free : callable
-        The library's function that frees it.
+        The library function that frees the object.
     """
 
     def __init__(self, pointer: ctypes.c_void_p, free: Callable[[int | None], None]) -> None:
@@ -138,8 +138,8 @@ class _Weights(ctypes.Structure):
 class LstmLayer:
     """One LSTM layer on numpy arrays, optionally with pooling over time and a linear head.
 
-    The bits of the results do not depend on the batch or the number of threads. Several threads may
-    use the same layer. The weights are arranged for the processor only once.
+    The results are bit-identical for any batch and any number of threads. Several threads may use
+    the same layer. The weights are arranged for the processor only once.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ class LstmLayer:
         width = self.n_directions * self.hidden_size
         for name, state in (("h", h), ("c", c)):
             if not (state.flags.c_contiguous and state.flags.writeable):
-                raise ValueError(f"{name} needs to be dense and writeable.")
+                raise ValueError(f"{name} must be contiguous and writeable.")
             self._dense(name, state, (len(x), width))
         is_last = self.pooling == "last"
         shape = (len(x), self.n_classes) if is_last else (*x.shape[:2], width)
@@ -274,7 +274,7 @@ class LstmLayer:
         n_windows, n_timesteps = x.shape[:2]
         if lengths is not None:
             if lengths.shape != (n_windows,) or lengths.dtype != np.int64:
-                raise ValueError(f"lengths needs the shape ({n_windows},) and the dtype int64.")
+                raise ValueError(f"lengths must have shape ({n_windows},) and dtype int64.")
             lengths = np.ascontiguousarray(lengths)
         sizes = (n_windows, n_timesteps, n_threads)
         pointers = (address(h), address(c), address(hidden), address(logits))

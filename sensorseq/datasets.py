@@ -19,7 +19,7 @@ SURFACES_WINDOW_SAMPLES = 100
 
 
 def load_surfaces() -> list[Recording]:
-    """Load the SIMULATED motor currents of ten robots on six surfaces, included in the package.
+    """Load the included SIMULATED motor currents of ten robots on six surfaces.
 
     No real robot was measured: a simulator computed every sample. The task is to recognize the
     surface (label) from 5 s of the motor current of a robot (group) that was not used in training;
@@ -62,7 +62,7 @@ def load_surfaces() -> list[Recording]:
 
 
 def _data_folder() -> Traversable:
-    """Return the folder of included data: in the package, or beside it in a source checkout."""
+    """Return the folder of included data: in the package or, in a source checkout, next to it."""
     packaged = importlib.resources.files("sensorseq") / "data"
     if packaged.is_dir():
         return packaged
@@ -70,5 +70,5 @@ def _data_folder() -> Traversable:
     if (checkout / "surfaces" / "manifest.csv").is_file():
         return checkout
     raise EnvironmentProblemError(
-        "the embedded recordings are missing from this installation of sensorseq; reinstall it."
+        "the included recordings are missing from this installation of sensorseq; reinstall it."
     )

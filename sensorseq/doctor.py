@@ -1,4 +1,4 @@
-"""Distinguish a bug from a hard problem with training runs whose outcome is known in advance."""
+"""Use training runs with known outcomes to tell a bug from a hard problem."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def check_training(
     only: Sequence[str] | None = None,
     random_state: int = 0,
 ) -> Diagnosis:
-    """Distinguish a bug from a hard problem with training runs whose outcome is known in advance.
+    """Use training runs with known outcomes to tell a bug from a hard problem.
 
     The network of `estimator` must overfit one small batch, distinguish two synthetic wave shapes
     in windows like yours, stay at chance when each recording gets a random label, and give the same
@@ -57,7 +57,7 @@ def check_training(
 
     Notes
     -----
-    The work is limited for any data: the checks use a few windows with at most 128 steps each, and
+    The checks stay fast on large data: they use a few windows with at most 128 steps each, and
     replace a large network with one that has fewer hidden units.
     """
     if not isinstance(estimator, SensorLSTMClassifier):

@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
-_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # path of the frame that wraps fit
+_WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # in the path of sklearn's wrapper around fit
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Escape control, direction and invisible characters, except those in `keep`."""
+    """Escape control, text-direction and invisible characters, except those in `keep`."""
     checked = text
     for c in keep:
         checked = checked.replace(c, "")
@@ -47,7 +47,7 @@ def printable(text: str, keep: str = "") -> str:
 class SensorseqError(Exception):
     """Base class of all errors that this package raises on purpose.
 
-    Control and direction characters in messages, for example in the name of a file, are escaped.
+    Control and text-direction characters in messages, for example in file names, are escaped.
     """
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class RecordingError(InputError):
 
 
 class SignalError(InputError):
-    """Samples cannot be processed: they have NaN, a clock that goes back, or an impossible rate."""
+    """Samples cannot be processed because of NaN, a clock that goes back, or an impossible rate."""
 
 
 class WindowError(InputError):
@@ -85,15 +85,15 @@ class WindowError(InputError):
 
 
 class SplitError(InputError):
-    """Whole groups cannot be split so that every part meets its requirements."""
+    """Groups cannot be assigned to parts so that every part meets its requirements."""
 
 
 class ModelFileError(InputError):
-    """A file is not a model for this version: truncated, or in a different or newer format."""
+    """A file is not a readable model: it is truncated, or in a different or newer format."""
 
 
 class PreparedFileError(InputError):
-    """A prepared file cannot be written or read: disk full, truncated, or in a different format."""
+    """A prepared file cannot be written (disk full) or read (truncated, or a different format)."""
 
 
 class OutputError(InputError, OSError):
@@ -142,7 +142,7 @@ class LeakWarning(UserWarning):
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn with the location of the calling line outside this package."""
+    """Issue a warning that points to the calling line outside this package."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
@@ -243,7 +243,9 @@ def reason_of(error: OSError) -> str:
 def ways_out(error: OSError) -> str:
     """Suggest a remedy for a file that cannot be written."""
     lacks_space = error.errno in LACKS_SPACE
-    return "Free disk space, or choose another place" if lacks_space else "Choose another place"
+    return (
+        "Free disk space, or choose another location" if lacks_space else "Choose another location"
+    )
 
 
 def repeated(names: Iterable[str]) -> str | None:
@@ -265,7 +267,7 @@ def did_you_mean(value: object, known: Iterable[str], shown: str = "{!r}") -> st
 
 
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
-    """Return `value` if it is one of `known`; otherwise raise an error that names the nearest."""
+    """Return `value` if it is one of `known`; otherwise raise an error with suggestions."""
     names = list(known)
     if isinstance(value, str) and value in names:
         return value

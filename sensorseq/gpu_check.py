@@ -1,9 +1,8 @@
 """Check the CUDA kernels on the user's own GPU, and store the verdict.
 
 A worker process runs every kernel, because a kernel that hangs can only be stopped by ending its
-process. The parent process compares the worker's results with float64. Only torch and numpy are
-needed.
-`sensorseq doctor --gpu` and the first fit on a GPU start a check.
+process. The parent process compares the worker's results with results computed in float64. Only
+torch and numpy are needed. `sensorseq doctor --gpu` and the first fit on a GPU start a check.
 """
 
 import contextlib
@@ -52,7 +51,7 @@ class Result(NamedTuple):
     outcome: str
     """``"passed"``, ``"wrong"``, ``"hung"``, ``"died"`` or ``"not run"``."""
     detail: str
-    """The error nearest its tolerance, a description of the fault, or the worker's last message."""
+    """The error closest to its tolerance, the fault, or the worker's last message."""
     seconds: float
 
 
@@ -67,8 +66,8 @@ def check_kernels(
 ) -> Iterator[Result]:
     """Run cases in a separate process and yield the outcome of each.
 
-    A case that gives no answer for `silence_s` seconds, or kills its process, is abandoned, and a
-    new process goes on with the next case; a kernel that hung is not called again. Cases that have
+    A case that gives no answer for `silence_s` seconds or kills its process is abandoned, and a new
+    process continues with the next case. A kernel that hung is not called again. Cases that have
     not run after a total of `limit_s` seconds are left out.
 
     Parameters
@@ -113,7 +112,7 @@ def check_kernels(
 def _follow(
     worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
 ) -> Iterator[Result]:
-    """Yield the results from one process; the last belongs to the case that ended the process."""
+    """Yield the results from one process, until all cases are done or one hangs or crashes."""
     number, began = 0, time.monotonic()
     wait_s = max(_START_S, silence_s)
     while number < len(cases):
@@ -140,17 +139,17 @@ def _follow(
 
 
 def _compare(case: Case, file: Any) -> tuple[bool, str]:
-    """Compare the results in a file with the expected ones."""
+    """Compare the results in a file with the expected results."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
             values: Values = {name: read[name].astype(np.float64) for name in read.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        return False, f"its results cannot be read: {error}"
+        return False, f"the results cannot be read: {error}"
     return compare_results(case, values, expected(case))
 
 
 class _Worker:
-    """A process that receives a job and prints lines of JSON; it ends with the `with` block."""
+    """A process that receives a job and prints lines of JSON; leaving the `with` block kills it."""
 
     def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
         package = Path(__file__).resolve().parents[1]
@@ -189,7 +188,7 @@ class _Worker:
         self._messages.put(None)
 
     def next_message(self, wait_s: float) -> dict[str, Any] | None:
-        """Return the next message; None at the end, or if none arrives within `wait_s`."""
+        """Return the next message; None at the end of the output, or if `wait_s` has passed."""
         try:
             return self._messages.get(timeout=max(0.0, wait_s))
         except queue.Empty:
@@ -300,13 +299,13 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def keep_results(results: list[Result]) -> None:
-    """Store the verdict of these results for the current GPU; `check_gpu` stores its own."""
+    """Store the verdict of these results for the current GPU; `check_gpu` does this itself."""
     with _verdict_of(torch.cuda.current_device()) as keep:
         keep(results)
 
 
 def kernels_passed(results: Sequence[Result]) -> frozenset[cuda_kernels.Kernel]:
-    """Return the kernels that passed in all results."""
+    """Return the kernels that passed all their cases."""
     failing = {result.case.kernel for result in results if result.outcome != PASSED}
     return frozenset(result.case.kernel for result in results) - failing
 

@@ -1,4 +1,4 @@
-"""History, which has a row of numbers for each epoch, and TrainingRecord, with more detail."""
+"""History, with one row of numbers per epoch, and TrainingRecord, with more detail."""
 
 import json
 import os
@@ -112,8 +112,8 @@ class History:
         Parameters
         ----------
         path : str or path, optional
-            File to which the array is also written. The file appears when it is complete, and
-            replaces an existing file.
+            File to which the array is also written. An existing file is replaced only when the new
+            file is complete.
         """
         text = json.dumps(self._rows)
         if path is not None:
@@ -146,7 +146,7 @@ class History:
         return cls(rows)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas DataFrame with a row for each epoch; missing entries are NaN.
+        """Return a pandas DataFrame with one row per epoch; missing entries are NaN.
 
         Raises
         ------
@@ -177,7 +177,7 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path} is not text in UTF-8: {error}.") from error
 
 
-MAX_WATCHED = 20_000  # maximum number of tracked windows of a part, drawn evenly
+MAX_WATCHED = 20_000  # maximum number of tracked windows of a part, which are evenly spaced
 STEP_NAMES = (
     "n_windows",
     "learning_rate",

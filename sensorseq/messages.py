@@ -1,4 +1,4 @@
-"""All messages of inspection and diagnosis by kind, and the formatter that inserts figures."""
+"""All messages of inspection and diagnosis by kind, and the formatter that inserts values."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from sensorseq.text import listed, plural
 
 
 class Message(NamedTuple):
-    """The words of one kind of finding or statement, as templates for `fill`."""
+    """The wording of one kind of finding or statement, as templates for `fill`."""
 
     text: str
     advice: str = ""  # empty if there is nothing to do
@@ -58,16 +58,16 @@ _FORMATTER = _MessageFormatter()
 def fill(template: str, values: Mapping[str, Any]) -> str:
     """Fill a template with values and return the text; a KeyError names a missing value.
 
-    Besides the format specifications of `str.format` there are
+    Besides the format specifications of `str.format`, these are available:
 
-    - ``{rows:row|rows}``: the first word for one item, for 1 and for True, otherwise the second;
+    - ``{rows:row|rows}``: the first text for one item, 1 or True, otherwise the second;
     - ``{x:?text}``: the text, unless x is empty, zero or None;
     - ``{n:#window}``: a count with its noun, as in "2 windows";
-    - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: of at most 5;
-    - ``points`` and ``percent``: a fraction times 100, with one decimal or with none;
+    - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
+    - ``points``: a fraction times 100, with one decimal; ``percent``: with no decimals;
       ``in_points``: with two digits and the unit;
-    - ``epochs``: a list of epochs after the noun; ``series``: a column of a history as a noun
-      phrase.
+    - ``epochs``: a list of epochs, as in "epochs 2, 5"; ``series``: a column of a history as a
+      noun phrase.
 
     >>> fill("{n:#window} in {rows:row|rows} {rows}", {"n": 2, "rows": [3, 4]})
     '2 windows in rows 3, 4'
@@ -79,7 +79,7 @@ ODD_VALUES = {
     "unsigned": (
         "whole numbers that jump between the ends of their range",
         "These are probably signed numbers that were stored as unsigned ones: subtract the full"
-        " range (65536 for 16 bits) from the values in its upper half.",
+        " range (65536 for 16 bits) from values in the upper half.",
     ),
     "marks": (
         "one value, far from all others, occurs again and again",
@@ -92,22 +92,22 @@ ODD_VALUES = {
     ),
     "wraps": (
         "the values wrap around",
-        "Resampling, filtering and averaging create values in between that never occurred: replace"
-        " an angle by its sine and cosine, and a counter by its increments, or choose other"
+        "Resampling, filtering and averaging create intermediate values that never occurred:"
+        " replace an angle by its sine and cosine, and a counter by its increments, or choose other"
         " `channels`.",
     ),
 }
-"""Values that are not measurements, the most important first: their appearance, and advice."""
+"""Kinds of values that are not measurements, most important first: a description and advice."""
 
 
-# Phrases that several messages share; a message refers to a phrase by a dollar sign and its name.
+# Phrases that several messages share; `$name` in a message stands for the phrase of that name.
 _PHRASES = {
     **{f"{kind}_seen": seen for kind, (seen, _) in ODD_VALUES.items()},
     **{f"{kind}_advice": advice for kind, (_, advice) in ODD_VALUES.items()},
     "shared_groups": (
-        "{torn:?These groups are in both parts: {torn:12}. Keep each in one part. }{shared:?These"
-        " groups share windows: {shared:12}. If they are one recording, give them the same group;"
-        " if windows were copied, remove the copies. }"
+        "{torn:?These groups are in both parts: {torn:12}. Keep each group in one part. }{shared:?"
+        "These groups share windows: {shared:12}. If they are one recording, give them the same"
+        " group; if windows were copied, remove the copies. }"
     ),
     "give_groups": (
         "Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
@@ -123,12 +123,12 @@ _PHRASES = {
     "of_groups": "R_g = {group_ratio:.1f}, p = {group_p:.3f}",
     "kept_epoch": "The weights kept are those of epoch {epoch} of {n_epochs}",
     "picked_score": (
-        "On windows that had no part in picking it, the best epoch scores {accuracy:points} %"
-        " (standard error {error:points})"
+        "The best epoch scores {accuracy:points} % (standard error {error:points}) on windows that"
+        " were not used to pick it"
     ),
 }
 
-# In the tables below, a message is its kind, a colon and the text, and the advice after " > ".
+# In the tables below, each message starts with its kind and a colon; advice follows " > ".
 
 # Findings in recordings before windows are cut, the most important first.
 _OF_RECORDINGS = """
@@ -152,13 +152,13 @@ constant: {channels:12}: constant in {places:12}; the sensor may not have been c
   > Choose other channels with --channels{or_leave_out}.
 flipped: {channels:12}: opposite sign in {places:12}; the axis may be reversed.
   > Check how the sensor was mounted{or_leave_out}.
-stuck: {channels:12}: stuck at one value while other channels move, in {places:12}.
+stuck: {channels:12}: stuck at one value in {places:12} while other channels move.
   > The sensor or its driver may have hung: cut that part out{or_leave_out}.
 saturated: {channels:12}: clipped at the limits in {places:12}.
   > The clipped values are lost; choose a larger measuring range if you can.
 gaps: Samples of {channels:12} are missing in {places:12}.
   > Preparation cuts at gaps longer than --max-gap-s and fills shorter ones.
-outliers: {channels:12}: values farther from the median than 10 times the usual range in
+outliers: {channels:12}: values more than 10 times the usual range away from the median, in
   {places:12}.
   > Repair these values, or mark them as missing; a placeholder such as -9999 is an outlier, too.
 rates: The sample rate of {channels:12} in {places:12} differs from that of most recordings.
@@ -195,8 +195,8 @@ class_by_rate: The rate of a recording alone separates class {classes:12} from t
 _OF_WINDOWS = """
 [training_windows]
 constant_channels: {severe:No channel of the training windows ever changes|{channels} of
-  {n_channels} never {channels:changes|change} in {n_train} training windows (value {value:.3g})}:
-  the sensor was not connected, or the column is not a signal.
+  {n_channels} channels never {channels:changes|change} in {n_train} training windows (value
+  {value:.3g})}: the sensor was not connected, or the column is not a signal.
   > Remove the channel, or check why it has no signal.
 clock_channels: {channels}: a straight line with the same slope in at least {share:.0%} of {n_train}
   training windows, so this is a clock or a row number. The network can recognize each recording by
@@ -204,7 +204,7 @@ clock_channels: {channels}: a straight line with the same slope in at least {sha
   > Remove the channel of time stamps or row numbers.
 still_windows: In {n_windows} of {n_train} training windows (rows {rows}), no channel changes: the
   recording had stopped.
-  > Remove windows cut after a recording had stopped.
+  > Remove windows that were cut after the recording had stopped.
 clipped: {channels}: many values are exactly the maximum or the minimum ({share:.0%} of channel
   {worst}), so the sensor or its amplifier has reached its limit.
   > Lower the gain or use a larger measuring range, and record again.
@@ -224,14 +224,14 @@ mixed_units: {channels}: in some groups the values vary {ratio:.2g} times as muc
   of the same class, and no group lies in between: the units of these groups may differ.
   > Convert all recordings to the same units before they are cut into windows.
 level_shift: {channels} {channels:is|are} at a different level in validation: {shift:+.2f} standard
-  deviations for {channels[0]}; the standard error of this difference, between {n_train} training
-  and {n_validation} validation {by_group:groups|windows}, is {error:.2f}.
-  > Check whether both parts were recorded and scaled alike; scaling each recording by itself
+  deviations for {channels[0]} (standard error {error:.2f}, from {n_train} training and
+  {n_validation} validation {by_group:groups|windows}).
+  > Check whether both parts were recorded and scaled alike; scaling each recording separately
   removes its level.
 groups_apart: {channels}: validation groups are at different levels from training groups: for
-  {channels[0]}, they are {apart:.2g} standard deviations from the mean, and training groups are
-  {usual:.2g}.
-  > Check whether all groups were recorded and calibrated alike; scaling each recording by itself
+  {channels[0]}, they are {apart:.2g} standard deviations from the mean on average, compared with
+  {usual:.2g} for training groups.
+  > Check whether all groups were recorded and calibrated alike; scaling each recording separately
   removes its level.
 dominant_class: {share:.0%} of the windows belong to class {classes}: a classifier that always
   predicts this class reaches that accuracy, and the loss rewards such predictions.
@@ -252,7 +252,7 @@ labels_off: The label {distance} {is_after:after|before} each window fits it bet
   label: a linear classifier on the mean and spread of the channels is right for {other:.0%} of the
   windows with shifted labels, and for {own:.0%} with the labels as given; guessing gives
   {guess:.0%}.
-  > Check how windows and labels were joined; one of them lost or gained rows.
+  > Check how windows and labels were joined; either the windows or the labels lost or gained rows.
 two_labels: {n_windows} of {n_train} training windows occur with two different labels: row {pair[0]}
   is {classes[0]}, and row {pair[1]} with the same values is {classes[1]} (rows {rows}). No network
   can predict both correctly.
@@ -274,7 +274,7 @@ windows_in_a_row: each window continues the one before it, so they come from one
   > $give_groups
 """
 
-# Findings of `find_leakage`: leaks, or warnings about what may be intended.
+# Findings of `find_leakage`: leaks, and warnings about overlaps that may be intended.
 _OF_LEAKS = """
 [leaks]
 rows_in_two_parts: {count} row(s) are used for both training and testing
@@ -287,11 +287,11 @@ simultaneous_windows: {count} held-out window(s) cover the same time as a window
   > Give recordings made at the same time the same group; join the sensors of one recording with
   --pair.
 shared_recordings: {count} recording(s) have windows in more than one part{is_leak:|, at least one
-  window length apart: the scores are for known recordings}
+  window length apart, so the scores apply only to known recordings}
   > Split whole recordings, or leave out the windows within one window length of another part
   (embargo_s of split_by_time and BlockedTimeSplit).
-shared_groups: {count} group(s) have windows in more than one part{is_leak:|: the scores are for
-  known groups}
+shared_groups: {count} group(s) have windows in more than one part{is_leak:|, so the scores apply
+  only to known groups}
   > Split by group: split_by_group, GroupBalancedKFold.
 same_source: {count} file(s) appear under two names{is_leak:, in more than one part| and count
   twice}
@@ -301,7 +301,8 @@ identical_windows: {count} held-out window(s) are identical to a window of anoth
 shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
   occurs in another part
   > Leave out one of the recordings, or give both the same group.
-near_duplicates: {count} held-out window(s) copy a window of another part, apart from noise or gain
+near_duplicates: {count} held-out window(s) are copies of a window of another part with noise added
+  or the gain changed
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
 held_out_copies: {count} held-out window(s) are copies of others in their part (same recording and
@@ -358,7 +359,7 @@ steps_too_large: {settings} takes the loss of {n_windows} windows from {first_lo
   {last_loss:.4g} in {steps} steps: the steps are too large.
   > Lower learning_rate by a factor of ten, and clip the gradient with max_grad_norm=1.
 loss_falls: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
-  {last_loss:.4g} in {steps} steps{is_slow:: very little, which may be fine with many steps per
+  {last_loss:.4g} in {steps} steps{is_slow:, a small change that may be enough with many steps per
   epoch|}.
   > {is_slow:If fit learns slowly, raise learning_rate.|}
 windows_too_short: Windows of {n_timesteps} steps are too short to show the shape of a wave.
@@ -377,9 +378,9 @@ nothing_held_out: No part of the {unit} can be held out for validation.
 too_few_held_out: Only {n_votes} {unit} could be held out, too few to show more than chance even if
   all were predicted correctly.
   > Give windows of more recordings.
-random_labels_predicted: The {unit} got random labels, and still {n_right} of {n_votes} held-out
-  {unit} were predicted correctly (chance gives this result in {p:.2%} of cases). Information leaks
-  from training to validation, so every validation score is inflated.
+random_labels_predicted: The {unit} got random labels, yet {n_right} of {n_votes} held-out {unit}
+  were predicted correctly (chance gives this result in {p:.2%} of cases). Information leaks from
+  training to validation, so every validation score is inflated.
   > Give groups= with the recording of each window, so that each recording is on one side of the
   split.
 random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes} held-out {unit}
@@ -402,7 +403,7 @@ accuracy_together: Accuracy jumps {ratio:.1f} times as far as chance explains wi
 accuracy_real: Accuracy jumps {ratio:.1f} times as far as chance explains with {n_val} windows.
 accuracy_alone: Accuracy jumps {ratio:.1f} times as far as chance explains with {n_val} windows, but
   training is calm.
-accuracy_unsized: Accuracy jumps; whether by chance cannot be determined without n_val.
+accuracy_unsized: Accuracy jumps; without n_val, it cannot be determined whether this is chance.
 accuracy_calm: Accuracy is calm: +-{sd:points} points per epoch.
 [loss]
 loss_constant_rate: The loss jumps because the learning rate is constant, not by chance.
@@ -447,10 +448,10 @@ gain_of_defaults: About {points:percent} points of accuracy: the default setting
 recovered: The {part} loss was not finite in {epochs:epochs}; the run recovered.
 [unit]
 loss_is_sum: {column:series} begins at {first:.3g}, where guessing costs {guess:.3g} nats: it is not
-  a mean over windows, but perhaps a sum over batches. To be judged, it was divided by {scale:.3g}.
-loss_too_small: {column:series} begins at {loss:.2g}, where {wrong:points} % of the windows are
-  predicted wrongly and cost at least {least:.2g} nats: either this is not a mean cross-entropy in
-  nats, or the accuracy belongs to other windows. How much it moves was not judged.
+  a mean over windows, but perhaps a sum over batches. This report divides it by {scale:.3g}.
+loss_too_small: {column:series} begins at {loss:.2g}, but {wrong:points} % of the windows are
+  predicted wrongly, which costs at least {least:.2g} nats: either this is not a mean cross-entropy
+  in nats, or the accuracy belongs to other windows. The noise of this loss was not judged.
 """
 
 # Why a run failed, or cannot be judged.
@@ -458,10 +459,10 @@ _OF_FAILURE = """
 [failure]
 broken_from: The {part} loss is {what} from epoch {epoch} on.
 broken_in: The {part} loss is {what} in epoch {epoch}.
-broken_validation: The training loss stayed finite: look for NaN or extreme values in the validation
-  windows first.
+broken_validation: The training loss stayed finite, so first look for NaN or extreme values in the
+  validation windows.
 exploded: The {part} loss is above ten times its first value ({first:.3g} nats) for three epochs
-  from epoch {epoch} on; it is {value:.3g} nats there.
+  from epoch {epoch} on; it is {value:.3g} nats in that epoch.
 collapsed: {part} accuracy had reached {once:points} % and ended at {last:points} %, no better than
   guessing: the model has collapsed.
 too_short: Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at least {least}
@@ -482,12 +483,12 @@ one_accuracy: {part} accuracy stays at exactly {level:points} %, and the loss is
 no_history: There is no history: the network was trained elsewhere.
 """
 
-# Figures behind the verdict.
+# Numbers behind the verdict.
 _OF_FIGURES = """
 [movement]
 movement: $moves; calm runs stay below {edge}.
-movement_unsure: $moves: above the {edge} of calm runs, but not significantly.
-movement_leap: $moves: above the {edge} of calm runs, but only because of a single leap.
+movement_unsure: $moves, which is above the {edge} of calm runs, but not significantly.
+movement_leap: $moves, which is above the {edge} of calm runs, but only because of a single leap.
 movement_calmed: {column:series} moved +-{before:.3f} nats per epoch at first, and +-{noise:.3f}
   over the second half.
 movement_calm: {column:series} is calm: +-{noise:.3f} nats per epoch over the second half.
@@ -515,19 +516,19 @@ _OF_FLIPS = """
 [windows]
 windows_independent: The windows flip independently of each other (R = {ratio:.1f}, p = {p:.3f});
   with so few windows, this gives +-{sd:points} points.
-windows_restless: {top:percent} % of the windows carry {share:percent} % of all flips: borderline or
-  mislabeled windows make the curve rough.
+windows_restless: {top:percent} % of the windows account for {share:percent} % of all flips:
+  borderline or mislabeled windows make the curve rough.
 windows_ungrouped: $like. $whether without groups.
 windows_few_groups: $like. $whether from {n_groups:#group}; at least {least} are needed.
 windows_recordings: $like: each recording flips as a block, independently of the others
   ($of_groups).
 windows_model: $like, and different recordings flip together ($of_groups): the model moves as a
   whole.
-shares: Of the variance of the accuracy, windows flipping independently explain {by_windows:percent}
-  %; the rest comes from windows flipping together.
-shares_grouped: Of the variance of the accuracy, windows flipping independently explain
-  {by_windows:percent} %, recordings flipping as blocks {by_groups:percent} %, the model as a whole
-  {rest:percent} %.
+shares: Windows that flip independently explain {by_windows:percent} % of the variance of the
+  accuracy; the rest comes from windows that flip together.
+shares_grouped: The variance of the accuracy comes from windows that flip independently
+  ({by_windows:percent} %), recordings that flip as blocks ({by_groups:percent} %) and the model as
+  a whole ({rest:percent} %).
 """
 
 # Would more epochs help?
@@ -558,17 +559,17 @@ kept_accuracy: $kept_epoch (accuracy {accuracy:points} %).
 kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:points} %).
 [worth]
 picked: $picked_score.
-picked_gains: $picked_score, {gain:points} points more than the last epoch.
+picked_gains: $picked_score. This is {gain:points} points more than the last epoch.
 """
 
-# Questions that the figures cannot answer.
+# Questions that the measurements cannot answer.
 _OF_OPEN_QUESTIONS = """
 [open]
 movement_unknown: Whether the model itself moves cannot be determined without a training loss.
-foreign_record: The record of the run has a different number of epochs from its history, so it was
-  not used.
+foreign_record: The record and the history of the run differ in their numbers of epochs, so the
+  record was not used.
 no_validation: How well the model does on new recordings cannot be determined without validation
-  figures.
+  results.
 no_size: How much of the validation curve is chance cannot be determined without the number of
   validation windows: give n_val.
 few_validations: The epochs after the initial descent have {n} validation results; at least {least}
@@ -579,10 +580,10 @@ no_record: A history alone does not show whether a few recordings, a few windows
   move the validation curve.
 running_loss: The training loss is a mean over each epoch: it also moves with the random batches,
   dropout and augmentation. A fit of this package also records the loss of fixed windows.
-none_proved: The cause is open: none of {n:#trial} proved a cause.
-none_sought: The cause is open: this report did not look for one.
-not_tried: Whether the first cause is the true one is open: no change was tried. report.probe(X, y)
-  of a fitted classifier trains with other settings to find out.
+none_proved: The cause remains unknown: none of {n:#trial} proved a cause.
+none_sought: The cause is unknown: this report did not look for one.
+not_tried: No change was tried, so the first cause may not be the true one. report.probe(X, y) of a
+  fitted classifier trains with other settings to find out.
 one_run: One run cannot show the effect of another seed or split.
 """
 
@@ -612,7 +613,7 @@ scaled_but_far_off: The inputs were scaled.
 proved_by_change: With this change alone, {gain}.
 """
 
-# Training runs with other settings and other trials, and the reasons why none were made.
+# Trials, such as training runs with other settings, and the reasons why there were none.
 _OF_TRIALS = """
 [trial]
 gain: the validation loss is {nats:.2f} +- {error:.2f} nats {is_lower:lower|higher} than in the run,
@@ -658,7 +659,7 @@ budget_used_up: not run: the budget was used up
 
 
 def _read(table: str) -> dict[str, Message]:
-    """Parse messages; a line in brackets is the topic of those that follow."""
+    """Parse messages; a line in brackets is the topic of the messages that follow."""
     messages = {}
     topic = ""
     for entry in re.split(r"\n(?=[\w\[])", Template(table).substitute(_PHRASES).strip()):

@@ -1,4 +1,4 @@
-"""Parameter search and cross-validation with scikit-learn that preserve groups and lengths."""
+"""scikit-learn's parameter search and cross-validation, with groups and lengths of windows."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,14 +31,14 @@ _N_SPLITS = 5
 class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untyped
     """Search for parameters by cross-validation; groups and lengths are passed to every fit.
 
-    This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, for all inputs
+    This is scikit-learn's `GridSearchCV` or, with `n_iter`, `RandomizedSearchCV` for all inputs
     that `SensorLSTMClassifier.fit` accepts. Fits run one after another, or in the processes of a
     ``joblib.parallel_config`` block.
 
     Parameters
     ----------
     estimator : estimator
-        `SensorLSTMClassifier`, or a meta-estimator or pipeline with one.
+        `SensorLSTMClassifier`, or a meta-estimator or pipeline that contains one.
     param_grid : dict or list of dict
         Values to try for each parameter; with `n_iter`, also distributions to draw from.
     n_iter : int, optional
@@ -48,8 +48,8 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     refit : bool, str or callable, default=True
         Whether to fit the best candidate on all windows, as in scikit-learn.
     cv : int, splitter or iterable, optional
-        Folds; 5 by default. With groups, a number means `GroupBalancedKFold`; without groups, it
-        has the same meaning as in scikit-learn.
+        Folds; 5 by default. With groups, a number means `GroupBalancedKFold`; without groups, a
+        number has the same meaning as in scikit-learn.
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit fails.
     return_train_score : bool, default=False
@@ -204,7 +204,7 @@ def cross_validate(
     Parameters
     ----------
     estimator : estimator
-        `SensorLSTMClassifier`, or a meta-estimator or pipeline with one.
+        `SensorLSTMClassifier`, or a meta-estimator or pipeline that contains one.
     X, y, groups, lengths
         As in `SequenceSearchCV.fit`.
     cv, scoring
@@ -222,7 +222,7 @@ def cross_validate(
     -------
     dict
         ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and further results that
-        were requested, each with one entry for each fit; all folds of the first seed come first.
+        were requested. Each has one entry per fit; all folds of the first seed come first.
 
     Examples
     --------
@@ -273,7 +273,7 @@ def _with_seed(estimator: Any, seed: int) -> Any:
         if name == "random_state" or name.endswith("__random_state")
     ]
     if not names:
-        raise ArgumentError("seeds needs an estimator with a random_state, which this one lacks.")
+        raise ArgumentError("seeds needs an estimator with a random_state; this one has none.")
     return clone(estimator).set_params(**dict.fromkeys(names, seed))
 
 
@@ -297,7 +297,7 @@ class _Data:
 
 
 def _routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """Return a context in which scikit-learn passes these arguments to objects that request any."""
+    """Return a context in which scikit-learn passes arguments to objects that request them."""
     if not params:
         return nullcontext()
     return sklearn.config_context(enable_metadata_routing=True)  # type: ignore[no-any-return]
@@ -330,7 +330,7 @@ def _with_folds(X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
     labels = y
     if y is not None:
         labels = np.asarray(y)
-        if labels.ndim == 2 and group_of is not None:  # folds with groups are also stratified
+        if labels.ndim == 2 and group_of is not None:  # stratified folds need classes
             labels = labels.ravel() if labels.shape[1] == 1 else from_one_hot(labels, "y")
         if labels.ndim == 1:
             check_labels(labels)  # check the labels before a splitter converts them
@@ -381,7 +381,9 @@ def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, f
     advice = "Give groups= with the recording of each window."
     if groups is not None:
         torn = np.intersect1d(groups[train], groups[test]).tolist()
-        advice = "Windows of different groups overlap: give all windows of a recording one group."
+        advice = (
+            "Windows of different groups overlap: windows of one recording need the same group."
+        )
         if torn:
             advice = f"cv splits group {torn[0]!r}: give a splitter that keeps groups together."
     warn_caller(

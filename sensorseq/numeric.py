@@ -1,4 +1,4 @@
-"""scipy functions that prediction needs, written in numpy; most results are bit-identical."""
+"""scipy functions for prediction, written in numpy; most results are bit-identical to scipy's."""
 
 import math
 
@@ -24,8 +24,7 @@ def logsumexp(x: Floats, axis: int) -> Floats:
     return np.asarray(np.log1p(others / n_largest) + np.log(n_largest) + largest.squeeze(axis))
 
 
-# Coefficients of the rational approximations in S. L. Moshier's Cephes library, highest powers
-# first.
+# Coefficients of the rational approximations in Moshier's Cephes library, highest powers first.
 # fmt: off
 _CENTER = (
     (-59.96335010141079, 98.00107541859997, -56.67628574690703, 13.931260938727968,
@@ -62,7 +61,7 @@ def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the share of the standard normal distribution below `x`; see `normal_quantile`."""
+    """Compute the fraction of the standard normal distribution below `x`."""
     scaled = (x.ravel() / -math.sqrt(2)).tolist()
     return np.array([math.erfc(value) / 2 for value in scaled], np.float64).reshape(x.shape)
 
@@ -70,8 +69,8 @@ def normal_share(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the matrix exponential of a matrix of transition rates, whose rows sum to 0.
 
-    The computation follows a Markov chain with many short steps, in each of which the chain may
-    stay in its state. All terms are positive, so nothing cancels.
+    The method is uniformization: it replaces the process by a Markov chain with many short steps,
+    and sums over the number of steps. No term is negative, so nothing cancels.
     """
     fastest = max(float(-rates.diagonal().min()), 1e-300)
     n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
@@ -90,8 +89,8 @@ def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 def interpolate_cubic(knots: Doubles, heights: Doubles, at: Doubles) -> Doubles:
     """Interpolate with a cubic spline, as scipy.interpolate.CubicSpline does.
 
-    The spline has no knot at the second and the second to last point. A value depends only on
-    nearby knots: knots more than 64 places away do not change a single bit of the value.
+    Not-a-knot conditions hold at the second and the second-to-last knot. Only the 64 nearest knots
+    on each side affect the bits of a value.
     """
     width = np.diff(knots)
     slope = np.diff(heights) / width
@@ -132,8 +131,8 @@ def _solve_tridiagonal(rows: Doubles) -> Doubles:
     """Solve x[i] + lower[i] * x[i - 1] + upper[i] * x[i + 1] = right[i] for x.
 
     The method is cyclic reduction of all equations: each step replaces the neighbors of an unknown
-    with unknowns twice as far away, and squares their factors. The factors initially add up to one
-    half, so they vanish after six steps.
+    with unknowns twice as far away, and roughly squares their coefficients. These two coefficients
+    initially add up to one half, so they vanish after six steps.
     """
     for apart in (1, 2, 4, 8, 16, 32):
         if apart >= rows.shape[1]:

@@ -14,8 +14,8 @@ class OptimizerFacts(NamedTuple):
     Attributes
     ----------
     state : mapping of str to str
-        The names of the rows of its state, in order. Each is mapped to the hyper-parameter that
-        must differ from 0 for the row to exist; "" if the row always exists.
+        The names of the rows of its state, in order. Each name is mapped to the hyper-parameter
+        that must be nonzero for the row to exist; "" if the row always exists.
     options : tuple of str
         Keys of `optimizer_params`.
     usual_rate : float

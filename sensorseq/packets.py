@@ -7,34 +7,34 @@ from numpy.typing import NDArray
 
 from sensorseq.io.scratch import count_where
 
-_FEWEST = 3  # minimum number of timestamps for a rate
-_SAME_RATE = 0.25  # tolerance of the number of rows between two timestamps
-_FITTING = 0.95  # share of timestamps that must have the number of rows of a single rate
-_GAPS = 0.1  # share of timestamps that may have fewer rows
+_FEWEST = 3  # minimum number of timestamps from which a rate is computed
+_SAME_RATE = 0.25  # relative tolerance of the number of rows between two timestamps
+_FITTING = 0.95  # fraction of timestamps whose numbers of rows must fit a single rate
+_GAPS = 0.1  # fraction of timestamps that may have fewer rows
 _PAIRS = 1.5  # if timestamps have fewer rows than this on average, rows must follow an even clock
-_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps to fit that clock; maximum deviation, in rows
+_RUN, _OFF_CLOCK = 2000, 2.0  # timestamps per linear piece of that clock; maximum deviation in rows
 _EVEN_ROWS = 30  # number of rows that are spread together
 _MOST_DECIMALS = 5
 _DECIMAL = 1e-3  # maximum deviation from a multiple of a step, as a fraction of the step
-# Steps within bursts are shorter than steps between bursts by this factor, and together cover at
-# most this share of the time.
+# Steps within bursts are shorter than steps between bursts by at least this factor, and a burst
+# takes at most this fraction of the step to the next burst.
 _SHORTER, _PART = 4.0, 0.25
 _LEAST_BURSTS, _MOST_ROWS = 8, 256  # minimum bursts per recording; maximum rows per burst
 _SEEN = 1 << 16  # number of rows that are searched for bursts and judged
-_ALIKE = 0.9  # share of bursts that must have the usual number of rows
+_ALIKE = 0.9  # fraction of bursts that must have the usual number of rows
 _REGULAR = 0.3  # maximum relative deviation from the median time between bursts
 _DELAYED = 8  # of this many successive packets, at least one arrives without a delay
-_REFINED = 4  # number of passes that determine the rate and the losses
-_LOST = 0.3  # share of packets that may follow a loss
-_MOST_OFF = 0.75  # maximum usual deviation from the even clock, in lengths of a packet
-_FEWEST_JUDGED = 8  # number of whole packets needed to judge the signal
-_ROUNDED_S = (1.0, 1e-3)  # steps to which time stamps are often rounded down
-# Ratios of mean differences: of neighbors within packets, of neighbors across the ends of packets,
-# and of rows at the same place in successive packets. For one evenly sampled sensor, the first two
-# means are similar, and the third is larger if the signal is smooth.
+_REFINED = 4  # number of iterations that determine the rate and the losses
+_LOST = 0.3  # fraction of packets that may follow a loss
+_MOST_OFF = 0.75  # maximum deviation of most packets from the even clock, in packet lengths
+_FEWEST_JUDGED = 8  # number of complete packets needed to judge the signal
+_ROUNDED_S = (1.0, 1e-3)  # steps in seconds to which time stamps are often rounded down
+# Limits for ratios of three mean differences: between neighbors within packets, between neighbors
+# in different packets, and between rows at the same position in successive packets. For one evenly
+# sampled sensor, the first two are similar, and the third is larger if the signal is smooth.
 _SAME, _LARGER = (0.6, 1.5), 1.4
 _PAUSED, _HELD, _MIXED = 2.0, 0.3, 0.7
-_COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter starts again
+_COUNTERS = (16, 256, 4096, 65536, 2**32)  # counts after which a counter wraps around
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Packets:
 
 
 def find_bursts(t: NDArray[np.float64]) -> Packets | None:
-    """Find packets of increasing timestamps: short steps within packets, regular ones between."""
+    """Find bursts in increasing timestamps: steps are short within bursts, regular between them."""
     longest_s = _longest_within(np.diff(t[:_SEEN]))
     if longest_s is None:
         return None
@@ -118,11 +118,11 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     """Return the kind of packets, judged by the sorted rows `x`; "" if the kind is unclear.
 
-    "samples": the rows come from one evenly sampled sensor. Either all packets have the same size,
-    a smooth channel changes between packets as within them, and no channel contradicts this; or a
-    counter of rows, which starts again after a power of 2, proves it. "pauses": the signal changes
-    between packets in proportion to the time that passes. "sensors": channels are missing, held or
-    alike at certain places in each packet.
+    "samples": the rows come from one evenly sampled sensor, because a row counter wraps around at a
+    power of 2, or because all packets have the same size, a smooth channel changes as much between
+    packets as within them, and no channel contradicts this. "pauses": the signal changes between
+    packets in proportion to the time that passes. "sensors": channels are missing, held or similar
+    at certain positions in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
@@ -172,13 +172,13 @@ def _rises(column: NDArray[np.floating]) -> bool:
 
 
 def _lacks_places(values: NDArray[np.float64]) -> bool:
-    """Test whether a channel is missing at certain places in each packet (n, size)."""
+    """Test whether a channel is missing at certain positions in the packets (n, size)."""
     missing = np.isnan(values).mean(axis=0)
     return bool(missing.max() > 0.9 and missing.min() < 0.1)
 
 
 def _counts_rows(column: NDArray[np.floating]) -> bool:
-    """Test whether a column counts the rows and starts again, unlike row numbers."""
+    """Test whether a column counts the rows and wraps around, unlike row numbers."""
     steps = np.diff(column)
     restarts = steps[steps != 1]
     is_counter = np.isin(-restarts, np.subtract(_COUNTERS, 1)).all()
@@ -189,8 +189,9 @@ def _counts_rows(column: NDArray[np.floating]) -> bool:
 def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
     """Return evenly spread timestamps for the rows of each packet; None if that is impossible.
 
-    Rows are placed between the time stamps of the previous packet and of their own packet. A time
-    stamp that is rounded down, such as a whole second, belongs to the first row instead.
+    A packet's time stamp is that of its last row, so the rows are spread over the time since the
+    previous packet. Time stamps that are rounded down, for example to whole seconds, are those of
+    the first rows.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:
@@ -205,9 +206,10 @@ def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
 
 
 def _are_rounded(t: NDArray[np.float64], size: int) -> bool:
-    """Test whether timestamps are rounded down, that is, multiples of the step between them.
+    """Test whether timestamps are rounded down, so that steps are multiples of the usual step.
 
-    For packets of the same size, which may be sent regularly, the step must be a commonly used one.
+    Packets of the same size may be sent regularly without rounding, so their step must be one of
+    `_ROUNDED_S`.
     """
     steps_s = np.diff(t)
     usual_s = float(np.median(steps_s))
@@ -227,7 +229,7 @@ def decimal_step_s(stamps: NDArray[np.float64]) -> float:
             steps = stamps[at:stop] * scale
             return np.abs(steps - np.rint(steps)) > _DECIMAL
 
-        # In most cases, the first time stamps already decide.
+        # Usually, a few time stamps are enough to reject a step.
         few = min(len(stamps), 64)
         if not is_between(0, few).any() and not count_where(is_between, len(stamps), stamps)[0]:
             return 1 / scale
@@ -239,13 +241,14 @@ def _spread_equal(
 ) -> NDArray[np.float64] | None:
     """Spread packets of the same size along an even clock; packets may be late or lost."""
     ends = np.cumsum(counts)
-    rows = (ends - counts if is_first else ends - 1).astype(np.float64)  # the rows with time stamps
+    # The row to which each packet's time stamp belongs.
+    rows = (ends - counts if is_first else ends - 1).astype(np.float64)
     if is_first and counts[0] < size:
         rows[0] -= size - counts[0]  # the log began within the first packet
     period_s = float(np.median(np.diff(t) / np.diff(rows)))
     n = len(t)
     for _ in range(_REFINED):
-        # If all later packets are late, packets were lost before them.
+        # If all of the next packets are late, packets were lost before them.
         late_s = np.append(t - period_s * rows, np.full(_DELAYED - 1, np.inf))
         soon = np.lib.stride_tricks.sliding_window_view(late_s, _DELAYED).min(axis=1)
         jumps = np.diff(soon) / (size * period_s)
@@ -271,8 +274,9 @@ def _spread_by_rate(
 ) -> NDArray[np.float64] | None:
     """Spread rows with equal timestamps evenly up to the next timestamp; None if there is no rate.
 
-    The rows of the first timestamp end at the second timestamp, because a log may begin between the
-    two. If a timestamp has too few rows for the time up to the next one, that time ends with a gap.
+    The rows of the first timestamp end at the second timestamp, because the log may begin between
+    these timestamps. If a timestamp has too few rows to fill the time up to the next timestamp, a
+    gap follows its rows.
     """
     n_stamps, n = len(t), int(counts.sum())
     starts = np.cumsum(counts) - counts
@@ -293,7 +297,7 @@ def _spread_by_rate(
         line = np.interp(t, t[ends], starts[ends])
         if np.abs(starts - line).max() > _OFF_CLOCK:
             return None
-    # Several timestamps with few rows are spread together, because their counts are rounded.
+    # Timestamps with few rows are spread together, because their row counts are rounded.
     is_knot = np.ones(n_stamps, bool)
     is_knot[1:] = np.diff(starts // _EVEN_ROWS) > 0
     is_knot[1] = True

@@ -17,27 +17,28 @@ __all__ = ["Channel", "LabelSpan", "Recording", "repair_stamps", "sample_rate_of
 
 TIME_COLUMNS = ("time", "time_s")  # preferred names if no time column is given
 COMMENTS = (b"#", b"%", b"//", b"sep=")
-"""Beginnings of lines that precede the column names in CSV files of other programs."""
+"""Prefixes of lines that precede the column names in CSV files from other programs."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Range of sample rates of robots' sensors; a unit that implies any other rate is wrong."""
+"""Range of sample rates of robot sensors; a time unit that implies any other rate is wrong."""
 GAP_PERIODS = 10.0
-"""By default, a hole between samples of more than this many sample periods is a gap."""
+"""By default, a step between samples of more than this many sample periods is a gap."""
 MOST_STEPS = 1 << 22
 """Maximum number of steps between timestamps from which a median is computed."""
 _KEPT_STEPS = 1 << 16  # if there are more steps, they are computed again in each pass, in blocks
 _FEWEST_STEPS = 12  # with fewer steps, a clock cannot be recognized
 SAME_PERIOD = 0.03
 """A clock's period and the time per sample count as equal up to this relative difference."""
-_OFF_CLOCK = 0.1  # without a clock, at least this share of steps are not multiples of the median
-_FEW_GAPS = 0.05  # share of steps; if more are long, long steps are part of the clock, as in bursts
+_OFF_CLOCK = 0.1  # if this fraction of steps are not multiples of the median, use the mean
+_FEW_GAPS = 0.05  # if a larger fraction of steps is long, long steps are not gaps
 # Steps of more than _LONG_PERIODS periods are gaps. Other long steps belong to an uneven clock,
 # unless the remaining steps cover less than _MOST_LEFT of the time.
 _LONG_PERIODS, _MOST_LEFT = 100.0, 0.9
-_FEW_PAUSES = 0.02  # share of steps; if fewer steps are long, the long ones are gaps
-# Independent losses move n stamps away from their mean clock by 1.25 * sqrt(n) standard deviations
-# of a step (the mean range of a Brownian bridge); rounding and bursts move them much less.
+_FEW_PAUSES = 0.02  # if a smaller fraction of steps is long, the long steps are gaps
+# If losses are independent, the deviations of n stamps from their mean clock have a mean range of
+# 1.25 * sqrt(n) standard deviations of a step, like a Brownian bridge. If stamps are rounded or
+# come in bursts, the range is much smaller.
 _LOSS_RANGE = 0.5 * 1.25
 _ROUNDEST = 0.01  # maximum relative change of a period by rounding
 _MOST_DIGITS = 9
@@ -125,7 +126,7 @@ class LabelSpan:
 
 
 class _OrderedSpans(tuple[LabelSpan, ...]):
-    """Label spans that were checked to be sorted and disjoint, so that pieces need no check."""
+    """Label spans already checked to be sorted and disjoint, so that pieces need no new check."""
 
     __slots__ = ()
 
@@ -381,7 +382,7 @@ class Recording:
     def check_label_spans(self) -> None:
         """Raise an error if a label span contains no sample.
 
-        This check is for whole recordings from readers; a piece need not cover every span.
+        This check is for complete recordings from readers; pieces need not cover every span.
         """
         t = self.timestamps_s
         for span in self.label_spans:
@@ -390,8 +391,8 @@ class Recording:
                 covers = f"covers {t[0]:.6f} s to {t[-1]:.6f} s" if len(t) else "has no sample"
                 raise RecordingError(
                     f"recording {self.recording_id!r}: label outside the recording: no sample is"
-                    f" in the label span {span}; the recording {covers}. Put both on one clock, or"
-                    " remove the span."
+                    f" in the label span {span}; the recording {covers}. Put labels and"
+                    " samples on one clock, or remove the span."
                 )
 
     def select(self, names: Sequence[str]) -> "Recording":
@@ -443,8 +444,8 @@ def sample_rate_of(recording: Recording) -> float:
 def time_covered(recording: Recording) -> tuple[float, float]:
     """Return the first and last time in seconds, since 1970 if the time stamps are dates.
 
-    Both are NaN if there are no samples. If time stamps are counted from the first one, the time of
-    the first one is added.
+    Both are NaN if there are no samples. If time stamps are relative to the first one, the absolute
+    time of the first one is added.
 
     Parameters
     ----------
@@ -457,7 +458,7 @@ def time_covered(recording: Recording) -> tuple[float, float]:
 
 
 def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]:
-    """Return channels for names; a single string is one name."""
+    """Return a Channel for each name; a single string is one name."""
     listed = [channels] if isinstance(channels, str) else channels
     return tuple(c if isinstance(c, Channel) else Channel(str(c)) for c in listed)
 
@@ -468,7 +469,7 @@ def resolution_s(stamps: NDArray[np.float64]) -> float:
 
 
 _Intervals = Callable[[], Iterator[NDArray[np.float64]]]
-"""Function that starts a pass over the steps between timestamps, which it yields in blocks."""
+"""Function that yields the steps between timestamps in blocks; it can be called repeatedly."""
 
 
 class _Clock(NamedTuple):
@@ -486,10 +487,10 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
     If the steps are multiples of the usual step, that step is the period, and rows may be missing.
-    The alternative is the mean time per sample, not counting gaps. This is the period if the
-    timestamps stay closer to such a clock than they would with lost rows, for example because they
-    are rounded to milliseconds, or come in pairs or bursts. Within the precision of the timestamps,
-    the period with the roundest rate is returned.
+    The alternative is the mean time per sample, not counting gaps. It is chosen if the timestamps
+    stay closer to a clock with this period than they would if rows were lost, for example because
+    they are rounded to milliseconds, or come in pairs or bursts. Within the precision of the
+    timestamps, the period with the roundest rate is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 

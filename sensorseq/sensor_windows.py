@@ -20,14 +20,14 @@ _SHARED = ("y", "groups", "recording_id", "split")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SensorWindows:
-    """Windows of several sensors; row i of each sensor covers the same stretch of time.
+    """Windows of several sensors; row i of each sensor covers the same time interval.
 
     Parameters
     ----------
     sensors : mapping of str to WindowSet
         The windows of each sensor, at its own rate. All sensors have the same number of rows and
-        the same labels, groups, recordings and split. A window of only NaN means that the sensor
-        has no data for this row.
+        the same labels, groups, recordings and split. A window that is all NaN means that the
+        sensor has no data for this row.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class SensorWindows:
             if len(windows) != len(whole):
                 raise WindowError(
                     f"sensor {name!r} has {len(windows)} windows, but {first!r} has {len(whole)};"
-                    " row i of each must cover the same stretch of time. Fill missing windows with"
+                    " row i of each must cover the same time interval. Fill missing windows with"
                     " NaN, or use align_sensors."
                 )
             for column in _SHARED:
@@ -120,7 +120,7 @@ class SensorWindows:
         return np.stack([have_numbers(windows) for windows in self.sensors.values()], axis=1)
 
     def by_sensor(self) -> Iterator[tuple[str, WindowSet, NDArray[np.int64]]]:
-        """Yield each sensor that has windows, with its windows and their rows."""
+        """Yield each sensor that has data, with its windows and their rows."""
         for at, (name, windows) in enumerate(self.sensors.items()):
             rows = np.flatnonzero(self.present[:, at])
             if len(rows):
@@ -227,7 +227,7 @@ def channels_of_sensors(
         if name not in assigned:
             raise ArgumentError(
                 f"channels={name!r} belongs to none of the sensors {', '.join(chosen)}. With"
-                " native_rates, channels choose topics of robot logs; for other recordings, choose"
+                " native_rates, `channels` selects topics of robot logs; for other recordings, use"
                 " `files`." + did_you_mean(name.partition(".")[0], chosen)
             )
     return {name: names for name, names in chosen.items() if names}
@@ -236,7 +236,7 @@ def channels_of_sensors(
 def align_sensors(
     sensors: Mapping[str, WindowSet], *, slop_s: float | None = None, missing: str = "error"
 ) -> SensorWindows:
-    """Put the windows of separately cut sensors into common rows, according to their starts.
+    """Align windows that were cut separately for each sensor, according to their start times.
 
     Windows of one recording that begin at most `slop_s` after the earliest of them form one row.
     Rows whose sensors have different labels are left out.
@@ -246,9 +246,8 @@ def align_sensors(
     sensors : mapping of str to WindowSet
         The windows of each sensor, with `recording_id`, and with `start_s` on a common clock.
     slop_s : float, optional
-        Maximum difference of starts in seconds; by default half of the usual time between the
-        windows of the sensor with the most windows. With a greater difference, several windows
-        could match.
+        Maximum difference of starts in seconds; by default half of the smallest median step between
+        successive windows of a sensor. With a larger value, several windows could match.
     missing : {"error", "expected"}, default="error"
         error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.
@@ -302,7 +301,7 @@ class _WindowColumns(Protocol):
 def common_rows(
     sensors: Mapping[str, _WindowColumns], slop_s: float | None, missing: str
 ) -> NDArray[np.int64]:
-    """Return the index of each sensor's window in each common row (n_rows, n_sensors), or -1.
+    """Return each sensor's window index in each common row (n_rows, n_sensors); -1 if missing.
 
     `align_sensors` documents the rules.
     """
@@ -391,13 +390,13 @@ def shared_columns(
 
 
 def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a sensor's number of valid steps in each row; missing windows have all steps."""
+    """Return a sensor's number of valid steps per row; missing windows count as full."""
     lengths = np.asarray(windows.lengths)[rows]
     return np.where(rows >= 0, lengths, windows.n_timesteps)
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows, and those in common rows; list the recordings that lack it."""
+    """Count each sensor's windows in total and in common rows; list recordings that lack it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

@@ -14,11 +14,12 @@ from sensorseq.text import listed
 
 STAMPS = ("packets", "keep", "merge")
 BY_HAND = "sensorseq.recording.repair_stamps"
-_FEW = 0.01  # share of rows that may be out of order, or differ from others with their timestamp
+# Fraction of rows that may be out of order, or may differ from other rows with the same timestamp.
+_FEW = 0.01
 _FEWEST = 3  # number of such rows that every recording may have, however short
-_SWAPPED = 0.1  # share of rows that may be out of order if none moves by more than _NEAR rows
+_SWAPPED = 0.1  # fraction of rows that may be out of order if none moves by more than _NEAR rows
 _NEAR = 10
-_LARGE = 0.1  # minimum size of steps back that may be resets, as a fraction of the largest one
+_LARGE = 0.1  # minimum size of steps back that may be resets, relative to the largest step back
 _MOST_IDS = 64  # maximum number of sensors whose rows share a timestamp
 _MOST_CUTS = 3  # maximum number of rows named in a message
 
@@ -29,7 +30,7 @@ class RepairedStamps:
 
     `n_out_of_order` counts the rows with a timestamp below an earlier one, `n_duplicates` the rows
     merged into another row with the same timestamp, and `n_spread` the rows of packets that
-    received a timestamp of their own. `packets` describes the packets.
+    received a timestamp of their own. `packets` states the size of the packets.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -51,7 +52,7 @@ def repair_stamps(
 ) -> RepairedStamps:
     """Sort samples by time, and spread or merge samples with equal timestamps.
 
-    Late rows are sorted if they are few or move by only a few places. A few rows with equal
+    Late rows are sorted if they are few or if they move by only a few rows. A few rows with equal
     timestamps, and rows written twice, are merged.
 
     Parameters
@@ -61,17 +62,17 @@ def repair_stamps(
     values : array-like of shape (n_samples, n_channels), float32 or float64
         The samples; NaN marks a missing sample.
     stamps : {"packets", "keep", "merge"}, default="packets"
-        packets: many rows with equal timestamps, or in regular bursts, are spread evenly over the
-        time since the previous packet, or up to the next timestamp if timestamps are rounded down,
-        as with 30 samples for each whole second. merge: such rows are also merged, into the mean of
-        the valid samples of each channel. keep: nothing is changed, and timestamps that do not
-        increase raise an error.
+        packets: many rows with equal timestamps or in regular bursts are spread evenly over the
+        time since the previous packet. If timestamps are rounded down, as with 30 samples for each
+        whole second, the rows are spread up to the next timestamp instead. merge: all rows with
+        equal timestamps are merged into the mean of the valid samples of each channel. keep:
+        nothing is changed, and timestamps that do not increase raise an error.
 
     Raises
     ------
     SignalError
-        If sorting would mix two signals, as when a clock was restarted during the recording, or if
-        the packets have no regular rate.
+        If sorting would mix two signals, for example because a clock was restarted during the
+        recording, or if the packets have no regular rate.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
     t = np.asarray(timestamps_s, dtype=np.float64)
     if t.shape != (n_samples,):
         raise SignalError(
-            f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
+            f"timestamps have shape {t.shape} for {n_samples} samples; give one per sample."
         )
     if not is_finite(t):
         n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
@@ -109,7 +110,7 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
 
 @dataclass(frozen=True, eq=False)
 class StampRepair:
-    """A repair of timestamps, or its `obstacle`: the reason against a repair, and the way out.
+    """A repair of timestamps, or an `obstacle` that prevents it, with a remedy.
 
     `stamps_s` contains the timestamps of the rows in `order`, sorted and perhaps spread; rows that
     still share a timestamp are to be merged.
@@ -127,7 +128,7 @@ class StampRepair:
     def advice(self, row_word: str, first: int, names: Sequence[str] = (), repair: str = "") -> str:
         """Return the obstacle as a string, with rows called `row_word` and numbered from `first`.
 
-        The way out names the argument `stamps`, and the function `repair` if one is given.
+        The suggested remedy names the argument `stamps`, and the function `repair` if it is given.
         """
         several = "s" if len(self.cuts) > 1 else ""
         rows = listed([row + first for row in self.cuts], _MOST_CUTS)
@@ -147,7 +148,7 @@ class StampRepair:
         return Packets.of_equal(self.stamps_s).starts
 
     def repaired_s(self) -> NDArray[np.float64]:
-        """Return the timestamps of the remaining rows."""
+        """Return the timestamps of the rows that remain after merging."""
         return self.stamps_s[self.starts()]
 
     def apply(self, x: NDArray[np.floating]) -> RepairedStamps:
@@ -200,14 +201,16 @@ def plan_repair(
         return plan if is_requested else replace(plan, obstacle=f"{remedy}, or {_MERGING}")
     each = f"About {n / (n - n_repeats):.3g} {{row}}s share each time stamp"
     if (column := _id_column(t_sorted, x_sorted)) is not None:
-        obstacle = f"{each}, and {{column}} has the same values at each: {_OF_SENSORS}"
+        obstacle = f"{each}, and {{column}} has the same values at each, so {_OF_SENSORS}"
         return replace(plan, obstacle=obstacle, column=column)
     if stamps == "merge":
         return plan
     packets = Packets.of_equal(t_sorted)
     spread_s = spread_evenly(packets)
     if spread_s is None:
-        return replace(plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but not evenly. {_NOT_EVEN}")
+        return replace(
+            plan, obstacle=f"{each}{_mean_rate(t_sorted)}, but without an even rate. {_NOT_EVEN}"
+        )
     kind = "" if stamps or plan.n_late else kind_of_packets(packets, x_sorted)
     if stamps == "packets" or kind == "samples":
         return replace(plan, stamps_s=spread_s, n_spread=n_repeats, packets=str(packets))
@@ -230,38 +233,38 @@ def _plan_bursts(
     between_s = float(np.median(np.diff(packets.stamps_s)))
     finding = f"The {{row}}s come in bursts, {packets}, {between_s:.3g} s apart"
     if spread_s is None:
-        return replace(plan, obstacle=f"{finding}, but not evenly. {_KEEPING}")
+        return replace(plan, obstacle=f"{finding}, but without an even rate. {_KEEPING}")
     return replace(plan, obstacle=f"{finding}. {_IN_BURSTS}")
 
 
-_MERGING = "use {merge}, which sorts {row}s and merges equal time stamps."
+_MERGING = "use {merge}, which sorts {row}s and merges those with equal time stamps."
 _SPREADING = (
-    "If they are packets of samples of one sensor, use {packets}, which spreads them evenly; if"
-    " they belong to several sensors, give each sensor its own columns or file; {merge} takes their"
-    " mean."
+    "If they are packets of samples of one sensor, use {packets}, which spreads them evenly. If"
+    " they belong to several sensors, give each sensor its own columns or file, because {merge}"
+    " would average the sensors."
 )
-_KEEPING = "Use {keep} if the sensor pauses between them."
+_KEEPING = "Use {keep} if the sensor pauses between bursts."
 _IN_BURSTS = (
     "If they are packets of samples, use {packets}, which spreads them evenly over the time since"
-    " the previous packet; if the sensor pauses between them, or they belong to several sensors,"
-    " use {keep}."
+    " the previous packet. If the sensor pauses between bursts, or the {row}s belong to several"
+    " sensors, use {keep}."
 )
 _NOT_EVEN = (
-    "Use finer time stamps, or keep one {row} for each. If the {row}s were sampled evenly, leave"
-    " out the time column and give their rate with `sample_rate_hz`. {merge} takes the mean of each"
-    " time stamp."
+    "Use finer time stamps, or keep one {row} for each time stamp. If the {row}s were sampled"
+    " evenly, leave out the time column and give their rate with `sample_rate_hz`. {merge} takes"
+    " the mean of the {row}s with the same time stamp."
 )
 _OF_SENSORS = (
-    "the {row}s belong to several sensors. Give each sensor its own columns or file; or leave out"
+    "the {row}s belong to several sensors. Give each sensor its own columns or file, or leave out"
     " that column."
 )
 _RESTARTED = (
-    "the clock was restarted, or another recording follows. Cut the recording at {rows}; or sort"
-    " the {row}s by time if they belong to one recording. {merge} would mix them."
+    "the clock was restarted, or another recording follows. Cut the recording at {rows}, or sort"
+    " the {row}s by time if they belong to one recording. {merge} would mix the recordings."
 )
 _ALTERNATING = (
-    "{row}s of two recordings or clocks alternate. Write each to its own file; or sort the {row}s"
-    " by time if they belong to one sensor. {merge} would mix them."
+    "{row}s of two recordings or clocks alternate. Write each recording to its own file, or sort"
+    " the {row}s by time if they belong to one sensor. {merge} would mix the recordings."
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sensorseq.errors import printable
 
 Plain = Any
-"""A value that JSON can store: None, a boolean, number or string, or a list or dictionary."""
+"""A value that JSON can store: None, a boolean, a number, a string, a list or a dictionary."""
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
@@ -55,8 +55,8 @@ def number(value: Any) -> Plain:
 def parse_number(text: str, decimal: str = ".") -> float | None:
     """Return the number in a CSV cell; None if the cell is blank or not a number.
 
-    Files and lines of a stream are parsed by this function, or by faster functions that give the
-    same numbers and leave the remaining cells to this one.
+    Faster parsers of files and streams give the same numbers, and pass cells that they cannot parse
+    to this function.
     """
     if "_" in text:  # only Python accepts 1_000 as a number
         return None
@@ -71,7 +71,7 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
 
 
 THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")
-"""Digits in groups of three, separated by points; ambiguous in a file with decimal commas."""
+"""Digits in groups of three, separated by dots; ambiguous in a file with decimal commas."""
 
 
 def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

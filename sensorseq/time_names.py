@@ -68,7 +68,7 @@ def is_time_name(name: str) -> bool:
 
 
 def unit_in_name(name: str) -> str:
-    """Return the unit in a column's name, which need not be in `recording.UNITS`; "" if none.
+    """Return the unit in a column's name, even if it is not in `recording.UNITS`; "" if none.
 
     The unit is in brackets at the end (``Time [ms]``), is a word of its own (``time_usec``), or is
     the end of a word (``timeMs``).
@@ -114,5 +114,5 @@ def _unit_of_word(word: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a name without comment marks, such as in ``%time`` from ``rostopic echo -p``."""
+    """Return a name without comment marks, such as ``%`` in ``%time`` from ``rostopic echo -p``."""
     return name.strip("%# \t").replace("\u00b5", "u").replace("\u03bc", "u")

@@ -85,7 +85,8 @@ class WindowSet:
             object.__setattr__(self, name, array)
             if array.shape != (n_windows,):
                 raise WindowError(
-                    f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},)."
+                    f"{name} has shape {array.shape}; {n_windows} windows need"
+                    f" shape ({n_windows},)."
                 )
         outside = np.flatnonzero((lengths < 0) | (lengths > n_timesteps))
         if outside.size:
@@ -116,7 +117,7 @@ class WindowSet:
             rows = rows[0]
         return self.take(np.atleast_1d(np.arange(len(self))[rows]))
 
-    __iter__ = None  # otherwise Python and numpy would iterate over it, one window at a time
+    __iter__ = None  # otherwise Python and numpy would iterate over the windows one by one
 
     # Because of this size, dask sends the object to each worker once instead of with each fit.
     def __sizeof__(self) -> int:

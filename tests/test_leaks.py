@@ -510,7 +510,7 @@ def test_the_command_reports_a_prepared_file_that_leaks(tmp_path, capsys):
     assert run(["inspect", str(file), "--leakage"]) == GATE == 10
     text = capsys.readouterr().out
     assert "overlap" in text
-    assert "data: channel 1 (gyro) of 2 never changes in" in " ".join(text.split())
+    assert "data: channel 1 (gyro) of 2 channels never changes in" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines()) <= 80
     assert run(["inspect", str(file), "--leakage", "--json"]) == GATE
     shown = capsys.readouterr().out

@@ -232,7 +232,7 @@ def test_clocks_without_packets_are_left_alone(tmp_path, kind):
 def test_packets_without_a_regular_rate_are_refused_with_a_way_out():
     rng = np.random.default_rng(0)
     stamps = np.repeat(np.cumsum(rng.uniform(0.1, 3, 100)), 4)
-    with pytest.raises(SignalError, match=r"About 4 samples .*but not evenly"):
+    with pytest.raises(SignalError, match=r"About 4 samples .*but without an even rate"):
         repair_stamps(stamps, rng.normal(size=(400, 1)))
 
 

@@ -147,7 +147,7 @@ def test_sums_over_batches_get_the_verdict_of_the_means_with_a_statement(batches
     assert calm.verdict == "normal"
     said = next(one for one in calm.statements if one.kind == "loss_is_sum")
     assert said.values["scale"] == pytest.approx(batches[1], rel=0.3)
-    assert "perhaps a sum over batches. To be judged, it was" in " ".join(str(calm).split())
+    assert "perhaps a sum over batches. This report divides it" in " ".join(str(calm).split())
     assert calm.history["loss"][0] == pytest.approx(batches[0] * healthy()["loss"][0])
     drawn = calm.evidence["loss"]
     assert drawn["value"] == pytest.approx(calm.history["loss"])
@@ -179,4 +179,4 @@ def test_a_loss_too_small_for_its_accuracy_is_reported_and_its_noise_is_not_judg
     assert kinds(report).count("loss_too_small") == 2
     assert not {"train_loss_noise", "val_loss_noise"} & set(report.statistics)
     assert "as calm as can be expected" not in str(report)
-    assert "How much it moves was not judged" in " ".join(str(report).split())
+    assert "The noise of this loss was not judged" in " ".join(str(report).split())

@@ -272,7 +272,7 @@ def test_the_score_of_the_kept_epoch_is_corrected_for_selection():
     assert honest.low < honest.value < honest.high
     assert honest.value < history["val_accuracy"].max()
     told = " ".join(report.explanation)
-    assert f"picking it, the best epoch scores {100 * honest.value:.1f} %" in told
+    assert f"The best epoch scores {100 * honest.value:.1f} % (standard error" in told
 
 
 def test_there_is_no_corrected_score_if_nothing_was_picked_or_windows_are_few():

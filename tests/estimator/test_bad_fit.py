@@ -74,7 +74,10 @@ BESIDE = {
     "lengths above": ({"lengths": np.r_[[10] * 23, 11]}, r"lengths\[23\] is 11; .* 1 to 10 steps"),
     "lengths of another length": ({"lengths": [5] * 23}, "lengths has 23 values, but X has 24"),
     "lengths in columns": ({"lengths": np.full((N, 1), 5)}, r"lengths has shape"),
-    "lengths with fractions": ({"lengths": np.full(N, 5.0)}, "lengths must be integers, in steps"),
+    "lengths with fractions": (
+        {"lengths": np.full(N, 5.0)},
+        "lengths must be whole numbers of steps",
+    ),
     "groups of another length": ({"groups": np.arange(23)}, "groups has 23 values, but X has 24"),
     "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups has shape \(24, 2\)"),
     "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),
@@ -254,7 +257,7 @@ def said_code(error, before, after):
     ],
 )
 def test_a_label_that_marks_unlabeled_windows_is_named_with_remedies(y, mark):
-    sentence = rf"y is {mark!r} for \d+ of 90 windows, alongside .* learned like any class"
+    sentence = rf"y is {mark!r} for \d+ of 90 windows, alongside .* learned like any other class"
     with pytest.warns(UserWarning, match=sentence) as caught:
         fit_marked(MARKED, y)
     names = {"np": np, "y": y}

@@ -77,7 +77,7 @@ def test_a_constant_channel_is_named():
     train = clean()
     train.X[:, :, 1] = 0.0
     text = only("constant_channels", train, channels=["current", "voltage"])
-    assert "channel 1 (voltage) of 2 never changes in 240 training windows" in text
+    assert "channel 1 (voltage) of 2 channels never changes in 240 training windows" in text
     train.X[:] = 0.0
     assert "No channel" in only("constant_channels", train)
 
@@ -135,7 +135,7 @@ def test_training_windows_in_validation_are_counted(with_lengths):
         (None, "own", "Split by recording: give groups=, and remove copies."),
         (None, None, "Take validation windows from other recordings, and remove copies."),
         ("other", "own", "These groups share windows: 2 and 240, 2 and 241, 2 and 242. If"),
-        ("same", "own", "These groups are in both parts: 2. Keep each in one part."),
+        ("same", "own", "These groups are in both parts: 2. Keep each group in one part."),
     ],
 )
 def test_what_to_do_about_shared_windows_depends_on_the_groups_that_were_given(

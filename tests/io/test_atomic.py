@@ -226,7 +226,7 @@ class TestDisks:
 
     def test_a_read_only_disk_is_refused_before_the_work(self, tmp_path):
         with small_disk(tmp_path / "disk") as disk, read_only(disk):
-            words = r"cannot be written \(read-only file system\)\. Choose another place\."
+            words = r"cannot be written \(read-only file system\)\. Choose another location\."
             with (
                 pytest.raises(OutputError, match=words),
                 atomic.writing(disk / "model"),

@@ -42,7 +42,7 @@ def test_an_old_system_is_reported(library_in, monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     with pytest.raises(
-        EnvironmentProblemError, match=r"needs glibc 2\.38, and this system's is old"
+        EnvironmentProblemError, match=r"needs glibc 2\.38, but this system's glibc is old"
     ):
         library_in(b"")
 

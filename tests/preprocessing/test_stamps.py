@@ -151,9 +151,9 @@ def begun_again(n_before, n_after, offset=0.503):
 )
 def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut):
     values = sines(len(stamps), 100)
-    with pytest.raises(SignalError, match=f"the clock was restarted.* Cut the recording at {cut};"):
+    with pytest.raises(SignalError, match=f"the clock was restarted.* Cut the recording at {cut},"):
         repair_stamps(stamps, values)
-    with pytest.raises(RecordingError, match=rf"\(\d+ such .*at {cut}; .*would mix"):
+    with pytest.raises(RecordingError, match=rf"\(\d+ such .*at {cut}, .*would mix"):
         Recording(values, stamps, ("a", "b"), "run")
 
 
@@ -162,7 +162,9 @@ def test_a_restarted_clock_is_refused_and_the_place_to_cut_is_named(stamps, cut)
 def test_alternating_rows_of_two_sessions_are_refused(n_rows, offset_s):
     stamps = np.arange(1400) * 0.01
     both = np.stack([stamps.reshape(-1, n_rows), stamps.reshape(-1, n_rows) + offset_s], axis=1)
-    with pytest.raises(SignalError, match=r"alternate\. .*stamps='merge' would mix them\."):
+    with pytest.raises(
+        SignalError, match=r"alternate\. .*stamps='merge' would mix the recordings\."
+    ):
         repair_stamps(both.ravel(), sines(2800, 100))
 
 
@@ -189,7 +191,9 @@ def test_samples_without_a_rate_are_neither_merged_nor_spread():
     stamps = np.sort(rng.integers(0, 300, 1000)).astype(float)
     with pytest.raises(SignalError, match=r"About 3.\d+ samples share .*Hz on average, but"):
         repair_stamps(stamps, sines(1000, 3))
-    with pytest.raises(SignalError, match=r"About 9 samples share each time stamp, but not evenly"):
+    with pytest.raises(
+        SignalError, match=r"About 9 samples share each time stamp, but without an even rate"
+    ):
         repair_stamps(np.zeros(9), sines(9, 3))
 
 
