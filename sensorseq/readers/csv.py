@@ -90,7 +90,7 @@ class CsvFormat(NamedTuple):
         return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
-        """Return the given encoding; by default, the one of a byte order mark, or else UTF-8."""
+        """Return the given encoding; by default, UTF-16 or UTF-8, depending on the first bytes."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
@@ -98,7 +98,9 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += f"; use decimal=','{more} for decimal commas, decimal='.' if these are words"
+            way_out += (
+                f"; use decimal=','{more} for decimal commas, or decimal='.' if these are words"
+            )
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property
@@ -246,7 +248,7 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read one column as strings, and every other as numbers if all its fields are numbers."""
+    """Read one column as strings, and each other column as numbers if it has no words."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
@@ -368,7 +370,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # drop empty names, which extra separators cause
+        if twice is not None:  # number the empty names, which extra separators cause
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -420,7 +422,7 @@ class CsvTable(Table):
             raise RecordingError(f"{path}: its columns are separated by ':'. Use delimiter=':'.")
         if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
-                f"{path}: its first line has {len(names)} column name(s), the next line"
+                f"{path}: its first line has {len(names)} column name(s), but the next line has"
                 f" {n_fields} fields. The first line must contain all names: remove lines before"
                 f" it, and {mark!r} at the ends of lines or in numbers."
             )
@@ -540,7 +542,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Read one column as strings, and every other as numbers if all its fields are numbers."""
+        """Read one column as strings, and each other column as numbers if it has no words."""
         table = self.words([words])
         for name in self.names:
             if name == words:
@@ -644,7 +646,7 @@ class CsvTable(Table):
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """Yield the content of a compressed file in blocks; an empty file has no block."""
+    """Yield the content of a compressed file in blocks; an empty file yields no block."""
     n_bytes, stored_bytes = 0, path.stat().st_size
     with gzip.open(path) as text:
         while block := text.read(16 * _BLOCK_BYTES):
@@ -709,7 +711,7 @@ def _is_sample(fields: list[str], decimal: str) -> bool:
 
 
 def _n_fields(line: str, mark: str) -> int:
-    """Count the fields of a line; 0 if the last one continues on the next line."""
+    """Return the number of fields in a line, or 0 if the last field continues on the next line."""
     return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
 
 

@@ -29,7 +29,7 @@ class TableRows(NamedTuple):
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # columns with groups, and with labels of whole recordings
+    not_channels: tuple[str, ...]  # the group column, and the label column if its label is constant
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
@@ -47,7 +47,7 @@ def list_table(
     label_column: str | None,
     form: CsvFormat,
 ) -> Iterator[tuple[TableRows, str, str | None]]:
-    """Yield the rows, group and label of each recording, after one pass over these columns.
+    """Yield the rows, group and label of each recording; the columns are read only once.
 
     The label is None if a recording has no label or several labels.
     """
@@ -144,7 +144,7 @@ def _by_number(text: str) -> tuple[float, str]:
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes`` of a recording's rows in their order."""
+    """Return ``sha256`` and ``size_bytes`` of a recording's rows, in order."""
     digest, size = hashlib.sha256(), 0
     table = recording_table(path, rows)
     for name in sorted(table.column_names):

@@ -20,7 +20,7 @@ from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # size of the magic number, the version and the start time
-_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # position in the flags message, which comes first
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # file position of the offsets in the flags message
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -95,7 +95,7 @@ def _check_whole(path: Path, *, salvage: bool) -> int:
             n_whole = _whole_bytes(content, size)
     if n_whole < size and not salvage:
         raise RecordingError(
-            f"{path}: is intact up to byte {n_whole} of {size}, as after a drone's loss of power."
+            f"{path}: is intact up to byte {n_whole} of {size}, as if the drone had lost power."
             " With on_error='skip', the messages before that byte are used."
         )
     return n_whole
