@@ -239,7 +239,7 @@ class Table:
     def read(
         self, names: list[str], time_name: str, options: ReadOptions
     ) -> tuple[NumberColumns, Stamps]:
-        """Return these columns, with NaN for missing samples, and the timestamps."""
+        """Return the named columns, with NaN for missing samples, and the timestamps."""
         raise NotImplementedError
 
     def labels(self, name: str) -> Labels:

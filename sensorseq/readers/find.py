@@ -722,7 +722,7 @@ def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[
         raise RecordingError(f"{path}: no such file.")
     if suffix_of(path) not in TABLE_SUFFIXES or path.is_dir():
         raise RecordingError(
-            f"{path}: recording_column needs one file with a table ({', '.join(TABLE_SUFFIXES)})."
+            f"{path}: recording_column needs one table ({', '.join(TABLE_SUFFIXES)})."
         )
     listed = list_table(path, column, group_column, options.label_column, form)
     return [

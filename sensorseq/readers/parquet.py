@@ -379,7 +379,7 @@ _ArrowColumn: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
 
 
 def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
-    """Return the length of the lists in each column of equally long lists of numbers."""
+    """For each column of equally long lists of numbers, return the length of the lists."""
     n_places: dict[str, int] = {}
     for field in table.schema:
         type_ = field.type

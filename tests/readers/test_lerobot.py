@@ -122,7 +122,7 @@ def cut_info(root):
     [
         (
             lose_a_file,
-            r"lists 11 episodes, and \d+ file\(s\) below .*data have .*: episode [14] ",
+            r"lists 11 episodes, but \d+ file\(s\) below .*data contain .*; .* episode [14]\.",
         ),
         ({"total_episodes": 9}, "lists 9 episodes, .* contain 11; some are not listed"),
         ({"fps": 50}, "the time stamps of episode 0 have a rate of 40 Hz, but fps in .* is 50"),

@@ -502,7 +502,7 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
     assert entry["reason"].endswith("Only the first 2.0 s of the log are used.")
     assert summary.n_recordings == 5
     assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())
-    with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s are used"):
+    with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s of the log are used"):
         read_recordings(tmp_path / "in", channels=options["channels"], on_error="skip")
     again = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
     assert (again.action, again.dropped) == ("none", summary.dropped)
