@@ -142,7 +142,7 @@ def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
 
 
 def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
-    """Return the intervals of one recording, exported by Audacity or ELAN, as manifest rows.
+    """Return the intervals that Audacity or ELAN exported for one recording, as manifest rows.
 
     The start, the end and possibly the duration are in seconds or hours:minutes:seconds; the label
     follows these times.

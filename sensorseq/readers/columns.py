@@ -312,7 +312,7 @@ def check_one_sensor(
     timestamps_s: NDArray[np.float64],
     channels: Collection[str] = (),
 ) -> None:
-    """Raise an error if a column names the sensor of each row: the rows are then several signals.
+    """Raise an error if a column names each row's sensor, because the rows are several signals.
 
     Also raise an error if a column names recordings, which is assumed if the time starts again
     wherever the value of the column changes. The given `channels` are not checked.
@@ -439,8 +439,8 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
 def without_counters(recording: Recording) -> Recording:
     """Drop columns that are not measurements: nameless columns, indices, counters and timestamps.
 
-    ``attributes["counters"]`` lists the dropped columns. If no other column would
-    remain, the recording is not changed.
+    ``attributes["counters"]`` lists the dropped columns. If no column would remain,
+    the recording is not changed.
     """
     t, x, names = recording.timestamps_s, recording.values, recording.channel_names
     clock: Any = recording.attributes.get("clock", {})
@@ -608,7 +608,7 @@ def table_of(path: Path, columns: Mapping[str, NDArray[Any]], words: str) -> pa.
         if len(values) != n_rows:
             raise RecordingError(
                 f"{path}: {words!r} has {n_rows} rows, but {name!r} has {len(values)}; a column"
-                " that names the sensors of rows must have one entry for each row."
+                " that names sensors must have one entry for each row."
             )
     return pa.table({n: x.tolist() if x.dtype.kind in "OUS" else x for n, x in columns.items()})
 

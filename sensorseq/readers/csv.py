@@ -667,7 +667,7 @@ def _mapped(path: Path, folder: Path) -> mmap.mmap:
 
 
 def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> bytes | mmap.mmap:
-    """Convert a text to UTF-8, in memory or in a file of the folder."""
+    """Convert a text to UTF-8, in memory or in a file in the folder."""
     if folder is None or isinstance(text, bytes):
         return text[:].decode(encoding).encode()
     with temporary_file(folder) as file:

@@ -830,7 +830,7 @@ class _Exclusion:
     def check(self, sources: Iterable[RecordingSource], *, every: bool) -> None:
         """Raise an error for a pattern that matched nothing and is probably a typo.
 
-        Unless `every` class is known, check only patterns of recordings, which contain a slash.
+        If not every class is known, check only patterns of recordings, which contain a slash.
         """
         names = {name for source in sources for name in (*source.labels, source.recording_id)}
         for pattern in self.patterns:

@@ -164,7 +164,7 @@ class _LocatedDataset(NamedTuple):
 
     dataset: foreign.Hdf5Dataset
     folder: str
-    rate_hz: float | None  # rate stored with the dataset, or with the nearest group around it
+    rate_hz: float | None  # rate stored with the dataset, or with the nearest group that contains it
 
 
 class _Hdf5Table(Table):
@@ -429,7 +429,7 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
         raise RecordingError(
             f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
             " unit of time stamps. Convert the column to seconds, or give time_unit if the"
-            " unit is s, ms, us or ns."
+            " unit is in fact s, ms, us or ns."
         )
     return None
 

@@ -26,7 +26,7 @@ def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -
     """Return True if the rows of each value have a regular clock and alternate with other rows.
 
     The values are then not the states of a single sensor, because the clock of a state would have a
-    gap while the sensor is in another state. `codes` are the values as numbers from 0.
+    gap while the sensor is in another state. `codes` represent the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS

@@ -1,4 +1,4 @@
-"""Read the rows of one recording or sensor from a table with a column that names it."""
+"""Read the rows of one recording or sensor from a table with a column of recordings or sensors."""
 
 import hashlib
 import math
@@ -158,7 +158,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # kept, because the digest and the recording need the same rows
+@lru_cache(maxsize=1)  # the digest and the recording need the same rows
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":
@@ -176,7 +176,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     return table.slice(*places[rows.recording])
 
 
-@lru_cache(maxsize=2)  # kept, because consecutive recordings share it
+@lru_cache(maxsize=2)  # consecutive recordings may be in the same row group
 def _row_group(
     path: Path, version: tuple[int, int], row_group: int, left_out: tuple[str, ...]
 ) -> pa.Table:

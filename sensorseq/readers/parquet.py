@@ -260,7 +260,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 
 def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
-    """Return the column names in the file, by the same names without surrounding blanks."""
+    """Return the column names in the file, keyed by the names without surrounding blanks."""
     stored = file.schema_arrow.names
     if (twice := repeated(stored)) is not None:
         raise RecordingError(

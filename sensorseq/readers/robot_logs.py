@@ -55,7 +55,7 @@ class _Series:
     """The messages of one topic, in log order."""
 
     message_type: str
-    uses_header: bool  # True if times are the stamps in the headers
+    uses_header: bool  # True if the times come from message headers
     getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
     texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)

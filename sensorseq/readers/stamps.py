@@ -25,7 +25,7 @@ _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
 _DATE_DIGITS = 14  # number of digits of the year, month, day, hour, minute and second
-_MOST_DIGITS = 19  # maximum number of digits of a 64-bit number
+_MOST_DIGITS = 19  # maximum number of digits of a 64-bit integer
 _FLOAT_DIGITS = 16  # maximum number of digits of a date that a float can represent
 _FEWEST_TIMES = 30  # minimum number of steps for recognizing times of day
 _WITHIN_MINUTE = 0.9  # minimum fraction of steps that do not cross a minute
@@ -207,7 +207,8 @@ def _named_unit(path: Path, name: str) -> str | None:
     if unit and unit not in UNITS:
         raise RecordingError(
             f"{path}: time column {name!r} seems to be in {unit!r}, which is not a unit of time"
-            " stamps. Convert it to seconds, or give time_unit if the unit is s, ms, us or ns."
+            " stamps. Convert it to seconds, or give time_unit if the unit is in fact s, ms, us or"
+            " ns."
         )
     return unit or None
 

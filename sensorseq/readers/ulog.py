@@ -105,7 +105,7 @@ def _whole_bytes(content: mmap.mmap, size: int) -> int:
     """Return the position at which the first truncated or invalid message begins."""
     at, ends = _HEADER_BYTES, [size]
     if content[at + 2 : at + 3] == b"B" and size >= _OFFSETS_AT + 24:
-        # After a crash, data are appended to a message that may be truncated.
+        # After a crash, data are appended to the log, possibly after a truncated message.
         ends = [*filter(None, struct.unpack_from("<3Q", content, _OFFSETS_AT)), size]
     for end in ends:
         while at + 3 <= end:

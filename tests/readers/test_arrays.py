@@ -1,4 +1,4 @@
-"""Arrays of NumPy and MATLAB files are read as recordings, with any order of axes."""
+"""Arrays in NumPy and MATLAB files are read as recordings, with any order of axes."""
 
 import gzip
 import random
