@@ -164,7 +164,7 @@ class _LocatedDataset(NamedTuple):
 
     dataset: foreign.Hdf5Dataset
     folder: str
-    rate_hz: float | None  # rate stored with the dataset, or with the nearest group that contains it
+    rate_hz: float | None  # rate stored with the dataset, or with the nearest enclosing group
 
 
 class _Hdf5Table(Table):
