@@ -247,7 +247,7 @@ class Table:
         raise NotImplementedError
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return all columns in memory: `words` as strings, the others in their own types."""
+        """Return all columns in memory: `words` as strings, other columns in their own types."""
         raise NotImplementedError
 
     def text_column(self, path: Path, name: str) -> "TextColumn":
@@ -507,7 +507,7 @@ def _rises(values: NDArray[np.floating]) -> bool:
 
 
 def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
-    """Test whether a monotonic column contains whole numbers, or the time in one of the units."""
+    """Test whether a monotonic column contains whole numbers, or the time in a known unit."""
     n = len(values)
     if not count_where(lambda at, stop: values[at:stop] != np.floor(values[at:stop]), n, values)[0]:
         return True

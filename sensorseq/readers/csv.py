@@ -407,7 +407,7 @@ class CsvTable(Table):
                 name = {"\t": "tab"}.get(separator, separator)
                 raise RecordingError(
                     f"{path}: its columns are separated by {name!r}. Use delimiter={name!r};"
-                    " if numbers have decimal commas, also decimal=','."
+                    " if numbers have decimal commas, also use decimal=','."
                 )
         n_fields = _n_fields(second, mark)
         n_words = len(header.split())
@@ -416,7 +416,7 @@ class CsvTable(Table):
             raise RecordingError(
                 f"{path}: its columns are separated by spaces or tabs. Use delimiter=' ', which"
                 " treats any number of them as one separator; if numbers have decimal commas, also"
-                " decimal=','."
+                " use decimal=','."
             )
         if len(names) == 1 and 1 < _n_fields(header, ":") == _n_fields(second, ":"):
             raise RecordingError(f"{path}: its columns are separated by ':'. Use delimiter=':'.")
@@ -464,9 +464,8 @@ class CsvTable(Table):
         """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
-        # Types are given, not inferred: arrow would infer them from the first block alone. If a
-        # column had only whole numbers in its first megabyte, a later fraction would raise an
-        # error.
+        # Types are given because arrow would infer them from the first block alone. If a column
+        # had only whole numbers in its first megabyte, a later fraction would raise an error.
         for missing in ([""], None):  # try without words such as NA first, which is faster
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)

@@ -339,7 +339,7 @@ class _Hdf5Table(Table):
             if self._channels is not None or located[name].folder == folder:
                 short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
-                    f"{self.path}: {short!r} has {self._n_samples(short)} samples and {long!r}"
+                    f"{self.path}: {short!r} has {self._n_samples(short)} samples, but {long!r} has"
                     f" {self._n_samples(long)}; choose `channels` of the same length, or store"
                     " channels of different rates in separate files and join them with `pair`."
                 )

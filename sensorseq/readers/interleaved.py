@@ -57,9 +57,9 @@ def names_sensors(
 ) -> bool:
     """Return True if a numeric column contains the number of each row's sensor.
 
-    A counter that wraps or a bit that toggles also divides the rows into regular clocks. Therefore
-    either the name of the column must be typical of sensors, or most other columns must show that
-    neighboring rows contain different quantities.
+    A counter that wraps or a bit that toggles also divides rows into groups with regular clocks.
+    Therefore either the name of the column must be typical of sensors, or most other columns must
+    show that neighboring rows contain different quantities.
     """
     codes = codes_of_numbers(values)
     if codes is None or not has_interleaved_clocks(codes, t):

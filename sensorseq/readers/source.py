@@ -400,8 +400,8 @@ def sources_by_sensor(
         else:
             raise RecordingError(
                 f"{source.names[0]}: does not belong to one of several sensors; native_rates needs"
-                " robot logs, or `sensor_column`, or `pair` (such as '{sensor}_{recording}.*') with"
-                " `files` for each sensor."
+                " `files` for each sensor and `pair` (such as '{sensor}_{recording}.*'), or"
+                " `sensor_column`, or robot logs."
             )
         for name, part in parts.items():
             sources_of.setdefault(name, []).append(part)

@@ -78,7 +78,7 @@ def test_every_form_gives_the_same_recording(
     [
         (table(separator=";"), "utf-8", {}, r"separated by ';'. Use delimiter=';'; if numbers"),
         (table(separator="\t"), "utf-8", {}, r"separated by 'tab'. Use delimiter='tab'"),
-        (table(separator=";", decimal=","), "utf-8", {}, r"also decimal=','"),
+        (table(separator=";", decimal=","), "utf-8", {}, r"also use decimal=','"),
         (table(separator=";", decimal=","), "utf-8", {"delimiter": ";"}, r"'0,0' .* decimal=','"),
         (table(separator="|"), "utf-8", {}, r"separated by '\|'. Use delimiter='\|'"),
         (table(), "utf-8", {"decimal": ","}, "separated by ','. Use delimiter=','"),

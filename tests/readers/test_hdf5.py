@@ -73,7 +73,7 @@ THREE = np.arange(3.0)
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples and 'b' 4; .* `pair`"),
+        ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples, but 'b' has 4; .* `pair`"),
         ({"data": np.ones((3, 2))}, r"columns: data\[0\], data\[1\]\). Give the time column"),
         ({"left/a": THREE, "right/a": THREE}, "no dataset; it contains left, right. Store one"),
         ({"time": [0.0, 2.0, 1.0], "a": THREE}, "row 3: time goes back"),
