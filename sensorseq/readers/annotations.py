@@ -18,7 +18,7 @@ from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
 from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
-"""The placeholder for a recording's name in the name pattern of the recordings' label tables."""
+"""The placeholder for the name of the recording in a name pattern for label tables."""
 COLUMNS = ("start", "end")
 """Manifest columns with times: time stamps in the log's unit, or dates with a time zone."""
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")

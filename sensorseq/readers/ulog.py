@@ -35,7 +35,7 @@ def read_ulog(
 
     The name of a topic ends with the number of its instance, as in ``sensor_accel_0``. Times are
     counted from the start of the log. Arrays of more than `most_elements` elements are left out. If
-    `salvage` is true, the messages before the damage are read.
+    `salvage` is true, the messages before any damage are read.
     """
     path, *more_paths = paths
     if more_paths:
