@@ -33,7 +33,7 @@ def is_acquisition(path: Path) -> bool:
 
 
 def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the values by sensor name, with the sample rate, and the units by sensor name."""
+    """Return the values and the units by sensor name; the values include the sample rate."""
     if path.suffix.lower() == ".json":
         content = json.loads(path.read_bytes())
     else:

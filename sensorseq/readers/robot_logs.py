@@ -551,7 +551,7 @@ def _messages(
                     start_ns = file_start_ns if start_ns is None else start_ns
                     content = decode() if wants_content(topic) else None
                     yield _Message(topic, type_, log_time_ns, start_ns, content)
-                # If no topic is wanted, the log still begins with its first message.
+                # If no message of the file is wanted, the log still begins with its first message.
                 if start_ns is None:
                     start_ns = next((message[-1] for message in read(path, None)), None)
         except RecordingError:
