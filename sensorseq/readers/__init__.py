@@ -182,7 +182,7 @@ def read_recordings(
     -------
     list of Recording
         The recordings. With several sensors (`pair`), a recording contains the time stamps of all
-        sensors, and NaN where a sensor has no sample; see `join_sensors`. `read_sensors` keeps the
+        sensors, with NaN where a sensor has no sample; see `join_sensors`. `read_sensors` keeps the
         sensors separate.
 
     Raises
@@ -352,13 +352,14 @@ def read_sensors(
     Returns
     -------
     dict of str to list of Recording
-        The recordings of each sensor by its name, in the order of `files`, or sorted by the names
-        of topics. Recordings with the same `recording_id` were recorded together.
+        The recordings of each sensor, by sensor name, in the order of `files` or, for robot logs,
+        sorted by topic. Recordings with the same `recording_id` were recorded together.
 
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or if it consists of a single file that is not a robot log.
+        If a recording cannot be read, or if it is a single file that is not a robot log and no
+        `sensor_column` is given.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """

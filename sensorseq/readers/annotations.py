@@ -18,9 +18,9 @@ from sensorseq.recording import UNITS, LabelSpan, Recording, sample_period
 from sensorseq.text import parse_number
 
 PER_RECORDING = "{recording}"
-"""The placeholder for a recording's name in a name pattern for label tables, one per recording."""
+"""The placeholder for the name of the recording in a name pattern for label tables."""
 COLUMNS = ("start", "end")
-"""Columns of times: time stamps in the unit of the log, or dates with a time zone."""
+"""Manifest columns with times: time stamps in the log's unit, or dates with a time zone."""
 SPAN_CLOCKS = ("stamps", "dates", "start", "rows")
 """Clocks for the times of labels from other programs: the log's time stamps in their own unit,
 milliseconds since 1970, seconds from the start of the log, or row numbers from 0."""
@@ -33,7 +33,7 @@ _READ_AS = {
 }
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # prefix of the name of an uploaded file
 _CLOCK_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:[.,]\d+)?)$")
-_KIND = "times"  # key in a task's data for one of `SPAN_CLOCKS`
+_KIND = "times"  # key in a task's data whose value is one of `SPAN_CLOCKS`
 _NAMES = ("label", "ts")  # names of the tags in a labeling configuration
 _DIGITS = 6
 _ROUNDED_S = 0.002  # tolerance for durations in seconds, because times are rounded to milliseconds
@@ -77,11 +77,11 @@ def _rows_of_task(
     paths = sorted({path for parts in named for path in _files_at(parts, files)})
     if len(paths) != 1:
         names = (
-            " and ".join(map(str, paths)) or f"no file {'/'.join((named or texts or [('?',)])[0])}"
+            " and ".join(map(str, paths)) or f"none ({'/'.join((named or texts or [('?',)])[0])})"
         )
         raise RecordingError(
-            f"{table}, {at}: names {names} among the recordings, not exactly one file; name one"
-            " file in the task, and give the folder that contains this file."
+            f"{table}, {at}: must name exactly one recording, but names {names}; name one file in"
+            " the task, and give the folder that contains this file."
         )
     kind = str(data.get(_KIND) or "stamps")
     if kind not in SPAN_CLOCKS:
@@ -127,7 +127,7 @@ def _path_in(text: str) -> tuple[str, ...]:
 
 
 def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
-    """Return the files whose paths share the longest ending, in whole names, with a given path."""
+    """Return the files whose paths share the most trailing names with a given path."""
     best: list[Path] = []
     for name in (parts[-1], _UPLOADED.sub("", parts[-1])):
         names = (*parts[:-1], name)
@@ -142,7 +142,7 @@ def _files_at(parts: tuple[str, ...], files: Sequence[Path]) -> list[Path]:
 
 
 def tabbed_rows(table: Path, path: str) -> list[dict[str, str]]:
-    """Return the intervals of one recording, exported by Audacity or ELAN, as manifest rows.
+    """Return the intervals that Audacity or ELAN exported for one recording, as manifest rows.
 
     The start, the end and possibly the duration are in seconds or hours:minutes:seconds; the label
     follows these times.
@@ -191,7 +191,7 @@ def _seconds(text: str) -> float | None:
 
 
 def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
-    """Return a time, and True if it was a date, which is converted to milliseconds since 1970."""
+    """Return a time, and whether it was a date; dates are converted to milliseconds since 1970."""
     if (number := parse_number(text, decimal)) is not None:
         return number, False
     try:
@@ -200,8 +200,8 @@ def raw_time(where: str, text: str, decimal: str) -> tuple[float, bool]:
         raise RecordingError(f"{where}: {text!r} is neither a number nor a date.") from error
     if date.tzinfo is None:
         raise RecordingError(
-            f"{where}: the date {text!r} has no time zone. Write it after the time, such as"
-            " +02:00, or Z if the dates of the log have none."
+            f"{where}: the date {text!r} has no time zone. Add the zone after the time, such as"
+            " +02:00, or add Z if the dates of the log have no zone."
         )
     return date.timestamp() * UNITS["ms"], True
 
@@ -211,8 +211,8 @@ def on_clock(
 ) -> tuple[LabelSpan, ...]:
     """Return label spans with their times converted from one of `SPAN_CLOCKS` to seconds.
 
-    If the recording's time stamps are dates, spans may also be in milliseconds since 1970 where
-    time stamps are expected.
+    If the recording's time stamps are dates, spans with the clock ``"stamps"`` may also be in
+    milliseconds since 1970.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def _ticks_and_origin(clock: Mapping[str, Any]) -> tuple[float, float]:
 def as_label_studio(
     path: str, spans: Iterable[tuple[float, float, str, float]], clock: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a task of Label Studio with a prediction of (start_s, end_s, label, probability).
+    """Return a Label Studio task with (start_s, end_s, label, probability) spans as a prediction.
 
     Times are written in the unit of the log's time stamps, and dates as milliseconds since 1970.
     """

@@ -65,9 +65,9 @@ def read_arrays(
     A vector is a channel. Each column of a 2-D array is a channel named ``name[0]``, ``name[1]``
     and so on; time may be along either axis. Fields of MATLAB structs and of structured arrays are
     named ``struct.field``. The time stamps are in an array, or are computed from a number
-    ``sample_rate_hz`` in the file. JSON and CBOR files are in Edge Impulse's acquisition format.
-    Other single numbers are ignored. Nothing is unpickled: Python objects and MATLAB cells are left
-    out and listed in ``attributes["dropped_columns"]``.
+    ``sample_rate_hz`` in the file. Other single numbers are ignored. JSON and CBOR files are in
+    Edge Impulse's acquisition format. Nothing is unpickled: Python objects and MATLAB cells are
+    left out and listed in ``attributes["dropped_columns"]``.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class ArraysTable(Table):
                     f"{path}: no channel {name!r}; it has {', '.join(names_of_channels[:12])}."
                     + did_you_mean(name, names_of_channels)
                 )
-        columns.pop(time_name, None)  # the name may refer to a column of a 2-D array
+        columns.pop(time_name, None)  # the time may be one column of a 2-D array
         left_out = next((name for name in names if name in self._left_out), None)
         if left_out and all(values is None for values in columns.values()):
             raise RecordingError(
@@ -197,7 +197,7 @@ class ArraysTable(Table):
         raise RecordingError(f"{self.path}: {name!r} contains {labels.dtype}, not labels.")
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Return the arrays that are as long as `words`, with matrices divided into columns."""
+        """Return the arrays that are as long as `words`, with matrices split into columns."""
         n_rows = len(self._arrays[words].ravel())
         columns: dict[str, NDArray[Any]] = {}
         for name in self.names:
@@ -211,7 +211,7 @@ class ArraysTable(Table):
 
 
 def list_arrays(path: Path) -> list[Topic]:
-    """Return the name, type and shape, samples, rate and channels of each numeric array in a file.
+    """Return the name, type, shape, length, rate and channels of each numeric array in a file.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ def _time(
         problem = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
         way_out = "choose `channels` that have the same time"
         if not usual:
-            way_out = "or, if there is none, the rate of the rows with `sample_rate_hz`"
+            way_out = "or, if there is none, give the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
             f"{path}: has {problem}; its vectors are {listed(vectors) or 'none'}. Name the time"
             f" with `time_column`, {way_out}, or store an array '{RATE}'."
@@ -383,7 +383,7 @@ def _numpy_arrays(loaded: Any, left_out: dict[str, str]) -> Iterator[tuple[str, 
                 raise
             left_out[name] = "Python objects, which are never loaded (allow_pickle=False)"
             continue
-        if isinstance(array, np.ndarray):  # archives may contain bytes, too
+        if isinstance(array, np.ndarray):  # archives may also contain bytes
             yield name, array
 
 
@@ -400,7 +400,7 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
 def _hdf5_arrays(
     group: Any, prefix: str, seen: set[int], left_out: dict[str, str]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
+    """Yield the numeric arrays of a MATLAB 7.3 file, which stores them transposed."""
     seen.add(group.place)
     for name, dataset in group.datasets.items():
         kind = dataset.attrs.get("MATLAB_class", ["double"])[0]

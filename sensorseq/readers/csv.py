@@ -90,7 +90,7 @@ class CsvFormat(NamedTuple):
         return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
-        """Return the given encoding; by default, the one of a byte order mark, or else UTF-8."""
+        """Return the given encoding; by default, UTF-16 or UTF-8, depending on the first bytes."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
@@ -98,7 +98,9 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += f"; use decimal=','{more} for decimal commas, decimal='.' if these are words"
+            way_out += (
+                f"; use decimal=','{more} for decimal commas, or decimal='.' if these are words"
+            )
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property
@@ -246,7 +248,7 @@ def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
-    """Read one column as strings, and every other as numbers if all its fields are numbers."""
+    """Read one column as strings, and each other column as numbers if it has no words."""
     file = CsvTable(path, ReadOptions(**form._asdict()))
     check_names(path, [words], file.names)
     return file.as_arrow(words)
@@ -368,7 +370,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # drop empty names, which extra separators cause
+        if twice is not None:  # number the empty names, which extra separators cause
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -405,7 +407,7 @@ class CsvTable(Table):
                 name = {"\t": "tab"}.get(separator, separator)
                 raise RecordingError(
                     f"{path}: its columns are separated by {name!r}. Use delimiter={name!r};"
-                    " if numbers have decimal commas, also decimal=','."
+                    " if numbers have decimal commas, also use decimal=','."
                 )
         n_fields = _n_fields(second, mark)
         n_words = len(header.split())
@@ -414,13 +416,13 @@ class CsvTable(Table):
             raise RecordingError(
                 f"{path}: its columns are separated by spaces or tabs. Use delimiter=' ', which"
                 " treats any number of them as one separator; if numbers have decimal commas, also"
-                " decimal=','."
+                " use decimal=','."
             )
         if len(names) == 1 and 1 < _n_fields(header, ":") == _n_fields(second, ":"):
             raise RecordingError(f"{path}: its columns are separated by ':'. Use delimiter=':'.")
         if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
-                f"{path}: its first line has {len(names)} column name(s), the next line"
+                f"{path}: its first line has {len(names)} column name(s), but the next line has"
                 f" {n_fields} fields. The first line must contain all names: remove lines before"
                 f" it, and {mark!r} at the ends of lines or in numbers."
             )
@@ -462,9 +464,8 @@ class CsvTable(Table):
         """Read the named columns as numbers; a word among numbers raises an error."""
         if (plain := self._plain_numbers(names)) is not None:
             return plain
-        # Types are given, not inferred: arrow would infer them from the first block alone. If a
-        # column had only whole numbers in its first megabyte, a later fraction would raise an
-        # error.
+        # Types are given because arrow would infer them from the first block alone. If a column
+        # had only whole numbers in its first megabyte, a later fraction would raise an error.
         for missing in ([""], None):  # try without words such as NA first, which is faster
             with suppress(pa.ArrowInvalid):
                 read = self._read(names, pa.float64(), missing)
@@ -540,7 +541,7 @@ class CsvTable(Table):
         return CodedLabels(codes, list(position))
 
     def as_arrow(self, words: str) -> pa.Table:
-        """Read one column as strings, and every other as numbers if all its fields are numbers."""
+        """Read one column as strings, and each other column as numbers if it has no words."""
         table = self.words([words])
         for name in self.names:
             if name == words:
@@ -644,7 +645,7 @@ class CsvTable(Table):
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
-    """Yield the content of a compressed file in blocks; an empty file has no block."""
+    """Yield the content of a compressed file in blocks; an empty file yields no block."""
     n_bytes, stored_bytes = 0, path.stat().st_size
     with gzip.open(path) as text:
         while block := text.read(16 * _BLOCK_BYTES):
@@ -665,7 +666,7 @@ def _mapped(path: Path, folder: Path) -> mmap.mmap:
 
 
 def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> bytes | mmap.mmap:
-    """Convert a text to UTF-8, in memory or in a file of the folder."""
+    """Convert a text to UTF-8, in memory or in a file in the folder."""
     if folder is None or isinstance(text, bytes):
         return text[:].decode(encoding).encode()
     with temporary_file(folder) as file:
@@ -709,7 +710,7 @@ def _is_sample(fields: list[str], decimal: str) -> bool:
 
 
 def _n_fields(line: str, mark: str) -> int:
-    """Count the fields of a line; 0 if the last one continues on the next line."""
+    """Return the number of fields in a line, or 0 if the last field continues on the next line."""
     return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
 
 

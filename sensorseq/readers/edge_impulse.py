@@ -19,7 +19,7 @@ LABELS = "info.labels"
 """Name of the file with the labels of an exported dataset, in the dataset's folder."""
 _KEYS = (b"payload", b"interval_ms", b"values")
 _IN_PAYLOAD = ("sensors", "interval_ms", "values")
-_HEAD_BYTES = 1 << 16  # the first bytes of a file, which contain the keys of an acquisition
+_HEAD_BYTES = 1 << 16  # the keys of an acquisition are within this many bytes
 
 
 def is_acquisition(path: Path) -> bool:
@@ -33,7 +33,7 @@ def is_acquisition(path: Path) -> bool:
 
 
 def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the values by sensor name, with the sample rate, and the units by sensor name."""
+    """Return the values and the units by sensor name; the values include the sample rate."""
     if path.suffix.lower() == ".json":
         content = json.loads(path.read_bytes())
     else:
@@ -55,7 +55,7 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
     names = column_names(str(sensor.get("name", "")) for sensor in sensors)
     for name in names:
         if not name or is_time_name(name) or name == RATE:
-            raise RecordingError(f"{path}: a sensor is named {name!r}; name it after its quantity.")
+            raise RecordingError(f"{path}: a sensor is named {name!r}; name the measured quantity.")
     if len(sensors) == 1:  # the list may contain the values of a single sensor directly
         values = [row if isinstance(row, list) else [row] for row in values]
     for number, row in enumerate(values, start=1):

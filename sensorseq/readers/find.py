@@ -166,14 +166,14 @@ def find_recordings(
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
-    If each label has a folder, every folder in `path` is a class, and every matching file below
-    that folder is a recording (``ICE/pro_01.csv``) with its own group. If `path` contains no
-    folders, its files are recordings without a label. A manifest is a CSV table with columns
-    ``path`` (relative to the manifest's folder), ``label`` (or ``class``) and, optionally,
-    ``group``, ``recording_id``, and ``start_s`` and ``end_s`` in seconds, or ``start`` and ``end``
-    in the unit of the log's time stamps. A row with times labels a part of the recording; several
-    rows may have the same path. The manifest may also be a JSON export of Label Studio, or a table
-    for each recording (``{recording}.txt``). A long table is a CSV or Parquet file whose
+    If each label has a folder, every folder in `path` is a class, and every matching file below a
+    class folder is a recording (``ICE/pro_01.csv``) with its own group. If `path` contains no
+    folders, its files are recordings without a label. A manifest is a CSV table with the columns
+    ``path`` (relative to the manifest's folder) and ``label`` (or ``class``). Optional columns are
+    ``group``, ``recording_id``, and either ``start_s`` and ``end_s`` (in seconds) or ``start`` and
+    ``end`` (in the unit of the log's time stamps). A row with times labels a part of the recording;
+    several rows may have the same path. The manifest may also be a JSON export of Label Studio, or
+    a table for each recording (``{recording}.txt``). A long table is a CSV or Parquet file whose
     `recording_column` names the recording of each row; rows may be in any order. A LeRobot dataset
     is a folder with ``meta/info.json``; its episodes are the recordings, labeled with their tasks.
     Hidden files and folders are ignored.
@@ -357,7 +357,7 @@ def _with_own_labels(source: RecordingSource, pattern: str) -> RecordingSource:
 def _with_sensors(
     sources: list[RecordingSource], sensor_column: str | None
 ) -> list[RecordingSource]:
-    """Store in the sources the column that names the sensor of each row, if one is given."""
+    """Store the given column of sensor names, if any, in the sources."""
     for source in sources:
         if sensor_column is not None and source.is_log:
             raise ArgumentError(
@@ -372,8 +372,8 @@ def check_form_is_used(
 ) -> None:
     """Raise an error for CSV options or a time unit that would not apply to any file.
 
-    CSV options need a CSV file, and a unit of time needs a file that is not a robot log. Otherwise
-    the options would be ignored without notice.
+    CSV options need a CSV file, and a unit of time needs a file that is not a robot log. Otherwise,
+    the options would be silently ignored.
 
     Parameters
     ----------
@@ -395,7 +395,7 @@ def check_form_is_used(
         if (value := getattr(options, name)) is not None:
             kinds = " and ".join(sorted(str(suffix) for suffix in suffixes))
             use = "is not for robot logs" if name == "time_unit" else "is for CSV files"
-            raise ArgumentError(f"{name}={value!r} {use}, and all files are {kinds}; remove it.")
+            raise ArgumentError(f"{name}={value!r} {use}, but all files are {kinds}; remove it.")
 
 
 def _as_list(texts: str | Sequence[str] | None) -> list[str]:
@@ -626,14 +626,14 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
     for row in rows[1:]:
         if row.clock != rows[0].clock:
             raise RecordingError(
-                f"{table}, {row.at}: the notation of its times differs from {rows[0].at}."
+                f"{table}, {row.at}: its times are written differently than in {rows[0].at}."
             )
         for column in ("recording_id", "group"):
             expected, value = getattr(first, column), getattr(row.source, column)
             if expected != value:
                 raise RecordingError(
                     f"{table}, {row.at}: {column} is {value!r}, but {rows[0].at} has {expected!r}"
-                    " for the same path; use the same in both."
+                    " for the same path; use the same value in both."
                 )
     rows = sorted(rows, key=lambda row: row.span)
     for before, after in pairwise(rows):
@@ -648,7 +648,7 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
 def _from_folders(
     root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None, depth: int = 1
 ) -> list[RecordingSource]:
-    """List the files below a folder; the last `depth` names of a path do not count as classes."""
+    """List the files below a folder; the last `depth` names of a path are not classes."""
     sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     dataset = root.parent if root.name == "data" and is_dataset(root.parent) else None
     for folder, folders, names in os.walk(root):
@@ -656,7 +656,7 @@ def _from_folders(
         if "meta" in folders and is_dataset(here):
             dataset = here
         if dataset is not None:
-            raise RecordingError(f"{dataset}: is a LeRobot dataset; give this folder alone.")
+            raise RecordingError(f"{dataset}: is a LeRobot dataset; pass only this folder.")
         folders[:] = sorted(
             name
             for name in folders
@@ -715,14 +715,14 @@ def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[
     column, group_column = options.recording_column, options.group_column
     for name in ("files", "pair", "manifest"):
         if getattr(options, name) not in (None, False):
-            raise ArgumentError(f"`{name}` is for folders; remove it for one table.")
+            raise ArgumentError(f"`{name}` is for folders; remove it to read one table.")
     if column is None:
         raise ArgumentError("group_column needs recording_column, the column with recording ids.")
     if not path.exists():
         raise RecordingError(f"{path}: no such file.")
     if suffix_of(path) not in TABLE_SUFFIXES or path.is_dir():
         raise RecordingError(
-            f"{path}: recording_column needs one table in a file of {', '.join(TABLE_SUFFIXES)}."
+            f"{path}: recording_column needs one table ({', '.join(TABLE_SUFFIXES)})."
         )
     listed = list_table(path, column, group_column, options.label_column, form)
     return [
@@ -830,11 +830,11 @@ class _Exclusion:
     def check(self, sources: Iterable[RecordingSource], *, every: bool) -> None:
         """Raise an error for a pattern that matched nothing and is probably a typo.
 
-        Unless `every` class is known, check only patterns of recordings, which contain a slash.
+        If not every class is known, check only patterns of recordings, which contain a slash.
         """
         names = {name for source in sources for name in (*source.labels, source.recording_id)}
         for pattern in self.patterns:
-            # Do not suggest a whole class for a misspelled recording.
+            # Do not suggest a class for a misspelled recording.
             if pattern not in self._matched and (every or "/" in pattern):
                 similar = [name for name in sorted(names) if "/" in name or "/" not in pattern]
                 raise ArgumentError(

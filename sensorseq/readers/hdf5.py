@@ -164,7 +164,7 @@ class _LocatedDataset(NamedTuple):
 
     dataset: foreign.Hdf5Dataset
     folder: str
-    rate_hz: float | None  # rate stored with the dataset, or with the nearest group around it
+    rate_hz: float | None  # rate stored with the dataset, or with the nearest enclosing group
 
 
 class _Hdf5Table(Table):
@@ -339,7 +339,7 @@ class _Hdf5Table(Table):
             if self._channels is not None or located[name].folder == folder:
                 short, long = sorted((name, first), key=self._n_samples)
                 raise RecordingError(
-                    f"{self.path}: {short!r} has {self._n_samples(short)} samples and {long!r}"
+                    f"{self.path}: {short!r} has {self._n_samples(short)} samples, but {long!r} has"
                     f" {self._n_samples(long)}; choose `channels` of the same length, or store"
                     " channels of different rates in separate files and join them with `pair`."
                 )
@@ -428,8 +428,8 @@ def _time_unit(path: Path, name: str, stored: str) -> str | None:
     if unit and unit_in_name(f"time_{unit}"):  # true only if the word is a unit
         raise RecordingError(
             f"{path}: the stored unit of the time column {name!r} is {stored!r}, which is not a"
-            " unit of time stamps. Convert the column to seconds, or give time_unit (s, ms, us or"
-            " ns) if it has one of these."
+            " unit of time stamps. Convert the column to seconds, or give time_unit if the"
+            " unit is in fact s, ms, us or ns."
         )
     return None
 
@@ -462,13 +462,13 @@ def _check_one_recording(path: Path, names: list[str], columns: list[str]) -> No
         pick = next((column for column in columns if column.partition("/")[0] in alike), names[0])
         more = f" To read them as one recording, choose `channels`, such as channels={pick!r}."
     raise RecordingError(
-        f"{path}: the root contains no dataset, but {groups}. Store one recording per file, with"
-        f" its datasets in the root or in a single group.{more}"
+        f"{path}: the root contains no dataset; it contains {groups}. Store one recording per file,"
+        f" with its datasets in the root or in a single group.{more}"
     )
 
 
 def _is_upright(dataset: foreign.Hdf5Dataset, lengths: Counter[int]) -> bool:
-    """Test whether time runs along the first axis, judging by vector length or the longer axis."""
+    """Test whether time runs along the first axis, judging by the lengths of vectors and axes."""
     if dataset.ndim != 2 or "columns" in dataset.attrs:
         return True
     rows, columns = dataset.shape
@@ -511,7 +511,7 @@ def _values(
 
 
 def _rate(path: Path, holder: Any, around: float | None) -> float | None:
-    """Return the rate stored with a file, group or dataset, or else `around`, that of its group."""
+    """Return the rate stored with a file, group or dataset, or the rate `around` of its group."""
     stored = holder.attrs.get(RATE)
     dataset = getattr(holder, "datasets", {}).get(RATE)
     if stored is None and dataset is not None and dataset.size == 1 and dataset.dtype.kind in "fiu":

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEWEST_ROWS = 10  # minimum number of rows from which the clock of a sensor is determined
-_RARE = 0.05  # maximum share of the rows that may come from rare sensors
-_LEAST_STEPS = 20  # minimum number of time steps across other sensors' rows
+_RARE = 0.05  # maximum fraction of the rows that may come from rare sensors
+_LEAST_STEPS = 20  # minimum number of time steps that span other sensors' rows
 _REGULAR = 0.5  # maximum relative difference between a regular time step and the usual one
-_SHARE_REGULAR = 0.75  # minimum share of regular time steps
+_SHARE_REGULAR = 0.75  # minimum fraction of regular time steps
 _MOST_NUMBERS = 64  # a column with more distinct values does not contain numbers of sensors
-_LOOKED_AT = 4096  # number of rows that are enough to rule out most columns of measurements
+_LOOKED_AT = 4096  # this many rows are enough to rule out most columns of measurements
 _APART = 0.5  # maximum ratio of the changes within a sensor to those between sensors
 _SPREADS = 3.0  # minimum ratio of the spreads of two sensors that measure different quantities
 _SENSOR_NAME = re.compile(
@@ -26,7 +26,7 @@ def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -
     """Return True if the rows of each value have a regular clock and alternate with other rows.
 
     The values are then not the states of a single sensor, because the clock of a state would have a
-    gap while the sensor is in another state. `codes` are the values as numbers from 0.
+    gap while the sensor is in another state. `codes` represent the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS
@@ -57,9 +57,9 @@ def names_sensors(
 ) -> bool:
     """Return True if a numeric column contains the number of each row's sensor.
 
-    A counter that wraps or a bit that toggles also divides the rows into regular clocks. Therefore
-    either the name of the column must be typical of sensors, or most other columns must show that
-    neighboring rows contain different quantities.
+    A counter that wraps or a bit that toggles also divides rows into groups with regular clocks.
+    Therefore either the name of the column must be typical of sensors, or most other columns must
+    show that neighboring rows contain different quantities.
     """
     codes = codes_of_numbers(values)
     if codes is None or not has_interleaved_clocks(codes, t):
@@ -97,9 +97,9 @@ def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
 
 
 def codes_of_numbers(values: NDArray[np.floating]) -> NDArray[np.int64] | None:
-    """Return a column as codes from 0, or None unless it contains only a few distinct integers."""
+    """Return codes from 0 for a column of only a few distinct integers; None for other columns."""
     middle = max(0, (len(values) - _LOOKED_AT) // 2)
-    for some in (values[middle : middle + _LOOKED_AT], values):  # the middle usually suffices
+    for some in (values[middle : middle + _LOOKED_AT], values):  # the middle rows usually suffice
         if not (np.isfinite(some).all() and (some == some.round()).all()):
             return None
         distinct, codes = np.unique(some, return_inverse=True)

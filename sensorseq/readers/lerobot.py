@@ -24,7 +24,7 @@ _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
 # Columns with positions in the dataset, which are not measurements.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
 _SAME_RATE = 0.05
-_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns whose values are known only later
+_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns unknown when a frame is recorded
 
 
 class LeRobotDataset:
@@ -149,10 +149,10 @@ def list_episodes(
             yield path, rows, label, spans
     missing = sorted(set(range(dataset.n_episodes)).difference(seen))
     if missing or len(seen) != dataset.n_episodes:
-        fault = f"episode {missing[0]} is in none of them" if missing else "they have more"
+        fault = f"no file contains episode {missing[0]}" if missing else "some are not listed"
         raise RecordingError(
-            f"{dataset.path}: lists {dataset.n_episodes} episodes, and {len(files)} file(s) below"
-            f" {dataset.root / 'data'} have {len(seen)}: {fault}. Download the dataset again."
+            f"{dataset.path}: lists {dataset.n_episodes} episodes, but {len(files)} file(s) below"
+            f" {dataset.root / 'data'} contain {len(seen)}; {fault}. Download the dataset again."
         )
 
 
@@ -171,7 +171,7 @@ def _check_stamps(path: Path, columns: list[str], dataset: LeRobotDataset) -> No
             continue
         period_s = float(np.median(steps))
         if not abs(period_s * dataset.rate_hz - 1) < _SAME_RATE:
-            rate = f"{1 / period_s:.4g} Hz" if period_s > 0 else "no rate"
+            rate = f"a rate of {1 / period_s:.4g} Hz" if period_s > 0 else "no rate"
             raise RecordingError(
                 f"{path}: the time stamps of episode {numbers[rows[0]]} have {rate}, but fps in"
                 f" {dataset.path} is {dataset.rate_hz:g}; correct the stamps or fps."

@@ -1,4 +1,4 @@
-"""Read the rows of one recording or sensor from a table with a column that names it."""
+"""Read the rows of one recording or sensor from a table with a column of recordings or sensors."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ class TableRows(NamedTuple):
 
     column: str
     recording: str
-    not_channels: tuple[str, ...]  # columns with groups, and with labels of whole recordings
+    not_channels: tuple[str, ...]  # the group column, and the label column if its label is constant
     row_groups: tuple[int, ...]  # row groups of a Parquet file that contain these rows
     form: CsvFormat = USUAL_FORM
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names of the numbers in lists, by column
@@ -47,7 +47,7 @@ def list_table(
     label_column: str | None,
     form: CsvFormat,
 ) -> Iterator[tuple[TableRows, str, str | None]]:
-    """Yield the rows, group and label of each recording, after one pass over these columns.
+    """Yield the rows, group and label of each recording; the columns are read only once.
 
     The label is None if a recording has no label or several labels.
     """
@@ -144,7 +144,7 @@ def _by_number(text: str) -> tuple[float, str]:
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
-    """Return ``sha256`` and ``size_bytes`` of a recording's rows in their order."""
+    """Return ``sha256`` and ``size_bytes`` of a recording's rows, in order."""
     digest, size = hashlib.sha256(), 0
     table = recording_table(path, rows)
     for name in sorted(table.column_names):
@@ -158,7 +158,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size_bytes": size}
 
 
-@lru_cache(maxsize=1)  # kept, because the digest and the recording need the same rows
+@lru_cache(maxsize=1)  # the digest and the recording need the same rows
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return a recording's rows without the column that names it."""
     if path.suffix == ".parquet":
@@ -176,7 +176,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     return table.slice(*places[rows.recording])
 
 
-@lru_cache(maxsize=2)  # kept, because consecutive recordings share it
+@lru_cache(maxsize=2)  # consecutive recordings may be in the same row group
 def _row_group(
     path: Path, version: tuple[int, int], row_group: int, left_out: tuple[str, ...]
 ) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Read the numbers in a MATLAB file of versions 5 to 7, checking every size against the file.
+"""Read the numbers in a MATLAB file of version 5 to 7, checking every size against the file.
 
 scipy's reader crashes the process on some damaged files, so it is not used.
 """

@@ -40,7 +40,7 @@ def read_mdf(
     If `channels` is None, return all groups that have a time channel and rows. A group is named
     after its acquisition or, if that has no name, ``group_`` followed by its number. Values are in
     physical units; a value that the file marks as invalid is NaN. Channels that contain strings or
-    arrays are None. If `is_listing`, only the first rows of each group are read.
+    arrays are None. If `is_listing` is true, only the first rows of each group are read.
     """
     path, *more_paths = paths
     if more_paths:
@@ -194,7 +194,7 @@ def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) ->
 
 
 def _coded(values: NDArray[Any], texts: dict[str, int]) -> NDArray[np.int32]:
-    """Return the number of each label in `texts`, after adding labels that are missing there."""
+    """Return the number of each label in `texts`, to which new labels are added."""
     levels, codes = np.unique(values, return_inverse=True)
     level_codes = [texts.setdefault(_word(level), len(texts)) for level in levels]
     return np.asarray(level_codes, np.int32)[codes]

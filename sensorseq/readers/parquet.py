@@ -260,7 +260,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
 
 
 def names_in(path: Path, file: pyarrow.parquet.ParquetFile) -> dict[str, str]:
-    """Return the column names in the file, by the same names without surrounding blanks."""
+    """Return the column names in the file, keyed by the names without surrounding blanks."""
     stored = file.schema_arrow.names
     if (twice := repeated(stored)) is not None:
         raise RecordingError(
@@ -379,7 +379,7 @@ _ArrowColumn: TypeAlias = pa.ChunkedArray | _StoredColumn | _ListPlace
 
 
 def _places_in(table: "pa.Table | _StoredTable") -> dict[str, int]:
-    """Return the length of the lists in each column whose lists of numbers have equal lengths."""
+    """For each column of equally long lists of numbers, return the length of the lists."""
     n_places: dict[str, int] = {}
     for field in table.schema:
         type_ = field.type

@@ -55,7 +55,7 @@ class _Series:
     """The messages of one topic, in log order."""
 
     message_type: str
-    uses_header: bool  # True if times are the stamps in the headers
+    uses_header: bool  # True if the times come from message headers
     getters: dict[str, Callable[[Any], Any]]  # functions that read each channel's value
     texts_of: Callable[[Any], Any] | None = None  # function that reads the labels
     times_s: list[float] = field(default_factory=list)
@@ -203,7 +203,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
     recording = recording if options.channels is None else recording.select(options.channels)
     if damage is not None:
         kept_s = recording.duration_s
-        reason = f"{damage} Only its first {kept_s:.1f} s are used."
+        reason = f"{damage} Only the first {kept_s:.1f} s of the log are used."
         salvaged = {"salvaged": {"reason": reason, "kept_s": kept_s}}
         recording = replace(recording, attributes={**recording.attributes, **salvaged})
     return recording if spans is None else _labeled(recording, spans)
@@ -212,7 +212,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
 def read_robot_log_timestamps(
     path: Path | Sequence[Path], options: ReadOptions
 ) -> NDArray[np.float64]:
-    """Return the timestamps of the topic that has the most messages of all topics with channels."""
+    """Return the timestamps of the topic with the most messages, among the topics with channels."""
     paths = [path] if isinstance(path, Path) else list(path)
     topics, _ = _read_or_salvage(paths, replace(options, label_column=None))
     fastest = max((t for t in topics if t.channels), key=lambda topic: len(topic.times_s))
@@ -224,7 +224,7 @@ def read_robot_log_timestamps(
 
 
 def list_topics(path: Path | Sequence[Path], channels: Sequence[str] | None = None) -> list[Topic]:
-    """Return the topics of a log by name, without reading all values.
+    """List the topics of a log, without reading all values.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ def _spans_of(
 
 
 def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
-    """Add the label spans that contain samples; the last one is extended to the recording's end."""
+    """Add the label spans that contain samples; the last span extends to the recording's end."""
     times = recording.timestamps_s
     if spans:
         end_s = max(spans[-1].end_s, float(np.nextafter(times[-1], math.inf)))
@@ -431,7 +431,7 @@ def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
     return replace(recording, label_spans=kept)
 
 
-# Contents of messages, as objects with dataclass fields or JSON.
+# Contents of messages: dataclass objects, or values from JSON or protobuf.
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
@@ -462,7 +462,7 @@ def _numbers_below(value: Any) -> Iterator[str]:
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a function that returns the value at a path in a message, or None if it has none."""
+    """Return a function that gets the value at a path in a message, or None if there is none."""
     parts = [name or int(index) for name, index in _PART.findall(path)]
 
     def get(value: Any) -> Any:
@@ -523,7 +523,7 @@ class _Message(NamedTuple):
     type: str
     log_time_ns: int
     start_ns: int  # start of the log
-    content: Any  # None if this time is not requested
+    content: Any  # None if the content is not requested
 
 
 def _messages(
@@ -551,7 +551,7 @@ def _messages(
                     start_ns = file_start_ns if start_ns is None else start_ns
                     content = decode() if wants_content(topic) else None
                     yield _Message(topic, type_, log_time_ns, start_ns, content)
-                # The log begins with this message, although its topic is not wanted.
+                # If no message of the file is wanted, the log still begins with its first message.
                 if start_ns is None:
                     start_ns = next((message[-1] for message in read(path, None)), None)
         except RecordingError:
@@ -571,7 +571,7 @@ def _naming(path: Path) -> Iterator[None]:
             f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
         ) from error
     except Exception as error:  # foreign parsers may raise any exception for damaged bytes
-        # EINVAL is caused by a seek to before the start of a truncated file.
+        # In a truncated file, a seek to before the start raises EINVAL.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             message = f"{path}: cannot be read ({error.strerror or error})."
             raise RecordingError(message) from error
@@ -744,7 +744,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return the position at which the first incomplete record begins; None for other formats."""
+    """Return the position of the first incomplete record of a bag or MCAP file; otherwise None."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":

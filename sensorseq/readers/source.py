@@ -399,8 +399,8 @@ def sources_by_sensor(
                 damaged[source] = error
         else:
             raise RecordingError(
-                f"{source.names[0]}: is not the file of one of several sensors; native_rates needs"
-                " `files` for each sensor and `pair`, such as '{sensor}_{recording}.*', or"
+                f"{source.names[0]}: does not belong to one of several sensors; native_rates needs"
+                " `files` for each sensor and `pair` (such as '{sensor}_{recording}.*'), or"
                 " `sensor_column`, or robot logs."
             )
         for name, part in parts.items():
@@ -414,7 +414,7 @@ def sources_by_sensor(
 
 
 def _topics(source: RecordingSource, channels: Sequence[str] | None) -> dict[str, RecordingSource]:
-    """Return a source for each topic of a log that counts as a sensor."""
+    """Return a source for each sensor of a log; a sensor is a topic with channels."""
     with local_source(source) as local:
         topics = list_topics(local.paths, channels)
     source_of = {

@@ -16,19 +16,19 @@ from sensorseq.recording import MOST_STEPS, PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.time_names import unit_in_name
 
 EXACT = 2**53
-"""Floats cannot represent every whole number above this one."""
+"""Floats cannot represent every whole number above this number."""
 
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # the years 2000 to 2100
-_ACCEPTED_HZ = (0.01, 50_000.0)  # outside this range, even a unit in a column's name is doubted
+_ACCEPTED_HZ = (0.01, 50_000.0)  # rates outside this range are refused unless time_unit is given
 _FEWEST = 30  # minimum number of time steps from which a rate is computed
 _LARGEST = 2**62
 _GIVEN = {"name": "the unit in its name", "attribute": "the unit stored with it"}
 _MISSING = np.iinfo(np.int64).min
 _DATE_DIGITS = 14  # number of digits of the year, month, day, hour, minute and second
-_MOST_DIGITS = 19  # maximum number of digits of a 64-bit number
+_MOST_DIGITS = 19  # maximum number of digits of a 64-bit integer
 _FLOAT_DIGITS = 16  # maximum number of digits of a date that a float can represent
 _FEWEST_TIMES = 30  # minimum number of steps for recognizing times of day
-_WITHIN_MINUTE = 0.9  # minimum share of steps that do not cross a minute
+_WITHIN_MINUTE = 0.9  # minimum fraction of steps that do not cross a minute
 
 
 class Stamps(NamedTuple):
@@ -116,7 +116,7 @@ def describe_clock(facts: dict[str, Any]) -> str:
         "attribute": "by its stored unit",
         "data": "found from its rate and date",
         "digits": "by its digits",
-        "type, not time_unit": "by its type, without time_unit",
+        "type, not time_unit": "by its type, not by time_unit",
     }
     content = f"is in {facts['unit']}" if facts["unit"] in UNITS else "contains dates"
     known_by = how.get(facts["unit_from"], "by its type")
@@ -131,7 +131,7 @@ def clock_of(recording: Recording) -> dict[str, Any]:
 
 
 def date_of(recording: Recording) -> str:
-    """Return the UTC date of a recording's first timestamp; "" if they are not dates."""
+    """Return the UTC date of a recording's first timestamp; "" if it is not a date."""
     origin_s = clock_of(recording).get("origin_ns", 0) / UNITS["ns"]
     start_s = float(recording.timestamps_s[0]) + origin_s
     if not _CALENDAR_S[0] <= start_s < _CALENDAR_S[1]:
@@ -207,8 +207,8 @@ def _named_unit(path: Path, name: str) -> str | None:
     if unit and unit not in UNITS:
         raise RecordingError(
             f"{path}: time column {name!r} seems to be in {unit!r}, which is not a unit of time"
-            " stamps. Convert it to seconds, or give time_unit (s, ms, us or ns) if it has one of"
-            " these."
+            " stamps. Convert it to seconds, or give time_unit if the unit is in fact s, ms, us or"
+            " ns."
         )
     return unit or None
 
@@ -225,7 +225,7 @@ def _rates_of(stamps: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def _are_odd(rates: tuple[float, float], per_s: int) -> bool:
-    """Test whether both rates are outside the range that is accepted if no unit is given."""
+    """Test whether both rates are below, or both are above, the accepted range."""
     low, high = min(rates) * per_s, max(rates) * per_s
     return high < _ACCEPTED_HZ[0] or low > _ACCEPTED_HZ[1]
 
@@ -246,7 +246,7 @@ def _refuse_implausible(
     is_late = first / UNITS[read_as] >= _CALENDAR_S[1]
     is_named = known_by in _GIVEN and read_as in usual
     is_doubtful = _are_odd(rates, UNITS[read_as]) or (
-        # in a different unit, the rate is usual, or the date is between 2000 and 2100
+        # another unit gives a usual rate, or a date between 2000 and 2100
         (not usual.isdisjoint(better) and (is_late or (unit is None and max(rates) < lowest)))
         or not (dated.isdisjoint(better) or read_as in dated or is_named)
     )
@@ -271,12 +271,12 @@ def _refuse_implausible(
 
 
 def _refuse_odd_dates(path: Path, name: str, ticks: NDArray[np.int64], unit: str) -> None:
-    """Raise an error for dates at an odd rate, probably converted with a wrong unit."""
+    """Raise an error for dates at an odd rate, which were probably converted with a wrong unit."""
     if (rates := _rates_of(_present(ticks[: 1 << 12]))) and _are_odd(rates, UNITS[unit]):
         raise RecordingError(
             f"{path}: the stamps in time column {name!r} are {1 / (rates[0] * UNITS[unit]):.4g} s"
-            f" apart, {rates[0] * UNITS[unit]:.4g} Hz. Were they converted from numbers in a"
-            f" different unit? Correct them, or use time_unit={unit!r} if they are correct."
+            f" apart, which is {rates[0] * UNITS[unit]:.4g} Hz. Were they converted from numbers in"
+            f" a different unit? Correct them, or use time_unit={unit!r} if they are correct."
         )
 
 
@@ -317,7 +317,7 @@ def _facts(name: str, unit: str, known_by: str) -> dict[str, Any]:
 
 
 def dates_of_digits(path: Path, name: str, stamps: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Return nanoseconds since 1970 if numbers are dates in digits (20240301115840020), or None.
+    """Return dates in digits (20240301115840020) as nanoseconds since 1970; None for other numbers.
 
     An error is raised for floats that cannot represent the digits, and for times of day in digits.
     """
@@ -384,7 +384,7 @@ def _are_times(stamps: NDArray[Any], scale: int) -> NDArray[np.bool_]:
 
 
 def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
-    """Test whether stamps are times of day: over more than a minute, no seconds exceed 59."""
+    """Test whether stamps are times of day in digits, in which no seconds exceed 59."""
     few = stamps[: 1 << 12]
     if len(few) <= _FEWEST_TIMES or not _are_times(few, scale).all():
         return False

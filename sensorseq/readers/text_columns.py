@@ -50,7 +50,7 @@ class TextColumn:
         return numbers
 
     def pass_over(self, numbers: NDArray[np.float64]) -> None:
-        """Count the next rows, which are not strings, and skip them."""
+        """Count the next rows, which were converted elsewhere."""
         self._n_rows += len(numbers)
         self._n_numbers += int((~np.isnan(numbers)).sum())
 
@@ -144,14 +144,14 @@ def refuse_stray(path: Path, row: int, name: str, text: str) -> None:
         raise RecordingError(f"{path}, row {row}, column {name!r}: contains {nul_bytes(path)}")
     if text.strip() == name:
         raise RecordingError(
-            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}, because"
-            " several logs were appended. Divide the file at this row, or remove the row if the"
-            " time continues."
+            f"{path}, row {row}: the header is repeated, with {name!r} in column {name!r}, perhaps"
+            " because several logs were joined. Divide the file at this row, or remove the row if"
+            " the time continues."
         )
 
 
 def nul_bytes(path: Path) -> str:
-    """Return the end of an error about NUL bytes in a file."""
+    """Return the last part of an error message about NUL bytes."""
     remove = "tr -d '\\000'"
     shell = f"gzip -dc FILE | {remove} > NEW" if path.suffix == ".gz" else f"{remove} < FILE > NEW"
     return f"NUL bytes, as after a loss of power. Remove them; in a shell: {shell}."

@@ -20,7 +20,7 @@ from sensorseq.readers.topics import TopicArrays
 
 _MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16  # size of the magic number, the version and the start time
-_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # position in the flags message, which comes first
+_OFFSETS_AT = _HEADER_BYTES + 3 + 16  # file position of the offsets in the flags message
 _ELEMENT = re.compile(r"\[\d+\]$")
 
 
@@ -35,7 +35,7 @@ def read_ulog(
 
     The name of a topic ends with the number of its instance, as in ``sensor_accel_0``. Times are
     counted from the start of the log. Arrays of more than `most_elements` elements are left out. If
-    `salvage` is true, the messages before the damage are read.
+    `salvage` is true, the messages before any damage are read.
     """
     path, *more_paths = paths
     if more_paths:
@@ -95,7 +95,7 @@ def _check_whole(path: Path, *, salvage: bool) -> int:
             n_whole = _whole_bytes(content, size)
     if n_whole < size and not salvage:
         raise RecordingError(
-            f"{path}: is intact up to byte {n_whole} of {size}, as after a drone's loss of power."
+            f"{path}: is intact up to byte {n_whole} of {size}, as if the drone had lost power."
             " With on_error='skip', the messages before that byte are used."
         )
     return n_whole
@@ -105,7 +105,7 @@ def _whole_bytes(content: mmap.mmap, size: int) -> int:
     """Return the position at which the first truncated or invalid message begins."""
     at, ends = _HEADER_BYTES, [size]
     if content[at + 2 : at + 3] == b"B" and size >= _OFFSETS_AT + 24:
-        # After a crash, data are appended to a message that may be truncated.
+        # After a crash, data are appended to the log, possibly after a truncated message.
         ends = [*filter(None, struct.unpack_from("<3Q", content, _OFFSETS_AT)), size]
     for end in ends:
         while at + 3 <= end:

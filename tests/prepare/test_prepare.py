@@ -305,7 +305,7 @@ class TestProvenance:
         summary = prepare_plainly(terrains, tmp_path / "w.h5")
         assert summary.dropped_columns == {"terrain": 6}
         assert summary.channels == ("current", "speed")
-        assert "left out column 'terrain' of 6 recording(s): without a number" in str(summary)
+        assert "left out column 'terrain' of 6 recording(s), because not every" in str(summary)
 
     def test_channels_in_a_different_order_are_the_same_channels(self, terrains, tmp_path):
         path = terrains / "sand" / "pro_02.csv"

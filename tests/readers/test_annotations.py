@@ -16,7 +16,7 @@ SPANS = [(2.5, 10.0, "walk"), (12.0, 30.5, "run")]
 
 
 def log(path, *, start_s=0.0, unit="s", seconds=60.0, hz=50.0):
-    """A recording whose time column has a unit."""
+    """Write a recording whose time column is in the given unit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(int(seconds * hz)) / hz
     stamps = (start_s + t) * RUNS[unit]
@@ -88,7 +88,7 @@ def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_pat
     assert recording.recording_id == "mon/run1"
     table = export(tmp_path / "e.json", "/data/upload/1/1a2b3c4d-run1.csv", SPANS)
     with pytest.raises(
-        RecordingError, match=r"task 7: names mon/run1\.csv and tue/run1\.csv among"
+        RecordingError, match=r"task 7: must .* but names mon/run1\.csv and tue/run1\.csv;"
     ):
         find_recordings(tmp_path / "logs", manifest=table)
     log(tmp_path / "one" / "run1.csv")
@@ -104,7 +104,10 @@ def test_files_with_the_same_name_are_distinguished_by_folder_or_refused(tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"data": {"csv": "other.csv"}}, r"export\.json, task 7: names no file other\.csv among"),
+        (
+            {"data": {"csv": "other.csv"}},
+            r"export\.json, task 7: must .* names none \(other\.csv\);",
+        ),
         ({"annotations": [{"result": []}, {"result": []}]}, r"task 7: has 2 annotations"),
         ({"annotations": [{"result": []}]}, r"task 7: run1\.csv has no label; annotate it"),
         ({"annotations": [{"result": [region("2026-03-01T10:00", 5, "a")]}]}, "has no time zone"),

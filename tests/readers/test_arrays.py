@@ -1,4 +1,4 @@
-"""Arrays of NumPy and MATLAB files are read as recordings, with any order of axes."""
+"""Arrays in NumPy and MATLAB files are read as recordings, with any order of axes."""
 
 import gzip
 import random
@@ -42,7 +42,7 @@ def write_mat7(path, arrays):
 
 
 def write_mat73(path, arrays):
-    """Write a file like MATLAB: with a user block of 512 bytes, transposed axes and class names."""
+    """Write a file as MATLAB does: with a 512-byte user block, transposed axes and class names."""
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, array in arrays.items():
             dataset = file.create_dataset(
@@ -228,7 +228,7 @@ def test_a_damaged_matlab_7_3_file_is_read_or_refused(tmp_path):
     code = "import sys, pathlib; from tests.readers.test_arrays import read_all_damaged as read;"
     code += "read(pathlib.Path(sys.argv[1]), 0, 300)"
     command = [sys.executable, "-c", code, str(tmp_path / "one.mat")]
-    # In a separate process, because the HDF5 library may crash; the exit code is then negative.
+    # A separate process is used because the HDF5 library may crash, with a negative exit code.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode <= 0, done.stderr[-2000:]
 
@@ -324,7 +324,7 @@ def test_rows_without_a_time_are_a_given_rate_apart(write, along):
     assert [span.label for span in recording.label_spans] == ["0", "1", "2"]
     assert recording.attributes["clock"] == {"sample_rate_hz": 200.0}
     with pytest.raises(
-        RecordingError, match="if there is none, the rate of the rows with `sample_rate_hz`"
+        RecordingError, match="if there is none, give the rate of the rows with `sample_rate_hz`"
     ):
         read_arrays(path, **given)
     stored = read_arrays(write({"emg": ACC, "sample_rate_hz": 50.0}), sample_rate_hz=200)
@@ -360,7 +360,7 @@ def test_objects_alongside_arrays_are_left_out_and_named(tmp_path, capsys):
     assert recording.channel_names == ("a",)
     assert recording.attributes["dropped_columns"] == ["folds"]
     assert run(["inspect", str(tmp_path / "a.npz")]) == 0
-    assert "left out column 'folds' of 1 recording(s): without a number" in capsys.readouterr().out
+    assert "left out column 'folds' of 1 recording(s), because not every" in capsys.readouterr().out
     with pytest.raises(RecordingError, match=r"'folds' contains Python objects.*not labels"):
         read_arrays(tmp_path / "a.npz", label_column="folds")
 

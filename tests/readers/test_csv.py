@@ -242,7 +242,7 @@ def test_a_class_may_be_named_like_a_missing_number(tmp_path, word):
 HEADER = "time_s,a,state\n"
 ROWS = "".join(f"{row / 50},{row % 7}.5,on\n" for row in range(40))
 DATES = "".join(f"2026-03-01T12:00:{row:02d},{row % 7}.5,on\n" for row in range(40))
-AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1', because several logs"
+AGAIN = r"row {}: the header is repeated, with '(time_s|a)' in column '\1', perhaps"
 
 
 @pytest.mark.parametrize("name", ["drive.csv", "drive.csv.gz"])
@@ -294,7 +294,7 @@ def test_nul_bytes_are_named_with_a_remedy(tmp_path, name, text, place):
     assert "\0" not in str(caught.value)
     assert "x00" not in str(caught.value)
     if "12\0" in text or "9." in text:
-        return  # without the NUL bytes, the text is invalid, too
+        return  # without the NUL bytes, the text is also invalid
     command = str(caught.value).partition("in a shell: ")[2].removesuffix(".")
     command = command.replace("FILE", str(path)).replace("NEW", str(tmp_path / "new.csv"))
     subprocess.run(command, shell=True, check=True)

@@ -1,4 +1,4 @@
-"""CSV files of other programs: encodings, separators and decimal marks give the same recording."""
+"""Any encoding, separator and decimal mark of a CSV file gives the same recording."""
 
 import gzip
 
@@ -21,7 +21,7 @@ VALUES = [(0.0, 1.5, -2.0, "Kies"), (0.05, -0.25, 3e-3, "Kies"), (0.1, 1e3, 0.12
 FORMS = [
     ({}, "utf-8", ",", "."),
     ({}, "utf-8-sig", ",", "."),
-    ({}, "utf-16", ",", "."),  # begins with its byte order mark
+    ({}, "utf-16", ",", "."),  # the text begins with a byte order mark
     ({"encoding": "latin-1"}, "latin-1", ",", "."),
     ({"encoding": "cp1252", "delimiter": ";"}, "cp1252", ";", "."),
     ({"encoding": "utf-16-le"}, "utf-16-le", ",", "."),
@@ -78,7 +78,7 @@ def test_every_form_gives_the_same_recording(
     [
         (table(separator=";"), "utf-8", {}, r"separated by ';'. Use delimiter=';'; if numbers"),
         (table(separator="\t"), "utf-8", {}, r"separated by 'tab'. Use delimiter='tab'"),
-        (table(separator=";", decimal=","), "utf-8", {}, r"also decimal=','"),
+        (table(separator=";", decimal=","), "utf-8", {}, r"also use decimal=','"),
         (table(separator=";", decimal=","), "utf-8", {"delimiter": ";"}, r"'0,0' .* decimal=','"),
         (table(separator="|"), "utf-8", {}, r"separated by '\|'. Use delimiter='\|'"),
         (table(), "utf-8", {"decimal": ","}, "separated by ','. Use delimiter=','"),

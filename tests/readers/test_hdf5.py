@@ -73,9 +73,9 @@ THREE = np.arange(3.0)
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples and 'b' 4; .* `pair`"),
+        ({"time": THREE, "a": THREE, "b": np.arange(4.0)}, "3 samples, but 'b' has 4; .* `pair`"),
         ({"data": np.ones((3, 2))}, r"columns: data\[0\], data\[1\]\). Give the time column"),
-        ({"left/a": THREE, "right/a": THREE}, "contains no dataset, but left, right. Store one"),
+        ({"left/a": THREE, "right/a": THREE}, "no dataset; it contains left, right. Store one"),
         ({"time": [0.0, 2.0, 1.0], "a": THREE}, "row 3: time goes back"),
         ({"time": THREE, "a": np.ones((3, 2, 2))}, "has 3 dimensions"),
         ({"a": THREE}, "Give the time column with time_column"),
@@ -160,7 +160,7 @@ def test_datasets_without_a_number_for_each_sample_are_named(tmp_path, capsys):
     assert run(["inspect", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out columns 'images', " in said
-    assert "'slow/b', 'slow/time' of 1 recording(s): without a number for each sample" in said
+    assert "'slow/b', 'slow/time' of 1 recording(s), because not every sample has a number" in said
     np.testing.assert_array_equal(read_hdf5(path, channels=["slow/b"]).timestamps_s, T[::3])
 
 
@@ -183,7 +183,7 @@ def test_groups_with_the_same_contents_are_not_read_as_one_recording(tmp_path, g
             file[f"data/{name}/action"], file[f"data/{name}/obs/q"] = A, GYRO
 
     path = write(tmp_path, fill)
-    named = r"contains no dataset, but demo_0, demo_1\. Store one .* channels='demo_0/action'"
+    named = r"no dataset; it contains demo_0, demo_1\. Store one .* channels='demo_0/action'"
     with pytest.raises(RecordingError, match=named):
         read_hdf5(path, **given)
     channels = ["demo_0/action", "demo_0/obs/q[1]"]

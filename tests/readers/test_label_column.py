@@ -21,7 +21,7 @@ def write(path, labels=WORDS):
 
 
 def read_labels(path, labels):
-    """Write a table in the format of the path, and read it with its labels."""
+    """Write a table in the format of the path's suffix, and read the table with its labels."""
     columns = {"time_column": "time", "label_column": "label"}
     return READERS[path.suffix](write(path, labels), **columns)
 

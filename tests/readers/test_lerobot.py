@@ -122,10 +122,10 @@ def cut_info(root):
     [
         (
             lose_a_file,
-            r"lists 11 episodes, and \d+ file\(s\) below .*data have .*: episode [14] ",
+            r"lists 11 episodes, but \d+ file\(s\) below .*data contain .*; .* episode [14]\.",
         ),
-        ({"total_episodes": 9}, "lists 9 episodes, .* have 11: they have more"),
-        ({"fps": 50}, "the time stamps of episode 0 have 40 Hz, but fps in .* is 50"),
+        ({"total_episodes": 9}, "lists 9 episodes, .* contain 11; some are not listed"),
+        ({"fps": 50}, "the time stamps of episode 0 have a rate of 40 Hz, but fps in .* is 50"),
         (
             {"codebase_version": "v9.0"},
             "has version v9.0; only versions 2 and 3 of LeRobot datasets",
@@ -167,7 +167,7 @@ def test_a_dataset_among_other_folders_or_its_data_alone_is_not_read_as_classes(
     for name in ("d1", "d2"):
         root = write_dataset(tmp_path / "sets" / name, "v2.1", episodes(2))
     for folder in (tmp_path / "sets", root / "data"):
-        with pytest.raises(RecordingError, match="is a LeRobot dataset; give this folder alone"):
+        with pytest.raises(RecordingError, match="is a LeRobot dataset; pass only this folder"):
             find_recordings(folder)
     with pytest.raises(ArgumentError, match="a LeRobot dataset cannot be at a URL"):
         find_recordings(root.as_uri())

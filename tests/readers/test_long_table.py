@@ -60,7 +60,7 @@ def table(request, tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared_files(tmp_path_factory):
-    """The summary and the windows of a preparation from one file for each recording."""
+    """The summary and the windows that are prepared from one file for each recording."""
     folder, manifest = tmp_path_factory.mktemp("files"), []
     for (run_, robot, ground), rows in make_frame().groupby(["run", "robot", "ground"]):
         rows = rows.sort_values("time")[["time", "current", "note", "speed"]]

@@ -1,4 +1,4 @@
-"""MDF files of vehicles are read like robot logs, with each channel group at its own rate."""
+"""MDF files from vehicles are read like robot logs, with each channel group at its own rate."""
 
 import sys
 

@@ -91,7 +91,7 @@ def test_an_unused_option_is_an_error_or_a_warning(kind, tmp_path):
     path = write_one(tmp_path, kind, time=T)
     form = {"encoding": "utf-8", "delimiter": ";", "no_header": True, "names": ["x"]}
     for name, value in {} if kind == "csv" else form.items():
-        with pytest.raises(ArgumentError, match=rf"{name}=.* is for CSV files, and all files are"):
+        with pytest.raises(ArgumentError, match=rf"{name}=.* is for CSV files, but all files are"):
             read_recordings(path, **{name: value})
         with pytest.raises(ArgumentError, match="is for CSV files"):
             read_recordings(tmp_path, **{name: value})

@@ -399,7 +399,7 @@ def test_changed_bytes_never_raise_errors_of_foreign_libraries(logs, tmp_path_fa
 
 @pytest.fixture(scope="module")
 def long_logs(tmp_path_factory):
-    """Logs with many small chunks, as from a recorder over minutes."""
+    """Logs with many small chunks, as written by a recorder over several minutes."""
     folder = tmp_path_factory.mktemp("long")
     with pytest.MonkeyPatch.context() as patch:
         begin = Writer1.__init__
@@ -488,7 +488,7 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
     for i in range(4):
         shutil.copy(long_logs["bag"], tmp_path / "in" / "grass" / f"run{i}.bag")
     cut = tmp_path / "in" / "grass" / "cut.bag"
-    # truncated within the index after the messages, as if the recorder was killed late
+    # truncated within the index after the messages, as if the recorder had been killed late
     whole = (tmp_path / "in" / "grass" / "run0.bag").read_bytes()
     cut.write_bytes(whole[:-200])
     options = {"channels": ["/joint_states.effort[0]"], "window_s": 0.5}
@@ -499,10 +499,10 @@ def test_prepare_uses_messages_before_the_damage_if_errors_are_skipped(long_logs
     assert entry["recording_id"] == "grass/cut"
     assert entry["kept_s"] == pytest.approx(1.99)
     assert entry["reason"].startswith("cut.bag: cannot be read; it is intact up to byte")
-    assert entry["reason"].endswith("Only its first 2.0 s are used.")
+    assert entry["reason"].endswith("Only the first 2.0 s of the log are used.")
     assert summary.n_recordings == 5
     assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())
-    with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s are used"):
+    with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s of the log are used"):
         read_recordings(tmp_path / "in", channels=options["channels"], on_error="skip")
     again = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
     assert (again.action, again.dropped) == ("none", summary.dropped)

@@ -40,14 +40,14 @@ def as_csv(folder, frame, name="a.csv"):
     ("rates_hz", "offset_s"),
     [
         (TWO, 0.003),
-        (TWO, 0.0),  # at the same time stamps
-        (TWO, 0.01),  # exactly in between, so that all rows together have an even clock of 100 Hz
+        (TWO, 0.0),  # both sensors have the same time stamps
+        (TWO, 0.01),  # alternating, so that all rows together are evenly spaced at 100 Hz
         ({"acc": 400.0, "gps": 1.0}, 0.0003),
         ({"acc": 400.0, "gps": 1.0}, 0.0),
         ({"acc": 100.0, "gyro": 50.0, "mag": 20.0}, 0.0017),
         ({1: 50.0, 2: 50.0}, 0.003),
         ({1: 50.0, 2: 50.0}, 0.0),
-        (dict.fromkeys(range(7), 100.0), 0.001),  # joints, one after the other
+        (dict.fromkeys(range(7), 100.0), 0.001),  # seven joints, sampled one after another
         (dict.fromkeys(range(7), 100.0), 0.0),
     ],
 )
@@ -213,7 +213,7 @@ def test_each_sensor_is_read_by_itself(tmp_path, kind, numbered):
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("offset", [0, 3])
 def test_the_unit_is_found_from_the_clock_of_each_sensor(tmp_path, unit, offset):
-    """All rows, a few ticks apart, have no plausible rate, but the rows of each sensor have one."""
+    """All rows together have no plausible rate, but the rows of each sensor have one."""
     ticks = {"ms": 1000, "us": 10**6, "ns": 10**9}[unit]
     frame = sensor_rows(dict.fromkeys(range(5), 100.0), offset_s=0.0)
     whole = (frame.time * ticks).round().astype(np.int64) + offset * frame.sensor
@@ -242,7 +242,7 @@ def folder_of(tmp_path, rates_hz, n_each, **how):
 
 
 def test_windows_are_those_of_a_file_for_each_sensor(tmp_path):
-    """True on a common grid and at the sensors' own rates, for the function and the pipeline."""
+    """The test covers a common grid and native rates, in `prepare` and in the pipeline."""
     rates = {"acc": 50.0, "gyro": 20.0}
     logs = folder_of(tmp_path, rates, n_s=3.0, n_each=3)
     for path in logs.rglob("*.csv"):

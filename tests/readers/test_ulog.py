@@ -1,4 +1,4 @@
-"""ULog files of drones are read like robot logs."""
+"""ULog files from drones are read like robot logs."""
 
 import struct
 import sys
@@ -26,7 +26,7 @@ def test_topics_are_listed_with_instance_rate_and_numbers(tmp_path):
     assert accel.rate_hz == pytest.approx(200)
     cells = [f"battery_status_0.voltage_cell_v[{cell}]" for cell in range(4)]
     ends = ["battery_status_0.current_a", *cells, "battery_status_0.is_powering_off"]
-    assert list(battery.channels) == ends  # without the array of 80 numbers of noise
+    assert list(battery.channels) == ends  # without the noise, an array of 80 numbers
 
 
 def test_a_channel_has_the_values_and_times_of_the_file(tmp_path):
@@ -142,7 +142,7 @@ def test_only_the_messages_before_a_hole_in_a_log_are_used(tmp_path):
         read_robot_log(path)
     kept = read_robot_log(path, channels=["sensor_accel_0.x"], salvage=True)
     assert kept.timestamps_s[-1] == pytest.approx(1.995)
-    assert "Only its first 2.0 s are used" in kept.attributes["salvaged"]["reason"]
+    assert "Only the first 2.0 s of the log are used" in kept.attributes["salvaged"]["reason"]
 
 
 def test_data_appended_after_a_crash_are_read(tmp_path):
