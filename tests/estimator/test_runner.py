@@ -179,7 +179,7 @@ def test_a_member_of_an_ensemble_is_run_again():
 
 def test_fits_that_cannot_be_rerun_are_refused():
     _, _, runner = fit()
-    with pytest.raises(ArgumentError, match="can only change the rate"):
+    with pytest.raises(ArgumentError, match="can change only the learning rate"):
         runner.run([Rerun("smaller", 2, start=1, change={"batch_size": 3})])
     X, y = make_data()
     settings = {"hidden_size": 4, "max_epochs": 2, "early_stopping": False, "random_state": 0}

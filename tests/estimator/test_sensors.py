@@ -36,7 +36,7 @@ def windows(n=96, seed=0):
 @pytest.fixture(scope="module")
 def fitted():
     X, y, groups = windows()
-    X["slow"][::7] = np.nan  # the sensor is missing there
+    X["slow"][::7] = np.nan  # the sensor is missing in these windows
     return fused_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
 
 
