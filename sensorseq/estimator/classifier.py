@@ -146,9 +146,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Fraction of the target that is spread evenly over the classes, both in training and in
         `val_loss`.
     class_weight : None, "balanced", "effective_number" or dict, default=None
-        Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, counted
-        in the training part; ``"effective_number"`` reduces the weight of large classes less (see
-        `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect `val_loss`.
+        Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, with
+        counts from the training part; ``"effective_number"`` reduces the weight of large classes
+        less (see `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect
+        `val_loss`.
     optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
         The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
@@ -164,9 +165,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         improved for a quarter of `patience`; ``"one_cycle"`` rises for 30 % of the steps, then
         falls to nearly zero.
     warmup_epochs : int or float, default=0.05
-        Number of epochs in which the rate increases linearly before the schedule begins. A float in
-        (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps), but
-        the warm-up has at least one step. ``"one_cycle"`` has its own warm-up, so it ignores a
+        Number of epochs over which the rate increases linearly before the schedule begins. A float
+        in (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps),
+        but the warm-up has at least one step. ``"one_cycle"`` has its own warm-up, so it ignores a
         fraction and rejects a number of epochs.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
@@ -201,15 +202,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Random changes applied to every training window in each epoch. A dict contains the fields of
         `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` refer to channels by
         number or, for a WindowSet or a prepared file, by name. The models on `features` are fitted
-        to the windows and to one changed copy of each window.
+        to the windows and to one augmented copy of each window.
     early_stopping : bool, default=False
         Whether to stop when `monitor` has not improved by more than `tol` for `patience` epochs. By
         default, the schedule is completed, because a validation part with only a few recordings
         often favors an epoch before the learning rate has fallen.
     validation_fraction : float, default=0.2
-        Fraction of the windows to hold out for validation, in whole groups, with or without early
-        stopping; 0 holds out nothing. The fraction is ignored if `X_val` or a WindowSet with a
-        split is given.
+        Fraction of the windows to hold out for validation, with or without early stopping. Whole
+        groups are held out; 0 holds out nothing. The fraction is ignored if `X_val` or a WindowSet
+        with a split is given.
     patience, tol : int, default=20, and float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
@@ -382,8 +383,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     True
     """
 
-    # scikit-learn routes these arguments here by default, because a user who passes them to a
-    # search or a pipeline means them for this estimator.
+    # By default, scikit-learn routes these arguments to this estimator, because users who pass them
+    # to a search or a pipeline mean them for this estimator.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -533,9 +534,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
         UserWarning
-            If a label probably means that a window has no label, as -1 does in scikit-learn, if
-            windows are not padded after their `lengths`, or if an array with few steps and many
-            channels may be channel-first.
+            If a label probably means that a window has no label, as -1 does in scikit-learn, if the
+            padding of windows does not match their `lengths`, or if an array with few steps and
+            many channels may be channel-first.
         """
         options = {
             "sample_weight": sample_weight,
@@ -667,7 +668,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. On first access, the network is compared with other models on its windows."""
+        """The report. On first access, other models are compared with the network on its data."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -720,8 +721,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
 
         For an ensemble, the logit is the logarithm of the members' mean probability. For two
-        classes, the result has shape (n,), as in scikit-learn, and is the logit of ``classes_[1]``
-        minus the logit of ``classes_[0]``.
+        classes, the result has shape (n,), as in scikit-learn, and contains the logit of
+        ``classes_[1]`` minus that of ``classes_[0]``.
 
         Parameters
         ----------
@@ -1490,15 +1491,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
             smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time as
-            `stream` does, within 1e-5. Its state needs ``8 * (lag + 1)`` bytes for each class.
+            `stream` does, to within 1e-5. Its state needs ``8 * (lag + 1)`` bytes for each class.
         lag, mean_dwell_s, transitions
             As in `stream`.
 
         Returns
         -------
         CExport
-            The paths, and the RAM, flash and multiply-adds that the code needs; print it for a
-            table.
+            The paths of the files, and the RAM, flash and multiply-adds that the code needs; print
+            it to see a table.
 
         Raises
         ------

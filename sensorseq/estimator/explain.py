@@ -199,7 +199,7 @@ def _integrate(
     starts: NDArray[np.float64],
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate the gradients over one interval of each path; also return the actual change."""
+    """Integrate the gradients over one interval of each path; also return its exact value."""
     x = scaled[rows]
     lengths = None if valid is None else valid[rows]
     class_index = torch.from_numpy(target[rows])

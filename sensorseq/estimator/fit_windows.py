@@ -162,7 +162,7 @@ def check_arguments(
 ) -> FitArguments:
     """Check all arguments of an estimator before doing any work.
 
-    `earlier` is the model that the fit continues; `entropy` is that of the fit to repeat, if any.
+    `earlier` is the model that the fit continues; `entropy` is given to repeat an earlier fit.
     """
     check_refit(parameters["features"], parameters["refit"], parameters["warm_start"])
     config = check_parameters(parameters)

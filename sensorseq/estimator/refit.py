@@ -109,7 +109,7 @@ class Refit:
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
-        """Return the seed for this kind and number, which is independent of all others."""
+        """Return an independent seed for each kind and number."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
@@ -140,7 +140,7 @@ class Refit:
     def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
         fit_rows = self.seen.learn_rows if rows is None else rows
         seen, n = self.seen, len(self.seen.X)
-        if self.changed is not None:  # also fit features to a changed copy of each window
+        if self.changed is not None:  # also fit features to an augmented copy of each window
             copies = center_windows(
                 replace(self.data, X=torch.from_numpy(self.changed(0))), self.config
             ).X.cpu()
@@ -401,8 +401,7 @@ def run_refit(
         if not has_ended:
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
-                " network trained on the training part is kept, which has not seen the held-out"
-                " windows."
+                " network of the first training run is kept. It has not seen the held-out windows."
             )
             fold_jobs, refit_jobs = [], []
     if not has_ended:

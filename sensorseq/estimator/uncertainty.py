@@ -243,7 +243,7 @@ def probability_spread(
     return float(np.sqrt((change**2).mean() * variance) / information)
 
 
-# Candidate thresholds, given as fractions of the windows that are answered.
+# Coverage of each candidate threshold: the fraction of windows that are answered.
 _COVERAGES = np.arange(6, 21) / 20
 _STARTS = (0, 6, 14)  # indices of 30, 60 and 100 % in `_COVERAGES`, see `choose_threshold`
 
@@ -268,9 +268,9 @@ def choose_threshold(
     Each test is an exact binomial test with the *effective* number of windows: the number of
     answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
     windows in a group and rho is the correlation of errors within a group, as in surveys [3]_. The
-    correlation is estimated from all windows and shrunk toward 1 (a group is one observation) with
-    the weight of one group that has an error; this replaces the correction of [3]_ for a small
-    number of groups.
+    correlation is estimated from all windows and shrunk toward 1 (at which a group is one
+    observation) with the weight of one group that has an error. This shrinkage replaces the
+    correction in [3]_ for a small number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.

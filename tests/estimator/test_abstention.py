@@ -7,7 +7,7 @@ from sensorseq.estimator.uncertainty import choose_threshold, lowest_error_rate
 
 
 def draw(rng, n_groups, alike, n_each=12):
-    """Draw probabilities, and which answers are correct; `alike` correlates a group's errors."""
+    """Draw probabilities and a mask of correct answers; `alike` correlates a group's errors."""
     of_group = alike * rng.normal(size=(n_groups, 1))
     logit = 1.5 + 2 * rng.normal(size=(n_groups, n_each)) + of_group / 2
     is_positive = rng.random((n_groups, n_each)) < expit(logit + of_group)
@@ -32,7 +32,7 @@ def test_the_bound_is_broken_no_more_often_than_the_confidence_allows(alike, n_g
     ("alike", "n_groups", "n_each"), [(0.02, 8, 40), (0.5, 8, 40), (0.2, 30, 20), (0.5, 100, 10)]
 )
 def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_groups, n_each):
-    """At any confidence, the error rates of recordings have mean 0.255 and correlation `alike`."""
+    """At every threshold, the mean error rate is 0.255; `alike` correlates a recording's errors."""
     rng = np.random.default_rng(0)
     n_trials, broken = 150, 0
     for _ in range(n_trials):

@@ -157,7 +157,7 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
 
 @pytest.mark.trains
 def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
-    """A different rounding of the scaled windows changes results by at most float32's precision."""
+    """Moving scaled windows to the next float32 value does not change the logits of the trees."""
     rng = np.random.default_rng(2)
     y = np.arange(264) % 2
     windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
@@ -882,7 +882,7 @@ def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_o
     windows, file = many_windows(), tmp_path / "windows.h5"
     write_windows(file, windows)
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
-    with pytest.raises(ArgumentError, match=r"refit='all' is not possible: .* in their file"):
+    with pytest.raises(ArgumentError, match=r"refit='all' is not possible, because .* their file"):
         small(refit="all").fit(file)
     write_windows(file, replace(windows.part("train"), split=None))
     no_part = {"validation_fraction": 0.0, "early_stopping": False}

@@ -1,4 +1,4 @@
-"""A classifier of several sensors has a model for each, and weights for each pattern of sensors."""
+"""A classifier of several sensors has a model per sensor, and weights per pattern of sensors."""
 
 import copy
 import json
