@@ -868,8 +868,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
             for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
-            the classes are bit for bit those of `timeline` with the same lag. During a gap, the
-            class may change.
+            the classes are bit for bit those of `timeline` with the same lag. The class may change
+            during a gap between windows.
         lag : int, default=3
             Number of later windows to wait for with ``smooth="lag"``.
         mean_dwell_s, transitions
@@ -1147,11 +1147,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return a copy adapted to another robot, using a few labeled windows from that robot.
 
         The scaling is moved toward that of the new windows if this lowers their log-loss by more
-        than 0.5 nats. The linear layer, whose inputs are the features or, without features, the
-        LSTM's states, is fitted to the new windows with an L2 penalty on the change of its weights,
-        if this lowers the log-loss of left-out groups. This check needs two groups of each class,
-        or two windows of each class if there are no groups. Each change is made only if it also
-        lowers the log-loss by more than the standard error over the classes.
+        than 0.5 nats. The linear layer reads the features or, without features, the LSTM's states.
+        It is fitted to the new windows, with an L2 penalty on the change of its weights, if this
+        lowers the log-loss of left-out groups. This check needs two groups of each class, or two
+        windows of each class if there are no groups. Each change is made only if it also lowers the
+        log-loss by more than the standard error over the classes.
 
         Parameters
         ----------

@@ -199,7 +199,7 @@ def _integrate(
     starts: NDArray[np.float64],
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate the gradients over one interval of each path; also return its exact value."""
+    """Integrate the gradients over one interval of each path; also return the exact integral."""
     x = scaled[rows]
     lengths = None if valid is None else valid[rows]
     class_index = torch.from_numpy(target[rows])
@@ -244,7 +244,7 @@ def target_of(classes: NDArray[Any], label: ArrayLike, n: int) -> NDArray[np.int
     unknown = [name for name in labels.tolist() if name not in names]
     if labels.shape != (n,) or unknown:
         raise ArgumentError(
-            f"label must be one of the classes ({', '.join(map(str, names))}), or an array with one"
+            f"label must be one of the classes ({', '.join(map(str, names))}), or one class"
             f" for each of {n} windows" + (f"; {unknown[0]!r} is not a class." if unknown else ".")
         )
     return np.array([names.index(name) for name in labels.tolist()], np.int64)

@@ -258,7 +258,7 @@ def _fit_linear(
 def _choose_steps(
     steps: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
-    """Select statistics for each fit; return the steps of all selected ones and each fit's columns.
+    """Select statistics for each fit; return the selected steps and the columns of each fit.
 
     There is one fit per fold, then one on `rows`; each fit selects statistics on its own windows.
     The columns are None if every fit uses all columns.

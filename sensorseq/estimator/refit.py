@@ -195,7 +195,7 @@ def plan_refit(
     if features is None and not refits:
         return FeatureChoice()
     if in_file and validation is None:
-        why = "the windows are read from their file in parts, and none are held out"
+        why = "the windows are read from their file in parts, and none of them are held out"
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighted: {why}.")
         return FeatureChoice(reason=why)
