@@ -119,7 +119,7 @@ def explain(
         method = "gradients" if model.head is None else "occlusion"
     elif method == "gradients" and model.head is not None:
         raise ArgumentError(
-            'method="gradients" is for the network alone, but this model also uses features, which'
+            'method="gradients" supports only networks, but this model also uses features, which'
             ' have no gradient; use method="occlusion".'
         )
     scaled, valid = windows

@@ -170,7 +170,7 @@ def check_arguments(
     n_models = parameters["n_models"]
     if entropy is None:
         entropy = draw_entropy(parameters["random_state"])
-    # in this order, so that the first of several networks has the seeds of a single network
+    # in this order, so that the first of several networks gets the same seeds as a single network
     split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
     member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
     if earlier is not None and len(earlier.networks) != n_models:

@@ -109,7 +109,7 @@ class Refit:
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
-        """Return an independent seed for each kind and number."""
+        """Return the seed of `kind` and `number`, which is independent of the other seeds."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
@@ -430,7 +430,7 @@ def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
 
 
 def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64]) -> FeatureHead:
-    """Weight the features against the networks of the folds, using the logits of both."""
+    """Fit the weights of the features and the LSTM, given the LSTM's out-of-fold logits."""
     head = fitted.join(logits)
     if plan.shares_groups:
         caveat = "; the other windows are from the same groups, so all scores are optimistic"

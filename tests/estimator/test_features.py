@@ -1,4 +1,4 @@
-"""The classifier's features= and refit=: windows seen or left out, and stored features."""
+"""The classifier's features= and refit=: which windows they use, and how features are stored."""
 
 import json
 import pickle
