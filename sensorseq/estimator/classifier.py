@@ -930,9 +930,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             to the next.
         smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
             Which windows determine the class of a window. ``"none"`` uses only that window,
-            ``"filter"`` the earlier windows as well, and ``"lag"`` also the next `lag` windows.
-            ``"viterbi"`` and ``"marginals"`` use all windows, to find the most likely sequence or
-            the most likely class of each window.
+            ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
+            `lag` windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
+            likely sequence or the most likely class of each window.
         lag : int, default=3
             Number of later windows for ``smooth="lag"``.
         mean_dwell_s : float or array of shape (n_classes,), optional
