@@ -78,7 +78,8 @@ def adapt(
     """
     few = read_few(model, X, y, groups, lengths)
     cropped = few.cropped(model.max_timesteps, model.crop)
-    if model.ranges is not None:  # first, so that missing="outside" does not mask these windows
+    # Widen the ranges first, so that missing="outside" does not mask channels of these windows.
+    if model.ranges is not None:
         model = replace(model, ranges=model.ranges.widened(cropped.X, cropped.lengths))
     before = losses(model, few)
     model, share = move_scaling(model, few, cropped, before)
@@ -107,7 +108,7 @@ def read_few(model: TrainedModel, X: Any, y: Any, groups: Any, lengths: Any) -> 
             refuse_apart(y, groups)
             X = X.take(np.flatnonzero(X.split != "test"))
         y = X.y if y is None else y
-        if groups is None:  # if the robot is one group, recordings are the groups
+        if groups is None:  # with fewer than two groups, use the recordings as groups
             is_one_group = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one_group else X.groups
     windows = model.read(X, lengths)
@@ -143,7 +144,7 @@ def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> ND
 
 
 def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: float) -> bool:
-    """Test whether the log-loss falls by more than both `least` and its standard error."""
+    """Test whether the class-averaged gain exceeds both `least` and its standard error."""
     means = np.array([gain[class_index == k].mean() for k in np.unique(class_index)])
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
     return bool(means.mean() > max(least, error))
@@ -180,7 +181,7 @@ def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
         return False, "was kept (checking a change needs two groups of each class)"
     parts = list(linear_parts(model, few))
     if not parts:
-        return False, "was kept (boosted trees decide alone, and a few windows do not change them)"
+        return False, "was kept (only boosted trees are used, and adapt does not change trees)"
     gain = np.mean([part.gain(few.target, folds) for part in parts], axis=0)
     if not _falls(gain, few.target, 0.0):
         return False, "was kept (it is better on left-out windows)"
@@ -190,7 +191,7 @@ def _move_head(model: TrainedModel, few: Windows) -> tuple[bool, str]:
 
 
 def split_few(few: Windows) -> list[Fold]:
-    """Return folds of whole groups, each with every class; empty if there are too few groups."""
+    """Return stratified folds of whole groups, or an empty list if there are too few groups."""
     groups = np.arange(len(few.target)) if few.groups is None else few.groups
     of_class = np.unique(np.stack([few.target, groups]), axis=1)[0]
     n_folds = min(_FOLDS, int(np.unique(of_class, return_counts=True)[1].min()))
@@ -209,9 +210,9 @@ _Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]
 class LinearPart:
     """Linear layers whose outputs are summed, and a regularized change of their weights.
 
-    The L2 penalty applies to the change. The optimal change is then a combination of the windows'
-    features, so the dual problem is solved, with one coefficient per window and logit. The features
-    of all layers are centered and scaled to the same mean square.
+    The L2 penalty applies to the change. The optimal change is then a linear combination of the
+    windows' features, so the dual problem is solved, which has one coefficient per window and
+    logit. The features of all layers are centered and scaled to the same mean square.
     """
 
     def __init__(
@@ -223,10 +224,10 @@ class LinearPart:
         squares = [float((values**2).sum(axis=1).mean()) for values in self._centered]
         self._factors = [1 / (len(layers) * max(square, 1e-12)) for square in squares]
         products = [f * (a @ a.T) for f, a in zip(self._factors, self._centered, strict=True)]
-        self.products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
+        self.products = 1.0 + np.sum(products, axis=0)  # the bias has the constant feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
-        """Return how much the log-loss of each window falls when the window is in the test fold."""
+        """Return the decrease in each window's log-loss when the window is in the test fold."""
         changed = self.logits.copy()
         for fit, test in folds:
             dual = self.solve(class_index, fit)
@@ -266,9 +267,9 @@ class LinearPart:
 
 
 def linear_parts(model: TrainedModel, few: Windows) -> Iterator[LinearPart]:
-    """Yield the linear layers on features or, if there are none, those of all networks.
+    """Yield one part for all linear layers on features or, if there are none, one per network.
 
-    Yield nothing if there are no such layers and the networks have the weight 0.
+    Yield nothing if there are no linear layers on features and the networks have weight 0.
     """
     scaled, lengths = model.scaled(few)
     head = model.head
@@ -301,7 +302,7 @@ def _add(
 
 
 def copy_model(model: TrainedModel) -> TrainedModel:
-    """Return a copy whose layers may be changed, without class shares and abstention threshold."""
+    """Return a copy with changeable layers, without class frequencies or abstention threshold."""
     networks = [copy.deepcopy(network) for network in model.networks]
     head = model.head
     if head is not None:

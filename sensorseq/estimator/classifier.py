@@ -146,9 +146,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Fraction of the target that is spread evenly over the classes, both in training and in
         `val_loss`.
     class_weight : None, "balanced", "effective_number" or dict, default=None
-        Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, counted
-        in the training part; ``"effective_number"`` reduces the weight of large classes less (see
-        `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect `val_loss`.
+        Weight of each class in the training loss. ``"balanced"`` uses ``n / (k * count)``, with
+        counts from the training part; ``"effective_number"`` reduces the weight of large classes
+        less (see `sensorseq.preprocessing.windows.class_weights`). Class weights do not affect
+        `val_loss`.
     optimizer : {"adam", "adamw", "lion", "rmsprop", "sgd"}, default="adamw"
         The torch optimizer of that name; ``"lion"`` is `sensorseq.training.optim.Lion`.
     learning_rate : float, default=3e-3
@@ -164,10 +165,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         improved for a quarter of `patience`; ``"one_cycle"`` rises for 30 % of the steps, then
         falls to nearly zero.
     warmup_epochs : int or float, default=0.05
-        Number of epochs in which the rate increases linearly before the schedule begins. A float in
-        (0, 1) is a fraction of all optimizer steps of the run: 0.05 of 1000 steps is 50 steps; the
-        warm-up has at least one step. ``"one_cycle"`` has its own warm-up: it ignores a fraction
-        and rejects a number of epochs.
+        Number of epochs over which the rate increases linearly before the schedule begins. A float
+        in (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps),
+        but the warm-up has at least one step. ``"one_cycle"`` has its own warm-up, so it ignores a
+        fraction and rejects a number of epochs.
     ema_decay : float, optional
         Decay of an exponential moving average of the weights. If given, the averaged weights are
         the ones that are validated and kept.
@@ -193,7 +194,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     l1 : float, default=0.0
         Factor of an L1 penalty: the sum of the absolute values of all weights except biases.
     max_timesteps : int, optional
-        Maximum window length; longer windows are cropped, also in prediction.
+        Maximum window length; longer windows are cropped, both in training and in prediction.
     crop : {"head", "tail", "centre", "random"}, default="head"
         Which timesteps of a longer window to keep. ``"random"`` draws a new crop in each epoch and
         uses the central crop for prediction.
@@ -201,15 +202,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Random changes applied to every training window in each epoch. A dict contains the fields of
         `sensorseq.preprocessing.Augmentation`; its `mirror`, `swap` and `axes` refer to channels by
         number or, for a WindowSet or a prepared file, by name. The models on `features` are fitted
-        to the windows and to one changed copy of each window.
+        to the windows and to one augmented copy of each window.
     early_stopping : bool, default=False
         Whether to stop when `monitor` has not improved by more than `tol` for `patience` epochs. By
         default, the schedule is completed, because a validation part with only a few recordings
         often favors an epoch before the learning rate has fallen.
     validation_fraction : float, default=0.2
-        Fraction of the windows to hold out for validation, in whole groups, with or without early
-        stopping; 0 holds out nothing. The fraction is ignored if `X_val` or a WindowSet with a
-        split is given.
+        Fraction of the windows to hold out for validation, with or without early stopping. Whole
+        groups are held out; 0 holds out nothing. The fraction is ignored if `X_val` or a WindowSet
+        with a split is given.
     patience, tol : int, default=20, and float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
@@ -224,15 +225,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         were given when the WindowSet or the file was prepared.
     calibrate : bool, default=False
         Whether to divide the logits by `temperature_`, which is fitted on the validation windows
-        after training, so that, for example, about 80 % of the windows predicted with probability
-        0.8 are classified correctly. `predict` is unchanged. With early stopping, which uses the
-        same windows, some overconfidence may remain; measure the calibration on other windows with
+        after training. Then, for example, about 80 % of the windows predicted with probability 0.8
+        are classified correctly. `predict` is unchanged. With early stopping, which uses the same
+        windows, some overconfidence may remain; measure the calibration on other windows with
         `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
-        support this network there (see ``sensorseq info``) and `engine` is not ``"native"``;
-        otherwise, it uses the CPU. A CUDA kernel is used only after it has passed a check on this
-        GPU, which the first `fit` runs (it takes at most a minute). The environment variable
+        support this network on it (see ``sensorseq info``) and `engine` is not ``"native"``;
+        otherwise, it uses the CPU. The first `fit` checks the CUDA kernels on this GPU, which takes
+        at most a minute; only kernels that pass the check are used. The environment variable
         ``SENSORSEQ_CUDA_KERNELS=0`` turns all CUDA kernels off.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
@@ -253,9 +254,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
         nothing is held out. It contains only the LSTM (for an ensemble, the first network), without
-        `features`, `refit` and `calibrate`. The file is replaced as a whole, so if the process is
-        killed, the last complete file remains; `load` reads it, and `warm_start` continues training
-        from it.
+        the effects of `features`, `refit` and `calibrate`. The file is replaced atomically, so a
+        complete file remains if the process is killed; `load` reads this file, and `warm_start`
+        continues training from it.
     callbacks : list, optional
         Objects with at least one of the methods `on_fit_begin`, `on_epoch_begin`, `on_epoch_end`
         and `on_fit_end`; see `sensorseq.training.Callback`.
@@ -264,8 +265,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     random_state : int, RandomState or None, default=None
         Seed of the split, the initial weights, the order of the windows, the crops and the dropout.
         The same integer gives bit for bit the same result on one machine. With the native engine
-        (see `engine_`), the number of threads does not matter either, except for the last digits of
-        the contribution of `features`, which LAPACK and scikit-learn compute.
+        (see `engine_`), the result does not depend on the number of threads either, except for the
+        last digits of the contribution of `features`, which LAPACK and scikit-learn compute.
     features : "auto", None, name, callable or list, default="auto"
         Models that use features of the windows; their logits are added to those of the LSTM. Linear
         layers, fitted by ridge regression in closed form, use random convolutions (``"rocket"``,
@@ -278,12 +279,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are left out of training in whole groups. ``"auto"`` tries the four named models and keeps
         those that lower this log-loss; it may also drop the LSTM. `features_` records the choice
         and the reasons for it. With `refit`, or if nothing is held out, the windows are left out in
-        three folds, for which the network is trained two or three more times; otherwise, the
-        windows of the validation part are the ones left out. None uses the LSTM alone. If the
-        windows stay in their file, the models on features are fitted to a sample of them; if
-        nothing is held out from such a file, ``"auto"`` uses no features.
+        three folds, and the network is trained two or three more times for these folds. Otherwise,
+        the windows of the validation part are left out. None uses the LSTM alone. If the windows
+        are read from their file in parts, the models on features are fitted to a sample of the
+        windows; if, in addition, nothing is held out, ``"auto"`` uses no features.
     refit : "auto", "all" or None, default="auto"
-        How the model also learns from the held-out windows, after the curve, the report and the
+        How the model learns from the held-out windows after the curve, the report and the held-out
         probabilities have been computed. For up to 20,000 windows and without `warm_start`,
         ``"auto"`` keeps the networks of the three folds, which together have been trained on all
         windows, and averages their probabilities in prediction. Without these folds, or with
@@ -297,11 +298,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         at least 8 samples, and no frames for windows of fewer than 28 samples. With None, the
         network reads every sample. `features` are always computed from the samples.
     missing : {"error", "expected", "outside"}, default="error"
-        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly, and
-        replaces a channel that is all NaN in a window by the channel's mean in training; `fit`
-        needs numbers in every channel of every window. ``"outside"`` does the same and, in
-        prediction, also treats a channel as missing if `outside` reports that the channel is
-        constant or that its values or spread are out of range. Set `missing` before `fit`.
+        How to treat NaN. ``"error"`` raises an error. ``"expected"`` interpolates linearly. If a
+        channel is all NaN in a window, `fit` raises an error, and prediction replaces the channel
+        with its training mean. ``"outside"`` does the same and, in prediction, also treats a
+        channel as missing if `outside` reports that the channel is constant or that its values or
+        spread are out of range. Set `missing` before `fit`.
 
     Attributes
     ----------
@@ -343,7 +344,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     temperature_ : float
         The number by which the logits are divided; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
-        The result of `fit_abstention` with the figures on which it is based, and its threshold. A
+        The result of `fit_abstention` with the numbers on which it is based, and the threshold. A
         window whose highest probability is below the threshold gets no label.
     adaptation_ : Adaptation or None
         The changes that `adapt` made, and the model from which it started; None if this estimator
@@ -382,8 +383,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     True
     """
 
-    # scikit-learn routes these arguments here by default, because a user who passes them to a
-    # search or a pipeline means them for this estimator.
+    # By default, scikit-learn routes these arguments to this estimator, because users who pass them
+    # to a search or a pipeline mean them for this estimator.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__predict_proba: ClassVar = {"lengths": True}
@@ -404,7 +405,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     refitted_: bool
     adaptation_: Adaptation | None
     _judged: Judged
-    # indices of held-out windows, and outputs for them from before any refit
+    # indices of held-out windows, and their outputs before any refit
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def __init__(
@@ -486,9 +487,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
             Windows; (n, t) means one channel, and a path means a prepared file. The list may
-            contain DataFrames: if the columns of the first one have string names, these names are
-            the channels, and the columns of all other DataFrames, also in prediction, are matched
-            by name. If a WindowSet or a file has a split, ``"train"`` is used for training,
+            contain DataFrames. If the column names of the first one are strings, they become the
+            channel names, and the columns of all other DataFrames, in training and prediction, are
+            matched by name. If a WindowSet or a file has a split, ``"train"`` is used for training,
             ``"validation"`` for validation, and ``"test"`` is not used. The windows of a WindowSet
             are not yet scaled or balanced, whatever the pipeline's settings; the `scale` and
             `sampler` of this estimator apply to them. A prepared file contains its own scaler,
@@ -533,9 +534,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
         UserWarning
-            If a label probably means that a window has no label, as -1 does in scikit-learn, if
-            windows are not padded after their `lengths`, or if an array with few steps and many
-            channels may be channel-first.
+            If a label probably means that a window has no label, as -1 does in scikit-learn, if the
+            padding of windows does not match their `lengths`, or if an array with few steps and
+            many channels may be channel-first.
         """
         options = {
             "sample_weight": sample_weight,
@@ -595,12 +596,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         arguments = check_arguments(self.get_params(deep=False), self._earlier())
         scaled = read_and_scale(arguments, X, y, **options)
         jobs = make_jobs(arguments, scaled)
-        if arguments.earlier is None:  # raises for invalid combinations
+        if arguments.earlier is None:  # raises an error for invalid combinations
             plan_refit(arguments.parameters, scaled, jobs, arguments.entropy)
         return jobs
 
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
-        """Use short training runs of predictable outcome to distinguish a bug from a hard problem.
+        """Do short training runs with predictable outcomes to tell a bug from a hard problem.
 
         The estimator need not be fitted and is not changed. Print the result to read it; see
         `sensorseq.doctor.check_training`.
@@ -667,7 +668,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def fluctuation_(self) -> FluctuationReport:
-        """The report. On first access, the network is compared with other models on its windows."""
+        """The report. On first access, other models are compared with the network on its data."""
         if not hasattr(self, "_judged"):
             raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
         report, facts, to_compare = self._judged
@@ -679,7 +680,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # Predictions
 
     def _open(self, X: Any, name: str = "X") -> Any:
-        """Open a prepared file, or check the column names of a table; return other X as it is."""
+        """Open a prepared file, or check a table's column names; return any other X unchanged."""
         check_is_fitted(self)
         X = open_windows(X, self.scale, name)
         if not is_table(X):
@@ -695,8 +696,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ----------
         X : as in `fit`
             Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order. Columns of DataFrames may be in any order if the channels had
-            names in `fit`, from DataFrames, a WindowSet or a file.
+            predicted, in the order of the file. Columns of DataFrames may be in any order if the
+            channels had names in `fit`, from DataFrames, a WindowSet or a file.
         lengths : array of shape (n,), int, optional
             Number of valid steps of each window.
         """
@@ -720,8 +721,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
 
         For an ensemble, the logit is the logarithm of the members' mean probability. For two
-        classes the shape is (n,), as in scikit-learn: the logit of ``classes_[1]`` minus that of
-        ``classes_[0]``.
+        classes, the result has shape (n,), as in scikit-learn, and contains the logit of
+        ``classes_[1]`` minus that of ``classes_[0]``.
 
         Parameters
         ----------
@@ -794,8 +795,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Choose the probability below which to abstain, using windows not used in `fit`.
 
         The result is the lowest threshold for which the windows show that at most a fraction
-        `error_rate` of the answers is wrong. Whole groups are treated as the samples; see
-        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
+        `error_rate` of the answers is wrong. Each group, not each window, is treated as a sample;
+        see `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
         bound holds on new recordings of the same kind. It does not cover other recordings, such as
         those of a new surface or robot. `save` also stores the results, `abstention_` and
         `abstain_threshold_`.
@@ -847,10 +848,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> DecisionStream:
         """Return a stream that prepares samples as in training and classifies them as they arrive.
 
-        If the samples are complete and evenly spaced at `sample_rate_hz`, its decisions are bit for
-        bit those of `sensorseq predict` on the whole recording. The sensor's clock may drift, and
-        its time stamps may jitter by less than half a period. Samples missing in a gap of up to
-        `max_gap_s` are interpolated linearly; after a longer gap, new windows begin.
+        If the samples are complete and evenly spaced at `sample_rate_hz`, the decisions of the
+        stream are bit for bit those of `sensorseq predict` on the whole recording. The sensor's
+        clock may drift, and its time stamps may jitter by less than half a period. Samples missing
+        in a gap of up to `max_gap_s` are interpolated linearly; after a longer gap, new windows
+        begin.
 
         Parameters
         ----------
@@ -866,8 +868,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` also uses the earlier windows for a decision. ``"lag"`` additionally waits
             for the next `lag` windows, which delays each decision by the `latency_s` of the stream;
-            the classes are bit for bit those of `timeline` with the same lag. During a gap, the
-            class may change.
+            the classes are bit for bit those of `timeline` with the same lag. The class may change
+            during a gap between windows.
         lag : int, default=3
             Number of later windows to wait for with ``smooth="lag"``.
         mean_dwell_s, transitions
@@ -927,15 +929,16 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Length of the windows in seconds, if X is an array; by default, the time from one window
             to the next.
         smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-            The windows that determine the class of a window: only the window itself (none); also
-            the earlier windows (filter); also the next `lag` windows (lag); or all windows, to find
-            the most likely sequence (viterbi) or the most likely class of each window (marginals).
+            Which windows determine the class of a window. ``"none"`` uses only that window,
+            ``"filter"`` also uses all earlier windows, and ``"lag"`` additionally uses the next
+            `lag` windows. ``"viterbi"`` and ``"marginals"`` use all windows, to find the most
+            likely sequence or the most likely class of each window.
         lag : int, default=3
             Number of later windows for ``smooth="lag"``.
         mean_dwell_s : float or array of shape (n_classes,), optional
             How long a class lasts on average. By default, the average in the training recordings if
             some of them contain several classes; otherwise, 60 s, or 5 windows if that is longer.
-            Even a value that is wrong by a factor of 4 changes the result little.
+            Even a value that is wrong by a factor of 4 has little effect on the result.
         transitions : array of shape (n_classes, n_classes), optional
             How often each class (row) is followed by each other class (column); 0 means never. By
             default, the frequencies in the training recordings if some of them contain several
@@ -1018,11 +1021,12 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Notes
         -----
         `fit` records the extremes of its windows, except those of the test part; `adapt` and a warm
-        start widen these extremes. A window is outside if, in any channel, its values lie beyond
-        the recorded extremes by more than half of their range, its standard deviation by more than
-        a factor of 10 (relative to the other channels, of 3), or its share of power in one of eight
-        bands of the spectrum by more than a factor of 10. docs/validation.md lists the faults that
-        this method finds and those that it misses.
+        start widen these extremes. A window is outside if, in any channel, one of the following
+        lies beyond the recorded extremes: its values, by more than half of the recorded range; its
+        standard deviation, by more than a factor of 10 (a factor of 3 for the standard deviation
+        relative to the other channels); or its fraction of the power in one of eight frequency
+        bands, by more than a factor of 10. docs/validation.md lists the faults that this method
+        finds and those that it misses.
         """
         X = self._open(X)
         return self.model_.outside(X, lengths)
@@ -1030,7 +1034,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return the indices of held-out windows, and class probabilities from before any refit.
+        """Return the indices of held-out windows, and their class probabilities before any refit.
 
         The indices are positions in the validation part. The result is None if there was no refit,
         if the estimator was loaded from a file, or if the number of validation windows in `fit` was
@@ -1053,11 +1057,11 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         """Return indices and cross-validated class probabilities of training windows.
 
-        Each window is predicted by models that were not fitted on it, in the folds used to weight
-        the features (see `features`); only the factors of the models in the sum were fitted on
-        these windows. There are at most 6,000 indices, which are positions in the X given to `fit`.
-        The result is None if the fit weighted no features or used `X_val`, or if the estimator was
-        loaded from a file.
+        The folds are those used to weight the features (see `features`). Each window is predicted
+        by models that were not fitted on it; only the factors of these models in the sum of logits
+        were fitted on the predicted windows. There are at most 6,000 indices, which are positions
+        in the X given to `fit`. The result is None if the fit weighted no features or used `X_val`,
+        or if the estimator was loaded from a file.
         """
         return out_of_fold_of(self.model_) if hasattr(self, "model_") else None
 
@@ -1070,15 +1074,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         method: str = "auto",
         n_regions: int = 10,
     ) -> Explanation:
-        """Explain which channels and stretches of time each decision is based on.
+        """Explain which channels and time intervals each decision is based on.
 
         ``"gradients"`` integrates the gradients [1]_ of the log-probability along the line from
         zeros to the window. For ``scale="standard"``, zero is the training mean of each channel or,
-        with `patch`, of each statistic of a frame, whose contribution is divided equally among the
-        samples of the frame. The sum of the contributions is the difference in log-probability
-        between the two ends of the line. ``"occlusion"`` sets one region of one channel at a time
-        to zero after scaling and measures the decrease of the log-probability; it also works with
-        features and trees, but the sum of the contributions then has no meaning.
+        with `patch`, of each frame statistic. The contribution of a frame statistic is divided
+        equally among the samples of the frame. The sum of the contributions is the difference in
+        log-probability between the two ends of the line. ``"occlusion"`` sets one region of one
+        channel at a time to zero after scaling and measures the decrease in the log-probability; it
+        also works with features and trees, but the sum of the contributions then has no meaning.
 
         Parameters
         ----------
@@ -1089,7 +1093,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ``"auto"`` uses gradients if the model consists of networks alone, and occlusion if it
             has features.
         n_regions : int, default=10
-            Number of equal stretches of time.
+            Number of time intervals of equal length.
 
         Returns
         -------
@@ -1142,20 +1146,21 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ) -> Self:
         """Return a copy adapted to another robot, using a few labeled windows from that robot.
 
-        The scaling is moved toward that of the new windows if this lowers their log-loss by 0.5
-        nats. The linear layer, whose inputs are the features or else the LSTM's states, is fitted
-        to the new windows with an L2 penalty on the change of its weights, if this lowers the
-        log-loss of left-out groups; this check needs two groups of each class, or two windows of
-        each class if there are no groups. Each change is made only if it also lowers the log-loss
-        by more than the standard error over the classes.
+        The scaling is moved toward that of the new windows if this lowers their log-loss by more
+        than 0.5 nats. The linear layer reads the features or, without features, the LSTM's states.
+        It is fitted to the new windows, with an L2 penalty on the change of its weights, if this
+        lowers the log-loss of left-out groups. This check needs two groups of each class, or two
+        windows of each class if there are no groups. Each change is made only if it also lowers the
+        log-loss by more than the standard error over the classes.
 
         Parameters
         ----------
         X : as in `fit`
-            At most 2,000 windows with the channels and sample rate of `fit`. A ``"test"`` part of a
-            WindowSet or a prepared file is not used.
+            At most 2,000 windows with the channels and sample rate of `fit`. The ``"test"`` part of
+            a WindowSet or a prepared file is not used.
         y : array of shape (n,) or (n, n_classes), optional
-            Labels that `fit` has seen, not necessarily all of them. Not needed if X has labels.
+            Labels of classes known from `fit`; not every class needs to occur. Not needed if X has
+            labels.
         groups : array of shape (n,), optional
             The recording of each window. By default, a WindowSet provides its groups or, if it has
             none, its recordings.
@@ -1270,7 +1275,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Rebuild an estimator from the contents of the file at `path`."""
         take = partial(take_field, description, path=path)
         histories = [take("history", list), *take("other_histories", list)]
-        take("versions", dict)  # used in messages only
+        take("versions", dict)  # used only in messages
         estimator = cls(**take("parameters", dict))
         check_parameters(estimator.get_params(deep=False))
         if device is not None:
@@ -1298,7 +1303,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return estimator
 
     def _made_report(self, facts: Mapping[str, Any]) -> FluctuationReport:
-        """Return the report of a fit, made without its training record."""
+        """Return a report that is made without the training record of the fit."""
         return make_report(
             self.history_,
             self.loss,
@@ -1326,8 +1331,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lstm : torch.nn.LSTM
             An LSTM with biases and without projection.
         linear : torch.nn.Linear
-            The layer that computes the logits. A single logit is that of the second class against
-            the first.
+            The layer that computes the logits. A single logit is the log-odds of the second class.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
             The pooling between the two layers.
         classes : array-like of shape (n_classes,), optional
@@ -1408,17 +1412,17 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         path : str or path
             Name of the file; an existing file is replaced.
         n_timesteps : int, optional
-            Number of timesteps of every window; if it is given, onnxruntime can prepare more in
-            advance. By default, the graph accepts windows with any number of steps.
+            Number of timesteps of every window; a fixed number lets onnxruntime precompute more. By
+            default, the graph accepts windows with any number of steps.
         lengths : bool, optional
             Whether the graph has an input ``lengths`` of shape (n,) and type int64, the number of
             valid steps of each window, 1 to t. By default, the graph has this input if the windows
             in `fit` differed in length.
         steps : bool, default=False
-            Whether to include the preparation steps, so that the graph accepts windows of samples
-            as they are before these steps, at the model's sample rate. Products, power, differences
-            of channels, signed channels and magnitudes can be exported. If a step depends on
-            earlier samples, as a filter does, an error that names it is raised.
+            Whether to include the preparation steps, so that the graph accepts windows of
+            unprepared samples at the model's sample rate. Products, power, differences of channels,
+            signed channels and magnitudes can be exported. If a step depends on earlier samples, as
+            a filter does, an error that names the step is raised.
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, which has shape (n, t, c), or (n, t) after a fit on a table.
             The output ``probabilities``, of shape (n, n_classes), is always float32.
@@ -1487,15 +1491,15 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         smooth : {"none", "filter", "lag"}, default="none"
             ``"filter"`` and ``"lag"`` also write ``sensorseq_smooth(&smoother, probabilities,
             smoothed)``, which smooths the probabilities from ``sensorseq_push`` over time as
-            `stream` does, within 1e-5. Its state needs ``8 * (lag + 1)`` bytes for each class.
+            `stream` does, to within 1e-5. Its state needs ``8 * (lag + 1)`` bytes for each class.
         lag, mean_dwell_s, transitions
             As in `stream`.
 
         Returns
         -------
         CExport
-            The paths, and the RAM, flash and multiply-adds that the code needs; print it for a
-            table.
+            The paths of the files, and the RAM, flash and multiply-adds that the code needs; print
+            it to see a table.
 
         Raises
         ------
@@ -1549,7 +1553,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state = dict(super().__getstate__())
         if "model_" not in state:
             return state
-        report = self.fluctuation_.to_dict()  # made now, from windows that a pickle lacks
+        report = self.fluctuation_.to_dict()  # needs windows that a pickle lacks
         state["model_"] = packed(self.model_)
         state["_judged"] = report, {**self._judged.facts, "data_facts": ()}
         state["histories_"] = [history.to_rows() for history in self.histories_]

@@ -1,4 +1,4 @@
-"""Explain which channel and which stretch of time a decision is based on."""
+"""Explain which channels and time intervals a decision is based on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from sensorseq.training.evaluation import modules_of
 from sensorseq.training.window_format import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
-# Number of intervals of the path from zeros to a window, and of gradients in each interval: 32
-# gradients in all on a smooth path.
+# Number of intervals on the path from zeros to a window, and number of gradients per interval. On a
+# smooth path, 32 gradients in total are enough.
 _INTERVALS, _NODES = 8, 4
-# Tolerated difference, in nats, between integrated gradients and the true change in one interval.
+# Tolerated difference, in nats, between integrated gradients and the actual change in one interval.
 _EXACT = 1e-3 / _INTERVALS
 _NARROWEST = 1e-5  # shorter intervals are not halved again
 _WINDOWS = 256  # number of windows differentiated at a time
@@ -73,7 +73,7 @@ class Explanation:
         )
 
     def _repr_html_(self) -> str:
-        """Show the mean share of each channel and region as a table in a notebook."""
+        """Show the mean fraction of each channel and region as a table in a notebook."""
         ends = zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True)
         heads = ["channel", *(f"steps {first} to {last - 1}" for first, last in ends)]
         rows = [
@@ -95,7 +95,7 @@ class SensorPart:
     weight: NDArray[np.float64]
     other_sensors: NDArray[np.float64]
     patch: Patch | None = None
-    head: bool = True  # as in a model with features, because there is no gradient
+    head: bool = True  # true, as in a model with features, because gradients are not available
 
     def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return the joint logits of all sensors for the windows X of this sensor."""
@@ -119,7 +119,7 @@ def explain(
         method = "gradients" if model.head is None else "occlusion"
     elif method == "gradients" and model.head is not None:
         raise ArgumentError(
-            'method="gradients" is for the network alone, but this model also uses features, which'
+            'method="gradients" supports only networks, but this model also uses features, which'
             ' have no gradient; use method="occlusion".'
         )
     scaled, valid = windows
@@ -199,7 +199,7 @@ def _integrate(
     starts: NDArray[np.float64],
     width: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integrate the gradients over one interval of each path; also return the true change."""
+    """Integrate the gradients over one interval of each path; also return the exact integral."""
     x = scaled[rows]
     lengths = None if valid is None else valid[rows]
     class_index = torch.from_numpy(target[rows])
@@ -244,7 +244,7 @@ def target_of(classes: NDArray[Any], label: ArrayLike, n: int) -> NDArray[np.int
     unknown = [name for name in labels.tolist() if name not in names]
     if labels.shape != (n,) or unknown:
         raise ArgumentError(
-            f"label must be one of the classes ({', '.join(map(str, names))}), for all windows or"
-            f" for each of {n}" + (f"; {unknown[0]!r} is not a class." if unknown else ".")
+            f"label must be one of the classes ({', '.join(map(str, names))}), or one class"
+            f" for each of {n} windows" + (f"; {unknown[0]!r} is not a class." if unknown else ".")
         )
     return np.array([names.index(name) for name in labels.tolist()], np.int64)

@@ -29,17 +29,17 @@ from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
-MANY_WINDOWS = 4_000  # above this, fewer random convolutions, because their products cost n^2 F
+MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, because their products cost n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 # Boosting and steps use this many of the best statistics. On development folds with derived
 # channels, using more statistics took longer and was no more accurate.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
-# The ridge penalty if folds are cut in time. With one training recording of each class, in 12 draws
-# from BorealTC's motors and from the simulated surfaces, this penalty with equal weights classified
-# 43.5 and 73.7 % of the other recordings correctly; penalties chosen on folds cut in time
-# classified 39.9 and 72.6 % correctly.
+# The ridge penalty if folds are cut in time. In 12 draws of one training recording per class from
+# BorealTC's motors and from the simulated surfaces, this penalty with equal weights classified
+# 43.5 % and 73.7 % of the other recordings correctly. Penalties chosen on folds cut in time
+# classified 39.9 % and 72.6 % correctly.
 _STRENGTH_IN_TIME = 1e-3
-# smallest weight of the LSTM, so that classes have an order even if no model predicts them
+# weight of the LSTM if all weights would be 0, so that its logits still rank the classes
 _SMALLEST_WEIGHT = 1e-3
 
 
@@ -113,11 +113,12 @@ class HeadData:
 
 @dataclass
 class FittedFeatures:
-    """The fitted models on each kind of features, with their cross-validated scores.
+    """The models fitted on each kind of feature, with their cross-validated scores.
 
     `scores` contains an array (n, K) for each kind, with NaN for windows that are in no test fold;
-    `rows` are the indices of the n windows among all windows. Folds that are cut `in_time` cannot
-    determine weights; linear layers, if there are any, then decide alone with equal weights.
+    `rows` are the indices of the n windows among all windows. If the folds are cut `in_time`, they
+    cannot determine weights; the linear layers, if there are any, then decide alone, with equal
+    weights.
     """
 
     class_index: NDArray[np.int64]
@@ -137,7 +138,7 @@ class FittedFeatures:
     def join(self, lstm_logits: NDArray[np.float64]) -> FeatureHead:
         """Fit the weights of the LSTM and the features.
 
-        The `lstm_logits` (n, K) are NaN for windows that the LSTM was trained on.
+        The `lstm_logits` (n, K) are NaN for windows on which the LSTM was trained.
         """
         lstm_logits = lstm_logits[self.rows]
         weights, log_loss = self.weigh(lstm_logits)
@@ -167,7 +168,7 @@ class FittedFeatures:
         return np.asarray(np.all(has_scores, axis=0))
 
     def weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Return the weights of the LSTM and of each kind, and the log-loss of the weighted sum."""
+        """Return the weights of the LSTM and of each feature model, and the log-loss of the sum."""
         tested = self._tested(lstm_logits)
         class_index, weight = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
@@ -178,7 +179,7 @@ class FittedFeatures:
         return fit_stack(stacked, class_index, weight)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
-        """Return the scores of one model on its own."""
+        """Return the log-loss, accuracy and factor of one model."""
         tested = np.isfinite(scores).all(axis=1)
         truth = self.class_index[tested], self.weight[tested]
         _, log_loss = fit_stack(scores[None, tested], *truth)
@@ -257,9 +258,9 @@ def _fit_linear(
 def _choose_steps(
     steps: SummarySteps, data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
 ) -> tuple[SummarySteps, list[NDArray[np.int64]] | None]:
-    """Select statistics for each fit; return the steps of all of them and the columns of each fit.
+    """Select statistics for each fit; return the selected steps and the columns of each fit.
 
-    There is a fit for each fold, then one on `rows`; each selects statistics on its own windows.
+    There is one fit per fold, then one on `rows`; each fit selects statistics on its own windows.
     The columns are None if every fit uses all columns.
     """
     n_thresholds = steps.n_steps - 1
@@ -350,7 +351,7 @@ def _standard(
     values: NDArray[np.float32], *, is_plain: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return each feature's mean and the factor that standardizes it."""
-    if is_plain:  # steps are 0 or 1; with a fixed scale, rare ones stay small
+    if is_plain:  # steps are 0 or 1; a fixed scale keeps the effect of rare steps small
         n_features = values.shape[1]
         return np.full(n_features, 0.5, np.float32), np.full(n_features, 2.0, np.float32)
     center = values.mean(axis=0, dtype=np.float64)
@@ -367,7 +368,7 @@ def _accuracy(
 
 
 def _describe_choice(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
-    """Describe the choice among the models tried: the LSTM comes first, all together last."""
+    """Describe the choice among the tried models: first the LSTM, last the weighted sum of all."""
     alone, together = tried[0], tried[-1]
     used = tuple(candidate.name for candidate in tried[1:] if candidate.weight)
     reason = (

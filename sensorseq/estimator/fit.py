@@ -45,7 +45,7 @@ class Trained:
     the validation part, and the outputs for these windows before any refit) are None if the fit
     continues an earlier one. `left_out` contains indices of windows in X, and logits for these
     windows from models that were not fitted on them. If the first epoch diverged, `model` is the
-    model before the training.
+    model before training.
     """
 
     results: Sequence[TrainingResult]
@@ -106,7 +106,7 @@ def resolved_config(
 
 
 def train_model(arguments: FitArguments, scaled: ScaledFit, progress: NoProgress) -> Trained:
-    """Train the networks, weight the features, and then also learn from the held-out windows."""
+    """Train the networks, weight the features, and then learn from the held-out windows as well."""
     jobs, parameters = make_jobs(arguments, scaled), arguments.parameters
     of_progress: tuple[Any, ...] = tuple(progress.callbacks)
     jobs = [replace(job, callbacks=(*of_progress, *job.callbacks)) for job in jobs]

@@ -81,10 +81,11 @@ class FitArguments:
 class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
 
-    `windows` are all windows of X; `train` and `validation` are the two parts; validation windows
-    that were given separately are also in `given_validation`. `split` is the part of each window,
-    if X has a split. `source` and `source_val` are the objects given as X and X_val, or None for
-    arrays. `target` contains the classes, and `column_names` are the column names of a 2-D table.
+    `windows` are all windows of X, split into `train` and `validation`. If validation windows were
+    given separately, they are in both `validation` and `given_validation`. `split` is the part of
+    each window, if X has a split. `source` and `source_val` are the objects given as X and X_val,
+    or None for arrays. `target` contains the classes, and `column_names` are the column names of a
+    2-D table.
     """
 
     windows: Windows
@@ -105,7 +106,7 @@ class FitData:
         return self.split is None and self.given_validation is None and not self.windows.are_stored
 
     def preparation(self, earlier: Preparation | None, *, continues: bool) -> Preparation | None:
-        """Describe the preparation of the windows; `earlier` is that of the earlier windows."""
+        """Describe the preparation of the windows; `earlier` is the preparation in the last fit."""
         sets = [source for source in (self.source, self.source_val) if source is not None]
         here = earlier if continues else None
         if sets and (continues or self.source is not None):
@@ -161,7 +162,7 @@ def check_arguments(
 ) -> FitArguments:
     """Check all arguments of an estimator before doing any work.
 
-    `earlier` is a model to continue; `entropy` is the entropy of the fit to repeat.
+    `earlier` is the model that the fit continues; `entropy` is given to repeat an earlier fit.
     """
     check_refit(parameters["features"], parameters["refit"], parameters["warm_start"])
     config = check_parameters(parameters)
@@ -169,7 +170,7 @@ def check_arguments(
     n_models = parameters["n_models"]
     if entropy is None:
         entropy = draw_entropy(parameters["random_state"])
-    # in this order, so that the first of several networks has the seeds of a single network
+    # in this order, so that the first of several networks gets the same seeds as a single network
     split_seed, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
     member_seeds = list(zip(streams[::2], streams[1::2], strict=True))
     if earlier is not None and len(earlier.networks) != n_models:
@@ -189,7 +190,7 @@ def check_arguments(
 
 
 def read_and_scale(arguments: FitArguments, X: Any, y: Any, **options: Any) -> ScaledFit:
-    """Return the windows of a fit before training: read, held out and scaled."""
+    """Read the windows of a fit, hold some of them out, and scale them."""
     data = hold_out(arguments, read_windows(arguments, X, y, **options))
     return scale_windows(arguments, data)
 
@@ -259,7 +260,7 @@ def read_windows(
     rows = np.flatnonzero(takes_part)
     starts = None if groups is None else _starts_of(source, groups, windows)
     shape, had_lengths = earlier_shape or _shape_of(windows, source), not windows.are_full
-    # the names of a million recordings would take more memory than the features do
+    # no recording_id, because the names of a million recordings take more memory than features
     facts = {"weight": weight, "groups": groups, "starts": starts, "recording_id": None}
     windows = replace(windows, **facts, rows=np.arange(n_windows))
     if len(rows) < n_windows:
@@ -323,7 +324,7 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _starts_of(
     source: WindowSet | None, groups: NDArray[Any], windows: Windows
 ) -> NDArray[np.float64]:
-    """Return when each window starts, in window lengths; its position if the times are unknown."""
+    """Return each window's start in window lengths, or its position if the times are unknown."""
     starts = None if source is None else source.start_s
     if source is not None and starts is not None and source.sample_rate_hz is not None:
         length_s = windows.n_timesteps / source.sample_rate_hz
@@ -454,8 +455,8 @@ def _draw_validation_rows(
         ) from refused
     warn_caller(
         "too few groups can be held out for validation without removing a class from training,"
-        " so the end of each group is held out. The validation accuracy and features_ are then"
-        " for later times of the same groups: expect lower accuracy on other recordings.",
+        " so the end of each group is held out. The validation accuracy and features_ then refer to"
+        " later times of the same groups, so expect lower accuracy on other recordings.",
         LeakWarning,
     )
     return train, held_out
@@ -495,7 +496,7 @@ def find_shared_samples(data: FitData) -> tuple[Finding, ...]:
 
 
 def scale_windows(arguments: FitArguments, data: FitData) -> ScaledFit:
-    """Return the inputs of the networks, scaled as learned from the training part."""
+    """Learn the scaling from the training part, and return the scaled inputs of the networks."""
     earlier, parameters = arguments.earlier, arguments.parameters
     kept = {name: parameters[name] for name in PREDICTION_ARGUMENTS}
     model = _new_model(data, kept) if earlier is None else _continued(earlier, data, kept)

@@ -1,8 +1,8 @@
 """The steps after the fit on the training part: weight features, and learn from all windows.
 
 The held-out part provides the curve, the report and the probabilities. The final model then learns
-from every window: it consists of the networks of the folds, or of one network trained on all
-windows.
+from every window: it consists either of the networks of the folds, or of networks that are trained
+on all windows.
 """
 
 import copy
@@ -59,14 +59,14 @@ _FOLDS, _FEATURES, _REFIT, _COPIES = 101, 102, 103, 104  # spawn keys of the see
 class Refit:
     """All windows of a fit that may be used for training, and how they are used.
 
-    `part` and the scaled `data` are the training windows followed by the validation windows. If
+    `part` and the scaled `data` contain the training windows, then the validation windows. If
     validation windows were given separately, they are only in `seen`, which has all windows as
-    prediction sees them, and `part` is None. A held-out part is the first fold. With `refits`, the
-    final model learns from all windows: with `keeps_folds` it averages the networks of the folds;
-    otherwise, it has one network trained on all windows. With `augment`, `changed` returns the
-    windows of `data` as augmentation changes them in an epoch. If no further network is trained,
-    all fields describe the sample of windows to which features are fitted, which may come from a
-    file that does not fit in memory.
+    prediction sees them, and `part` is None. If there is a held-out part, the first fold is tested
+    on it. With `refits`, the final model learns from all windows: with `keeps_folds`, it averages
+    the networks of the folds; otherwise, its networks are trained on all windows. With `augment`,
+    `changed` returns the windows of `data` after augmentation in a given epoch. If no further
+    network is trained, all fields describe only the sample of windows to which features are fitted;
+    this sample may come from a file that does not fit in memory.
     """
 
     part: Windows | None
@@ -89,7 +89,7 @@ class Refit:
 
     @property
     def shares_groups(self) -> bool:
-        """Whether groups are on both sides of a fold, because the folds are cut in time."""
+        """Whether some groups are on both sides of a fold, because the folds are cut in time."""
         groups = None if self.part is None else self.part.groups
         return groups is not None and any(
             np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds
@@ -109,7 +109,7 @@ class Refit:
         return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
-        """Return the independent seed for this purpose and number."""
+        """Return the seed of `kind` and `number`, which is independent of the other seeds."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
@@ -118,7 +118,7 @@ class Refit:
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
-        """Fit the models on features, for which no network is needed; they are weighted later."""
+        """Fit the models on features, which need no network; their weights are determined later."""
         if self.features is None:
             return None
         progress.say("features")
@@ -140,7 +140,7 @@ class Refit:
     def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
         fit_rows = self.seen.learn_rows if rows is None else rows
         seen, n = self.seen, len(self.seen.X)
-        if self.changed is not None:  # features learn from a changed copy of each window, too
+        if self.changed is not None:  # also fit features to an augmented copy of each window
             copies = center_windows(
                 replace(self.data, X=torch.from_numpy(self.changed(0))), self.config
             ).X.cpu()
@@ -160,7 +160,7 @@ class Refit:
     def fold_logits(
         self, model: TrainedModel, modules: Sequence[LSTMLinear], device: str
     ) -> NDArray[np.float64]:
-        """Return each network's logits for the windows of its test fold; all others are NaN."""
+        """Return each network's logits for the windows of its test fold; other windows have NaN."""
         seen = self.seen
         logits = np.full((len(seen.X), seen.n_classes), np.nan)
         for module, (_, rows) in zip(modules, self.folds, strict=False):
@@ -189,12 +189,13 @@ def plan_refit(
     refits = has_more and (refit == "all" or (refit == "auto" and allows_auto))
     if in_file and refits:
         raise ArgumentError(
-            "refit='all' is not possible: the windows stay in their file. Use refit='auto' or None."
+            "refit='all' is not possible, because the windows are read from their file in parts."
+            " Use refit='auto' or None."
         )
     if features is None and not refits:
         return FeatureChoice()
     if in_file and validation is None:
-        why = "the windows stay in their file, and none of them are held out"
+        why = "the windows are read from their file in parts, and none of them are held out"
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighted: {why}.")
         return FeatureChoice(reason=why)
@@ -312,7 +313,7 @@ def _shares(train: Windows, validation: Windows | None) -> NDArray[np.float64] |
 def make_folds(
     seen: HeadData, part: Windows, n_train: int, entropy: int, *, several: bool
 ) -> list[Fold]:
-    """Return folds: first the held-out part, then parts of the training part.
+    """Return folds; the first is tested on the held-out part, the others on training windows.
 
     If the held-out part consists of the ends of groups, or if no group can be left out, groups are
     cut in time.
@@ -356,9 +357,9 @@ def _with_all_classes(seen: HeadData, folds: list[Fold]) -> list[Fold]:
 class Refitted(NamedTuple):
     """The result of a refit: the features, and networks that replace the fit's networks.
 
-    `held_out` contains indices of held-out windows, and outputs for them from models that have not
-    seen them. If `modules` is empty, the fit's networks stay. `histories` are those of the
-    additional networks.
+    `held_out` contains indices of held-out windows, and their outputs from models that have not
+    seen these windows. If `modules` is empty, the fit's networks are kept. `histories` contains the
+    histories of the additional networks.
     """
 
     head: FeatureHead | None
@@ -400,7 +401,7 @@ def run_refit(
         if not has_ended:
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
-                " network of the training part is kept; it has not seen the held-out windows."
+                " network of the first training run is kept. It has not seen the held-out windows."
             )
             fold_jobs, refit_jobs = [], []
     if not has_ended:
@@ -415,7 +416,7 @@ def run_refit(
         choice = FeatureChoice(reason="training was interrupted or diverged")
     kept, fold_histories = lstms_of(refit_jobs), None
     if is_without and plan.refits:
-        # the networks have the weight 0, and the features have learned from all windows
+        # the networks have weight 0, and the features have learned from all windows
         kept = trained[: len(results)]
     elif plan.keeps_folds and fold_jobs:
         kept, fold_histories = [trained[0], *fold_modules], histories
@@ -429,10 +430,10 @@ def lstms_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
 
 
 def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64]) -> FeatureHead:
-    """Weight the features against the networks of the folds, using the logits of both."""
+    """Fit the weights of the features and the LSTM, given the LSTM's out-of-fold logits."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        caveat = "; they belong to the same groups as the others, so all figures are optimistic"
+        caveat = "; the other windows are from the same groups, so all scores are optimistic"
         if head.linear_blocks:
             caveat += ", and linear layers count equally"
         head.choice = replace(head.choice, reason=head.choice.reason + caveat)
@@ -444,7 +445,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
 def _held_out_outputs(
     plan: Refit, head: FeatureHead | None, model: TrainedModel
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return indices of held-out windows, and outputs from models that have not seen them."""
+    """Return indices of held-out windows, and their outputs from models that have not seen them."""
     first = plan.n_train
     if head is not None:
         assert head.out_of_fold_rows is not None

@@ -31,7 +31,7 @@ def check_parts(train: Windows | None, validation: Windows | None) -> tuple[Find
 def check_class_shares(
     train: Windows, validation: Windows | None, classes: list[Any]
 ) -> tuple[Finding, ...]:
-    """Check the class frequencies; warn about classes with too few windows for two parts."""
+    """Check the class frequencies; warn about classes with too few windows for both parts."""
     parts = [part for part in (train, validation) if part is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     target = np.concatenate([part.target for part in parts])
@@ -134,5 +134,5 @@ def warn_of_the_end(results: Sequence[TrainingResult], max_epochs: int, n_models
             warn_caller(
                 f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
                 f" epoch {best_epoch} are kept and the estimator can be used."
-                + (f" {n_left_out} of n_models did not start and are left out." * (n_left_out > 0)),
+                + (f" {n_left_out} of the n_models networks did not start." * (n_left_out > 0)),
             )

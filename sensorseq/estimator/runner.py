@@ -58,9 +58,9 @@ _PLAIN = {
 _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_weight", "dtype"))
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
-FEATURES_TRAININGS = 4  # cost of features in training runs: one on all windows, and the folds
-SAME_LOSS = 1e-3  # relative tolerance; rounding changes it by far less, other data by far more
-SAME_CLASSES = 0.02  # fraction of validation windows whose class may change by rounding
+FEATURES_TRAININGS = 4  # cost of features, in training runs: one on all windows and one per fold
+SAME_LOSS = 1e-3  # relative; rounding changes the loss by far less, other data by far more
+SAME_CLASSES = 0.02  # fraction of validation windows whose class may change due to rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +103,9 @@ class FitOrigin:
         parameters = {**self.estimator.get_params(deep=False), **_PLAIN}
         if callable(parameters["loss"]):
             raise ArgumentError(
-                "probe cannot rerun a fit with your own loss function: a function may count its"
-                " calls or draw random numbers, and then no rerun is comparable with the fit; fit"
-                f" with loss={' or '.join(map(repr, LOSSES))} to use probe."
+                "probe cannot rerun a fit with your own loss function, because reruns are not"
+                " comparable with the fit if the function counts its calls or draws random numbers."
+                f" To use probe, fit with loss={' or '.join(map(repr, LOSSES))}."
             )
         if not len(record.fixed_rows):
             raise ArgumentError(
@@ -215,7 +215,7 @@ class FitRunner(TrialRunner):
         if arguments["max_timesteps"] is not None:
             kept = min(count_steps(arguments["max_timesteps"], self.origin.patch), n_steps)
         inputs = n_inputs + (n_layers - 1) * width * directions
-        # the cost that does not grow with the width equals that of about 16 more units
+        # the cost that does not grow with the width equals the cost of about 16 units
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
         return float(len(self._train) * products) + EPOCH_PRODUCTS
 
@@ -247,7 +247,7 @@ class FitRunner(TrialRunner):
         return rerun_results
 
     def _fit_with_features(self, rerun: Rerun) -> RerunResult:
-        """Fit the estimator on the training windows only, and weight features on folds of these."""
+        """Fit the estimator on the training windows only, and weight features on folds of them."""
         change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         change |= {"max_epochs": rerun.n_epochs, "max_steps": None}
         assert self.validation is not None
@@ -299,7 +299,7 @@ class FitRunner(TrialRunner):
             seed = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
         else:
             if rerun.change:
-                raise ArgumentError("a rerun from a snapshot can only change the rate.")
+                raise ArgumentError("a rerun from a snapshot can change only the learning rate.")
             snapshot, config = self.record.snapshots[rerun.start], first.config
             start = Start(snapshot, config, self.steps_per_epoch, rerun.n_epochs)
             seed = np.random.SeedSequence([self.origin.entropy, rerun.start, 1])

@@ -57,7 +57,7 @@ def model_contents(
     refitted: bool = False,
     adaptation: Adaptation | None = None,
 ) -> Contents:
-    """Return the contents of a model file, without the report, which takes long to make.
+    """Return the contents of a model file, without the report, which takes a long time to make.
 
     `facts` are the facts from which the report is made.
     """
@@ -109,8 +109,8 @@ class Checkpoint(Callback):
 
     If the history has no such column because nothing is held out, the network is written after
     every epoch. The file contains the LSTM alone, with everything that prediction needs, and is
-    replaced as a whole. If the file cannot be written during training, for example because the disk
-    is full, there is a single warning, and the training continues.
+    replaced atomically. If the file cannot be written during training, for example because the disk
+    is full, a single warning is issued, and the training continues.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ def load_file(
     single: Callable[..., Loaded] | None = None,
     fusion: Callable[..., Loaded] | None = None,
 ) -> Loaded:
-    """Return the estimator in a file, made from its contents by `single` or `fusion`."""
+    """Return the estimator in a file, which `single` or `fusion` makes from the file's contents."""
     if device is not None:
         check_device(device)
     arrays, description = read_model(path)
@@ -218,7 +218,7 @@ def packed(model: TrainedModel) -> dict[str, Any]:
     head, modules = model.head, modules_of(model)
     custom_head = head if head is not None and not head.is_plain else None
     whole = model if custom_head is None else replace(model, head=None)
-    # copied, because tensors, which a warm start changes in place, may share memory with arrays
+    # copied, because the arrays may share memory with tensors that a warm start changes in place
     arrays = {name: array.copy() for name, array in network_arrays(modules).items()}
     return {
         "arrays": arrays | whole.arrays(),

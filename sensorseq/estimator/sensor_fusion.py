@@ -62,8 +62,9 @@ _MOST_WEIGHED = 6
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of several sensors, each with its own rate and its own classifier.
 
-    The logits of the sensors are added with weights. These are fitted for each combination of
-    sensors that a window may have, on windows left out when the classifiers were fitted.
+    The logits of the sensors are combined in a weighted sum. The weights are fitted for each
+    combination of sensors that a window may have, on windows left out when the classifiers were
+    fitted.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         ``missing="expected"``, windows that lack a sensor are predicted from the other sensors, and
         the model of a sensor is trained on the windows in which all its channels have numbers. With
         ``missing="outside"``, a sensor with a channel out of range, or with most of its channels
-        constant, is used only if a window has no other sensor;
+        constant, is used only for windows that have no other sensor;
         docs/preprocessing/several_sensors.md reports measurements of the effect.
 
     Attributes
@@ -124,9 +125,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : mapping of str to array of shape (n, t, c), SensorWindows, or path
-            Windows of each sensor; window i covers the same stretch of time for all sensors. A
-            window of NaN means that the sensor has no data there. A path means a prepared file of
-            several sensors. A split is used as in `SensorLSTMClassifier`.
+            Windows of each sensor; window i covers the same time interval for all sensors. A window
+            of NaN means that the sensor has no data for that interval. A path means a prepared file
+            of several sensors. A split is used as in `SensorLSTMClassifier`.
         y, sample_weight, groups : optional
             As in `SensorLSTMClassifier.fit`.
 
@@ -226,7 +227,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     # Predictions
 
     def _open(self, X: Any) -> Any:
-        """Open a prepared file of several sensors; return any other X as it is."""
+        """Open a prepared file of several sensors; return any other X unchanged."""
         check_is_fitted(self)
         return _open(X) if isinstance(X, str | os.PathLike) else X
 
@@ -362,9 +363,9 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         max_gap_s, max_delay_s
             As in `SensorLSTMClassifier.stream`.
         max_wait_s : float, optional
-            Only if sensors may be missing: a sensor counts as missing when the samples of another
-            sensor are more than this many seconds ahead of its own. By default, the time between
-            windows. Samples must be pushed in chunks shorter than this.
+            Used only if sensors may be missing. A sensor counts as missing when the samples of
+            another sensor are more than this many seconds ahead of its own samples. By default, the
+            time between windows. Samples must be pushed in chunks shorter than this time.
 
         Returns
         -------
@@ -533,10 +534,10 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """Write an ONNX model that computes `predict_proba`.
 
         The graph has an input ``X_<sensor>`` for each sensor and, with `lengths`, an input
-        ``lengths_<sensor>``; a window that contains NaN lacks that sensor. The probabilities are
-        NaN for windows without any sensor, or without a sensor that the model requires. The
-        metadata entry ``sensors`` describes the input of each sensor. The graph ignores `missing`:
-        gaps are not filled.
+        ``lengths_<sensor>``; a sensor counts as missing if its window contains NaN. The
+        probabilities are NaN for windows without any sensor, or without a sensor that the model
+        requires. The metadata entry ``sensors`` describes the input of each sensor. The graph
+        ignores `missing`: gaps are not filled.
 
         Parameters
         ----------
@@ -565,7 +566,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
         Each sensor has its own header and source, with functions such as ``sensorseq_imu_push``.
         ``sensorseq_join(of_imu, of_motor, probabilities)`` in ``sensorseq_model.h`` joins the
-        sensors' probabilities for the same stretch of time; NULL stands for a missing sensor.
+        sensors' probabilities for the same time interval; NULL stands for a missing sensor.
 
         Parameters
         ----------
@@ -620,7 +621,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Mark a sensor as missing where a channel is all NaN, as that might reveal the class."""
+    """Mark a sensor as missing if a channel is all NaN, because this might reveal the class."""
     sets = dict(windows.sensors)
     for name, of_sensor in windows.sensors.items():
         is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
@@ -663,9 +664,9 @@ def _check_classes(name: str, labels: Any, all_labels: Any) -> None:
 def _logits_of(
     left_out: Mapping[str, LeftOut | None], windows: SensorWindows, n_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return logits (n_sensors, n, K) of models not fitted on these windows, and which exist.
+    """Return logits (n_sensors, n, K) of models not fitted on these windows, and a mask.
 
-    The second array, (n, n_sensors), is True for each window and sensor that has logits.
+    The mask (n, n_sensors) is True for each window and sensor that has logits.
     """
     logits = np.zeros((len(left_out), len(windows), n_classes))
     present = np.zeros((len(windows), len(left_out)), bool)

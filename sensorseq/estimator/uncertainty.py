@@ -1,4 +1,4 @@
-"""Learn from left-out windows how certain a model is: temperature, class shares, abstention."""
+"""Learn a model's temperature, class frequencies and abstention threshold from left-out windows."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,8 +25,8 @@ from sensorseq.training.evaluation import outputs_of
 from sensorseq.training.labels import read_known_labels, read_labels
 from sensorseq.windows import WindowSet
 
-_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows to learn the class shares from
-_SMALLEST_LOG = -6.0  # smallest log-probability, so that no class has a share near zero
+_FEWEST_LEFT_OUT, _MOST_LEFT_OUT = 6, 1000  # number of windows for the class frequencies
+_SMALLEST_LOG = -6.0  # smallest log-probability, so that no class frequency is near zero
 
 LeftOut = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Indices of windows in `fit`, and their logits from models that were not fitted on them."""
@@ -38,7 +38,7 @@ def learn_probabilities(
     scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
-    """Return the model with its temperature and class shares, and the left-out windows."""
+    """Return the model with its temperature and class frequencies, and the left-out windows."""
     if model.head is not None and isinstance(plan, Refit):
         logits, class_index, groups = plan.left_out(model.head)
         rows = model.head.given_rows
@@ -147,7 +147,7 @@ def find_abstention(
     )
     if chosen is None:
         lowest = lowest_error_rate(highest, is_right, group_index, confidence)
-        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which these can show"
+        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which can be shown"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
             f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
@@ -190,10 +190,10 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     """Return the temperature T for which ``softmax(logits / T)`` fits the classes best.
 
     T minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
-    with ``b = 1 / T``, a gamma prior whose mode is T = 1. From a few dozen windows on, the prior
-    has no noticeable effect. If all windows are classified correctly (the cross entropy alone would
-    fall as T goes to 0), or if the logits are worse than chance (it would fall as T goes to
-    infinity), the prior keeps T finite and near 1. The sum is strictly convex in b, so there is one
+    with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows or more, the
+    prior has no noticeable effect. The cross entropy alone would fall as T goes to 0 if all windows
+    are classified correctly, and as T goes to infinity if the logits are worse than chance. In both
+    cases, the prior keeps T finite and near 1. The sum is strictly convex in b, so there is one
     minimum and no bound is needed.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
@@ -225,9 +225,9 @@ def probability_spread(
     """Estimate the standard error of the top class's probability due to fitting T.
 
     The result is the standard error of log T times the root mean square, over the windows, of the
-    derivative of that probability with respect to log T. The standard error is the larger of two
-    values: one assumes independent windows; the other is computed from the slope of the loss in
-    each group, because windows of a recording are correlated.
+    derivative of the top class's probability with respect to log T. The standard error of log T is
+    the larger of two values: one assumes independent windows; the other is computed from the slope
+    of the loss in each group, because windows of a recording are correlated.
     """
     z = below_highest(logits) / temperature
     probability = softmax(z)
@@ -243,7 +243,7 @@ def probability_spread(
     return float(np.sqrt((change**2).mean() * variance) / information)
 
 
-# Candidate thresholds, as the fraction of windows that are answered.
+# Coverage of each candidate threshold: the fraction of windows that are answered.
 _COVERAGES = np.arange(6, 21) / 20
 _STARTS = (0, 6, 14)  # indices of 30, 60 and 100 % in `_COVERAGES`, see `choose_threshold`
 
@@ -262,15 +262,15 @@ def choose_threshold(
     against the null hypothesis "more than `error_rate` of its answers are wrong", until a
     hypothesis cannot be rejected. A fixed testing order needs no correction for the number of tests
     [1]_. Because a small number of windows cannot reject any hypothesis, there are three starting
-    points, at 30, 60 and 100 %, which share ``1 - confidence``; each start passes its unused share
-    on to the next (the fallback procedure [2]_).
+    points, at 30, 60 and 100 %, among which ``1 - confidence`` is divided; each starting point
+    passes its unused part on to the next one (the fallback procedure [2]_).
 
     Each test is an exact binomial test with the *effective* number of windows: the number of
     answered windows divided by their design effect ``1 + (m - 1) rho``, where m is the number of
     windows in a group and rho is the correlation of errors within a group, as in surveys [3]_. The
-    correlation is estimated from all windows and shrunk toward 1 (a group is one observation) with
-    the weight of one group that has an error; this replaces the correction of [3]_ for a small
-    number of groups.
+    correlation is estimated from all windows and shrunk toward 1 (at which a group is one
+    observation) with the weight of one group that has an error. This shrinkage replaces the
+    correction in [3]_ for a small number of groups.
 
     .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
     .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.
@@ -322,7 +322,7 @@ def _p_values(
     group_index: NDArray[np.int64],
     error_rate: float,
 ) -> NDArray[np.float64]:
-    """Return the probability of so few errors at each threshold if their rate is `error_rate`."""
+    """Return, for each threshold, the probability of so few errors if the rate is `error_rate`."""
     n_groups = int(group_index.max()) + 1
     correlation = _error_correlation(is_right, group_index, n_groups)
     values = np.ones(len(thresholds))

@@ -7,7 +7,7 @@ from sensorseq.estimator.uncertainty import choose_threshold, lowest_error_rate
 
 
 def draw(rng, n_groups, alike, n_each=12):
-    """Draw probabilities, and which answers are correct; `alike` correlates a group's errors."""
+    """Draw probabilities and a mask of correct answers; `alike` correlates a group's errors."""
     of_group = alike * rng.normal(size=(n_groups, 1))
     logit = 1.5 + 2 * rng.normal(size=(n_groups, n_each)) + of_group / 2
     is_positive = rng.random((n_groups, n_each)) < expit(logit + of_group)
@@ -32,7 +32,7 @@ def test_the_bound_is_broken_no_more_often_than_the_confidence_allows(alike, n_g
     ("alike", "n_groups", "n_each"), [(0.02, 8, 40), (0.5, 8, 40), (0.2, 30, 20), (0.5, 100, 10)]
 )
 def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_groups, n_each):
-    """At any confidence, the error rates of recordings have mean 0.255 and correlation `alike`."""
+    """At every threshold, the mean error rate is 0.255; `alike` correlates a recording's errors."""
     rng = np.random.default_rng(0)
     n_trials, broken = 150, 0
     for _ in range(n_trials):
@@ -48,7 +48,7 @@ def test_the_bound_is_kept_if_every_threshold_errs_slightly_too_often(alike, n_g
 
 
 def test_treating_windows_as_independent_would_break_the_bound():
-    """Whole recordings are wrong with probability 0.27, so no threshold errs in at most 1/4."""
+    """Whole recordings are wrong with probability 0.27, so no threshold keeps the bound of 1/4."""
     rng = np.random.default_rng(1)
     broken = {"groups": 0, "windows": 0}
     for _ in range(150):
@@ -92,14 +92,14 @@ def test_a_higher_error_rate_or_a_lower_confidence_never_answers_fewer_windows()
 
 
 def test_without_errors_a_binomial_test_determines_how_many_windows_are_needed():
-    """Each starting point has a third of the 10 %, and 0.95^n is below 0.033 from n = 67 on."""
+    """Each starting point gets a third of the 10 %, and 0.95^n is below 0.033 for n >= 67."""
     for n, is_enough in ((67, True), (66, False)):
         probability = np.linspace(0.5, 1, n)
         chosen = choose_threshold(
             probability, np.ones(n, bool), np.arange(n), error_rate=0.05, confidence=0.9
         )
         assert (chosen is not None) == is_enough
-        # ten copies of each window, as one group, are no further evidence
+        # ten copies of each window in one group add no evidence
         groups = np.repeat(np.arange(n), 10)
         copied = choose_threshold(
             np.repeat(probability, 10),
@@ -117,4 +117,4 @@ def test_the_lowest_error_rate_can_be_guaranteed_and_the_next_lower_one_cannot()
     assert choose_threshold(*drawn, error_rate=lowest, confidence=0.9) is not None
     assert choose_threshold(*drawn, error_rate=lowest - 0.01, confidence=0.9) is None
     one_group = (drawn[0], drawn[1], np.zeros_like(drawn[2]))
-    assert lowest_error_rate(*one_group, 0.9) is None  # never above one half
+    assert lowest_error_rate(*one_group, 0.9) is None  # it never returns a rate above one half

@@ -153,7 +153,7 @@ def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
     replace_head(alone, 0.0, head_of(with_trees).blocks)
     kept = alone.adapt(*robot(60, 1, shifted=True))
     assert not kept.adaptation_.head
-    assert "was kept (boosted trees decide alone" in kept.adaptation_.reason
+    assert "was kept (only boosted trees are used" in kept.adaptation_.reason
 
 
 def test_groups_are_never_on_both_sides_of_a_fold():

@@ -431,7 +431,7 @@ def test_only_cross_entropy_is_judged_in_nats(loss):
     assert "nats" not in " ".join(report.explanation[:-1])
     assert "is not cross-entropy in nats and was not judged" in report.explanation[-1]
     in_nats = {name for name, figure in report.statistics.items() if figure.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # a figure for the accuracy, not for a loss
+    assert in_nats <= {"val_prediction_entropy"}  # a statistic of the predictions, not of a loss
     alone = small(loss=loss, max_epochs=3, early_stopping=False, validation_fraction=0.0)
     report = alone.fit(X, Y).fluctuation_
     assert report.verdict == "too_short_to_tell"

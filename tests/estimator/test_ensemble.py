@@ -168,7 +168,7 @@ def test_one_interrupt_ends_all_members_that_are_trained_one_after_another(tmp_p
                 raise KeyboardInterrupt
 
     interrupted = small(engine="autograd", n_models=3, callbacks=[Interrupter()])
-    with pytest.warns(UserWarning, match="1 of n_models did not start and are left out"):
+    with pytest.warns(UserWarning, match="1 of the n_models networks did not start"):
         interrupted.fit(X, Y)
     whole = small(engine="autograd", n_models=3).fit(X, Y)
     assert [len(history) for history in interrupted.histories_] == [8, 2]

@@ -1,4 +1,4 @@
-"""features= and refit= of the classifier: windows seen or left out, and stored features."""
+"""The classifier's features= and refit=: which windows they use, and how features are stored."""
 
 import json
 import pickle
@@ -157,7 +157,7 @@ def test_boosting_on_the_most_important_of_many_statistics(tmp_path, chosen_stat
 
 @pytest.mark.trains
 def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
-    """A different rounding of the scaled windows changes results by at most float32's precision."""
+    """Moving scaled windows to the next float32 value does not change the logits of the trees."""
     rng = np.random.default_rng(2)
     y = np.arange(264) % 2
     windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
@@ -184,7 +184,7 @@ def test_the_seed_determines_every_bit_with_any_number_of_threads():
 def test_a_window_gets_the_same_prediction_in_any_batch():
     clf = small(features=["rocket", "summary", "boosting"], refit=None).fit(X, Y, groups=GROUPS)
     head_of(clf).lstm_weight = 1.0
-    many = np.tile(NEW, (70, 1, 1))  # more than one block
+    many = np.tile(NEW, (70, 1, 1))  # more windows than fit in one block
     together = clf.decision_function(many)
     np.testing.assert_allclose(together[: len(NEW)], clf.decision_function(NEW), atol=1e-5)
     np.testing.assert_allclose(together, np.tile(together[: len(NEW)], 70), atol=1e-5)
@@ -240,7 +240,7 @@ def test_auto_keeps_features_that_lower_the_loss():
 @pytest.mark.trains
 @pytest.mark.parametrize("good", ["rocket", "summary"])
 def test_the_kind_that_helps_is_chosen(good, monkeypatch):
-    """The other kind is useless here: it describes noise."""
+    """The other kind of feature is replaced with noise, so it is useless."""
     useless = "summary" if good == "rocket" else "rocket"
     learn = feature_head.learn_features
 
@@ -297,7 +297,7 @@ def test_classes_with_few_recordings_count_equally_unless_weights_are_given():
 
 
 def copies(n_groups=24, n_each=3, seed=0):
-    """Groups of equal windows; each group has a random label that only a leak can predict."""
+    """Groups of identical windows; each group has a random label that only a leak can predict."""
     rng = np.random.default_rng(seed)
     of_group = rng.normal(size=(n_groups, 12, 1))
     label = rng.permutation(np.arange(n_groups) % 2)
@@ -326,14 +326,14 @@ def test_windows_left_out_were_seen_by_no_model(arguments):
         arguments = {"max_epochs": 40, "hidden_size": 12, "dropout": 0.0, **arguments}
         clf = small(**arguments, random_state=seed).fit(windows, y, groups=groups)
         accuracy.append([tried.accuracy for tried in clf.features_.candidates])
-    mean = np.mean(accuracy, axis=0)  # of single models, then of their sum with three weights
+    mean = np.mean(accuracy, axis=0)  # of each model alone, then of their weighted sum
     assert (mean[:-1] < 0.72).all(), mean
     assert mean[-1] < 0.78, mean
 
 
 @pytest.mark.trains
 def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(refit_jobs):
-    """The held-out fold is then not used, and it must not be replaced by another fold."""
+    """The held-out part cannot be a fold, and no other fold may replace it."""
     windows, y, groups = copies()
     rare = np.append(y, [2, 2])
     windows = np.concatenate([windows, windows[:2] + 9])
@@ -359,7 +359,7 @@ def test_labels_of_x_val_change_no_weight():
     assert not one.refitted_
     assert weights(one) == weights(other)
     assert one.features_ != other.features_
-    assert other.features_.names == ()  # labels that contradict the training are not learned
+    assert other.features_.names == ()  # these labels contradict training
 
 
 def test_ridge_does_not_learn_from_x_val(monkeypatch):
@@ -553,7 +553,7 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
         clf.fit(windows, y, groups=np.arange(61))
         assert clf.predict_proba(windows).shape == (61, 3)
         assert clf.features_.n_windows <= 24
-        # the labels that belong to the logits, whatever was drawn
+        # the labels belong to the logits, whichever windows were drawn
         head = head_of(clf)
         assert len(head.out_of_fold) == len(head.out_of_fold_rows) == clf.features_.n_windows
         assert head.out_of_fold_rows.max() > 24
@@ -561,7 +561,7 @@ def test_more_windows_than_the_linear_layer_takes(set_limits):
 
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(set_limits):
     """The stored logits and the labels of their windows give the reported accuracy."""
-    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # not in the order of the training part
+    y_val = np.where(np.arange(48) % 5, Y, 1 - Y)  # in a different order from the training part
     for most in (10**6, 20):
         set_limits(MOST_WINDOWS=most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=y_val)
@@ -627,7 +627,7 @@ def test_functions_are_stored_in_a_pickle_but_not_in_a_model_file(features, tmp_
     with pytest.raises(InputError, match=r"model file cannot contain|features=.* cannot be saved"):
         clf.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
-    clf.set_params(features=None)  # this must not change the blocks in use
+    clf.set_params(features=None)  # this must not change the fitted blocks
     if not head_of(clf).is_plain:
         with pytest.raises(InputError, match="a model file cannot contain"):
             clf.save(tmp_path / "model")
@@ -758,7 +758,7 @@ def test_features_also_learn_from_augmented_windows(lengths):
     for augment in (None, {"mirror": [0]}):
         clf = small(features=level, augment=augment, scale=None)
         clf.fit(windows, y, groups=np.arange(60) // 3, lengths=lengths)
-        assert sorted(head_of(clf).out_of_fold_rows) == list(range(60))  # and no augmented copies
+        assert sorted(head_of(clf).out_of_fold_rows) == list(range(60))  # without augmented copies
         accuracy[augment is None] = clf.score(-windows, y, lengths=lengths)
     assert accuracy[False] == 1
     assert accuracy[True] < 0.8
@@ -772,7 +772,7 @@ def test_an_lstm_that_adds_nothing_is_left_out(n_models):
     windows = rng.normal(size=(60, 16, 2))
     windows[:, :, 0] += 9 * y[:, None]  # this difference remains after scaling
     clf = small(features="summary", n_models=n_models).fit(windows, y, groups=np.arange(60) // 3)
-    assert len(clf.modules_) == n_models  # kept for the curve and the report
+    assert len(clf.modules_) == n_models  # they are kept for the curve and the report
     assert head_of(clf).lstm_weight == 0
     assert clf.refitted_  # the features have learned from all windows
     assert clf.features_.n_folds == 3
@@ -798,7 +798,7 @@ def test_the_lstm_takes_part_if_it_lowers_the_log_loss(knows_more):
 
 @pytest.mark.trains
 def test_with_one_recording_of_each_class_linear_layers_count_equally():
-    """Stretches of the same recordings do not show which model generalizes to another recording."""
+    """Parts of the same recordings do not show which model generalizes to another recording."""
     rng = np.random.default_rng(0)
     groups, y = np.arange(40) // 20, np.repeat(["a", "b"], 20)
     windows = rng.normal(size=(40, 16, 2)) + 0.5 * groups[:, None, None]
@@ -826,7 +826,7 @@ def many_windows():
 
 @pytest.fixture
 def few_are_drawn(monkeypatch, set_limits):
-    """Features are fitted to 40 windows, which are 5 kB of 30 kB."""
+    """Features are fitted to 40 windows, which take up 5 kB of 30 kB."""
     monkeypatch.setattr(refit, "MOST_WINDOWS", 40)
     set_limits(MOST_WINDOWS=40)
     many = {"features": ["rocket", "summary", "boosting"], "refit": None}
@@ -882,7 +882,7 @@ def test_windows_in_their_file_are_neither_refitted_nor_weighed_without_a_held_o
     windows, file = many_windows(), tmp_path / "windows.h5"
     write_windows(file, windows)
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", str(4 * 40 * 16 * 2 * 4))
-    with pytest.raises(ArgumentError, match=r"refit='all' is not possible: .* in their file"):
+    with pytest.raises(ArgumentError, match=r"refit='all' is not possible, because .* their file"):
         small(refit="all").fit(file)
     write_windows(file, replace(windows.part("train"), split=None))
     no_part = {"validation_fraction": 0.0, "early_stopping": False}
@@ -953,7 +953,7 @@ def model(tmp_path_factory):
         small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
         for kind in ("summary", "boosting")
     )
-    head_of(clf).blocks += head_of(other).blocks  # as if both had lowered the loss of one fit
+    head_of(clf).blocks += head_of(other).blocks  # as if both had been chosen in one fit
     clf.save(path)
     return path
 

@@ -102,7 +102,7 @@ def test_arguments_that_do_not_fit_the_network_are_named(arguments, message):
         SensorLSTMClassifier.from_torch(*torch_pair(), **arguments)
 
 
-# Keras: stand-ins for its layers, and the recurrence from Keras' documentation
+# Keras: substitutes for its layers, and the recurrence as in its documentation
 
 
 class Layer:

@@ -1,4 +1,4 @@
-"""The validation part that `fit` draws has whole groups and all classes, and loses no window."""
+"""`fit` draws a validation part of whole groups and of all classes, and loses no window."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
         assert all(set(y[groups == group]) & alone for group in set(groups))
         return
     assert set(y[train]) == set(y)
-    if set(groups[train]) & set(groups[validation]):  # too few groups: see below
+    if set(groups[train]) & set(groups[validation]):  # too few groups; tested below
         return
     assert sorted([*train, *validation]) == list(range(len(y)))
     for label in set(y):  # a class with one group is in training, not in validation
@@ -76,7 +76,7 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
     assert len(folds) == 3
     rows = plan.part.rows
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(rows)))
-    apart = 2.0 / (hop_s or 1.0)  # a window, and its length between the parts
+    apart = 2.0 / (hop_s or 1.0)  # a window length, plus one between the parts
     for fit, test in folds:
         for k in range(3):
             mine = [order[part[recording[part] == k]] for part in (rows[fit], rows[test])]
@@ -86,7 +86,7 @@ def test_the_end_of_each_recording_is_held_out_if_no_whole_recording_can_be(hop_
     assert (order[held_out] >= 0.8 * np.array([40, 30, 20])[recording[held_out]]).all()
     with pytest.warns(LeakWarning):
         clf.set_params(max_epochs=1, early_stopping=False).fit(X, y, **options)
-    assert "to the same groups" in clf.features_.reason
+    assert "from the same groups" in clf.features_.reason
 
 
 @pytest.mark.filterwarnings("ignore:class .* of y has only one window")

@@ -17,7 +17,7 @@ ENDLESS = 1_000_000  # number of epochs, so that only the interrupt can end a fi
 
 
 def interrupt_in_epoch(epoch, command):
-    """Run a command, press Ctrl-C once when it reports that epoch, and return its output."""
+    """Run a command, press Ctrl-C once when it reports `epoch`, and return its output."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

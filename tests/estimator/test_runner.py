@@ -1,4 +1,4 @@
-"""A fit is rerun bit for bit, as a whole and from snapshots, and with single changes."""
+"""A fit is rerun bit for bit, from the start or from snapshots, and with single changes."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_an_unchanged_rerun_equals_the_run(options):
     _, report, runner = fit(**options)
     record = report.record
     (whole,) = runner.run([Rerun("whole", N_EPOCHS)])
-    if options.get("lr_schedule") != "plateau":  # whose patience is too long for this short run
+    if options.get("lr_schedule") != "plateau":
         assert np.array_equal(whole.fixed_loss, record.fixed_loss)
 
 
@@ -152,7 +152,7 @@ def test_when_the_time_is_up_the_current_epoch_is_finished_and_no_other_run_begi
 
     def is_over():
         asked.append(None)
-        return len(asked) > 2  # asked before and after the first epoch
+        return len(asked) > 2  # time remains when asked before and after the first epoch
 
     reruns = [Rerun("first", 5), Rerun("late", 5, change={"hidden_size": 3})]
     first, late = runner.run(reruns, is_over)
@@ -179,7 +179,7 @@ def test_a_member_of_an_ensemble_is_run_again():
 
 def test_fits_that_cannot_be_rerun_are_refused():
     _, _, runner = fit()
-    with pytest.raises(ArgumentError, match="can only change the rate"):
+    with pytest.raises(ArgumentError, match="can change only the learning rate"):
         runner.run([Rerun("smaller", 2, start=1, change={"batch_size": 3})])
     X, y = make_data()
     settings = {"hidden_size": 4, "max_epochs": 2, "early_stopping": False, "random_state": 0}

@@ -1,4 +1,4 @@
-"""A classifier of several sensors has a model for each, and weights for each pattern of sensors."""
+"""A classifier of several sensors has a model per sensor, and weights per pattern of sensors."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def windows(n=96, seed=0):
 @pytest.fixture(scope="module")
 def fitted():
     X, y, groups = windows()
-    X["slow"][::7] = np.nan  # the sensor is missing there
+    X["slow"][::7] = np.nan  # the sensor is missing in these windows
     return fused_classifier(**SETTINGS, missing="expected").fit(X, y, groups=groups)
 
 

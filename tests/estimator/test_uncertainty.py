@@ -60,7 +60,7 @@ def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overf
     before, after = np.transpose(
         [[error_of(clf, X_test, y_test) for clf in pair] for pair in overfitted]
     )
-    assert np.median(before) > 0.1  # there is an error to correct
+    assert np.median(before) > 0.1  # there is a calibration error to correct
     assert np.median(after / before) < 0.5
     assert (after < before + 0.02).all()
 
@@ -191,7 +191,7 @@ def test_the_chosen_threshold_keeps_the_error_rate_on_new_windows():
         kept.append((decisions.label.data != y_new)[decisions.answered].mean() <= 0.15)
         assert clf.abstention_.error_rate == 0.15
         assert clf.abstention_.coverage == pytest.approx(decisions.answered.mean(), abs=0.1)
-    assert np.mean(kept) >= 0.8  # of 20, with 0.9 promised; fewer by chance in 4 % of cases
+    assert np.mean(kept) >= 0.8  # 0.9 is promised; below 0.8 by chance in 4 % of cases
 
 
 def test_a_new_fit_forgets_the_threshold(abstaining):
