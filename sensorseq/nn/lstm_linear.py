@@ -53,8 +53,8 @@ class _LSTMParameters(nn.Module):
         def part(name: str) -> list[Tensor]:
             return [getattr(self, name + parameter_suffix(layer, d)) for d in range(n_directions)]
 
-        # The biases are summed before they are stacked: otherwise, both would get views of the same
-        # gradient, and scaling their gradients in place (gradient clipping) would scale it twice.
+        # Sum the biases before stacking them. Otherwise, both biases would get views of the same
+        # gradient, and clipping their gradients in place would scale that gradient twice.
         biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
         weight_ih, weight_hh, bias = (
             (tensors[0][None] if n_directions == 1 else torch.stack(tensors))[None]
@@ -66,8 +66,8 @@ class _LSTMParameters(nn.Module):
 class LSTMLinear(nn.Module):
     """A stacked LSTM, pooling over time and a linear head, computed with fused kernels.
 
-    The module computes the same as ``torch.nn.LSTM`` (``lstm.`` in the state dict) followed by
-    ``torch.nn.Linear`` (``linear.`` in the state dict), and uses the same parameter names.
+    The module computes the same outputs as ``torch.nn.LSTM`` (``lstm.`` in the state dict), pooling
+    and ``torch.nn.Linear`` (``linear.`` in the state dict), and uses the same parameter names.
 
     Parameters
     ----------
@@ -86,8 +86,7 @@ class LSTMLinear(nn.Module):
         usual torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean
         and the maximum.
     dropout : float, default=0.0
-        Dropout probability, in training, of each input of the head and of every layer after the
-        first.
+        Probability, in training, of dropping an input of the head or of a layer after the first.
     recurrent_dropout : float, default=0.0
         Probability, in training, of dropping a hidden unit where it enters the gates. All timesteps
         of a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
@@ -250,7 +249,7 @@ class LSTMLinear(nn.Module):
         Returns
         -------
         loss : Tensor of shape ()
-            ``sum(sample_weight * loss) / N``; without weights, the same as
+            ``sum(sample_weight * loss) / N``. Without weights, ``"cross_entropy"`` equals
             `torch.nn.functional.cross_entropy` of the logits. With `return_logits`, the pair
             ``(loss, logits)`` is returned.
 
@@ -387,8 +386,8 @@ class LSTMLinear(nn.Module):
         linear : torch.nn.Linear
             A linear layer with a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two layers. Anything that does not match raises an ArgumentError
-            that names it.
+            The pooling between the two layers. Layers that are not supported or do not fit together
+            raise an ArgumentError.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -475,8 +474,8 @@ class Stream:
     Parameters
     ----------
     module : LSTMLinear
-        A module in float32 or float64 on the CPU that is not bidirectional, because reading
-        backwards would start at the end. Any other module raises an ArgumentError.
+        A unidirectional module in float32 or float64 on the CPU. Any other module raises an
+        ArgumentError.
     n_windows : int, default=1
         Number of sequences that advance together, N; also an attribute.
 
@@ -496,8 +495,8 @@ class Stream:
         if weight.device.type != "cpu" or weight.dtype not in CPU_DTYPES:
             kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
             raise ArgumentError(
-                f"the module is {kind}; streams need float32 or float64 on cpu. Pass the state"
-                " through module(x, state=state, return_state=True) instead."
+                f"the module is {kind}; streams need float32 or float64 on cpu. Call"
+                " module(x, state=state, return_state=True) for each piece instead."
             )
         self.n_windows = n_windows = check_integer("n_windows", n_windows, 1)
         self._input_size = module.input_size
@@ -527,7 +526,7 @@ class Stream:
         self._is_fused = self._pooling == "last" and self._norm is None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Process the next steps; return the logits (N, K) after the last step, without a graph.
+        """Process the next steps; return the logits (N, K) after the last step, without autograd.
 
         Parameters
         ----------
@@ -591,7 +590,7 @@ class Stream:
         if shape != (size,) or n != 1:
             alone = f" or ({size},)" if n == 1 else ""
             raise InputError(
-                f"x has shape {shape}; expected ({n}, n_timesteps, {size}), for one step"
+                f"x has shape {shape}; expected ({n}, n_timesteps, {size}), or for one step"
                 f" ({n}, {size}){alone}."
             )
 
@@ -604,8 +603,8 @@ class Stream:
     def state(self) -> tuple[Tensor, Tensor]:
         """Copies of (h, c), each of shape (num_layers, N, H), in the layout of the module.
 
-        Assigning a pair resets the stream and continues from that state, as
-        ``module(x, state=...)`` does: pooling starts over.
+        Assigning a pair resets the stream, including its pooling; the stream then continues from
+        that state, as ``module(x, state=...)`` does.
         """
         return torch.stack(self._h), torch.stack(self._c)
 

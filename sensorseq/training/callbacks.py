@@ -16,7 +16,7 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
 class Callback:
-    """Base class with four empty hooks; any object with at least one of these methods works, too.
+    """Base class with four empty hooks; any object with at least one of these methods also works.
 
     In every hook, the module is in evaluation mode and contains the weights that are validated
     (with `ema_decay`, the averaged weights). A hook may read them; changing them changes the

@@ -184,7 +184,7 @@ class TrainingConfig:
         self._check_optimizer_params()
         self._check_warmup()
         if not isinstance(self.max_epochs, str):
-            # The limit keeps the number of steps in the range of integers.
+            # The limit keeps the number of steps within the range of 64-bit integers.
             check_integer("max_epochs", self.max_epochs, 1, 10**15)
         elif self.max_epochs != AUTO:
             raise ArgumentError(
@@ -196,8 +196,7 @@ class TrainingConfig:
         """The value of `max_epochs` if it is a number; see `count_epochs` for ``"auto"``."""
         if isinstance(self.max_epochs, str):
             raise ArgumentError(
-                f"max_epochs={self.max_epochs!r} has no number before the training windows are"
-                " known."
+                f"max_epochs={self.max_epochs!r} has no value until the training windows are known."
             )
         return int(self.max_epochs)
 
@@ -209,7 +208,7 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a fraction of all steps)."
                 )
-        # one_cycle does not use a fraction, but the estimators' default is a fraction
+        # A fraction raises no error: it is the estimators' default, and one_cycle ignores it.
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
@@ -222,7 +221,7 @@ class TrainingConfig:
             return
         if not isinstance(params, Mapping):
             raise ArgumentError(
-                f"optimizer_params={params!r} must be a dictionary with torch's names, or None."
+                f"optimizer_params={params!r} must be a dictionary of torch's options, or None."
             )
         arguments = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
         names = OPTIMIZERS[self.optimizer].options
@@ -243,7 +242,7 @@ class TrainingConfig:
 
 
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Return the number of epochs in a run, before any early stopping.
+    """Return the number of epochs in a run that does not stop early.
 
     ``max_epochs="auto"`` means enough epochs for `AUTO_STEPS` steps, within the limits
     `AUTO_EPOCHS`. With `max_steps`, the run ends after the epoch in which this number is reached.

@@ -42,7 +42,7 @@ def resolve_device(
 ) -> torch.device:
     """Return the torch device for the argument `device`.
 
-    An `EnvironmentProblemError` is raised if this GPU is not available.
+    An `EnvironmentProblemError` is raised if the requested GPU is not available.
     """
     avoid_dead_threads()
     name = check_device(device)
