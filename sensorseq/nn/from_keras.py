@@ -48,7 +48,7 @@ class Parts:
 def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
     """Return a module in evaluation mode with a Keras model's weights, and the final activation.
 
-    The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
+    The model must be a chain of LSTM layers, optional global pooling over time, and a dense layer.
     Layers may differ in size: smaller layers are padded with units that stay zero. The module
     returns the output of the dense layer before the activation, which is ``"linear"``,
     ``"softmax"`` or ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names it.
@@ -148,7 +148,7 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
     if before is not None and directions[0].kernel.shape[0] != before:
         raise _unsupported(
             layer,
-            f"reads {directions[0].kernel.shape[0]} values, but the layer before it returns"
+            f"expects {directions[0].kernel.shape[0]} values, but the layer before it returns"
             f" {before}",
         )
     parts.stack.append(directions)

@@ -80,7 +80,7 @@ class LSTM(nn.LSTM):
         return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
-        """Test whether the inputs have valid shapes and are not empty; torch handles all others."""
+        """Test whether the inputs are valid and not empty; torch handles all other inputs."""
         if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
             return False
         n_windows: tuple[int, ...] = ()

@@ -82,9 +82,9 @@ class LSTMLinear(nn.Module):
     bidirectional : bool, default=False
         Whether to also read every sequence backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        How the hidden states of the valid timesteps are reduced to one vector. ``"last"`` is the
-        usual torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean
-        and the maximum.
+        How the hidden states of the valid timesteps are reduced to one vector. ``"last"`` takes the
+        final state of each direction, as is usual in torch. ``"meanmax"`` concatenates the mean and
+        the maximum.
     dropout : float, default=0.0
         Probability, in training, of dropping an input of the head or of a layer after the first.
     recurrent_dropout : float, default=0.0
@@ -180,7 +180,7 @@ class LSTMLinear(nn.Module):
         state : pair of Tensor of shape (num_layers * D, N, H), optional
             (h_0, c_0) in torch's layout; zeros by default.
         return_state : bool, default=False
-            Whether to also return the state after the last step, from which to continue.
+            Whether to also return the state after the last step, for a later call.
 
         Raises
         ------
@@ -451,7 +451,7 @@ class LSTMLinear(nn.Module):
         return recurrent.train(self.training), linear.train(self.training)
 
     def extra_repr(self) -> str:
-        """Return the sizes for `repr`, as torch's modules do."""
+        """Return the main arguments for `repr`, as torch's modules do."""
         return (
             f"{self.input_size}, {self.hidden_size}, {self.num_classes},"
             f" num_layers={self.num_layers}, bidirectional={self.bidirectional},"
@@ -537,7 +537,7 @@ class Stream:
         Raises
         ------
         InputError
-            If the shape, dtype or device of `x` is wrong. The state is then unchanged.
+            If the shape, dtype or device of `x` is wrong. In this case, the state does not change.
         ArgumentError
             If `x` has a forward-mode derivative.
         """

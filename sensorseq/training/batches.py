@@ -26,7 +26,7 @@ class BatchSampler:
     class are repeated. ``"sqrt"`` draws from each class in proportion to the square root of the
     class's size.
 
-    If the last batch has fewer than `minimum_size` windows, it is merged into the previous one,
+    If the last batch has fewer than `minimum_size` windows, it is merged into the previous batch,
     because batch normalization needs two windows; a single batch is always kept.
     """
 

@@ -19,7 +19,7 @@ class Callback:
     """Base class with four empty hooks; any object with at least one of these methods also works.
 
     In every hook, the module is in evaluation mode and contains the weights that are validated
-    (with `ema_decay`, the averaged weights). A hook may read them; changing them changes the
+    (with `ema_decay`, the averaged weights). A hook may read the weights; changing them affects the
     training. There is no hook for single steps, because the native engine runs all steps of an
     epoch in one call.
 

@@ -1,4 +1,4 @@
-"""TrainingConfig: the validated settings of a training run; the choice of the engine."""
+"""Validate the settings of a training run, and choose the engine."""
 
 import math
 import numbers
@@ -101,7 +101,7 @@ class TrainingConfig:
         See `sensorseq.training.optim` and `sensorseq.training.stopping`. `warmup_epochs` is a
         number of epochs (int) or a fraction of all steps of the run (float in (0, 1)).
     batch_size : int or None
-        Number of windows per batch; None makes one batch of the whole training part.
+        Number of windows per batch; None makes one batch of the entire training part.
     sampler : {"shuffle", "balanced", "sqrt"}
         See `sensorseq.training.batches`.
     max_epochs, max_steps
@@ -117,11 +117,11 @@ class TrainingConfig:
     crop : {"head", "tail", "centre", "random"}
         Which time steps of a longer window are kept.
     early_stopping : bool
-        Whether to end when `monitor` has not improved by more than `tol` for `patience` epochs.
+        Whether to stop when `monitor` has not improved by more than `tol` for `patience` epochs.
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
-        Whether to keep the weights of the best epoch instead of those of the last epoch.
+        Whether to keep the weights of the best epoch instead of the last epoch.
 
     Raises
     ------
@@ -236,8 +236,8 @@ class TrainingConfig:
                 nearest = nearest_known(key, names)
                 hint = f" Did you mean {nearest!r}?" if nearest else ""
                 raise ArgumentError(
-                    f"optimizer_params of optimizer={self.optimizer!r} has no key {key!r}.{hint}"
-                    f" Known: {', '.join(names)}."
+                    f"optimizer_params contains {key!r}, which optimizer={self.optimizer!r} does"
+                    f" not have.{hint} Known: {', '.join(names)}."
                 )
 
 

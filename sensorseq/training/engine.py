@@ -102,7 +102,8 @@ def train_network(
     Parameters
     ----------
     module : torch.nn.Module
-        The network; ``module(X, lengths)`` returns logits (N, K). Training runs on its device.
+        The network; ``module(X, lengths)`` returns logits (N, K). Training uses the network's
+        device.
     train : TrainingData or StreamedData
         Scaled windows; the mean of `weight` is one.
     validation : TrainingData, StreamedData or None
@@ -115,7 +116,7 @@ def train_network(
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
-        How the steps are run; ``"auto"`` uses the native engine if it supports this training.
+        Engine that runs the steps; ``"auto"`` uses the native engine if it supports this training.
     refresh : callable, optional
         Function that receives the number of the epoch, counted from 1, and returns the windows
         (N, T, C) that replace the windows of `train`. For `StreamedData`, it returns a function
@@ -181,7 +182,7 @@ class TrainingJob:
     start: Start | None = None
 
     def choose_engine(self) -> EngineChoice:
-        """Return the engine for the configuration; raise an `ArgumentError` if there is none."""
+        """Return the engine for the run; raise an `ArgumentError` if the run is not possible."""
         config = self.config
         needs_validation = config.early_stopping and config.monitor.startswith("val_")
         if needs_validation and self.validation is None:

@@ -42,7 +42,7 @@ def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> L
 
 
 def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
-    """Return the factor that scales a loss so that guessing costs ln K nats."""
+    """Return the factor that scales a loss so that uniform guessing costs ln K nats."""
     if loss == "cross_entropy":
         return 1.0
     guess = torch.zeros(1, n_classes, dtype=torch.float64)
@@ -132,7 +132,7 @@ def sum_scores(
 ) -> Tensor:
     """Return each model's sums (M, 2) of losses and hits over its first `n_windows` windows.
 
-    `outputs` are (M, n, K), and `target` is (M, n).
+    `outputs` have the shape (M, n, K), and `target` has the shape (M, n).
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = losses_of(flat, target)
@@ -248,7 +248,7 @@ def modules_of(model: TrainedModel) -> list[LSTMLinear]:
 def network_outputs(
     module: nn.Module, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """Return the outputs (n, n_outputs) of a module in evaluation mode, on its device.
+    """Return the outputs (n, n_outputs) of a module in evaluation mode, on the module's device.
 
     On the CPU, an `LSTMLinear` is evaluated by the kernel that does not need torch.
     """

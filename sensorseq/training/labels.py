@@ -25,14 +25,14 @@ def read_labels(
     *,
     classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return the label of each window and, for one-hot columns without `classes`, the classes."""
+    """Return the window labels; for one-hot columns without `classes`, also return the classes."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     if np.ma.is_masked(y):
         n_masked = int(np.ma.getmaskarray(y).sum())
         raise InputError(
             f"{name} is masked for {n_masked} of {len(y)} windows. Leave these windows out: set"
-            f" keep = ~np.ma.getmaskarray({name}) and give X[keep], {name}[keep], and also"
+            f" keep = ~np.ma.getmaskarray({name}), then give X[keep], {name}[keep], and also"
             " groups[keep] and lengths[keep], if used."
         )
     try:
@@ -85,7 +85,7 @@ def read_known_labels(
 ) -> NDArray[np.int64]:
     """Return the class indices of labels, which must all be among the fit's `classes`.
 
-    `problem` completes the error message about a label that is not among them.
+    `problem` completes the error message about a label that is not in `classes`.
     """
     labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
     unknown = ~np.isin(labels, classes)
@@ -134,7 +134,7 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
                 keep = f"np.isfinite({name})"
             raise InputError(
                 f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
-                f" Leave these windows out: set keep = {keep} and give X[keep], {name}[keep], and"
+                f" Leave these windows out: set keep = {keep}, then give X[keep], {name}[keep], and"
                 " also groups[keep] and lengths[keep], if used."
             )
     kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
@@ -211,14 +211,14 @@ def nearest_label(label: Any, names: Iterable[Any]) -> str:
 
 @dataclass
 class ClassTarget:
-    """Converts labels to class indices; `classes` is None unless an earlier fit is continued."""
+    """Converts labels to class indices; `classes` starts as None unless a fit is continued."""
 
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
 
     @property
     def learned(self) -> NDArray[Any]:
-        """The classes, which must be known."""
+        """The classes, which are known after `learn`."""
         assert self.classes is not None
         return self.classes
 

@@ -251,8 +251,9 @@ class NativeEpochs:
     """Executes the optimizer steps of runs of one kind, which are the models of one trainer.
 
     The modules provide the initial weights; `weights` are the copies in the trainer (with
-    `ema_decay`, the averages). Equal windows are stored once; `data` contains each model's windows
-    in the trainer. The streamed windows of a single model are set with `replace_data`.
+    `ema_decay`, the averages). Windows that several models share are stored once; `data` contains
+    each model's windows in the trainer. The streamed windows of a single model are set with
+    `replace_data`.
     """
 
     def __init__(

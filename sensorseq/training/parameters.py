@@ -66,7 +66,7 @@ def resolve_device(
 def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     """Return the training configuration for the estimator's arguments.
 
-    Its `n_outputs` is a placeholder until the labels are known.
+    The configuration's `n_outputs` is a placeholder until the labels are known.
     """
     p = parameters
     for name, most in (("hidden_size", 2**20), ("num_layers", 1000), ("n_models", 1000)):

@@ -143,7 +143,7 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with its test windows set to zero, which keeps row numbers unchanged."""
+    """Return the set with zeros in place of its test windows, so row numbers do not change."""
     is_test = None if windows.split is None else windows.split == "test"
     is_stored = isinstance(windows.X, StoredSamples)  # then the test windows were not read
     if is_test is None or is_stored or not is_test.any():
@@ -245,12 +245,12 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
 
 
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
-    """Describe the preparation of a fit's windows, and the recordings they were cut from.
+    """Describe the preparation of a fit's windows, and list the recordings of these windows.
 
     `sets` are the training set and, if it was given separately, the validation set. Only the test
-    windows of the training set do not count as seen, because `fit` uses all other windows. Unknown
-    digests are empty. With `with_dwell`, the labels must be classes, and the duration of each class
-    is learned if possible.
+    windows of the training set do not count as seen, because `fit` uses all other windows. If the
+    digests of a recording are unknown, their list is empty. With `with_dwell`, the labels must be
+    classes, and the duration of each class is learned if possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}

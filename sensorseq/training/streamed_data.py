@@ -50,8 +50,8 @@ def read_ahead(
 
     A piece may be overwritten once the next piece is requested. If you do not exhaust the iterator,
     close it; closing waits for the thread. `load` takes a job, the slot (0 or 1) for the piece, and
-    a check function. `load` must call the check function regularly, which raises `Abandoned` once
-    the result is no longer needed.
+    a check function. `load` must call the check function regularly; the function raises `Abandoned`
+    once the result is no longer needed.
     """
     abandoned = threading.Event()
 
@@ -76,7 +76,7 @@ def read_ahead(
 HELD = 4  # a part of up to 1/4 of the buffer's size is read once and kept in memory
 _SHARE = (3, 8)  # maximum size of each of the two halves, as a fraction (3/8) of `buffer_bytes`
 _HALF_BYTES = 24 * 1024**2  # large enough: fits took equally long with 24 MB and with 96 MB
-_BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
+_BLOCK_BYTES = 256 * 1024  # target size of a block, whose windows are drawn together
 _BLOCKS = 32  # minimum number of blocks in a buffer if a block has several chunks
 
 

@@ -173,7 +173,10 @@ def read_network(
     n_directions = 2 if architecture.get("bidirectional") is True else 1
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
     if architecture.get("num_layers") != n_layers:
-        raise ValueError(f"num_layers={architecture.get('num_layers')!r}, arrays for {n_layers:g}")
+        raise ValueError(
+            f"num_layers={architecture.get('num_layers')!r}, but there are arrays for {n_layers:g}"
+            " layers"
+        )
     # Allocates no memory.
     module = _new_module(n_channels, n_classes, dtype, architecture, device="meta")
     for name, tensor in module.state_dict().items():

@@ -1,4 +1,4 @@
-"""LSTM equals torch.nn.LSTM, computed with different kernels."""
+"""LSTM gives the same results as torch.nn.LSTM with different kernels."""
 
 from unittest import mock
 

@@ -12,7 +12,7 @@ from sensorseq.ops import POOLINGS
 from sensorseq.training import TrainingConfig, train_network
 from sensorseq.training.native import NativeEpochs, native_engine_gap
 
-# 18 steps; each batch is two tiles of windows, except that every third batch is smaller
+# 18 steps, each with two tiles of windows; every third batch is smaller
 BATCH_SIZE, MAX_EPOCHS = 8, 6
 
 OPTIMIZERS = {

@@ -200,7 +200,7 @@ def test_the_ratio_of_rmsprops_steps_to_those_of_keras_is_as_documented(params, 
         ("adam", {"lr": 0.1}, "use the estimator's argument learning_rate= instead"),
         ("sgd", {"momentum": 0.1}, "use the estimator's argument momentum= instead"),
         ("rmsprop", {"weight_decay": 0.1}, "use the estimator's argument weight_decay= instead"),
-        ("adam", {"nesterov": True}, "has no key 'nesterov'"),
+        ("adam", {"nesterov": True}, "contains 'nesterov', which"),
         ("adam", [("eps", 1)], "must be a dictionary"),
     ],
 )

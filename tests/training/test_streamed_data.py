@@ -242,7 +242,7 @@ def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypa
     path = write(tmp_path / "windows.h5", windows)
     classifier = make(max_timesteps=9, crop="centre").fit(windows)
     wanted = classifier.predict_proba(windows), classifier.score(windows)
-    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # all in one buffer
+    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # do not read all at once
     with buffer_of(SMALL):
         np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
         assert classifier.score(path) == wanted[1]
