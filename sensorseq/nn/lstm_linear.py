@@ -1,4 +1,4 @@
-"""LSTMLinear: an LSTM with a linear head; and Stream, which computes its outputs incrementally."""
+"""LSTMLinear, an LSTM with a linear head, and Stream, which computes the outputs incrementally."""
 
 import copy
 from collections.abc import Callable
@@ -381,8 +381,8 @@ class LSTMLinear(nn.Module):
         Parameters
         ----------
         lstm : torch.nn.LSTM
-            An LSTM with biases and without projection. Its `batch_first` does not matter; the
-            inputs of this module are always batch first.
+            An LSTM with biases and without projection. The value of `batch_first` does not matter;
+            the inputs of this module are always batch first.
         linear : torch.nn.Linear
             A linear layer with a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
@@ -631,14 +631,14 @@ class Stream:
         Raises
         ------
         InputError
-            If `rows` does not index N sequences.
+            If `rows` cannot index N sequences.
         """
         every = torch.arange(self.n_windows)
         try:
             chosen = every if rows is None else every[list(rows) if type(rows) is tuple else rows]
         except (IndexError, TypeError) as error:
             raise InputError(
-                f"rows={rows!r} do not index {self.n_windows} sequences: {error}."
+                f"rows={rows!r} cannot index {self.n_windows} sequences: {error}."
             ) from None
         for values in (*self._h, *self._c, self._sum):
             values[chosen] = 0.0

@@ -78,7 +78,7 @@ class BatchSampler:
         return shares
 
     def _sqrt_shares(self) -> Rows:
-        """Round each class's count up or down at random so that its expectation is exact."""
+        """Round each class's count up or down at random so that the expected count is exact."""
         assert self._rows_of_class is not None
         root = np.sqrt([len(rows) for rows in self._rows_of_class])
         exact = self.n_windows * root / root.sum()
@@ -92,7 +92,7 @@ class BatchSampler:
 
 
 def batch_edges(n_windows: int, batch_size: int | None, minimum_size: int) -> list[int]:
-    """Return the edges of an epoch's batches, as cut by `BatchSampler`."""
+    """Return the edges at which `BatchSampler` cuts an epoch into batches."""
     batch_size = min(batch_size or n_windows, n_windows)
     edges = [*range(0, n_windows, batch_size), n_windows]
     if len(edges) > 2 and edges[-1] - edges[-2] < minimum_size:

@@ -69,7 +69,7 @@ class Callback:
 
 
 class NoProgress:
-    """A progress display that shows nothing; `ProgressReport` overrides its hooks."""
+    """A progress display that shows nothing; `ProgressReport` overrides its methods."""
 
     def __enter__(self) -> Self:
         return self

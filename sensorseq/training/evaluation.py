@@ -209,7 +209,7 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, its network for the kernel and the state of the weights that it was made from.
+# For each module, the kernel's network and the state of the weights used to make this network.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 

@@ -271,6 +271,6 @@ def draw_entropy(random_state: Any) -> int:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:
         raise ArgumentError(
-            f"random_state={random_state!r} must be an integer of 0 or more and below 2**32, a"
+            f"random_state={random_state!r} must be an integer of 0 or more that is below 2**32, a"
             " numpy.random.RandomState, or None."
         ) from error

@@ -150,7 +150,7 @@ class ModelWeights(ModuleWeights):
         self.read_module()
 
     def move(self, trainer: EpochTrainer, model: int) -> None:
-        """Set the trainer, and the index of this model in it."""
+        """Set the trainer, and the index of this model in the trainer."""
         averages, self._network = trainer.average is not None, trainer.network
         self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
@@ -248,7 +248,7 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """Executes the optimizer steps of runs of one kind, which are the models of one trainer.
+    """Executes the optimizer steps of similar runs; these runs are the models of one trainer.
 
     The modules provide the initial weights; `weights` are the copies in the trainer (with
     `ema_decay`, the averages). Windows that several models share are stored once; `data` contains

@@ -216,7 +216,7 @@ class StreamedData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple[TrainingData, list[Rows]], None, None]:
-        """Yield each buffer of an epoch with the window indices of its batches in the buffer."""
+        """Yield the buffers of an epoch, each with the positions of the windows of its batches."""
         assert isinstance(batches, StreamedSampler)
         drawn = batches.buffers()
 

@@ -163,8 +163,8 @@ def read_network(
     """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
     A `ValueError` or `RuntimeError` is raised if the names, shapes or types of the arrays do not
-    match the architecture. Memory is allocated only for the arrays, whatever sizes the architecture
-    states.
+    match the architecture. Memory is allocated only for the arrays, even if the architecture states
+    larger sizes.
     """
     weights = {
         name: torch.tensor(array)

@@ -134,7 +134,7 @@ def test_a_row_that_is_reset_begins_anew_and_the_others_continue(pooling, rows):
 def test_invalid_rows_cannot_be_reset(rows):
     stream = module_of(2, 6, 3).stream(4)
     stream(torch.randn(4, 2))
-    with pytest.raises(InputError, match="do not index 4 sequences"):
+    with pytest.raises(InputError, match="cannot index 4 sequences"):
         stream.reset(rows)
     assert stream.n_steps.tolist() == [1] * 4
 
