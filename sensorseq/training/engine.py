@@ -111,8 +111,8 @@ def train_network(
     config : TrainingConfig
         The settings of the run.
     seed : numpy.random.SeedSequence
-        Seed of the order of the windows, the crops and the dropout; torch's global generator is not
-        changed.
+        Seed for the order of the windows, the crops and the dropout; torch's global generator is
+        not changed.
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
@@ -217,7 +217,7 @@ def is_second_interrupt() -> bool:
 class TrainingRun:
     """The state of one training run; a `Training` object runs its epochs.
 
-    `seeds` are the seeds of the order of the windows, the crops and the dropout. If `is_alone` is
+    `seeds` are the seeds for the order of the windows, the crops and the dropout. If `is_alone` is
     true, no other runs are trained together with this run, and the run's module is updated after
     each epoch.
     """

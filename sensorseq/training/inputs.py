@@ -75,7 +75,7 @@ def _count(number: int, noun: str) -> str:
 
 # The limits were chosen on the motors of BorealTC and half of the other data sets in
 # docs/input_files.md.
-MOST_COLUMNS = 31  # with more columns, rows are more likely windows or their spectra
+MOST_COLUMNS = 31  # with more columns, rows are more likely to be windows or spectra
 LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
 LEAST_RUN = 20  # minimum mean number of consecutive rows with the same label
 NEAR = 0.7  # largest distance to the next row, relative to a random row and to the next column

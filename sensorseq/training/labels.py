@@ -103,7 +103,7 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
             f"{name} has {n_classes} classes for {n_windows} windows, fewer than two per class on"
-            " average. Give more windows, or fewer classes."
+            " average. Use more windows or fewer classes."
         )
 
 

@@ -106,7 +106,7 @@ def augment_as_configured(
 
 
 def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
-    """Return windows; copies among the first `n_train` windows are augmented when they are read.
+    """Return a set that augments the copies among its first `n_train` windows when they are read.
 
     The results equal those of `augment_as_configured`, except for rounding of the standard
     deviation that scales the jitter.

@@ -104,7 +104,7 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def _total(self) -> int:
-        """The total number of epochs, assuming the latest network's number for later networks."""
+        """Total epochs, assuming that later networks train for as many as the latest network."""
         n_others = max(0, self._n_networks - len(self._networks))
         n_started = sum(network.n_epochs for network in self._networks)
         return n_started + n_others * self._networks[-1].n_epochs

@@ -325,7 +325,7 @@ def make_renewal(
         return None
     augmentation = augmentation.with_indices(windows.X.shape[2], form.channels)
     if isinstance(data, StreamedData):
-        # The file is read piece by piece, so rounding is different from windows in memory.
+        # The file is read piece by piece, so results are rounded differently than in memory.
         return epoch_changes(
             augmentation,
             channel_sd(map(partial(form.cropped, training=True), windows.pieces())),
