@@ -415,7 +415,7 @@ class Start:
     """A snapshot from which a new run starts, with the windows in a different order.
 
     The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
-    used `config` and `steps_per_epoch`. The learning rate falls to nearly zero in `n_epochs`.
+    used `config` and `steps_per_epoch`. The learning rate falls to about zero over `n_epochs`.
     """
 
     snapshot: Snapshot
