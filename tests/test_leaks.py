@@ -382,7 +382,7 @@ REFUSED = [
     (scale_twice, "already scaled"),
     (fit_on_scaled_windows_with_a_scaling, "would be scaled twice"),
     (fit_with_a_group_in_two_parts, "in train and test"),
-    (fit_on_a_split_by_time_with_other_parts, "overlaps one of"),
+    (fit_on_a_split_by_time_with_other_parts, "overlaps a "),
     (fit_on_a_split_by_recording_with_other_parts, "in train and"),
     (evaluate_on_another_time_of_the_same_recordings, "These windows are split by time"),
     (give_validation_windows_beside_a_split, "so X_val cannot be given"),

@@ -18,8 +18,8 @@ class FoundLSTM(NamedTuple):
     ----------
     path, served_by, reason : str
         `path` is the name in `named_modules()`, which is empty for the model itself. `served_by` is
-        the library that computes the LSTM, ``"sensorseq"`` or ``"torch"``. `reason` explains why
-        torch computes the LSTM; for sensorseq, it states the precision and the device.
+        the library that computes the LSTM, ``"sensorseq"`` or ``"torch"``. If torch computes the
+        LSTM, `reason` explains why; otherwise, it states the dtype and the device.
     """
 
     path: str
@@ -47,7 +47,7 @@ def accelerate(module: nn.Module) -> nn.Module:
     Warns
     -----
     UserWarning
-        If torch still computes some LSTMs, with the reason for each, or if there are no LSTMs.
+        If torch still computes some LSTMs (the message explains why), or if there are no LSTMs.
 
     See Also
     --------
@@ -101,15 +101,14 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
         if not _is_lstm(child) or any(path.startswith(prefix) for prefix in opaque):
             continue
         if not isinstance(child, nn.LSTM):
-            opaque.append(
-                f"{path}." if path else ""
-            )  # its submodules have LSTM in their names, too
+            # Skip its submodules, because their names also contain LSTM.
+            opaque.append(f"{path}." if path else "")
         lstms.append(FoundLSTM(path, *_served_by(child)))
     return lstms
 
 
 def _is_lstm(module: nn.Module) -> bool:
-    """Test for an nn.LSTM or another LSTM of torch, such as a cell or a quantized LSTM."""
+    """Test whether a module is an nn.LSTM or a similar torch class, such as nn.LSTMCell."""
     kind = type(module)
     name = getattr(module, "original_name", kind.__name__)
     return isinstance(module, nn.LSTM) or (kind.__module__.startswith("torch.") and "LSTM" in name)
@@ -117,7 +116,7 @@ def _is_lstm(module: nn.Module) -> bool:
 
 def _served_by(lstm: nn.Module) -> tuple[Literal["sensorseq", "torch"], str]:
     if not isinstance(lstm, LSTM) or "forward" in vars(lstm):
-        return "torch", _obstacle(lstm) or "accelerate() would replace it"
+        return "torch", _obstacle(lstm) or "accelerate() has not been called"
     weight = lstm.all_weights[0][0]
     kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
     choice = lstm.choice()

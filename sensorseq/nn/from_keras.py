@@ -1,4 +1,4 @@
-"""Convert a Keras model of LSTM layers and a dense head to LSTMLinear, without Keras."""
+"""Convert a Keras model with LSTM layers and a dense head to LSTMLinear without importing Keras."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ _SUPPORTED = (
 class Direction:
     """The weights of one direction of a layer."""
 
-    kernel: NDArray[Any]  # (inputs, 4U), gates i, f, c, o, the same order as torch's
+    kernel: NDArray[Any]  # (inputs, 4U); gates in torch's order: i, f, c, o
     recurrent: NDArray[Any]  # (U, 4U)
     bias: NDArray[Any]  # (4U)
 
@@ -36,7 +36,7 @@ class Direction:
 
 @dataclass
 class Parts:
-    """The parts of a network that have been found so far, while its layers are read."""
+    """The parts of a network that have been read so far."""
 
     stack: list[list[Direction]] = field(default_factory=list)
     returns_sequences: bool = True
@@ -48,10 +48,10 @@ class Parts:
 def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
     """Return a module in evaluation mode with a Keras model's weights, and the final activation.
 
-    The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
-    Layers may differ in size: smaller ones are padded with units that stay zero. The module returns
-    the output of the dense layer before the activation, which is ``"linear"``, ``"softmax"`` or
-    ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names it.
+    The model must be a chain of LSTM layers, optional global pooling over time, and a dense layer.
+    Layers may differ in size: smaller layers are padded with units that stay zero. The module
+    returns the output of the dense layer before the activation, which is ``"linear"``,
+    ``"softmax"`` or ``"sigmoid"``. A layer of any other kind raises an ArgumentError that names it.
     """
     parts = Parts()
     for layer in _layers(keras_model):
@@ -108,7 +108,7 @@ def _read_layer(layer: Any, parts: Parts) -> None:
         parts.head = kernel, bias[0] if bias else np.zeros(kernel.shape[1], kernel.dtype)
         parts.activation = config["activation"]
     else:
-        hint = "; give lengths= to predict instead" if kind == "Masking" else ""
+        hint = "; pass lengths= to predict() instead" if kind == "Masking" else ""
         raise _unsupported(layer, f"is not supported{hint}. Supported layers: {_SUPPORTED}")
 
 
@@ -142,13 +142,13 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
         directions.append(Direction(kernel, recurrent, bias[0] if bias else no_bias))
     if parts.stack and len(parts.stack[0]) != len(directions):
         raise _unsupported(
-            layer, "mixes unidirectional and bidirectional layers; all must be of one kind"
+            layer, "must be bidirectional if and only if the other LSTM layers are bidirectional"
         )
     before = sum(part.n_units for part in parts.stack[-1]) if parts.stack else None
     if before is not None and directions[0].kernel.shape[0] != before:
         raise _unsupported(
             layer,
-            f"reads {directions[0].kernel.shape[0]} values, but the layer before it returns"
+            f"expects {directions[0].kernel.shape[0]} values, but the layer before it returns"
             f" {before}",
         )
     parts.stack.append(directions)
@@ -174,7 +174,7 @@ def _unsupported(layer: Any, problem: str) -> ArgumentError:
 
 
 def assemble(parts: Parts) -> LSTMLinear:
-    """Build a module from all layers; smaller ones are padded with units that stay zero."""
+    """Build a module from all layers; smaller layers are padded with units that stay zero."""
     assert parts.head is not None
     kernel, bias = parts.head
     hidden_size = max(part.n_units for layer in parts.stack for part in layer)

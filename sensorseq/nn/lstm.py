@@ -32,7 +32,7 @@ class LSTM(nn.LSTM):
     derivatives, tracing and export. Invalid arguments are also passed to torch, so that torch's own
     errors are raised.
 
-    `torch.jit.script` turns the module back into a `torch.nn.LSTM`, also in the model that is
+    `torch.jit.script` turns the module back into a `torch.nn.LSTM`, even in the model that is
     passed to it.
     """
 
@@ -80,7 +80,7 @@ class LSTM(nn.LSTM):
         return output.transpose(0, 1) if self.batch_first else output.contiguous(), last
 
     def _fits(self, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> bool:
-        """Test whether the inputs have valid shapes and are not empty; torch handles all others."""
+        """Test whether the inputs are valid and not empty; torch handles all other inputs."""
         if x.dim() not in ((2, 3) if batch_sizes is None else (2,)) or not x.numel():
             return False
         n_windows: tuple[int, ...] = ()
@@ -142,12 +142,12 @@ class LSTM(nn.LSTM):
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Choose the code for the current device, dtype, size and autocast setting."""
+        """Choose the implementation for the current device, dtype, size and autocast setting."""
         weight = self.all_weights[0][0]
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 
     def _has_kernel(self, tensors: list[Any]) -> bool:
-        """Test whether a kernel supports these arguments and every option that is set."""
+        """Test whether a kernel supports these tensors and torch's current modes."""
         if torch._C._get_tracing_state() or torch.compiler.is_exporting():
             return False  # a traced module must run without sensorseq
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
@@ -202,15 +202,15 @@ class _Packed:
 
 
 def _describes(batch_sizes: Tensor, n_steps: int) -> bool:
-    """Test whether these are batch sizes of a PackedSequence with this many steps."""
+    """Test whether `batch_sizes` are valid for a PackedSequence of `n_steps` steps in total."""
     falling = batch_sizes.diff() <= 0
     return int(batch_sizes.sum()) == n_steps and bool(falling.all()) and int(batch_sizes[-1]) > 0
 
 
 def _stacked(cells: list[list[nn.Parameter]]) -> list[Tensor]:
     """Stack a layer's directions as (1, D, ...): weight_ih, weight_hh and the summed bias."""
-    # The biases are summed before they are stacked: otherwise, both would get views of the same
-    # gradient, and scaling their gradients in place (gradient clipping) would scale it twice.
+    # Sum the biases before stacking them. Otherwise, both biases would get views of the same
+    # gradient, and clipping their gradients in place would scale that gradient twice.
     parts = [
         (cell[0], cell[1], cell[2] + cell[3] if len(cell) == 4 else cell[0].new_zeros(len(cell[0])))
         for cell in cells

@@ -1,4 +1,4 @@
-"""LSTMLinear: an LSTM with a linear head; and Stream, which computes its outputs incrementally."""
+"""LSTMLinear, an LSTM with a linear head, and Stream, which computes the outputs incrementally."""
 
 import copy
 from collections.abc import Callable
@@ -53,8 +53,8 @@ class _LSTMParameters(nn.Module):
         def part(name: str) -> list[Tensor]:
             return [getattr(self, name + parameter_suffix(layer, d)) for d in range(n_directions)]
 
-        # The biases are summed before they are stacked: otherwise, both would get views of the same
-        # gradient, and scaling their gradients in place (gradient clipping) would scale it twice.
+        # Sum the biases before stacking them. Otherwise, both biases would get views of the same
+        # gradient, and clipping their gradients in place would scale that gradient twice.
         biases = [a + b for a, b in zip(part("bias_ih"), part("bias_hh"), strict=True)]
         weight_ih, weight_hh, bias = (
             (tensors[0][None] if n_directions == 1 else torch.stack(tensors))[None]
@@ -66,8 +66,8 @@ class _LSTMParameters(nn.Module):
 class LSTMLinear(nn.Module):
     """A stacked LSTM, pooling over time and a linear head, computed with fused kernels.
 
-    The module computes the same as ``torch.nn.LSTM`` (``lstm.`` in the state dict) followed by
-    ``torch.nn.Linear`` (``linear.`` in the state dict), and uses the same parameter names.
+    The module computes the same outputs as ``torch.nn.LSTM`` (``lstm.`` in the state dict), pooling
+    and ``torch.nn.Linear`` (``linear.`` in the state dict), and uses the same parameter names.
 
     Parameters
     ----------
@@ -82,12 +82,11 @@ class LSTMLinear(nn.Module):
     bidirectional : bool, default=False
         Whether to also read every sequence backwards.
     pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        How the hidden states of the valid timesteps are reduced to one vector. ``"last"`` is the
-        usual torch idiom: the final state of each direction. ``"meanmax"`` concatenates the mean
-        and the maximum.
+        How the hidden states of the valid timesteps are reduced to one vector. ``"last"`` takes the
+        final state of each direction, as is usual in torch. ``"meanmax"`` concatenates the mean and
+        the maximum.
     dropout : float, default=0.0
-        Dropout probability, in training, of each input of the head and of every layer after the
-        first.
+        Probability, in training, of dropping an input of the head or of a layer after the first.
     recurrent_dropout : float, default=0.0
         Probability, in training, of dropping a hidden unit where it enters the gates. All timesteps
         of a sequence share one mask (Gal and Ghahramani, A Theoretically Grounded Application of
@@ -181,7 +180,7 @@ class LSTMLinear(nn.Module):
         state : pair of Tensor of shape (num_layers * D, N, H), optional
             (h_0, c_0) in torch's layout; zeros by default.
         return_state : bool, default=False
-            Whether to also return the state after the last step, from which to continue.
+            Whether to also return the state after the last step, for a later call.
 
         Raises
         ------
@@ -250,7 +249,7 @@ class LSTMLinear(nn.Module):
         Returns
         -------
         loss : Tensor of shape ()
-            ``sum(sample_weight * loss) / N``; without weights, the same as
+            ``sum(sample_weight * loss) / N``. Without weights, ``"cross_entropy"`` equals
             `torch.nn.functional.cross_entropy` of the logits. With `return_logits`, the pair
             ``(loss, logits)`` is returned.
 
@@ -382,13 +381,13 @@ class LSTMLinear(nn.Module):
         Parameters
         ----------
         lstm : torch.nn.LSTM
-            An LSTM with biases and without projection. Its `batch_first` does not matter; the
-            inputs of this module are always batch first.
+            An LSTM with biases and without projection. The value of `batch_first` does not matter;
+            the inputs of this module are always batch first.
         linear : torch.nn.Linear
             A linear layer with a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two layers. Anything that does not match raises an ArgumentError
-            that names it.
+            The pooling between the two layers. Layers that are not supported or do not fit together
+            raise an ArgumentError.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -452,7 +451,7 @@ class LSTMLinear(nn.Module):
         return recurrent.train(self.training), linear.train(self.training)
 
     def extra_repr(self) -> str:
-        """Return the sizes for `repr`, as torch's modules do."""
+        """Return the main arguments for `repr`, as torch's modules do."""
         return (
             f"{self.input_size}, {self.hidden_size}, {self.num_classes},"
             f" num_layers={self.num_layers}, bidirectional={self.bidirectional},"
@@ -475,8 +474,8 @@ class Stream:
     Parameters
     ----------
     module : LSTMLinear
-        A module in float32 or float64 on the CPU that is not bidirectional, because reading
-        backwards would start at the end. Any other module raises an ArgumentError.
+        A unidirectional module in float32 or float64 on the CPU. Any other module raises an
+        ArgumentError.
     n_windows : int, default=1
         Number of sequences that advance together, N; also an attribute.
 
@@ -496,8 +495,8 @@ class Stream:
         if weight.device.type != "cpu" or weight.dtype not in CPU_DTYPES:
             kind = f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
             raise ArgumentError(
-                f"the module is {kind}; streams need float32 or float64 on cpu. Pass the state"
-                " through module(x, state=state, return_state=True) instead."
+                f"the module is {kind}; streams need float32 or float64 on cpu. Call"
+                " module(x, state=state, return_state=True) for each piece instead."
             )
         self.n_windows = n_windows = check_integer("n_windows", n_windows, 1)
         self._input_size = module.input_size
@@ -527,7 +526,7 @@ class Stream:
         self._is_fused = self._pooling == "last" and self._norm is None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Process the next steps; return the logits (N, K) after the last step, without a graph.
+        """Process the next steps; return the logits (N, K) after the last step, without autograd.
 
         Parameters
         ----------
@@ -538,7 +537,7 @@ class Stream:
         Raises
         ------
         InputError
-            If the shape, dtype or device of `x` is wrong. The state is then unchanged.
+            If the shape, dtype or device of `x` is wrong. In this case, the state does not change.
         ArgumentError
             If `x` has a forward-mode derivative.
         """
@@ -591,7 +590,7 @@ class Stream:
         if shape != (size,) or n != 1:
             alone = f" or ({size},)" if n == 1 else ""
             raise InputError(
-                f"x has shape {shape}; expected ({n}, n_timesteps, {size}), for one step"
+                f"x has shape {shape}; expected ({n}, n_timesteps, {size}), or for one step"
                 f" ({n}, {size}){alone}."
             )
 
@@ -604,8 +603,8 @@ class Stream:
     def state(self) -> tuple[Tensor, Tensor]:
         """Copies of (h, c), each of shape (num_layers, N, H), in the layout of the module.
 
-        Assigning a pair resets the stream and continues from that state, as
-        ``module(x, state=...)`` does: pooling starts over.
+        Assigning a pair resets the stream, including its pooling; the stream then continues from
+        that state, as ``module(x, state=...)`` does.
         """
         return torch.stack(self._h), torch.stack(self._c)
 
@@ -632,14 +631,14 @@ class Stream:
         Raises
         ------
         InputError
-            If `rows` does not index N sequences.
+            If `rows` cannot index N sequences.
         """
         every = torch.arange(self.n_windows)
         try:
             chosen = every if rows is None else every[list(rows) if type(rows) is tuple else rows]
         except (IndexError, TypeError) as error:
             raise InputError(
-                f"rows={rows!r} do not index {self.n_windows} sequences: {error}."
+                f"rows={rows!r} cannot index {self.n_windows} sequences: {error}."
             ) from None
         for values in (*self._h, *self._c, self._sum):
             values[chosen] = 0.0

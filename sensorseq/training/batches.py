@@ -22,10 +22,11 @@ class BatchSampler:
     """Draws the batches of each epoch; `class_index` (N,) contains the class of each window.
 
     ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total number of windows,
-    equally many from each class: windows of a large class take turns, and windows of a small class
-    are repeated. ``"sqrt"`` draws from each class in proportion to the square root of its size.
+    equally many from each class: some windows of a large class are left out, and windows of a small
+    class are repeated. ``"sqrt"`` draws from each class in proportion to the square root of the
+    class's size.
 
-    If the last batch has fewer than `minimum_size` windows, it is merged into the previous one,
+    If the last batch has fewer than `minimum_size` windows, it is merged into the previous batch,
     because batch normalization needs two windows; a single batch is always kept.
     """
 
@@ -70,18 +71,18 @@ class BatchSampler:
     def _equal_shares(self) -> Rows:
         assert self._rows_of_class is not None
         n_classes = len(self._rows_of_class)
-        # Class shares differ by at most one window; the classes with the extra one are drawn at
-        # random.
+        # Class counts differ by at most one window; the classes that get an extra window are drawn
+        # at random.
         shares = np.full(n_classes, self.n_windows // n_classes)
         shares[self._rng.permutation(n_classes)[: self.n_windows % n_classes]] += 1
         return shares
 
     def _sqrt_shares(self) -> Rows:
-        """Round shares up or down at random so that their expectation is exact."""
+        """Round each class's count up or down at random so that the expected count is exact."""
         assert self._rows_of_class is not None
         root = np.sqrt([len(rows) for rows in self._rows_of_class])
         exact = self.n_windows * root / root.sum()
-        # Systematic sampling: round the cumulative sum of the classes in random order.
+        # Systematic sampling: put the classes in random order and round their cumulative counts.
         order = self._rng.permutation(len(exact))
         edges = np.concatenate([[0.0], np.cumsum(exact[order])])
         edges[-1] = self.n_windows
@@ -91,7 +92,7 @@ class BatchSampler:
 
 
 def batch_edges(n_windows: int, batch_size: int | None, minimum_size: int) -> list[int]:
-    """Return the edges of an epoch's batches, as cut by `BatchSampler`."""
+    """Return the edges at which `BatchSampler` cuts an epoch into batches."""
     batch_size = min(batch_size or n_windows, n_windows)
     edges = [*range(0, n_windows, batch_size), n_windows]
     if len(edges) > 2 and edges[-1] - edges[-2] < minimum_size:
@@ -162,7 +163,7 @@ class TrainingData:
         return replace(self, X=X, lengths=lengths)
 
     def nothing(self) -> "TrainingData":
-        """Return an empty part with the shapes and types of the first pass."""
+        """Return an empty part with the same shapes and types."""
         return self.take(torch.arange(0), self.X.device)
 
     def refresh(self, windows: NDArray[Any]) -> None:
@@ -176,7 +177,7 @@ class TrainingData:
         self.X.copy_(torch.from_numpy(windows))
 
     def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
-        """Return the sampler of batches, with the arguments of `BatchSampler`.
+        """Return a sampler that draws batches of these windows.
 
         Parameters
         ----------
@@ -188,7 +189,7 @@ class TrainingData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple["TrainingData", list[Rows]], None, None]:
-        """Yield blocks of windows with the indices of the batches in each block, for one epoch.
+        """For one epoch, yield blocks of windows, each with the window indices of its batches.
 
         Parameters
         ----------

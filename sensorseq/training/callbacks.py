@@ -16,10 +16,10 @@ HOOKS = ("on_fit_begin", "on_epoch_begin", "on_epoch_end", "on_fit_end")
 
 
 class Callback:
-    """Base class with four empty hooks; any object with at least one of these methods works, too.
+    """Base class with four empty hooks; any object with at least one of these methods also works.
 
     In every hook, the module is in evaluation mode and contains the weights that are validated
-    (with `ema_decay`, the averaged weights). A hook may read them; changing them changes the
+    (with `ema_decay`, the averaged weights). A hook may read the weights; changing them affects the
     training. There is no hook for single steps, because the native engine runs all steps of an
     epoch in one call.
 
@@ -69,7 +69,7 @@ class Callback:
 
 
 class NoProgress:
-    """A progress display that shows nothing; `ProgressReport` overrides its hooks."""
+    """A progress display that shows nothing; `ProgressReport` overrides its methods."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""TrainingConfig: the validated settings of a training run; the choice of the engine."""
+"""Validate the settings of a training run, and choose the engine."""
 
 import math
 import numbers
@@ -101,7 +101,7 @@ class TrainingConfig:
         See `sensorseq.training.optim` and `sensorseq.training.stopping`. `warmup_epochs` is a
         number of epochs (int) or a fraction of all steps of the run (float in (0, 1)).
     batch_size : int or None
-        Number of windows per batch; None makes one batch of the whole training part.
+        Number of windows per batch; None makes one batch of the entire training part.
     sampler : {"shuffle", "balanced", "sqrt"}
         See `sensorseq.training.batches`.
     max_epochs, max_steps
@@ -117,11 +117,11 @@ class TrainingConfig:
     crop : {"head", "tail", "centre", "random"}
         Which time steps of a longer window are kept.
     early_stopping : bool
-        Whether to end when `monitor` has not improved by more than `tol` for `patience` epochs.
+        Whether to stop when `monitor` has not improved by more than `tol` for `patience` epochs.
     patience, tol, monitor
         See `early_stopping`.
     restore_best : bool
-        Whether to keep the weights of the best epoch instead of those of the last epoch.
+        Whether to keep the weights of the best epoch instead of the last epoch.
 
     Raises
     ------
@@ -184,7 +184,7 @@ class TrainingConfig:
         self._check_optimizer_params()
         self._check_warmup()
         if not isinstance(self.max_epochs, str):
-            # The limit keeps the number of steps in the range of integers.
+            # The limit keeps the number of steps within the range of 64-bit integers.
             check_integer("max_epochs", self.max_epochs, 1, 10**15)
         elif self.max_epochs != AUTO:
             raise ArgumentError(
@@ -196,8 +196,7 @@ class TrainingConfig:
         """The value of `max_epochs` if it is a number; see `count_epochs` for ``"auto"``."""
         if isinstance(self.max_epochs, str):
             raise ArgumentError(
-                f"max_epochs={self.max_epochs!r} has no number before the training windows are"
-                " known."
+                f"max_epochs={self.max_epochs!r} has no value until the training windows are known."
             )
         return int(self.max_epochs)
 
@@ -209,7 +208,7 @@ class TrainingConfig:
                     f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
                     " number in (0, 1) (a fraction of all steps)."
                 )
-        # one_cycle does not use a fraction, but the estimators' default is a fraction
+        # A fraction raises no error: it is the estimators' default, and one_cycle ignores it.
         elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
             raise ArgumentError(
                 f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
@@ -222,7 +221,7 @@ class TrainingConfig:
             return
         if not isinstance(params, Mapping):
             raise ArgumentError(
-                f"optimizer_params={params!r} must be a dictionary with torch's names, or None."
+                f"optimizer_params={params!r} must be a dictionary of torch's options, or None."
             )
         arguments = {"lr": "learning_rate", "weight_decay": "weight_decay", "momentum": "momentum"}
         names = OPTIMIZERS[self.optimizer].options
@@ -237,13 +236,13 @@ class TrainingConfig:
                 nearest = nearest_known(key, names)
                 hint = f" Did you mean {nearest!r}?" if nearest else ""
                 raise ArgumentError(
-                    f"optimizer_params of optimizer={self.optimizer!r} has no key {key!r}.{hint}"
-                    f" Known: {', '.join(names)}."
+                    f"optimizer_params contains {key!r}, which optimizer={self.optimizer!r} does"
+                    f" not have.{hint} Known: {', '.join(names)}."
                 )
 
 
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Return the number of epochs in a run, before any early stopping.
+    """Return the number of epochs in a run that does not stop early.
 
     ``max_epochs="auto"`` means enough epochs for `AUTO_STEPS` steps, within the limits
     `AUTO_EPOCHS`. With `max_steps`, the run ends after the epoch in which this number is reached.

@@ -56,7 +56,7 @@ class TrainingResult:
         The epoch whose weights the module now has, counted from 1; 0 if training diverged in the
         first epoch.
     best_score : float
-        The monitored value of that epoch.
+        The monitored value of the best epoch.
     ended_by : str
         ``"max_epochs"``, ``"early_stopping"``, ``"callback"``, ``"callback_failed"``,
         ``"diverged"`` or ``"interrupted"``.
@@ -102,7 +102,8 @@ def train_network(
     Parameters
     ----------
     module : torch.nn.Module
-        The network; ``module(X, lengths)`` returns logits (N, K). Training runs on its device.
+        The network; ``module(X, lengths)`` returns logits (N, K). Training uses the network's
+        device.
     train : TrainingData or StreamedData
         Scaled windows; the mean of `weight` is one.
     validation : TrainingData, StreamedData or None
@@ -110,20 +111,21 @@ def train_network(
     config : TrainingConfig
         The settings of the run.
     seed : numpy.random.SeedSequence
-        Seed of the order of the windows, the crops and the dropout; torch's global generator is not
-        changed.
+        Seed for the order of the windows, the crops and the dropout; torch's global generator is
+        not changed.
     callbacks : sequence, optional
         See `sensorseq.training.callbacks`.
     engine : {"autograd", "native", "auto"}, default="autograd"
-        How the steps are run; ``"auto"`` uses the native engine if it supports this training.
+        Engine that runs the steps; ``"auto"`` uses the native engine if it supports this training.
     refresh : callable, optional
-        Function that is called with the epoch, counted from 1, and returns the windows (N, T, C)
-        with which to replace those of `train`; for `StreamedData`, it returns a function that
-        changes windows as they are read.
+        Function that receives the number of the epoch, counted from 1, and returns the windows
+        (N, T, C) that replace the windows of `train`. For `StreamedData`, it returns a function
+        that changes windows as they are read.
     recorder : Recorder, optional
-        A new recorder for the run; None records only the history. The trained weights are the same.
+        A new recorder for the run; None records only the history. Recording does not change the
+        weights.
     start : Start, optional
-        The state of another run from which to start; it replaces the weights of `module`.
+        The state of another run to start from; its weights replace the weights of `module`.
 
     Returns
     -------
@@ -136,10 +138,10 @@ def train_network(
         If there is nothing to monitor, or if the engine does not support the arguments.
     KeyboardInterrupt
         If interrupted before the end of the first epoch, or within two seconds of an interrupt of
-        another run in this process. Otherwise the result reports the interrupt.
+        another run in this process. In all other cases, the result reports the interrupt.
     Exception
-        The error that a callback raised, with a note that names the callback. The module has the
-        best weights, and `TrainingJob.run` returns a result that contains the error.
+        The error that a callback raised, with a note that names the callback. The module then has
+        the best weights. (`TrainingJob.run` stores the error in its result instead of raising it.)
     """
     job = TrainingJob(
         module,
@@ -161,10 +163,10 @@ def train_network(
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training run that has yet to be carried out, with the arguments of `train_network`.
+    """A training run that has not started, with the arguments of `train_network`.
 
-    If runs that are trained side by side have the same tensors in `train` or `validation`, they
-    share them, unless the windows are refreshed.
+    Runs that are trained side by side and have the same tensors in `train` or `validation` share
+    one copy of these tensors, unless the windows are refreshed.
     """
 
     module: nn.Module
@@ -180,7 +182,7 @@ class TrainingJob:
     start: Start | None = None
 
     def choose_engine(self) -> EngineChoice:
-        """Return the engine for the configuration; raise an `ArgumentError` if there is none."""
+        """Return the engine for the run; raise an `ArgumentError` if the run is not possible."""
         config = self.config
         needs_validation = config.early_stopping and config.monitor.startswith("val_")
         if needs_validation and self.validation is None:
@@ -213,10 +215,11 @@ def is_second_interrupt() -> bool:
 
 
 class TrainingRun:
-    """The state of one training run, whose epochs a `Training` runs.
+    """The state of one training run; a `Training` object runs its epochs.
 
-    `seeds` are the seeds of the order of the windows, the crops and the dropout. If `is_alone`, no
-    other runs are trained together with this run, and its module is up to date after each epoch.
+    `seeds` are the seeds for the order of the windows, the crops and the dropout. If `is_alone` is
+    true, no other runs are trained together with this run, and the run's module is updated after
+    each epoch.
     """
 
     def __init__(
@@ -246,7 +249,7 @@ class TrainingRun:
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the actual number of epochs of the run.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
-        if config.optimizer_params:  # checked by torch itself
+        if config.optimizer_params:  # torch raises an error for invalid options
             optimizer_options(config)
         self.crop_rng = np.random.default_rng(crop_seed)
         self.dropout_seed = integer_seed(dropout_seed)
@@ -286,7 +289,7 @@ class TrainingRun:
             )
 
     def use_autograd(self) -> AutogradSteps:
-        """Return the autograd stepper, created on first use."""
+        """Return the run's `AutogradSteps`, which is created on first use."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
                 self.module, self.config, self.losses_of, self.dropout_seed
@@ -346,12 +349,12 @@ class TrainingRun:
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
     def keep_snapshot(self) -> None:
-        """Let the recorder store the state between two epochs if it needs a snapshot there."""
+        """Store the current state in the recorder if the recorder needs a snapshot of it."""
         if self.recorder is not None:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.state_dict)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state after an epoch, from which a `Start` can begin."""
+        """Return the state after an epoch; a `Start` can continue from this state."""
         state = {
             "module": self.module.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -367,7 +370,7 @@ class TrainingRun:
 
     def refresh_windows(self) -> None:
         """Write the training windows of the next epoch if they change in each epoch."""
-        if self.refresh is not None:  # written in place, so that the native engine sees them, too
+        if self.refresh is not None:  # in place, so that the native engine sees the change
             self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
@@ -388,7 +391,7 @@ class TrainingRun:
                     self.recorder.note_outputs(data, batches, rates, totals, step_outputs)
                 steps += of_batches
         self.module.eval()
-        # Read once per epoch, because each read from a GPU waits until all its work is done.
+        # Read the sums once per epoch, because each read waits until the GPU has finished its work.
         loss, n_right, norm = torch.stack(steps).double().sum(dim=0).tolist()
         n_windows = self.batches.n_windows
         return {
@@ -399,7 +402,7 @@ class TrainingRun:
         }
 
     def draw_rates(self, n_steps: int) -> list[float]:
-        """Return the learning rates of the next steps in the schedule."""
+        """Advance the schedule by `n_steps` steps, and return their learning rates."""
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
@@ -506,7 +509,7 @@ class Training:
         self.leave_ended()
 
     def take_steps(self) -> list[dict[str, float]]:
-        """Run the steps of an epoch; return each run's columns of the training part."""
+        """Run the steps of an epoch; return each run's history columns for the training part."""
         if self.native is None:
             return [run.train_epoch() for run in self.runs]
         shown = [run for run in self.runs if run.is_alone or run.callbacks]
@@ -522,7 +525,7 @@ class Training:
             passes = [
                 stack.enter_context(closing(run.train.passes(run.batches))) for run in self.runs
             ]
-            # one pass, or several for a streamed run; zip would keep the windows of an earlier pass
+            # A streamed run yields several blocks; zip would keep the previous block in memory.
             for of_runs in map(lambda *parts: parts, *passes):
                 if len(of_runs) == 1:
                     self.native.replace_data(of_runs[0][0])
@@ -552,7 +555,7 @@ class Training:
                     run.recorder.measure_fixed(run.module)
 
     def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
-        """Process a run's epoch, and finish the run if it ends."""
+        """Process the results of a run's epoch, and finish the run if it has ended."""
         with run.averaged_weights():
             ended_by = run.end_epoch(row, duration_s)
         if ended_by != "diverged":

@@ -42,7 +42,7 @@ def make_loss(loss: str | Callable[..., Any], label_smoothing: float = 0.0) -> L
 
 
 def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
-    """Return the factor that scales a loss so that guessing costs ln K nats."""
+    """Return the factor that scales a loss so that uniform guessing costs ln K nats."""
     if loss == "cross_entropy":
         return 1.0
     guess = torch.zeros(1, n_classes, dtype=torch.float64)
@@ -132,7 +132,7 @@ def sum_scores(
 ) -> Tensor:
     """Return each model's sums (M, 2) of losses and hits over its first `n_windows` windows.
 
-    `outputs` are (M, n, K), and `target` is (M, n).
+    `outputs` have the shape (M, n, K), and `target` has the shape (M, n).
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = losses_of(flat, target)
@@ -167,10 +167,11 @@ def forward_models(
     x: Tensor,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Return the logits (M, N, K) of M networks, bit for bit as `LSTMLinear` in evaluation mode.
+    """Return the logits (M, N, K) of M networks, bitwise equal to those of `LSTMLinear` modules.
 
-    `weights` come from `name_weights`, `running` (M, 2, P) has the statistics of
-    ``head_norm="batch"``, and the windows `x` have shape (M or 1, N, T, C).
+    The modules are in evaluation mode. `weights` come from `name_weights`, `running` (M, 2, P)
+    contains the statistics of ``head_norm="batch"``, and the windows `x` have shape
+    (M or 1, N, T, C).
     """
     suffixes = ("", "_reverse")[: network.n_directions]
 
@@ -208,20 +209,20 @@ def forward_models(
 # Outputs of trained networks, for arrays
 
 
-# For each module, the network for the kernel, with the state of the weights from which it was made.
+# For each module, the kernel's network and the state of the weights used to make this network.
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[Any, LstmNetwork]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class ModuleNetwork:
-    """A module as a model's network; `device` is the estimator's argument."""
+    """A torch module that serves as a model's network; `device` is the estimator's argument."""
 
     module: LSTMLinear
     device: str
 
     @property
     def n_inputs(self) -> int:
-        """The number of inputs of a step."""
+        """The number of inputs per step."""
         return self.module.input_size
 
     @property
@@ -247,9 +248,9 @@ def modules_of(model: TrainedModel) -> list[LSTMLinear]:
 def network_outputs(
     module: nn.Module, X: NDArray[Any], lengths: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """Return the outputs (n, n_outputs) of a module in evaluation mode, on its device.
+    """Return the outputs (n, n_outputs) of a module in evaluation mode, on the module's device.
 
-    On the CPU, an `LSTMLinear` is evaluated by the kernel without torch.
+    On the CPU, an `LSTMLinear` is evaluated by the kernel that does not need torch.
     """
     if module.training:
         module.eval()
@@ -266,7 +267,7 @@ def network_outputs(
 
 
 def outputs_of(model: TrainedModel, data: TrainingData | StreamedData) -> NDArray[np.float64]:
-    """Return the logits of all windows of a part, which are already scaled."""
+    """Return the logits of all windows of a part; the windows are already scaled."""
     return np.concatenate(
         [
             model.outputs(block.X.numpy(), None if block.lengths is None else block.lengths.numpy())

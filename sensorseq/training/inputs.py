@@ -1,4 +1,4 @@
-"""Check the shape, channels and weights of a fit's windows, and open a prepared file."""
+"""Check the shape and the channels of a fit's windows, and open a prepared file."""
 
 import os
 from typing import Any
@@ -21,8 +21,8 @@ from sensorseq.windows import WindowSet
 # (n, c, t) instead of (n, t, c).
 FEW_TIMESTEPS = 16
 MANY_CHANNELS = 32
-_SMOOTHER = 0.7  # ratio of the roughness along time to that across channels
-_CHANNELS_PER_STEP = 8  # an error from this ratio on, even if both axes are equally smooth
+_SMOOTHER = 0.7  # an axis is smoother if its roughness is below this fraction of the other's
+_CHANNELS_PER_STEP = 8  # this ratio or more is an error, even if both axes are equally smooth
 _EXAMINED = 200  # number of windows whose smoothness is measured
 
 
@@ -56,13 +56,13 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
         f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
         f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
         f" {_count(c, 'step')} and {_count(t, 'channel')}."
-        f" For the latter, give {name}.transpose(0, 2, 1). Confirm the former with"
-        f" lengths=np.full({n}, {t})."
+        f" If (n, c, t) is right, give {name}.transpose(0, 2, 1). If (n, t, c) is right, confirm it"
+        f" with lengths=np.full({n}, {t})."
     )
 
 
 def _roughness(X: NDArray[np.float64], axis: int) -> float:
-    """Return how much neighbors along an axis differ, relative to random pairs; 1 for noise."""
+    """Return the RMS difference of neighbors on an axis, relative to random pairs; 1 for noise."""
     step = np.diff(X, axis=axis)
     spread = X - X.mean(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -75,19 +75,19 @@ def _count(number: int, noun: str) -> str:
 
 # The limits were chosen on the motors of BorealTC and half of the other data sets in
 # docs/input_files.md.
-MOST_COLUMNS = 31  # with more columns, rows are more likely windows or their spectra
+MOST_COLUMNS = 31  # with more columns, rows are more likely to be windows or spectra
 LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
-LEAST_RUN = 20  # mean number of consecutive rows with the same label
-NEAR = 0.7  # fraction of the distance to another row of the run, and of that to the next column
-SHARE = 0.25  # fraction of the columns in which rows are this close to the next row
+LEAST_RUN = 20  # minimum mean number of consecutive rows with the same label
+NEAR = 0.7  # largest distance to the next row, relative to a random row and to the next column
+SHARE = 0.25  # minimum fraction of the columns in which rows are this close to the next row
 
 
 def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     """Raise an error if the rows of X (n, t) look like samples of recordings instead of windows.
 
     In a table of samples, each row is closer to the previous one, column by column, than to other
-    rows with the same label. The same is true of overlapping windows, but there the next column is
-    even closer.
+    rows with the same label. This is also true of overlapping windows, but in these, neighboring
+    columns are even closer to each other.
     """
     n, n_columns = X.shape
     goes_on = target[1:] == target[:-1]
@@ -110,25 +110,25 @@ def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     raise InputError(
         f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
         f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
-        f" continues the previous one, and a label lasts {n // n_runs} rows on average. Cut"
-        " windows: make each recording a Recording.evenly_sampled, and fit on"
+        f" continues the previous one, and a label stays the same for {n // n_runs} rows on"
+        " average. Cut windows: convert each recording with Recording.evenly_sampled, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
         f" of shape {(n, n_columns, 1)}."
     )
 
 
-SETS = (str, os.PathLike, WindowSet)  # types that are opened before they are read
+SETS = (str, os.PathLike, WindowSet)  # types that `open_windows` handles
 
 
 def check_channels_have_numbers(windows: Windows, name: str) -> None:
-    """Raise an error if a window lacks a channel, because the gap could reveal its class."""
+    """Raise an error if a window lacks a channel, because the gap could reveal the class."""
     lost = np.zeros(0) if windows.are_stored else np.isnan(windows.X[:, 0])
     if lost.any():
         row, channel = map(int, np.argwhere(lost)[0])
         raise InputError(
             f"{name} has no number in channel {channel} of window {row}"
             f" ({int(lost.any(axis=1).sum())} such windows). Gaps within a channel are bridged,"
-            " but windows without a channel cannot be used for training. Leave them out."
+            " but windows that lack an entire channel cannot be used for training. Leave them out."
         )
 
 

@@ -1,4 +1,4 @@
-"""Check the labels of a fit, convert them to class indices, and weight them; draw its seed."""
+"""Check the labels of a fit, convert them to class indices, weight windows, and draw a seed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_kn
 from sensorseq.prediction.windows import as_array
 from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 
-_FEW_CLASSES = 10  # with at most this many classes, one window each is allowed, for a first try
+_FEW_CLASSES = 10  # up to this many classes may have a single window each, for a first try
 
 
 def read_labels(
@@ -25,15 +25,15 @@ def read_labels(
     *,
     classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return the label of each window and, for one-hot columns without `classes`, the classes."""
+    """Return the window labels; for one-hot columns without `classes`, also return the classes."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     if np.ma.is_masked(y):
         n_masked = int(np.ma.getmaskarray(y).sum())
         raise InputError(
-            f"{name} is masked for {n_masked} of {len(y)} windows. Leave these out: with keep ="
-            f" ~np.ma.getmaskarray({name}), give X[keep], {name}[keep], and likewise groups and"
-            " lengths."
+            f"{name} is masked for {n_masked} of {len(y)} windows. Leave these windows out: set"
+            f" keep = ~np.ma.getmaskarray({name}), then give X[keep], {name}[keep], and also"
+            " groups[keep] and lengths[keep], if used."
         )
     try:
         labels = as_array(y)
@@ -85,7 +85,7 @@ def read_known_labels(
 ) -> NDArray[np.int64]:
     """Return the class indices of labels, which must all be among the fit's `classes`.
 
-    `problem` describes any other label in the error message.
+    `problem` completes the error message about a label that is not in `classes`.
     """
     labels, _ = read_labels(y, n_windows, name, owner, classes=classes)
     unknown = ~np.isin(labels, classes)
@@ -99,11 +99,11 @@ def read_known_labels(
 
 
 def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
-    """Raise an error if there are many classes and most of them have only one window."""
+    """Raise an error if there are many classes, but fewer than two windows per class on average."""
     if n_classes > _FEW_CLASSES and 2 * n_classes > n_windows:
         raise InputError(
             f"{name} has {n_classes} classes for {n_windows} windows, fewer than two per class on"
-            " average. Give more windows, or fewer classes."
+            " average. Use more windows or fewer classes."
         )
 
 
@@ -134,8 +134,8 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
                 keep = f"np.isfinite({name})"
             raise InputError(
                 f"{name}[{row}] is {label!r}, which is not a label ({n} of {len(values)} windows)."
-                f" Leave these windows out: with keep = {keep}, give X[keep], {name}[keep], and"
-                " likewise groups and lengths."
+                f" Leave these windows out: set keep = {keep}, then give X[keep], {name}[keep], and"
+                " also groups[keep] and lengths[keep], if used."
             )
     kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
     if len(kinds) > 1:
@@ -203,7 +203,7 @@ def _class_weights(
 
 
 def nearest_label(label: Any, names: Iterable[Any]) -> str:
-    """Return a question that suggests the most similar of the names, or an empty string."""
+    """Return a question that suggests the most similar name, or an empty string."""
     by_text = {str(name).lower(): name for name in names}
     nearest = nearest_known(label, by_text)
     return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
@@ -211,14 +211,14 @@ def nearest_label(label: Any, names: Iterable[Any]) -> str:
 
 @dataclass
 class ClassTarget:
-    """Converts labels to class indices; `classes` are those of the fit to be continued, or None."""
+    """Converts labels to class indices; `classes` starts as None unless a fit is continued."""
 
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
 
     @property
     def learned(self) -> NDArray[Any]:
-        """The classes, after `learn`."""
+        """The classes, which are known after `learn`."""
         assert self.classes is not None
         return self.classes
 
@@ -245,7 +245,7 @@ class ClassTarget:
         return np.searchsorted(classes, labels[takes_part])
 
     def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
-        """Return the class indices of labels whose classes must be known."""
+        """Return the class indices of labels; raise an error if the class of a label is unknown."""
         return read_known_labels(y, n_windows, name, owner, self.learned)
 
     def weigh(
@@ -271,6 +271,6 @@ def draw_entropy(random_state: Any) -> int:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:
         raise ArgumentError(
-            f"random_state={random_state!r} must be an integer of 0 or more and below 2**32, a"
+            f"random_state={random_state!r} must be an integer of 0 or more that is below 2**32, a"
             " numpy.random.RandomState, or None."
         ) from error

@@ -150,7 +150,7 @@ class ModelWeights(ModuleWeights):
         self.read_module()
 
     def move(self, trainer: EpochTrainer, model: int) -> None:
-        """Set the trainer, and the index of this model in it."""
+        """Set the trainer, and the index of this model in the trainer."""
         averages, self._network = trainer.average is not None, trainer.network
         self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
@@ -159,7 +159,7 @@ class ModelWeights(ModuleWeights):
         self._running = None if trainer.running is None else trainer.running[model]
 
     def count_steps(self, n_steps: int) -> None:
-        """Add steps to the number of batches that the batch norms have seen."""
+        """Add steps to the number of batches that the batch norm has seen."""
         if self._n_batches is not None:
             self._n_batches = self._n_batches + n_steps
 
@@ -181,7 +181,7 @@ class ModelWeights(ModuleWeights):
 
     @torch.no_grad()
     def read_module(self) -> None:
-        """Load the module's weights into the trainer; any moving average continues."""
+        """Load the module into the trainer, except for the weights if the trainer averages them."""
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
@@ -204,7 +204,7 @@ class ModelWeights(ModuleWeights):
 
 
 class RandomCrops:
-    """Draws where crops of `n_timesteps` start for ``crop="random"``, in each optimizer step."""
+    """With ``crop="random"``, draws the start of each window's crop in each optimizer step."""
 
     def __init__(self, config: TrainingConfig, train: TrainingData) -> None:
         self._full = train.X.shape[1]
@@ -233,7 +233,7 @@ def summarize_epochs(
     losses, accuracies, norms = (steps[name].tolist() for name in ("loss", "accuracy", "grad_norm"))
     rows = []
     for model, rates in enumerate(learning_rates):
-        # without the empty steps of models with fewer steps; plain Python is fast enough here
+        # leave out the empty steps of models with fewer steps; plain Python is fast enough here
         of_step = n_windows[model][: len(rates)]
         total = sum(of_step)
         rows.append(
@@ -248,11 +248,12 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """Executes the optimizer steps of runs of one kind, which are the models of one trainer.
+    """Executes the optimizer steps of similar runs; these runs are the models of one trainer.
 
     The modules provide the initial weights; `weights` are the copies in the trainer (with
-    `ema_decay`, the averages). Equal windows are stored once; `data` contains each model's windows
-    in the trainer. The streamed windows of a single model are set with `replace_data`.
+    `ema_decay`, the averages). Windows that several models share are stored once; `data` contains
+    each model's windows in the trainer. The streamed windows of a single model are set with
+    `replace_data`.
     """
 
     def __init__(
@@ -278,7 +279,7 @@ class NativeEpochs:
             lengths = [part.lengths for part in sets if part.lengths is not None]
             joined = TrainingData(
                 torch.cat([part.X for part in sets]),
-                torch.cat(lengths) if lengths else None,  # either all parts have lengths or none
+                torch.cat(lengths) if lengths else None,  # all parts have lengths, or none has
                 torch.cat([part.target for part in sets]),
             )
         self.data = [

@@ -15,7 +15,7 @@ from sensorseq.training.config import TrainingConfig, count_epochs, count_warmup
 
 COSINE_END = 0.01  # fraction of learning_rate at the end of the cosine
 PLATEAU_FACTOR = 0.5
-ONE_CYCLE_RISE = 0.3  # like the next two constants, a default of torch's OneCycleLR
+ONE_CYCLE_RISE = 0.3  # this and the next two constants are the defaults of torch's OneCycleLR
 ONE_CYCLE_START = 1.0 / 25.0
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4
 
@@ -66,9 +66,9 @@ _CLASSES: dict[str, type[Optimizer]] = {
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
     """Create a torch optimizer by name.
 
-    `momentum` applies to sgd only; rmsprop, which has no momentum by default in torch, reads its
-    momentum from `optimizer_params`. `weight_decay` applies to every parameter: decoupled in adamw
-    and lion, and added to the gradient in the other optimizers.
+    `momentum` applies only to sgd. The momentum of rmsprop comes from `optimizer_params`, because
+    torch's default is no momentum. `weight_decay` applies to every parameter. The decay is
+    decoupled in adamw and lion, and added to the gradient in the other optimizers.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if OPTIMIZERS[config.optimizer].takes_momentum:
@@ -88,9 +88,9 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
 
 def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     """Return all options of the optimizer, with torch's defaults."""
-    if config.optimizer_params:  # checked by torch itself
+    if config.optimizer_params:  # torch raises an error for invalid options
         return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
-    # no optimizer is created, because the first one imports torch's compiler, which takes seconds
+    # Creating the first optimizer would import torch's compiler, which takes seconds.
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
     of_config = {"weight_decay": config.weight_decay}
     if OPTIMIZERS[config.optimizer].takes_momentum:
@@ -121,12 +121,12 @@ class Schedule(Stateful):
       run.
     - ``plateau``: halved whenever the monitored value has not improved for a quarter of `patience`
       epochs.
-    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to far below
-      it at the last step (L. Smith, N. Topin, *Super-Convergence*, 2018), as torch's
+    - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to nearly
+      zero at the last step (L. Smith, N. Topin, *Super-Convergence*, 2018), like torch's
       ``OneCycleLR``.
 
-    In the first three, the rate first rises linearly for `warmup_epochs`. `count_epochs` gives the
-    length of the run.
+    With the first three schedules, the rate rises linearly during the first `warmup_epochs`.
+    `count_epochs` gives the length of the run.
     """
 
     _kept = ("_plateau_scale", "_n_stale")
@@ -169,7 +169,7 @@ def cosine_between(start: float, end: float, done: float) -> float:
 
 
 def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:
-    """Clip the gradients in place; return their previous global norm as a scalar tensor."""
+    """Clip the gradients in place; return their global norm before clipping as a scalar tensor."""
     if bound is not None and clip_by == "norm":
         return torch.nn.utils.clip_grad_norm_(parameters, bound)
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -180,7 +180,7 @@ def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: s
 
 
 def l1_penalty(module: torch.nn.Module) -> Tensor:
-    """Return the sum of absolute weights, without biases and norms, which are one-dimensional."""
+    """Return the sum of the absolute weights, excluding all one-dimensional parameters."""
     weights = [p for p in module.parameters() if p.ndim >= 2]
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
 

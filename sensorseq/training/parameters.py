@@ -42,7 +42,7 @@ def resolve_device(
 ) -> torch.device:
     """Return the torch device for the argument `device`.
 
-    An `EnvironmentProblemError` is raised if this GPU is not available.
+    An `EnvironmentProblemError` is raised if the requested GPU is not available.
     """
     avoid_dead_threads()
     name = check_device(device)
@@ -66,7 +66,7 @@ def resolve_device(
 def check_parameters(parameters: Mapping[str, Any]) -> TrainingConfig:
     """Return the training configuration for the estimator's arguments.
 
-    Its `n_outputs` is a placeholder until the labels are known.
+    The configuration's `n_outputs` is a placeholder until the labels are known.
     """
     p = parameters
     for name, most in (("hidden_size", 2**20), ("num_layers", 1000), ("n_models", 1000)):

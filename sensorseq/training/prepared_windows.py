@@ -1,7 +1,7 @@
 """Read prepared windows from a file, augment and scale them as configured, and describe them.
 
-A model keeps the description of its windows, so that raw recordings can be prepared in the same way
-and recordings on which it was trained are recognized.
+A model stores the description of its windows. With the description, raw recordings can be prepared
+in the same way, and recordings that the model was trained on are recognized.
 """
 
 import os
@@ -45,9 +45,9 @@ def read_training_file(
 ) -> tuple[WindowSet, Scaler | None]:
     """Return the windows of a prepared file for a fit, and the scaler stored with them.
 
-    Test windows of a split file are not read. The training windows are those with the file's
-    `sample_indices`, which balance the classes if this is configured, with augmented copies. If the
-    windows exceed `buffer_bytes`, they stay in the file.
+    Test windows of a split file are not read. If the file has `sample_indices`, they select the
+    training windows and balance the classes; repeated windows are augmented if this is configured.
+    If the windows exceed `buffer_bytes`, they stay in the file.
     """
     with PreparedFile(path) as file:
         if file.stored.y is None:
@@ -96,7 +96,7 @@ def augment_as_configured(
 ) -> WindowSet:
     """Return training windows, with the copies among them augmented as configured.
 
-    For `rows`, see `augment_copies`; `seed` is the seed of the preparation by default.
+    For `rows`, see `augment_copies`; by default, `seed` is the seed of the preparation.
     """
     options = PreparationOptions.recorded(windows.provenance)
     if not options.augmentation:
@@ -106,7 +106,7 @@ def augment_as_configured(
 
 
 def augment_stored(windows: WindowSet, n_train: int) -> WindowSet:
-    """Return windows whose copies, among the first `n_train` windows, are augmented when read.
+    """Return a set that augments the copies among its first `n_train` windows when they are read.
 
     The results equal those of `augment_as_configured`, except for rounding of the standard
     deviation that scales the jitter.
@@ -143,7 +143,7 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with zeros as test windows, so that row numbers in messages stay correct."""
+    """Return the set with zeros in place of its test windows, so row numbers do not change."""
     is_test = None if windows.split is None else windows.split == "test"
     is_stored = isinstance(windows.X, StoredSamples)  # then the test windows were not read
     if is_test is None or is_stored or not is_test.any():
@@ -179,9 +179,9 @@ def fit_requested_scaler(
 ) -> Scaler | None:
     """Fit the scaler requested by an estimator's `scale` and the windows' configuration.
 
-    `pieces` yields the cropped training part of the `windows` given to `fit` (None for an array).
-    If the windows were prepared for the same `kind`, their ``rated`` values, which are scaled to 1,
-    are used.
+    `windows` is the set given to `fit`, or None for an array; `pieces` yields its cropped training
+    part. If the windows were prepared for the same `kind`, their ``rated`` values, which are scaled
+    to 1, are used.
     """
     if kind is None:
         return None
@@ -220,9 +220,9 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
             row = int(np.argmax(overlaps))
             raise SplitError(
                 f"X has a split by time, and window {row} of recording"
-                f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
+                f" {recording.tolist()[row]!r} ({split[row]}) overlaps a {part} window"
                 f" ({int(overlaps.sum())} such windows), so scores would be inflated. Leave out"
-                " windows between the parts, see sensorseq.preprocessing.split.split_by_time."
+                " windows between the parts; see sensorseq.preprocessing.split.split_by_time."
             )
 
 
@@ -239,18 +239,18 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
         listed = " and ".join(part for part in PARTS if part in parts)
         raise SplitError(
             f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
-            " would be inflated. Split by group, see"
+            " would be inflated. Split by group; see"
             " sensorseq.preprocessing.split.split_by_group."
         )
 
 
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
-    """Describe the preparation of a fit's windows, and the recordings they were cut from.
+    """Describe the preparation of a fit's windows, and list the recordings of these windows.
 
-    `sets` are the training set and, if it was given separately, the validation set. Test windows of
-    the training set do not count as seen, but `fit` uses all windows of the validation set. Unknown
-    digests are empty. With `with_dwell`, the labels are classes, and how long each class lasts is
-    learned if possible.
+    `sets` are the training set and, if it was given separately, the validation set. Only the test
+    windows of the training set do not count as seen, because `fit` uses all other windows. If the
+    digests of a recording are unknown, their list is empty. With `with_dwell`, the labels must be
+    classes, and the duration of each class is learned if possible.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}

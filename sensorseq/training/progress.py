@@ -27,7 +27,7 @@ class ProgressReport(NoProgress, Callback):
     """Shows the progress of a fit and the remaining time on stderr.
 
     This object is a callback for all networks of the fit. A terminal shows one bar above a line of
-    figures, and a notebook shows one line that is updated. Any other output gets a log of about
+    metrics, and a notebook shows one line that is updated. Any other output gets a log of about
     twenty lines or, with `every_epoch`, one line per epoch. The remaining time covers all epochs of
     all networks; early stopping may end the fit sooner.
     """
@@ -46,7 +46,7 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def callbacks(self) -> tuple[Any, ...]:
-        """A tuple of this object."""
+        """A tuple that contains only this object."""
         return (self,)
 
     def say(self, stage: str) -> None:
@@ -77,7 +77,7 @@ class ProgressReport(NoProgress, Callback):
         self._show(f"{self._name(network)}epoch {epoch}/{network.n_epochs}", self._left(), is_due)
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
-        """Subtract the epochs that early stopping saved from the total."""
+        """Reduce the total by the number of epochs that early stopping skipped."""
         for network in self._networks:
             if network.module is module:
                 network.n_epochs, network.has_ended = network.done, True
@@ -104,7 +104,7 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def _total(self) -> int:
-        """The total number of epochs; networks not yet started count as many as the last one."""
+        """Total epochs, assuming that later networks train for as many as the latest network."""
         n_others = max(0, self._n_networks - len(self._networks))
         n_started = sum(network.n_epochs for network in self._networks)
         return n_started + n_others * self._networks[-1].n_epochs
@@ -161,7 +161,7 @@ class _Network:
 
 class _Stderr(Console):
     def on_broken_pipe(self) -> None:
-        # The output has been closed by its reader, as `| head` does; training continues.
+        # The reader has closed the output, as `| head` does; training continues.
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stderr.fileno())
@@ -169,7 +169,7 @@ class _Stderr(Console):
 
 
 class _Bar(Progress):
-    """A bar with the stage and the time left, above the figures, within 80 columns."""
+    """A bar with the stage and the remaining time, above the metrics, within 80 columns."""
 
     def __init__(self, console: Console) -> None:
         self._figures = ""

@@ -13,8 +13,8 @@ from torch import Tensor
 from sensorseq.ops.train_epoch import dropout_mask
 
 # torch's generator is global. Two fits in two threads (joblib's threading backend) would draw from
-# the same stream, so one fit waits for the other; a fit within a callback does not wait for the
-# outer fit.
+# the same stream, so the second fit waits for the first. A fit within a callback does not wait for
+# the outer fit.
 _lock = threading.RLock()
 
 
@@ -28,7 +28,7 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 def integer_seed(sequence: np.random.SeedSequence) -> int:
-    """Return a seed for torch that consists of 63 bits from `sequence`."""
+    """Return a 63-bit seed for torch from `sequence`."""
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -62,8 +62,8 @@ def deterministic_algorithms(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    # cuBLAS reads this variable when its handle is created; without it, torch refuses to compute
-    # matrix products deterministically.
+    # cuBLAS reads this variable when its handle is created. Without the variable, torch raises an
+    # error for matrix products in deterministic mode.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

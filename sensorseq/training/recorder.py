@@ -25,9 +25,10 @@ from sensorseq.training.optim import Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import ModuleWeights, WeightAverage, float_parts
 from sensorseq.training.streamed_data import StreamedData
 
-FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # one in 20, but at least 32 and at most 256
+# The fixed subset has one window in 20, but at least 32 and at most 256 windows.
+FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256
 AVERAGE_DECAY = 0.9
-# Number of snapshots after the first; an eighth of the epochs lies between two of them.
+# Number of snapshots after the first one; consecutive snapshots are an eighth of the run apart.
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8
 
 _Given = ParamSpec("_Given")
@@ -61,7 +62,7 @@ class _Epoch:
 
 
 class Recorder:
-    """Makes the measurements in `TrainingRecord`; each run needs its own recorder.
+    """Makes the measurements for a `TrainingRecord`; each run needs its own recorder.
 
     The run calls `begin`, the applicable `note_...` methods in each epoch, and `finish`. The
     recorder neither draws random numbers nor changes the network. Some measurements are not
@@ -69,7 +70,8 @@ class Recorder:
 
     - If windows are streamed from their file, there is no fixed subset, `averaged_loss` or
       `train_margin`.
-    - With a custom loss, there is no fixed subset. A given `fixed` subset has no `fixed_rows`.
+    - With a custom loss, there is no fixed subset.
+    - If the subset is given as `fixed`, there are no `fixed_rows`.
     - If runs are trained side by side, there are no snapshots.
     """
 
@@ -101,7 +103,7 @@ class Recorder:
         self._train = _Followed(train.target if self.notes_margins else None)
         self._val = _Followed(None if validation is None else validation.target)
         self._fixed_rows = np.zeros(0, np.int64)
-        # A custom loss may count calls or draw random numbers, so it gets no additional calls.
+        # Do not make additional calls to a custom loss, which may count calls or draw numbers.
         is_own_loss = callable(config.loss)
         if self._given_fixed is not None and not is_own_loss:
             self.fixed = self._given_fixed
@@ -222,7 +224,7 @@ class Recorder:
             here, n_before = weights.join(), len(done.n_steps)
             if self._average is None:
                 self._average = here.clone()
-            else:  # a larger share at first, so that the first epoch gets no extra weight
+            else:  # larger fractions at first, so that the first epoch gets no extra weight
                 share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (n_before + 1))
                 self._average.lerp_(here, share)
         epoch.n_steps = [sum(len(part) for part in epoch.steps)]
@@ -234,7 +236,7 @@ class Recorder:
     def keep_snapshot(
         self, n_epochs: int, n_steps: int, get_state: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Store the state before the first step and at intervals, if the run is trained alone."""
+        """Store the state before the first step and at regular intervals, if snapshots are kept."""
         if self._keeps_snapshots and not n_epochs % self._snapshot_every:
             snapshot = Snapshot(n_epochs, n_steps, _copied(get_state()))
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
@@ -255,7 +257,7 @@ class Recorder:
         arrays = {}
         for name, (width, dtype) in self._widths().items():
             parts = getattr(self._done, name)
-            n_rows = 0 if width else len(self._done.n_steps)  # one for each epoch
+            n_rows = 0 if width else len(self._done.n_steps)  # one row for each epoch
             arrays[name] = np.concatenate(parts) if parts else np.zeros((n_rows, width), dtype)
         return arrays
 
@@ -336,7 +338,7 @@ def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]
 
 
 class _Followed:
-    """The windows of a part that are tracked individually: all, or an evenly spread sample."""
+    """The windows of a part that are tracked individually: all, or an evenly spaced sample."""
 
     def __init__(self, target: Tensor | None) -> None:
         none = np.zeros(0, np.int64)
@@ -350,11 +352,11 @@ class _Followed:
             self._place[self.rows] = np.arange(len(self.rows))
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the values of the tracked windows, given those of all windows."""
+        """Select the values of the tracked windows from the values of all windows."""
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store values of some windows at their positions; if a window is repeated, the last."""
+        """Store values at the positions of their windows; a repeated window keeps the last one."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -367,7 +369,7 @@ def _half(values: NDArray[Any]) -> NDArray[np.float16]:
 
 
 def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
-    """Return the indices of evenly spread windows."""
+    """Return the indices of evenly spaced windows."""
     return np.arange(n_chosen, dtype=np.int64) * n_windows // max(1, n_chosen)
 
 
@@ -410,10 +412,10 @@ class FallingRates(Schedule):
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A snapshot from which to start a run that takes the windows in a different order.
+    """A snapshot from which a new run starts, with the windows in a different order.
 
     The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
-    had `config` and `steps_per_epoch`. The learning rate falls to nearly zero over `n_epochs`.
+    used `config` and `steps_per_epoch`. The learning rate falls to about zero over `n_epochs`.
     """
 
     snapshot: Snapshot
@@ -453,7 +455,7 @@ class Start:
 
 
 def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
-    """Return a configuration for `n_epochs` with which the last weights are kept."""
+    """Return a configuration for a run of `n_epochs` epochs that keeps the last weights."""
     return replace(
         config,
         **changes,

@@ -1,8 +1,9 @@
 """Train many runs at the same time, with the same results as if each were trained alone.
 
-Runs with the same kind of network become the models of one `EpochTrainer`: an epoch of all these
-runs is one native call, as is their validation on the same windows. Each run handles its epochs
-(order, rates, best weights, early stopping) itself; see `engine.TrainingRun`.
+Runs with the same kind of network become the models of one `EpochTrainer`, so one native call runs
+an epoch of all these runs, and runs with the same validation windows are validated together. Each
+run handles its own order of windows, rates, best weights and early stopping; see
+`engine.TrainingRun`.
 """
 
 import math
@@ -33,7 +34,7 @@ from sensorseq.training.streamed_data import StreamedData
 SHARED_BYTES = 1024**3  # maximum size of the windows stored for one group
 # Maximum size in bytes of the validation windows that are copied for each model in a call.
 STACKED_BYTES = 4 * 1024**2
-STEP_PRODUCTS = 4e9  # maximum number of multiplications in a step of a group: about 0.1 s
+STEP_PRODUCTS = 4e9  # maximum multiplications per thread in a step of a group: about 0.1 s
 
 
 def train_side_by_side(
@@ -43,13 +44,13 @@ def train_side_by_side(
 ) -> list[Any]:
     """Train the modules of all jobs in place, many at a time; return results in job order.
 
-    The weights, history and best epoch of each job are bit for bit those of `train_network` for
-    this job alone. `duration_s` is an equal share of the time that an epoch took for all runs. Jobs
-    that the native engine does not support are trained one after another.
+    The weights, history and best epoch of each job are bit for bit the same as if `train_network`
+    trained this job alone, except that `duration_s` is the duration of an epoch of all runs divided
+    by the number of runs. Jobs that the native engine does not support are trained one by one.
 
-    With `return_errors`, an error that ends one job takes the place of its result. An interrupt
-    ends all runs in training, each with its best weights; the result of a job that has not started
-    is None.
+    With `return_errors`, an error that ends a job is returned instead of the job's result. An
+    interrupt ends all runs in training, each with its best weights; the result of a job that has
+    not started is None.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -99,8 +100,8 @@ def train_side_by_side(
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     """Train the jobs of one fit.
 
-    Jobs that had not started when training was interrupted get no result. The error of a callback
-    is raised or, with a single job, stored in its result.
+    Jobs that had not started when training was interrupted have no result. The error of a callback
+    is raised or, if there is only one job, stored in the job's result.
     """
     if len(jobs) == 1:
         return [jobs[0].run()]
@@ -210,7 +211,7 @@ class SideBySide(Training):
             if run.recorder is not None:
                 identity = _windows(run).identity
                 run.recorder.fixed = fixed.setdefault(identity, run.recorder.fixed)
-        # each lane takes the next model when it has finished one, so the longest models go first
+        # Each lane takes the next model after finishing one, so the longest models come first.
         super().__init__(sorted(runs, key=lambda run: -run.batches.n_batches))
         self.errors: dict[TrainingRun, Exception] = {}
         self._return_errors = return_errors
@@ -253,7 +254,7 @@ class SideBySide(Training):
                 recorder.note_fixed(*scores)
 
     def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
-        """Process a run's epoch; an error may end only this run."""
+        """Process a run's epoch; with `return_errors`, an error ends only this run."""
         try:
             super().end_epoch(run, row, duration_s)
         except Exception as error:
@@ -263,7 +264,7 @@ class SideBySide(Training):
             self.errors[run] = error
 
     def finish(self, run: TrainingRun, ended_by: str) -> None:
-        """Finish a run with its best weights; raise a callback's error unless errors are kept."""
+        """Finish a run; raise a callback's error unless errors are returned."""
         super().finish(run, ended_by)
         if run.callbacks.error is not None and not self._return_errors:
             raise run.callbacks.error

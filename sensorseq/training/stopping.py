@@ -88,8 +88,8 @@ class BestEpoch(Stateful):
 
     The best epoch is the first with the best value. Patience counts the epochs since the last
     reset. A value resets this count if it is better by more than `tol` than the value at the last
-    reset, so a slow but steady gain also resets it. If the history lacks the monitored column, or
-    with ``restore_best=False``, the latest epoch is the best.
+    reset, so a slow but steady gain also resets the count. If the history lacks the monitored
+    column, or if ``restore_best=False``, the latest epoch is the best.
     """
 
     _kept = ("_reference", "_n_stale")

@@ -49,9 +49,9 @@ def read_ahead(
     """Yield the loaded piece of each job, in order, while a thread loads the next piece.
 
     A piece may be overwritten once the next piece is requested. If you do not exhaust the iterator,
-    close it, which waits for the thread. `load` takes a job, the slot 0 or 1 for its piece, and a
-    function that it must call regularly and that raises `Abandoned` once the result is no longer
-    needed.
+    close it; closing waits for the thread. `load` takes a job, the slot (0 or 1) for the piece, and
+    a check function. `load` must call the check function regularly; the function raises `Abandoned`
+    once the result is no longer needed.
     """
     abandoned = threading.Event()
 
@@ -74,9 +74,9 @@ def read_ahead(
 
 
 HELD = 4  # a part of up to 1/4 of the buffer's size is read once and kept in memory
-_SHARE = (3, 8)  # maximum fraction of the buffer for each of the two halves of a larger part
+_SHARE = (3, 8)  # maximum size of each of the two halves, as a fraction (3/8) of `buffer_bytes`
 _HALF_BYTES = 24 * 1024**2  # large enough: fits took equally long with 24 MB and with 96 MB
-_BLOCK_BYTES = 256 * 1024  # size of the blocks in which windows are drawn together
+_BLOCK_BYTES = 256 * 1024  # target size of a block, whose windows are drawn together
 _BLOCKS = 32  # minimum number of blocks in a buffer if a block has several chunks
 
 
@@ -84,9 +84,10 @@ class StreamedSampler(BatchSampler):
     """Draws batches buffer by buffer, so that only a limited part of the file is in memory.
 
     The file is divided into blocks of adjacent windows. Each epoch shuffles the blocks, cuts the
-    result into buffers, and shuffles the windows of each buffer. A batch thus draws from all blocks
-    of a buffer, and a buffer from the whole file. Every window is used once per epoch. `places`
-    (N,) has the windows' positions in the file; all sizes are numbers of windows.
+    result into buffers, and shuffles the windows of each buffer. Therefore, a batch draws from all
+    blocks of a buffer, and a buffer draws from the entire file. ``"shuffle"`` uses every window
+    once per epoch. `places` (N,) contains the windows' positions in the file; all sizes are numbers
+    of windows.
     """
 
     def __init__(
@@ -103,20 +104,20 @@ class StreamedSampler(BatchSampler):
         largest = int(np.diff(self._edges).max())
         if largest > buffer_windows:
             raise ArgumentError(
-                f"batch_size={batch_size} makes a batch of {largest} windows, but the buffer for"
-                f" reading a file of this size has room for only {buffer_windows}. Lower"
-                f" batch_size, or set the environment variable {BUFFER_VARIABLE} to more bytes."
+                f"batch_size={batch_size} leads to a batch of {largest} windows, but the buffer for"
+                f" reading the file holds only {buffer_windows} windows. Lower batch_size, or set"
+                f" the environment variable {BUFFER_VARIABLE} to more bytes."
             )
         self.places, self.block_windows = places, block_windows
         self.buffer_windows = buffer_windows
-        self.cuts = [0]  # a buffer ends with a batch
+        self.cuts = [0]  # the end of a buffer is always the end of a batch
         for batch in range(self.n_batches):
             if self._edges[batch + 1] - self._edges[self.cuts[-1]] > buffer_windows:
                 self.cuts.append(batch)
         self.cuts.append(self.n_batches)
 
     def buffers(self) -> list[tuple[Rows, list[int]]]:
-        """Draw an epoch: the windows of each buffer, in order, and the ends of its batches."""
+        """Draw an epoch: the windows of each buffer, in order, and the limits of the batches."""
         order = self._order()
         return [
             (
@@ -192,16 +193,16 @@ class StreamedData:
         return self._with_targets(empty, torch.arange(0)).to(self._device)
 
     def refresh(self, change: Change) -> None:
-        """Apply these changes to the windows of `passes` from now on."""
+        """From now on, apply this change to the windows that `passes` yields."""
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
-        """Return the sampler of batches, with the arguments of `BatchSampler`."""
+        """Return a sampler that draws batches of these windows buffer by buffer."""
         samples = self._windows.X
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows
-        # Blocks consist of whole chunks, which are read as a unit, and of only a few chunks if the
-        # buffer is small.
+        # A block consists of complete chunks, because a chunk is read as a unit. If the buffer is
+        # small, a block has only a few chunks.
         most = max(1, _BLOCK_BYTES // (chunk * stored_bytes))
         n_chunks = min(most, max(1, self.buffer_windows // (_BLOCKS * chunk)))
         return StreamedSampler(
@@ -215,7 +216,7 @@ class StreamedData:
     def passes(
         self, batches: BatchSampler
     ) -> Generator[tuple[TrainingData, list[Rows]], None, None]:
-        """Yield each buffer of an epoch, and the indices of its batches within the buffer."""
+        """Yield the buffers of an epoch, each with the positions of the windows of its batches."""
         assert isinstance(batches, StreamedSampler)
         drawn = batches.buffers()
 
@@ -230,7 +231,7 @@ class StreamedData:
 
     def blocks(self) -> Generator[TrainingData, None, None]:
         """Yield all windows in order and unchanged, as many at a time as fit in the buffer."""
-        # in whole evaluation batches, so that the batches are the same as for windows in memory
+        # A multiple of the evaluation batch gives the same batches as for windows in memory.
         size = max(1, self.buffer_windows // EVALUATION_BATCH) * EVALUATION_BATCH
         starts = range(0, len(self), size)
         rows = [np.arange(start, min(start + size, len(self))) for start in starts]
@@ -296,7 +297,7 @@ def _without_samples(
 def make_data(
     windows: Windows, form: WindowFormat, target: ClassTarget, *, training: bool
 ) -> TrainingData | StreamedData:
-    """Crop and scale windows for a network; a large part of a file stays in the file."""
+    """Crop and scale windows for a network; windows of a large file stay in the file."""
     weight = target.weigh(windows.target, windows.weight) if training else None
     n_bytes = len(windows) * window_bytes(windows, form, training=training)
     if windows.are_stored and n_bytes > buffer_bytes() // HELD:
@@ -324,7 +325,7 @@ def make_renewal(
         return None
     augmentation = augmentation.with_indices(windows.X.shape[2], form.channels)
     if isinstance(data, StreamedData):
-        # computed from the file, so the rounding differs from that for windows in memory
+        # The file is read piece by piece, so results are rounded differently than in memory.
         return epoch_changes(
             augmentation,
             channel_sd(map(partial(form.cropped, training=True), windows.pieces())),

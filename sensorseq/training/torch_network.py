@@ -41,10 +41,10 @@ def initialize_weights(
     ``weight_ih`` and ``linear.weight`` follow `weight_init`, ``weight_hh`` follows
     `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
     torch's own ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the
-    head. Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
-    matrix keeps the norm of the state in every gate. A callable fills each tensor as a whole, in
-    place. A positive `forget_bias` makes the cell remember at the start of training [4]_; other
-    biases are zero.
+    head. Each of the four gates is initialized as a separate matrix with its own fans, so an
+    orthogonal recurrent matrix preserves the norm of the state in every gate. A callable fills each
+    complete tensor in place. A positive `forget_bias` makes the cell remember at the start of
+    training [4]_; other biases are zero.
 
     .. [1] X. Glorot, Y. Bengio, *Understanding the difficulty of training deep ... networks*, 2010.
     .. [2] K. He et al., *Delving Deep into Rectifiers*, 2015.
@@ -90,7 +90,7 @@ def _fill(
         elif scheme == "he":
             nn.init.kaiming_uniform_(gate, a=0.0, generator=generator)
         elif scheme == "orthogonal":
-            # the bits of LAPACK's results depend on the number of threads; initial weights must not
+            # LAPACK's results depend on the number of threads, but initial weights must not.
             with single_thread():
                 nn.init.orthogonal_(gate, generator=generator)
         else:
@@ -131,8 +131,8 @@ def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTML
     for name in _FIXED:
         if getattr(module, name) != parameters[name]:
             raise ArgumentError(
-                f"{name}={parameters[name]!r}, but warm_start=True continues with a network of"
-                f" {name}={getattr(module, name)!r}; use warm_start=False."
+                f"{name}={parameters[name]!r}, but warm_start=True continues with a network that"
+                f" has {name}={getattr(module, name)!r}; use warm_start=False."
             )
     module = copy.deepcopy(module)
     module.dropout, module.recurrent_dropout = (
@@ -163,8 +163,8 @@ def read_network(
     """Rebuild a network in evaluation mode from the output of `network_arrays`.
 
     A `ValueError` or `RuntimeError` is raised if the names, shapes or types of the arrays do not
-    match the architecture. Memory is allocated only for the arrays, whatever sizes the architecture
-    states.
+    match the architecture. Memory is allocated only for the arrays, even if the architecture states
+    larger sizes.
     """
     weights = {
         name: torch.tensor(array)
@@ -173,11 +173,14 @@ def read_network(
     n_directions = 2 if architecture.get("bidirectional") is True else 1
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
     if architecture.get("num_layers") != n_layers:
-        raise ValueError(f"num_layers={architecture.get('num_layers')!r}, arrays for {n_layers:g}")
+        raise ValueError(
+            f"num_layers={architecture.get('num_layers')!r}, but there are arrays for {n_layers:g}"
+            " layers"
+        )
     # Allocates no memory.
     module = _new_module(n_channels, n_classes, dtype, architecture, device="meta")
     for name, tensor in module.state_dict().items():
         if name in weights and weights[name].dtype != tensor.dtype:
-            raise ValueError(f"{name} has type {weights[name].dtype}, expected {tensor.dtype}")
+            raise ValueError(f"{name} has type {weights[name].dtype}; expected {tensor.dtype}")
     module.load_state_dict(weights, assign=True)  # strict, so names and shapes must match
     return module.eval()

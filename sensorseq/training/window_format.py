@@ -1,4 +1,4 @@
-"""The form of windows that a network reads: cropped, scaled, patched, changed in each epoch."""
+"""Convert windows to the form that a network reads: crop, scale, patch and augment them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +22,7 @@ from sensorseq.training.prepared_windows import fit_requested_scaler
 from sensorseq.windows import WindowSet
 
 Change = Callable[[Windows, NDArray[np.int64]], Windows]
-"""A function of unscaled windows and their positions in the part that returns changed windows."""
+"""A function that takes unscaled windows and their positions, and returns changed windows."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class WindowFormat:
     def fit_scaler(
         self, windows: Windows, source: WindowSet | None, kind: str | None
     ) -> Scaler | None:
-        """Return the scaler fitted to training windows that were given as `source`."""
+        """Return a scaler fitted to training windows; `source` is their WindowSet, if any."""
         crop = partial(self.cropped, training=True)
         return fit_requested_scaler(source, lambda: map(crop, windows.pieces()), kind)
 
@@ -127,10 +127,10 @@ def crop_tensor(
 
 AUTO = "auto"
 # For patch="auto": the minimum length of a window that is divided into frames, the minimum length
-# of a frame, and the number of frame lengths in a window. They were chosen on development folds.
+# of a frame, and the window length in frames. The values were chosen on development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
-# The minimum spread of an input, as a fraction of its largest value. It keeps scaling from
-# enlarging rounding errors.
+# The minimum spread of an input, as a fraction of its largest value. This limit prevents scaling
+# from enlarging rounding errors.
 LEAST_SPREAD = 1e-4
 _BLOCK = 1024  # number of windows whose statistics are computed at a time
 
@@ -191,8 +191,8 @@ def check_augment(augment: Any) -> Augmentation | None:
         augment = make_augmentation(augment)
     if not (augment is None or isinstance(augment, Augmentation)):
         raise ArgumentError(
-            f"augment={augment!r} must be None, 'standard', an Augmentation, or a dictionary of its"
-            " strengths, such as {'jitter': 0.05, 'scaling': 0.1}."
+            f"augment={augment!r} must be None, 'standard', an Augmentation, or a dictionary of"
+            " augmentation strengths, such as {'jitter': 0.05, 'scaling': 0.1}."
         )
     return None if augment is None or augment.is_identity else augment
 
@@ -202,7 +202,7 @@ def epoch_changes(
     channel_sd: NDArray[np.float64],
     seed: np.random.SeedSequence,
 ) -> Callable[[int], Change]:
-    """Return a function that takes the number of an epoch and returns the change of its windows.
+    """Return a function that takes an epoch number and returns the change for that epoch's windows.
 
     Windows are augmented in their original units before scaling, because a sensor's gain acts on
     its readings. Jitter and offset are given as fractions of `channel_sd`.

@@ -312,7 +312,7 @@ def test_windows_without_a_label_are_named_with_a_remedy(y, row):
     sentence = rf"(y\[0\]|y) is ({row}).*23 of 90 windows"
     with pytest.raises(InputError, match=sentence) as caught:
         fit_marked(MARKED, y)
-    keep = eval(said_code(caught.value, "keep = ", ", give"), {"np": np, "pandas": pd, "y": y})
+    keep = eval(said_code(caught.value, "keep = ", ", then"), {"np": np, "pandas": pd, "y": y})
     assert len(fit_marked(MARKED[keep], y[keep]).classes_) == 3
 
 

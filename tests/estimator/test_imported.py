@@ -252,7 +252,7 @@ def last(**config):
 REFUSED = {
     "not a model": (object(), "model is a object, not a Keras model with layers"),
     "another layer": (Model(KINDS["GRU"]("gru_1"), dense(5, 2)), r"layer 'gru_1' .GRU. .* not sup"),
-    "masking": (Model(KINDS["Masking"]("mask"), last(), dense(5, 2)), "give lengths= to predict"),
+    "masking": (Model(KINDS["Masking"]("mask"), last(), dense(5, 2)), "pass lengths= to predict"),
     "no head": (Model(last()), "no Dense layer at its end"),
     "no LSTM": (Model(dense(5, 2)), "has no LSTM layer"),
     "hard sigmoid": (
@@ -270,7 +270,7 @@ REFUSED = {
         Model(
             keras_bidirectional("low", 3, 5, returns=True), keras_lstm("high", 10, 5, returns=False)
         ),
-        "layer 'high' .* mixes unidirectional and bidirectional layers",
+        "layer 'high' .* must be bidirectional if and only if the other LSTM layers",
     ),
     "LSTM above a vector": (
         Model(last(), keras_lstm("high", 5, 5, returns=False), dense(5, 2)),

@@ -55,7 +55,7 @@ def test_training_that_has_begun_continues_unchanged():
 
 def test_every_lstm_is_listed_before_and_after():
     model = Tagger()
-    reason = "accelerate() would replace it"
+    reason = "accelerate() has not been called"
     assert find_lstms(model) == [
         FoundLSTM(name, "torch", reason) for name in ("encoder", "others.0")
     ]

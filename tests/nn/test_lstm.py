@@ -1,4 +1,4 @@
-"""LSTM equals torch.nn.LSTM, computed with different kernels."""
+"""LSTM gives the same results as torch.nn.LSTM with different kernels."""
 
 from unittest import mock
 
@@ -38,7 +38,7 @@ def run(module, layout, tensors, seed=0):
 
 
 def natively(module, *arguments, **options):
-    """Like `run`, with an error if torch's own implementation is called."""
+    """Like `run`, but raise an error if torch's own implementation is called."""
     with mock.patch.object(nn.LSTM, "forward", side_effect=AssertionError("fell back to torch")):
         return run(module, *arguments, **options)
 

@@ -145,7 +145,7 @@ def test_a_head_norm_standardizes_the_pooled_vector_over_windows_or_over_its_val
 def test_copies_and_state_dicts_contain_everything(head_norm):
     module = LSTMLinear(2, 6, 3, head_norm=head_norm, pooling="meanmax")
     x = torch.randn(4, 10, 2)
-    module(x)  # moves the running statistics of a batch norm
+    module(x)  # updates the running statistics of a batch norm
     module.eval()
     twin = LSTMLinear(2, 6, 3, head_norm=head_norm, pooling="meanmax").eval()
     twin.load_state_dict(module.state_dict())

@@ -1,4 +1,4 @@
-"""A stream gives the module's results for the whole sequence, for any division into pieces."""
+"""A stream gives the module's results for the full sequence, however it is divided into pieces."""
 
 import copy
 import pickle
@@ -134,7 +134,7 @@ def test_a_row_that_is_reset_begins_anew_and_the_others_continue(pooling, rows):
 def test_invalid_rows_cannot_be_reset(rows):
     stream = module_of(2, 6, 3).stream(4)
     stream(torch.randn(4, 2))
-    with pytest.raises(InputError, match="do not index 4 sequences"):
+    with pytest.raises(InputError, match="cannot index 4 sequences"):
         stream.reset(rows)
     assert stream.n_steps.tolist() == [1] * 4
 
@@ -253,4 +253,4 @@ def test_a_stream_needs_no_more_memory_after_many_steps():
         return int(Path("/proc/self/statm").read_text().split()[1])
 
     before = pages_after(1000)
-    assert pages_after(10_000) - before < 100  # of 4096 bytes: 40 per call
+    assert pages_after(10_000) - before < 100  # pages of 4096 bytes: about 40 bytes per call

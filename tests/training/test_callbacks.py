@@ -31,7 +31,7 @@ def train(callbacks=(), *, module=None, validation=VALIDATION, engine="autograd"
 
 
 def run_job(callbacks, *, module, engine="autograd", **arguments):
-    """Run a job like `train`, with the error of a callback in the result."""
+    """Run a job like `train`, but return a callback's error in the result."""
     seed, config = np.random.SeedSequence(0), make_config(**arguments)
     job = TrainingJob(module, TRAIN, VALIDATION, config, seed, callbacks=callbacks, engine=engine)
     return job.run()

@@ -21,7 +21,7 @@ def make_module(**arguments):
     return LSTMLinear(2, 4, 3, **arguments)
 
 
-# one step of plain descent on all windows
+# one step of plain gradient descent on all windows
 DESCENT = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "lr_schedule": "constant"}
 DESCENT |= {"batch_size": None, "max_epochs": 1, "restore_best": False}
 

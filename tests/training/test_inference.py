@@ -40,7 +40,7 @@ def test_outputs_are_those_of_the_module(arguments, n, with_lengths):
     X = X.to(module.linear.weight.dtype)
     lengths = torch.arange(n) % 10 if with_lengths else None
     with torch.no_grad():
-        # in the same blocks, on which the last bit of torch's linear layer depends after a norm
+        # Use the same blocks: after a norm, they affect the last bit of torch's linear layer.
         blocks = [slice(0, EVALUATION_BATCH), slice(EVALUATION_BATCH, n)][
             : 1 + (n > EVALUATION_BATCH)
         ]

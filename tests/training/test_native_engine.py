@@ -1,4 +1,4 @@
-"""Both engines take the same trajectory over 18 steps, option by option."""
+"""Both engines take the same trajectory over 18 steps, for each option in turn."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from sensorseq.ops import POOLINGS
 from sensorseq.training import TrainingConfig, train_network
 from sensorseq.training.native import NativeEpochs, native_engine_gap
 
-# 18 steps, each of two tiles of windows, every third with a smaller batch
+# 18 steps, each with two tiles of windows; every third batch is smaller
 BATCH_SIZE, MAX_EPOCHS = 8, 6
 
 OPTIMIZERS = {
@@ -133,7 +133,7 @@ def assert_same_trajectory(network, data, **options):
             values, wanted[name], rtol=1e-9, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
         )
     moved = [(a - b).abs().max() for a, b in zip(first, ours.parameters(), strict=True)]
-    assert min(moved) > 1e-4  # a trajectory that does not move would agree with any other
+    assert min(moved) > 1e-4  # weights that never change would also agree
 
 
 @pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -164,7 +164,7 @@ def test_windows_without_padding_give_the_same_trajectory(pooling):
 
 
 def share_of_torchs_error(options, seed):
-    """Return the distance of our weights from exact ones, relative to that of torch's weights."""
+    """Return the error of our weights, divided by the error of torch's weights."""
     data = drawn(dtype=torch.float32)
     exact = replace(data, X=data.X.double())
     weights = []
@@ -182,17 +182,17 @@ def share_of_torchs_error(options, seed):
 
 @pytest.mark.parametrize("name", ["sgd with nesterov", "adamw", "rmsprop centered with momentum"])
 def test_in_single_precision_the_error_is_within_the_budget(name):
-    # A rounding error in a gradient near zero may change the sign of a step: for a single network,
-    # our error is up to three times torch's, or a third of it. Over 64 networks, the logarithm of
-    # this ratio has a mean within 0.01 of 0 and a standard deviation of at most 0.31, so that log 2
-    # is six standard errors away from the mean of eight networks.
+    # A rounding error in a gradient near zero may change the sign of a step, so the ratio of our
+    # error to torch's error is between 1/3 and 3 for a single network. Over 64 networks, the
+    # logarithm of this ratio has a mean within 0.01 of 0 and a standard deviation of at most 0.31,
+    # so log 2 is six standard errors away from the mean of eight networks.
     shares = [share_of_torchs_error(OPTIMIZERS[name], seed) for seed in range(8)]
     assert np.log(shares).mean() < np.log(2)
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
-    # not with an average, because no step starts from the averaged weights of the module
+    # Except with averaging, because no step starts from the averaged weights in the module.
     module = make_module()
     native = NativeEpochs([module], [drawn()], [make_config(ema_decay=ema_decay)], [0])
 

@@ -149,7 +149,7 @@ def test_optimizers_equal_torchs(optimizer, params, theirs):
 
 
 def steps_of(gradients, start=0.0, **arguments):
-    """Return the step of a float64 weight for each of the gradients."""
+    """Return the steps that a float64 weight takes with these gradients."""
     weight = nn.Parameter(torch.full(gradients.shape[1:], start, dtype=torch.float64))
     optimizer = make_optimizer([weight], TrainingConfig(n_outputs=2, **arguments))
     steps = []
@@ -200,7 +200,7 @@ def test_the_ratio_of_rmsprops_steps_to_those_of_keras_is_as_documented(params, 
         ("adam", {"lr": 0.1}, "use the estimator's argument learning_rate= instead"),
         ("sgd", {"momentum": 0.1}, "use the estimator's argument momentum= instead"),
         ("rmsprop", {"weight_decay": 0.1}, "use the estimator's argument weight_decay= instead"),
-        ("adam", {"nesterov": True}, "has no key 'nesterov'"),
+        ("adam", {"nesterov": True}, "contains 'nesterov', which"),
         ("adam", [("eps", 1)], "must be a dictionary"),
     ],
 )
@@ -281,7 +281,7 @@ def test_the_average_follows_its_recurrence():
 
 
 def test_lion_is_the_published_rule():
-    """Algorithm 2 of Chen et al. 2023 for one weight, by hand in float64."""
+    """Algorithm 2 of Chen et al. 2023 for one weight, written out in float64."""
     rng, rate, decay, beta1, beta2 = np.random.default_rng(0), 0.02, 0.3, 0.8, 0.95
     weight, average = 0.7, 0.0
     expected, grads = [], rng.normal(size=12).tolist()

@@ -247,7 +247,7 @@ def test_copies_of_balanced_windows_are_augmented_and_nothing_else_is(tmp_path):
     train, validation = read.part("train"), read.part("validation")
     np.testing.assert_array_equal(validation.X, windows.part("validation").X)
     plain = windows.X[rows]
-    is_copy = np.r_[False, rows[1:] == rows[:-1]]  # sorted: copies follow their window
+    is_copy = np.r_[False, rows[1:] == rows[:-1]]  # rows are sorted, so copies follow their window
     assert is_copy.any()
     np.testing.assert_array_equal(train.X[~is_copy], plain[~is_copy])
     change = train.X[is_copy] - plain[is_copy]

@@ -101,7 +101,7 @@ def test_a_fit_that_failed_before_its_first_epoch_is_reported_too():
 
 
 def test_one_bar_is_for_everything_that_a_fit_does():
-    """Early stopping of the first network saves only its own epochs; the others train together."""
+    """The first network stops early, which skips only its own epochs; two others train together."""
     text = io.StringIO()
     with ProgressReport(console=Console(file=text, width=120), every_epoch=True) as progress:
         progress.expect(3)
@@ -132,7 +132,7 @@ def test_a_fit_that_fails_before_anything_is_shown_prints_nothing():
 
 
 class StandIn(types.ModuleType):
-    """The part of IPython that the display calls, with or without the kernel of a notebook."""
+    """The part of IPython that the display calls, with or without a notebook kernel."""
 
     def __init__(self, has_kernel):
         super().__init__("IPython")

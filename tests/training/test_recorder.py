@@ -112,7 +112,7 @@ def assert_close(ours, theirs, name):
 
 @pytest.fixture(scope="module", params=SETTINGS)
 def natively(request):
-    """Yield options, and the result of a recorded run with them."""
+    """Return options, and the result of a recorded run with these options."""
     options = SETTINGS[request.param]
     return options, train(recorder=Recorder(), **options)[1]
 
@@ -153,7 +153,7 @@ def reference_outputs(module, data):
 
 
 class KeepOutputs:
-    """Computes the expected contents of a record after each epoch in a different way."""
+    """Computes the expected contents of a record independently after each epoch."""
 
     def __init__(self, data):
         self.data, self.outputs, self.weights = data, [], []

@@ -1,4 +1,4 @@
-"""Runs have the same records side by side as alone, and a fit's report has its own record."""
+"""Side-by-side runs have the same records as single runs; each fit's report has its own record."""
 
 import numpy as np
 import pytest

@@ -16,7 +16,7 @@ N_RECORDINGS = 8
 
 
 def configured(windows, **scale):
-    """The windows with a configuration in the form that a pipeline writes."""
+    """Return the windows with a configuration in the form that a pipeline writes."""
     return replace(windows, provenance={"configuration": {"scale": scale}})
 
 
@@ -103,6 +103,6 @@ def test_cropped_windows_are_not_scaled_by_the_statistics_of_whole_windows(windo
     for classifier, X in ((whole, train.X), (cropped, train.X[:, :10])):
         np.testing.assert_array_equal(classifier.scaler_.channel_scale, fit_scaler(X).channel_scale)
     rated = rated_scaler([20.0, 2.0], 2)
-    write_windows(path, prepared, scaler=rated.to_dict())  # not fitted to any timestep
+    write_windows(path, prepared, scaler=rated.to_dict())  # rated values do not depend on timesteps
     cropped = small(scale="physical", max_timesteps=10).fit(path)
     np.testing.assert_array_equal(cropped.scaler_.channel_scale, [20.0, 2.0])

@@ -1,4 +1,4 @@
-"""A table of samples given as windows is rejected; windows and scikit-learn's tables never are."""
+"""A table of samples given as windows is rejected; windows and scikit-learn tables are accepted."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def is_refused(X, y):
 
 
 def table(signals):
-    """Rows, and the label of each, from pairs of values and label."""
+    """Join pairs of values and a label; return the rows and the label of each row."""
     return np.concatenate([x for x, _ in signals]), np.repeat(
         [label for _, label in signals], [len(x) for x, _ in signals]
     )

@@ -1,4 +1,4 @@
-"""Runs trained side by side have the same bits as runs trained alone."""
+"""Runs trained side by side have bitwise the same results as runs trained alone."""
 
 from dataclasses import replace
 

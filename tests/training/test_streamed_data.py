@@ -27,7 +27,7 @@ from sensorseq.training.streamed_data import StreamedData, StreamedSampler, read
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS, N_EACH, N_TIMESTEPS, N_CHANNELS = 15, 40, 12, 2
-SMALL = 24_000  # bytes: a quarter of the stored windows below, and 93 windows in one half
+SMALL = 24_000  # bytes: less than the windows in the file; half of the buffer holds 93 windows
 SPLIT = np.repeat(["train", "train", "train", "validation", "test"] * 3, N_EACH)
 
 
@@ -78,7 +78,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def streamed_orders(monkeypatch):
-    """Visit windows in memory in the order of streamed ones."""
+    """Visit windows in memory in the same order as streamed windows."""
     calls = []
     make_streamed = StreamedData.make_sampler
 
@@ -164,7 +164,7 @@ def test_copies_of_balanced_windows_are_augmented_in_the_stream(tmp_path, stream
         "split": {"random_state": 5},
     }
     windows = make_windows(configuration=configuration, lengths=True)
-    rows = np.flatnonzero(windows.split == "train")[60:]  # fewer of the first class
+    rows = np.flatnonzero(windows.split == "train")[60:]  # drops some windows of the first class
     indices = rows[balance_indices(windows.y[rows], strategy="oversample", random_state=0)]
     path = write(tmp_path / "windows.h5", windows, sample_indices=np.sort(indices))
     assert len(np.unique(indices)) < len(indices)
@@ -231,10 +231,10 @@ def test_epochs_differ_and_a_buffer_draws_from_the_whole_file():
     first, second = sampler.buffers(), sampler.buffers()
     assert not np.array_equal(first[0][0], second[0][0])
     for rows, ends in first:
-        # a buffer's mean is within four standard errors of the file's mean, for 100 drawn blocks
+        # With 100 random blocks, the mean is within four standard errors of the file's mean.
         assert abs(rows.mean() - n_windows / 2) < 4 * n_windows / np.sqrt(12 * 100)
         distinct = [len(np.unique(batch // 10)) for batch in np.split(rows, ends)]
-        assert np.mean(distinct) > 17  # the 20 windows of a batch come from this many blocks
+        assert np.mean(distinct) > 17  # the 20 windows of a batch come from more than 17 blocks
 
 
 def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypatch):
@@ -242,7 +242,7 @@ def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypa
     path = write(tmp_path / "windows.h5", windows)
     classifier = make(max_timesteps=9, crop="centre").fit(windows)
     wanted = classifier.predict_proba(windows), classifier.score(windows)
-    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # all in one buffer
+    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # do not read all at once
     with buffer_of(SMALL):
         np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
         assert classifier.score(path) == wanted[1]
@@ -258,7 +258,7 @@ def test_validation_windows_may_be_a_large_file_of_their_own(tmp_path):
     assert outcome(streamed) == outcome(held)
 
 
-# in another process, so that no figure includes memory of earlier tests
+# in another process, so that the measurements exclude memory of earlier tests
 PEAKS = """
 import sys
 from pathlib import Path
@@ -307,7 +307,7 @@ def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path):
     # The peak includes the buffer and other memory. Library pages that the system has reclaimed
     # and read again also count, so the lowest of three peaks is taken.
     assert any(peak({BUFFER_VARIABLE: str(4 * 1024**2)}) < 24e6 for _ in range(3))
-    assert peak({}) > 48e6  # without a limit, so the measurement can show the difference
+    assert peak({}) > 48e6  # with the default buffer, all windows are in memory
 
 
 def test_a_window_that_is_not_finite_ends_the_fit_naming_window_and_file(tmp_path, small_buffer):
@@ -438,5 +438,5 @@ def test_rows_are_read_past_hdf5_with_the_same_bits_and_verified_once(tmp_path, 
             np.testing.assert_array_equal(reader.read(rows), windows.X[rows])
         np.testing.assert_array_equal(samples[5:9].rows, [5, 6, 7, 8])
     monkeypatch.setattr(checksums, "_sums", None)
-    with samples[300:].opened() as reader:  # a part of the windows keeps the verified state
+    with samples[300:].opened() as reader:  # a slice keeps the checksums already verified
         np.testing.assert_array_equal(reader.read(np.array([7, 2])), windows.X[[307, 302]])
