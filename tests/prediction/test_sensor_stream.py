@@ -1,4 +1,4 @@
-"""A stream of several sensors decides as for whole recordings, in any order of their samples."""
+"""A stream of several sensors decides as on whole recordings, whatever the order of samples."""
 
 from dataclasses import replace
 
@@ -95,7 +95,7 @@ def test_a_silent_sensor_counts_as_missing_or_ends_the_decisions(model):
     assert [decision.label for decision in decisions[4:]] == [
         decision.label for decision in expected
     ]
-    # the loss is noticed while the signal continues
+    # the lost sensor is noticed while the other signal continues
     stream = model.stream(RATES_HZ)
     live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
     live += stream.push("imu", imu.values, imu.timestamps_s)
