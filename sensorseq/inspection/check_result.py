@@ -19,8 +19,8 @@ class CheckResult:
     Parameters
     ----------
     name, status : str
-        The check, such as ``"overfits_a_batch"``, and its status: ``"passed"``, ``"failed"``, or
-        ``"not possible"`` if the data do not allow the check. `finding` then gives the reason.
+        The name of the check, such as ``"overfits_a_batch"``, and the status ``"passed"``,
+        ``"failed"`` or ``"not possible"`` (if the data do not allow the check; see `finding`).
     finding, advice : str
         The result and its meaning, and the next step; `advice` is empty if no step is needed.
     figures : mapping

@@ -72,7 +72,7 @@ def join_stretches(windows: Windows) -> tuple[Ints, int]:
     """Join windows that share samples into segments; return each window's segment number.
 
     Also return how many windows are joined to a window of another group (without groups, to any
-    other window). The number is 0 if so few windows match that a sensor at rest can explain it.
+    other window). The number is 0 if a sensor at rest can explain so few matches.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)

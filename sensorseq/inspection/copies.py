@@ -73,7 +73,7 @@ def shared_stretches(
     fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
     Segments in more than the fraction `usual` of the windows of `among` are also ignored, because
     they come from a periodic waveform. Returns the rows, and for each row the window that shares
-    its segment. `among` indexes X or, if `holders` (windows and lengths) is given, its windows.
+    its segment. `among` indexes X or, if given, the windows in `holders` (windows, lengths).
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -163,9 +163,9 @@ def near_duplicates(
 
     The offset and the gain of a window are ignored. Recordings of robots that stand still look
     alike, so the distance to the nearest window is compared with the distance to the nearest window
-    of any other recording. Only a copy is several times closer. This is the ratio test of D. G.
-    Lowe, *Distinctive Image Features from Scale-Invariant Keypoints*, 2004, section 7.1. Nothing is
-    found with fewer than three recordings in `among`.
+    of any other recording. Only a copy is several times closer (ratio test in section 7.1 of Lowe,
+    *Distinctive Image Features from Scale-Invariant Keypoints*, 2004). Nothing is found with fewer
+    than three recordings in `among`.
     """
     nothing = np.empty(0, np.int64)
     index = np.unique(recording[among], return_inverse=True)[1]

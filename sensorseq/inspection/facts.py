@@ -31,8 +31,8 @@ class Edge:
 
     value: float
     n_samples: int
-    n_runs: int  # number of segments at that value
-    n_next: int  # number of other samples close to that value
+    n_runs: int  # number of segments at `value`
+    n_next: int  # number of samples near `value`, but not at `value`
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class ChannelFacts:
     n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if another channel varies during that segment, or if there is none
+    others_move: bool  # True if others vary during the longest segment, or if there are none
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
@@ -148,7 +148,7 @@ class _Column:
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Whether the channel varies between two times by a large part of its spread."""
+        """Whether the channel varies between two times by a large fraction of its spread."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 

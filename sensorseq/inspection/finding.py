@@ -31,7 +31,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """The text of the message, with its values filled in."""
+        """The text of the message, with the values filled in."""
         return self._fill(MESSAGES[self.kind].text)
 
     @property

@@ -247,9 +247,9 @@ def find_label_errors(
         better with two repetitions than with one, and no better with three.
     n_folds : int, optional
         Number of folds in each repetition; the classifier is fitted once per fold. If None, a
-        `SensorLSTMClassifier` is fitted only once, because it predicts all windows out of fold in
-        order to weight its features. With more than 6,000 windows, with ``features=None`` and for
-        other classifiers, None means five folds.
+        `SensorLSTMClassifier` is fitted only once, because its fit makes out-of-fold predictions
+        for all windows in order to weight its features. With more than 6,000 windows, with
+        ``features=None`` and for other classifiers, None means five folds.
     random_state : int, RandomState or None, default=None
         Seed for the folds and for the `random_state` of `clf`. The same integer gives the same
         result.
@@ -274,11 +274,11 @@ def find_label_errors(
     is not the label. Only classes with a probability of at least 0.7, or at least the class's mean,
     are considered.
 
-    The labels of the other windows in the group are a second opinion. Its weight minimizes the
-    log-loss on the given labels, so it is high if each recording has one label, and zero if every
-    group has all classes. The second opinion cannot find recordings that are mislabeled as a whole.
-    Only the models can find them; they are listed in `recordings`. If every group has a single
-    label, the second opinion would only repeat the label, so it is not used.
+    The labels of the other windows in the group are a second opinion. The weight of this opinion
+    minimizes the log-loss on the given labels, so the weight is high if each recording has one
+    label, and zero if every group has all classes. Only the models can find recordings that are
+    mislabeled as a whole, which are listed in `recordings`. If every group has a single label, the
+    second opinion would only repeat the label, so the opinion is not used.
 
     References
     ----------
@@ -390,7 +390,7 @@ def _out_of_fold(clf: Classifier, windows: Windows, n_folds: int | None, seed: i
 
 
 def _predict_in_one_fit(clf: Classifier, windows: Windows, seed: int) -> Floats | None:
-    """Return the out-of-fold predictions of a single fit, or None if any window lacks one."""
+    """Return the out-of-fold predictions of a single fit, or None if a window has none."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)

@@ -39,14 +39,14 @@ _CLOSE = 1e-4
 class LeakageReport:
     """The result of `find_leakage`, which is true if there is a leak; print it for a summary.
 
-    Each of `findings` is one kind of leak with all its occurrences. Its `severity` is ``"leak"``,
-    or ``"warning"`` if the fact may be intended. Its `count` is the number of windows, recordings,
-    groups or files, and its `where` contains the first few as ``examples``. An example window has
-    ``row``, ``part``, ``recording_id`` and ``start_s``, and the same keys with the prefix
-    ``other_`` for the window that it matches. An example recording or group has ``recording_id`` or
-    ``group``, and ``parts``. If constant channels reveal the class, `where` contains their names as
-    ``channels``, and `count` is their number. `n_of_part` has the number of windows of each part,
-    or the number of folds as ``"folds"``.
+    Each of `findings` is one kind of leak with all its occurrences. The `severity` of a finding is
+    ``"leak"``, or ``"warning"`` if the fact may be intended. `count` is the number of affected
+    windows, recordings, groups or files, and `where` contains the first few of them as
+    ``examples``. An example window has ``row``, ``part``, ``recording_id`` and ``start_s``, and
+    these keys with the prefix ``other_`` for the window that it matches. An example recording or
+    group has ``recording_id`` or ``group``, and ``parts``. If constant channels reveal the class,
+    `where` contains their names as ``channels``, and `count` is their number. `n_of_part` has the
+    number of windows of each part, or the number of folds as ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -129,8 +129,8 @@ def find_leakage(
 
     Notes
     -----
-    If a recording is a piece of another recording under a different name, it is found if its
-    samples are identical, as they are if nothing was resampled (`shared_stretches`).
+    A recording that is a piece of another recording under a different name is found if its samples
+    are identical, which requires that nothing was resampled (`shared_stretches`).
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
     with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely
@@ -216,7 +216,7 @@ class _Checks:
             view.fold is None and np.array_equal(view.part, np.asarray(windows.split))
             for view in views
         )
-        self.apart: set[Any] = set()  # recordings in two parts with an embargo between them
+        self.apart: set[Any] = set()  # recordings whose parts are separated by an embargo
         self.valid = np.arange(windows.n_timesteps) < self.lengths[:, np.newaxis]
         is_finite = np.isfinite(windows.X).all(axis=2) | ~self.valid
         self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
@@ -341,7 +341,7 @@ class _Checks:
         self._add_if_above_chance("near_duplicates", origin, search)
 
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
-        """Search train and the previous held-out parts for windows of each held-out part.
+        """Search the training part and earlier held-out parts for windows of each held-out part.
 
         Return the pairs of matching windows, and the number of windows that were searched for.
         """
@@ -360,7 +360,7 @@ class _Checks:
         return pairs, n_searched
 
     def _add_if_above_chance(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
-        """Report matches of held-out windows; they are a leak if chance cannot explain them."""
+        """Report matches of held-out windows, as a leak if chance cannot explain the matches."""
         pairs, n_searched = self._search_each(search)
         n_matched = sum(len(rows) for _, rows, _ in pairs)
         if not n_matched:
@@ -499,7 +499,7 @@ class _Checks:
                 held_out, others = members[in_part], members[~in_part]
                 if not len(held_out) or not len(others):
                     continue
-                # of the others that start before the end of a window, find the one that ends last
+                # the last window to end among those that start before the held-out window ends
                 is_latest = end[others] == np.maximum.accumulate(end[others])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(others)), 0))
                 before = np.searchsorted(start[others], end[held_out] - rounding) - 1
@@ -603,7 +603,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
 
 
 def _fits(windows: WindowSet, scaler: Scaler, rows: Ints) -> bool:
-    """Whether a scaler has the statistics of these rows."""
+    """Whether a scaler has the statistics of the windows with the indices `rows`."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False

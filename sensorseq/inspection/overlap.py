@@ -71,7 +71,7 @@ def _distinctive_keys(part: Measures) -> NDArray[np.uint64]:
         flat = values.reshape(len(values), -1)
         if valid is not None:
             flat = np.where(np.repeat(valid, part.n_channels, axis=1), flat, flat[:, :1])
-        # sorting all values would be slow, and the first ones suffice for most windows
+        # sorting all values would be slow, and the first values suffice for most windows
         poor = np.arange(len(flat))
         for examined in (flat[:, : 4 * LEAST_VALUES], flat):
             changes = np.diff(np.sort(examined[poor], axis=1), axis=1) != 0
@@ -164,8 +164,8 @@ def check_continuity(windows: Windows) -> Finding | None:
     """Return a finding if windows continue each other because they are cut from few recordings.
 
     In that case, the jump from a window's last sample to the next window's first sample is about as
-    large as a step within a window. It is also much smaller than the jump from a window's first
-    sample to the next window's last sample. The second condition excludes separate recordings at
+    large as a step within a window, and much smaller than the jump from a window's first sample to
+    the next window's last sample. The second condition excludes separate recordings at
     nearly the same level.
     """
     X, lengths = windows.X, windows.lengths

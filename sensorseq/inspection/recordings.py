@@ -69,7 +69,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # one finding for channels with equal details
+        for name, odd in odd_of.items():  # channels with equal details share a finding
             odd.sort(key=lambda entry: -entry[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():

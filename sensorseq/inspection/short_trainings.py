@@ -28,7 +28,7 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
-# Arguments with effects outside a check, or with which a check depends on more than its windows.
+# Checks turn off arguments that act outside the check or distort its result.
 _OFF = ("warm_start", "calibrate", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
@@ -245,7 +245,7 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the probability of so many or more correct votes, and of only correct votes.
+    """Return the chance of at least the given number of correct votes, and of a perfect result.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
     each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape

@@ -102,7 +102,7 @@ def run_checks(
 
 
 def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, ...]]:
-    """Reduce the number of hidden units in a large network; also return a note about this."""
+    """Reduce the number of hidden units of a large network; also return notes on the change."""
     lighter, hidden_size = fit, fit.arguments["hidden_size"]
     while relative_work(lighter.arguments, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
         hidden_size //= 2

@@ -22,7 +22,7 @@ SEVERE = 10.0  # at this multiple of the limits, hardly any network can learn
 SD_PER_MAD = 1.4826  # standard deviation of a normal distribution, divided by its MAD
 # Limit in robust standard deviations, which 1 in 10^15 values of a normal channel exceeds.
 OUTLIER_SDS = 8.0
-# A smaller fraction of outliers has no influence; a larger one is part of the signal.
+# A smaller fraction of outliers has no influence; a larger fraction is part of the signal.
 OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
 CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows
@@ -174,8 +174,8 @@ def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
 
 
 LEAST_RUN = 3  # minimum number of equal steps at either end of a window that count as padding
-RUN_SHARE = 0.1  # the same minimum as a fraction of a window's steps
-WINDOWS_SHARE = 0.1  # minimum fraction of windows with such a run
+RUN_SHARE = 0.1  # minimum length of padding, as a fraction of a window's steps
+WINDOWS_SHARE = 0.1  # minimum fraction of windows with padding
 
 
 def check_padding(train: Measures, validation: Measures | None) -> Iterator[Finding]:
@@ -284,7 +284,7 @@ LEAST_GAIN = 0.15  # minimum gain in accuracy that shows a shift of the labels
 NEAR_GUESSING = 0.5
 GAIN_ERRORS = 6.0  # the gain must be this many standard errors
 RIDGE = 1e-2  # penalty of the ridge regression, per window
-LEAST_SHIFT_SDS = 0.3  # minimum shift in standard deviations in training; 1 without groups
+LEAST_SHIFT_SDS = 0.3  # minimum shift, in training standard deviations; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # minimum number of windows in a part without groups

@@ -25,8 +25,9 @@ class Decisions(NamedTuple):
     """Labels of windows, masked if the classifier abstains.
 
     `label` (n_windows,) contains the most probable label of each window. Labels that are not
-    `answered` are masked, so comparisons with them are never true. ``np.where(answered, label.data,
-    "unknown")`` replaces them. `answered` is True if `probability` reaches the threshold.
+    `answered` are masked, so comparisons with them are never true. `answered` is True if
+    `probability` reaches the threshold. To replace masked labels, use
+    ``np.where(answered, label.data, "unknown")``.
     """
 
     label: Any
@@ -307,7 +308,10 @@ def answered_windows(
     lacks: NDArray[np.integer[Any]],
     threshold: Optional[float],
 ) -> list[Optional[bool]]:
-    """Return whether each window gets a label: False if EMPTY, else None without a threshold."""
+    """Return whether each window gets a label; an EMPTY window never does.
+
+    Without a threshold, the answer for other windows is None.
+    """
     if threshold is None:
         return [False if lack == EMPTY else None for lack in lacks.tolist()]
     answered: list[Optional[bool]]

@@ -10,7 +10,7 @@ from sensorseq.errors import InputError, did_you_mean, repeated
 def column_names(X: Any, name: str = "X") -> list[str] | None:
     """Return the column names of a DataFrame, or None for anything else.
 
-    Increasing integers do not count as names. Any other names that are not strings raise an error.
+    Increasing integers do not count as names. Other names must be strings, or an error is raised.
     """
     names = list(getattr(X, "columns", ()))
     if not names or all(isinstance(column, str) for column in names):
@@ -50,7 +50,7 @@ def align(
 ) -> tuple[list[Any], list[str] | None]:
     """Put the columns of all DataFrames in the same order; return the parts and the column names.
 
-    The order is that of `known`. Without `known`, or if `known` contains only default names, the
+    The order follows `known`. Without `known`, or if `known` contains only default names, the
     first DataFrame determines the order. The names are None if no part is a DataFrame.
     """
     parts = list(parts)

@@ -192,9 +192,10 @@ class SensorStream:
     n_dropped : int
         Number of windows without a decision, because a required sensor was missing.
     n_late : int
-        Number of windows of a sensor that were complete only after the decision about them.
+        Number of sensor windows that were complete only after the decision about their time.
     on_outside : callable or None
-        As in a DecisionStream; called once for each sensor, whose name precedes each channel name.
+        As in a DecisionStream, but called once for each sensor; channel names have the form
+        ``sensor: channel``.
     """
 
     def __init__(
@@ -263,7 +264,7 @@ class SensorStream:
         """
         check_sensor(sensor, self._fusion.sensors)
         rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
-        with noting(f"of sensor {sensor!r}; give its rate alone as {rate}", SignalError):
+        with noting(f"of sensor {sensor!r}; give only this sensor's rate as {rate}", SignalError):
             decisions = self.sensors[sensor].push(samples, timestamps_s)
         for decision in decisions:
             self._add(sensor, decision)

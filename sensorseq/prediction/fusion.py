@@ -30,7 +30,7 @@ class Fusion:
     missing: str = "error"
 
     def read(self, X: Any, lengths: Any = None) -> tuple[SensorWindows, NDArray[np.bool_]]:
-        """Return the windows of these sensors, and a mask (n, n_sensors) of the present sensors.
+        """Return the windows of all sensors, and a mask (n, n_sensors) of the present sensors.
 
         Raises
         ------
@@ -61,8 +61,8 @@ class Fusion:
 
         `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for each sensor's window; see `gaps`.
         Windows without any sensor get zeros. If the fit had too few windows with the present
-        sensors, each sensor gets its weight alone, divided by the number of present sensors. The
-        sum is then at most as certain as the most certain sensor.
+        sensors, each of them gets the weight that it has alone, divided by the number of present
+        sensors. The sum of the logits is then at most as certain as the most certain sensor.
         """
         return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
 

@@ -70,7 +70,7 @@ def stream_of(
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
     """Return the complete lines of data, and the incomplete last line.
 
-    With `whole`, the last line counts as complete, too.
+    With `whole`, the last line also counts as complete.
 
     Raises
     ------
@@ -247,8 +247,8 @@ class SensorParser:
     """Parses lines of CSV like SampleParser, but each line begins with the name of its sensor.
 
     Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are also
-    counted and skipped. A part contains at most `most` samples of a sensor. Otherwise, a sensor
-    could get so far ahead that the other sensors would count as missing.
+    counted and skipped. A part contains at most `most` samples of a sensor, because a sensor
+    that gets far ahead of the other sensors could make them count as missing.
     """
 
     def __init__(
@@ -360,8 +360,8 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
 def _number_of(field: bytes) -> float | None:
     """Return the number in a field, NaN for an empty field, or None for any other text.
 
-    Unlike in a file, words for missing numbers, such as NA, and digits outside ASCII do not count
-    as numbers, because in a stream they are more likely the result of damage.
+    Words for missing numbers, such as NA, and digits outside ASCII count as numbers only in files.
+    In a stream, such text is more likely the result of damage.
     """
     return parse_number(field.decode("ascii", "replace")) if field else np.nan
 
@@ -408,7 +408,7 @@ def classify(
     out: TextIO,
     say: Callable[[str], None],
 ) -> None:
-    """Write the decisions about samples until they end.
+    """Write the decisions about samples until the samples end.
 
     `say` is called with the channels that the stream expects, and finally with counts.
     """

@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 BLOCK_VALUES = 250_000  # number of values that are processed together; their 2 MB fit into a cache
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
-# The number of bands, and the minimum number of steps in a window that has a spectrum:
+# Number of bands, and minimum number of steps in a window for which a spectrum is computed.
 N_BANDS, FEWEST_BAND_STEPS = 8, 32
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
@@ -41,7 +41,7 @@ class OutsideWindows:
     reasons : ndarray of shape (n, n_channels), str
         The first of these reasons that applies: ``"constant"`` (the channel was never constant in
         training), ``"spread"``, ``"values"``, ``"share"`` (the spread relative to the other
-        channels) and ``"spectrum"``. Empty if none applies.
+        channels) and ``"spectrum"``. Empty if no reason applies.
     ratio : ndarray of shape (n, n_channels), float64
         Standard deviation relative to training; NaN if unknown.
     channels : tuple of str

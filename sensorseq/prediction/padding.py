@@ -10,7 +10,7 @@ from sensorseq.errors import InputError, warn_caller
 _MOST_CHECKED = 512  # number of shorter windows that are checked, evenly spread over the array
 _LEAST_RUN = 3  # a shorter run of equal steps is not padding
 _MOST_EXCESS = 2  # maximum number of signal steps next to the padding that may be equal to it
-_OTHER_UNIT = 1.5  # minimum ratio of padded to given lengths that shows a different unit
+_OTHER_UNIT = 1.5  # minimum ratio of the true to the given lengths that suggests another unit
 _MOST, _NEARLY_ALL, _LEAST_WINDOWS = 0.5, 0.9, 10
 
 
@@ -20,8 +20,8 @@ def check_padding(
     """Warn if windows (n, t, c) are padded in front, or if their lengths are not in steps.
 
     Padding is a run of equal steps at the beginning or the end of a window. Values beyond the
-    lengths may be anything, so a run counts only if the lengths fit it in a different place or
-    unit. An InputError is raised if the padding in front is NaN.
+    lengths may be anything, so a run counts only if it would match the lengths in a different
+    place or unit. An InputError is raised if the padding in front is NaN.
     """
     as_list = (
         "the windows as a list of arrays of shape (t_i, c), without padding, and leave"

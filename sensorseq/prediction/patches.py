@@ -148,7 +148,7 @@ def read_patch(
 ) -> Patch | None:
     """Read a patch from a model file's frame length and arrays.
 
-    Raise a ValueError if they are invalid.
+    Raise a ValueError if the length or the arrays are invalid.
     """
     if n_samples is None:
         return None

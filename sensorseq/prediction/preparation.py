@@ -67,7 +67,7 @@ def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list
     """Return the ids of the recordings in `windows` that a model was trained on.
 
     A recording is recognized by the digests of its files, whatever its name is, or by its id if the
-    training windows or these windows have no digests.
+    training windows or `windows` have no digests.
     """
     if preparation is None or windows.recording_id is None:
         return []

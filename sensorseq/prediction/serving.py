@@ -13,7 +13,7 @@ from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_f
 from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
-_MOST_WAITING = 32  # while this many blocks of a connection wait, no more are read
+_MOST_WAITING = 32  # while this many blocks of a connection wait, no other block is read
 MOST_CLIENTS = 64
 _PATIENCE_S = 0.2  # time granted to a connection that is refused, or that does not read its data
 

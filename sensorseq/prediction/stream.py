@@ -34,11 +34,11 @@ class StreamDecision:
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
     probability of every class in the order of `classes_`; `probability` is that of `label`.
     `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
-    It is None without a threshold, except that it is False for a window without any number. `lacks`
-    is 0 for a complete window, 1 if so much is missing that another sensor should decide, and 2 if
-    the window has no number. `delay_s` is the time from the window's end to the newest sample.
-    `outside` is True if the window is unlike the training windows, and None if the model lacks
-    their ranges.
+    Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
+    for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the
+    window has no number. `delay_s` is the time from the window's end to the newest sample.
+    `outside` is True if the window is unlike the training windows, and None if the model lacks the
+    ranges of the training windows.
     """
 
     start_s: float
@@ -152,7 +152,7 @@ class DecisionStream:
     def slop_s(self) -> float | None:
         """The largest distance in seconds between a window's start and a multiple of the hop.
 
-        It is None if windows may start at any time.
+        The distance is None if windows may start at any time.
         """
         return self._use.slop_s
 
@@ -185,8 +185,8 @@ class DecisionStream:
             Any number of samples, with the columns of `channels`, in the units of training; a
             DataFrame may have them in any order. NaN is a missing value.
         timestamps_s : array-like of shape (n,), optional
-            Times in seconds. If they are omitted, no sample may be missing, because sample i is
-            then at time i / `sample_rate_hz`.
+            Times in seconds. Without times, no sample may be missing, because sample i is at time
+            i / `sample_rate_hz`.
 
         Returns
         -------

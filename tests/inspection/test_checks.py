@@ -339,7 +339,7 @@ def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
     # in 0.8 % of the windows, including the first block, channel 0 is no clock
     train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)
     assert "clock_channels" in [finding.kind for finding in findings_of(train)]
-    train.X[50:150, :, 0] = original[50:150, :, 0]  # now in 2.5 %
+    train.X[50:150, :, 0] = original[50:150, :, 0]  # now 2.5 %
     assert "clock_channels" not in [finding.kind for finding in findings_of(train)]
 
 

@@ -378,7 +378,7 @@ def test_the_shipped_recordings_raise_no_alarm():
 @needs_borealtc
 @pytest.mark.parametrize(("files", "window_s"), [("pro_*.csv", 5.0), ("imu_*.csv.gz", 2.0)])
 def test_real_recordings_raise_no_alarm_except_for_a_duplicate_run(files, window_s, tmp_path):
-    """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line by line, in the IMU files too."""
+    """The files of SNOW run 12 are the beginning of the files of run 13, line by line."""
     path = tmp_path / "terrain.h5"
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}
     prepare(BOREALTC, path, hop_s=window_s / 2, **more)
