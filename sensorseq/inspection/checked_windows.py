@@ -43,7 +43,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
 
 
 def split_unit(windows: Windows) -> NDArray[Any]:
-    """Return each window's unit, which a split keeps together: its group, or its own index."""
+    """Return each window's group or, without groups, its index; splits keep groups together."""
     return np.arange(len(windows)) if windows.groups is None else windows.groups
 
 
@@ -72,7 +72,7 @@ def join_stretches(windows: Windows) -> tuple[Ints, int]:
     """Join windows that share samples into segments; return each window's segment number.
 
     Also return how many windows are joined to a window of another group (without groups, to any
-    other window). The number is 0 if a sensor at rest can explain so few matches.
+    other window). Small numbers count as 0, because a sensor at rest can explain them.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)

@@ -10,14 +10,15 @@ from sensorseq.prediction.outside import Floats, Ints
 
 Keys = NDArray[np.uint64]
 
-_MOST_FEATURES = 512  # with more, a random projection preserves distances to a few percent
+# Above this number, features are projected at random, which changes distances by a few percent.
+_MOST_FEATURES = 512
 _PROJECTED = 256
 _BLOCK_VALUES = 16_000_000  # number of similarities in memory at the same time: 64 MB
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-_STRETCH_VALUES = 250_000  # number of values hashed together
+_STRETCH_VALUES = 250_000  # number of values that are hashed together
 _KEY_BLOCK = 250_000  # number of values; these 2 MB fit into a cache
-_BLOCK_ROWS = 65_536  # number of rows of a recording hashed together
+_BLOCK_ROWS = 65_536  # number of rows of a recording that are hashed together
 _MOST_HASHES = 2048  # number of hashes kept for each recording: 16 kB
 
 
@@ -28,7 +29,7 @@ def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
     different windows, the probability that any two share a key is about 1 in 10^7.
     """
     n_windows, n_timesteps, n_channels = X.shape
-    # one factor per value, numbered row by row, so that the number of steps does not change them
+    # one factor per value, numbered row by row, so that factors do not depend on the length
     place = np.arange(1, n_timesteps * n_channels + 1, dtype=np.uint64) * _BASE
     factors = _mixed(place.reshape(n_timesteps, n_channels)) | np.uint64(1)
     keys = np.zeros(n_windows, np.uint64)
@@ -64,7 +65,7 @@ def shared_stretches(
 ) -> tuple[Ints, Ints]:
     """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
-    If a recording is a piece of another recording, their windows usually start at different
+    If a recording is a piece of another recording, windows of the two usually start at different
     samples. No two windows are then equal, but each window of the piece shares its first or last
     half with a window of the other recording. `share` is the length of a segment as a fraction of a
     window; segments have at least four steps.
@@ -147,7 +148,8 @@ def _mixed(code: Keys) -> Keys:
 # A window is a copy if its distance to the original is at most this fraction of its distance to the
 # nearest window of another recording. In splits by group of real and simulated motor currents and
 # IMU data, windows that were not copies had ratios of at least 0.36, or 0.30 if each window's
-# channels were scaled to the same standard deviation. Copies with 5 % noise usually have 0.1.
+# channels were scaled to the same standard deviation. The ratio is usually 0.1 for copies with 5 %
+# noise.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 

@@ -14,7 +14,8 @@ from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 N_BINS = 80  # number of time bins in a plot
-N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples per segment of a spectrum; most segments
+# Number of samples per segment of a spectrum, and maximum number of segments.
+N_SEGMENT, MOST_SEGMENTS = 128, 200
 LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
@@ -53,7 +54,7 @@ class ChannelFacts:
     n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if others vary during the longest segment, or if there are none
+    others_move: bool  # other channels vary during the longest segment, or do not exist
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time

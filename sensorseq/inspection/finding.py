@@ -58,7 +58,7 @@ class Finding:
         return {"kind": self.kind, "values": values, "text": self.text, "advice": self.advice}
 
     def _fill(self, template: str) -> str:
-        values = defaultdict(str, {**self.values, **self.where})  # missing values become empty
+        values = defaultdict(str, {**self.values, **self.where})  # missing values are empty strings
         if (recordings := self.where.get("recordings")) and not self.values.get("everywhere"):
             pronoun = "it" if len(recordings) == 1 else "them"
             names = shlex.quote(",".join(recordings[:3])) + ",..." * (len(recordings) > 3)

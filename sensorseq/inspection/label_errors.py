@@ -22,13 +22,13 @@ from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet
 
-LEAST_WINDOWS = 3  # minimum number of windows of a label in a recording that is judged
+LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # number of rows in a printed table
 _SMALLEST = 1e-9  # smallest probability used in logarithms
 # A class with this probability counts as likely even if the mean of the class is higher. The mean
 # of an easy class is near 1, which would be too strict a limit.
 _SURE = 0.7
-# Overall class frequencies are added to the label counts of a recording as this many windows.
+# Overall class frequencies count as this many windows in the label counts of a recording.
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
 OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fold predictions
@@ -99,7 +99,7 @@ class LabelErrors:
         return len(self.row)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data: `n_estimated`, `windows` (columns) and `recordings` (a list)."""
+        """Return `n_estimated`, `windows` (columns) and `recordings` (a list) as plain data."""
         columns = {
             name: values.tolist()
             for name in ("row", "group", "given", "likelier", "probability", "score")
@@ -282,8 +282,7 @@ def find_label_errors(
 
     References
     ----------
-    .. [1] C. Northcutt, L. Jiang, I. Chuang, *Confident Learning: Estimating Uncertainty in Dataset
-       Labels*, JAIR 70, 2021.
+    .. [1] Northcutt et al., *Confident Learning: Estimating Uncertainty in Dataset Labels*, 2021.
 
     Examples
     --------

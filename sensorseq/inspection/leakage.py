@@ -110,8 +110,8 @@ def find_leakage(
     windows : WindowSet
         All windows. Checks that lack information are skipped and listed in the report.
     split : array-like of shape (n_windows,), optional
-        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out. The default is
-        the windows' own split, unless `folds` are given.
+        Part ``"train"``, ``"validation"`` or ``"test"`` of each window, or ``""`` to leave it out.
+        The default is the windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose for training.
     scaler : Scaler, mapping or fitted ChannelScaler, optional
@@ -151,8 +151,8 @@ def find_leakage(
             checks.check_sample_indices(sample_indices)
     else:
         checks.not_checked.append(
-            "leaks between parts, the scaler and the chosen rows: the windows have no split; give"
-            " split or folds."
+            "leaks between parts, the scaler and the chosen rows, because the windows have no"
+            " split; give split or folds."
         )
     checks.check_labels()
     checks.check_sources()
@@ -365,8 +365,8 @@ class _Checks:
         n_matched = sum(len(rows) for _, rows, _ in pairs)
         if not n_matched:
             return
-        # If training recordings match each other about as often, the matches are coincidences,
-        # because the signals have only a few shapes or values.
+        # If training recordings match each other nearly as often as held-out windows match them,
+        # the matches are coincidences, because the signals have only a few shapes or values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )

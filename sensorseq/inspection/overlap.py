@@ -16,7 +16,7 @@ from sensorseq.prediction.windows import Windows
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
 SHARE = 0.25  # fraction of a window; a smaller overlap is of little use to the network
-TOLERATED = 0.05  # tolerated fraction of windows, because a sensor at rest may repeat itself
+TOLERATED = 0.05  # tolerated fraction of windows, because a sensor at rest may repeat its values
 _ROWS = 128  # maximum number of validation windows that are compared
 _SURE = 5  # number of matches needed for signals with only a few levels
 _USUAL = 0.5  # a segment in more than half of the training windows is periodic, not a duplicate
@@ -131,7 +131,7 @@ def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
-    """Return held-out rows, the training row that each overlaps, and how many were compared."""
+    """Return held-out rows, the training row that each overlaps, and the number compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))

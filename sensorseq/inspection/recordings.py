@@ -184,7 +184,7 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         usual = np.median(every, axis=0)
         sd = SD_PER_MAD * np.median(np.abs(every - usual), axis=0) + 0.1
         for i, features in members if len(members) >= LEAST_ALIKE else ():
-            # one row per channel, one column per usual channel
+            # rows are channels, columns are the usual features of channels
             apart = np.mean(((features[:, None] - usual) / sd) ** 2, axis=2)
             kept = np.add.outer(np.diag(apart), np.diag(apart))
             gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
@@ -361,7 +361,7 @@ def _is_typo(word: str, other: str) -> bool:
 
 
 def _separates(values: Floats, of_class: NDArray[np.bool_]) -> bool:
-    """Whether values of recordings separate a class from the others far better than chance."""
+    """Whether one value per recording separates a class from others far better than chance."""
     inside, outside = values[of_class], values[~of_class]
     inside, outside = inside[np.isfinite(inside)], outside[np.isfinite(outside)]
     n, m = len(inside), len(outside)

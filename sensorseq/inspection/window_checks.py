@@ -280,7 +280,7 @@ def check_label_channels(
 MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
 LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows that are checked
 LEAST_GAIN = 0.15  # minimum gain in accuracy that shows a shift of the labels
-# Maximum accuracy above guessing without the shift, as a fraction of that with the shift.
+# Maximum accuracy above guessing without the shift, as a fraction of the value with the shift.
 NEAR_GUESSING = 0.5
 GAIN_ERRORS = 6.0  # the gain must be this many standard errors
 RIDGE = 1e-2  # penalty of the ridge regression, per window
@@ -288,7 +288,7 @@ LEAST_SHIFT_SDS = 0.3  # minimum shift, in training standard deviations; 1 witho
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # minimum number of windows in a part without groups
-UNIT_RATIO = 10.0  # minimum ratio of the spreads of two clusters of groups of a class
+UNIT_RATIO = 10.0  # minimum ratio of spreads between two clusters of a class's groups
 # minimum distance of validation groups: relative to training groups, and in standard deviations
 LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3

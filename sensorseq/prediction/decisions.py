@@ -310,7 +310,7 @@ def answered_windows(
 ) -> list[Optional[bool]]:
     """Return whether each window gets a label; an EMPTY window never does.
 
-    Without a threshold, the answer for other windows is None.
+    Without a threshold, the answer is None for windows that are not EMPTY.
     """
     if threshold is None:
         return [False if lack == EMPTY else None for lack in lacks.tolist()]
@@ -328,7 +328,7 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
 
 
 def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
-    """Check the mean probabilities of classes that were read from a file, and return an array."""
+    """Check mean class probabilities that were read from a file, and return them as an array."""
     shares = np.asarray(values, np.float64)
     if shares.shape != (n_classes,) or not (np.isfinite(shares) & (shares > 0)).all():
         raise InputError(f"class_shares is {values!r}; expected {n_classes} numbers above 0")

@@ -27,7 +27,7 @@ from sensorseq.recording import Recording
 from sensorseq.sensor_windows import SensorWindows, align_sensors
 from sensorseq.sequence.smoothing import Smoothing
 
-_SMALLEST = 1e-300  # lower bound of a probability before its logarithm
+_SMALLEST = 1e-300  # lower bound of probabilities whose logarithm is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +264,7 @@ class SensorStream:
         """
         check_sensor(sensor, self._fusion.sensors)
         rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
-        with noting(f"of sensor {sensor!r}; give only this sensor's rate as {rate}", SignalError):
+        with noting(f"of sensor {sensor!r}; set only this sensor's rate with {rate}", SignalError):
             decisions = self.sensors[sensor].push(samples, timestamps_s)
         for decision in decisions:
             self._add(sensor, decision)

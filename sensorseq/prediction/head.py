@@ -18,7 +18,7 @@ _BLOCK = 512  # windows per block in prediction
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model scored in cross-validation: ``"lstm"``, a kind of features, or ``"together"``.
+    """A model scored in cross-validation (``"lstm"``, a kind of features, or ``"together"``).
 
     `log_loss` is the mean over the test windows, in nats, after optimal scaling of the scores.
     `weight` is the factor of the model's scores in the logits, or None for ``"together"``.

@@ -21,7 +21,7 @@ from sensorseq.time_names import unit_in_name, usual_time_names
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # largest number of bytes read at a time
 _DATAGRAM = 1 << 16
-LONGEST_LINE = 1 << 16  # in bytes, so that data without line ends cannot fill the memory
+LONGEST_LINE = 1 << 16  # limit in bytes, so that data without line ends cannot fill the memory
 _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
 
@@ -247,8 +247,8 @@ class SensorParser:
     """Parses lines of CSV like SampleParser, but each line begins with the name of its sensor.
 
     Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are also
-    counted and skipped. A part contains at most `most` samples of a sensor, because a sensor
-    that gets far ahead of the other sensors could make them count as missing.
+    counted and skipped. A part contains at most `most` samples of a sensor, because the other
+    sensors could count as missing if one sensor got far ahead.
     """
 
     def __init__(

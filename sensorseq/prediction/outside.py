@@ -39,7 +39,7 @@ class OutsideWindows:
     Attributes
     ----------
     reasons : ndarray of shape (n, n_channels), str
-        The first of these reasons that applies: ``"constant"`` (the channel was never constant in
+        The first reason that applies, of ``"constant"`` (the channel was never constant in
         training), ``"spread"``, ``"values"``, ``"share"`` (the spread relative to the other
         channels) and ``"spectrum"``. Empty if no reason applies.
     ratio : ndarray of shape (n, n_channels), float64

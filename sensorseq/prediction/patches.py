@@ -99,7 +99,8 @@ class Patch(NamedTuple):
     ) -> NDArray[Any]:
         """Distribute the value of each input in `steps` equally over the samples of its frame.
 
-        `lengths` are the lengths of the windows. The result (n, n_timesteps, c) has the same sum.
+        `lengths` are the lengths of the windows. The result (n, n_timesteps, c) has the same sum as
+        `steps`.
         """
         n, n_steps, n_inputs = steps.shape
         c = n_inputs // self.n_inputs(1)

@@ -41,7 +41,7 @@ async def serve(
     make_stream : callable
         Returns a new stream for a connection.
     address : str
-        ``[HOST:]PORT`` to listen on; port 0 chooses a free port.
+        The address ``[HOST:]PORT`` to listen on; port 0 chooses a free port.
     sample_format, time_column
         As in `parser_for`.
     n_threads : int, default=1

@@ -140,7 +140,7 @@ class Windows:
         if dtype == "float32":
             try:
                 return (scaler or Scaler.identity(X.shape[2])).transform_to_float32(X, lengths)
-            except SignalError:  # missing channels, or an invalid value, reported below
+            except SignalError:  # missing channels, or an invalid value that is reported below
                 pass
         lost = np.isnan(X[:, :1])  # channels without a number get their training mean
         if lost.any():

@@ -68,7 +68,7 @@ def test_clean_data_gives_no_finding(seed):
     options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
     assert findings_of(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
-    # random labels do not look shifted, either
+    # random labels do not look shifted either
     train.target = rng.permutation(train.target)
     assert findings_of(train) == []
 

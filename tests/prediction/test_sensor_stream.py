@@ -1,4 +1,4 @@
-"""A stream of several sensors decides as on whole recordings, whatever the order of samples."""
+"""Streams of several sensors give the decisions of whole recordings in any sample order."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def model(request):
 
 
 def streamed(model, parts, seed=0):
-    """Push samples of all sensors in chunks, at about the same times."""
+    """Push chunks of samples so that all sensors stay at about the same time."""
     rng, stream, found = np.random.default_rng(seed), model.stream(RATES_HZ), []
     at = dict.fromkeys(parts, 0)
     while any(at[name] < len(part.timestamps_s) for name, part in parts.items()):
