@@ -15,7 +15,7 @@ from sensorseq.prediction.windows import Windows
 # Minimum number of different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
-SHARE = 0.25  # fraction of a window; a smaller overlap is of little use to the network
+SHARE = 0.25  # minimum overlap, as a fraction of a window; the network gains little from less
 TOLERATED = 0.05  # tolerated fraction of windows, because a sensor at rest may repeat its values
 _ROWS = 128  # maximum number of validation windows that are compared
 _SURE = 5  # number of matches needed for signals with only a few levels

@@ -120,7 +120,7 @@ def _check_each(rows: Rows) -> Odd:
             share = sum(e.n_samples for e in edges) / c.n_known
             at = " and ".join(f"{e.value:.4g}" for e in edges)
             yield "saturated", i, f"{share:.1%} at {at}", share
-        missing = [f"gaps {c.gap_share:.1%} of the time"] * (c.gap_share > LEAST_MISSING)
+        missing = [f"gaps in {c.gap_share:.1%} of the time"] * (c.gap_share > LEAST_MISSING)
         missing += [f"{c.lost_share:.1%} of the samples lost"] * (c.lost_share > LEAST_MISSING)
         if missing:
             yield "gaps", i, ", ".join(missing), c.gap_share + c.lost_share
@@ -329,8 +329,8 @@ def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
 
     Similar names differ only in case or separators, or in one letter (or two swapped letters)
     within a word of at least five characters. The first letter of a word is rarely a typo. A
-    capital after a lowercase letter starts a word, so gripL and gripR differ in a first letter.
-    Different numbers mean different classes.
+    capital after a lowercase letter starts a word, so gripL and gripR differ in the first letter of
+    a word. Different numbers mean different classes.
     """
     for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
         first, second = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)

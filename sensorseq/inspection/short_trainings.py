@@ -366,7 +366,7 @@ def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
 
 
 def _vote(outputs: Floats, index: Ints, n_units: int) -> Ints:
-    """Return the class for which the windows of each unit vote jointly."""
+    """Return one class for each unit, chosen by a joint vote of its windows."""
     margin = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
     total = np.bincount(index, weights=np.tanh(np.nan_to_num(margin)), minlength=n_units)
     return (total > 0).astype(np.int64)

@@ -429,7 +429,7 @@ def _levels(part: Measures, by_group: bool) -> NDArray[np.float64]:
 
 
 def _means(values: Floats, code: Ints) -> Floats:
-    """Return the mean of the rows for each code, shape (codes, c)."""
+    """Return the mean over the rows with each code, shape (codes, c)."""
     sums = np.zeros((int(code.max()) + 1, values.shape[1]))
     np.add.at(sums, code, values)
     return np.asarray(sums / np.bincount(code)[:, None])

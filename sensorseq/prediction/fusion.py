@@ -87,7 +87,7 @@ class Fusion:
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
-        """Return the weights (2^n, n) for an export; bit s of a row's index is for sensor s."""
+        """Return the weights (2^n, n) for an export; bit s of a row's index is set for sensor s."""
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(

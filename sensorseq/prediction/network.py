@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensorseq.core import LstmLayer
 from sensorseq.errors import ModelFileError
 
-_BLOCK = 1024  # number of windows at a time, because the states of a layer take much memory
+_BLOCK = 1024  # number of windows processed together; the states of a layer take much memory
 _EPSILON = 1e-5  # as in torch's BatchNorm1d and LayerNorm
 _NORMS = {
     "none": (),

@@ -20,8 +20,9 @@ def check_padding(
     """Warn if windows (n, t, c) are padded in front, or if their lengths are not in steps.
 
     Padding is a run of equal steps at the beginning or the end of a window. Values beyond the
-    lengths may be anything, so a run counts only if it would match the lengths in a different
-    place or unit. An InputError is raised if the padding in front is NaN.
+    lengths may be anything, so a run counts only if it suggests that the samples are at the end of
+    a window, or that the lengths are in another unit. An InputError is raised if the padding in
+    front is NaN.
     """
     as_list = (
         "the windows as a list of arrays of shape (t_i, c), without padding, and leave"

@@ -234,7 +234,7 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("n_lines", [3, 80])  # 80 lines are parsed together
+@pytest.mark.parametrize("n_lines", [3, 80])  # 80 lines are parsed in one block
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_cell_is_the_same_number_in_a_line_and_in_a_file(tmp_path, cell, n_lines):
     in_file, in_line = numbers_in(tmp_path, cell, n_lines)
