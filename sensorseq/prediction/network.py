@@ -108,7 +108,7 @@ class LstmNetwork:
         return outputs
 
     def _head(self, pooled: NDArray[Any]) -> NDArray[Any]:
-        """Apply the norm and the linear layer; without a norm, `pooled` already is the output."""
+        """Apply the norm and the linear layer; without a norm, `pooled` is already the output."""
         if self.norm == "none":
             return pooled
         weight, bias, *running = self._norm_arrays
