@@ -1,1 +1,1 @@
-"""Find faults in data before training, or with short runs whose outcome is known in advance."""
+"""Find faults in data, without training or with short runs whose outcome is known in advance."""

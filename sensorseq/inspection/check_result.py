@@ -1,4 +1,4 @@
-"""The results of training checks, each with its meaning and with advice."""
+"""Results of training checks, each with its meaning and with advice."""
 
 import textwrap
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ class CheckResult:
     Parameters
     ----------
     name, status : str
-        The check, such as ``"overfits_a_batch"``, and its status: ``"passed"``, ``"failed"``, or,
-        if the data do not allow the check, ``"not possible"``, with the reason in `finding`.
+        The name of the check, such as ``"overfits_a_batch"``, and the status ``"passed"``,
+        ``"failed"`` or ``"not possible"`` (if the data do not allow the check; see `finding`).
     finding, advice : str
-        The result and its meaning, and the next step, which is empty if none is needed.
+        The result and its meaning, and the next step; `advice` is empty if no step is needed.
     figures : mapping
         The numbers behind the finding.
     """
@@ -45,14 +45,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The results of all checks; print it to see them in 80 columns.
+    """The results of all checks; print the object to see them in 80 columns.
 
     Parameters
     ----------
     results : tuple of CheckResult
         The results in the order of the checks.
     notes : tuple of str
-        Parts of the data and the network that were left out to save time.
+        Sentences about parts of the data or the network that were left out to save time.
     """
 
     results: tuple[CheckResult, ...]
@@ -60,7 +60,7 @@ class Diagnosis:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
+        """True if no check failed."""
         return all(result.status != FAILED for result in self.results)
 
     def __getitem__(self, name: str) -> CheckResult:

@@ -1,4 +1,4 @@
-"""Read the windows to check in the same way as `fit`, and choose subsets of them."""
+"""Read windows for the checks in the same way as `fit` does, and choose subsets of them."""
 
 from dataclasses import replace
 from typing import Any
@@ -43,15 +43,15 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
 
 
 def split_unit(windows: Windows) -> NDArray[Any]:
-    """For each window, return the unit that a split keeps together: its group, or the window."""
+    """Return each window's group or, without groups, its index; splits keep groups together."""
     return np.arange(len(windows)) if windows.groups is None else windows.groups
 
 
 def choose_runs(windows: Windows, n_windows: int) -> Windows:
     """Return about `n_windows` windows in runs of neighbors, so that overlaps are preserved.
 
-    Each run is the beginning of a group, and the groups are spread over the file. Without groups,
-    there are four runs.
+    Each run is the beginning of a group, and the groups are evenly spaced in sorted order. Without
+    groups, there are four runs.
     """
     if len(windows) <= n_windows:
         return windows
@@ -60,7 +60,7 @@ def choose_runs(windows: Windows, n_windows: int) -> Windows:
         starts = np.linspace(0, len(windows) - each, 4).astype(int)
         return windows.take(np.unique(np.add.outer(starts, np.arange(each))))
     _, unit = np.unique(windows.groups, return_inverse=True)
-    # Groups spread over the file usually cover every class.
+    # Evenly spaced groups usually cover every class.
     n_units = min(int(unit.max()) + 1, max(2, n_windows // 4))
     chosen = np.unique(np.linspace(0, unit.max(), n_units).astype(int))
     each = max(1, n_windows // len(chosen))
@@ -72,7 +72,7 @@ def join_stretches(windows: Windows) -> tuple[Ints, int]:
     """Join windows that share samples into segments; return each window's segment number.
 
     Also return how many windows are joined to a window of another group (without groups, to any
-    other window). The number is 0 if a sensor at rest can explain the matches.
+    other window). Small numbers count as 0, because a sensor at rest can explain them.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)

@@ -1,4 +1,4 @@
-"""Find windows that are copies of others: exact or partial copies, or with noise or gain."""
+"""Find windows that copy other windows: exactly, in part, or with noise or a different gain."""
 
 import math
 from typing import Any
@@ -10,25 +10,26 @@ from sensorseq.prediction.outside import Floats, Ints
 
 Keys = NDArray[np.uint64]
 
-_MOST_FEATURES = 512  # above this, a random projection keeps distances to a few percent
+# Above this number, features are projected at random, which changes distances by a few percent.
+_MOST_FEATURES = 512
 _PROJECTED = 256
 _BLOCK_VALUES = 16_000_000  # number of similarities in memory at the same time: 64 MB
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-_STRETCH_VALUES = 250_000  # number of values hashed together
+_STRETCH_VALUES = 250_000  # number of values that are hashed together
 _KEY_BLOCK = 250_000  # number of values; these 2 MB fit into a cache
-_BLOCK_ROWS = 65_536  # number of rows of a recording hashed together
+_BLOCK_ROWS = 65_536  # number of rows of a recording that are hashed together
 _MOST_HASHES = 2048  # number of hashes kept for each recording: 16 kB
 
 
 def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
-    """Return a 64-bit key for the valid samples of each window, equal for identical windows.
+    """Return a 64-bit key of each window's valid samples; identical windows have equal keys.
 
-    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. The probability
-    that any two of a million different windows share a key is about 1 in 10^7.
+    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. Among a million
+    different windows, the probability that any two share a key is about 1 in 10^7.
     """
     n_windows, n_timesteps, n_channels = X.shape
-    # one factor per position, row by row, so that the factors do not depend on the number of steps
+    # one factor per value, numbered row by row, so that factors do not depend on the length
     place = np.arange(1, n_timesteps * n_channels + 1, dtype=np.uint64) * _BASE
     factors = _mixed(place.reshape(n_timesteps, n_channels)) | np.uint64(1)
     keys = np.zeros(n_windows, np.uint64)
@@ -44,7 +45,7 @@ def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
 
 
 def first_equal(wanted: Keys, keys: Keys) -> Ints:
-    """Return the first index in `keys` of each of `wanted`; -1 if it is absent or 0."""
+    """Return the first position of each wanted key in `keys`; -1 if the key is absent or 0."""
     if not len(keys):
         return np.full(len(wanted), -1)
     order = np.argsort(keys, kind="stable")
@@ -64,14 +65,16 @@ def shared_stretches(
 ) -> tuple[Ints, Ints]:
     """Find `rows` that begin or end with a segment that also occurs in a window of `among`.
 
-    If a recording is a piece of another, with its own clock, none of its windows equals a window of
-    the other, but each shares its first or last half (`share`, at least four steps) with one of
-    these. Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in
-    which fewer than half of the steps change are ignored, because a sensor at rest repeats its
-    values. Segments that occur in at least the fraction `usual` of the windows of `among` are
-    ignored, too, because they come from a periodic waveform. Returns the rows, and for each row the
-    window that shares its segment. `among` are rows of X, or of the windows and lengths in
-    `holders`.
+    If a recording is a piece of another recording, windows of the two usually start at different
+    samples. No two windows are then equal, but each window of the piece shares its first or last
+    half with a window of the other recording. `share` is the length of a segment as a fraction of a
+    window; segments have at least four steps.
+
+    Segments are compared by a 64-bit polynomial rolling hash at all offsets. Segments in which
+    fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
+    Segments in more than the fraction `usual` of the windows of `among` are also ignored, because
+    they come from a periodic waveform. Returns the rows, and for each row the window that shares
+    its segment. `among` indexes X or, if given, the windows in `holders` (windows, lengths).
     """
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
@@ -116,7 +119,7 @@ def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArra
     n_windows, n_timesteps, n_channels = samples.shape
     bits = samples.view(np.uint32).astype(np.uint64)
     code = np.zeros((n_windows, n_timesteps), np.uint64)
-    # Mixed channel by channel, so that exchanged channels give different hashes.
+    # Mix channel by channel, so that exchanged channels give different hashes.
     for channel in range(n_channels):
         code = _mixed(code + bits[:, :, channel] + _BASE)
     power = np.full(n_timesteps, _BASE)
@@ -144,8 +147,9 @@ def _mixed(code: Keys) -> Keys:
 
 # A window is a copy if its distance to the original is at most this fraction of its distance to the
 # nearest window of another recording. In splits by group of real and simulated motor currents and
-# an IMU, the smallest ratio without a copy was 0.36, or 0.30 with channels scaled to the same
-# standard deviation. Copies with 5 % noise usually have a ratio of 0.1.
+# IMU data, windows that were not copies had ratios of at least 0.36, or 0.30 if each window's
+# channels were scaled to the same standard deviation. The ratio is usually 0.1 for copies with 5 %
+# noise.
 NEARER = 0.25
 NEARER_STRETCHED = 0.1
 
@@ -159,11 +163,11 @@ def near_duplicates(
 ) -> tuple[Ints, Ints]:
     """Find `rows` that nearly copy a window of `among`; return them and their originals.
 
-    Offset and gain of a window are ignored. Recordings of robots that stand still look alike, so
-    the distance to the nearest neighbor is compared with the distance to the nearest window of any
-    other recording, as in the ratio test of D. G. Lowe, *Distinctive Image Features from
-    Scale-Invariant Keypoints*, 2004, section 7.1: only a copy is several times closer. Nothing is
-    found with fewer than three recordings in `among`.
+    The offset and the gain of a window are ignored. Recordings of robots that stand still look
+    alike, so the distance to the nearest window is compared with the distance to the nearest window
+    of any other recording. Only a copy is several times closer (ratio test in section 7.1 of Lowe,
+    *Distinctive Image Features from Scale-Invariant Keypoints*, 2004). Nothing is found with fewer
+    than three recordings in `among`.
     """
     nothing = np.empty(0, np.int64)
     index = np.unique(recording[among], return_inverse=True)[1]
@@ -185,10 +189,10 @@ def near_duplicates(
 def _nearest(
     shapes: NDArray[np.float32], among: NDArray[np.float32], recording_index: Ints
 ) -> tuple[Ints, Floats]:
-    """For each shape, return the index of the nearest one in `among`, and a ratio of distances.
+    """Return the index of the shape in `among` nearest to each shape, and a ratio of distances.
 
-    The ratio is the distance to the nearest one, divided by the distance to the runner-up, which is
-    the nearest window of another recording.
+    The ratio is the distance to the nearest shape, divided by the distance to the nearest shape of
+    any other recording.
     """
     order = np.argsort(recording_index, kind="stable")
     ordered, index = among[order], recording_index[order]
@@ -201,7 +205,7 @@ def _nearest(
         part = slice(start, start + block)
         distance = shapes[part] @ ordered.T
         distance *= -2
-        # Squared distances, without shape_square, which is the same for a whole row.
+        # Squared distances without shape_square, which is constant along a row.
         distance += square
         here = np.arange(len(distance))
         best = distance.argmin(axis=1)
@@ -210,8 +214,8 @@ def _nearest(
         of_recording[here, index[best]] = np.inf
         first = np.maximum(distance[here, best] + shape_square[part], 0)
         second = of_recording.min(axis=1) + shape_square[part]
-        # Distances below a thousandth of the norm are rounding errors in float32; a constant window
-        # has no neighbors.
+        # Squared distances below 1e-4 are too close to the rounding errors of float32, and a
+        # constant window has no shape.
         is_valid = (second > 1e-4) & (shape_square[part] > 0.25)
         ratio[part] = np.where(is_valid, np.sqrt(first / np.where(is_valid, second, 1)), 1.0)
     return nearest, ratio
@@ -224,7 +228,7 @@ def _shapes(
     sd: Floats,
     stretched: bool,
 ) -> NDArray[np.float32]:
-    """Turn windows into unit vectors without offset and gain; constant ones become 0."""
+    """Turn windows into unit vectors without offset and gain; constant windows become 0."""
     n_timesteps, n_channels = X.shape[1:]
     n_features = n_timesteps * n_channels
     projection: NDArray[np.float32] | None = None
@@ -260,7 +264,7 @@ def _centered(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
         total = np.where(valid, X, 0).sum(axis=1, keepdims=True, dtype=np.float64)
         mean = total / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
         centered = np.where(valid, X - mean, 0).astype(np.float32)
-    # The rounding error of a constant is not a shape.
+    # Discard the rounding errors of constant channels.
     still = np.abs(centered).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
     if still.any():
         centered *= ~still

@@ -13,13 +13,14 @@ from sensorseq.preprocessing.odd_values import OddFacts, measure_odd_values
 from sensorseq.recording import GAP_PERIODS, Channel, Recording, sample_period
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
-N_BINS = 80  # bins of a plot over time
-N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples per segment of a spectrum, and number of segments
+N_BINS = 80  # number of time bins in a plot
+# Number of samples per segment of a spectrum, and maximum number of segments.
+N_SEGMENT, MOST_SEGMENTS = 128, 200
 LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # shorter constant segments are not compared with other channels
-# fraction of the range near an extreme in which the counts of values are compared
+# width of the band at an extreme in which values are counted, as a fraction of the range
 EDGE_BAND = 0.02
 
 _NONE = np.full(len(QUANTILES), np.nan)
@@ -31,8 +32,8 @@ class Edge:
 
     value: float
     n_samples: int
-    n_runs: int  # number of segments at that value
-    n_next: int  # number of samples close to that value
+    n_runs: int  # number of segments at `value`
+    n_next: int  # number of samples near `value`, but not at `value`
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +43,18 @@ class ChannelFacts:
     name: str
     unit: str
     n_known: int  # number of finite values
-    n_lost: int  # number of single missing samples, judged by the channel's own period
+    n_lost: int  # number of samples missing outside gaps, judged by the channel's period
     rate_hz: float
     quantiles: Floats  # quantiles at the levels in `QUANTILES`
     mean: float
     low: Edge
     high: Edge
     gaps_s: Floats  # (k, 2): start and end of the longest gaps, on the recording's clock
-    gap_share: float  # fraction of the recording's duration
+    gap_share: float  # fraction of the recording's duration that is in gaps
     n_stretches: int  # number of segments of equal values
     still_s: float  # duration of the longest segment of equal values
     still_value: float
-    others_move: bool  # True if other channels change meanwhile, or if there are no others
+    others_move: bool  # other channels vary during the longest segment, or do not exist
     far: Floats  # largest deviations from the median, descending
     spectrum: Floats  # log10 of the power density, on an even grid from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS): minimum and maximum over time
@@ -70,7 +71,7 @@ class ChannelFacts:
 
     @property
     def lost_share(self) -> float:
-        """The fraction of samples that are missing individually."""
+        """The fraction of samples that are missing outside gaps."""
         return self.n_lost / max(self.n_known + self.n_lost, 1)
 
     @property
@@ -97,12 +98,12 @@ class RecordingFacts:
     channels: dict[str, ChannelFacts]
     scales: dict[str, list[float]]  # from `measure_scales`
     odd_values: OddFacts  # from `measure_odd_values`
-    # Lowest hashes of its segments, see `stretch_hashes`.
+    # Lowest hashes of the recording's segments; see `stretch_hashes`.
     hashes: NDArray[np.uint64] = field(repr=False)
 
 
 def measure(recording: Recording) -> RecordingFacts:
-    """Measure the facts of a recording."""
+    """Measure the facts about a recording."""
     columns = [_Column.of(recording, number) for number in range(recording.n_channels)]
     # joined sensors may start and end at different times
     is_whole = "sensor_rates_hz" not in recording.attributes
@@ -148,7 +149,7 @@ class _Column:
         return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
-        """Whether the channel varies between two times, relative to its spread."""
+        """Whether the channel varies between two times by a large fraction of its spread."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 
@@ -224,7 +225,7 @@ def _edge(
     quantiles: Floats,
     sign: int,
 ) -> Edge:
-    """Return the facts about a channel's minimum or maximum from its segments of equal values."""
+    """Return the `Edge` of a channel's minimum or maximum, given its segments of equal values."""
     if not len(ordered):
         return Edge(np.nan, 0, 0, 0)
     value = ordered[0 if sign < 0 else -1]
@@ -249,7 +250,7 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
         starts = starts[breaks[starts + size - 1] == breaks[starts]]
         if len(starts):
             break
-        size, step = size // 2, 1  # a complete segment may start anywhere
+        size, step = size // 2, 1  # from now on, segments may start at any sample
     if not len(starts):
         return np.full(N_BANDS, np.nan)
     starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]
@@ -263,7 +264,7 @@ def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
 
 
 def _envelope(column: _Column) -> NDArray[np.float32]:
-    """Return minimum and maximum in each time bin; NaN in bins without a sample."""
+    """Return the minimum and maximum in each time bin; NaN in bins without a sample."""
     envelope = np.full((2, N_BINS), np.nan, np.float32)
     if len(column.values):
         low, high = column.span

@@ -13,9 +13,9 @@ from sensorseq.messages import MESSAGES, fill
 class Finding:
     """One fact found by a check of the data.
 
-    `kind` is a key of `sensorseq.messages.MESSAGES`, `values` are the figures, as plain values, and
-    `where` names the affected channels, rows, recordings, classes or groups. `text` and `advice`
-    are derived from them.
+    `kind` is a key of `sensorseq.messages.MESSAGES`, `values` contains the numbers and words of the
+    message, and `where` names the affected channels, rows, recordings, classes or groups. `text`
+    and `advice` are derived from these fields.
     """
 
     kind: str
@@ -26,12 +26,12 @@ class Finding:
     def of(
         cls, kind: str, where: Mapping[str, Sequence[Any]] | None = None, /, **values: Any
     ) -> "Finding":
-        """Return a finding whose figures are given by name."""
+        """Return a finding whose values are given as keyword arguments."""
         return cls(kind, values, where or {})
 
     @property
     def text(self) -> str:
-        """The text of the message, with the figures."""
+        """The text of the message, with the values filled in."""
         return self._fill(MESSAGES[self.kind].text)
 
     @property
@@ -58,7 +58,7 @@ class Finding:
         return {"kind": self.kind, "values": values, "text": self.text, "advice": self.advice}
 
     def _fill(self, template: str) -> str:
-        values = defaultdict(str, {**self.values, **self.where})  # missing values are empty
+        values = defaultdict(str, {**self.values, **self.where})  # missing values are empty strings
         if (recordings := self.where.get("recordings")) and not self.values.get("everywhere"):
             pronoun = "it" if len(recordings) == 1 else "them"
             names = shlex.quote(",".join(recordings[:3])) + ",..." * (len(recordings) > 3)

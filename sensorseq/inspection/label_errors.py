@@ -25,13 +25,13 @@ from sensorseq.windows import WindowSet
 LEAST_WINDOWS = 3  # minimum number of windows of a label needed to judge a recording
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # number of rows in a printed table
 _SMALLEST = 1e-9  # smallest probability used in logarithms
-# A class with this probability counts as likely even below its mean. If a class is easy, its mean
-# is near 1, which would be too strict.
+# A class with this probability counts as likely even if the mean of the class is higher. The mean
+# of an easy class is near 1, which would be too strict a limit.
 _SURE = 0.7
-# Weight of the overall class frequencies, in windows, added to the labels of a recording.
+# Overall class frequencies count as this many windows in the label counts of a recording.
 _PRIOR = 1.0
 _MOST_SEEDS = 1000
-OTHER_FOLDS = 5  # folds for a classifier whose fit makes no out-of-fold predictions
+OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fold predictions
 
 
 class Classifier(Protocol):
@@ -63,7 +63,7 @@ class SuspectRecording:
 
 @dataclass(frozen=True, eq=False)
 class LabelErrors:
-    """All windows, ordered by how likely their label is wrong; print it to see a table.
+    """All windows, the likeliest label errors first; print the object to see a table.
 
     Parameters
     ----------
@@ -76,14 +76,14 @@ class LabelErrors:
     probability : ndarray of shape (n,), float64
         Probability of the given label, between 0 and 1.
     score : ndarray of shape (n,), float64
-        Natural logarithm of the ratio of the mean probability of windows with that label to
-        `probability`: 0 is usual for the label, and 2.3 means that `probability` is a tenth of the
-        usual one. The score decreases along the rows.
+        Natural logarithm of m / `probability`, where m is the mean probability of the label over
+        the windows that have it. A score of 0 is usual for the label; at 2.3, `probability` is a
+        tenth of m. The score decreases along the rows.
     n_estimated : int
         Estimated number of wrong labels, not counting recordings that are mislabeled as a whole.
         Check at least this many rows.
     recordings : tuple of SuspectRecording
-        Recordings whose label may be wrong as a whole, the highest score first.
+        Recordings that may be mislabeled as a whole, the highest score first.
     """
 
     row: Ints
@@ -99,7 +99,7 @@ class LabelErrors:
         return len(self.row)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data: `n_estimated`, `windows` (columns) and `recordings` (a list)."""
+        """Return `n_estimated`, `windows` (columns) and `recordings` (a list) as plain data."""
         columns = {
             name: values.tolist()
             for name in ("row", "group", "given", "likelier", "probability", "score")
@@ -123,7 +123,7 @@ class LabelErrors:
                 f"  {self.probability[i]:8.3f}  {self.score[i]:5.2f}"
             )
         if self.recordings:
-            yield f"{len(self.recordings)} recording(s) may be mislabelled as a whole:"
+            yield f"{len(self.recordings)} recording(s) may be mislabeled as a whole:"
         for suspect in self.recordings[:_SHOWN_RECORDINGS]:
             yield (
                 f"  {_cut(suspect.group, 18)}  {_cut(suspect.given, 14)}  {suspect.share:4.0%} of"
@@ -134,7 +134,7 @@ class LabelErrors:
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
-    """Rank labels by out-of-fold probabilities of shape (n, K)."""
+    """Rank windows by how likely their label is wrong, given out-of-fold probabilities (n, K)."""
     every, n_classes = np.arange(len(target)), len(classes)
     log_p = np.log(np.maximum(probability, _SMALLEST))
     alone = together = _weigh([log_p], target)
@@ -144,7 +144,7 @@ def judge_labels(
         counts = np.zeros((len(names), n_classes))
         np.add.at(counts, (member, target), 1)
         if (counts > 0).sum(axis=1).max() > 1:
-            # log-odds of each class among the other windows of the group, (n, K)
+            # frequency of each class among the other windows of the group, (n, K)
             overall = counts.sum(axis=0) / counts.sum()
             n_others = counts[member]
             n_others[every, target] -= 1
@@ -172,7 +172,7 @@ def judge_labels(
 
 
 def _weigh(scores: list[Floats], target: Ints) -> Floats:
-    """Return the probabilities from the weighted sum of scores with the lowest log-loss."""
+    """Return the probabilities of the weighted sum of scores that minimizes the log-loss."""
     stacked = np.stack(scores)
     weights, _ = fit_stack(stacked, target, np.ones(len(target)))
     return np.asarray(softmax(np.tensordot(weights, stacked, 1), axis=1))
@@ -242,16 +242,16 @@ def find_label_errors(
     lengths : array of shape (n,), int, optional
         Valid steps of each window.
     n_seeds : int, default=2
-        Number of repetitions with different folds and weights, at most 1,000; their probabilities
-        are averaged. On development data, two repetitions ranked slightly better than one, and
-        three no better than two.
+        Number of repetitions, at most 1,000, with different folds and initial weights. The
+        probabilities of all repetitions are averaged. On development data, the ranking was slightly
+        better with two repetitions than with one, and no better with three.
     n_folds : int, optional
-        Number of folds in each repetition; the classifier is fitted once per fold. None means the
-        folds with which `fit` of a `SensorLSTMClassifier` weights its features, so that a single
-        fit judges all windows. For more than 6,000 windows, ``features=None`` or other classifiers,
-        None means five folds.
+        Number of folds in each repetition; the classifier is fitted once per fold. If None, a
+        `SensorLSTMClassifier` is fitted only once, because its fit makes out-of-fold predictions
+        for all windows in order to weight its features. With more than 6,000 windows, with
+        ``features=None`` and for other classifiers, None means five folds.
     random_state : int, RandomState or None, default=None
-        Seed of the folds, and of the `random_state` of `clf`. The same integer gives the same
+        Seed for the folds and for the `random_state` of `clf`. The same integer gives the same
         result.
 
     Returns
@@ -263,27 +263,26 @@ def find_label_errors(
     Raises
     ------
     SplitError
-        If there are fewer groups than folds, or a class occurs in only one group (without groups,
-        in only one window), so that some model could not be trained on that class.
+        If there are fewer groups than folds, or if a class occurs in only one group (without
+        groups, in only one window), so that some models could not learn that class.
 
     Notes
     -----
     The score follows confident learning [1]_: the probability of the given label is compared with
-    the mean probability of all windows with this label, so that a class of which the model is never
-    certain does not fill the top of the table. `n_estimated` counts windows whose likeliest class
+    the mean probability of all windows with this label. A class of which the model is never certain
+    therefore does not fill the top of the table. `n_estimated` counts windows whose likeliest class
     is not the label. Only classes with a probability of at least 0.7, or at least the class's mean,
     are considered.
 
-    The labels of the other windows in the group are a second opinion. Its weight minimizes the
-    log-loss on the given labels: it is high if each recording has one label, and zero if every
-    group has all classes. The second opinion cannot find recordings that are mislabeled as a whole;
-    these are found by the models alone, and are listed in `recordings`. If every group has a single
-    label, the second opinion would only repeat the label, and is not used.
+    The labels of the other windows in the group are a second opinion. The weight of this opinion
+    minimizes the log-loss on the given labels, so the weight is high if each recording has one
+    label, and zero if every group has all classes. Only the models can find recordings that are
+    mislabeled as a whole, which are listed in `recordings`. If every group has a single label, the
+    second opinion would only repeat the label, so the opinion is not used.
 
     References
     ----------
-    .. [1] C. Northcutt, L. Jiang, I. Chuang, *Confident Learning: Estimating Uncertainty in Dataset
-       Labels*, JAIR 70, 2021.
+    .. [1] Northcutt et al., *Confident Learning: Estimating Uncertainty in Dataset Labels*, 2021.
 
     Examples
     --------
@@ -322,8 +321,8 @@ def find_label_errors(
         row = int(np.argmin(n_judged))
         raise SplitError(
             f"class {windows.classes.tolist()[windows.target[row]]!r} is in too few groups: in"
-            " every repetition, all of them were left out together. Give more recordings of it, or"
-            " drop the class."
+            " every repetition, all of these groups were left out together. Give more recordings"
+            " of the class, or drop it."
         )
     return judge_labels(total / n_judged[:, None], windows.target, windows.classes, windows.groups)
 
@@ -331,8 +330,8 @@ def find_label_errors(
 def _read(X: Any, y: Any, groups: Any, lengths: Any) -> Windows:
     if isinstance(X, WindowSet) and X.split is not None:
         raise InputError(
-            'X has a split, but the folds are drawn here; give X.part("train") to check the labels'
-            " of the training part."
+            "X has a split, but find_label_errors draws its own folds; give"
+            ' X.part("train") to check the labels of the training part.'
         )
     windows = read_checked_windows(X, y, groups, lengths)
     if len(windows.classes) < 2:
@@ -350,7 +349,7 @@ def _arguments(windows: Windows, rows: Ints) -> tuple[NDArray[Any], Ints | None]
 
 
 def _check_groups(windows: Windows, n_folds: int | None) -> None:
-    """Raise an error unless whole groups can be held out while every class stays in training."""
+    """Raise an error unless groups can be held out while every class stays in training."""
     units, unit = split_unit(windows), "window" if windows.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
@@ -362,7 +361,7 @@ def _check_groups(windows: Windows, n_folds: int | None) -> None:
         if len(np.unique(units[windows.target == k])) < 2:
             raise SplitError(
                 f"class {label!r} is in one {unit} only, so no model can learn the class without"
-                f" this {unit}. Give another {unit} of it, or drop the class."
+                f" this {unit}. Give another {unit} of this class, or drop the class."
             )
 
 
@@ -390,7 +389,7 @@ def _out_of_fold(clf: Classifier, windows: Windows, n_folds: int | None, seed: i
 
 
 def _predict_in_one_fit(clf: Classifier, windows: Windows, seed: int) -> Floats | None:
-    """Return the out-of-fold predictions of a single fit, or None if any window has none."""
+    """Return the out-of-fold predictions of a single fit, or None if a window has none."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)

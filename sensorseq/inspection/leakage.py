@@ -27,26 +27,26 @@ if TYPE_CHECKING:  # so that scikit-learn is not imported
 
 _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer matches may be a coincidence
-_ABOVE_CHANCE = 3  # multiple of the match rate between training recordings
+_ABOVE_CHANCE = 3  # a leak exceeds this multiple of the match rate between training recordings
 _WIDTH = 80
 _BLOCK = 4096  # number of windows that are read together
 _UNVERIFIABLE = ("none", "quantile", PHYSICAL)  # scaling methods that cannot be verified afterward
-# relative to a channel's scale; statistics that differ less are equal up to float32 rounding
+# Statistics that differ by less than this fraction of a channel's scale count as equal.
 _CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """The result of `find_leakage`; true if there is a leak. Print it to see it in 80 columns.
+    """The result of `find_leakage`, which is true if there is a leak; print it for a summary.
 
-    Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
-    ``"warning"`` if the fact may be intended, and `count` is the number of windows, recordings,
-    groups or files. `where` contains the first few of these as ``examples``. An example of a window
-    has its row, part, recording_id and start_s, and those of the window that it matches, with the
-    prefix ``other_``; an example of a recording or group has ``recording_id`` or ``group``, and
-    ``parts``. If constant channels reveal the class, `where` contains their names as ``channels``,
-    and `count` is their number. `n_of_part` counts the windows of each part, or the folds under
-    ``"folds"``.
+    Each of `findings` is one kind of leak with all its occurrences. The `severity` of a finding is
+    ``"leak"``, or ``"warning"`` if the fact may be intended. `count` is the number of affected
+    windows, recordings, groups or files, and `where` contains the first few of them as
+    ``examples``. An example window has ``row``, ``part``, ``recording_id`` and ``start_s``, and
+    these keys with the prefix ``other_`` for the window that it matches. An example recording or
+    group has ``recording_id`` or ``group``, and ``parts``. If constant channels reveal the class,
+    `where` contains their names as ``channels``, and `count` is their number. `n_of_part` has the
+    number of windows of each part, or the number of folds as ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -108,10 +108,10 @@ def find_leakage(
     Parameters
     ----------
     windows : WindowSet
-        All windows. Checks that need missing information are skipped and listed in the report.
+        All windows. Checks that lack information are skipped and listed in the report.
     split : array-like of shape (n_windows,), optional
-        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows left out. The default is
-        the windows' own split, unless `folds` are given.
+        Part ``"train"``, ``"validation"`` or ``"test"`` of each window, or ``""`` to leave it out.
+        The default is the windows' own split, unless `folds` are given.
     sample_indices : array-like of int, optional
         Rows that a balancer chose for training.
     scaler : Scaler, mapping or fitted ChannelScaler, optional
@@ -129,13 +129,13 @@ def find_leakage(
 
     Notes
     -----
-    A recording that is a piece of another one under a different name is found if its samples are
-    identical, as they are before resampling (`shared_stretches`).
+    A recording that is a piece of another recording under a different name is found if its samples
+    are identical, which requires that nothing was resampled (`shared_stretches`).
 
     Near-duplicates are found by their shape (`near_duplicates`). Copies with a different gain, or
     with noise of up to a tenth of the signal, are usually found; warped or shifted copies rarely
     are. Copies made by `Augmenter` or `ClassBalancer` are found by their recording and start,
-    regardless of the changes.
+    however their samples were changed.
     """
     views = _views(windows, split, folds)
     checks = _Checks(windows, views)
@@ -151,8 +151,8 @@ def find_leakage(
             checks.check_sample_indices(sample_indices)
     else:
         checks.not_checked.append(
-            "leaks between parts, the scaler and the chosen rows: the windows have no split; give"
-            " split or folds."
+            "leaks between parts, the scaler and the chosen rows, because the windows have no"
+            " split; give split or folds."
         )
     checks.check_labels()
     checks.check_sources()
@@ -211,12 +211,12 @@ class _Checks:
         self.not_checked: list[str] = []
         self.origins = Provenance.of_each(windows.provenance)
         chosen = PreparationOptions.recorded(windows.provenance).split_by
-        # Splitting by recording was requested, and no other split is given here.
+        # True if windows were split by recording in preparation, and no other split is given.
         self.is_by_recording = chosen == "recording" and all(
             view.fold is None and np.array_equal(view.part, np.asarray(windows.split))
             for view in views
         )
-        self.apart: set[Any] = set()  # recordings in two parts that are separated by an embargo
+        self.apart: set[Any] = set()  # recordings whose parts are separated by an embargo
         self.valid = np.arange(windows.n_timesteps) < self.lengths[:, np.newaxis]
         is_finite = np.isfinite(windows.X).all(axis=2) | ~self.valid
         self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
@@ -323,8 +323,8 @@ class _Checks:
 
     def check_stretches(self) -> None:
         if self.recording is None:
-            return  # check_times() reports that they are not checked
-        self.checked.append("identical stretches of samples")
+            return  # check_times() reports the missing recording_id
+        self.checked.append("identical segments of samples")
         search = partial(shared_stretches, self.windows.X, self.lengths)
         self._add_if_above_chance("shared_stretches", self.recording, search)
 
@@ -341,9 +341,9 @@ class _Checks:
         self._add_if_above_chance("near_duplicates", origin, search)
 
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
-        """Search the earlier parts for windows of each held-out part.
+        """Search the training part and earlier held-out parts for windows of each held-out part.
 
-        Return the pairs, and the number of windows for which there was a search.
+        Return the pairs of matching windows, and the number of windows that were searched for.
         """
         pairs: _Pairs = []
         n_searched = 0
@@ -360,13 +360,13 @@ class _Checks:
         return pairs, n_searched
 
     def _add_if_above_chance(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
-        """Report matches of held-out windows if training recordings match each other less often."""
+        """Report matches of held-out windows, as a leak if chance cannot explain the matches."""
         pairs, n_searched = self._search_each(search)
         n_matched = sum(len(rows) for _, rows, _ in pairs)
         if not n_matched:
             return
-        # If training recordings match each other as often, the matches are coincidences: the
-        # signals have only a few shapes or values.
+        # If training recordings match each other nearly as often as held-out windows match them,
+        # the matches are coincidences, because the signals have only a few shapes or values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )
@@ -415,7 +415,7 @@ class _Checks:
             self.not_checked.append("one file under two names: no digests in the provenance.")
             return
         self.checked.append("one file under two names")
-        # If all recordings share a path, it is one table with many recordings.
+        # If all recordings have the same path, the file is a table of many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
         divided, together = [], []
         for first, second, *more in twice:
@@ -442,7 +442,7 @@ class _Checks:
             return
         if scaler.n_channels != windows.n_channels:
             raise ArgumentError(
-                f"the scaler has {scaler.n_channels} channels, the windows have"
+                f"the scaler has {scaler.n_channels} channels, but the windows have"
                 f" {windows.n_channels}."
             )
         self.checked.append("statistics of the scaler")
@@ -499,7 +499,7 @@ class _Checks:
                 held_out, others = members[in_part], members[~in_part]
                 if not len(held_out) or not len(others):
                     continue
-                # the window that ends last among those that start before this window ends
+                # the last window to end among those that start before the held-out window ends
                 is_latest = end[others] == np.maximum.accumulate(end[others])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(others)), 0))
                 before = np.searchsorted(start[others], end[held_out] - rounding) - 1
@@ -580,9 +580,9 @@ class _Checks:
 def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
     """Return the fraction of training windows that match other training recordings.
 
-    Matches of training recordings that are copies of each other are not coincidences: pairs of
-    recordings that share several windows are ignored, unless a recording shares windows with more
-    than two others.
+    Training recordings that are copies of each other do not match by chance. Pairs of recordings
+    that share several windows are therefore ignored, unless these recordings have more than two
+    such partners on average.
     """
     if not len(train):
         return 0.0
@@ -603,7 +603,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
 
 
 def _fits(windows: WindowSet, scaler: Scaler, rows: Ints) -> bool:
-    """Whether the statistics of a scaler are those of these rows."""
+    """Whether a scaler has the statistics of the windows with the indices `rows`."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False

@@ -110,7 +110,7 @@ class Measures:
         return Finding(kind, {"n_train": len(self), **values}, where)
 
     def row_names(self, places: Ints) -> list[int]:
-        """Return the indices that these windows have among the windows given to `fit`."""
+        """Return the indices of these windows in the X given to `fit`."""
         rows = self.windows.rows
         names: list[int] = (places if rows is None else rows[places]).tolist()
         return names

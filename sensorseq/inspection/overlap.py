@@ -15,11 +15,11 @@ from sensorseq.prediction.windows import Windows
 # Minimum number of different values in a window; with fewer, two windows may be equal by chance.
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
-SHARE = 0.25  # fraction of a window; a smaller overlap is of little use to the network
-TOLERATED = 0.05  # tolerated fraction of windows: a sensor at rest may repeat itself
+SHARE = 0.25  # minimum overlap, as a fraction of a window; the network gains little from less
+TOLERATED = 0.05  # tolerated fraction of windows, because a sensor at rest may repeat its values
 _ROWS = 128  # maximum number of validation windows that are compared
 _SURE = 5  # number of matches needed for signals with only a few levels
-_USUAL = 0.5  # a segment found in half of the training windows is periodic, not a duplicate
+_USUAL = 0.5  # a segment in more than half of the training windows is periodic, not a duplicate
 _PAIRS = 40  # number of consecutive pairs needed to conclude that windows continue each other
 
 
@@ -53,7 +53,7 @@ def check_duplicates(train: Measures, validation: Measures | None) -> Iterator[F
 def _shared_groups(
     groups: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: Ints, their_rows: Ints
 ) -> dict[str, list[Any]]:
-    """Name groups in both parts, and pairs of groups whose windows share samples across parts."""
+    """Return groups in both parts, and pairs of groups whose windows share samples across parts."""
     if groups is None or theirs is None:
         return {}
     pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
@@ -71,7 +71,7 @@ def _distinctive_keys(part: Measures) -> NDArray[np.uint64]:
         flat = values.reshape(len(values), -1)
         if valid is not None:
             flat = np.where(np.repeat(valid, part.n_channels, axis=1), flat, flat[:, :1])
-        # the first values suffice for most windows, and sorting all would be slow
+        # sorting all values would be slow, and the first values suffice for most windows
         poor = np.arange(len(flat))
         for examined in (flat[:, : 4 * LEAST_VALUES], flat):
             changes = np.diff(np.sort(examined[poor], axis=1), axis=1) != 0
@@ -131,7 +131,7 @@ def count_shared(train: Windows, held_out: Windows) -> tuple[int, int]:
 
 
 def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
-    """Return held-out rows, the training row that each overlaps, and how many were compared."""
+    """Return held-out rows, the training row that each overlaps, and the number compared."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
     X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
@@ -161,12 +161,12 @@ def _find_shared(train: Windows, held_out: Windows) -> tuple[Ints, Ints, int]:
 
 
 def check_continuity(windows: Windows) -> Finding | None:
-    """Return a finding if windows continue each other, because they are from a few recordings.
+    """Return a finding if windows continue each other because they are cut from few recordings.
 
-    In that case, the jump from a window's last sample to the next window's first sample is no
-    larger than a step within a window, and much smaller than the jump from a window's first sample
-    to the next window's last sample. The second condition excludes separate recordings at nearly
-    the same level.
+    In that case, the jump from a window's last sample to the next window's first sample is about as
+    large as a step within a window, and much smaller than the jump from a window's first sample to
+    the next window's last sample. The second condition excludes separate recordings at
+    nearly the same level.
     """
     X, lengths = windows.X, windows.lengths
     n_windows, n_timesteps, _ = X.shape

@@ -1,4 +1,4 @@
-"""Find irregularities in recordings before windows are cut, by comparing their channels."""
+"""Find irregularities in recordings before windows are cut, by comparing channels."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ from sensorseq.readers.columns import as_label
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
 
-# The limits were chosen on borealtc and on simulated recordings, healthy or with planted faults.
+# The limits were chosen on borealtc and simulated recordings, both with and without planted faults.
 RATE_RATIO = 1.1
 TIME_UNIT_RATIO = 30.0
 LEAST_MISSING = 0.01  # fraction of the time or of the samples
@@ -34,19 +34,19 @@ LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
 # minimum number of recordings of a class, and maximum number of channels to compare
 LEAST_ALIKE, MOST_COMPARED = 5, 64
-SWAP_GAIN = 1.0  # logarithm of how much better two channels fit each other's usual features
-SEPARATING_Z = 3.5  # z score of a class's ranks compared with all others
+SWAP_GAIN = 1.0  # log of how much better two channels fit if they are exchanged
+SEPARATING_Z = 3.5  # z-score of the rank test of a class against all others
 SEPARATING_AREA = 0.98  # area under the ROC curve
 # findings that marker values of failed reads can also cause
 _CAUSED_BY_MARKS = ("saturated", "outliers")
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
 Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
-Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, severity
+Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, details, severity
 
 
 def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
-    """Find irregularities, the most important first; `where` names recordings and channels."""
+    """Return irregularities, most important first; `where` names the recordings and channels."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for recording in facts:
         for channel in recording.channels.values():
@@ -69,7 +69,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
     for kind in MESSAGES:
         odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        for name, odd in odd_of.items():  # name channels with the same figures together
+        for name, odd in odd_of.items():  # channels with equal details share a finding
             odd.sort(key=lambda entry: -entry[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
@@ -97,7 +97,7 @@ def _check_each(rows: Rows) -> Odd:
     unlikely = odd_rates({r.recording_id: c.rate_hz for r, c in rows if c.rate_hz > 0})
     limits = limits_of(rows)
     still = [c.still_samples for _, c in rows]
-    # Nine of ten recordings are shorter than this.
+    # In nine of ten recordings, the longest constant segment is far shorter than this.
     long = STILL_RATIO * np.quantile(still, 0.9, method="lower")
     moving = [c.still_samples for _, c in rows if c.n_known and not c.is_constant]
     longer = STILL_RATIO * np.quantile(moving, 0.9, method="lower") if moving else -1.0
@@ -120,7 +120,7 @@ def _check_each(rows: Rows) -> Odd:
             share = sum(e.n_samples for e in edges) / c.n_known
             at = " and ".join(f"{e.value:.4g}" for e in edges)
             yield "saturated", i, f"{share:.1%} at {at}", share
-        missing = [f"gaps {c.gap_share:.1%} of the time"] * (c.gap_share > LEAST_MISSING)
+        missing = [f"gaps in {c.gap_share:.1%} of the time"] * (c.gap_share > LEAST_MISSING)
         missing += [f"{c.lost_share:.1%} of the samples lost"] * (c.lost_share > LEAST_MISSING)
         if missing:
             yield "gaps", i, ", ".join(missing), c.gap_share + c.lost_share
@@ -143,7 +143,7 @@ def _check_units(rows: Rows) -> Odd:
 
 
 def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find values that are not measurements on one scale; join channels with equal findings."""
+    """Find values that are not measurements on one scale; group channels with equal findings."""
     together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
     for odd in find_odd_values([recording.odd_values for recording in facts]):
         together[odd.kind, *sorted(odd.figures)].append(odd)
@@ -184,7 +184,7 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         usual = np.median(every, axis=0)
         sd = SD_PER_MAD * np.median(np.abs(every - usual), axis=0) + 0.1
         for i, features in members if len(members) >= LEAST_ALIKE else ():
-            # one row per channel, one column per role
+            # rows are channels, columns are the usual features of channels
             apart = np.mean(((features[:, None] - usual) / sd) ** 2, axis=2)
             kept = np.add.outer(np.diag(apart), np.diag(apart))
             gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
@@ -287,7 +287,7 @@ def clipped_edges(channel: ChannelFacts, limits: tuple[float, float]) -> list[Ed
 
 
 def limits_of(rows: Rows) -> tuple[float, float]:
-    """Return a channel's limits; the lower limit is 0 or more if the values nearly always are."""
+    """Return a channel's limits, ignoring negative values that occur in few recordings."""
     lows = [c.low.value for _, c in rows if c.n_known]
     low = float(np.quantile(lows, 0.1)) if lows else np.nan
     return (
@@ -325,12 +325,12 @@ def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
-    """Yield pairs of classes with similar names, the one with fewer recordings first.
+    """Yield pairs of classes with similar names, the class with fewer recordings first.
 
     Similar names differ only in case or separators, or in one letter (or two swapped letters)
-    within a word of at least five characters. The first letter of a word is rarely a typo, and a
-    capital after a lowercase letter starts a word: gripL, gripR. Different numbers mean different
-    classes.
+    within a word of at least five characters. The first letter of a word is rarely a typo. A
+    capital after a lowercase letter starts a word, so gripL and gripR differ in the first letter of
+    a word. Different numbers mean different classes.
     """
     for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
         first, second = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)
@@ -361,7 +361,7 @@ def _is_typo(word: str, other: str) -> bool:
 
 
 def _separates(values: Floats, of_class: NDArray[np.bool_]) -> bool:
-    """Whether one value per recording separates a class from the others better than chance."""
+    """Whether one value per recording separates a class from others far better than chance."""
     inside, outside = values[of_class], values[~of_class]
     inside, outside = inside[np.isfinite(inside)], outside[np.isfinite(outside)]
     n, m = len(inside), len(outside)

@@ -1,7 +1,7 @@
-"""Short training runs of an estimator's network whose outcome is known in advance.
+"""Train an estimator's network in short runs whose outcome is known in advance.
 
-One run uses two planted wave shapes, which the network must distinguish. The other uses a random
-label for each recording: here, a validation score above chance means that there is a leak.
+One check uses two planted wave shapes, which the network must distinguish. The other check gives
+each recording a random label, so a validation score above chance means that there is a leak.
 """
 
 import math
@@ -28,12 +28,12 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
-# Arguments that have effects outside the check, or make it depend on more than its windows.
+# Checks turn off arguments that act outside the check or distort its result.
 _OFF = ("warm_start", "calibrate", "early_stopping", "restore_best")
 _NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
 _APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
 _APART |= {"verbose": 0, "n_models": 1, "monitor": "val_loss"}
-# Plain, quick training; if the network cannot learn with these, tuning is not the reason.
+# Plain settings for quick training, so that poor settings cannot explain a failure to learn.
 _ZERO = ("dropout", "recurrent_dropout", "label_smoothing", "weight_decay", "l1")
 _UNSET = ("optimizer_params", "ema_decay", "augment", "max_timesteps")
 PLAIN = {
@@ -48,7 +48,7 @@ PLAIN = {
     "batch_size": 16,
     "sampler": "shuffle",
 }
-_REFERENCE_WORK = 4 * 64 * (64 + 1)  # work per timestep and window: one layer, H = 64, C = 1
+_REFERENCE_WORK = 4 * 64 * (64 + 1)  # per timestep and window, for one layer with H = 64, C = 1
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class CheckedFit:
     """The arguments of an estimator, and the function that prepares its fit."""
 
     arguments: Mapping[str, Any]
-    # Runs all steps of `fit` before training: takes the arguments of an estimator, X, y and the
-    # keywords of `fit`, and returns a job for each network.
+    # Runs all steps of `fit` that precede training. It takes the arguments of an estimator, X, y
+    # and the keywords of `fit`, and returns a job for each network.
     prepare: Callable[..., list[TrainingJob]]
 
     def changed(self, arguments: Mapping[str, Any]) -> "CheckedFit":
@@ -78,7 +78,7 @@ class ShortTraining(NamedTuple):
 
 
 class StopAt:
-    """A callback that ends training once a column reaches a value."""
+    """A callback that ends training once a column of the history reaches a value."""
 
     def __init__(self, column: str, value: float) -> None:
         self._column, self._value = column, value
@@ -99,7 +99,7 @@ def run_trial(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
     """Train with changed `arguments`; `prepare` may first change the module."""
-    if fit.arguments["scale"] == PHYSICAL:  # arrays come without rated channel values
+    if fit.arguments["scale"] == PHYSICAL:  # arrays carry no rated channel values
         arguments = {**arguments, "scale": "standard"}
     callbacks = None if stop is None else [stop]
     trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})
@@ -152,7 +152,7 @@ def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
 
 
 def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: int) -> int:
-    """Return how many epochs a budget allows, in window-steps of the reference network."""
+    """Return how many epochs fit into a budget in window-steps of the reference network."""
     return int(budget / (work * n_windows * n_timesteps))
 
 
@@ -199,8 +199,8 @@ def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
     Returns
     -------
     X, y, groups : ndarray
-        The windows, of shape (96, 100, 1) and float32, the class of each, and its recording. There
-        are 24 recordings, each of one class.
+        The windows of shape (96, 100, 1) as float32, and the class and recording of each window.
+        There are 24 recordings, each of one class.
     """
     X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
     order = np.argsort(y, kind="stable")
@@ -245,7 +245,7 @@ _BUDGET = 1_500_000
 
 
 def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
-    """Return the chance of at least this many correct votes, and that of only correct ones.
+    """Return the chance of at least the given number of correct votes, and of a perfect result.
 
     This is an exact permutation test over the labels of the held-out recordings in each trial. For
     each trial, `votes` contains the predicted classes and `drawn` the random classes, both of shape
@@ -270,7 +270,7 @@ def _agreements(vote: Ints, lot: Ints) -> Floats:
 
 
 def check_shuffled(fit: CheckedFit, windows: Windows, work: float, seed: int) -> Outcome:
-    """Check that held-out recordings with random labels are predicted no better than chance."""
+    """Check that random labels of held-out recordings are predicted no better than by chance."""
     unit, kind = _units(windows)
     n_units = int(unit.max()) + 1
     if n_units < 4:
@@ -335,12 +335,12 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: Windows) ->
 
 
 def _units(windows: Windows) -> tuple[Ints, str]:
-    """Return the unit of each window, which shares one random label, and the kind of units."""
+    """Return the unit of each window and the kind of units; a unit gets one random label."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = join_stretches(windows)
     if n_across:
-        return stretches, "stretches of signal"
+        return stretches, "segments of signal"
     kind = "windows" if windows.groups is None else "groups"
     return np.unique(split_unit(windows), return_inverse=True)[1], kind
 
@@ -356,7 +356,7 @@ def _split(windows: Windows, rng: np.random.Generator) -> tuple[Ints, Ints] | No
 
 
 def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
-    """Draw a random label for each unit, balanced within the held-out and the other units."""
+    """Draw a label for each unit, balanced among the held-out units and among the others."""
     lots = np.zeros(n_units, np.int64)
     is_held_out = np.isin(np.arange(n_units), held_out)
     for side in (is_held_out, ~is_held_out):
@@ -366,7 +366,7 @@ def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
 
 
 def _vote(outputs: Floats, index: Ints, n_units: int) -> Ints:
-    """Return the class for which the windows of each unit vote together."""
+    """Return one class for each unit, chosen by a joint vote of its windows."""
     margin = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
     total = np.bincount(index, weights=np.tanh(np.nan_to_num(margin)), minlength=n_units)
     return (total > 0).astype(np.int64)

@@ -44,7 +44,7 @@ from sensorseq.training.window_format import check_augment
 
 _MOST_WINDOWS = 160  # maximum number of windows used for training
 _MOST_TIMESTEPS = 128
-_MOST_WORK = 8.0  # limit of the network's size, as a multiple of the work of one layer of 64 units
+_MOST_WORK = 8.0  # maximum work of the network, as a multiple of the work of one layer of 64 units
 _FEWEST_UNITS = 16
 _BATCH = 16
 _BATCH_STEPS = 150
@@ -102,7 +102,7 @@ def run_checks(
 
 
 def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, ...]]:
-    """Reduce the number of hidden units in a large network; also return a note about this."""
+    """Reduce the number of hidden units of a large network; also return notes on the change."""
     lighter, hidden_size = fit, fit.arguments["hidden_size"]
     while relative_work(lighter.arguments, n_channels) > _MOST_WORK and hidden_size > _FEWEST_UNITS:
         hidden_size //= 2
@@ -110,7 +110,7 @@ def _lighten(fit: CheckedFit, n_channels: int) -> tuple[CheckedFit, tuple[str, .
     if lighter is fit:
         return fit, ()
     words = f"hidden_size={hidden_size} instead of {fit.arguments['hidden_size']}"
-    return lighter, (f"To save time, the checks used {words}; bugs show at either size.",)
+    return lighter, (f"To save time, the checks used {words}; bugs show up at either size.",)
 
 
 def _notes_on_size(windows: Windows, small: Windows) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
 def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise, batch statistics change without a step, and with them the validation loss.
+            # Otherwise, batch statistics and the validation loss change even without a step.
             part.momentum = 0.0
 
 
@@ -202,7 +202,7 @@ def _batch_of(windows: Windows, n_windows: int) -> Windows:
     turn = np.zeros(len(windows), np.int64)
     for label in np.unique(windows.target):
         of_label = np.flatnonzero(windows.target == label)
-        # spread over the recordings, so that no two are neighbors
+        # spread over the windows of the class, so that chosen windows are not neighbors
         order = np.argsort(np.arange(len(of_label)) * 0.6180339887 % 1, kind="stable")
         turn[of_label[order]] = np.arange(len(of_label))
     return windows.take(np.sort(np.argsort(turn, kind="stable")[:n_windows]))

@@ -20,20 +20,20 @@ SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0
 SEVERE = 10.0  # at this multiple of the limits, hardly any network can learn
 SD_PER_MAD = 1.4826  # standard deviation of a normal distribution, divided by its MAD
-# In robust standard deviations; 1 in 10^15 values of a normal channel exceeds this.
+# Limit in robust standard deviations, which 1 in 10^15 values of a normal channel exceeds.
 OUTLIER_SDS = 8.0
-# Fewer outliers have no influence; more are part of the signal, such as current peaks.
+# A smaller fraction of outliers has no influence; a larger fraction is part of the signal.
 OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
-CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows ...
-CLOCK_STRAIGHT = 0.999  # ... judged by its squared correlation with the step ...
-CLOCK_SLOPE = 0.02  # ... with slopes that are equal up to this relative difference
+CLOCK_SHARE = 0.99  # a clock is a straight line in this fraction of the windows
+CLOCK_STRAIGHT = 0.999  # minimum squared correlation of a straight line with the step index
+CLOCK_SLOPE = 0.02  # maximum relative difference between the slopes of a clock
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
 SEVERE_CLIP = 0.2  # clipping is severe if it affects this fraction of the values
-CLIPPED_SHARE = 0.03  # fraction of the values at the minimum, and also at the maximum ...
-CLIPPED_TIMES = 10  # ... and multiple of the average count of other values
+CLIPPED_SHARE = 0.03  # least fraction of the values at the minimum, and also at the maximum
+CLIPPED_TIMES = 10  # least count at either extreme, as a multiple of the mean count per value
 LEAST_LEVELS = 50  # minimum number of different values; a sensor with fewer has coarse steps
-STILL_SHARE, LEAST_STILL = 0.01, 3  # fraction and number of windows in which no channel varies
+STILL_SHARE, LEAST_STILL = 0.01, 3  # least fraction and number of windows without variation
 
 
 def constant_channels(parts: Iterable[Measures]) -> Ints:
@@ -44,7 +44,7 @@ def constant_channels(parts: Iterable[Measures]) -> Ints:
 
 
 def check_channels(train: Measures, validation: Measures | None = None) -> Iterator[Finding]:
-    """Yield problems of the channels of the training windows."""
+    """Yield findings about the channels of the training windows."""
     constant = constant_channels([train])
     moving = np.setdiff1d(np.arange(train.n_channels), constant)
     clocks = _clocks(train, moving)
@@ -104,7 +104,7 @@ def _clocks(train: Measures, channels: Ints) -> Ints:
         is_bent[where][:, channels] = ~is_line & is_long[where, None]
         channels = channels[is_bent[:, channels].sum(axis=0) <= most_bent]
         if not len(channels):
-            break  # usually decided by the first windows
+            break  # the first windows usually decide
     clocks = []
     for channel in channels:
         of_channel, is_straight = slope[is_long, channel], ~is_bent[is_long, channel]
@@ -119,7 +119,7 @@ def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray
     """Return two (n, c) arrays: the slope of each window and channel, and whether it is a line."""
     t = np.arange(values.shape[1])
     inside = t < steps[:, None]
-    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # centered, so that the mean is zero
+    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # centered on zero
     value = (values - values[:, :1].astype(np.float64)) * inside[:, :, None]
     of_time = (time**2).sum(axis=1, keepdims=True)
     of_value = np.einsum("ntc,ntc->nc", value, value) - value.sum(axis=1) ** 2 / steps[:, None]
@@ -173,9 +173,9 @@ def _outliers(train: Measures, usable: Ints) -> Iterator[Finding]:
         yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
-LEAST_RUN = 3  # minimum number of equal steps at an end that count as padding
-RUN_SHARE = 0.1  # fraction of a window's steps
-WINDOWS_SHARE = 0.1  # fraction of the windows that end in the same value
+LEAST_RUN = 3  # minimum number of equal steps at either end of a window that count as padding
+RUN_SHARE = 0.1  # minimum length of padding, as a fraction of a window's steps
+WINDOWS_SHARE = 0.1  # minimum fraction of windows with padding
 
 
 def check_padding(train: Measures, validation: Measures | None) -> Iterator[Finding]:
@@ -194,26 +194,26 @@ def check_padding(train: Measures, validation: Measures | None) -> Iterator[Find
 
 
 def _padded(part: Measures) -> tuple[float, float]:
-    """Return the fractions of windows that end, or that begin, with a run of a common value."""
+    """Return the fraction of windows with a run of a common value at the end, and at the start."""
     if part.n_timesteps < 2 * LEAST_RUN:
         return 0.0, 0.0
     return _share(part.windows.X[:, ::-1]), _share(part.windows.X)
 
 
 def _share(X: NDArray[np.floating]) -> float:
-    """Return the fraction of windows that begin with several copies of the commonest first step."""
+    """Return the fraction of windows that begin with a run of the most common first step."""
     least = max(LEAST_RUN, int(np.ceil(RUN_SHARE * X.shape[1])))
     repeated = np.flatnonzero((X[:, :least] == X[:, :1]).all(axis=(1, 2)))
     if not len(repeated):
         return 0.0
     _, counts = np.unique(X[repeated, 0], axis=0, return_counts=True)
-    # a resting signal is not exactly constant, at least not in every channel
+    # windows that are constant throughout are not padded
     whole = (X[repeated] == X[repeated, :1]).all(axis=(1, 2)).sum()
     return float(counts.max() - min(whole, counts.max())) / len(X)
 
 
-DOMINANT = 0.9  # fraction of the windows
-MANY_UNSEEN = 0.05  # fraction of the validation windows
+DOMINANT = 0.9  # a class dominates above this fraction of the windows
+MANY_UNSEEN = 0.05  # a finding is severe above this fraction of the validation windows
 
 
 def check_shares(
@@ -237,7 +237,7 @@ def check_shares(
 
 
 def check_classes(train: Measures, validation: Measures | None) -> Iterator[Finding]:
-    """Yield findings about classes that are missing in one of the parts."""
+    """Yield findings about classes that are missing from one of the parts."""
     if validation is None:
         return
     ours, theirs = np.unique(train.windows.target), np.unique(validation.windows.target)
@@ -278,17 +278,18 @@ def check_label_channels(
 
 
 MOST_ROWS = 3  # maximum shift of labels that is tested, in rows
-LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows
-LEAST_GAIN = 0.15  # gain in accuracy that shows a shift of the labels
-NEAR_GUESSING = 0.5  # without the shift, this fraction of the accuracy above guessing may remain
+LEAST_LABELED, MOST_LABELED = 60, 20_000  # minimum and maximum number of windows that are checked
+LEAST_GAIN = 0.15  # minimum gain in accuracy that shows a shift of the labels
+# Maximum accuracy above guessing without the shift, as a fraction of the value with the shift.
+NEAR_GUESSING = 0.5
 GAIN_ERRORS = 6.0  # the gain must be this many standard errors
 RIDGE = 1e-2  # penalty of the ridge regression, per window
-LEAST_SHIFT_SDS = 0.3  # in standard deviations of the channel in training; 1 without groups
+LEAST_SHIFT_SDS = 0.3  # minimum shift, in training standard deviations; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # minimum number of groups in each part; with fewer, parts differ by chance
 LEAST_WINDOWS = 20  # minimum number of windows in a part without groups
-UNIT_RATIO = 10.0  # ratio of the spreads of groups of the same class
-# distance of a group's level: relative to the distances in training, and in standard deviations
+UNIT_RATIO = 10.0  # minimum ratio of spreads between two clusters of a class's groups
+# minimum distance of validation groups: relative to training groups, and in standard deviations
 LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
 
@@ -297,7 +298,7 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
     """Yield a finding if the windows fit the labels of other rows far better than their own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
-    scored on the other half, with the labels unshifted, and shifted by 1 to 3 rows.
+    scored on the other half, with the labels unshifted and shifted by 1 to 3 rows.
     """
     parts = [
         part for part in (train, validation) if part is not None and part.windows.rows is not None
@@ -343,12 +344,12 @@ def check_labels(train: Measures, validation: Measures | None) -> Iterator[Findi
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
-    """Mark windows that a ridge classifier fitted on the other half classifies correctly."""
+    """Mark the windows that are classified correctly by a ridge model of the other half."""
     sd = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
     wanted, hits = np.eye(n_classes)[codes], np.zeros(len(codes))
-    # contiguous halves, because alternating rows would put neighbors in both
+    # contiguous halves, because alternating rows would put neighbors in both halves
     first = np.arange(len(codes)) < len(codes) // 2
     for half in (first, ~first):
         penalty = RIDGE * half.sum() * np.eye(design.shape[1])
@@ -401,7 +402,7 @@ def _farthest(distance: Floats, limit: Floats, among: NDArray[np.bool_]) -> Ints
 
 
 def check_units(train: Measures, validation: Measures | None) -> Iterator[Finding]:
-    """Yield a channel whose spread splits the groups of a class into two clusters."""
+    """Yield a finding if a channel's spread splits the groups of a class into two clusters."""
     if train.windows.groups is None:
         return
     pairs = np.stack(
@@ -421,23 +422,23 @@ def check_units(train: Measures, validation: Measures | None) -> Iterator[Findin
 
 
 def _levels(part: Measures, by_group: bool) -> NDArray[np.float64]:
-    """Return the mean of each group over its windows, or of each window, shape (units, c)."""
+    """Return the mean of each group or, without groups, of each window, shape (units, c)."""
     if not by_group or part.windows.groups is None:
         return part.window_mean
     return _means(part.window_mean, np.unique(part.windows.groups, return_inverse=True)[1])
 
 
 def _means(values: Floats, code: Ints) -> Floats:
-    """Return the mean of the rows for each code, shape (codes, c)."""
+    """Return the mean over the rows with each code, shape (codes, c)."""
     sums = np.zeros((int(code.max()) + 1, values.shape[1]))
     np.add.at(sums, code, values)
     return np.asarray(sums / np.bincount(code)[:, None])
 
 
 def check_windows(train: Windows, validation: Windows | None = None) -> Iterator[Finding]:
-    """Yield problems of the windows as the network sees them, before any training.
+    """Yield findings about the windows as the network sees them, before any training.
 
-    A finding is a fact about the data, and not necessarily the cause of a fluctuating curve.
+    A finding is a fact about the data, and not necessarily the cause of a fluctuating loss curve.
     """
     if not train.X.size:
         return

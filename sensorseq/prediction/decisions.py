@@ -24,9 +24,10 @@ from sensorseq.windows import WindowSet, iter_recordings
 class Decisions(NamedTuple):
     """Labels of windows, masked if the classifier abstains.
 
-    `label` (n_windows,) is the most probable label if `answered`, otherwise masked, so that a
-    comparison with it is never true. ``np.where(answered, label.data, "unknown")`` replaces masked
-    labels. `answered` is True if the `probability` of the label reaches the threshold.
+    `label` (n_windows,) contains the most probable label of each window. Labels that are not
+    `answered` are masked, so comparisons with them are never true. `answered` is True if
+    `probability` reaches the threshold. To replace masked labels, use
+    ``np.where(answered, label.data, "unknown")``.
     """
 
     label: Any
@@ -185,7 +186,7 @@ class Predictor(ABC):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return a `Smoothing`; parameters that are None are learned from training recordings."""
+        """Return a `Smoothing`; values learned in training replace parameters that are None."""
         learned = None if self.preparation is None else self.preparation.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
@@ -284,9 +285,9 @@ def refuse_empty(lacks: NDArray[np.int8], missing: str, what: str, part: str) ->
 
 
 def check_temperature(value: float) -> float:
-    """Return a temperature from a file after checking that it is valid."""
+    """Check a temperature that was read from a file, and return it."""
     if not (np.isfinite(value) and value > 0):
-        raise InputError(f"temperature is {value!r}, expected a number above 0")
+        raise InputError(f"temperature is {value!r}; expected a number above 0")
     return value
 
 
@@ -307,7 +308,10 @@ def answered_windows(
     lacks: NDArray[np.integer[Any]],
     threshold: Optional[float],
 ) -> list[Optional[bool]]:
-    """Return a mask of the windows that get a label, never an EMPTY one; None without threshold."""
+    """Return whether each window gets a label; an EMPTY window never does.
+
+    Without a threshold, the answer is None for windows that are not EMPTY.
+    """
     if threshold is None:
         return [False if lack == EMPTY else None for lack in lacks.tolist()]
     answered: list[Optional[bool]]
@@ -324,17 +328,17 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
 
 
 def check_shares(values: Sequence[Any], n_classes: int) -> NDArray[np.float64]:
-    """Return the mean probability of each class from a file after checking it."""
+    """Check mean class probabilities that were read from a file, and return them as an array."""
     shares = np.asarray(values, np.float64)
     if shares.shape != (n_classes,) or not (np.isfinite(shares) & (shares > 0)).all():
-        raise InputError(f"class_shares is {values!r}, expected {n_classes} numbers above 0")
+        raise InputError(f"class_shares is {values!r}; expected {n_classes} numbers above 0")
     return shares
 
 
 def check_abstention(fields: Sequence[Any]) -> Abstention:
-    """Return the result of `fit_abstention` from a file after checking it."""
+    """Check a result of `fit_abstention` that was read from a file, and return it."""
     abstention = Abstention(*fields)
     are_numbers = all(isinstance(value, (int, float)) for value in abstention)
     if not are_numbers or not 0 <= abstention.threshold <= 1:
-        raise InputError(f"abstention is {list(fields)!r}, expected a threshold and six numbers")
+        raise InputError(f"abstention is {list(fields)!r}; expected a threshold and six numbers")
     return abstention

@@ -1,4 +1,4 @@
-"""Channel names of DataFrames and WindowSets, and the order of the columns of DataFrames."""
+"""Channel names of DataFrames and WindowSets, and the column order of DataFrames."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -10,7 +10,7 @@ from sensorseq.errors import InputError, did_you_mean, repeated
 def column_names(X: Any, name: str = "X") -> list[str] | None:
     """Return the column names of a DataFrame, or None for anything else.
 
-    Increasing integers do not count as names. Any other names that are not strings raise an error.
+    Increasing integers do not count as names. Other names must be strings, or an error is raised.
     """
     names = list(getattr(X, "columns", ()))
     if not names or all(isinstance(column, str) for column in names):
@@ -25,7 +25,7 @@ def column_names(X: Any, name: str = "X") -> list[str] | None:
 
 
 def known_names(channels: Sequence[str] | None) -> list[str] | None:
-    """Return the channel names, or None if they are the default numbers of `WindowSet`."""
+    """Return the channel names, or None if they are the numbered default names of `WindowSet`."""
     if channels is None or list(channels) == [f"channel_{i}" for i in range(len(channels))]:
         return None
     return list(channels)
@@ -34,7 +34,7 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
 def check_same_channels(
     channels: Sequence[str] | None, names: Sequence[str], name: str = "X"
 ) -> None:
-    """Raise an error unless windows have a model's channel names in the same order."""
+    """Raise an error if the names or the order of channels differ between windows and a model."""
     trained, actual = known_names(channels), known_names(names)
     if trained is None or actual is None or len(trained) != len(actual) or trained == actual:
         return
@@ -50,8 +50,8 @@ def align(
 ) -> tuple[list[Any], list[str] | None]:
     """Put the columns of all DataFrames in the same order; return the parts and the column names.
 
-    The order is that of `known`. Without `known`, or if it contains only numbered channels, it is
-    the order of the first DataFrame. The names are None if no part is a DataFrame.
+    The order follows `known`. Without `known`, or if `known` contains only default names, the
+    first DataFrame determines the order. The names are None if no part is a DataFrame.
     """
     parts = list(parts)
     named = [(i, column_names(part, f"{name}[{i}]")) for i, part in enumerate(parts)]
@@ -69,7 +69,7 @@ def align(
 def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     """Return a DataFrame with its columns in the order of `known`; return anything else unchanged.
 
-    Messages call the DataFrame `name`, and call the object that has the known names `owner`.
+    Messages refer to the DataFrame as `name`, and to the object with the known names as `owner`.
     """
     names = column_names(X, name)
     if names is None:

@@ -27,7 +27,7 @@ from sensorseq.recording import Recording
 from sensorseq.sensor_windows import SensorWindows, align_sensors
 from sensorseq.sequence.smoothing import Smoothing
 
-_SMALLEST = 1e-300  # lower bound of a probability before its logarithm
+_SMALLEST = 1e-300  # lower bound of probabilities whose logarithm is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class FusedModel(Predictor):
     models : mapping of str to TrainedModel
         The model of each sensor.
     fusion : Fusion
-        How the logits of the sensors are joined.
+        The weights with which the logits of the sensors are joined.
     temperature, shares, abstention
         As in a TrainedModel.
     """
@@ -125,13 +125,13 @@ class FusedModel(Predictor):
 
 
 def read_fused(take: TakeField, models: Mapping[str, TrainedModel]) -> FusedModel:
-    """Return the model in a file, made of the models of its sensors; `take` reads a field."""
+    """Return the model in a file, given the models of its sensors; `take` reads a field."""
     fused = FusedModel(
         models=models, fusion=Fusion.restore(take("fusion", dict)), **read_classes(take)
     )
     for name, model in models.items():
         if model.classes.tolist() != fused.classes.tolist():
-            raise ValueError(f"the model of sensor {name!r} has other classes")
+            raise ValueError(f"the model of sensor {name!r} has other classes than the fused model")
     return fused
 
 
@@ -170,16 +170,16 @@ def cut_sensors(
     if problem is not None and not sets:
         raise problem
     slop_s = None if None in slops else max(slop for slop in slops if slop is not None)
-    missing = "error" if missing == "error" else "expected"  # align_sensors does not know "outside"
+    missing = "error" if missing == "error" else "expected"  # align_sensors refuses "outside"
     return align_sensors(sets, slop_s=slop_s, missing=missing)
 
 
 class SensorStream:
     """Classify samples of several sensors; see `SensorFusionClassifier.stream`.
 
-    A decision is due when the windows of all sensors are complete. If sensors may be missing, it is
-    also due when any sensor has samples from more than `max_wait_s` after the end of the window,
-    besides the usual latency. Push samples in chunks shorter than `max_wait_s`.
+    A decision is due when the windows of all sensors are complete. If sensors may be missing, a
+    decision is also due when any sensor has samples from later than the end of the window plus
+    `latency_s` and `max_wait_s`. Push samples in chunks shorter than `max_wait_s`.
 
     Attributes
     ----------
@@ -192,9 +192,10 @@ class SensorStream:
     n_dropped : int
         Number of windows without a decision, because a required sensor was missing.
     n_late : int
-        Number of windows that a sensor completed only after the decision about that time.
+        Number of sensor windows that were complete only after the decision about their time.
     on_outside : callable or None
-        As in a DecisionStream; called once for each sensor, whose name precedes each channel name.
+        As in a DecisionStream, but called once for each sensor; channel names have the form
+        ``sensor: channel``.
     """
 
     def __init__(
@@ -208,8 +209,8 @@ class SensorStream:
     ) -> None:
         if sample_rate_hz is not None and not isinstance(sample_rate_hz, Mapping):
             raise ArgumentError(
-                f"sample_rate_hz={sample_rate_hz!r}: give the rate of each sensor by its name:"
-                f" {', '.join(model.models)}."
+                f"sample_rate_hz={sample_rate_hz!r} names no sensor; give the rate of each sensor"
+                f" by its name ({', '.join(model.models)})."
             )
         rates = dict(sample_rate_hz or {})
         self._model, self._fusion = model, model.fusion
@@ -263,7 +264,7 @@ class SensorStream:
         """
         check_sensor(sensor, self._fusion.sensors)
         rate = f"{{{sensor!r}: HZ}} (--sample-rate-hz {sensor}=HZ)"
-        with noting(f"of sensor {sensor!r}; give its rate alone as {rate}", SignalError):
+        with noting(f"of sensor {sensor!r}; set only this sensor's rate with {rate}", SignalError):
             decisions = self.sensors[sensor].push(samples, timestamps_s)
         for decision in decisions:
             self._add(sensor, decision)
@@ -323,7 +324,7 @@ class SensorStream:
         return decisions
 
     def _is_late(self, row: Mapping[str, StreamDecision]) -> bool:
-        """Test whether each sensor without a decision in the row has a later one or is lost."""
+        """Test whether each sensor that is absent from the row has a later decision or is lost."""
         start_s = min(decision.start_s for decision in row.values())
         lacking = [name for name in self.sensors if name not in row]
         if all(any(name in later for later in self._rows[1:]) for name in lacking):
@@ -335,7 +336,7 @@ class SensorStream:
         return newest_s - end_s > self._wait_s + self.latency_s
 
     def _newest_times(self) -> list[float]:
-        """Return the time of the newest sample of each sensor that has one."""
+        """Return the time of the newest sample of each sensor that has sent samples."""
         times = [stream.newest_s for stream in self.sensors.values()]
         return [newest_s for newest_s in times if newest_s is not None]
 

@@ -14,7 +14,7 @@ from sensorseq.prediction.outside import OutsideWindows
 from sensorseq.sensor_windows import SensorWindows, are_sensors, as_sensor_windows
 
 MISSING = ("error", "expected", "outside")  # values of a classifier's argument `missing`
-_MOST_IN_TABLE = 10  # largest number of sensors; the table has a row for each pattern of them
+_MOST_IN_TABLE = 10  # maximum number of sensors; the table has a row for each pattern of sensors
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Fusion:
     missing: str = "error"
 
     def read(self, X: Any, lengths: Any = None) -> tuple[SensorWindows, NDArray[np.bool_]]:
-        """Return the windows of these sensors, and a mask (n, n_sensors) of the present sensors.
+        """Return the windows of all sensors, and a mask (n, n_sensors) of the present sensors.
 
         Raises
         ------
         InputError
-            If X has sensors that the model does not know, or lacks sensors that it needs.
+            If X has sensors that the model does not know, or lacks sensors that the model needs.
         """
         if lengths is not None:
             raise InputError(
@@ -59,10 +59,10 @@ class Fusion:
     def join(self, logits: NDArray[np.float64], lacks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the logits (n, K) of windows from the logits of their sensors (n_sensors, n, K).
 
-        `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for the window of each sensor; see
-        `gaps`. Windows without any sensor get zeros. If sensors were never present together in the
-        fit, each gets the weight that it has alone, divided by the number of these sensors, so that
-        the sum is at most as certain as the most certain of them.
+        `lacks` (n, n_sensors) is COMPLETE, DOUBTFUL or EMPTY for each sensor's window; see `gaps`.
+        Windows without any sensor get zeros. If the fit had too few windows with the present
+        sensors, each of them gets the weight that it has alone, divided by the number of present
+        sensors. The sum of the logits is then at most as certain as the most certain sensor.
         """
         return np.asarray(np.einsum("ns,snk->nk", self.weights_for(lacks), logits))
 
@@ -87,7 +87,7 @@ class Fusion:
         return np.asarray(alone / pattern.sum())
 
     def weight_table(self) -> NDArray[np.float64]:
-        """Return the weights (2^n, n) for an export; bit s of a row's index marks sensor s."""
+        """Return the weights (2^n, n) for an export; bit s of a row's index is set for sensor s."""
         n = len(self.sensors)
         if n > _MOST_IN_TABLE:
             raise InputError(
@@ -173,5 +173,5 @@ def missing_sensors_text(sensors: tuple[str, ...], present: NDArray[np.bool_]) -
     ]
     return (
         f"windows lack sensors: {', '.join(lacks)}. Fit with missing='expected' to predict"
-        " from the others, or leave these windows out."
+        " from the other sensors, or leave these windows out."
     )

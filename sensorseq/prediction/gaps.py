@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 # How much of a window is missing. A sensor's DOUBTFUL window counts only if no other sensor has a
 # COMPLETE one.
 COMPLETE, DOUBTFUL, EMPTY = range(3)
-_DOUBTFUL_SHARE = 0.5  # fraction of the channels; if more are missing, a window is doubtful
+_DOUBTFUL_SHARE = 0.5  # a window is DOUBTFUL if more than this fraction of its channels is missing
 _BLOCK = 256  # number of windows whose gaps are bridged together
 
 
 def bridge_gaps(X: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:
     """Replace NaN in windows (n, t, c) with values interpolated between the neighboring numbers.
 
-    At the ends of a window the nearest number is repeated. A channel without a number stays NaN.
+    At the ends of a window, the nearest number is repeated. A channel without a number stays NaN.
     Samples beyond the lengths do not change.
     """
     steps = np.arange(X.shape[1])[:, None]

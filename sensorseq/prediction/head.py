@@ -18,7 +18,7 @@ _BLOCK = 512  # windows per block in prediction
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model scored in cross-validation: ``"lstm"``, a kind of features, or ``"together"``.
+    """A model scored in cross-validation (``"lstm"``, a kind of features, or ``"together"``).
 
     `log_loss` is the mean over the test windows, in nats, after optimal scaling of the scores.
     `weight` is the factor of the model's scores in the logits, or None for ``"together"``.
@@ -87,9 +87,9 @@ class FeatureHead:
     blocks: list[Block]
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
-    # indices of the windows of X that `out_of_fold` refers to
+    # index of each row of `out_of_fold` among the windows of the fit
     out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
-    # indices of the same windows in the X given to `fit`
+    # index of each row of `out_of_fold` in the X given to `fit`
     given_rows: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def join(
@@ -148,10 +148,10 @@ class FeatureHead:
 
     @property
     def linear_blocks(self) -> list[LinearBlock]:
-        """The blocks of features that have weights of their own."""
+        """The blocks that apply linear weights to features."""
         return [block for block in self.blocks if isinstance(block, LinearBlock)]
 
     @property
     def is_plain(self) -> bool:
-        """True if no features come from a function of the user."""
+        """True if no features come from a user's function."""
         return all(block.name in NAMES for block in self.blocks)

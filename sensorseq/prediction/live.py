@@ -21,7 +21,7 @@ from sensorseq.time_names import unit_in_name, usual_time_names
 FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # largest number of bytes read at a time
 _DATAGRAM = 1 << 16
-LONGEST_LINE = 1 << 16  # in bytes, so that a sender without line ends cannot fill the memory
+LONGEST_LINE = 1 << 16  # limit in bytes, so that data without line ends cannot fill the memory
 _MANY_LINES = 50  # if there are fewer lines, they are parsed one by one
 _FEWEST_LINES = 20  # data that begin with this many unreadable lines are not CSV
 
@@ -70,7 +70,7 @@ def stream_of(
 def split_lines(data: bytes, *, whole: bool) -> tuple[list[bytes], bytes]:
     """Return the complete lines of data, and the incomplete last line.
 
-    With `whole`, the last line counts as complete, too.
+    With `whole`, the last line also counts as complete.
 
     Raises
     ------
@@ -91,9 +91,9 @@ class SampleParser:
     """Parses bytes into samples of given channels, from lines of CSV or little-endian floats.
 
     CSV either has a header that includes the channels' names in any order, or its columns are the
-    channels, optionally after the time. An empty field is a missing value. Unreadable lines, such
-    as the first fragment from a serial port, are counted in `n_unreadable` and skipped. Errors name
-    the `sensor`.
+    channels, optionally preceded by the time. An empty field is a missing value. Unreadable lines,
+    such as the first fragment from a serial port, are counted in `n_unreadable` and skipped. Errors
+    name the `sensor`.
     """
 
     way_out = (
@@ -136,7 +136,7 @@ class SampleParser:
                 n_bytes, self._incomplete = len(self._incomplete), b""
                 self.n_unreadable += 1
                 raise InputError(
-                    f"the data end within a sample: {n_bytes} of {width} bytes. Are they"
+                    f"the data end within a sample: {n_bytes} of {width} bytes. Are the data"
                     f" {self._kind} with {len(self._channels)} channels?"
                 )
             flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
@@ -144,7 +144,7 @@ class SampleParser:
         lines, self._incomplete = split_lines(data, whole=whole)
         lines = [line for line in lines if line.strip()]
         parsed, n_parsed = [], 0
-        while n_parsed < len(lines) and self._columns is None:  # up to the header
+        while n_parsed < len(lines) and self._columns is None:  # one by one up to the header
             parsed.append(self._row(lines[n_parsed]))
             n_parsed += 1
         block = self._numbers(lines[n_parsed:])
@@ -179,7 +179,7 @@ class SampleParser:
         return self._columns if self._time is None else [*self._columns, self._time]
 
     def _row(self, line: bytes) -> list[float] | None:
-        """Return a line's channels, and the time last; or None for a header or unreadable line."""
+        """Return a line's channels, then its time, or None for a header or unreadable line."""
         self._n_lines += 1
         fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
         if self._columns is None:
@@ -246,9 +246,9 @@ class SampleParser:
 class SensorParser:
     """Parses lines of CSV like SampleParser, but each line begins with the name of its sensor.
 
-    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are counted
-    and skipped, too. A part contains at most `most` samples of a sensor, so that no sensor gets far
-    ahead of the others, which might then count as missing.
+    Each sensor may have a header (``imu,time,gyro_x``). Lines that do not name a sensor are also
+    counted and skipped. A part contains at most `most` samples of a sensor, because the other
+    sensors could count as missing if one sensor got far ahead.
     """
 
     def __init__(
@@ -351,7 +351,7 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
             rates[name] = float(rate)
         except ValueError:
             raise ArgumentError(
-                f"--sample-rate-hz {text} is not a number, such as 100, or NAME=HZ, such as"
+                f"--sample-rate-hz {text} is neither a number, such as 100, nor NAME=HZ, such as"
                 " imu=100."
             ) from None
     return rates[""] if list(rates) == [""] else rates or None
@@ -360,8 +360,8 @@ def rates_of(texts: Sequence[str] | None) -> float | dict[str, float] | None:
 def _number_of(field: bytes) -> float | None:
     """Return the number in a field, NaN for an empty field, or None for any other text.
 
-    Unlike in a file, words for missing numbers, such as NA, and digits outside ASCII do not count
-    as numbers, because in a stream they are more likely the result of damage.
+    Words for missing numbers, such as NA, and digits outside ASCII count as numbers only in files.
+    In a stream, such text is more likely the result of damage.
     """
     return parse_number(field.decode("ascii", "replace")) if field else np.nan
 
@@ -393,7 +393,7 @@ def samples_of_udp(address: str, parser: AnyParser) -> Iterator[AnySamples]:
         while True:  # an empty datagram does not end the stream, because anyone can send one
             try:
                 parts = parser.parts(opened.recv(_DATAGRAM), whole=True)
-            except InputError:  # after the first sample, an incomplete one is from another sender
+            except InputError:  # after the first sample, incomplete data come from another sender
                 if not is_read or isinstance(parser, SensorParser):
                     raise
                 continue
@@ -408,7 +408,7 @@ def classify(
     out: TextIO,
     say: Callable[[str], None],
 ) -> None:
-    """Write the decisions about samples until they end.
+    """Write the decisions about samples until the samples end.
 
     `say` is called with the channels that the stream expects, and finally with counts.
     """

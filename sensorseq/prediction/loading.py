@@ -39,8 +39,8 @@ def load(path: str | os.PathLike[str]) -> AnyModel:
     Returns
     -------
     TrainedModel, or FusedModel for several sensors
-        With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`.
-        On the same processor, results are bit-identical to those of the estimator.
+        The model, with `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and
+        `stream`. On the same processor, results are bit-identical to those of the estimator.
 
     Raises
     ------

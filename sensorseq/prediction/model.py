@@ -71,14 +71,14 @@ class TrainedModel(Predictor):
     classes : ndarray of shape (K,)
         Labels in the order of the probabilities.
     n_channels : int
-        Channels of a window.
+        Number of channels.
     networks : sequence of Network
         The members of an ensemble or the networks of the folds; their probabilities are averaged.
     flat_timesteps : int or None
-        Number of steps of 2-D input (n, t), which later input must have, too; None allows windows
-        of any length.
+        Number of steps of 2-D input (n, t), which later input must match; None allows windows of
+        any length.
     feature_names : list of str or None
-        Names of the columns of a DataFrame: the channels, or the steps of 2-D input.
+        Column names of a DataFrame, which are the channels, or the steps of 2-D input.
     n_timesteps : int or None
         Length of the windows of the fit.
     had_lengths : bool
@@ -351,7 +351,7 @@ def read_trained(
     for network in networks:
         if (network.n_inputs, network.n_outputs) != expected:
             raise ValueError(
-                f"a network has {network.n_inputs} inputs and {network.n_outputs} outputs, expected"
+                f"a network has {network.n_inputs} inputs and {network.n_outputs} outputs; expected"
                 f" {expected[0]} and {expected[1]}"
             )
     return model

@@ -1,4 +1,4 @@
-"""LstmNetwork: the forward pass of LSTM layers, pooling and a linear layer, with arrays alone."""
+"""LstmNetwork: the forward pass of LSTM layers, pooling and a linear layer, on plain arrays."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensorseq.core import LstmLayer
 from sensorseq.errors import ModelFileError
 
-_BLOCK = 1024  # number of windows at a time, because states between layers take much memory
+_BLOCK = 1024  # number of windows processed together; the states of a layer take much memory
 _EPSILON = 1e-5  # as in torch's BatchNorm1d and LayerNorm
 _NORMS = {
     "none": (),
@@ -41,7 +41,7 @@ class LstmNetwork:
     arrays : mapping of str to ndarray
         Weights, named as in the state of an `LSTMLinear`, all float32 or all float64.
     architecture : mapping
-        With `hidden_size`, `num_layers`, `bidirectional`, `pooling` and `head_norm`.
+        Values of `hidden_size`, `num_layers`, `bidirectional`, `pooling` and `head_norm`.
 
     Raises
     ------
@@ -82,13 +82,13 @@ class LstmNetwork:
         for shape, array in expected:
             if array.shape != shape or array.dtype != self.dtype or array.dtype.kind != "f":
                 raise ValueError(
-                    f"an array of a network is {array.dtype} {array.shape}, expected"
+                    f"an array of a network is {array.dtype} {array.shape}; expected"
                     f" {self.dtype} {shape}"
                 )
         *lower, top = layers
         self._lower = [LstmLayer(*weights) for weights in lower]
         head = (self._weight, self._bias)
-        if self.norm != "none":  # otherwise the pooled vector itself is used
+        if self.norm != "none":  # the identity passes the pooled vector on to `_head`
             head = (np.eye(pooled, dtype=self.dtype), np.zeros(pooled, self.dtype))
         self._top = LstmLayer(*top, *head, pooling=pooling)
 
@@ -108,7 +108,7 @@ class LstmNetwork:
         return outputs
 
     def _head(self, pooled: NDArray[Any]) -> NDArray[Any]:
-        """Apply the norm and the linear layer; without a norm, `pooled` already is the output."""
+        """Apply the norm and the linear layer; without a norm, `pooled` is already the output."""
         if self.norm == "none":
             return pooled
         weight, bias, *running = self._norm_arrays
@@ -117,7 +117,7 @@ class LstmNetwork:
         else:
             mean, variance = running[:2]
         x = (pooled - mean) / np.sqrt(variance + self.dtype.type(_EPSILON)) * weight + bias
-        # one window at a time: the rounding of a matrix product depends on the number of windows
+        # one by one, because the rounding of a matrix product depends on the number of windows
         return np.asarray(np.reshape([self._weight @ row for row in x], (len(x), -1)) + self._bias)
 
 

@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 BLOCK_VALUES = 250_000  # number of values that are processed together; their 2 MB fit into a cache
 # Margins and sizes were chosen on the development recordings of benchmarks/bench_outside.py.
-# The number of bands, and the minimum number of steps in a window that has a spectrum:
+# Number of bands, and minimum number of steps in a window for which a spectrum is computed.
 N_BANDS, FEWEST_BAND_STEPS = 8, 32
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
@@ -24,7 +24,7 @@ NO_RANGES = (
 )
 FEWEST_STEPS = 8  # shortest window whose spread is used
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
-# The margin of values is a fraction of their range; margins of the other measures are in decades.
+# The margin of values is a fraction of their range; the other margins are in decades.
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
 _STILL = -4.0  # a channel is constant below this log10 of its spread relative to training
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
@@ -34,14 +34,14 @@ _LEAST_POWER = 1e-6  # smaller fractions of power are replaced by this value
 
 @dataclass(frozen=True, eq=False)
 class OutsideWindows:
-    """Windows unlike the training windows of a model, with reasons; print it to see a summary.
+    """A comparison of windows with a model's training windows; print it to see a summary.
 
     Attributes
     ----------
     reasons : ndarray of shape (n, n_channels), str
-        The first of these reasons that applies: ``"constant"`` (the channel was never constant in
+        The first reason that applies, of ``"constant"`` (the channel was never constant in
         training), ``"spread"``, ``"values"``, ``"share"`` (the spread relative to the other
-        channels) and ``"spectrum"``. Empty if none applies.
+        channels) and ``"spectrum"``. Empty if no reason applies.
     ratio : ndarray of shape (n, n_channels), float64
         Standard deviation relative to training; NaN if unknown.
     channels : tuple of str
@@ -54,12 +54,12 @@ class OutsideWindows:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Array of shape (n,) that is True for the windows outside."""
+        """Array of shape (n,) that is True for the windows outside the ranges."""
         return np.asarray((self.reasons != "").any(axis=1))
 
     @property
     def n_outside(self) -> int:
-        """The number of windows outside."""
+        """The number of windows outside the ranges."""
         return int(self.mask.sum())
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class OutsideWindows:
         return f"<OutsideWindows: {self.n_outside} of {len(self.reasons)}>"
 
     def _repr_html_(self) -> str:
-        """Return a table for notebooks with the number of windows outside per channel, and why."""
+        """Return an HTML table of the windows outside the ranges of each channel, with reasons."""
         rows = [
             [name, str(int((self.reasons[:, c] != "").sum())), ", ".join(kinds)]
             for c, name in enumerate(self.channels)
@@ -88,7 +88,7 @@ class OutsideWindows:
         return html_table(str(self), ["channel", "windows outside", "by"], rows)
 
     def _describe_channel(self, c: int) -> str:
-        """Return a channel's number of windows outside, with their most frequent reason."""
+        """Describe how many windows are outside a channel's ranges, and why most of them are."""
         is_odd = self.reasons[:, c] != ""
         kinds, counts = np.unique(self.reasons[is_odd, c], return_counts=True)
         kind, unit = str(kinds[np.argmax(counts)]), ""
@@ -156,7 +156,7 @@ class TrainedRanges:
         return cls(unknown, unknown, scale).widened(X, lengths)
 
     def widened(self, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
-        """Return the ranges extended so that they include further windows."""
+        """Return the ranges, extended to include further windows."""
         low, high = self.low, self.high
         for _, least, most in self._measured(X, lengths):
             low = np.fmin(low, np.fmin.reduce(least, axis=0))
@@ -176,8 +176,8 @@ class TrainedRanges:
             is_odd = beyond > 0
             spread, share = least[:, _SPREAD], beyond[:, _SHARE]
             is_still = (spread <= _STILL) & (self.low[_SPREAD] > _STILL)
-            # Report only the channel with the largest deviation of its share: it also shifts the
-            # shares of the other channels.
+            # Report only the channel whose share deviates most, because this channel also shifts
+            # the shares of the other channels.
             is_explained = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
             is_farthest = share >= np.fmax.reduce(share, axis=1, keepdims=True) - 1e-9
             for reason, where in (

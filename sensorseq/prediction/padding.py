@@ -9,8 +9,8 @@ from sensorseq.errors import InputError, warn_caller
 
 _MOST_CHECKED = 512  # number of shorter windows that are checked, evenly spread over the array
 _LEAST_RUN = 3  # a shorter run of equal steps is not padding
-_MOST_EXCESS = 2  # number of the signal's steps, at its ends, that may equal the padding
-_OTHER_UNIT = 1.5  # smallest ratio of two units of length
+_MOST_EXCESS = 2  # maximum number of signal steps next to the padding that may be equal to it
+_OTHER_UNIT = 1.5  # minimum ratio of the true to the given lengths that suggests another unit
 _MOST, _NEARLY_ALL, _LEAST_WINDOWS = 0.5, 0.9, 10
 
 
@@ -20,8 +20,9 @@ def check_padding(
     """Warn if windows (n, t, c) are padded in front, or if their lengths are not in steps.
 
     Padding is a run of equal steps at the beginning or the end of a window. Values beyond the
-    lengths may be anything, so a run counts only if it fits a different meaning of the lengths. An
-    InputError is raised if the padding in front is NaN.
+    lengths may be anything, so a run counts only if it suggests that the samples are at the end of
+    a window, or that the lengths are in another unit. An InputError is raised if the padding in
+    front is NaN.
     """
     as_list = (
         "the windows as a list of arrays of shape (t_i, c), without padding, and leave"
@@ -43,7 +44,7 @@ def check_padding(
         way_out = f"Give {as_list}"
         if not at_both:
             way_out = (
-                f"Put the padding at their ends, {name} = np.stack([np.roll(x, n, axis=0)"
+                f"Put the padding at the ends with {name} = np.stack([np.roll(x, n, axis=0)"
                 f" for x, n in zip({name}, {lengths_name})]), or give {as_list}"
             )
         text = (
@@ -70,7 +71,7 @@ def check_padding(
 
 
 def warn_of_zero_ends(X: NDArray[Any], lengths: NDArray[np.int64]) -> None:
-    """Warn if all windows to predict are full but some of them begin or end with zeros.
+    """Warn if all windows to predict are full, but some of them begin or end with zeros.
 
     scikit-learn passes `lengths` to `fit` and `score`, but not to every prediction.
     """

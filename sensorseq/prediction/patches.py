@@ -10,7 +10,7 @@ from sensorseq.io.model_file import arrays_below
 from sensorseq.preprocessing.scale import Scaler
 
 N_BANDS = 6  # largest number of bands of a spectrum
-# Added to variances and powers of scaled channels before their logarithm.
+# Added to variances and powers of scaled channels before the logarithm is taken.
 SMALLEST_POWER = 1e-4
 # Scaled samples are clipped to +- this value, so that sums of their squares are finite in float32.
 LARGEST_SAMPLE = 1e15
@@ -23,7 +23,7 @@ class Patch(NamedTuple):
 
     The inputs of a step are, for each channel, the mean, the variance, the minimum and the maximum,
     and the power in each band of the spectrum (of the samples minus their mean, in a Hann window).
-    A variance or power v becomes ``log(v + SMALLEST_POWER)``. Where a window ends within a frame,
+    A variance or power v becomes ``log(v + SMALLEST_POWER)``. If a window ends within a frame,
     the window's last sample is repeated. `scaler` then scales each input by its mean and standard
     deviation over the training windows; None leaves inputs unscaled.
     """
@@ -38,10 +38,10 @@ class Patch(NamedTuple):
 
     @property
     def bands(self) -> list[tuple[int, int]]:
-        """The bands, each as the numbers of its first frequency and of the one after its last.
+        """The bands as half-open ranges (first, end) of frequency numbers.
 
-        A frequency's number, 1 or more, is how many of its periods fit into a frame. Bands are
-        spaced evenly in the logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
+        Frequency number k, from 1, has k periods in a frame. Bands are spaced evenly in the
+        logarithm of frequency; a short frame has fewer than `N_BANDS` bands.
         """
         edges = np.geomspace(1, self.n_samples // 2 + 1, N_BANDS + 1).round().astype(int).tolist()
         return [(low, high) for low, high in zip(edges, edges[1:]) if low < high]
@@ -70,7 +70,7 @@ class Patch(NamedTuple):
     def apply(
         self, X: NDArray[Any], lengths: NDArray[np.int64] | None
     ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """Convert windows (n, t, c) to steps (n, n_steps, n_inputs); also return their lengths.
+        """Convert windows (n, t, c) to steps (n, n_steps, n_inputs); also return lengths in steps.
 
         Steps beyond a window's length are zero.
         """
@@ -97,9 +97,10 @@ class Patch(NamedTuple):
     def by_sample(
         self, steps: NDArray[Any], lengths: NDArray[np.int64] | None, n_timesteps: int
     ) -> NDArray[Any]:
-        """Distribute values of inputs (n, n_steps, n_inputs) equally over the samples of frames.
+        """Distribute the value of each input in `steps` equally over the samples of its frame.
 
-        `lengths` are the lengths of the windows; the result (n, n_timesteps, c) has the same sum.
+        `lengths` are the lengths of the windows. The result (n, n_timesteps, c) has the same sum as
+        `steps`.
         """
         n, n_steps, n_inputs = steps.shape
         c = n_inputs // self.n_inputs(1)
@@ -148,7 +149,7 @@ def read_patch(
 ) -> Patch | None:
     """Read a patch from a model file's frame length and arrays.
 
-    Raise a ValueError if they are invalid.
+    Raise a ValueError if the length or the arrays are invalid.
     """
     if n_samples is None:
         return None
@@ -157,5 +158,5 @@ def read_patch(
     scaler = Scaler.from_dict(arrays_below(arrays, "patch."))
     patch = Patch(n_samples, scaler)
     if scaler.n_channels != (expected := patch.n_inputs(n_channels)):
-        raise ValueError(f"patch: statistics of {scaler.n_channels} inputs, expected {expected}")
+        raise ValueError(f"patch: statistics of {scaler.n_channels} inputs; expected {expected}")
     return patch

@@ -67,7 +67,7 @@ def seen_recordings(preparation: Preparation | None, windows: WindowSet) -> list
     """Return the ids of the recordings in `windows` that a model was trained on.
 
     A recording is recognized by the digests of its files, whatever its name is, or by its id if the
-    training windows or these windows have no digests.
+    training windows or `windows` have no digests.
     """
     if preparation is None or windows.recording_id is None:
         return []
@@ -92,15 +92,15 @@ def refuse_normalized(preparation: Mapping[str, Any] | None, what: str) -> None:
     """Raise an InputError if a model needs whole recordings, which `what` does not have."""
     if preparation is not None and is_normalized(preparation["configuration"]):
         raise InputError(
-            f"normalize='recording' needs whole recordings, which {what} does not have: prepare"
-            " without it and train again."
+            f"normalize='recording' needs whole recordings, which {what} does not have; prepare"
+            " without normalize='recording' and train again."
         )
 
 
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
-    """Raise an error if windows do not match a model's in channels, rate or normalization."""
+    """Raise an error if windows and training windows differ in channels, rate or `normalize`."""
     if preparation is None:
         return
     check_same_channels(preparation["channels"], windows.channels, name)

@@ -13,9 +13,9 @@ from sensorseq.prediction.live import AnyParser, AnyStream, address_of, parser_f
 from sensorseq.prediction.stream import StreamDecision
 
 _BLOCK = 1 << 13  # bytes classified at a time, so that no robot occupies a thread for long
-_MOST_WAITING = 32  # with more waiting blocks, a connection is not read until some are classified
+_MOST_WAITING = 32  # while this many blocks of a connection wait, no other block is read
 MOST_CLIENTS = 64
-_PATIENCE_S = 0.2  # time granted to a connection that is refused, or does not read its data
+_PATIENCE_S = 0.2  # time granted to a connection that is refused, or that does not read its data
 
 
 async def serve(
@@ -32,26 +32,26 @@ async def serve(
     """Classify the samples of each connection with a separate stream, until cancelled.
 
     A decision is a line of JSON as written by `write_decisions`, plus ``late_s``, the time since
-    the last sample that the decision needed arrived. A connection whose data cannot be read gets a
-    line with ``"error"`` and is closed; the others continue. When a robot's data end, its stream is
-    flushed.
+    the arrival of the last sample needed for the decision. If the data of a connection cannot be
+    read, the connection gets a line with ``"error"`` and is closed; the other connections continue.
+    When a robot's data end, its stream is flushed.
 
     Parameters
     ----------
     make_stream : callable
         Returns a new stream for a connection.
     address : str
-        ``[HOST:]PORT`` to listen on; port 0 chooses a free port.
+        The address ``[HOST:]PORT`` to listen on; port 0 chooses a free port.
     sample_format, time_column
         As in `parser_for`.
     n_threads : int, default=1
         Number of streams that are computed at the same time.
     max_clients : int, default=64
-        Maximum number of simultaneous connections; any further one gets a line with ``"error"`` and
-        is closed.
+        Maximum number of simultaneous connections; any further connection gets a line with
+        ``"error"`` and is closed.
     say : callable
-        Called with a message for each connection and error, and when the decisions for a robot
-        begin to be more than a hop late.
+        Called with a message for each connection and error, and when a robot's decisions become
+        more than a hop late, or catch up.
     ready : callable, optional
         Called with the port when the server begins to listen.
 
@@ -98,7 +98,7 @@ async def serve(
             except SensorseqError as error:
                 return str(error)
             except OSError as error:
-                say(f"{name}: the connection broke off ({error})")
+                say(f"{name}: the connection was lost ({error})")
             return None
 
         try:
@@ -114,7 +114,7 @@ async def serve(
 async def _send_error(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, problem: str
 ) -> None:
-    """Send an error, and read some data: unread data would reset the connection too early."""
+    """Send an error, and read data, because unread data would reset the connection too early."""
 
     async def read_some() -> None:
         for _ in range(_MOST_WAITING):

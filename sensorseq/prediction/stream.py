@@ -32,12 +32,13 @@ class StreamDecision:
     """The decision about one window of a stream.
 
     `start_s` and `end_s` refer to the clock of the samples. `probabilities` contains the
-    probability of every class in the order of `classes_`, and `probability` is that of `label`.
-    `answered` is True if `probability` reaches the threshold of `fit_abstention`, None without a
-    threshold, and False for a window without any number. `lacks` is 0 for a complete window, 1 if
-    so much is missing that another sensor should decide, and 2 if the window has no number.
-    `delay_s` is the time from the window's end to the newest sample. `outside` is True if the
-    window is unlike the training windows, and None if the model lacks their ranges.
+    probability of every class in the order of `classes_`; `probability` is that of `label`.
+    `answered` is True if `probability` reaches the threshold of `fit_abstention`, otherwise False.
+    Without a threshold, `answered` is None, or False for a window without any number. `lacks` is 0
+    for a complete window, 1 if so much is missing that another sensor should decide, and 2 if the
+    window has no number. `delay_s` is the time from the window's end to the newest sample.
+    `outside` is True if the window is unlike the training windows, and None if the model lacks the
+    ranges of the training windows.
     """
 
     start_s: float
@@ -132,7 +133,7 @@ class DecisionStream:
         self.hop_s = float(hop_s)
         self._hop = hop_s * self._window_rate
         if self._hop < 1 - 1e-9:
-            raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
+            raise ArgumentError(f"hop_s={hop_s:g} is less than the sample period of the windows.")
         check_choice("smooth", smoothing.smooth, STREAM_SMOOTH)
         self._smoother, self._waiting = None, deque[StreamDecision]()
         self._shares = model.class_shares
@@ -151,7 +152,7 @@ class DecisionStream:
     def slop_s(self) -> float | None:
         """The largest distance in seconds between a window's start and a multiple of the hop.
 
-        It is None if windows may start at any time.
+        The distance is None if windows may start at any time.
         """
         return self._use.slop_s
 
@@ -184,19 +185,19 @@ class DecisionStream:
             Any number of samples, with the columns of `channels`, in the units of training; a
             DataFrame may have them in any order. NaN is a missing value.
         timestamps_s : array-like of shape (n,), optional
-            Times in seconds. If they are omitted, no sample may be missing: sample i is at the time
+            Times in seconds. Without times, no sample may be missing, because sample i is at time
             i / `sample_rate_hz`.
 
         Returns
         -------
         list of StreamDecision
-            In order of time, often empty.
+            Decisions in order of time; often empty.
 
         Raises
         ------
         SignalError
-            If the samples have a different number of channels, or a sample is infinite, or a time
-            is not finite. All samples of this call are then ignored.
+            If the number of channels is wrong, a sample is infinite, or a time is not finite. All
+            samples of this call are then ignored.
         InputError
             If a DataFrame lacks a channel, or has an unknown column.
         """

@@ -33,11 +33,11 @@ class Windows:
     Parameters
     ----------
     X : ndarray of shape (N, T, C), float32 or float64
-        The values; or `StoredSamples`, which are checked when they are read.
+        The values, or `StoredSamples`, which are checked when they are read.
     lengths : ndarray of shape (N,), int64
         Number of valid steps, from 1 to T.
     is_flat : bool, default=False
-        True if the input was of shape (n, t); t must then stay the same.
+        True if the input was of shape (n, t); later input must then have the same t.
     channels : list of str, optional
         Names of the channels, if the input has names.
     target : ndarray of shape (N,), int64
@@ -45,7 +45,7 @@ class Windows:
     classes : ndarray of shape (K,)
         Labels of the classes; empty without labels.
     weight, groups, recording_id : ndarray of shape (N,), optional
-        Of each window: its weight in the loss, the group that a split keeps together, and the
+        Weight of each window in the loss, group of windows that a split keeps together, and
         recording.
     rows : ndarray of shape (N,), int64, optional
         Indices of the windows in the X given to `fit`; None for validation windows that were given
@@ -110,7 +110,7 @@ class Windows:
             return reader.read(np.arange(len(self)))
 
     def pieces(self, of_rows: Iterable[NDArray[np.int64]] | None = None) -> Iterator["Windows"]:
-        """Yield windows in memory, all together or in the pieces `of_rows` (or of `row_pieces`)."""
+        """Yield windows in memory, in pieces if `of_rows` is given or the samples are in a file."""
         if of_rows is None and not self.are_stored:
             yield self
             return
@@ -140,9 +140,9 @@ class Windows:
         if dtype == "float32":
             try:
                 return (scaler or Scaler.identity(X.shape[2])).transform_to_float32(X, lengths)
-            except SignalError:  # missing channels, or an invalid value, reported below
+            except SignalError:  # missing channels, or an invalid value that is reported below
                 pass
-        lost = np.isnan(X[:, :1])  # channels without a number get their mean in training
+        lost = np.isnan(X[:, :1])  # channels without a number get their training mean
         if lost.any():
             X = np.where(lost, X.dtype.type(0), X)
         if scaler is not None:
@@ -193,7 +193,7 @@ def crop_starts(
 ) -> NDArray[np.int64]:
     """Return the first step to keep in each window (N,), which is 0 if the window is not cropped.
 
-    Without `rng`, as in prediction and validation, ``"random"`` means ``"center"``, so that results
+    Without `rng`, as in prediction and validation, ``"random"`` means ``"centre"``, so that results
     are reproducible.
     """
     spare = np.maximum(lengths - max_timesteps, 0)
@@ -241,8 +241,8 @@ def check_usable(
 class WindowShape(NamedTuple):
     """The shape of a fit's windows, which later windows must match.
 
-    `flat_timesteps` is the number of steps of 2-D input (n, t), which later input must have, too;
-    None allows windows of any length. `channels` are the names if the windows of the fit had any.
+    `flat_timesteps` is the number of steps of 2-D input (n, t), which later input must match; None
+    allows windows of any length. `channels` are the names if the windows of the fit had names.
     """
 
     n_channels: int
@@ -260,7 +260,7 @@ def refuse_path(X: Any) -> None:
 
 
 def is_table(X: Any) -> bool:
-    """Test whether X is 2-D, as usual in scikit-learn, and not a list of sequences or WindowSet."""
+    """Test whether X is 2-D, as usual in scikit-learn, but no list of sequences or WindowSet."""
     if isinstance(X, WindowSet) or is_list_of_sequences(X):
         return False
     if hasattr(X, "toarray"):
@@ -332,7 +332,7 @@ def windows_of(
 
 
 def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
-    """Raise an error unless windows match the fit in channels, or in timesteps if they are 2-D."""
+    """Raise an error unless windows match the fit in channels and, if 2-D, in timesteps."""
     (n, t, c), (n_channels, n_timesteps, _) = shape, known
     if c != n_channels and is_flat:
         single = f" Give a single window of shape (t, c) as [{name}]." if t == n_channels else ""

@@ -68,7 +68,7 @@ def test_clean_data_gives_no_finding(seed):
     options["kind"] = SIGNALS[seed % 5]
     train = clean(n, t, c, seed, order=["mixed", "blocks"][seed // 10], **options)
     assert findings_of(train, clean(max(12, n // 3), t, c, seed + 1000, first=n, **options)) == []
-    # labels drawn at random do not look shifted, either
+    # random labels do not look shifted either
     train.target = rng.permutation(train.target)
     assert findings_of(train) == []
 
@@ -111,7 +111,7 @@ def test_windows_in_which_nothing_moves_are_counted():
 def test_identical_windows_with_two_labels_are_found_with_their_rows():
     train = clean(first=1000)
     train.X[40], train.target[40] = train.X[3], (train.target[3] + 1) % 3
-    train.X[50], train.target[50] = train.X[5], train.target[5]  # a copy contradicts nothing
+    train.X[50], train.target[50] = train.X[5], train.target[5]  # no contradiction
     text = only("two_labels", train, classes=["ice", "snow", "mud"])
     assert "2 of 240 training windows" in text
     assert "row 1003 is '" in text
@@ -168,7 +168,7 @@ def test_keys_are_the_same_for_identical_windows_only():
     assert keys[30] == keys[31]
     assert len(np.unique(keys)) == 1998
     assert keys.all()
-    # neither padding, nor its length, nor the number of windows matters
+    # keys depend neither on padding nor on the number of windows
     lengths = np.full(2000, 10)
     padded = np.concatenate([X, rng.normal(size=(2000, 5, 2)).astype(np.float32)], axis=1)
     np.testing.assert_array_equal(window_keys(X, lengths), window_keys(padded, lengths))
@@ -302,7 +302,7 @@ def test_labels_shifted_by_rows_are_found(k):
     distance = f"{abs(k)} row{'s' if k != 1 else ''}"
     assert f"The label {distance} after" in only("labels_off", train) or k < 0
     assert causes_of(findings_of(train))[0].finding == f"labels are {distance} off"
-    # this also works if some rows were held out, so that a neighbor's label is in validation
+    # the shift is also found if some rows are held out with their labels
     train.groups = None
     held = np.random.default_rng(0).random(600) < 0.2
     assert [finding.kind for finding in findings_of(some(train, ~held), some(train, held))] == [
@@ -336,10 +336,10 @@ def test_a_clock_is_found_whatever_the_first_windows_are(monkeypatch):
     train = clean(n=6000, t=10)
     original = train.X.copy()
     monkeypatch.setattr(measures, "BLOCK_VALUES", 40 * train.X[0].size)
-    # 0.8 % of the windows, including the first block, have no clock
+    # in 0.8 % of the windows, including the first block, channel 0 is no clock
     train.X[50:, :, 0] = np.linspace(-1.7, 1.7, 10)
     assert "clock_channels" in [finding.kind for finding in findings_of(train)]
-    train.X[50:150, :, 0] = original[50:150, :, 0]  # 2.5 % have no clock
+    train.X[50:150, :, 0] = original[50:150, :, 0]  # now 2.5 %
     assert "clock_channels" not in [finding.kind for finding in findings_of(train)]
 
 

@@ -1,4 +1,4 @@
-"""The text of a finding comes from the table of messages, which has every kind in use."""
+"""The text of a finding comes from the table of messages, which has every kind that is used."""
 
 import re
 from pathlib import Path

@@ -20,7 +20,7 @@ from sensorseq.inspection import label_errors
 from sensorseq.inspection.label_errors import judge_labels
 
 CLASSES = np.array(["asphalt", "grass", "ice"])
-N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
+N_GROUPS, N_EACH = 9, 4  # number of groups, and of windows of each class in a group
 
 
 class Flat(ClassifierMixin, BaseEstimator):
@@ -117,7 +117,7 @@ def test_the_order_of_windows_does_not_matter():
     X, y, groups = make_windows()
     y = flip(y, ROWS)
     order = np.random.default_rng(1).permutation(len(y))
-    # folds number classes in order of appearance
+    # keep the first row of each class, because folds depend on the order of classes
     order = np.concatenate([[0, 1, 2], order[order > 2]])
     first = find_label_errors(Flat(), X, y, groups=groups, random_state=0)
     second = find_label_errors(Flat(), X[order], y[order], groups=groups[order], random_state=0)
@@ -158,7 +158,7 @@ def test_rows_of_out_of_fold_predictions_are_those_of_x():
     rows, probability = clf.out_of_fold_predictions()
     assert sorted(rows) == list(range(len(Y)))
     right = clf.classes_[probability.argmax(axis=1)] == Y[rows]
-    assert right.mean() > 0.9  # a third would be right if rows and labels did not match
+    assert right.mean() > 0.9  # if rows and labels did not match, a third would be right
     assert SensorLSTMClassifier.out_of_fold_predictions(small(features=None).fit(X, Y)) is None
 
 

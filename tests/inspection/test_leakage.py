@@ -107,7 +107,7 @@ def test_an_embargo_in_one_recording_does_not_excuse_a_group_divided_elsewhere()
     cut = windows(8, 20, 1.0)
     group = np.repeat(["robot a", "robot a", *"bcdefg"], 20)
     part = np.repeat(["train", "test", *["train"] * 5, ""], 20).astype("<U10")
-    # the last recording is split by time, with an embargo
+    # the last recording is split in time, with an embargo
     part[140:150], part[152:] = "train", "test"
     report = find_leakage(replace(cut, groups=group), split=part)
     (leak,) = report.leaks
@@ -122,7 +122,7 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     train, test = (np.flatnonzero(cut.split == name) for name in ("train", "test"))
     X[test[:4]] = X[train[0]]
     X[test[5]] = X[test[6]]  # both windows are in the same part
-    X[test[7]], X[train[7]] = 3.0, 3.0  # a sensor that stands still
+    X[test[7]], X[train[7]] = 3.0, 3.0  # the sensor is at rest
     report = find_leakage(replace(cut, X=X))
     (finding,) = report.findings
     assert (finding.kind, finding.count) == ("identical_windows", 4)
@@ -215,7 +215,7 @@ def test_samples_that_repeat_by_chance_are_not_a_leak():
     report = find_leakage(cut)
     assert kinds(report) == set()
     assert "shared_stretches" in kinds(report, "warning")
-    # Signals with few shapes, or constant for most of a window, are not a leak either.
+    # Signals with few shapes, or that are mostly constant, are not a leak either.
     still = np.zeros((1200, 20, 1), np.float32)
     still[:, 18:] = rng.normal(size=(1200, 2, 1))
     still[:, :2] = rng.normal(size=(1200, 2, 1))
@@ -226,7 +226,7 @@ def test_samples_that_repeat_by_chance_are_not_a_leak():
 
 
 def test_windows_that_all_look_alike_are_not_copies():
-    """Robots do the same thing, so the nearest neighbors are not much nearer than other windows."""
+    """If robots repeat a motion, the nearest window is not much nearer than other windows."""
     rng = np.random.default_rng(0)
     shape = np.sin(np.linspace(0, 6, 50))[None, :, None]
     X = (shape + 0.02 * rng.normal(size=(400, 50, 1))).astype(np.float32)
@@ -242,7 +242,7 @@ def test_windows_that_all_look_alike_are_not_copies():
 def test_the_report_names_the_part_whose_statistics_a_scaler_has(kind):
     cut = split_in_groups(windows())
     lengths = cut.lengths
-    cut.X[cut.split != "train"] *= 2  # beyond the extremes of train
+    cut.X[cut.split != "train"] *= 2  # beyond the range of train
     train = fit_scaler(cut.part("train").X, kind=kind)
     assert not find_leakage(cut, scaler=train).findings
     assert not find_leakage(cut, scaler=train.to_dict()).findings
@@ -378,7 +378,7 @@ def test_the_shipped_recordings_raise_no_alarm():
 @needs_borealtc
 @pytest.mark.parametrize(("files", "window_s"), [("pro_*.csv", 5.0), ("imu_*.csv.gz", 2.0)])
 def test_real_recordings_raise_no_alarm_except_for_a_duplicate_run(files, window_s, tmp_path):
-    """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line by line; so are their IMU files."""
+    """The files of SNOW run 12 are the beginning of the files of run 13, line by line."""
     path = tmp_path / "terrain.h5"
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}
     prepare(BOREALTC, path, hop_s=window_s / 2, **more)

@@ -1,4 +1,4 @@
-"""Markers, unsigned, wrapping and rescaled values are reported; similar signals are not."""
+"""Marker, unsigned, wrapping and rescaled values are reported; similar signals are not."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,7 @@ def motion(rng, t, pitch_hz):
 
 
 def recordings(make, seconds=30.0):
-    """Make fifteen recordings of a channel; `make` computes it from time, motion and a
-    generator."""
+    """Make fifteen recordings; `make` computes a channel from time, motion and a generator."""
     t = np.arange(int(seconds * HZ)) / HZ
     made = []
     for label, pitch_hz in (("idle", 1.0), ("drill", 6.0), ("saw", 12.0)):

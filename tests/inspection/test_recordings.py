@@ -16,7 +16,7 @@ RATE = 100.0
 
 
 def make_recording(seed, label, seconds=20.0):
-    """Two channels with colored noise, one of them with an offset, and a slow third one."""
+    """Two channels with colored noise, one of them with an offset, and a slow third channel."""
     rng = np.random.default_rng(seed)
     n = int(seconds * RATE)
     t = np.arange(n) / RATE
@@ -192,6 +192,6 @@ def test_if_samples_are_often_lost_there_is_a_coarser_spectrum():
     recording = Recording(x[kept, None], t[kept], (Channel("x"),), "a")
     spectrum = measure(recording).channels["x"].spectrum
     assert np.isfinite(spectrum).all()
-    # the frequency relative to half the rate
+    # the peak is at half of the highest frequency
     assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05
     assert spectrum.max() > spectrum[5] + 1

@@ -67,7 +67,7 @@ def test_an_honest_set_up_passes_nearly_every_check():
         expected = {name: "failed" if name in failed[-1] else "passed" for name in NAMES}
         assert statuses(diagnosis) == expected
         assert diagnosis.passed == (not failed[-1])
-    # in 64 runs, 0.016 checks failed on average, with a standard error of 0.044 over eight runs
+    # in 64 runs, 0.016 checks failed per run; the mean of eight runs has a standard error of 0.044
     assert sum(map(len, failed)) / 8 <= 0.016 + 4 * 0.044, failed
 
 
@@ -88,8 +88,8 @@ def test_every_kind_of_honest_set_up_passes_nearly_every_check():
     # noise cannot be learned, which is not a bug
     noise = np.random.default_rng(0).normal(size=(96, 30, 2))
     failed.append(failures(check_training(make(), noise, np.arange(96) % 2)))
-    # in 64 runs of each, 0.004 checks failed on average; the standard error over eight runs is
-    # 0.022
+    # in 64 runs of each set-up, 0.004 checks failed per run; the mean of eight runs has a standard
+    # error of 0.022
     assert sum(map(len, failed)) / 8 <= 0.004 + 4 * 0.022, failed
 
 
@@ -101,7 +101,7 @@ class Blind(LSTMLinear):
 
 
 class Restless(LSTMLinear):
-    """A network that applies dropout in evaluation, too."""
+    """A network that also applies dropout in evaluation."""
 
     def forward(self, x, lengths=None, state=None):
         return functional.dropout(super().forward(x, lengths, state), 0.2, training=True)
@@ -216,7 +216,7 @@ def test_recordings_spread_over_groups_are_found_even_without_shared_samples():
     wrong = np.arange(len(y)) % 12
     windows = WindowSet(X=X, y=y, groups=wrong, recording_id=recording.astype(str))
     only = ["groups_share_no_samples", "chance_on_shuffled_labels"]
-    # this was the result in each of 64 runs
+    # this was the result of all 64 runs
     assert failures(check_training(make(), windows, only=only)) == ["chance_on_shuffled_labels"]
 
 
@@ -308,7 +308,7 @@ def test_one_hot_labels_and_lengths_are_read_as_fit_reads_them():
     X, y, groups = cut()
     padded = np.concatenate([X, np.full_like(X[:, :10], np.nan)], axis=1)
     arguments = {"groups": groups, "lengths": np.full(len(X), 40)}
-    # these all read the same windows
+    # all these checks read the same windows
     arguments["only"] = [name for name in NAMES if name not in LONGEST]
     read = check_training(make(), padded, np.eye(3)[y], **arguments)
     plain = check_training(make(), np.nan_to_num(padded), y, **arguments)
@@ -332,7 +332,7 @@ def test_data_that_fit_rejects_are_rejected_with_the_same_message(spoil, message
     assert str(by_check.value) == str(by_fit.value)
 
 
-# The distribution by chance.
+# Votes by chance.
 
 
 def test_the_chance_of_votes_is_hypergeometric():

@@ -60,7 +60,7 @@ async def attacked_with(port, data, n_times=1, *, reads=True):
             writer.write_eof()
             await reader.read()
         await asyncio.sleep(2)
-    except OSError:  # its connection was closed
+    except OSError:  # the server closed the connection
         pass
     finally:
         writer.close()
@@ -126,7 +126,7 @@ def test_two_good_robots_get_all_their_decisions_within_a_hop(model, attack, ans
         try:
             number = await port
             robots = [asyncio.ensure_future(good(number, seed)) for seed in range(2)]
-            await asyncio.sleep(0.1)  # by now, they are connected
+            await asyncio.sleep(0.1)  # by now, the robots are connected
             await attack(number)
             return await asyncio.gather(*robots)
         finally:

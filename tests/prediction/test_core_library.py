@@ -1,4 +1,4 @@
-"""A library that cannot be loaded causes an error with a message of one sentence."""
+"""A library that cannot be loaded causes an error with a one-sentence message."""
 
 import ctypes
 import sys

@@ -163,7 +163,7 @@ def test_a_single_stuck_channel_is_replaced_and_its_sensor_stays(of_two):
     stuck, lost = map(of_two.predict_proba, both)
     assert np.allclose(stuck, lost) == (of_two.model_.missing == "outside")
     explanations = of_two.explain(both[0], n_regions=2)
-    for explanation in explanations.values():  # the decision is explained
+    for explanation in explanations.values():  # each sensor explains the joint decision
         np.testing.assert_allclose(explanation.probability, stuck.max(axis=1), atol=1e-6)
 
 

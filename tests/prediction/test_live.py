@@ -104,7 +104,7 @@ def wait_until_taken(port):
             try:
                 probe.send(b"")
                 time.sleep(0.05)
-                probe.send(b"")  # this is refused if nothing received the first datagram
+                probe.send(b"")  # refused if nothing received the first datagram
             except ConnectionRefusedError:
                 continue
             return
@@ -124,7 +124,7 @@ def test_floats_over_udp(files):
                 time.sleep(0.005)
             out.sendto(
                 b"", ("127.0.0.1", port)
-            )  # which does not end the stream: anyone can send it
+            )  # an empty datagram does not end the stream, because anyone can send one
             time.sleep(1.5)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -234,7 +234,7 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("n_lines", [3, 80])  # 80 lines are parsed together
+@pytest.mark.parametrize("n_lines", [3, 80])  # 80 lines are parsed in one block
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_cell_is_the_same_number_in_a_line_and_in_a_file(tmp_path, cell, n_lines):
     in_file, in_line = numbers_in(tmp_path, cell, n_lines)
@@ -253,7 +253,7 @@ def test_a_number_is_the_same_in_a_line_and_in_a_file(tmp_path, cell):
     [
         *[(word, np.nan, None) for word in ("NA", "N/A", "null", "NULL", "#N/A", "nan(1)")],
         *[("\u0663", 3.0, None), ("1\xa0", 1.0, None)],  # beyond ASCII
-        # the values of a recording are finite
+        # files must not contain infinite values
         *[(word, None, np.inf) for word in ("inf", "Infinity", "1e400")],
         ('1"', None, 1.0),
     ],
@@ -265,7 +265,7 @@ def test_some_cells_have_a_different_meaning_in_lines_and_in_files(
 
 
 def numbers_in(folder, cell, n_lines):
-    """Return the number that a cell means in a file and in a line; None where it is refused."""
+    """Return the number that a cell means in a file and in a line; None if the cell is refused."""
     lines = [f"{i},{cell if i == 1 else i},{i}\n" for i in range(n_lines)]
     text = "".join(["time_s,cur,vel\n", *lines]).encode()
     path = folder / "cells.csv"

@@ -50,12 +50,12 @@ def model(request, logs, tmp_path_factory):
     return fitted, folder / "m.safetensors"
 
 
-# until a sensor is missing; the other tests use a recording that continues
+# Values of `missing` for tests in which windows lack a sensor.
 BOTH_ANSWERS = pytest.mark.parametrize("model", ["error", "expected"], indirect=True)
 
 
 def expected(model, logs, number=2):
-    """Return the probabilities of the whole recordings."""
+    """Return the probabilities for complete recordings of all sensors."""
     recordings = read_sensors(logs / "class_1", **FILES)
     of_number = {name: [each[number]] for name, each in recordings.items()}
     return model.timeline(of_number, smooth="none").probabilities
@@ -94,7 +94,7 @@ def test_any_file_of_a_recording_is_replayed_together_with_the_other_files(model
 @BOTH_ANSWERS
 def test_a_replay_continues_without_a_sensor_if_sensors_may_be_missing(model, logs, tmp_path):
     fitted, path = model
-    for number in (0, 2):  # a different recording has the sensor
+    for number in (0, 2):  # recording 0 has all sensors; recording 2 lacks one
         for sensor in RATES_HZ:
             if (sensor, number) != ("motor", 2):
                 name = f"{sensor}_{number}.csv"
@@ -188,7 +188,7 @@ def test_lines_that_are_not_samples_are_refused_with_the_name_of_their_sensor(mo
         ("--smooth lag", 2, "--smooth lag is for a stream of one sensor"),
         ("--format float32", 2, "--format float32 cannot name the sensor. Send lines of imu,time,"),
         ("--sample-rate-hz 50", 2, "give the rate of each sensor"),
-        ("--sample-rate-hz imu=fast", 2, "--sample-rate-hz imu=fast is not a number"),
+        ("--sample-rate-hz imu=fast", 2, "--sample-rate-hz imu=fast is neither a number"),
         ("--sample-rate-hz imo=50", 3, "the model has no sensor 'imo'"),
         ("--sample-rate-hz 50 --sample-rate-hz 60", 2, "once for each sensor"),
         ("--sample-rate-hz 50 --sample-rate-hz imu=60", 2, "once for each sensor"),

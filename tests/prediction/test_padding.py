@@ -72,7 +72,7 @@ def test_lengths_in_a_different_unit_are_reported(unit):
     [
         *[(padded(value=value), LENGTHS) for value in (0.0, np.nan, "edge")],
         (SIGNAL, LENGTHS),  # values beyond the lengths are arbitrary
-        (padded(), np.minimum(LENGTHS, 30)),  # the first half second
+        (padded(), np.minimum(LENGTHS, 30)),  # lengths may end before the signal
         (padded(), np.full(N, 30)),
         (np.where(np.arange(T)[:, None] < 9, 0.0, SIGNAL), LENGTHS),  # at rest for 9 steps
         (padded("in front"), np.full(N, T)),

@@ -1,4 +1,4 @@
-"""A stream of several sensors decides as for whole recordings, in any order of their samples."""
+"""Streams of several sensors give the decisions of whole recordings in any sample order."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def model(request):
 
 
 def streamed(model, parts, seed=0):
-    """Push samples of all sensors in chunks, at about the same times."""
+    """Push chunks of samples so that all sensors stay at about the same time."""
     rng, stream, found = np.random.default_rng(seed), model.stream(RATES_HZ), []
     at = dict.fromkeys(parts, 0)
     while any(at[name] < len(part.timestamps_s) for name, part in parts.items()):
@@ -95,7 +95,7 @@ def test_a_silent_sensor_counts_as_missing_or_ends_the_decisions(model):
     assert [decision.label for decision in decisions[4:]] == [
         decision.label for decision in expected
     ]
-    # the loss is noticed while the signal continues
+    # the lost sensor is noticed while the other signal continues
     stream = model.stream(RATES_HZ)
     live = stream.push("motor", parts["motor"].values, parts["motor"].timestamps_s)
     live += stream.push("imu", imu.values, imu.timestamps_s)
