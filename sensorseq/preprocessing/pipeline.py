@@ -57,13 +57,14 @@ class PreparePipeline:
         different lengths.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the recordings' own rates (for a recording
-        of several sensors, the rate of the fastest one). The rate is stored in `provenance`.
+        without a time column. By default, the median of the rates of the recordings, where the rate
+        of a recording with several sensors is that of the fastest sensor. The rate is stored in
+        `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); streams on the robot use ``"polyphase"``.
+        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -80,7 +81,7 @@ class PreparePipeline:
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         How to label a window in which the label changes; see `Windower`.
     min_purity : float, default=0.5
-        For ``"majority"``: the minimum share of a window's samples that must have the window's
+        For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.
     short : {"drop", "pad", "error"}, default="drop"
         What to do with a recording shorter than a window: leave it out and count it, pad it, or
@@ -100,15 +101,15 @@ class PreparePipeline:
         is longer.
     missing : {"error", "expected"}, optional
         For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
-        recording that lacks a sensor is refused, and windows that lack one are left out. With
-        ``"expected"``, both are kept, with NaN for the missing sensor.
+        recording that lacks a sensor raises an error, and windows that lack a sensor are left out.
+        With ``"expected"``, such recordings and windows are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of the training, validation and test parts. Use None for recordings that serve only
-        for prediction: nothing is then fitted to them.
+        Fractions for the training, validation and test parts. Use None for recordings that are used
+        only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided between parts. With ``"time"``, the beginning of each
-        recording belongs to the training part, followed by the validation and test parts, with an
-        embargo between parts; test scores then apply only to robots in the training data.
+        The unit that is never divided between parts. With ``"time"``, each recording is divided in
+        order of time into training, validation and test parts, with an embargo between parts. Test
+        scores then apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
@@ -118,18 +119,18 @@ class PreparePipeline:
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs whole
+        1 with the recording's own statistics, before windows are cut. A model then needs complete
         recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``scale="physical"``: the value, for each channel by name, that is scaled to 1.
+        For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Maximum number (or, if it is a float, maximum share) of the windows of a class that may come
-        from one recording when classes are balanced.
+        For balanced classes: the maximum number of a class's windows (int), or their maximum
+        fraction (float), that may come from one recording.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
