@@ -1,4 +1,4 @@
-"""PreparePipeline: the whole preparation, in a fixed order."""
+"""PreparePipeline: the complete preparation, in a fixed order."""
 
 import importlib
 import os
@@ -40,7 +40,7 @@ from sensorseq.windows import WindowSet
 
 
 class PreparePipeline:
-    """Turn recordings into windows with a split, and fit scaler and balance on the training part.
+    """Turn recordings into split windows, and fit scaler and balance on the training part.
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
@@ -143,8 +143,8 @@ class PreparePipeline:
     scaler_ : Scaler or None
         Scaler that was fitted on the training windows before balancing; None without a split.
     sample_indices_ : ndarray of int64 or None
-        Sorted positions in the WindowSet of the training windows to fit on: the balanced ones, or
-        all of them if `balance` is None. None without a split.
+        Sorted indices of the windows to fit on: the balanced training windows, or all training
+        windows if `balance` is None. None without a split.
     windows_ : WindowSet
         The latest result of `prepare`.
     derived_ : DerivedSteps or None
@@ -235,13 +235,14 @@ class PreparePipeline:
         self.plan = PreparationPlan.of(use)
         if self.plan.cuts_training_separately and use.split_by == "time":
             raise ArgumentError(
-                'train_hop_s and train_phase cannot be combined with split_by="time": training'
-                ' windows would reach into the embargo. Use split_by="group", or remove them.'
+                'train_hop_s and train_phase cannot be combined with split_by="time", because'
+                ' training windows would reach into the embargo. Use split_by="group", or remove'
+                " both."
             )
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, but without a split there are none; remove them."
+                " training windows, but without a split there are none; remove both."
             )
 
     @classmethod
@@ -284,7 +285,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Make a plan whose `prepare` cuts recordings into windows to predict, as in training.
+        """Return a plan whose `prepare` cuts recordings for prediction as in training.
 
         Parameters
         ----------
@@ -356,11 +357,11 @@ class PreparePipeline:
         ----------
         recordings : iterable of Recording
             Recordings with unique ids and the same channels (after selecting `channels`). With
-            `native_rates`, a mapping of each sensor to its recordings, where recordings with the
-            same id belong together.
+            `native_rates`, a mapping from each sensor to its recordings; recordings with the same
+            id belong together.
         allow_scales : bool, default=False
             Use recordings even if the unit of their time stamps or of a channel seems to differ
-            from that of the others; see `sensorseq.prepare.prepare`.
+            from that of the other recordings; see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
             Keep channels that are constant within windows and reveal the class on their own; see
             `sensorseq.prepare.prepare`.
@@ -371,9 +372,10 @@ class PreparePipeline:
             Its `provenance` contains ``configuration``; ``versions``; ``sample_rate_hz`` and its
             source; ``recordings``: facts about each recording, such as its own rate; ``dropped``:
             recordings or pieces without windows, with the reason; ``split``: numbers of windows and
-            groups in each part and class, and how even the parts are; ``constant_channels``:
-            channels that do not vary in the training part; ``quantiles_from``: the number of time
-            steps drawn from the training part for quantiles, if not all are used.
+            groups in each part and class, and how far the parts are from the requested fractions;
+            ``constant_channels``: channels that do not vary in the training part;
+            ``quantiles_from``: the number of time steps drawn from the training part for quantiles,
+            if not all steps are used.
 
         Raises
         ------
@@ -471,7 +473,7 @@ def _with_separate_training(
     windows: WindowSet,
     split: NDArray[np.str_],
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace the windows of the training part with separately cut ones."""
+    """Replace the windows of the training part with separately cut windows."""
     is_train = split == "train"
     of_train = set(np.asarray(windows.recording_id)[is_train].tolist())
     of_train_pieces = [piece for piece in pieces if piece.recording_id in of_train]
@@ -494,7 +496,7 @@ def versions() -> dict[str, str]:
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with these changes; a new `steps` replaces `derive`, and vice versa."""
+    """Return the arguments with changes; new `steps` replace `derive`, and vice versa."""
     changed = dict(arguments)
     if changes.get("steps"):
         changed.pop("derive", None)
@@ -512,12 +514,12 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
             use[name] = None
     if isinstance(use.get("split"), str):
-        raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
+        raise ArgumentError(f'split={use["split"]!r}: give three fractions, or "none".')
     return use
 
 
 def _seed(random_state: RandomState) -> int:
-    """Return an integer seed; from a generator, it is drawn once, so that it can be recorded."""
+    """Return a seed that can be recorded: the given integer, or one drawn from the generator."""
     seed = number(random_state)
     check_random_state(seed)
     return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))
