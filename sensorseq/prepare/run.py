@@ -145,13 +145,13 @@ def prepare(
         recording has its own folder. Channels are in the order of the patterns in `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
-        dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise the
-        only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has
-        several such columns, the default is the one in the struct that contains the `channels`. For
-        robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is ``"header.stamp"`` (or
-        a field ``timestamp`` of seconds and nanoseconds) if the first message of a topic has such a
-        field, and ``"log_time"`` otherwise.
+        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
+        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
+        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
+        has several such columns, the default is the one in the struct that contains the `channels`.
+        For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is ``"header.stamp"``
+        (or a field ``timestamp`` of seconds and nanoseconds) if the first message of a topic has
+        such a field, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
         ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. For whole
@@ -172,7 +172,7 @@ def prepare(
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. It is used for
+        Column that contains the label of each sample, as a word or a number. The column is used for
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
         same label become `label_spans`; an empty field means that the sample has no label. In a
         robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
@@ -215,8 +215,8 @@ def prepare(
         and ``n_spread``.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the rates of the recordings, where the rate
-        of a recording with several sensors is that of the fastest sensor. The rate is stored in
+        without a time column. By default, the median of the rates of the recordings; for a
+        recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
         `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
@@ -271,7 +271,7 @@ def prepare(
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
-        ``phase="zero"``. It must be at least that lookahead.
+        ``phase="zero"``. The embargo must be at least as long as this lookahead.
     random_state : int, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.

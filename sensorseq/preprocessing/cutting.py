@@ -347,7 +347,9 @@ def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
     """
     finite = sorted(rate for rate in rates_hz if np.isfinite(rate))
     if not finite:
-        raise WindowError("no recording has two samples, so the sample rate is unknown.")
+        raise WindowError(
+            "every recording has fewer than two samples, so the sample rate is unknown."
+        )
     # Round to nine digits, because differences of timestamps may give 99.99999999999 for 100 Hz.
     rate, source = float(f"{finite[(len(finite) - 1) // 2]:.9g}"), "median of the recordings"
     if finite[-1] > (1 + SAME_PERIOD) * finite[0]:

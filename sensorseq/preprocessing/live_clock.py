@@ -18,14 +18,14 @@ _MOST_LOST = 1.5
 _FEWEST_PACKETS = 5  # with fewer packets, the rate is too uncertain to check
 
 _Row = tuple[float, NDArray[np.float64]]
-"""A timestamp and the samples of all channels."""
+"""A timestamp and the values of all channels."""
 
 
 class EvenSamples(NamedTuple):
     """Samples (n, n_channels) on an even grid; `start_s` is set if they start a new piece.
 
-    `drift_s` is the clock's time minus that of a clock with the nominal rate, since the piece's
-    start.
+    `drift_s` is the clock's time since the start of the piece, minus the number of ticks times the
+    nominal period.
     """
 
     start_s: float | None
@@ -67,7 +67,7 @@ class LiveClock:
                 f"max_gap_s={max_gap_s!r} is shorter than the sample period, {1 / rate:.6g} s."
             )
         if not 0 <= as_float(max_delay_s) < np.inf:
-            raise ArgumentError(f"max_delay_s={max_delay_s!r} must be 0 or more seconds.")
+            raise ArgumentError(f"max_delay_s={max_delay_s!r} must be at least 0 seconds.")
         self._period, self._n_channels = 1 / rate, n_channels
         self._most_ticks = int((GAP_PERIODS if max_gap_s is None else max_gap_s * rate) + 1e-9)
         self._max_delay_s, self._in_packets = float(max_delay_s), in_packets
@@ -161,7 +161,7 @@ class LiveClock:
                 " prepared with stamps='packets', or give samples without timestamps_s."
             )
         raise SignalError(
-            f"the time stamps give {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
+            f"the time stamps imply {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
             f" {way_out}"
         )
 
@@ -265,7 +265,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Store a row; the piece starts at this row if all channels are known from this row on."""
+        """Store a row; a piece starts at the row with which every channel is known."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)

@@ -1,4 +1,4 @@
-"""Find channels in which not all values of a recording are measurements on one scale."""
+"""Find channels whose values are not all measurements on one scale."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -36,13 +36,13 @@ BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
 FULL, SLACK = 0.9, 0.001
 MIDDLE = 0.125  # half-width (in periods) of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
-STRAY = 0.2  # maximum fraction of jumps of a different size
+STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
 # Number of steps on each side of a jump, and maximum ratio of the jump to the largest step.
 BESIDE, LONGER = 10, 1.5
 MOST_AT_ENDS = 4.0  # a higher ratio of samples at the ends to samples beside them means clipping
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
-CUT_SDS = 4.0  # minimum change of scale, in standard deviations of its usual variation
+CUT_SDS = 4.0  # minimum change of scale, in standard deviations of the scale
 KNOWN_SDS = 5.0  # minimum distance of a nonzero level from zero, in standard errors
 SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # tolerances for the log10 of a ratio
 SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # maximum root mean square difference of log10 spectra
@@ -175,7 +175,7 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
 
 
 def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
-    """Return isolated extreme values, with counts of samples and short runs, and frequency.
+    """Return (value, n_samples, n_short_runs, fraction of samples) of isolated extreme values.
 
     The values of a robot at rest, such as a speed of 0, may also be isolated, but have longer runs.
     """

@@ -57,8 +57,8 @@ class PreparePipeline:
         different lengths.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the rates of the recordings, where the rate
-        of a recording with several sensors is that of the fastest sensor. The rate is stored in
+        without a time column. By default, the median of the rates of the recordings; for a
+        recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
         `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
@@ -113,7 +113,7 @@ class PreparePipeline:
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
-        ``phase="zero"``. It must be at least that lookahead.
+        ``phase="zero"``. The embargo must be at least as long as this lookahead.
     random_state : int, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
@@ -360,8 +360,8 @@ class PreparePipeline:
             `native_rates`, a mapping from each sensor to its recordings; recordings with the same
             id belong together.
         allow_scales : bool, default=False
-            Use recordings even if the unit of their time stamps or of a channel seems to differ
-            from that of the other recordings; see `sensorseq.prepare.prepare`.
+            Use recordings even if their time stamps, or samples of the same channel, seem to differ
+            in their units; see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
             Keep channels that are constant within windows and reveal the class on their own; see
             `sensorseq.prepare.prepare`.
@@ -380,7 +380,7 @@ class PreparePipeline:
         Raises
         ------
         RecordingError
-            If a recording differs from the others, or seems to have a different unit.
+            If recordings differ in their channels, or seem to differ in their units.
         WindowError
             If there is no recording, no window can be cut, or constant channels reveal the class.
         SplitError

@@ -57,7 +57,7 @@ SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Function that replaces training windows with separately cut windows and returns all windows."""
+"""Function that exchanges the training windows; returns the new windows and their parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +109,11 @@ class PreparationPlan(RecordingPlan):
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return how far after its end a window may depend on samples, in seconds.
+        """Return how many seconds beyond its end a window may depend on samples.
 
-        Only a split by time needs this duration; it is 0 for other splits. It is the sum of the
-        lookaheads of the resampling filter, if the rate changes, and of steps with
-        ``phase="zero"``. For several rates, the longest lookahead counts; a rate of NaN is unknown.
+        The result is 0 unless the split is by time. Otherwise, it is the sum of the lookaheads of
+        the resampling filter, if the rate changes, and of steps with ``phase="zero"``. For several
+        rates, the longest lookahead counts; a rate of NaN is unknown.
         """
         if self.learning.split_by != "time":
             return 0.0
@@ -314,7 +314,7 @@ def _check_learning(options: PreparationOptions) -> None:
         make_augmentation(options.augmentation)
         if options.balance != "oversample":
             raise ArgumentError(
-                "augmentation changes the copies made by oversampling; it needs"
+                "augmentation changes the copies made by oversampling, so it needs"
                 f' balance="oversample", but balance is {options.balance!r}.'
             )
 

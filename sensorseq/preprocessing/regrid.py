@@ -24,7 +24,7 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # between samples further apart, one is missing; jitter stays below this
+FILLED_PERIODS = 1.75  # if steps are longer, samples are missing; jitter stays below this
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
 DRIFT_PERIODS = 0.01  # drift over one piece that a simplified ratio of rates may cause
@@ -166,7 +166,7 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the least `max_gap_s` for which pieces above `least_s` cover half of each channel."""
+    """Return the least `max_gap_s` for which pieces over `least_s` cover half of each channel."""
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)
@@ -327,7 +327,7 @@ def _regrid_piece(
     period: float,
     filtered: Callable[..., Iterator[NDArray[np.floating]]],
 ) -> RegriddedPiece:
-    """Regrid the samples first..last, which every channel covers."""
+    """Regrid the samples first..last, an interval that every channel covers."""
     stamps = t[first : last + 1]
     start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
     clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))

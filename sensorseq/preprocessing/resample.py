@@ -81,8 +81,8 @@ def resample(
 class StreamResampler:
     """`resample` for a signal that arrives in chunks.
 
-    The concatenated results of `push` and `flush` are bit-identical to `resample` of the complete
-    signal, no matter how the signal is divided into chunks.
+    The concatenated results of `push` and `flush` are bit-identical to the result of `resample` for
+    the complete signal, no matter how the signal is divided into chunks.
 
     Parameters
     ----------

@@ -249,8 +249,8 @@ def fit_scaler(
 ) -> Scaler:
     """Fit a scale for each channel to the valid steps of training windows.
 
-    Pass only training windows: statistics of validation or test windows would inflate their scores.
-    `kind` and `rated` are described in `ChannelScaler`. A constant channel is listed in
+    Pass only training windows, because statistics of validation or test windows would inflate the
+    scores. `kind` and `rated` are described in `ChannelScaler`. A constant channel is listed in
     `constant_channels`; it is centered and scaled by 1, except with max_abs. Steps beyond `lengths`
     are not read and may be NaN.
     """
@@ -349,7 +349,7 @@ def _without_constants(
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> Scaler:
-    """Return a scaler that leaves the scale of constant channels unchanged."""
+    """Return a scaler that lists constant channels and has no scale of zero."""
     wild = np.flatnonzero(~np.isfinite(scale))
     if wild.size:
         channel = int(wild[0])

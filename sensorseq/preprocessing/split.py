@@ -17,7 +17,7 @@ from sensorseq.checks import (
 from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS, rows_of
 
-_KICKS = 30  # number of random perturbations of the best assignment, each of which is improved
+_KICKS = 30  # how often the best assignment is randomly perturbed and then improved
 _MANY_GROUPS = 64  # with more groups, moves of single groups suffice, and swaps cost too much
 
 
@@ -122,8 +122,9 @@ def holdout_by_group(
             )
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without removing a"
-            " class from training: each has a class that no other group has. Give your own"
-            " validation data, hold out none (a validation fraction of 0), or record more groups."
+            " class from training, because each has a class that no other group has. Give your"
+            " own validation data, hold out none (a validation fraction of 0), or record more"
+            " groups."
         )
     held_out = part[group_index] == 1
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -132,7 +133,7 @@ def holdout_by_group(
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """Return the fractions of train, validation and test.
 
-    An error is raised if they are invalid or the training fraction is 0.
+    An error is raised if the fractions are invalid or the training fraction is 0.
     """
     try:
         shares = np.asarray(fractions, np.float64)
@@ -156,7 +157,7 @@ def count_windows(
     label = np.zeros(group.shape, np.int64) if y is None else np.asarray(y)
     if group.ndim != 1 or not group.size or label.shape != group.shape:
         raise SplitError(
-            f"groups has shape {group.shape} and y has shape {label.shape}; both need"
+            f"groups has shape {group.shape} and y has shape {label.shape}; both need shape"
             " (n_windows,), with at least one window."
         )
     names, group_index = np.unique(group, return_inverse=True)
@@ -215,7 +216,7 @@ class GroupAssignment:
 
         In contrast, `search` would return the same best assignment every time.
         """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, each matters little
+        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, few trials suffice
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
         return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
 
@@ -294,7 +295,7 @@ class GroupAssignment:
 def _missing_penalties(required: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return penalties for missing classes that outweigh any imbalance.
 
-    They are highest in the training part, which is part 0.
+    The penalties are highest in the training part, which is part 0.
     """
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
@@ -337,8 +338,8 @@ def split_by_time(
     if they overlap a window after the border, or are closer to such a window than the embargo (by
     default one window length, because signals are correlated). Parts before a border are therefore
     smaller than requested. If `y` is given, every part must have every class. `known` contains the
-    part of each window whose part is already decided, and ``""`` for other windows. The parts of
-    all windows of a recording must be decided, or of none.
+    part of each window whose part is already decided, and ``""`` for other windows. In each
+    recording, the parts of either all windows or no windows must be decided.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -434,7 +435,7 @@ def check_times(
     if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
         raise SplitError(
             f"recording_id has shape {recording.shape} and start_s has shape {starts.shape}; both"
-            " need (n_windows,), with at least one window."
+            " need shape (n_windows,), with at least one window."
         )
     if starts.dtype.kind not in "fiu":
         raise SplitError(f"start_s has dtype {starts.dtype}; it must contain seconds as numbers.")
@@ -463,7 +464,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each window's start in its recording, and the number of ranks."""
+    """Return the rank of each window's start in its recording, and how many ranks there are."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)
@@ -513,7 +514,7 @@ def describe_split(
     )
     if off[part, class_name] < 0.005:
         whole = "the windows" if class_name == "" else "every class"
-        imbalance = f"Every part has its share of {whole}."
+        imbalance = f"Every part has the requested fraction of {whole}."
     return {
         "n_windows": n_windows,
         "n_groups": n_groups,

@@ -84,8 +84,8 @@ class _GroupBalancedSplitter(_Splitter):
         X : array-like of shape (n_windows, ...) or WindowSet
             The windows; a WindowSet has its own labels and groups.
         y : array-like of shape (n_windows,), optional
-            Labels to balance. If they are not classes (floats that are not whole), only the numbers
-            of windows are balanced.
+            Labels to balance. If the labels are fractional numbers instead of classes, only the
+            numbers of windows are balanced.
         groups : array-like of shape (n_windows,)
             Groups to keep whole.
 
@@ -227,8 +227,8 @@ class BlockedTimeSplit(_Splitter):
         Number of blocks of each recording, at least 2. The blocks follow each other in time and
         have equally many windows.
     embargo_s : float, optional
-        Minimum time between a training window and a test window, 0 or more; by default, the length
-        of a window.
+        Minimum time between a training window and a test window, 0 s or more; by default, the
+        length of a window.
 
     Notes
     -----
@@ -261,7 +261,7 @@ class BlockedTimeSplit(_Splitter):
         X : array-like of shape (n_windows, ...) or WindowSet
             The windows; a WindowSet has its own labels, recordings, starts and length.
         y : array-like of shape (n_windows,), optional
-            Labels; if given, the training windows of every fold must have every class.
+            Labels; if given, the training windows of every fold must contain every class.
         groups : array-like of shape (n_windows,), optional
             The recording of each window; not for a WindowSet.
         start_s : array-like of shape (n_windows,), optional
@@ -315,9 +315,9 @@ class BlockedTimeSplit(_Splitter):
                 of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
                 raise SplitError(
                     f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on,"
-                    f" because all others are within {reach - float(window_s or 0):g} s of its test"
-                    " windows. Use a shorter embargo_s, a different number of folds, or longer"
-                    " recordings."
+                    f" because all other such windows are within {reach - float(window_s or 0):g} s"
+                    " of its test windows. Use a shorter embargo_s, a different number of folds, or"
+                    " longer recordings."
                 )
             yield train, np.flatnonzero(tested)
 

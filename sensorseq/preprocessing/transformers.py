@@ -144,7 +144,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     scaler_ : Scaler
         The statistics as an object that can be stored.
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
-        The value subtracted from each channel, and its divisor.
+        The value that is subtracted from each channel, and the channel's divisor.
     constant_channels_ : tuple of int
         Indices of channels that were constant; they are centered and scaled by 1, except with
         ``kind="max_abs"``.
@@ -320,7 +320,8 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Steps in the order in which they are applied; see `sensorseq.preprocessing.steps`. None
         leaves values unchanged.
     sample_rate_hz : float, optional
-        Sample rate of windows that are given as arrays; recordings and a WindowSet have their own.
+        Sample rate of windows that are given as arrays; recordings and a WindowSet have their own
+        rates.
 
     Attributes
     ----------
@@ -381,7 +382,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> Any:
-        """Return the input after all steps, in the same form.
+        """Return the result of all steps, in the form of the input.
 
         Windows of one channel, (n, t), are returned as (n, t) if the result has one channel,
         otherwise as (n, t, c).
@@ -477,15 +478,15 @@ class Windower(RecordingTransformer):
         Seconds between window starts; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         How to label the windows of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that none has two labels or unlabeled samples. The other
-        rules cut the recording as if it had no spans, and choose a label for each window. majority:
-        the most frequent label; see `min_purity`. centre: the label of the middle sample. last: the
-        label of the last sample, which is current when the window is complete. All rules agree for
-        recordings with one label.
+        span, from its first sample on, so that no window has two labels or unlabeled samples. The
+        other rules cut the recording as if it had no spans, and choose a label for each window.
+        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
+        last: the label of the last sample, which is current when the window is complete. All rules
+        agree for recordings with one label.
     min_purity : float, default=0.5
         Only for majority: minimum fraction of a window's samples that must have the window's label,
-        above 0 and up to 1. Windows with a lower fraction, or with two equally frequent labels, are
-        dropped.
+        above 0 and up to 1. Windows with a lower fraction, or with a tie between the most frequent
+        labels, are dropped.
     short : {"drop", "pad", "error"}, default="drop"
         How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
         one window that is padded with zeros; `lengths` contains its number of valid samples.
@@ -554,7 +555,7 @@ class Windower(RecordingTransformer):
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
-    """Drop or repeat training windows until every class has equally many.
+    """Drop or repeat training windows until all classes have equally many.
 
     This class works on windows of any shape, and in the pipeline of imbalanced-learn.
 
@@ -562,8 +563,8 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     ----------
     strategy : {"undersample", "oversample"}, default="undersample"
         undersample: every class gets as many windows as the rarest class, without repeats.
-        oversample: as many as the most frequent class; every window is kept, and the copies are
-        spread evenly over the windows of a class.
+        oversample: every class gets as many windows as the most frequent class; every window is
+        kept, and the copies are spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
         Seed of the choice; the same seed gives the same choice.
     max_per_recording : int or float, optional
@@ -620,8 +621,9 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            The windows. A WindowSet has its own labels, groups, lengths and recordings. If it has a
-            split, only the training part is balanced; the other parts stay unchanged.
+            The windows. A WindowSet has its own labels, groups, lengths and recordings. If the
+            WindowSet has a split, only its training part is balanced; the other parts stay
+            unchanged.
         y : array-like of shape (n_windows,)
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
@@ -668,9 +670,9 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add changed copies of training windows, as if they came from other runs of the robot.
+    """Add randomly changed copies of training windows, which imitate other runs of the robot.
 
-    The changes are random. This class works in the pipeline of imbalanced-learn. See
+    This class works in the pipeline of imbalanced-learn. See
     `sensorseq.preprocessing.windows.augment_windows` for the changes.
 
     Parameters

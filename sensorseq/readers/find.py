@@ -211,7 +211,7 @@ def find_recordings(
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number. It is used for
+        Column that contains the label of each sample, as a word or a number. The column is used for
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
         same label become `label_spans`; an empty field means that the sample has no label. In a
         robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
