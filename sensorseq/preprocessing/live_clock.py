@@ -22,7 +22,7 @@ _Row = tuple[float, NDArray[np.float64]]
 
 
 class EvenSamples(NamedTuple):
-    """Samples (n, n_channels) on an even grid; `start_s` is set if they start a new piece.
+    """Samples (n, n_channels) on an even grid; `start_s` is set if a new piece starts.
 
     `drift_s` is the clock's time since the start of the piece, minus the number of ticks times the
     nominal period.
@@ -34,7 +34,7 @@ class EvenSamples(NamedTuple):
 
 
 class LiveClock:
-    """Sort live samples, fill in missing ones, and cut the result into evenly sampled pieces.
+    """Sort live samples, fill in missing samples, and cut the result into evenly sampled pieces.
 
     The sensor must sample evenly at `sample_rate_hz`, apart from a slow drift of its clock. The
     first 250 timestamps are checked against this rate; they may jitter by less than half a period.

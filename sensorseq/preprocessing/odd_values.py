@@ -258,11 +258,11 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
 def _rescaled(
     pieces: Sequence[Floats], times: Sequence[Floats], start_s: float
 ) -> list[list[float]]:
-    """Return the factor of a single change of scale, and its time in seconds from the start.
+    """Return the factor of a single change of scale, and the seconds from the start to the change.
 
     The spread of a channel also changes when the robot stops. A change of unit is assumed only if
-    the spectrum stays the same and the level changes by the same factor as the spread or, for
-    levels near zero, this factor is a ratio of two units.
+    the spectrum stays the same. The level must also change by the same factor as the spread; if the
+    level is near zero, this factor must be a ratio of two units.
     """
     n = sum(map(len, pieces))
     size = next((size for size, fewest in SEGMENTS if n >= size * fewest), 0)

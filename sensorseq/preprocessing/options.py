@@ -1,8 +1,8 @@
 """The options of preparation, each defined once as a field of `PreparationOptions`.
 
-The field defines the argument of `PreparePipeline` and `prepare`, the key in the configuration file
-and in the provenance, and the command-line option with its help. numpy is not imported here, so
-that the command line starts quickly.
+Each field defines an argument of `PreparePipeline` and `prepare`, a key in the configuration file
+and in the provenance, and a command-line option with its help. numpy is not imported here, so that
+the command line starts quickly.
 """
 
 import math
@@ -56,16 +56,15 @@ class PreparationOptions(ReadOptions):
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
         8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
         the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
-        has several such columns, the default is the one in the struct that contains the `channels`.
-        For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is ``"header.stamp"``
-        (or a field ``timestamp`` of seconds and nanoseconds) if the first message of a topic has
-        such a field, and ``"log_time"`` otherwise.
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. For whole
-        numbers, the unit is the only one that gives a rate between 0.5 Hz and 20 kHz; if several
-        do, it is the one that gives a date between 2000 and 2100. Robot logs do not need this
-        option.
+        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
+        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
@@ -203,8 +202,8 @@ class PreparationOptions(ReadOptions):
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        For balanced classes: the maximum number of a class's windows (int), or their maximum
-        fraction (float), that may come from one recording.
+        When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
+        that may come from one recording.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared

@@ -129,8 +129,8 @@ class PreparePipeline:
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        For balanced classes: the maximum number of a class's windows (int), or their maximum
-        fraction (float), that may come from one recording.
+        When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
+        that may come from one recording.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
@@ -360,8 +360,8 @@ class PreparePipeline:
             `native_rates`, a mapping from each sensor to its recordings; recordings with the same
             id belong together.
         allow_scales : bool, default=False
-            Use recordings even if their time stamps, or samples of the same channel, seem to differ
-            in their units; see `sensorseq.prepare.prepare`.
+            Use recordings even if the units of their time stamps or of a channel seem to differ;
+            see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
             Keep channels that are constant within windows and reveal the class on their own; see
             `sensorseq.prepare.prepare`.

@@ -57,7 +57,7 @@ SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Function that exchanges the training windows; returns the new windows and their parts."""
+"""Function that replaces the training windows; returns the new windows and their parts."""
 
 
 @dataclass(frozen=True, eq=False)

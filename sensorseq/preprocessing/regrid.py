@@ -31,7 +31,7 @@ DRIFT_PERIODS = 0.01  # drift over one piece that a simplified ratio of rates ma
 _ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps over a range of one step
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
-# Samples closer than this are merged, so that their noise does not become a slope.
+# Samples closer than this are merged, so that their noise does not become a steep slope.
 MERGE_PERIODS = 0.1
 _LARGE_S = 2.0**22  # from this time on, floats in seconds do not resolve nanoseconds
 
@@ -399,7 +399,7 @@ def _uneven_block(
 def _even_clock(
     t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each timestamp's tick and the period if one even clock fits all, otherwise None.
+    """Return the ticks and the period if an even clock fits all timestamps, otherwise None.
 
     `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
     milliseconds, may be off by one unit in the last digit; in this case, no rows may be missing.

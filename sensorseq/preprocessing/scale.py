@@ -57,10 +57,10 @@ class ChannelStatistics:
 class ChannelMoments:
     """Statistics of windows added in blocks; the division into blocks does not affect the result.
 
-    Each time step is read once. So that an offset of 1e8 does not reduce the precision, the
-    channel's first value is subtracted, squared deviations are summed about the mean of each group
-    of 512 time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J.
-    LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
+    Each time step is read once. Even an offset of 1e8 does not reduce the precision: the channel's
+    first value is subtracted, squared deviations are summed about the mean of each group of 512
+    time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J. LeVeque,
+    *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
     """
 
     def __init__(self) -> None:

@@ -47,9 +47,9 @@ def split_by_group(
         whose = "" if y is None else f"class {classes[rare]!r}: "
         raise SplitError(
             f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more"
-            " groups, use smaller groups, leave the class out, set a part's fraction to 0, or split"
-            " each recording by time."
+            f" ({', '.join(PARTS[part] for part in used)}), each of which needs a whole group."
+            " Record more groups, use smaller groups, leave the class out, set a part's fraction to"
+            " 0, or split each recording by time."
         )
     part = _known_part(known, group_index, len(counts), used)
     is_open = part < 0
@@ -187,7 +187,7 @@ class GroupAssignment:
         if self.held is None:
             self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
         self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
-        # Put classes on the first axis, along which the sums of the costs are fast.
+        # Put classes on the first axis, along which summing the costs is fast.
         self._counts = np.ascontiguousarray(self.counts.T)
         self._penalty = np.ascontiguousarray(self.penalty.T)
         self._held = np.ascontiguousarray(self.held.T)

@@ -73,16 +73,15 @@ def read_parquet(
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
         8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
         the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
-        has several such columns, the default is the one in the struct that contains the `channels`.
-        For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is ``"header.stamp"``
-        (or a field ``timestamp`` of seconds and nanoseconds) if the first message of a topic has
-        such a field, and ``"log_time"`` otherwise.
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. For whole
-        numbers, the unit is the only one that gives a rate between 0.5 Hz and 20 kHz; if several
-        do, it is the one that gives a date between 2000 and 2100. Robot logs do not need this
-        option.
+        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
+        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
     label_column : str, optional
         Column that contains the label of each sample, as a word or a number. The column is used for
         recordings that consist of one file and have no label from a folder or manifest. Runs of the

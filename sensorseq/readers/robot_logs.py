@@ -115,10 +115,10 @@ def read_robot_log(
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
         8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
         the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
-        has several such columns, the default is the one in the struct that contains the `channels`.
-        For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is ``"header.stamp"``
-        (or a field ``timestamp`` of seconds and nanoseconds) if the first message of a topic has
-        such a field, and ``"log_time"`` otherwise.
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     label_column : str, optional
         Column that contains the label of each sample, as a word or a number. The column is used for
         recordings that consist of one file and have no label from a folder or manifest. Runs of the
