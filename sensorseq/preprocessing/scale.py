@@ -400,7 +400,7 @@ def fit_scaler_to_blocks(
 
 
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
-    """Return the valid steps or, if there are more than `DRAWN_STEPS`, evenly drawn steps."""
+    """Return the valid steps or, if there are more, `DRAWN_STEPS` evenly drawn steps."""
     drawn, done = [], 0
     for windows, given_lengths in blocks():
         lengths = check_lengths(windows, given_lengths)
