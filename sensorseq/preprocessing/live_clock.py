@@ -161,7 +161,7 @@ class LiveClock:
                 " prepared with stamps='packets', or give samples without timestamps_s."
             )
         raise SignalError(
-            f"the time stamps imply {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
+            f"the time stamps give {rate:.4g} Hz, which does not match {1 / self._period:g} Hz."
             f" {way_out}"
         )
 
