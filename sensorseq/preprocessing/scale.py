@@ -291,7 +291,7 @@ def rated_scaler(
         if missing:
             raise ArgumentError(
                 f"rated has no value for {', '.join(missing)}; give a value for every channel, and"
-                " 1.0 to keep its unit."
+                " 1.0 to keep the unit of a channel."
             )
         values = [rated[name] for name in names]
     else:
