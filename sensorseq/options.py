@@ -1,8 +1,8 @@
 """The options for finding and reading recordings, in one table for all readers.
 
-A field of `ReadOptions` is an argument of `prepare`, of the commands and of the readers that use
-it, and a key in the configuration file. numpy is not imported here, so that the command line starts
-quickly.
+Each field of `ReadOptions` is a key in the configuration file, and an argument of `prepare`, the
+commands and the readers that use the option. numpy is not imported here, so that the command line
+starts quickly.
 """
 
 import os
@@ -13,21 +13,22 @@ from typing import Any
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
-"""The options that select recordings; the others define how to read a recording."""
+"""The options that select recordings; all other options define how to read a recording."""
 
 
 Annotation = Any
-"""The type of annotations, such as ``list[str] | None``, which share no Python class."""
+"""A type annotation, such as ``list[str] | None``; annotations have no common Python class."""
 
 
 @dataclass(frozen=True)
 class Option:
     """How an option appears in the configuration file and on the command line.
 
-    `section`, `key` and `toml` are its section, key and type in the configuration file; key and
-    type are by default the name and type in Python. `flag`, `off` (the option that turns a flag
-    off), `metavar` and `help` describe the command-line option; an option without `help` is not
-    available there. `read` converts the option's value, of type `typed`, into the argument.
+    `section`, `key` and `toml` are the option's section, key and type in the configuration file;
+    key and type default to its name and type in Python. `flag`, `off` (the option that turns a flag
+    off), `metavar` and `help` describe the command-line option; without `help`, the command line
+    does not offer the option. `read` converts the value given on the command line, of type `typed`,
+    into the argument.
     """
 
     name: str
@@ -50,12 +51,12 @@ class Option:
 
     @property
     def of_files(self) -> bool:
-        """True if the option is about reading recordings; `PreparePipeline` does not have it."""
+        """True if the option defines how files are read; `PreparePipeline` has no such options."""
         return self.section == "input" and self.name != "channels"
 
 
 def split_names(texts: Sequence[str] | None) -> list[str] | None:
-    """Return the names given to a repeatable option; commas also separate names."""
+    """Return the names given to a repeatable option; one value may list several names."""
     if not texts:
         return None
     return [name.strip() for text in texts for name in text.split(",") if name.strip()]
@@ -66,13 +67,13 @@ def _without_blanks(name: Any) -> Any:
 
 
 def option_field(section: str, default: Any = None, **place: Any) -> Any:
-    """Return a dataclass field for an option, with the values of its `Option` as metadata."""
+    """Return a dataclass field for an option; its metadata are fields of `Option`."""
     return field(default=default, metadata={"section": section, **place})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """Which recordings to read, and how.
+    """Which recordings to read, and how to read them.
 
     Parameters
     ----------
@@ -87,24 +88,24 @@ class ReadOptions:
         recording has its own folder. Channels are in the order of the patterns in `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
-        dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise the
-        only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has
-        several such columns, the default is the one in the struct that contains the `channels`. For
-        robot logs, the value is ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
+        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
+        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
         ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has one, and ``"log_time"`` otherwise.
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, the time stamps are in seconds or, if they are whole
-        numbers, in the only unit for which the rate is between 0.5 Hz and 20 kHz, or the date
-        between 2000 and 2100. Robot logs do not need this option.
+        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
+        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
+        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
     decimal : {".", ","}, optional
         Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
@@ -113,12 +114,12 @@ class ReadOptions:
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number; for recordings that
-        consist of one file and have no label from a folder or manifest. Runs of the same label
-        become `label_spans`; an empty field means that the sample has no label. In a robot log,
-        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
-        next message of that topic. In a long table or a manifest, this is the column with the
-        labels.
+        Column that contains the label of each sample, as a word or a number. The column is used for
+        recordings that consist of one file and have no label from a folder or manifest. Runs of the
+        same label become `label_spans`; an empty field means that the sample has no label. In a
+        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
+        until the next message of that topic. In a long table or a manifest, this is the column with
+        the labels.
     recording_column, group_column : str, optional
         Columns of a long table (one file with all recordings) that contain the recording id and the
         group of each row. All rows of a recording must have the same group.
@@ -130,7 +131,8 @@ class ReadOptions:
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
+        Classes to leave out, or patterns of the ids of recordings to leave out, such as
+        ``ICE/pro_0*``.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
@@ -140,7 +142,7 @@ class ReadOptions:
         different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides one that is stored in the file. Some steps select channels by unit.
+        overrides a unit stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
         Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
         folder, if that file exists; with False, that file is ignored. The manifest may also be a
@@ -154,8 +156,8 @@ class ReadOptions:
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
-        Number of rows per second in files without a time column, whose time then begins at 0 s. It
-        can be given only if `time_column` is None. Robot logs do not need this option.
+        Number of rows per second in files without a time column; their time then begins at 0 s. The
+        rate can be given only if `time_column` is None. Robot logs do not need this option.
     salvage : bool, default=False
         If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
         instead of raising an error. ``attributes["salvaged"]`` then contains the reason, with the
@@ -175,8 +177,8 @@ class ReadOptions:
     pair: str | None = option_field(
         "input",
         metavar="PATTERN",
-        help="Join the files of one recording by name, such as '{sensor}_{recording}.*' or"
-        " '{recording}/{sensor}.*'.",
+        help="Name pattern that joins the files of one recording, such as"
+        " '{sensor}_{recording}.*' or '{recording}/{sensor}.*'.",
     )
     time_column: str | None = option_field(
         "input", metavar="NAME", help="Column of time stamps, by name or position [default: time]."
@@ -191,7 +193,7 @@ class ReadOptions:
         "input", metavar="CHAR", help="Separator of CSV files, such as ';' or tab."
     )
     decimal: str | None = option_field(
-        "input", metavar="CHAR", help="Decimal mark of CSV files: . or a comma."
+        "input", metavar="CHAR", help="Decimal mark in CSV files: point (.) or comma (,)."
     )
     no_header: bool | None = option_field(
         "input",
@@ -213,7 +215,9 @@ class ReadOptions:
         "input", metavar="NAME", help="Column with recording ids, if a file has many recordings."
     )
     group_column: str | None = option_field(
-        "input", metavar="NAME", help="Column with the group of each recording, if a file has many."
+        "input",
+        metavar="NAME",
+        help="Column with the group of each recording, if a file has many recordings.",
     )
     sensor_column: str | None = option_field(
         "input",
@@ -241,7 +245,7 @@ class ReadOptions:
     manifest: str | bool | None = option_field(
         "input",
         metavar="FILE",
-        help="Labels: a manifest [default: manifest.csv], an export of Label Studio, or"
+        help="Source of labels: a manifest [default: manifest.csv], an export of Label Studio, or"
         " '{recording}.txt' for each recording.",
         typed=str | None,
     )
@@ -254,14 +258,14 @@ class ReadOptions:
     sample_rate_hz: float | None = option_field(
         "resample",
         metavar="HZ",
-        help="Resample to this rate; without a time column, the rate of the rows"
+        help="Rate to resample to; also the rate of the rows if files have no time column"
         " [default: median of the recordings].",
     )
     salvage: bool = False
     scratch: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        # Readers remove blanks around the names of columns, so they are also removed here.
+        # Readers strip blanks from column names, so strip them from the options too.
         for name in ("time_column", "label_column", "recording_column", "group_column"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, value.strip())
@@ -289,7 +293,7 @@ NAMES = tuple(each.name for each in fields(ReadOptions))
 
 
 def combined(options: ReadOptions | None, by_name: ReadOptions) -> ReadOptions:
-    """Return the `options` of a call, in which the options given by name replace the others.
+    """Return the `options` of a call, overridden by the options that were given by name.
 
     An argument that has its default value, such as None, counts as not given.
     """

@@ -20,8 +20,8 @@ Pair = Annotated[
     Option(
         "--pair",
         metavar="PATTERN",
-        help="Join the files of one recording by name, such as '{sensor}_{recording}.*' or"
-        " '{recording}/{sensor}.*'.",
+        help="Name pattern that joins the files of one recording, such as"
+        " '{sensor}_{recording}.*' or '{recording}/{sensor}.*'.",
     ),
 ]
 TimeColumn = Annotated[
@@ -61,7 +61,7 @@ Decimal = Annotated[
     Option(
         "--decimal",
         metavar="CHAR",
-        help="Decimal mark of CSV files: . or a comma.",
+        help="Decimal mark in CSV files: point (.) or comma (,).",
     ),
 ]
 NoHeader = Annotated[
@@ -100,7 +100,7 @@ GroupColumn = Annotated[
     Option(
         "--group-column",
         metavar="NAME",
-        help="Column with the group of each recording, if a file has many.",
+        help="Column with the group of each recording, if a file has many recordings.",
     ),
 ]
 SensorColumn = Annotated[
@@ -140,8 +140,8 @@ Manifest = Annotated[
     Option(
         "--manifest",
         metavar="FILE",
-        help="Labels: a manifest [default: manifest.csv], an export of Label Studio, or"
-        " '{recording}.txt' for each recording.",
+        help="Source of labels: a manifest [default: manifest.csv], an export of Label Studio,"
+        " or '{recording}.txt' for each recording.",
     ),
 ]
 Stamps = Annotated[
@@ -158,8 +158,8 @@ SampleRateHz = Annotated[
     Option(
         "--sample-rate-hz",
         metavar="HZ",
-        help="Resample to this rate; without a time column, the rate of the rows [default:"
-        " median of the recordings].",
+        help="Rate to resample to; also the rate of the rows if files have no time column"
+        " [default: median of the recordings].",
     ),
 ]
 MaxGapS = Annotated[
@@ -208,8 +208,8 @@ MinPurity = Annotated[
     float | None,
     Option(
         "--min-purity",
-        metavar="SHARE",
-        help="Minimum share of the label in a window, for majority [default: 0.5].",
+        metavar="FRACTION",
+        help="For majority: minimum fraction of samples with the window's label [default: 0.5].",
     ),
 ]
 Short = Annotated[
@@ -249,15 +249,15 @@ Missing = Annotated[
     Option(
         "--missing",
         metavar="HOW",
-        help="With --native-rates, windows that lack a sensor: error, expected [default: error].",
+        help="With --native-rates: how to treat missing sensors: error, expected [default: error].",
     ),
 ]
 Split = Annotated[
     str | None,
     Option(
         "--split",
-        metavar="SHARES",
-        help="Shares of train,validation,test; or none [default: 0.6,0.2,0.2].",
+        metavar="FRACTIONS",
+        help="Fractions for train,validation,test; or none [default: 0.6,0.2,0.2].",
     ),
 ]
 SplitBy = Annotated[
@@ -281,7 +281,8 @@ Normalize = Annotated[
     Option(
         "--normalize",
         metavar="WHAT",
-        help="recording: scale each recording to mean 0 and deviation 1; none [default: none].",
+        help="recording: scale each recording to mean 0 and standard deviation 1; none [default:"
+        " none].",
     ),
 ]
 Scale = Annotated[

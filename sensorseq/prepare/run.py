@@ -145,24 +145,24 @@ def prepare(
         recording has its own folder. Channels are in the order of the patterns in `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
-        dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise the
-        only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has
-        several such columns, the default is the one in the struct that contains the `channels`. For
-        robot logs, the value is ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
+        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
+        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
         ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has one, and ``"log_time"`` otherwise.
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, the time stamps are in seconds or, if they are whole
-        numbers, in the only unit for which the rate is between 0.5 Hz and 20 kHz, or the date
-        between 2000 and 2100. Robot logs do not need this option.
+        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
+        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
+        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
     decimal : {".", ","}, optional
         Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
@@ -171,12 +171,12 @@ def prepare(
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number; for recordings that
-        consist of one file and have no label from a folder or manifest. Runs of the same label
-        become `label_spans`; an empty field means that the sample has no label. In a robot log,
-        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
-        next message of that topic. In a long table or a manifest, this is the column with the
-        labels.
+        Column that contains the label of each sample, as a word or a number. The column is used for
+        recordings that consist of one file and have no label from a folder or manifest. Runs of the
+        same label become `label_spans`; an empty field means that the sample has no label. In a
+        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
+        until the next message of that topic. In a long table or a manifest, this is the column with
+        the labels.
     recording_column, group_column : str, optional
         Columns of a long table (one file with all recordings) that contain the recording id and the
         group of each row. All rows of a recording must have the same group.
@@ -188,7 +188,8 @@ def prepare(
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
+        Classes to leave out, or patterns of the ids of recordings to leave out, such as
+        ``ICE/pro_0*``.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
@@ -198,7 +199,7 @@ def prepare(
         different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides one that is stored in the file. Some steps select channels by unit.
+        overrides a unit stored in the file. Some steps select channels by unit.
     manifest : path-like or bool, optional
         Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
         folder, if that file exists; with False, that file is ignored. The manifest may also be a
@@ -213,13 +214,14 @@ def prepare(
         and ``n_spread``.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the recordings' own rates (for a recording
-        of several sensors, the rate of the fastest one). The rate is stored in `provenance`.
+        without a time column. By default, the median of the rates of the recordings; for a
+        recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
+        `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); streams on the robot use ``"polyphase"``.
+        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -236,7 +238,7 @@ def prepare(
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         How to label a window in which the label changes; see `Windower`.
     min_purity : float, default=0.5
-        For ``"majority"``: the minimum share of a window's samples that must have the window's
+        For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.
     short : {"drop", "pad", "error"}, default="drop"
         What to do with a recording shorter than a window: leave it out and count it, pad it, or
@@ -256,36 +258,36 @@ def prepare(
         is longer.
     missing : {"error", "expected"}, optional
         For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
-        recording that lacks a sensor is refused, and windows that lack one are left out. With
-        ``"expected"``, both are kept, with NaN for the missing sensor.
+        recording that lacks a sensor raises an error, and windows that lack a sensor are left out.
+        With ``"expected"``, such recordings and windows are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of the training, validation and test parts. Use None for recordings that serve only
-        for prediction: nothing is then fitted to them.
+        Fractions for the training, validation and test parts. Use None for recordings that are used
+        only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided between parts. With ``"time"``, the beginning of each
-        recording belongs to the training part, followed by the validation and test parts, with an
-        embargo between parts; test scores then apply only to robots in the training data.
+        The unit that is never divided between parts. With ``"time"``, each recording is divided in
+        order of time into training, validation and test parts, with an embargo between parts. Test
+        scores then apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
-        ``phase="zero"``. It must be at least that lookahead.
+        ``phase="zero"``. The embargo must be at least as long as this lookahead.
     random_state : int, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs whole
+        1 with the recording's own statistics, before windows are cut. A model then needs complete
         recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``scale="physical"``: the value, for each channel by name, that is scaled to 1.
+        For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Maximum number (or, if it is a float, maximum share) of the windows of a class that may come
-        from one recording when classes are balanced.
+        When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
+        that may come from one recording.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared

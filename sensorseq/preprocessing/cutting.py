@@ -33,14 +33,12 @@ from sensorseq.preprocessing.windows.cut import (
 from sensorseq.recording import SAME_PERIOD, Recording, sample_period, sample_rate_of, time_covered
 from sensorseq.windows import WindowSet
 
-MOST_UPSAMPLED = (
-    95.0  # maximum ratio of the new rate to the old; a larger one suggests a wrong unit of time
-)
+MOST_UPSAMPLED = 95.0  # larger ratios of the new rate to the old rate suggest a wrong unit of time
 _EVEN_STEP, _MOSTLY = (
     0.25,
     0.9,
-)  # rows of one sensor: maximum deviation of a step from the period; minimum share of such steps
-SLIGHTLY_MORE = 1.05  # margin, because a duration does not include the last sample's period
+)  # maximum relative deviation of an even step from the period; minimum fraction of even steps
+SLIGHTLY_MORE = 1.05  # tolerance, because a duration does not include the last sample's period
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class CutOptions:
     label_rule: str = "whole"
     min_purity: float | None = None
     short: str = "drop"
-    slop_s: float | None = None  # windows begin at multiples of the hop, or up to this much later
+    slop_s: float | None = None  # maximum delay of a window's start after a multiple of the hop
     normalize: str | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +74,7 @@ class CutOptions:
             raise ArgumentError(f"units={self.units!r} is not a mapping of channels to units.")
 
 
-# Recorded options, by section of the configuration in prepared files and models.
+# Options recorded in prepared files and models, by section of the configuration.
 _RECORDED = {
     "resample": ("sample_rate_hz", "max_gap_s", "resample_engine", "attenuation_db"),
     "window": ("window_s", "hop_s", "label_rule", "min_purity", "short", "slop_s"),
@@ -194,10 +192,10 @@ class RecordingPlan:
             _check_channel_rates(recording)
         if is_given and sample_rate_hz > MOST_UPSAMPLED * own_rate:
             raise RecordingError(
-                f"recording {recording.recording_id!r} has {own_rate:.4g} samples a second:"
-                f" sample_rate_hz={sample_rate_hz:g} is {sample_rate_hz / own_rate:.0f} times as"
-                f" many, without new information. Use sample_rate_hz={own_rate:.4g}, or check"
-                " the unit of the time stamps (time_unit)."
+                f"recording {recording.recording_id!r} has {own_rate:.4g} samples per second;"
+                f" sample_rate_hz={sample_rate_hz:g} would create {sample_rate_hz / own_rate:.0f}"
+                f" times as many without adding information. Use sample_rate_hz={own_rate:.4g}, or"
+                " check the unit of the time stamps (time_unit)."
             )
         with within_memory("use a lower sample_rate_hz or a shorter max_gap_s"):
             pieces = resample_recording(
@@ -224,12 +222,12 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return a dictionary with ``bridging_gap_s``; it is empty if gaps leave enough samples."""
+        """Return ``bridging_gap_s`` in a dictionary; it is empty if gaps leave enough samples."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
             return {}
-        # A pause, or a jump because the clock was set, is not a gap to bridge.
+        # Neither a pause nor a jump of the clock is a gap to bridge.
         if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
             return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
@@ -311,7 +309,7 @@ def record_cut(
     rate_hz: float,
     rate_from: str,
 ) -> WindowSet:
-    """Record in the windows' `provenance` how they were made."""
+    """Record in the `provenance` of windows how the windows were made."""
     n_windows = Counter(np.asarray(windows.recording_id).tolist())
     facts = []
     for recording, pieces in zip(recordings, pieces_of):
@@ -337,21 +335,23 @@ def record_cut(
 
 
 def recorded_hop_s(made: Mapping[str, Any]) -> float | None:
-    """Return the seconds between the starts of windows; None if the provenance lacks them."""
+    """Return the hop in seconds, or None if the provenance does not contain it."""
     window: Mapping[str, Any] = (made.get("configuration") or {}).get("window") or {}
     return window.get("hop_s")
 
 
 def common_rate(rates_hz: Iterable[float]) -> tuple[float, str]:
-    """Return a common rate for recordings, and where it comes from; a rate of NaN is unknown.
+    """Return a common rate for recordings, and its source; NaN means an unknown rate.
 
     The common rate is the lower median of the rates, so it is the rate of one of the recordings.
     """
     finite = sorted(rate for rate in rates_hz if np.isfinite(rate))
     if not finite:
-        raise WindowError("no recording has two samples, so the sample rate is unknown.")
+        raise WindowError(
+            "every recording has fewer than two samples, so the sample rate is unknown."
+        )
     # Round to nine digits, because differences of timestamps may give 99.99999999999 for 100 Hz.
     rate, source = float(f"{finite[(len(finite) - 1) // 2]:.9g}"), "median of the recordings"
     if finite[-1] > (1 + SAME_PERIOD) * finite[0]:
-        source += f", which have {finite[0]:.4g} to {finite[-1]:.4g} Hz"
+        source += f", whose rates are {finite[0]:.4g} to {finite[-1]:.4g} Hz"
     return rate, source

@@ -11,20 +11,21 @@ from sensorseq.recording import GAP_PERIODS, sample_period
 from sensorseq.stamp_repair import check_stamps_are_finite
 
 _FOLLOWED = 0.02  # fraction of a timestamp's deviation by which the clock is corrected
-# Number of timestamps after which their rate is checked, and the largest allowed ratio of this rate
-# to the given one. Lost samples can explain a slower rate, but never a faster one.
+# Number of timestamps after which their rate is checked, and the largest allowed ratio of their
+# rate to the given rate. Lost samples can explain a lower rate, but never a higher rate.
 _JUDGED = ((50, 1.25), (250, 1.05))
 _MOST_LOST = 1.5
-_FEWEST_PACKETS = 5  # fewer packets do not determine the rate
+_FEWEST_PACKETS = 5  # with fewer packets, the rate is too uncertain to check
 
 _Row = tuple[float, NDArray[np.float64]]
-"""A timestamp and the samples of all channels."""
+"""A timestamp and the values of all channels."""
 
 
 class EvenSamples(NamedTuple):
-    """Samples (n, n_channels) on an even grid; `start_s` is set if they start a new piece.
+    """Samples (n, n_channels) on an even grid; `start_s` is set if a new piece starts.
 
-    `drift_s` is how far the clock has moved ahead of a nominal clock since the piece started.
+    `drift_s` is the clock's time since the start of the piece, minus the number of ticks times the
+    nominal period.
     """
 
     start_s: float | None
@@ -33,20 +34,20 @@ class EvenSamples(NamedTuple):
 
 
 class LiveClock:
-    """Sort live samples, fill in missing ones, and cut the result into evenly sampled pieces.
+    """Sort live samples, fill in missing samples, and cut the result into evenly sampled pieces.
 
     The sensor must sample evenly at `sample_rate_hz`, apart from a slow drift of its clock. The
     first 250 timestamps are checked against this rate; they may jitter by less than half a period.
     A sample is assigned to the nearest tick of a clock that follows the timestamps. Missing samples
     and NaN are interpolated linearly; if a channel is missing for more than `max_gap_s` (default:
     ten periods), a new piece starts. Samples that are up to `max_delay_s` late are sorted into
-    place; later ones are ignored, as are samples with a repeated timestamp. If only late samples
+    place; later samples are ignored, as are samples with a repeated timestamp. If only late samples
     arrive for `max_gap_s`, the clock is assumed to have been set back, and a new piece starts.
 
     With `in_packets`, samples less than half a period apart form a packet, which is complete when
-    the next one begins. The samples of a packet are assumed to have been taken evenly up to its
-    last timestamp, and to follow the previous packet directly, unless two packets in a row are late
-    by half of their length.
+    the next packet begins. The samples of a packet are assumed to be evenly spaced up to the
+    packet's last timestamp, and to follow the previous packet directly, unless two packets in a row
+    are late by more than half of their length.
 
     `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` are counters.
     """
@@ -66,7 +67,7 @@ class LiveClock:
                 f"max_gap_s={max_gap_s!r} is shorter than the sample period, {1 / rate:.6g} s."
             )
         if not 0 <= as_float(max_delay_s) < np.inf:
-            raise ArgumentError(f"max_delay_s={max_delay_s!r} must be 0 or more seconds.")
+            raise ArgumentError(f"max_delay_s={max_delay_s!r} must be at least 0 seconds.")
         self._period, self._n_channels = 1 / rate, n_channels
         self._most_ticks = int((GAP_PERIODS if max_gap_s is None else max_gap_s * rate) + 1e-9)
         self._max_delay_s, self._in_packets = float(max_delay_s), in_packets
@@ -91,7 +92,7 @@ class LiveClock:
         self._origin = (stamp_s, 0)  # a timestamp and its tick
 
     def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
-        """Process the next samples (n, n_channels), with timestamps if the sensor sends them."""
+        """Process the next samples (n, n_channels) and, if given, their timestamps."""
         x = check_signal(samples).astype(np.float64, copy=False)
         if x.shape[1] != self._n_channels:
             raise SignalError(
@@ -111,7 +112,7 @@ class LiveClock:
         self._waiting += zip(stamps.tolist(), x)
         n_due = len(self._waiting)
         if self._max_delay_s:
-            # The sort is stable, so that the first of several rows with equal timestamps stays.
+            # The sort is stable, so the first of several rows with equal timestamps stays first.
             self._waiting.sort(key=lambda pair: pair[0])
             due_s = self._waiting[-1][0] - self._max_delay_s
             n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
@@ -135,7 +136,8 @@ class LiveClock:
             different = np.unique(first[:n_judged])
             rate = 1 / sample_period(different) if len(different) > 1 else np.inf
             usual_s = np.median(np.diff(different)) if len(different) > 1 else 0.0
-            # With so few timestamps, gaps and pauses make the rate appear lower.
+            # With so few timestamps, gaps and pauses can lower the rate, so also check the median
+            # step.
             is_slower = usual_s > _MOST_LOST * self._period and rate * self._period < 1 / _MOST_LOST
             if is_slower or rate * self._period > most_faster:
                 self._refuse_rate(rate, len(different) < n_judged / _MOST_LOST)
@@ -155,7 +157,7 @@ class LiveClock:
         way_out = "Give the sensor's rate with sample_rate_hz; time stamps must be in seconds."
         if are_shared:
             way_out = (
-                "Several samples share each time stamp: if they are packets, train on recordings"
+                "Several samples share each time stamp. If they form packets, train on recordings"
                 " prepared with stamps='packets', or give samples without timestamps_s."
             )
         raise SignalError(
@@ -187,8 +189,8 @@ class LiveClock:
         """Return the rows of a packet, each with its own timestamp."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
-            # The packet is late or was sent twice. The clock of the packets may be ahead of the
-            # clock of the rows.
+            # The packet is late or was sent twice. The packets' timestamps may be ahead of the
+            # timestamps assigned to rows.
             ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
             stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
             if self._n_late_in_a_row + n > self._most_ticks:
@@ -200,7 +202,7 @@ class LiveClock:
             late_s = end_s - self._clock_s - n * period
             both_s, self._packet_late_s = min(late_s, self._packet_late_s), late_s
             if both_s <= n * period / 2 and late_s <= self._most_ticks * period:
-                # Move the clock by as much as the packet's samples would if they arrived one by
+                # Correct the clock by as much as the packet's samples would if they arrived one by
                 # one.
                 follow_s = (1 - (1 - _FOLLOWED) ** n) * late_s
                 self._clock_s += float(np.clip(follow_s, -0.9 * period, 0.9 * period))
@@ -215,7 +217,7 @@ class LiveClock:
             return samples
         plain: list[
             NDArray[np.float64]
-        ] = []  # complete rows without gaps, the usual case, take this fast path
+        ] = []  # fast path for the usual case: complete rows without gaps
 
         def end_plain() -> None:
             if plain:
@@ -249,7 +251,7 @@ class LiveClock:
         return _joined(samples)
 
     def _is_set_back(self, stamp: float) -> bool:
-        """Count a late sample; return whether so many are late that the clock must have changed."""
+        """Count a late or repeated sample; return whether the clock must have been set back."""
         if stamp == self._last_s:
             self.n_duplicates += 1
             return False
@@ -263,7 +265,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Store a row; the piece starts at this row if all channels are known from this row on."""
+        """Store a row; a piece starts at the row with which every channel is known."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)
@@ -290,7 +292,7 @@ class LiveClock:
         self._next = None
 
     def _release(self, ready: int) -> NDArray[np.float64]:
-        """Return the rows up to tick `ready`, for which every channel is known."""
+        """Return the rows up to tick `ready`, the last tick at which every channel is known."""
         assert self._next is not None
         first = self._tick - len(self._held) + 1
         rows = np.array(self._held)

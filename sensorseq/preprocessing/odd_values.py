@@ -1,4 +1,4 @@
-"""Find channels in which not all values of a recording are measurements on one scale."""
+"""Find channels whose values are not all measurements on one scale."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,50 +19,49 @@ from sensorseq.preprocessing.odd_scales import (
 from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
-# The limits were chosen with borealtc and simulated recordings, both healthy and with planted
-# faults.
+# The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
 PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
 MOST_READ = 1 << 22  # ... and largest number of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
-# Minimum distance of a mark from the nearest other value, as a multiple of the spread of the
-# others, and as a multiple of the widest gap between the others.
+# Minimum distance of a mark for missing values from the nearest other value, as multiples of the
+# spread of the other values and of the widest gap between them.
 MARK_SPREADS = 0.5
 MARK_GAPS = 4.0
-LONGEST_MARK, MOSTLY = 3, 0.8  # longest short run in samples, and minimum share of short runs
+LONGEST_MARK, MOSTLY = 3, 0.8  # maximum length of a short run, and minimum fraction of short runs
 FAR_SPREADS = 10.0
 LEAST_MARKS, LEAST_USUAL_MARKS = 5, 2
 ANGLES = (360.0, 2 * np.pi)
 BITS, UNSIGNED_BITS = (8, 10, 12, 14, 16, 32), (8, 12, 16, 32)
-# Minimum share of a period that the values must cover, and by how much they may exceed the period.
+# Minimum fraction of a period that the values must cover, and fraction by which they may exceed it.
 FULL, SLACK = 0.9, 0.001
-MIDDLE = 0.125  # half of the width of the middle range that signed numbers leave empty
+MIDDLE = 0.125  # half-width (in periods) of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
-STRAY = 0.2  # largest share of jumps of a different size
-# Number of steps next to a jump, and maximum ratio of the jump to the largest of them.
+STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
+# Number of steps on each side of a jump, and maximum ratio of the jump to the largest step.
 BESIDE, LONGER = 10, 1.5
 MOST_AT_ENDS = 4.0  # a higher ratio of samples at the ends to samples beside them means clipping
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
 MOST_SEGMENTS, LEAST_SEGMENTS = 64, 3
-CUT_SDS = 4.0  # minimum change of scale, in standard deviations of its usual variation
-KNOWN_SDS = 5.0  # minimum distance of a known level from zero, in standard errors
+CUT_SDS = 4.0  # minimum change of scale, in standard deviations of the scale
+KNOWN_SDS = 5.0  # minimum distance of a nonzero level from zero, in standard errors
 SAME_LEVEL, SAME_UNIT = 0.1, 0.06  # tolerances for the log10 of a ratio
-SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # root mean square differences of log10 spectra
+SAME_SHAPE, SAME_SHAPE_ALONE = 0.3, 0.25  # maximum root mean square difference of log10 spectra
 LEAST_SHAPE = 0.2  # a flatter spectrum is noise, as from a robot at rest
-FACTORS = (180 / np.pi, 1e3, 1e6)  # degrees to radians; A to mA, uA
+FACTORS = (180 / np.pi, 1e3, 1e6)  # degrees per radian; mA per A; uA per A
 
 OddFacts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
-"""Rows of figures by channel and kind, from `measure_odd_values`; can be stored as JSON."""
+"""Rows of numbers by channel and kind, from `measure_odd_values`; can be stored as JSON."""
 
 
 class OddValues(NamedTuple):
-    """An irregularity of one channel, with figures for each recording, the worst first."""
+    """An irregularity of one channel, described for each recording, the worst recording first."""
 
     kind: str  # one of `ODD_VALUES`
     channel: str
-    figures: dict[int, str]  # figures by position of the recording
+    figures: dict[int, str]  # descriptions by index of the recording
 
     def example(self, names: Sequence[str]) -> str:
-        """Return the name and the figures of the worst recording."""
+        """Return the description of the irregularity in the worst recording."""
         at, figures = next(iter(self.figures.items()))
         return f"{self.channel} of {names[at]}: {figures}"
 
@@ -70,8 +69,7 @@ class OddValues(NamedTuple):
 def measure_odd_values(recording: Recording) -> OddFacts:
     """Measure possible irregularities of each channel, which `find_odd_values` then judges.
 
-    At most `MOST_PIECES` pieces are read, or fewer if there are many channels, so that the cost is
-    limited.
+    To limit the cost, at most `MOST_PIECES` pieces are read, or fewer if there are many channels.
     """
     n, odd_of = recording.n_samples, {}
     most = int(np.clip(MOST_READ // (PIECE * max(recording.n_channels, 1)), 1, MOST_PIECES))
@@ -100,7 +98,7 @@ def measure_odd_values(recording: Recording) -> OddFacts:
 
 
 def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
-    """Return the irregularities that all measurements together show, the most important first."""
+    """Return the irregularities found in all measurements combined, the most important first."""
     rows_of: dict[tuple[str, str], list[tuple[int, Sequence[float]]]] = defaultdict(list)
     for at, channels in enumerate(measured):
         for name, kinds in channels.items():
@@ -123,7 +121,7 @@ def find_odd_values(measured: Sequence[OddFacts]) -> list[OddValues]:
 def _frequent_figures(
     kind: str, rows: list[tuple[int, Sequence[float]]]
 ) -> list[tuple[int, Sequence[float]]]:
-    """Return the rows whose figures occur often enough in all recordings together."""
+    """Return the rows of irregularities that occur often enough over all recordings."""
     if kind == "rescaled":
         return rows
     if kind != "marks":
@@ -131,7 +129,7 @@ def _frequent_figures(
     n_of, n_short_of = Counter[float](), Counter[float]()
     for _, (value, n, n_short, _) in rows:
         n_of[value] += int(n)
-        # A recording that was scaled by its largest value contains that value once.
+        # If a recording was scaled by its largest value, that value occurs once and is not a mark.
         n_short_of[value] += int(n_short) if n_short > 1 else 0
     often = {value for value, n_short in n_short_of.items() if n_short >= LEAST_MARKS}
     often |= {v for v, n in n_of.items() if n >= LEAST_USUAL_MARKS and _is_usual_mark(v)}
@@ -161,7 +159,7 @@ def _size(kind: str, row: Sequence[float]) -> float:
 
 
 def _format_figures(kind: str, row: Sequence[float]) -> str:
-    """Return the figures of one channel of a recording as a string."""
+    """Describe an irregularity in one channel of a recording."""
     if kind == "marks":
         value, n, _, _ = row
         return f"{value:.6g} in {plural(int(n), 'sample')}"
@@ -177,9 +175,9 @@ def _format_figures(kind: str, row: Sequence[float]) -> str:
 
 
 def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
-    """Return isolated extreme values, each with counts of samples and short runs, and its share.
+    """Return (value, n_samples, n_short_runs, fraction of samples) of isolated extreme values.
 
-    The values of a robot at rest, such as a speed of 0, may be isolated, too, but last for longer.
+    The values of a robot at rest, such as a speed of 0, may also be isolated, but have longer runs.
     """
     x = np.concatenate(pieces)
     values, counts = np.unique(x, return_counts=True)
@@ -204,14 +202,14 @@ def _marks(pieces: Sequence[Floats]) -> list[list[float]]:
 
 
 def _lengths(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the lengths of the runs of True that have other samples before and after them."""
+    """Return the lengths of the runs of True, except those at the start and the end."""
     edges = np.flatnonzero(np.diff(is_there, prepend=False, append=False))
     first, stop = edges[::2], edges[1::2]
     return (stop - first)[(first > 0) & (stop < len(is_there))]
 
 
 def _is_usual_mark(value: float) -> bool:
-    """Return whether drivers usually mark missing values by this value, such as -999 or 65535."""
+    """Return whether drivers often use this value, such as -999 or 65535, for missing values."""
     size = abs(value)
     return size == round(size) and (
         (size >= 999 and set(f"{size:.0f}") == {"9"})
@@ -222,9 +220,9 @@ def _is_usual_mark(value: float) -> bool:
 def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
-    At a jump from one end of the range to the other, the distance the other way around is no longer
-    than the neighboring steps. A command or a sensor with two states would move further, or be cut
-    off at the ends.
+    If a channel wraps, its jumps from one end of the range to the other are, modulo the period, no
+    longer than the neighboring steps. A command or a sensor with two states would make longer steps
+    or clip at the ends.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())
@@ -260,11 +258,11 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
 def _rescaled(
     pieces: Sequence[Floats], times: Sequence[Floats], start_s: float
 ) -> list[list[float]]:
-    """Return the factor of a single change of scale, and its time in seconds from the start.
+    """Return the factor of a single change of scale, and the seconds from the start to the change.
 
-    The spread of a channel also changes when the robot stops. The unit of the channel changed only
-    if its level changed by the same factor (for a level of about zero, if the factor is a ratio of
-    two units) and its spectrum stayed the same.
+    The spread of a channel also changes when the robot stops. A change of unit is assumed only if
+    the spectrum stays the same. The level must also change by the same factor as the spread; if the
+    level is near zero, this factor must be a ratio of two units.
     """
     n = sum(map(len, pieces))
     size = next((size for size, fewest in SEGMENTS if n >= size * fewest), 0)
@@ -307,7 +305,7 @@ def _rescaled(
 
 
 def _best_cut(values: Floats) -> int:
-    """Return the position that divides the values into two parts with the smallest variance."""
+    """Return the index that divides the values into two parts with the least variance."""
     n = len(values)
     ends = np.arange(LEAST_SEGMENTS + 1, n - LEAST_SEGMENTS)
     sums, squares = np.cumsum(values), np.cumsum(values**2)

@@ -1,4 +1,4 @@
-"""PreparePipeline: the whole preparation, in a fixed order."""
+"""PreparePipeline: the complete preparation, in a fixed order."""
 
 import importlib
 import os
@@ -40,7 +40,7 @@ from sensorseq.windows import WindowSet
 
 
 class PreparePipeline:
-    """Turn recordings into windows with a split, and fit scaler and balance on the training part.
+    """Turn recordings into split windows, and fit scaler and balance on the training part.
 
     resample -> steps -> normalize -> window -> split -> fit the scaler on train -> balance train.
     The order is fixed, so no statistic of a validation or test window reaches training.
@@ -57,13 +57,14 @@ class PreparePipeline:
         different lengths.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
-        without a time column. By default, the median of the recordings' own rates (for a recording
-        of several sensors, the rate of the fastest one). The rate is stored in `provenance`.
+        without a time column. By default, the median of the rates of the recordings; for a
+        recording with several sensors, the rate of the fastest sensor counts. The rate is stored in
+        `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, across which samples are interpolated; by default ten sample
         periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
-        Resampling method (see `resample`); streams on the robot use ``"polyphase"``.
+        Resampling method (see `resample`); live streams require ``"polyphase"``.
     attenuation_db : float, default=90.0
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
@@ -80,7 +81,7 @@ class PreparePipeline:
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
         How to label a window in which the label changes; see `Windower`.
     min_purity : float, default=0.5
-        For ``"majority"``: the minimum share of a window's samples that must have the window's
+        For ``"majority"``: the minimum fraction of a window's samples that must have the window's
         label.
     short : {"drop", "pad", "error"}, default="drop"
         What to do with a recording shorter than a window: leave it out and count it, pad it, or
@@ -100,36 +101,36 @@ class PreparePipeline:
         is longer.
     missing : {"error", "expected"}, optional
         For `native_rates`: how to handle a missing sensor. With ``"error"``, the default, a
-        recording that lacks a sensor is refused, and windows that lack one are left out. With
-        ``"expected"``, both are kept, with NaN for the missing sensor.
+        recording that lacks a sensor raises an error, and windows that lack a sensor are left out.
+        With ``"expected"``, such recordings and windows are kept, with NaN for the missing sensor.
     split : sequence of 3 floats or None, default=(0.6, 0.2, 0.2)
-        Shares of the training, validation and test parts. Use None for recordings that serve only
-        for prediction: nothing is then fitted to them.
+        Fractions for the training, validation and test parts. Use None for recordings that are used
+        only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided between parts. With ``"time"``, the beginning of each
-        recording belongs to the training part, followed by the validation and test parts, with an
-        embargo between parts; test scores then apply only to robots in the training data.
+        The unit that is never divided between parts. With ``"time"``, each recording is divided in
+        order of time into training, validation and test parts, with an embargo between parts. Test
+        scores then apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
-        ``phase="zero"``. It must be at least that lookahead.
+        ``phase="zero"``. The embargo must be at least as long as this lookahead.
     random_state : int, default=0
         Seed of the split, the balancing and the random phases; fixed by default, so that results
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs whole
+        1 with the recording's own statistics, before windows are cut. A model then needs complete
         recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
     rated : mapping of str to float, optional
-        For ``scale="physical"``: the value, for each channel by name, that is scaled to 1.
+        For ``scale="physical"``: a mapping of each channel's name to the value that is scaled to 1.
     balance : {"undersample", "oversample"} or None, default=None
         How to balance the classes of the training windows; see `ClassBalancer`.
     max_per_recording : int or float, optional
-        Maximum number (or, if it is a float, maximum share) of the windows of a class that may come
-        from one recording when classes are balanced.
+        When classes are balanced: the maximum number (int) or fraction (float) of a class's windows
+        that may come from one recording.
     augmentation : mapping, optional
         Fields of `Augmentation` that define how the copies made by ``balance="oversample"`` differ
         from the original windows. Augmentation is applied when a model is fitted to a prepared
@@ -142,8 +143,8 @@ class PreparePipeline:
     scaler_ : Scaler or None
         Scaler that was fitted on the training windows before balancing; None without a split.
     sample_indices_ : ndarray of int64 or None
-        Sorted positions in the WindowSet of the training windows to fit on: the balanced ones, or
-        all of them if `balance` is None. None without a split.
+        Sorted indices of the windows to fit on: the balanced training windows, or all training
+        windows if `balance` is None. None without a split.
     windows_ : WindowSet
         The latest result of `prepare`.
     derived_ : DerivedSteps or None
@@ -234,13 +235,14 @@ class PreparePipeline:
         self.plan = PreparationPlan.of(use)
         if self.plan.cuts_training_separately and use.split_by == "time":
             raise ArgumentError(
-                'train_hop_s and train_phase cannot be combined with split_by="time": training'
-                ' windows would reach into the embargo. Use split_by="group", or remove them.'
+                'train_hop_s and train_phase cannot be combined with split_by="time", because'
+                ' training windows would reach into the embargo. Use split_by="group", or remove'
+                " both."
             )
         if self.plan.cuts_training_separately and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
-                " training windows, but without a split there are none; remove them."
+                " training windows, but without a split there are none; remove both."
             )
 
     @classmethod
@@ -283,7 +285,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Make a plan whose `prepare` cuts recordings into windows to predict, as in training.
+        """Return a plan whose `prepare` cuts recordings for prediction as in training.
 
         Parameters
         ----------
@@ -355,11 +357,11 @@ class PreparePipeline:
         ----------
         recordings : iterable of Recording
             Recordings with unique ids and the same channels (after selecting `channels`). With
-            `native_rates`, a mapping of each sensor to its recordings, where recordings with the
-            same id belong together.
+            `native_rates`, a mapping from each sensor to its recordings; recordings with the same
+            id belong together.
         allow_scales : bool, default=False
-            Use recordings even if the unit of their time stamps or of a channel seems to differ
-            from that of the others; see `sensorseq.prepare.prepare`.
+            Use recordings even if the units of their time stamps or of a channel seem to differ;
+            see `sensorseq.prepare.prepare`.
         allow_constant : bool, default=False
             Keep channels that are constant within windows and reveal the class on their own; see
             `sensorseq.prepare.prepare`.
@@ -370,14 +372,15 @@ class PreparePipeline:
             Its `provenance` contains ``configuration``; ``versions``; ``sample_rate_hz`` and its
             source; ``recordings``: facts about each recording, such as its own rate; ``dropped``:
             recordings or pieces without windows, with the reason; ``split``: numbers of windows and
-            groups in each part and class, and how even the parts are; ``constant_channels``:
-            channels that do not vary in the training part; ``quantiles_from``: the number of time
-            steps drawn from the training part for quantiles, if not all are used.
+            groups in each part and class, and how far the parts are from the requested fractions;
+            ``constant_channels``: channels that do not vary in the training part;
+            ``quantiles_from``: the number of time steps drawn from the training part for quantiles,
+            if not all steps are used.
 
         Raises
         ------
         RecordingError
-            If a recording differs from the others, or seems to have a different unit.
+            If recordings differ in their channels, or seem to differ in their units.
         WindowError
             If there is no recording, no window can be cut, or constant channels reveal the class.
         SplitError
@@ -470,7 +473,7 @@ def _with_separate_training(
     windows: WindowSet,
     split: NDArray[np.str_],
 ) -> tuple[WindowSet, NDArray[np.str_]]:
-    """Replace the windows of the training part with separately cut ones."""
+    """Replace the windows of the training part with separately cut windows."""
     is_train = split == "train"
     of_train = set(np.asarray(windows.recording_id)[is_train].tolist())
     of_train_pieces = [piece for piece in pieces if piece.recording_id in of_train]
@@ -493,7 +496,7 @@ def versions() -> dict[str, str]:
 
 
 def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with these changes; a new `steps` replaces `derive`, and vice versa."""
+    """Return the arguments with changes; new `steps` replace `derive`, and vice versa."""
     changed = dict(arguments)
     if changes.get("steps"):
         changed.pop("derive", None)
@@ -511,12 +514,12 @@ def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
             use[name] = None
     if isinstance(use.get("split"), str):
-        raise ArgumentError(f'split={use["split"]!r}: give three shares, or "none".')
+        raise ArgumentError(f'split={use["split"]!r}: give three fractions, or "none".')
     return use
 
 
 def _seed(random_state: RandomState) -> int:
-    """Return an integer seed; from a generator, it is drawn once, so that it can be recorded."""
+    """Return a seed that can be recorded: the given integer, or one drawn from the generator."""
     seed = number(random_state)
     check_random_state(seed)
     return int(seed if isinstance(seed, int) else check_random_state(seed).integers(2**31))

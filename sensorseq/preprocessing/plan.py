@@ -57,7 +57,7 @@ SAME_RATE = 1e-3  # rates that differ by less are treated as equal, because time
 
 
 CutTraining = Callable[[WindowSet, NDArray[np.str_]], tuple[WindowSet, NDArray[np.str_]]]
-"""Function that replaces training windows with separately cut ones; returns windows and parts."""
+"""Function that replaces the training windows; returns the new windows and their parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,12 @@ class Learned:
     sample_indices: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(
         default_factory=dict
-    )  # how even the parts are, and which channels are constant
+    )  # deviation of the parts from the fractions, and constant channels
 
 
 @dataclass(frozen=True)
 class PreparationPlan(RecordingPlan):
-    """How each recording is processed, and what is fitted to all of them."""
+    """How each recording is processed, and what is fitted to all recordings."""
 
     learning: PreparationOptions
 
@@ -96,7 +96,7 @@ class PreparationPlan(RecordingPlan):
         return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into training windows, if these are cut separately."""
+        """Cut pieces into windows with the hop and phase for training windows."""
         use = self.learning
         return self.windows(
             pieces,
@@ -109,11 +109,11 @@ class PreparationPlan(RecordingPlan):
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return by how many seconds a window may depend on samples after its end.
+        """Return how many seconds beyond its end a window may depend on samples.
 
-        Only a split by time needs this. The result is the sum of the lookaheads of the resampling
-        filter, if the rate changes, and of steps with ``phase="zero"``. For several rates, it is
-        the maximum; a rate of NaN is unknown.
+        The result is 0 unless the split is by time. Otherwise, it is the sum of the lookaheads of
+        the resampling filter, if the rate changes, and of steps with ``phase="zero"``. For several
+        rates, the longest lookahead counts; a rate of NaN is unknown.
         """
         if self.learning.split_by != "time":
             return 0.0
@@ -142,9 +142,10 @@ class PreparationPlan(RecordingPlan):
         Samples that are stored in files are read one recording at a time. `lookahead_s` is how far
         filters look beyond the end of a window; the embargo must be at least this long.
         `cut_training` is called if the plan cuts training windows separately. `decided` contains
-        the part of each window that is already in a part, and ``""`` for the others. Constant
-        channels that reveal the class are refused unless `allow_constant` is True. `group_of` maps
-        recordings that cover the same time to a group, which a split by recording keeps together.
+        the part of each window that is already in a part, and ``""`` for other windows. Constant
+        channels that reveal the class raise an error unless `allow_constant` is True. `group_of`
+        maps recordings that cover the same time to a group, which a split by recording keeps
+        together.
         """
         if windows.y is not None:
             check_unlabeled(windows.y, "the class", labels_way_out=True)
@@ -165,7 +166,7 @@ class PreparationPlan(RecordingPlan):
         if self.cuts_training_separately:
             windows, split = cut_training(windows, split)
             _check_separate_training(split, windows.y)
-        # Fit only on the windows that remain after others were left out.
+        # Fit only on windows that belong to a part.
         windows, split = windows.take(split != ""), split[split != ""]
         if not allow_constant:
             self._refuse_label_channels(windows, split)
@@ -191,9 +192,9 @@ class PreparationPlan(RecordingPlan):
             if embargo_s < lookahead_s:
                 raise SplitError(
                     f"embargo_s={embargo_s:g} is shorter than the {lookahead_s:.3g} s that"
-                    " resampling and steps look ahead, so windows of one part would contain samples"
-                    " of the next. Use a longer embargo_s, phase='causal', or the recordings' own"
-                    " sample rate."
+                    " resampling and steps look ahead, so windows of one part would depend on"
+                    " samples of the next. Use a longer embargo_s, phase='causal', or the"
+                    " recordings' own sample rate."
                 )
             times = np.asarray(windows.recording_id), np.asarray(windows.start_s)
             return split_by_time(*times, window_s, shares, embargo_s, windows.y, decided)
@@ -231,7 +232,7 @@ class PreparationPlan(RecordingPlan):
 
     def _fit_scaler(self, windows: WindowSet, train: NDArray[np.int64]) -> Scaler:
         channels = windows.channels
-        # The channels to augment are known only now.
+        # The channel names are known only here, so check the augmentation against them.
         if self.learning.augmentation is not None:
             make_augmentation(self.learning.augmentation).with_indices(len(channels), channels)
 
@@ -265,7 +266,7 @@ class PreparationPlan(RecordingPlan):
 
 
 def _blocks(windows: WindowSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of the windows at increasing positions."""
+    """Yield the samples of the windows at increasing indices, in blocks."""
     samples: Any = windows.X
     if not isinstance(samples, np.ndarray):
         yield from samples.blocks(rows)
@@ -286,7 +287,7 @@ def _check_learning(options: PreparationOptions) -> None:
     if options.embargo_s is not None:
         if options.split_by != "time":
             raise ArgumentError(
-                f"embargo_s={options.embargo_s!r} only applies to a split by time; use"
+                f"embargo_s={options.embargo_s!r} applies only to a split by time; use"
                 ' split_by="time", or remove embargo_s.'
             )
         if options.embargo_s != 0:
@@ -302,7 +303,8 @@ def _check_learning(options: PreparationOptions) -> None:
         check_choice("balance", options.balance, STRATEGIES)
         if options.split is None:
             raise ArgumentError(
-                f"balance={options.balance!r} needs a split: only training windows may be balanced."
+                f"balance={options.balance!r} needs a split, because only training windows may be"
+                " balanced."
             )
     elif options.max_per_recording is not None:
         raise ArgumentError(
@@ -312,13 +314,13 @@ def _check_learning(options: PreparationOptions) -> None:
         make_augmentation(options.augmentation)
         if options.balance != "oversample":
             raise ArgumentError(
-                "augmentation changes the copies made by oversampling; it needs"
+                "augmentation changes the copies made by oversampling, so it needs"
                 f' balance="oversample", but balance is {options.balance!r}.'
             )
 
 
 def _check_separate_training(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
-    """Raise an error if separately cut training windows lack a class, or if there are none."""
+    """Raise an error if there are no separately cut training windows, or if they lack a class."""
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])
     if lacking.size:

@@ -24,16 +24,16 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # if samples are further apart, one is missing; jitter stays below this
+FILLED_PERIODS = 1.75  # if steps are longer, samples are missing; jitter stays below this
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
-DRIFT_PERIODS = 0.01  # drift over one piece that a simpler ratio of rates may cause
-_ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps by that step around their clock
+DRIFT_PERIODS = 0.01  # drift over one piece that a simplified ratio of rates may cause
+_ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps over a range of one step
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
-# Samples closer than this are merged, so that their noise does not become a slope.
+# Samples closer than this are merged, so that their noise does not become a steep slope.
 MERGE_PERIODS = 0.1
-_LARGE_S = 2.0**22  # from this time on, seconds as floats do not resolve a nanosecond
+_LARGE_S = 2.0**22  # from this time on, floats in seconds do not resolve nanoseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,8 @@ class RegriddedPiece:
 
     Holes and the samples missing in them (according to the channel's own period) are counted over
     all channels; `longest_hole_s` is the time between the samples around the longest hole.
-    `sample_rate_hz` is the rate of the even clock, or the inverse of the timestamps' sample period.
+    `sample_rate_hz` is the rate of the even clock or, without such a clock, the inverse of the
+    timestamps' sample period.
     """
 
     start_s: float
@@ -72,11 +73,11 @@ def regrid(
 
     Samples with timestamps within 0.02 periods of an even clock (rows may be missing) are treated
     as even and filtered as in `resample`. Otherwise, a cubic spline interpolates the samples at the
-    grid. If the rate decreases, the spline interpolates at a grid at least twice as dense as the
-    samples, and the same filter as in `resample` reduces the rate. Holes of more than three periods
-    are bridged by a straight line. With timestamps up to a tenth of a period off an even clock, the
-    error for a sine of amplitude 1 and frequency f, where f is at most 0.2 of the samples' rate,
-    does not exceed ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023 measured).
+    grid times. If the rate decreases, the spline interpolates to a grid at least twice as dense as
+    the samples, and the same filter as in `resample` reduces the rate. Holes of more than three
+    periods are bridged by a straight line. If timestamps are up to a tenth of a period off an even
+    clock, a sine of amplitude 1 with a frequency f of at most 0.2 of the samples' rate has an error
+    of at most ``0.03 * (f / (0.2 * rate)) ** 4`` (measured: 0.023 instead of 0.03).
 
     Samples of a channel that are more than `max_gap_s` apart (by default ten of the channel's own
     periods) are separated by a gap, which ends the piece for all channels. The result has
@@ -142,9 +143,9 @@ def regrid_pieces(
 def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps relative to the first one.
 
-    As floats, seconds since 1970 only resolve a quarter of a microsecond. If the timestamps were
-    whole microseconds, or whole multiples of another power of ten, before they became floats, the
-    result is bit-identical to timestamps that were stored relative to the first one.
+    Floats resolve seconds since 1970 only to a quarter of a microsecond. If the original timestamps
+    were whole microseconds, or whole multiples of another power of ten, the result is bit-identical
+    to timestamps that were stored relative to the first one.
     """
     if not len(stamps) or not stamps[0]:
         return stamps
@@ -165,7 +166,7 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the least `max_gap_s` with which pieces of `least_s` cover half of each channel."""
+    """Return the least `max_gap_s` for which pieces over `least_s` cover half of each channel."""
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)
@@ -244,12 +245,12 @@ class _ChannelRuns:
         return row if self.valid is None else int(np.searchsorted(self.valid, row))
 
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
-        """Return the numbers of holes and missing samples in samples first..last, and a duration.
+        """Return the numbers of holes and missing samples, and the longest hole in seconds.
 
-        The duration is that of the longest hole, in seconds.
+        Only samples first..last are counted.
         """
         begin, end = self.n_before(first), self.n_before(last)
-        # Include one sample on each side, because this channel may lack `first` and `last`.
+        # Include one sample on each side, because this channel may lack samples `first` and `last`.
         begin -= int(self._rows_at(np.array([begin]))[0] > first)
         n_holes, n_missing, longest = 0, 0, 0.0
         for at, stop in blocks(end - begin, self.t):
@@ -268,12 +269,12 @@ class _ChannelRuns:
 class _Run:
     """Valid samples `begin` to `end - 1` of a channel, interpolated by a cubic spline.
 
-    The influence of a sample on the spline falls by more than half with each knot, so the `_REACH`
-    knots around a time give a result there that is bit-identical to the result of all knots.
+    The influence of a sample on the spline falls by more than half with each knot. Knots within a
+    distance of `_REACH` therefore give a result that is bit-identical to that of all knots.
     """
 
     def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
-        """Set up the run that contains or surrounds a row; `x` contains its channel's values."""
+        """Set up the run that contains or surrounds a row; `x` contains the channel's values."""
         run = int(np.searchsorted(channel.starts, row, side="right")) - 1
         self._channel, self._x = channel, x
         self._begin, self._end = int(channel.edges[run]), int(channel.edges[run + 1])
@@ -304,7 +305,7 @@ class _Run:
 
 
 def _common_stretches(channels: list[_ChannelRuns]) -> list[tuple[int, int]]:
-    """Return (first, last) sample of every interval in which each channel has a run."""
+    """Return the (first, last) sample of every interval in which each channel has a run."""
     common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist()))
     for channel in set(channels[1:]) - {channels[0]}:
         starts, ends = channel.starts.tolist(), channel.ends.tolist()
@@ -326,7 +327,7 @@ def _regrid_piece(
     period: float,
     filtered: Callable[..., Iterator[NDArray[np.floating]]],
 ) -> RegriddedPiece:
-    """Regrid the samples first..last, which every channel covers."""
+    """Regrid the samples first..last, an interval that every channel covers."""
     stamps = t[first : last + 1]
     start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
     clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
@@ -398,10 +399,10 @@ def _uneven_block(
 def _even_clock(
     t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each timestamp's tick and the period if one even clock fits all, otherwise None.
+    """Return the ticks and the period if an even clock fits all timestamps, otherwise None.
 
     `usual_period` is the period of the whole recording. Timestamps with few digits, such as whole
-    milliseconds, may be off by one unit in the last digit; such a clock has no missing rows.
+    milliseconds, may be off by one unit in the last digit; in this case, no rows may be missing.
     """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
@@ -436,9 +437,9 @@ def _fit_clock(
     """Return ticks and period of the timestamps; None if some are too far off an even clock.
 
     `most_off_s` is the largest allowed range of the deviations from an even clock, by default twice
-    `EVEN_PERIODS` of the period.
+    `EVEN_PERIODS` periods.
     """
-    # The terms of the sums do not depend on the blocks.
+    # With blocks of fixed length, sums have the same terms for arrays in memory and on disk.
     n = len(t)
 
     def parts() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -463,7 +464,7 @@ def _fit_clock(
 def _merge_near(
     knots: NDArray[np.float64], heights: NDArray[np.float64], period: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Replace knots that are much closer than a period with their mean."""
+    """Replace knots that are much less than a period apart with their mean."""
     near = np.diff(knots) < MERGE_PERIODS * period
     if not near.any():
         return knots, heights

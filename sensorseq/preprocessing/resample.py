@@ -37,8 +37,8 @@ def resample(
 
     The filter passes frequencies below 0.8 of the lower of the two Nyquist frequencies, and
     attenuates frequencies above that Nyquist frequency by `attenuation_db`. The signal is mirrored
-    at its ends, so a constant stays constant up to the edges. The mirrored signal affects the
-    result up to thirty samples of the lower rate from an edge (at 90 dB).
+    at its ends, so a constant stays constant up to the edges. At 90 dB, the mirrored signal affects
+    the result up to thirty samples of the lower rate from an edge.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def resample(
     sample_rate_hz, target_rate_hz : float
         Rates in Hz, above zero; any ratio is allowed, even an irrational one.
     attenuation_db : float, default=90
-        Attenuation from 20 to 150 dB. The filter's length grows in proportion to it; 90 dB is below
-        the resolution of a 16-bit sensor.
+        Attenuation from 20 to 150 dB. The filter's length grows in proportion to the attenuation.
+        At 90 dB, aliases are below the resolution of a 16-bit sensor.
     engine : {"polyphase", "soxr"}, default="polyphase"
         polyphase: the filter above, computed in float64, bit-identical to `StreamResampler`.
         soxr: the package soxr at quality HQ, whose fixed filter passes up to 0.91 of the Nyquist
@@ -81,8 +81,8 @@ def resample(
 class StreamResampler:
     """`resample` for a signal that arrives in chunks.
 
-    The concatenated results of `push` and `flush` are bit-identical to `resample` of the whole
-    signal, no matter how it is divided into chunks.
+    The concatenated results of `push` and `flush` are bit-identical to the result of `resample` for
+    the complete signal, no matter how the signal is divided into chunks.
 
     Parameters
     ----------
@@ -91,20 +91,20 @@ class StreamResampler:
     n_channels : int
         Number of channels of every chunk.
     attenuation_db : float, default=90
-        As in `resample`. The latency grows in proportion to it.
+        As in `resample`. The latency grows in proportion to the attenuation.
 
     Attributes
     ----------
     latency_s : float
-        Lookahead of an output: the output for time t is returned with the last sample at or before
-        t + `latency_s`. The lookahead is about thirty samples of the lower rate at 90 dB.
+        Lookahead in seconds: when the last sample at or before t + `latency_s` arrives, the output
+        for time t is returned. At 90 dB, the lookahead is about thirty samples of the lower rate.
 
     Raises
     ------
     SignalError
         If a rate is not positive and finite.
     ArgumentError
-        If `n_channels` is below 1 or `attenuation_db` out of range.
+        If `n_channels` is below 1, or `attenuation_db` is out of range.
 
     Examples
     --------
@@ -187,8 +187,8 @@ def resample_recording(
 ) -> list[Recording]:
     """Resample one recording to an even rate; return its pieces between gaps, in time order.
 
-    Each piece keeps the id, group and label of the recording, and its place on the recording's
-    clock. There are no pieces if there is no time at which all channels are known.
+    Each piece keeps the id, group and label of the recording, and its time on the recording's
+    clock. If there is no time at which all channels are known, the result is empty.
     ``attributes["resampled"]`` of a piece contains the facts of a `RegriddedPiece`. `regrid`
     describes the method and `max_gap_s`.
     """

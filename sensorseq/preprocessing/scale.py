@@ -1,4 +1,4 @@
-"""Scale each channel by statistics of the training windows or the recording, or by its rating."""
+"""Scale each channel by statistics of training windows or a recording, or by its rated value."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,11 +55,11 @@ class ChannelStatistics:
 
 
 class ChannelMoments:
-    """Statistics of windows added in blocks; the result does not depend on how they are divided.
+    """Statistics of windows added in blocks; the division into blocks does not affect the result.
 
-    Each time step is read once. The channel's first value is subtracted, squared deviations are
-    summed about the mean of every 512 time steps, and the sums of these groups are merged, so that
-    an offset of 1e8 does not reduce the precision (T. F. Chan, G. H. Golub, R. J. LeVeque,
+    Each time step is read once. Even an offset of 1e8 does not reduce the precision: the channel's
+    first value is subtracted, squared deviations are summed about the mean of each group of 512
+    time steps, and the sums of the groups are merged (T. F. Chan, G. H. Golub, R. J. LeVeque,
     *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979).
     """
 
@@ -98,7 +98,8 @@ class Scaler:
     `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
     `channel_quantiles` (n_quantiles, n_channels) are quantiles at equally spaced levels from 0 to
     1, which are mapped to the quantiles of a standard normal distribution. `constant_channels` were
-    constant in the training windows; their scale is 1, and they carry no information for a network.
+    constant in the training windows and carry no information for a network; their scale is 1,
+    except with ``"max_abs"``.
     """
 
     kind: str | None
@@ -120,7 +121,8 @@ class Scaler:
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.floating]:
         """Return X (n_windows, n_timesteps[, n_channels]) scaled, computed in float64.
 
-        Steps at and beyond `lengths` become 0. The result is float32 if X is, otherwise float64.
+        Steps at and beyond `lengths` become 0. The result is float32 if X is float32, otherwise
+        float64.
         """
         return self._apply(X, lengths)[0]
 
@@ -144,7 +146,7 @@ class Scaler:
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Undo `transform`, except for ``"quantile"`` and values outside the training range."""
+        """Undo `transform`; values that ``"quantile"`` clipped are not restored."""
         return self._apply(X, lengths, inverse=True)[0]
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
@@ -247,10 +249,10 @@ def fit_scaler(
 ) -> Scaler:
     """Fit a scale for each channel to the valid steps of training windows.
 
-    Pass only training windows: statistics of validation or test windows would make their scores too
-    good. `kind` and `rated` are described in `ChannelScaler`. A constant channel is centered
-    (except for max_abs), scaled by 1, and listed in `constant_channels`. Steps beyond `lengths` are
-    not read and may be NaN.
+    Pass only training windows, because statistics of validation or test windows would inflate the
+    scores. `kind` and `rated` are described in `ChannelScaler`. A constant channel is listed in
+    `constant_channels`; it is centered and scaled by 1, except with max_abs. Steps beyond `lengths`
+    are not read and may be NaN.
     """
     windows = as_windows(X)
     blocks = [(windows, check_lengths(windows, lengths))]
@@ -289,7 +291,7 @@ def rated_scaler(
         if missing:
             raise ArgumentError(
                 f"rated has no value for {', '.join(missing)}; give a value for every channel, and"
-                " 1.0 to keep its unit."
+                " 1.0 to keep the unit of a channel."
             )
         values = [rated[name] for name in names]
     else:
@@ -347,7 +349,7 @@ def _without_constants(
     center: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> Scaler:
-    """Return a scaler that leaves the scale of constant channels unchanged."""
+    """Return a scaler that lists constant channels and has no scale of zero."""
     wild = np.flatnonzero(~np.isfinite(scale))
     if wild.size:
         channel = int(wild[0])
@@ -356,7 +358,7 @@ def _without_constants(
             f" {statistics.high[channel]:g}, which is too wide a range for computing a variance."
             " Correct the channel's unit."
         )
-    constant = statistics.is_constant | (scale == 0)  # a square of the spread may underflow to 0
+    constant = statistics.is_constant | (scale == 0)  # the squared spread may underflow to 0
     if kind == "max_abs":
         scale = np.where(scale == 0, 1.0, scale)
     else:
@@ -375,7 +377,7 @@ def fit_scaler_to_blocks(
     rated: Mapping[str, float] | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Fit a scaler that is bit-identical to that of `fit_scaler` for all blocks together.
+    """Fit a scaler that is bit-identical to the result of `fit_scaler` for all blocks together.
 
     `blocks` returns pairs of windows (n, n_timesteps, n_channels) and lengths. Only one block is in
     memory at a time. Each block is read once; for robust and quantile, it is read a second time to
@@ -398,7 +400,7 @@ def fit_scaler_to_blocks(
 
 
 def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray[np.float64]:
-    """Return the valid steps, or `DRAWN_STEPS` drawn evenly if there are more."""
+    """Return the valid steps or, if there are more, `DRAWN_STEPS` evenly drawn steps."""
     drawn, done = [], 0
     for windows, given_lengths in blocks():
         lengths = check_lengths(windows, given_lengths)
@@ -414,7 +416,7 @@ def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray
 
 
 def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
-    """Return the pieces of a recording with mean 0 and standard deviation 1 in each channel.
+    """Scale each channel of a recording's pieces to mean 0 and standard deviation 1.
 
     The statistics cover all pieces together. A constant channel becomes 0.
     """
@@ -436,7 +438,7 @@ def normalize_pieces(pieces: list[Recording]) -> list[Recording]:
 
 
 def _statistics_of_pieces(pieces: list[Recording]) -> ChannelStatistics:
-    """Compute the statistics of all samples with numpy; the runtime lacks `ChannelMoments`."""
+    """Compute statistics of all samples with numpy, because the runtime lacks `ChannelMoments`."""
     n_samples = sum(piece.n_samples for piece in pieces)
     read = partial(_blocks_of_pieces, pieces)
     first = next(read())[0].astype(np.float64)

@@ -17,7 +17,7 @@ from sensorseq.checks import (
 from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS, rows_of
 
-_KICKS = 30  # number of random perturbations of the best assignment, each of which is improved
+_KICKS = 30  # how often the best assignment is randomly perturbed and then improved
 _MANY_GROUPS = 64  # with more groups, moves of single groups suffice, and swaps cost too much
 
 
@@ -30,12 +30,12 @@ def split_by_group(
 ) -> NDArray[np.str_]:
     """Assign whole groups to train, validation and test, with every class in each part.
 
-    A randomized search over assignments of groups brings each part's share of each class, counted
-    in windows, as close to `fractions` as whole groups allow. The function returns the part of each
+    A randomized search over assignments of groups brings each part's fraction of the windows of
+    each class as close to `fractions` as whole groups allow. The function returns the part of each
     window. `known` contains the part of each window whose part is already decided, and ``""`` for
-    the others: a group stays in the part of its first decided window, and only groups without one
-    are assigned. A `SplitError` is raised if a class has fewer groups than there are parts, or if
-    no assignment was found that gives every part every class.
+    other windows. A group stays in the part of its first decided window; only groups without a
+    decided window are assigned. A `SplitError` is raised if a class has fewer groups than there are
+    parts, or if no assignment with every class in every part was found.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
@@ -47,9 +47,9 @@ def split_by_group(
         whose = "" if y is None else f"class {classes[rare]!r}: "
         raise SplitError(
             f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
-            f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more"
-            " groups, use smaller groups, leave the class out, set a part's fraction to 0, or split"
-            " each recording by time."
+            f" ({', '.join(PARTS[part] for part in used)}), each of which needs a whole group."
+            " Record more groups, use smaller groups, leave the class out, set a part's fraction to"
+            " 0, or split each recording by time."
         )
     part = _known_part(known, group_index, len(counts), used)
     is_open = part < 0
@@ -64,7 +64,7 @@ def split_by_group(
     if missing.size:
         where, what = missing[0]
         raise SplitError(
-            f"found no assignment of whole groups with class {classes[what]!r} in"
+            f"found no assignment of whole groups that has class {classes[what]!r} in"
             f" {PARTS[used[where]]} and every other class in every part. Record more groups with"
             " these classes, or set a part's fraction to 0."
         )
@@ -74,7 +74,7 @@ def split_by_group(
 def _known_part(
     known: ArrayLike | None, group_index: NDArray[np.int64], n_groups: int, used: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the index in `used` of each group's decided part; -1 for groups without one."""
+    """Return the index in `used` of each group's decided part, or -1 if its part is undecided."""
     part = np.full(n_groups, -1)
     if known is not None:
         names = np.array(PARTS)[used]
@@ -122,8 +122,9 @@ def holdout_by_group(
             )
         raise SplitError(
             f"none of {len(counts)} group(s) can be held out for validation without removing a"
-            " class from training: each has a class that no other group has. Give your own"
-            " validation data, hold out none (a validation fraction of 0), or record more groups."
+            " class from training, because each has a class that no other group has. Give your"
+            " own validation data, hold out none (a validation fraction of 0), or record more"
+            " groups."
         )
     held_out = part[group_index] == 1
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -132,7 +133,7 @@ def holdout_by_group(
 def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """Return the fractions of train, validation and test.
 
-    An error is raised if they are invalid or the training fraction is 0.
+    An error is raised if the fractions are invalid or the training fraction is 0.
     """
     try:
         shares = np.asarray(fractions, np.float64)
@@ -140,7 +141,7 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
         shares = np.empty(0)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ArgumentError(
-            f"fractions={fractions!r} must be three shares (train, validation, test) of 0 or"
+            f"fractions={fractions!r} must be three numbers (train, validation, test) of 0 or"
             " more that sum to 1."
         )
     if not shares[0]:
@@ -156,7 +157,7 @@ def count_windows(
     label = np.zeros(group.shape, np.int64) if y is None else np.asarray(y)
     if group.ndim != 1 or not group.size or label.shape != group.shape:
         raise SplitError(
-            f"groups has shape {group.shape} and y has shape {label.shape}; both need"
+            f"groups has shape {group.shape} and y has shape {label.shape}; both need shape"
             " (n_windows,), with at least one window."
         )
     names, group_index = np.unique(group, return_inverse=True)
@@ -168,12 +169,12 @@ def count_windows(
 
 @dataclass(eq=False)
 class GroupAssignment:
-    """Searches for an assignment of groups that gives each part its share of every class.
+    """Searches for an assignment of groups that gives each part its fraction of every class.
 
-    `counts` (n_groups, n_classes) are numbers of windows; no class may be empty. The cost of an
-    assignment is the squared deviation from `fractions`, summed over parts and classes, plus
-    `penalty` (n_parts, n_classes) for each class that a part lacks, and more for a part without
-    windows. `held` (n_parts, n_classes) counts the windows that are already in the parts.
+    `counts` (n_groups, n_classes) are numbers of windows; every class must have windows. The cost
+    of an assignment is the squared deviation from `fractions`, summed over parts and classes, plus
+    `penalty` (n_parts, n_classes) for each class that a part lacks, and a large penalty for a part
+    without windows. `held` (n_parts, n_classes) counts the windows that are already in the parts.
     """
 
     counts: NDArray[np.int64]
@@ -186,7 +187,7 @@ class GroupAssignment:
         if self.held is None:
             self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
         self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
-        # In the computation of costs, classes are the first axis, along which sums are fast.
+        # Put classes on the first axis, along which summing the costs is fast.
         self._counts = np.ascontiguousarray(self.counts.T)
         self._penalty = np.ascontiguousarray(self.penalty.T)
         self._held = np.ascontiguousarray(self.held.T)
@@ -211,11 +212,11 @@ class GroupAssignment:
         return best
 
     def draw(self) -> NDArray[np.int64]:
-        """Return the best of several random assignments; each call draws different ones.
+        """Return the best of several random assignments; each call draws new assignments.
 
-        `search`, in contrast, would return the same best assignment every time.
+        In contrast, `search` would return the same best assignment every time.
         """
-        n_trials = 20 if len(self.counts) <= 200 else 2  # each of many groups matters little
+        n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, few trials suffice
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
         return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
 
@@ -232,7 +233,7 @@ class GroupAssignment:
     def _cost(
         self, shared: NDArray[Any], fractions: NDArray[np.float64], penalty: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the cost of window counts `shared` (n_classes, ...) in parts of these sizes."""
+        """Return the cost of window counts `shared` (n_classes, ...) for these fractions."""
         off = (shared.T / self._total).T - fractions
         absent = shared == 0
         cost = (off * off + penalty * absent).sum(axis=0)
@@ -294,7 +295,7 @@ class GroupAssignment:
 def _missing_penalties(required: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return penalties for missing classes that outweigh any imbalance.
 
-    They are highest in the training part, which is part 0.
+    The penalties are highest in the training part, which is part 0.
     """
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
@@ -303,7 +304,7 @@ def _missing_penalties(required: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _draw_windows(
     y: NDArray[np.generic], fraction: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Draw windows to hold out: a fraction of each class, but at least one of each stays."""
+    """Draw windows to hold out: a fraction of each class, but never all of its windows."""
     classes, class_index = np.unique(y, return_inverse=True)
     counts = np.bincount(class_index, minlength=len(classes))
     exact = counts * fraction
@@ -332,12 +333,13 @@ def split_by_time(
 ) -> NDArray[np.str_]:
     """Assign the windows of every recording to train, validation and test in order of time.
 
-    Use this split if there are too few recordings to hold some out: the score then applies to later
-    times of known runs, not to new runs. Windows of the earlier part that overlap a window of the
-    later part, or are closer to such a window than the embargo (by default one window, because
-    signals are correlated), get ``""``, so parts before a border are smaller than requested. If `y`
-    is given, every part must have every class. Windows whose part is given in `known` (``""`` for
-    the others) stay in that part; all or none of the windows of a recording must be given.
+    Use this split if there are too few recordings to hold out some of them. The score then applies
+    to later times of known runs, not to new runs. Windows before a border between parts get ``""``
+    if they overlap a window after the border, or are closer to such a window than the embargo (by
+    default one window length, because signals are correlated). Parts before a border are therefore
+    smaller than requested. If `y` is given, every part must have every class. `known` contains the
+    part of each window whose part is already decided, and ``""`` for other windows. In each
+    recording, the parts of either all windows or no windows must be decided.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -346,8 +348,8 @@ def split_by_time(
     label = np.zeros(len(starts), np.int64) if label is None else label
     rank, n_ranks = _ranks(recording, starts)
     part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
-    # Between two borders, a part with a fraction of 0 receives no windows; at the end, rounding may
-    # put some into it.
+    # A middle part with a fraction of 0 receives no windows, but rounding may put windows into a
+    # last part with a fraction of 0.
     part_index = np.minimum(part_index, np.flatnonzero(shares)[-1])
     part: NDArray[np.str_] = np.array(PARTS)[part_index]
     # Leave out windows before a border, not after it, so that the test part, which often has the
@@ -386,9 +388,9 @@ def folds_in_time(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return folds in time, as pairs of window indices to fit and to test on.
 
-    The windows of each group and class are divided into time intervals, of which each fold tests
-    one. `starts` are in units of the window length. Windows closer than a window's length to a
-    tested window are in neither part. The last fold tests the latest windows.
+    The windows of each group and class are divided into time intervals, and each fold tests one
+    interval. `starts` are in units of the window length. A fold leaves out windows that are closer
+    than a window length to a tested window. The last fold tests the latest windows.
     """
     codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
     group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]
@@ -428,12 +430,12 @@ def near_in_time(
 def check_times(
     recording_id: ArrayLike, start_s: ArrayLike
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the recording and start of each window; raise an error if one is unknown."""
+    """Return the recording and start of each window; raise an error if a start is unknown."""
     recording, starts = np.asarray(recording_id), np.asarray(start_s)
     if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
         raise SplitError(
             f"recording_id has shape {recording.shape} and start_s has shape {starts.shape}; both"
-            " need (n_windows,), with at least one window."
+            " need shape (n_windows,), with at least one window."
         )
     if starts.dtype.kind not in "fiu":
         raise SplitError(f"start_s has dtype {starts.dtype}; it must contain seconds as numbers.")
@@ -451,7 +453,7 @@ def check_times(
 def check_reach(window_s: float, embargo_s: float | None) -> float:
     """Return the minimum distance between the starts of windows in two parts.
 
-    This is the window length plus the embargo.
+    The distance is the window length plus the embargo.
     """
     length = check_positive("window_s", window_s)
     if embargo_s is None:
@@ -462,7 +464,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
 def _ranks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rank of each window's start in its recording, and the number of starts."""
+    """Return the rank of each window's start in its recording, and how many ranks there are."""
     rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
     for rows in rows_of(recording_id):
         distinct, rank[rows] = np.unique(start_s[rows], return_inverse=True)
@@ -478,8 +480,8 @@ def describe_split(
 ) -> dict[str, Any]:
     """Return counts of windows and groups by part and class, and the imbalance, in JSON types.
 
-    ``deviation`` is the largest difference, over parts and classes, between a part's share of a
-    class's windows and its target share in ``wanted``; ``where`` is the part and class with this
+    ``deviation`` is the largest difference, over parts and classes, between a part's fraction of a
+    class's windows and its target fraction in ``wanted``; ``where`` is the part and class with this
     difference. Without labels, the only class is ``""``.
     """
     label = np.full(split.shape, "") if y is None else y
@@ -512,7 +514,7 @@ def describe_split(
     )
     if off[part, class_name] < 0.005:
         whole = "the windows" if class_name == "" else "every class"
-        imbalance = f"Every part has its share of {whole}."
+        imbalance = f"Every part has the requested fraction of {whole}."
     return {
         "n_windows": n_windows,
         "n_groups": n_groups,

@@ -30,9 +30,9 @@ from sensorseq.windows import WindowSet
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
-_KICKS = 150  # folds need a longer search than a split; it takes 0.1 s for 60 groups
+_KICKS = 150  # folds need a longer search than a split; the search takes 0.1 s for 60 groups
 # Largest number of groups for which pairs are swapped, which takes a second or two; for more
-# groups, moves of single groups bring the shares within 0.1 % of their targets.
+# groups, moves of single groups bring the fractions within 0.1 % of their targets.
 _SWAP_UP_TO = 600
 
 
@@ -52,7 +52,7 @@ def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int)
 
 
 class _Splitter(BaseCrossValidator):  # type: ignore[misc]
-    """Base class of the splitters: the number of folds and automatic routing of groups."""
+    """Base class of the splitters, with the number of folds and automatic routing of groups."""
 
     __metadata_request__split: ClassVar = {"groups": True}
     n_splits: int
@@ -84,8 +84,8 @@ class _GroupBalancedSplitter(_Splitter):
         X : array-like of shape (n_windows, ...) or WindowSet
             The windows; a WindowSet has its own labels and groups.
         y : array-like of shape (n_windows,), optional
-            Labels to balance. If they are not classes (floats that are not whole), only the numbers
-            of windows are balanced.
+            Labels to balance. If the labels are fractional numbers instead of classes, only the
+            numbers of windows are balanced.
         groups : array-like of shape (n_windows,)
             Groups to keep whole.
 
@@ -109,7 +109,7 @@ class _GroupBalancedSplitter(_Splitter):
             missing = assignment.missing(part)
             if missing.size:
                 raise SplitError(
-                    "found no assignment of whole groups with class"
+                    "found no assignment of whole groups that has class"
                     f" {sizes.classes[missing[0, 1]]!r} and every other class in {where}. Record"
                     " more groups with this class, or use fewer folds."
                 )
@@ -126,10 +126,10 @@ class _GroupBalancedSplitter(_Splitter):
 
 
 class GroupBalancedKFold(_GroupBalancedSplitter):
-    """Folds of whole groups, each with nearly its share of the windows of every class.
+    """Folds of whole groups, each with nearly the same number of windows of every class.
 
-    It uses the same randomized search over assignments of groups as `split_by_group`, and works
-    alone or with `cross_validate` and `GridSearchCV` of scikit-learn.
+    The splitter uses the same randomized search over assignments of groups as `split_by_group`. It
+    can be used alone or with `cross_validate` and `GridSearchCV` of scikit-learn.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
         both the training and the test part, so the score applies to new runs of known robots.
         `groups` given to `split` always stay whole.
     random_state : int, Generator, RandomState or None, default=0
-        The same seed gives the same folds. They depend on the sizes of the groups and on the order
-        in which the groups first appear, but not on their names.
+        The same seed gives the same folds. The folds depend on the sizes of the groups and on the
+        order in which the groups first appear, but not on the names of the groups.
 
     Notes
     -----
@@ -173,16 +173,16 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
 
 
 class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
-    """Random holdouts of whole groups, each with nearly its share of every class.
+    """Random holdouts of whole groups, each with nearly the requested fraction of every class.
 
-    Each holdout is the best balanced of several random holdouts, so the holdouts differ.
+    Each holdout is the most balanced of several random holdouts, so the holdouts differ.
 
     Parameters
     ----------
     n_splits : int, default=10
         Number of holdouts, at least 1.
     test_size : float, default=0.2
-        Target share of the windows of each class to test on, above 0 and below 1.
+        Target fraction of the windows of each class to test on, above 0 and below 1.
     random_state : int, Generator, RandomState or None, default=0
         The same seed gives the same holdouts.
     by : {"group", "recording"}, default="group"
@@ -215,7 +215,7 @@ class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
 
 
 class BlockedTimeSplit(_Splitter):
-    """Folds in time: each recording is cut into blocks, and fold k tests on block k of each.
+    """Folds in time: recordings are cut into blocks, and fold k tests on each recording's block k.
 
     Every window is tested once. Training windows that overlap a test window, or are closer to it
     than the embargo, are left out of that fold. The score applies to other times of known runs; for
@@ -227,13 +227,13 @@ class BlockedTimeSplit(_Splitter):
         Number of blocks of each recording, at least 2. The blocks follow each other in time and
         have equally many windows.
     embargo_s : float, optional
-        Minimum time between a training window and a test window, 0 or more; by default, the length
-        of a window.
+        Minimum time between a training window and a test window, 0 s or more; by default, the
+        length of a window.
 
     Notes
     -----
-    scikit-learn passes neither start times nor recordings to `split`; give scikit-learn the folds
-    themselves: ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbors in time
+    scikit-learn passes neither start times nor recordings to `split`, so give scikit-learn the
+    folds themselves: ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbors in time
     follows purged and embargoed cross-validation [1]_.
 
     References
@@ -261,7 +261,7 @@ class BlockedTimeSplit(_Splitter):
         X : array-like of shape (n_windows, ...) or WindowSet
             The windows; a WindowSet has its own labels, recordings, starts and length.
         y : array-like of shape (n_windows,), optional
-            Labels; if given, the training windows of every fold must have every class.
+            Labels; if given, the training windows of every fold must contain every class.
         groups : array-like of shape (n_windows,), optional
             The recording of each window; not for a WindowSet.
         start_s : array-like of shape (n_windows,), optional
@@ -304,8 +304,8 @@ class BlockedTimeSplit(_Splitter):
         if empty.size:
             most = max(len(np.unique(starts[recording == name])) for name in np.unique(recording))
             raise SplitError(
-                f"n_splits={self.n_splits} folds, but the longest recording has {most} window(s);"
-                " use fewer folds, or shorter windows."
+                f"n_splits={self.n_splits} is too large, because the longest recording has {most}"
+                " window(s); use fewer folds, or shorter windows."
             )
         for fold in range(self.n_splits):
             tested = block == fold
@@ -314,9 +314,10 @@ class BlockedTimeSplit(_Splitter):
             if lacking.size:
                 of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
                 raise SplitError(
-                    f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on: all"
-                    f" others are within {reach - float(window_s or 0):g} s of its test windows."
-                    " Use a shorter embargo_s, a different number of folds, or longer recordings."
+                    f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on,"
+                    f" because all other such windows are within {reach - float(window_s or 0):g} s"
+                    " of its test windows. Use a shorter embargo_s, a different number of folds, or"
+                    " longer recordings."
                 )
             yield train, np.flatnonzero(tested)
 
@@ -363,7 +364,7 @@ class _GroupSizes:
         if n_groups[rare] == 1:
             alone = self.names[int(np.argmax(self.counts[:, rare]))]
             raise SplitError(
-                f"{whose} in one group only ({alone!r}), which cannot be used for both training and"
+                f"{whose} in only one group ({alone!r}), which cannot be used for both training and"
                 " testing. Record more groups, use smaller groups, or leave the class out."
             )
         listed = ", ".join(
@@ -378,7 +379,7 @@ class _GroupSizes:
 
 
 def _labels(y: Any, n_windows: int) -> NDArray[Any]:
-    """Return the class of each window, or one class for all if there are none to balance."""
+    """Return the class of each window, or one class for all if there are no classes to balance."""
     label = check_per_window("y", y, n_windows, SplitError)
     if label is None:
         return np.zeros(n_windows, np.int64)

@@ -102,7 +102,7 @@ class Resampler(RecordingTransformer):
         Parameters
         ----------
         X : iterable of Recording
-            Recordings whose time stamps may be uneven, and whose samples may be missing (NaN).
+            Recordings, which may have uneven time stamps and missing samples (NaN).
 
         Returns
         -------
@@ -120,7 +120,7 @@ class Resampler(RecordingTransformer):
 
 
 class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Scale each channel by statistics of the windows it was fitted on.
+    """Scale each channel by statistics of the windows given to `fit`.
 
     The input is an array of shape (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps)
     for one channel, or a WindowSet. If a WindowSet has a split, only its training part is used for
@@ -144,9 +144,10 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     scaler_ : Scaler
         The statistics as an object that can be stored.
     channel_center_, channel_scale_ : ndarray of shape (n_channels,)
-        The value subtracted from each channel, and its divisor.
+        The value that is subtracted from each channel, and the channel's divisor.
     constant_channels_ : tuple of int
-        Indices of channels that were constant; they are centered and scaled by 1.
+        Indices of channels that were constant; they are centered and scaled by 1, except with
+        ``kind="max_abs"``.
     channel_mean_ : ndarray of shape (n_channels,)
         The same as `channel_center_`; only for ``kind="standard"``.
     n_features_in_ : int
@@ -175,7 +176,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         y : None
             Not used.
         lengths : array-like of shape (n_windows,), optional
-            Valid steps of each window; a WindowSet has its own.
+            Number of valid steps of each window; a WindowSet has its own lengths.
 
         Raises
         ------
@@ -224,7 +225,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             Windows. For a WindowSet, the result is also a WindowSet, which is marked as scaled in
             its provenance.
         lengths : array-like of shape (n_windows,), optional
-            Valid steps of each window.
+            Number of valid steps of each window.
 
         Returns
         -------
@@ -268,7 +269,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return self.scaler_.inverse_transform(self._check(X, lengths, reset=False), lengths)
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
-        # Padding may be NaN: with lengths, fit_scaler and transform read only the valid steps.
+        # If lengths are given, padding may be NaN, because only the valid steps are read.
         return check_window_array(self, X, reset=reset, ensure_all_finite=lengths is None)
 
 
@@ -309,9 +310,9 @@ def _refuse_scaled(windows: WindowSet) -> None:
 class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Apply filters and features to recordings, or to windows one by one.
 
-    If possible, apply the steps before cutting windows: filters can then use the samples before and
-    after a window, whereas windows that are filtered one by one have edge effects. Nothing is
-    fitted, so nothing can leak.
+    If possible, apply the steps before cutting windows, so that filters can use the samples before
+    and after a window. Windows that are filtered one by one have edge effects. Nothing is fitted,
+    so nothing can leak.
 
     Parameters
     ----------
@@ -319,7 +320,8 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Steps in the order in which they are applied; see `sensorseq.preprocessing.steps`. None
         leaves values unchanged.
     sample_rate_hz : float, optional
-        Sample rate of windows that are given as arrays; recordings and a WindowSet have their own.
+        Sample rate of windows that are given as arrays; recordings and a WindowSet have their own
+        rates.
 
     Attributes
     ----------
@@ -358,7 +360,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ArgumentError, ConfigurationError
-            If an entry is not a step, or is invalid. A note of the error names the entry.
+            If an entry is not a step, or is invalid. A note on the error names the entry.
         SignalError
             If `sample_rate_hz` is not a positive rate.
         """
@@ -380,7 +382,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> Any:
-        """Return the input after all steps, in the same form.
+        """Return the result of all steps, in the form of the input.
 
         Windows of one channel, (n, t), are returned as (n, t) if the result has one channel,
         otherwise as (n, t, c).
@@ -475,28 +477,30 @@ class Windower(RecordingTransformer):
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        The label of a window of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that none has two labels or unlabeled samples. The other
-        rules cut the recording as if it had no spans, and choose a label for each window. majority:
-        the most frequent label; see `min_purity`. centre: the label of the middle sample. last: the
-        label of the last sample, which is current when the window is complete. All rules agree for
-        recordings with one label.
+        How to label the windows of a recording with label spans. whole: windows are cut inside each
+        span, from its first sample on, so that no window has two labels or unlabeled samples. The
+        other rules cut the recording as if it had no spans, and choose a label for each window.
+        majority: the most frequent label; see `min_purity`. centre: the label of the middle sample.
+        last: the label of the last sample, which is current when the window is complete. All rules
+        agree for recordings with one label.
     min_purity : float, default=0.5
-        Only for majority: share of a window's samples that must have the window's label, above 0
-        and up to 1. Windows with a lower share, or with equal shares of two labels, are dropped.
+        Only for majority: minimum fraction of a window's samples that must have the window's label,
+        above 0 and up to 1. Windows with a lower fraction, or with a tie between the most frequent
+        labels, are dropped.
     short : {"drop", "pad", "error"}, default="drop"
         How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
-        one window that is filled up with zeros; `lengths` contains the number of its samples.
+        one window that is padded with zeros; `lengths` contains its number of valid samples.
     phase : {"grid", "random"}, default="grid"
         Start of the first window of a piece or span. grid: the first sample. random: up to a hop
-        later, as far as a window still fits, so that each training run cuts the signal differently.
-        Use grid for validation and test, so that scores differ only because of the model.
+        later, provided that a window still fits, so that each training run cuts the signal
+        differently. Use grid for validation and test, so that scores differ only because of the
+        model.
     random_state : int, Generator, RandomState or None
         Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
         the start of the piece, not on other recordings or their order.
     drop_unlabelled : bool, default=True
-        False keeps windows for which the rule finds no label, with the label ``""``; they are used
-        for prediction but not for training. If no recording has a label, this parameter has no
+        If False, windows for which the rule finds no label are kept with the label ``""``; they are
+        used for prediction but not for training. If no recording has a label, this parameter has no
         effect, and `y` is None.
     """
 
@@ -532,17 +536,18 @@ class Windower(RecordingTransformer):
         Parameters
         ----------
         X : iterable of Recording
-            Evenly sampled, as returned by `Resampler`.
+            Evenly sampled recordings, as returned by `Resampler`.
 
         Returns
         -------
         WindowSet
-            The windows, in the order of the recordings, and then of time.
+            The windows, ordered by recording and then by time.
 
         Raises
         ------
         RecordingError
-            If a recording is uneven, has gaps, or differs from the others in channels or rate.
+            If a recording is unevenly sampled, has gaps, or differs from the others in channels or
+            rate.
         WindowError
             If no recording is as long as a window, or a class loses all its windows.
         """
@@ -550,21 +555,21 @@ class Windower(RecordingTransformer):
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
-    """Drop or repeat training windows until every class has equally many.
+    """Drop or repeat training windows until all classes have equally many.
 
-    This class works on windows of any shape, and in imbalanced-learn's pipeline.
+    This class works on windows of any shape, and in the pipeline of imbalanced-learn.
 
     Parameters
     ----------
     strategy : {"undersample", "oversample"}, default="undersample"
         undersample: every class gets as many windows as the rarest class, without repeats.
-        oversample: as many as the most frequent class; every window is kept, and the copies are
-        spread evenly over the windows of a class.
+        oversample: every class gets as many windows as the most frequent class; every window is
+        kept, and the copies are spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
         Seed of the choice; the same seed gives the same choice.
     max_per_recording : int or float, optional
         Maximum number of windows that one recording may contribute to a class, including copies: a
-        number (int), or a share of the class's final windows (float above 0, up to 1.0). A
+        number (int), or a fraction of the class's final windows (float above 0, up to 1.0). A
         recording with more windows loses some, even when oversampling. If a class cannot reach the
         target count under this limit, every class is reduced to the count that all can reach, and a
         warning names the class. Counts are therefore always equal, and the limit always applies.
@@ -616,13 +621,14 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n_windows, ...) or WindowSet
-            The windows. A WindowSet has its own labels, groups, lengths and recordings. If it has a
-            split, only the training part is balanced; the other parts stay unchanged.
+            The windows. A WindowSet has its own labels, groups, lengths and recordings. If the
+            WindowSet has a split, only its training part is balanced; the other parts stay
+            unchanged.
         y : array-like of shape (n_windows,)
             Labels.
         groups, lengths : array-like of shape (n_windows,), optional
-            The groups from which windows are dropped or repeated in rotation, and the numbers of
-            valid steps.
+            The group and the number of valid steps of each window. Windows are dropped from, or
+            repeated in, the groups in rotation.
         recording_id : array-like of shape (n_windows,), optional
             The recording of each window, for `max_per_recording`.
 
@@ -664,9 +670,9 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
 
 
 class Augmenter(BaseEstimator):  # type: ignore[misc]
-    """Add randomly changed copies of training windows that resemble other runs of the robot.
+    """Add randomly changed copies of training windows, which imitate other runs of the robot.
 
-    This class works in imbalanced-learn's pipeline. See
+    This class works in the pipeline of imbalanced-learn. See
     `sensorseq.preprocessing.windows.augment_windows` for the changes.
 
     Parameters
@@ -681,11 +687,11 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
-        For each row of the result, the index in the input of the window or, for a copy, of its
-        original; sorted.
+        For each row of the result, the input index of the window or, for a copy, of its original;
+        sorted.
     copy_numbers_, groups_, lengths_
-        As in `ClassBalancer`. A copy has the same values as its window, and in a WindowSet also the
-        same recording and start, so that a check for leakage recognizes the copy.
+        As in `ClassBalancer`. A copy has the group and length of its original and, in a WindowSet,
+        the same recording and start, so that a check for leakage recognizes the copy.
     """
 
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}

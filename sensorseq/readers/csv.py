@@ -151,24 +151,24 @@ def read_csv(
         given by name.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
-        dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise the
-        only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has
-        several such columns, the default is the one in the struct that contains the `channels`. For
-        robot logs, the value is ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
+        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
+        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
         ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has one, and ``"log_time"`` otherwise.
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default, the unit at the end of the column's name, as in
-        ``stamp_ns``. If the name has no unit, the time stamps are in seconds or, if they are whole
-        numbers, in the only unit for which the rate is between 0.5 Hz and 20 kHz, or the date
-        between 2000 and 2100. Robot logs do not need this option.
+        ``stamp_ns``. If the name has no unit, fractional time stamps are in seconds. Whole numbers
+        are in the unit that gives a rate between 0.5 Hz and 20 kHz; if several units do, in the
+        unit that gives a date between 2000 and 2100. Robot logs do not need this option.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
+        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
     decimal : {".", ","}, optional
         Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
@@ -177,15 +177,15 @@ def read_csv(
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number; for recordings that
-        consist of one file and have no label from a folder or manifest. Runs of the same label
-        become `label_spans`; an empty field means that the sample has no label. In a robot log,
-        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
-        next message of that topic. In a long table or a manifest, this is the column with the
-        labels.
+        Column that contains the label of each sample, as a word or a number. The column is used for
+        recordings that consist of one file and have no label from a folder or manifest. Runs of the
+        same label become `label_spans`; an empty field means that the sample has no label. In a
+        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
+        until the next message of that topic. In a long table or a manifest, this is the column with
+        the labels.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
-        overrides one that is stored in the file. Some steps select channels by unit.
+        overrides a unit stored in the file. Some steps select channels by unit.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
@@ -194,8 +194,8 @@ def read_csv(
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
-        Number of rows per second in files without a time column, whose time then begins at 0 s. It
-        can be given only if `time_column` is None. Robot logs do not need this option.
+        Number of rows per second in files without a time column; their time then begins at 0 s. The
+        rate can be given only if `time_column` is None. Robot logs do not need this option.
     scratch : path-like, optional
         Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
         in unnamed files that are deleted with the recording. By default, all samples are kept in

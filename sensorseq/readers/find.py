@@ -202,7 +202,7 @@ def find_recordings(
         with its byte order mark.
     delimiter : str, optional
         Character between the fields of CSV files, or ``"tab"``; by default a comma, or a semicolon
-        if `decimal` is a comma. ``" "`` matches any number of spaces and tabs.
+        if `decimal` is a comma. ``" "`` matches any run of spaces and tabs.
     decimal : {".", ","}, optional
         Decimal mark of the numbers in CSV files; a point by default.
     no_header : bool, optional
@@ -211,12 +211,12 @@ def find_recordings(
     names : sequence of str, optional
         Names of the columns of CSV files without a header line.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number; for recordings that
-        consist of one file and have no label from a folder or manifest. Runs of the same label
-        become `label_spans`; an empty field means that the sample has no label. In a robot log,
-        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
-        next message of that topic. In a long table or a manifest, this is the column with the
-        labels.
+        Column that contains the label of each sample, as a word or a number. The column is used for
+        recordings that consist of one file and have no label from a folder or manifest. Runs of the
+        same label become `label_spans`; an empty field means that the sample has no label. In a
+        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
+        until the next message of that topic. In a long table or a manifest, this is the column with
+        the labels.
     recording_column, group_column : str, optional
         Columns of a long table (one file with all recordings) that contain the recording id and the
         group of each row. All rows of a recording must have the same group.
@@ -228,7 +228,8 @@ def find_recordings(
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of recording ids, such as ``ICE/pro_0*``.
+        Classes to leave out, or patterns of the ids of recordings to leave out, such as
+        ``ICE/pro_0*``.
     manifest : path-like or bool, optional
         Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
         folder, if that file exists; with False, that file is ignored. The manifest may also be a

@@ -112,20 +112,20 @@ def read_robot_log(
         each topic are channels, including the elements of arrays of up to 64 numbers.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
-        ``"-1"`` the last. The stamps are seconds, whole numbers in a different unit, or ISO 8601
-        dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise the
-        only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays has
-        several such columns, the default is the one in the struct that contains the `channels`. For
-        robot logs, the value is ``"header.stamp"`` or ``"log_time"``; the default is
+        ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
+        8601 dates. By default, the column ``time`` or ``time_s``, whichever exists, or otherwise
+        the only column with a name such as ``t``, ``timestamp`` or ``time_ms``. If a file of arrays
+        has several such columns, the default is the column in the struct that contains the
+        `channels`. For robot logs, give ``"header.stamp"`` or ``"log_time"``; the default is
         ``"header.stamp"`` (or a field ``timestamp`` of seconds and nanoseconds) if the first
-        message of a topic has one, and ``"log_time"`` otherwise.
+        message of a topic has such a field, and ``"log_time"`` otherwise.
     label_column : str, optional
-        Column that contains the label of each sample, as a word or a number; for recordings that
-        consist of one file and have no label from a folder or manifest. Runs of the same label
-        become `label_spans`; an empty field means that the sample has no label. In a robot log,
-        this is a text or numeric field, such as ``/terrain.data``, whose value is valid until the
-        next message of that topic. In a long table or a manifest, this is the column with the
-        labels.
+        Column that contains the label of each sample, as a word or a number. The column is used for
+        recordings that consist of one file and have no label from a folder or manifest. Runs of the
+        same label become `label_spans`; an empty field means that the sample has no label. In a
+        robot log, this is a text or numeric field, such as ``/terrain.data``, whose value is valid
+        until the next message of that topic. In a long table or a manifest, this is the column with
+        the labels.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain

@@ -42,7 +42,7 @@ PREPARE = [
     ("--scale foo", "--scale foo is not known"),
     ("--normalize foo", "--normalize foo is not known"),
     ("--split-by foo", "--split-by foo is not known"),
-    ("--split 0.5,0.5", "--split 0.5,0.5 must be three shares"),
+    ("--split 0.5,0.5", "--split 0.5,0.5 must be three numbers"),
     ("--balance oversample --split none", "--balance oversample needs a split"),
     ("--derive foo", "--derive foo is not known"),
     ("--engine foo", "--engine foo is not known"),

@@ -96,7 +96,7 @@ def test_without_a_rate_the_median_is_used_and_recorded():
     windows = PreparePipeline(window_s=1.0).prepare(recordings)
     assert windows.sample_rate_hz == 50.0
     assert windows.provenance["sample_rate_hz"] == 50.0
-    chosen = "median of the recordings, which have 50 to 200 Hz"
+    chosen = "median of the recordings, whose rates are 50 to 200 Hz"
     assert windows.provenance["sample_rate_from"] == chosen
     assert windows.provenance["recordings"][-1]["sample_rate_hz"] == pytest.approx(200.0)
     assert PreparePipeline(window_s=1.0, sample_rate_hz=25).prepare(recordings).X.shape[1] == 25

@@ -206,9 +206,9 @@ def test_a_summary_describes_the_imbalance_in_a_sentence():
     said = describe_split(y, groups, split, shares)["imbalance"]
     assert said == "Largest imbalance: 8 % of class mud are in validation (20 % requested)."
     even = describe_split(y[:50], groups[:50], split[:50], shares)
-    assert "share of every class" in even["imbalance"]
+    assert "requested fraction of every class" in even["imbalance"]
     alone = describe_split(None, groups[:50], split[:50], shares)
-    assert "share of the windows" in alone["imbalance"]
+    assert "requested fraction of the windows" in alone["imbalance"]
 
 
 def held_out_cost(counts, held_out, fraction):

@@ -173,7 +173,7 @@ def test_the_error_for_too_many_folds_has_the_groups_of_each_class():
 @pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit()])
 def test_a_class_in_one_group_only_is_named_with_it(splitter):
     y = np.repeat(["ice", "mud"], [70, 10])
-    with pytest.raises(SplitError, match=r"class 'mud' is in one group only \(7\)"):
+    with pytest.raises(SplitError, match=r"class 'mud' is in only one group \(7\)"):
         next(splitter.split(y, y, np.arange(80) // 10))
 
 
