@@ -580,9 +580,9 @@ class _Checks:
 def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
     """Return the fraction of training windows that match other training recordings.
 
-    Training recordings that are copies of each other do not match by chance. Pairs of recordings
-    that share several windows are therefore ignored, unless these recordings have more than two
-    such partners on average.
+    Matches between copies of a recording are not due to chance. Pairs of recordings that share
+    several windows are therefore ignored, unless these recordings have more than two such partners
+    on average.
     """
     if not len(train):
         return 0.0

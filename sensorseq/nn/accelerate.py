@@ -37,7 +37,7 @@ def accelerate(module: nn.Module) -> nn.Module:
     Parameters
     ----------
     module : torch.nn.Module
-        Any model, or an LSTM. The same module is returned.
+        Any model, including a single LSTM. The same module is returned.
 
     Raises
     ------

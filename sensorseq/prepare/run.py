@@ -264,9 +264,10 @@ def prepare(
         Fractions for the training, validation and test parts. Use None for recordings that are used
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        The unit that is never divided between parts. With ``"time"``, each recording is divided in
-        order of time into training, validation and test parts, with an embargo between parts. Test
-        scores then apply only to robots in the training data.
+        How windows are assigned to parts. With ``"group"``, a group is never divided between parts,
+        and with ``"recording"``, a recording. With ``"time"``, each recording is divided in order
+        of time into training, validation and test parts, with an embargo between parts. Test scores
+        then apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with

@@ -221,8 +221,8 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
     If a channel wraps, its jumps from one end of the range to the other are, modulo the period, no
-    longer than the neighboring steps. A command or a sensor with two states would make longer steps
-    or clip at the ends.
+    longer than the neighboring steps. In a command channel, or in a sensor with two states, some
+    jumps are longer than that, or the values clip at the ends of the range.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())

@@ -144,8 +144,8 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return increasing timestamps relative to the first one.
 
     Floats resolve seconds since 1970 only to a quarter of a microsecond. If the original timestamps
-    were whole microseconds, or whole multiples of another power of ten, the result is bit-identical
-    to timestamps that were stored relative to the first one.
+    were whole microseconds, or whole multiples of another power of ten, the result is the same, bit
+    for bit, as if they had been stored relative to the first one.
     """
     if not len(stamps) or not stamps[0]:
         return stamps

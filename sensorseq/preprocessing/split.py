@@ -30,12 +30,13 @@ def split_by_group(
 ) -> NDArray[np.str_]:
     """Assign whole groups to train, validation and test, with every class in each part.
 
-    A randomized search over assignments of groups brings each part's fraction of the windows of
-    each class as close to `fractions` as whole groups allow. The function returns the part of each
-    window. `known` contains the part of each window whose part is already decided, and ``""`` for
-    other windows. A group stays in the part of its first decided window; only groups without a
-    decided window are assigned. A `SplitError` is raised if a class has fewer groups than there are
-    parts, or if no assignment with every class in every part was found.
+    For every class, each part should receive the fraction of the class's windows that `fractions`
+    gives. A randomized search looks for the assignment of whole groups that comes closest to this.
+    The function returns the part of each window. `known` contains the part of each window whose
+    part is already decided, and ``""`` for other windows. A group stays in the part of its first
+    decided window; only groups without a decided window are assigned. A `SplitError` is raised if a
+    class has fewer groups than there are parts, or if no assignment with every class in every part
+    was found.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)

@@ -97,9 +97,9 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
 def find_clocks(names: Iterable[str], channels: Sequence[str] | None, separator: str) -> list[str]:
     """Return the columns whose names are usual for timestamps, such as ``imu/time``.
 
-    Of the groups that have such a column and contain all the channels (by default, all columns),
-    the innermost is used; if there is no such group, all groups are used. Columns named ``time`` or
-    ``time_s`` are preferred.
+    A group consists of the columns below a common prefix, such as ``imu/``. The innermost group
+    that has such a column and contains all `channels` (None: all columns) is used; if there is no
+    such group, all groups are used. Columns named ``time`` or ``time_s`` are preferred.
     """
     columns = list(names)
     last = {name: name.rpartition(separator)[2] for name in columns}

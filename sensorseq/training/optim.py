@@ -66,8 +66,8 @@ _CLASSES: dict[str, type[Optimizer]] = {
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
     """Create a torch optimizer by name.
 
-    `momentum` applies only to sgd. The momentum of rmsprop comes from `optimizer_params`, because
-    torch's default is no momentum. `weight_decay` applies to every parameter. The decay is
+    `momentum` applies only to sgd. The momentum of rmsprop comes from `optimizer_params`; its
+    default is 0, as in torch. `weight_decay` applies to every parameter. The decay is
     decoupled in adamw and lion, and added to the gradient in the other optimizers.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})

@@ -133,8 +133,8 @@ class SpectralFrames(Step):
         if highest_hz * self.frame_s > _MOST_BINS:
             raise ArgumentError(
                 f"frame_s={self.frame_s:g} has {highest_hz * self.frame_s:.3g} bins up to"
-                f" {highest_hz:g} Hz, more than {_MOST_BINS}; is frame_s in seconds, and the"
-                " frequency in Hz?"
+                f" {highest_hz:g} Hz, but at most {_MOST_BINS} bins are allowed;"
+                " is frame_s in seconds, and the frequency in Hz?"
             )
         low = self.min_frequency_hz or 0.0
         last = int(highest_hz * self.frame_s + 1e-6)
