@@ -46,7 +46,7 @@ def plans_of(
     values = {name: getattr(by_name, name) for name in READ_AS_IN_TRAINING}
     changes = {name: value for name, value in values.items() if value is not None}
     if changes.get("no_header") is False and "names" not in changes:
-        changes["names"] = None  # the names in training were for files without a header line
+        changes["names"] = None  # the training names are for files without a header line
     return plans, replace(reading, **changes)
 
 
@@ -56,7 +56,7 @@ def _may_be_csv(path: Path) -> bool:
 
 
 def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List the recordings at a path; if a model has several sensors, also find a file's siblings.
+    """List the recordings at a path; for a file of one sensor, also find the files of the others.
 
     If the model tolerates missing sensors, patterns without a match are ignored.
     """
@@ -72,7 +72,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
         reading = replace(reading, files=matching or reading.files)
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
-    if not _may_be_csv(path):  # other files reject options about the form of CSV files
+    if not _may_be_csv(path):  # options about the CSV format are rejected for other files
         unset: dict[str, Any] = dict.fromkeys(CSV_FORM)
         reading = replace(reading, **unset)
     as_written = ("sensor_column", *CSV_FORM)
@@ -152,7 +152,7 @@ def samples_of_recording(
     else:
         recordings = {"": read_recording(sources[0], plans[""], reading)}
     options = next(iter(plans.values())).options
-    # Sensors take turns, because a sensor that is a hop behind may count as missing.
+    # Sensors take turns in small steps, because a sensor that is a hop behind may count as missing.
     step_s = min(_REPLAY_S, (options.hop_s or options.window_s) / 2)
     yield from _in_steps(recordings, step_s, speed)
 

@@ -174,7 +174,7 @@ def test_unbalanced_test_parts_are_pointed_out(honest):
     few = [np.flatnonzero(test.recording_id == name)[:3] for name in ids[1:4]]
     rows = np.concatenate([np.flatnonzero(test.recording_id == ids[0]), *few])
     notes = " ".join(evaluate_test(model, test.take(rows), baselines=()).notes)
-    assert "these figures come from only 4 groups" in notes
+    assert "these scores come from only 4 groups" in notes
     assert f"recording {ids[0]} alone has" in notes
 
 
@@ -202,8 +202,8 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     windows = replace(honest.take(rows), split=None)
     comparison = evaluate_folds(small(max_epochs=1), windows, 3, baselines=())
     note = (
-        "r02 has 67% of the windows of calm: the fold tested on it is trained on few windows of"
-        " calm."
+        "r02 has 67% of the windows of calm, so the fold that is tested on this recording is"
+        " trained on few windows of calm."
     )
     assert note in comparison.notes
     assert note in " ".join(format_comparison(comparison).split())
