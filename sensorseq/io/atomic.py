@@ -40,10 +40,10 @@ def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path
     """Lock a file against writes by other processes, and yield it (the target of a link).
 
     Temporary files of killed processes are removed. With `run`, the caller is a run, which writes
-    the file only at its end; if another run, in this process or another one, has the lock, an
-    `OutputError` is raised. Other callers write immediately, but wait while another process is
-    writing. The lock is an `flock` on ``.<name>.lock``, a file that names the process and its host;
-    the lock ends with the process. On disks without `flock` there is no lock.
+    the file only at its end; an `OutputError` is raised if another run, in this or another process,
+    holds the lock. Other callers write immediately, but wait while another process is writing. The
+    lock is an `flock` on ``.<name>.lock``, a file that names the process and its host. The lock is
+    released when the process ends. On disks without `flock` there is no lock.
     """
     file = real_file(path)
     key = os.path.realpath(file)
@@ -160,7 +160,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a temporary file in the target's folder and rename it, so that no part is ever seen.
+    """Write a file atomically: write a temporary file in its folder, and rename it at the end.
 
     With `force`, the file is flushed to disk first, so that it survives a power failure. If the
     path is a link, its target is replaced. On failure, an `OutputError` is raised and no partial
@@ -170,7 +170,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 
 
 def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
-    """Write several files: all of them or, if an error occurs, none; see `write_whole`."""
+    """Write several files, or none of them if an error occurs; see `write_whole`."""
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path))

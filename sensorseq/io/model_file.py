@@ -1,7 +1,7 @@
 """Models on disk, as arrays and a description in one safetensors file.
 
-Nothing in a file is executed. `format` and `version` identify a file. A SHA-256 of the arrays and
-the description shows damage, so that a damaged file is never loaded.
+Nothing in a file is executed. `format` and `version` identify the file format. A SHA-256 of the
+arrays and the description reveals damage, so that a damaged file is never loaded.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import UnionType
 
 _KEYS = {"format", "version", "description", "sha256"}
-# The only key in a JSON mapping that represents a tuple or a dictionary.
+# A JSON mapping with one of these as its only key represents a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
 # Strings are padded to the width of their dtype, so a small file could need a lot of memory.
 _LARGEST_LABELS_BYTES = 2**26
@@ -50,7 +50,7 @@ _DTYPES = {
 }
 _RANK = {dtype: rank for rank, dtype in enumerate(_DTYPES.values())}
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-MAX_HEADER_BYTES = 100_000_000  # the limit that the format sets
+MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors format
 
 
 def write_model(
@@ -151,7 +151,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Plain:
-    """Convert a value to JSON values; tuples and keys that are not strings are marked."""
+    """Convert a value to JSON values; mark tuples and dictionaries with keys other than strings."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, _LABEL):
@@ -228,7 +228,7 @@ def check_texts(name: str, values: list[Any]) -> list[str]:
     return values
 
 
-TakeField = Callable[[str, Any], Any]  # checks the type of a field and returns it
+TakeField = Callable[[str, Any], Any]  # returns a field after checking its type
 
 
 def take_field(
@@ -272,7 +272,7 @@ def pack_tensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read all arrays and texts; raise a ValueError if bytes belong to no array or text."""
+    """Read all arrays and texts; raise a ValueError if some bytes belong to none of them."""
     size = path.stat().st_size
     with path.open("rb") as file:
         fields, start = _read_tensor_header(file, size)

@@ -21,13 +21,13 @@ from sensorseq.numeric import stochastic_exponential
 Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
-"""The basis of each decision: the window alone; all windows so far; these and the next `lag`
-windows; the likeliest path; or all windows.
+"""The basis of each decision: the window alone; all windows so far; all windows so far and the next
+`lag` windows; the likeliest path; or all windows.
 """
 STREAM_SMOOTH = ("none", "filter", "lag")
 """The kinds of smoothing that wait for at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
-"""Default duration of a class: a minute, but at least this many windows."""
+"""Default dwell time of a class: a minute, or `FEWEST_WINDOWS` windows if that is longer."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
 # A model that misclassifies one window of a recording often misclassifies the next ones, too, so
 # smoothed probabilities would be overconfident. These temperatures were chosen on drives from
@@ -141,10 +141,10 @@ def smoothed(
     dwell : Dwell
         Durations of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-        The windows that count for each decision: ``"none"``, only the window itself; ``"filter"``,
-        all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``, all windows.
-        With ``"viterbi"``, the classes are the likeliest path, and the probabilities are the same
-        as with ``"marginals"``.
+        The windows that are used for each decision: ``"none"``, only the window itself;
+        ``"filter"``, all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``,
+        all windows. With ``"viterbi"``, the classes are the likeliest path, and the probabilities
+        are the same as with ``"marginals"``.
     lag : int, default=3
         Number of later windows to wait for with ``"lag"``.
     weight : float, default=1.0
@@ -153,7 +153,8 @@ def smoothed(
     Returns
     -------
     probabilities : ndarray of shape (n, k)
-        Smoothed, and calibrated by a temperature, which preserves the order of the classes.
+        Smoothed probabilities, calibrated by a temperature, which preserves the order of the
+        classes.
     class_index : ndarray of shape (n,)
     """
     check_choice("smooth", smooth, SMOOTH)
@@ -191,10 +192,11 @@ class FixedLag:
     """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
 
     A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
-    filtered probabilities of the first window are this likelihood times `start`; those of any other
-    window are its likelihood times ``filtered @ step``, where `filtered` belongs to the previous
-    window. Filtered probabilities are normalized to a sum of 1. The smoothed probabilities are the
-    filtered ones times the likelihood of the next `lag` windows, raised to the power of `exponent`.
+    filtered probabilities of the first window are its likelihood times `start`. For any other
+    window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
+    probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. To
+    smooth, the filtered probabilities are multiplied by the likelihood of the next `lag` windows,
+    and the product is raised to the power of `exponent`.
     """
 
     lag: int

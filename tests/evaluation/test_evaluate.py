@@ -56,7 +56,7 @@ def test_a_pattern_that_generalizes_to_new_recordings_is_learned(honest):
 
 @pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
-    """A score above chance would mean that recordings were seen: nothing else can be learned."""
+    """A score above chance would mean that recordings were seen, as nothing else can be learned."""
     comparison = evaluate_test(small().fit(shuffled), shuffled)
     for scored in (comparison.model, *comparison.baselines.values()):
         low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)
@@ -68,7 +68,7 @@ def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
 
 
 def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
-    """The test above can fail: if windows instead of recordings are split, labels are learned."""
+    """The test above can fail: labels are learned if windows instead of recordings are split."""
     rng = np.random.default_rng(0)
     leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
     leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
@@ -191,7 +191,7 @@ def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them():
         kept = {window.tobytes() for window in plain.X}
         same = np.array([window.tobytes() in kept for window in augmented.X])
         assert len(augmented) == len(plain)
-        assert same.sum() == len(kept)  # each window occurs once without changes
+        assert same.sum() == len(kept)  # each window occurs once unchanged
         assert (~same).sum() == len(plain) - len(kept) > 0
 
 
