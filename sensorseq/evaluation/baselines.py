@@ -93,7 +93,7 @@ def _filled(windows: SensorWindows) -> dict[str, WindowSet]:
 
 
 def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:
-    """Learn scaling and random convolutions; return the function that computes the features."""
+    """Fit a scaler and random convolutions; return the function that computes the features."""
     scaler = fit_scaler(train.X, train.lengths)
     n_features = _FEATURES if len(train) <= _MANY_WINDOWS else _FEWER_FEATURES
     convolutions = RandomConvolutions(n_features=n_features, random_state=0)

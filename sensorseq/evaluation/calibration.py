@@ -1,4 +1,4 @@
-"""The calibration error, and the label checks and intervals by group that all scores use."""
+"""The calibration error; also label checks and intervals by group for all scores."""
 
 from typing import Any, NamedTuple
 
@@ -139,12 +139,12 @@ def calibration_error(
 
     Windows are sorted by that probability p into bins of equal size. The plain estimate of a bin's
     squared error is the square of the mean of ``p - right``. It is too high by the variance of that
-    mean, which is larger with fewer windows. This function instead averages only products of *two
-    different windows*, whose expectation is the squared error itself. If p is constant within a
-    bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
-    come from different groups, because predictions for one recording tend to be right or wrong
-    together, which products within a recording would count as miscalibration. If no bin has windows
-    of two groups, the result is NaN.
+    mean, which is larger with fewer windows. This function instead averages only products of the
+    errors of *two different windows*, whose expectation is the squared error itself. If p is
+    constant within a bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With
+    `groups`, the two windows come from different groups, because predictions for one recording tend
+    to be right or wrong together, which products within a recording would count as miscalibration.
+    If no bin has windows of two groups, the result is NaN.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def describe_drives(drives: DriveEvaluation) -> str:
 
 
 def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
-    """Return a row for each decision method, with its name and its scores with intervals."""
+    """Return a row for each decision method, with its name, scores and intervals."""
     rows = []
     for name, method in drives.scores.items():
         cells = [name]

@@ -42,7 +42,7 @@ class FoldWindows:
 
 
 def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
-    """Choose, among windows cut with ``train_hop_s``, those on the grid of ``hop_s``.
+    """Choose the windows on the grid of ``hop_s`` from windows cut with ``train_hop_s``.
 
     If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
     chosen. Within a segment of one label without gaps, these are the windows that would be cut
@@ -103,7 +103,7 @@ def _on_grid(
     label = np.unique(np.asarray(windows.y), return_inverse=True)[1]
     overlaps = np.full(len(windows), True) if windows.split is None else windows.split == "train"
     hop, train_hop = hop_s * rate, int(np.ceil(train_hop_s * rate - _WHOLE))
-    apart = int(min(hop, window_s * rate) + _WHOLE)  # samples between the starts of chosen windows
+    apart = int(min(hop, window_s * rate) + _WHOLE)  # minimum samples between chosen starts
     chosen = np.flatnonzero(~overlaps).tolist()
     before = last = -1  # indices of the previous window and of the last chosen one
     origin_s: float | None = None  # start of the grid; None until a window is chosen

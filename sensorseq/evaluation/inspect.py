@@ -418,7 +418,7 @@ def format_recordings(result: dict[str, Any]) -> str:
         ]
         lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
         if len({tuple(c["name"] for c in row["channels"]) for row in readable}) > 1:
-            lines.append("the channels differ between recordings; choose some with --channels")
+            lines.append("the channels differ between recordings; choose channels with --channels")
         packets = Counter(row["packets"] for row in readable if row.get("packets"))
         lines += map(wrapped, describe_packets(packets))
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
@@ -666,7 +666,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise an error if the file contains prepared windows; its message ends with `way_out`."""
+    """Raise an error if the file contains prepared windows; the message ends with `way_out`."""
     if is_prepared(path):
         raise InputError(f"{path} contains prepared windows; {way_out}")
 

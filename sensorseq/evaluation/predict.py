@@ -158,8 +158,8 @@ def predict_recordings(
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     hop_s : float, optional
-        Seconds between the starts of windows; by default as in training. With a shorter hop,
-        switches are found sooner.
+        Seconds between the starts of windows; by default as in training. With a shorter hop, class
+        changes are detected sooner.
     with_facts : bool, default=False
         If True, also measure the channels, as `make_drive_page` requires.
     progress : callable, optional
@@ -394,7 +394,7 @@ def _is_seen(model: TrainedModel, source: RecordingSource) -> bool:
 
 
 def format_prediction(prediction: RecordingPrediction, *, every_window: bool) -> str:
-    """Format a recording's prediction: overall, then for each window or segment of one label."""
+    """Format a recording's prediction: overall, and for each window or segment."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
@@ -434,7 +434,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return the fraction of time of each label, the largest first."""
+    """Return the fraction of time with each label, largest first."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

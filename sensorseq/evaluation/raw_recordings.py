@@ -70,7 +70,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
             if any(fnmatchcase(name, pattern) for name in names)
         ]
         reading = replace(reading, files=matching or reading.files)
-    refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
+    refuse_prepared(path, "give raw recordings, or score these windows with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
     if not _may_be_csv(path):  # options about the CSV format are rejected for other files
         unset: dict[str, Any] = dict.fromkeys(CSV_FORM)
@@ -82,8 +82,8 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
             return find_recordings(path, named)
         except ArgumentError as error:
             raise RecordingError(
-                f"{path}: no recording in it is named like the training data: {error} If the"
-                " files have different names, give the files instead of the folder."
+                f"{path}: no recording in this folder is named like the training data: {error} If"
+                " the files have different names, give the files instead of the folder."
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file with a single recording has no such column
@@ -109,7 +109,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
 def recordings_of_sensors(
     source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
 ) -> dict[str, Recording]:
-    """Read, for each sensor in the source, the channels that the model's preparation uses."""
+    """For each sensor in the source, read the channels that the model's preparation uses."""
     recordings = {}
     topics = [name for plan in plans.values() for name in plan.options.channels or ()]
     for name, (part,) in sources_by_sensor([source], topics if source.is_log else None).items():
@@ -122,7 +122,7 @@ def recordings_of_sensors(
 def read_recording(
     source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> Recording:
-    """Read the channels of a recording that the model's preparation uses."""
+    """Read the channels that the model's preparation uses from a recording."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     options = replace(reading, units=units, channels=pipeline.options.channels)

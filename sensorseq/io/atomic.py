@@ -86,7 +86,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _add_user(key: str, file: Path, run: bool) -> _Lock | str:
-    """Add a user to the lock of a file; if another process has the lock, return its name."""
+    """Add a user to the lock of a file; if another process has the lock, name that process."""
     with _guard:
         lock = _locks.get(key) or _new_lock(file)
         if isinstance(lock, str):

@@ -1,4 +1,4 @@
-"""Download and upload whole files at URLs (``s3://bucket/folder``) with fsspec."""
+"""Download and upload files at URLs (``s3://bucket/folder``) with fsspec."""
 
 import os
 import tempfile

@@ -29,7 +29,7 @@ def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
 
 
 class _Stored(np.ndarray[Any, Any]):
-    """An array mapped from a nameless file, which is deleted with the array."""
+    """An array mapped from an unnamed file, which is deleted with the array."""
 
     folder: Path
     address: int

@@ -200,7 +200,7 @@ def timeline_of(
         least the length of a window. By default 60 s, or 5 windows if that is longer. An error by a
         factor of 4 has little effect.
     transitions : array-like of shape (k, k), optional
-        How often each class (row) is followed by each other class (column); 0 if that is
+        How often each class (row) is followed by each other class (column); 0 if the transition is
         impossible. By default, all other classes follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
         The fraction of each class in the classifier's training data; by default, all are equal.
