@@ -88,7 +88,7 @@ def _learn_features(name: str, train: WindowSet | SensorWindows) -> Callable[[An
 
 
 def _filled(windows: SensorWindows) -> dict[str, WindowSet]:
-    """Return the windows of each sensor, with zeros where its data are missing."""
+    """Return the windows of each sensor, with zeros where data are missing."""
     return {key: replace(part, X=np.nan_to_num(part.X)) for key, part in windows.sensors.items()}
 
 

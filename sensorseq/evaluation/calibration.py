@@ -1,4 +1,4 @@
-"""The calibration error; also label checks and intervals by group for all scores."""
+"""Label checks and intervals by group for all scores, and the calibration error."""
 
 from typing import Any, NamedTuple
 
@@ -142,9 +142,9 @@ def calibration_error(
     mean, which is larger with fewer windows. This function instead averages only products of the
     errors of *two different windows*, whose expectation is the squared error itself. If p is
     constant within a bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With
-    `groups`, the two windows come from different groups, because predictions for one recording tend
-    to be right or wrong together, which products within a recording would count as miscalibration.
-    If no bin has windows of two groups, the result is NaN.
+    `groups`, the two windows come from different groups. Predictions for one recording tend to be
+    right or wrong together, so products within a recording would count this as miscalibration. If
+    no bin has windows of two groups, the result is NaN.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def calibration_error(
     groups : array-like of shape (n_windows,), optional
         Group of each window, such as its recording; by default each window is independent.
     n_bins : int, default=15
-        Maximum number of bins. Fewer bins are used if they would have fewer than 20 windows.
-        Windows with equal probabilities are in the same bin.
+        Maximum number of bins. Fewer bins are used if a bin would otherwise have fewer than 20
+        windows. Windows with equal probabilities are in the same bin.
     debias : bool, default=True
         If False, the plain estimate is returned, for comparison with published values.
     n_resamples : int, default=2000

@@ -103,7 +103,7 @@ def _on_grid(
     label = np.unique(np.asarray(windows.y), return_inverse=True)[1]
     overlaps = np.full(len(windows), True) if windows.split is None else windows.split == "train"
     hop, train_hop = hop_s * rate, int(np.ceil(train_hop_s * rate - _WHOLE))
-    apart = int(min(hop, window_s * rate) + _WHOLE)  # minimum samples between chosen starts
+    apart = int(min(hop, window_s * rate) + _WHOLE)  # minimum distance of chosen windows in samples
     chosen = np.flatnonzero(~overlaps).tolist()
     before = last = -1  # indices of the previous window and of the last chosen one
     origin_s: float | None = None  # start of the grid; None until a window is chosen
@@ -152,7 +152,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # a recording with more than this fraction of its class's windows dominates
-_FEWEST_TO_DOMINATE = 3  # one of two recordings always has at least half
+_FEWEST_TO_DOMINATE = 3  # minimum number of recordings, because one of two has at least half
 
 
 class DominantRecording(NamedTuple):
@@ -240,14 +240,14 @@ def evaluate_test(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score a model on the test part of windows, alongside baselines.
+    """Score a model and baselines on the test part of windows.
 
     All windows are scored if they have no split, or if they have no test part and none of their
     recordings was in the model's training data. The baselines are fitted on the windows that the
-    model was trained on: the train part, and also the validation part if the model was refitted
-    with it. Without a train part, no baselines are fitted. Neither early stopping nor any statistic
-    of the model uses test windows: `fit` does not read them, and recordings from the training data
-    are rejected here or, with `include_seen`, mentioned in a note. Drives are smoothed as in
+    model was trained on: the train part, and also the validation part if the model was refitted on
+    it. Without a train part, no baselines are fitted. Neither early stopping nor any statistic of
+    the model uses test windows: `fit` does not read them, and recordings from the training data are
+    rejected here or, with `include_seen`, mentioned in a note. Drives are smoothed as in
     `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
@@ -378,10 +378,10 @@ def evaluate_folds(
 ) -> Comparison:
     """Cross-validate a model over whole groups; only the model's arguments are used.
 
-    For each fold, a clone is fitted on the other groups, some of which it holds out for early
-    stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
-    computed from all predictions together, whereas `Comparison.fold_mean` is the mean over folds.
-    Windows of all parts are used.
+    For each fold, a clone is fitted on the other groups, some of which are held out for early
+    stopping; the windows of the fold are only predicted. Every window is predicted once, and the
+    scores are computed from all predictions together, whereas `Comparison.fold_mean` is the mean
+    over folds. Windows of all parts are used.
 
     If a file was prepared with ``train_hop_s``, folds are trained on all of its windows, but tested
     only on windows that start every ``hop_s``. The test windows of a fold never share a recording
@@ -466,7 +466,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet | SensorWindows, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return a function that scores predictions for these windows, always on the same resamples."""
+    """Return a function that scores predictions for these windows on the same resamples each time."""
     return partial(
         score_predictions,
         _labels(windows),

@@ -498,7 +498,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
             f"  --channels '{examples[0][0]}'" if examples else "  (there are no numeric channels)"
         )
         lines += [
-            wrapped(f"The arrays together are not one recording: {reason}") for reason in reasons
+            wrapped(f"All arrays together are not one recording: {reason}") for reason in reasons
         ]
     return lines
 

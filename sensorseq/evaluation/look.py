@@ -114,7 +114,7 @@ class _Scale:
     name: str
     unit: str
     limits: tuple[float, float]  # range of values in the plots over time
-    extremes: tuple[float, float]  # the extremes that `clipped_edges` uses
+    extremes: tuple[float, float]  # limits of the values, for `clipped_edges`
     rate_hz: float
 
     @classmethod

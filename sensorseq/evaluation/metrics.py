@@ -123,7 +123,7 @@ def score_predictions(
     """Score predicted probabilities.
 
     Windows of one recording are similar, so intervals come from resampling whole groups with
-    replacement [1]_: they extend from the 2.5 % to the 97.5 % quantile of the score over
+    replacement [1]_. The intervals extend from the 2.5 % to the 97.5 % quantile of the score over
     `n_resamples` resamples. With fewer than about ten groups, the intervals are too narrow; with
     one group, they are NaN.
 
@@ -256,7 +256,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     """Return each score's two-sided p-value, found by exchanging whole groups."""
     differ = np.flatnonzero((a != b).any(axis=(1, 2)))
     flips = sign_flips(len(differ), seed)
-    # An exchanged group adds this to `a` and subtracts it from `b`.
+    # Exchanging a group adds this to `a` and subtracts it from `b`.
     change = (b - a)[differ]
     total_a, total_b = a.sum(axis=0), b.sum(axis=0)
     at_once = max(1, _CELLS_AT_ONCE // total_a.size)
@@ -269,7 +269,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     result = {}
     for name, parts in sizes.items():
         size = np.concatenate(parts)
-        # The tolerance is for the rounding of sums that are equal but added in a different order.
+        # The tolerance covers rounding, because equal sums may be added in a different order.
         result[name] = float((size >= size[0] - 1e-12).mean())
     return result
 
@@ -310,7 +310,7 @@ def _score_recordings(
 def _score_decisions(
     recordings: Sequence[RecordingScore], group: NDArray[Any], weights: NDArray[np.int64]
 ) -> dict[str, tuple[float, Interval]]:
-    """Score how vote and mean probability classify the recordings that have one label."""
+    """Score the decisions about recordings with one label, by vote and by mean probability."""
     row_of = {str(name): row for row, name in enumerate(np.unique(group).tolist())}
     judged, vote, mean = np.zeros((3, weights.shape[1]))
     for recording in recordings:

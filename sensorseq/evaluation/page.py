@@ -216,7 +216,7 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _reliability(evaluation: Evaluation) -> Figure | None:
-    """Draw the fraction of correct predictions against their probability."""
+    """Draw a reliability diagram, or return None if the predictions are not probabilities."""
     if not evaluation.reliability:
         return None
     counts, probability, accuracy = np.array(evaluation.reliability).T

@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # so that torch is not imported
 
     from sensorseq.estimator import AnyClassifier
 
-_SLOW = 0.9  # fraction of the model's rate below which recordings lack trained frequencies
+_SLOW = 0.9  # below this fraction of the model's rate, recordings lack frequencies seen in training
 _MOST_CHANNELS = 8  # number of channels that a page draws
 
 
@@ -70,7 +70,7 @@ class RecordingPrediction:
     seen: bool
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
-    in_table: bool = False  # True if the recording is from a table of several
+    in_table: bool = False  # True if the recording is from a table of several recordings
     begins_s: float = 0.0
     date: str = ""
     timeline: Timeline | None = None  # times are relative to the start of the recording
@@ -409,13 +409,13 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
         words = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
         lines.append(wrapped(words, "  "))
     if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
-        lines.append(f"  the majority of its windows is classified as {plain['vote']}")
+        lines.append(f"  the majority vote of the windows is {plain['vote']}")
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
     windows = [
         {**window, "start_s": window["start_s"] - plain["begins_s"]} for window in plain["windows"]
     ]
     if plain["date"]:
-        lines.append(f"  begins {plain['date']}; times are in seconds from then")
+        lines.append(f"  begins {plain['date']}; times are in seconds since then")
     if every_window:
         rows = [
             [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]

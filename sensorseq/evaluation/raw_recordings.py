@@ -122,12 +122,12 @@ def recordings_of_sensors(
 def read_recording(
     source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> Recording:
-    """Read the channels that the model's preparation uses from a recording."""
+    """Read a recording with only the channels that the model's preparation uses."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     options = replace(reading, units=units, channels=pipeline.options.channels)
     if options.label_column is not None:
-        # A label column is not a channel, so text in it does no harm. If the recording lacks this
+        # A label column is not a channel, so it may contain text. If the recording lacks this
         # column or cannot be read for another reason, it is read again without the option.
         with suppress(RecordingError):
             unlabeled = replace(source, label=None, label_spans=())

@@ -65,7 +65,7 @@ class Hdf5Group:
         self._unpacking = unpacking
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)
-            self.place = hash(group)  # the same for a group that is in several groups
+            self.place = hash(group)  # the same for every path to a group
             inner = {name: group.get(name) for name in group}
             self.datasets = {
                 name: Hdf5Dataset(unpacking, node)
@@ -82,9 +82,9 @@ class Hdf5Group:
 
 @contextmanager
 def opened(path: Path, expected: str) -> Iterator[Hdf5Group]:
-    """Open a file for reading; convert problems to a `RecordingError` with the file's name.
+    """Open a file for reading; convert errors to a `RecordingError` with the file's name.
 
-    `expected` describes the file in the message, such as ``"an HDF5 recording"``.
+    `expected` describes the file in error messages, such as ``"an HDF5 recording"``.
     """
     with hdf5_file.naming(path, RecordingError, expected):
         with _calling_hdf5():

@@ -99,7 +99,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != _VERSION:
         way_out = "Update sensorseq, or save the model again with the older version."
         if int(version) < _VERSION:
-            way_out = "It is older; fit the model again with this version, and save it."
+            way_out = "The file is older; fit the model again with this version, and save it."
         raise ModelFileError(
             f"{file} has format version {version}; this version of sensorseq reads {_VERSION}."
             f" {way_out}"
@@ -317,7 +317,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _place(name: str, field: Any) -> tuple[str, list[int], int, int]:
     """Check a field of the header, and return the type, shape, begin and end of its array."""
     if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"array {name!r} has no type, shape and offsets")
+        raise ValueError(f"array {name!r} must have a type, a shape and offsets")
     shape, offsets = field["shape"], field["data_offsets"]
     if not (isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2):
         raise ValueError(f"the shape or the offsets of array {name!r} are not lists")

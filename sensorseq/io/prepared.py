@@ -112,7 +112,7 @@ class SensorWriting(NamedTuple):
 
 
 def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWriting]) -> None:
-    """Write a prepared file of several sensors; the same row of each sensor has the same time."""
+    """Write a prepared file of several sensors; rows with the same index have the same time."""
     with hdf5_file.writing(Path(path)) as writer:
         writer.attribute("format", SENSORS_FORMAT)
         writer.attribute("version", VERSION)
@@ -167,7 +167,7 @@ _COLUMNS = ("groups", "recording_id", "start_s")
 def read_windows(
     path: str | os.PathLike[str], part: str | None = None, *, verify: bool | None = None
 ) -> WindowSet:
-    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`."""
+    """Read all windows or one part of a prepared file; for `verify`, see `PreparedFile`."""
     return _read(path, part, verify, None)
 
 
@@ -202,7 +202,7 @@ def _read(
 
 
 class PreparedFile:
-    """An open prepared file; windows are read on request, everything else when it is opened.
+    """An open prepared file; windows are read on request, and everything else on opening.
 
     Use it as a context manager. `stored` contains all windows, but their samples stay in the file.
     `scaler` contains the statistics for `Scaler.from_dict`. `sample_indices` contains the positions

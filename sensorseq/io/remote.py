@@ -38,7 +38,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
             folder = scratch / (Path(root).name or "root")
             is_table = is_file and remote_path.lower().endswith(".csv")  # may be a manifest
             names = files.find(root) if is_table or not is_file else [remote_path]
-            # Object stores may represent a folder by an empty object with the folder's name.
+            # Object stores may represent a folder as an empty object with the folder's name.
             folders = {root, *(str(parent) for name in names for parent in Path(name).parents)}
             for name in (name for name in names if name.rstrip("/") not in folders):
                 local = folder / name[len(root) :].lstrip("/")

@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
 """Fraction of time that is correct, F1 of segments, delay of switches, false switches per hour."""
-SMALLEST_OVERLAP = 0.5  # intersection over union at which a segment matches a true one
+SMALLEST_OVERLAP = 0.5  # minimum intersection over union of a segment that matches a true one
 
 
 class Segment(Protocol):

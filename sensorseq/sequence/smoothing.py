@@ -194,9 +194,9 @@ class FixedLag:
     A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
     filtered probabilities of the first window are its likelihood times `start`. For any other
     window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
-    probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. To
-    smooth, the filtered probabilities are multiplied by the likelihood of the next `lag` windows,
-    and the product is raised to the power of `exponent`.
+    probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. The
+    smoothed probabilities are the product of the filtered probabilities and the likelihood of the
+    next `lag` windows, raised to the power of `exponent` and normalized.
     """
 
     lag: int

@@ -51,7 +51,7 @@ def read(saved):
 
 @pytest.fixture
 def is_refused(saved, tmp_path):
-    """Load a file of these bytes; return True if it is refused, False if it predicts the same."""
+    """Load a file of these bytes; return True if it is refused, False if the model is the same."""
     _, expected = saved
     path = tmp_path / "model"
 
