@@ -466,7 +466,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet | SensorWindows, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return a function that scores predictions for these windows on the same resamples each time."""
+    """Return a function that scores predictions for these windows, always with the same seed."""
     return partial(
         score_predictions,
         _labels(windows),

@@ -2,10 +2,10 @@
 
 A robot stays on a surface for a while, so a window is also evidence about its neighbors. The class
 is a Markov chain in continuous time, so gaps and unequal hops need no special rules. A window's
-likelihoods are the model's probabilities divided by the mean probability of each class. Otherwise,
-the class frequencies in training would be counted again in every window (H. Bourlard and N. Morgan,
-*Connectionist Speech Recognition*, 1994). The recursions follow L. R. Rabiner, *A Tutorial on
-Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
+likelihoods are the model's probabilities divided by the mean probability of each class. Without
+this division, the class frequencies in training would be counted again in every window (H. Bourlard
+and N. Morgan, *Connectionist Speech Recognition*, 1994). The recursions follow L. R. Rabiner, *A
+Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
@@ -139,7 +139,7 @@ def smoothed(
     centers_s : array-like of shape (n,)
         Middle of each window in seconds, increasing.
     dwell : Dwell
-        Durations of the classes, and transitions between them.
+        Dwell times of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
         The windows that are used for each decision: ``"none"``, only the window itself;
         ``"filter"``, all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``,

@@ -60,7 +60,7 @@ def is_refused(saved, tmp_path):
         try:
             fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
-            # loading only for prediction may not read the wrong part of the file
+            # the runtime may succeed, because it need not read the damaged part
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
