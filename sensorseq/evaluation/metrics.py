@@ -56,11 +56,10 @@ class Evaluation:
 
     `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) has one
     matrix for each group, for paired comparisons. Besides scores over windows, `scores` contains
-    ``recording_vote`` and ``recording_mean``, the fractions of recordings that are classified
-    correctly by majority vote and by mean probability, and ``calibration_error``. `reliability`
-    contains the bins of the calibration error, which is NaN if the predictions are not
-    probabilities. `intervals` come from resampling whole groups. `recordings` are sorted by label
-    and id.
+    ``calibration_error``, and the fractions of recordings that are classified correctly by majority
+    vote (``recording_vote``) and by mean probability (``recording_mean``). `reliability` contains
+    the bins of the calibration error, which is NaN if the predictions are not probabilities.
+    `intervals` come from resampling whole groups. `recordings` are sorted by label and id.
     """
 
     classes: NDArray[Any]

@@ -111,7 +111,7 @@ class Dwell:
         return np.asarray(self.mean_s / self.mean_s.sum())
 
     def transition(self, seconds: float) -> Floats:
-        """Return the probability of each class (column) after a time, given the initial class (row)."""
+        """Return each class's probability (column) after a time, given the initial class (row)."""
         ticks = max(round(seconds / _TICK_S), 1)
         # Nearly all windows are one hop apart, so only a few matrices are needed.
         if ticks not in self._after:

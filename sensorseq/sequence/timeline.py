@@ -197,8 +197,8 @@ def timeline_of(
         of it that does not overlap.
     mean_dwell_s : float or array-like of shape (k,), optional
         Mean duration of a class: one number for all classes, or one for each class. It must be at
-        least the length of a window. By default 60 s, or 5 windows if that is longer. An error by a
-        factor of 4 has little effect.
+        least the length of a window. By default 60 s, or 5 windows if that is longer. A value that
+        is wrong by a factor of 4 has little effect.
     transitions : array-like of shape (k, k), optional
         How often each class (row) is followed by each other class (column); 0 if the transition is
         impossible. By default, all other classes follow equally often.
