@@ -19,14 +19,14 @@ from sensorseq.sensor_windows import SensorWindows
 from sensorseq.windows import WindowSet
 
 BASELINES = ("majority", "ridge", "gradient_boosting", "rocket_ridge")
-# With more training windows, ridge on all MiniRocket features would take minutes.
+# With more training windows than this, ridge on all MiniRocket features would take minutes.
 _MANY_WINDOWS = 4_000
 _FEATURES, _FEWER_FEATURES = 10_000, 2_016
 _BLOCK = 2_048  # number of windows whose random convolutions are in memory at a time
 
 
 def make_baseline(name: str, seed: int = 0) -> Any:
-    """Return an unfitted, untuned classifier for the features of a baseline in `BASELINES`."""
+    """Return the unfitted classifier of a baseline in `BASELINES`."""
     if name == "majority":
         return DummyClassifier(strategy="most_frequent")
     if name == "ridge":
@@ -36,7 +36,7 @@ def make_baseline(name: str, seed: int = 0) -> Any:
         )
     if name == "rocket_ridge":  # as published, without class weights
         return make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
-    # No early stopping: its held-out windows would come from recordings used for training.
+    # No early stopping, because it would hold out windows of recordings that are trained on.
     return HistGradientBoostingClassifier(
         max_iter=150,
         learning_rate=0.08,
@@ -56,10 +56,10 @@ def predict_baseline(
     """Fit a baseline on `train`; return its scores (N, K) on `test`, in the order of `classes`.
 
     The scores are probabilities or, if the learner has none, 1 for the predicted class and 0 for
-    others. The features are `summary_features`, except for ``"rocket_ridge"``, which uses 9,996
+    the others. The features are `summary_features`, except for ``"rocket_ridge"``, which uses 9,996
     random convolutions of the scaled windows (MiniRocket), or 2,016 if there are more than 4,000
-    training windows. The features of several sensors are joined; a missing sensor is replaced by
-    zeros.
+    training windows. The features of several sensors are concatenated; missing samples are replaced
+    by zeros.
     """
     describe = _learn_features(name, train)
     fitted = make_baseline(name, seed).fit(describe(train), train.y)
@@ -76,7 +76,7 @@ def predict_baseline(
 
 
 def _learn_features(name: str, train: WindowSet | SensorWindows) -> Callable[[Any], Any]:
-    """Return a function that computes a baseline's features and joins those of several sensors."""
+    """Return a function that computes a baseline's features, concatenated over the sensors."""
     if isinstance(train, SensorWindows):
         describe = {key: _learn_features(name, part) for key, part in _filled(train).items()}
         return lambda windows: np.concatenate(
@@ -88,12 +88,12 @@ def _learn_features(name: str, train: WindowSet | SensorWindows) -> Callable[[An
 
 
 def _filled(windows: SensorWindows) -> dict[str, WindowSet]:
-    """Return the windows of each sensor, with zeros where its data are missing."""
+    """Return the windows of each sensor, with zeros where data are missing."""
     return {key: replace(part, X=np.nan_to_num(part.X)) for key, part in windows.sensors.items()}
 
 
 def describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:
-    """Learn scaling and random convolutions; return the function that computes the features."""
+    """Fit a scaler and random convolutions; return the function that computes the features."""
     scaler = fit_scaler(train.X, train.lengths)
     n_features = _FEATURES if len(train) <= _MANY_WINDOWS else _FEWER_FEATURES
     convolutions = RandomConvolutions(n_features=n_features, random_state=0)

@@ -1,4 +1,4 @@
-"""The calibration error, and the label checks and intervals by group that all scores use."""
+"""Label checks and intervals by group for all scores, and the calibration error."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from sensorseq.training.labels import nearest_label
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 N_FLIPS = 10_000
-_FEWEST = 20  # smallest number of windows per bin; if there are not enough, there are fewer bins
+_FEWEST = 20  # minimum number of windows per bin, which limits the number of bins
 
 
 def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
@@ -52,7 +52,7 @@ def index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
 
 
 class Interval(NamedTuple):
-    """The range of a score over resampled recordings."""
+    """The 95 % interval of a score over resampled groups."""
 
     low: float
     high: float
@@ -72,8 +72,9 @@ def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
     """Return a mask (n_permutations, n_groups) of the groups that each permutation exchanges.
 
     All 2**n_groups permutations are used if there are at most `N_FLIPS` of them, otherwise
-    `N_FLIPS` random ones. The first one exchanges nothing, so that a fraction of the rows is a
-    valid p-value (B. Phipson, G. K. Smyth, *Permutation p-values should never be zero*, 2010).
+    `N_FLIPS` random ones. The first permutation exchanges nothing and represents the observed data,
+    so that a p-value is never zero (B. Phipson, G. K. Smyth, *Permutation p-values should never be
+    zero*, 2010).
     """
     if 2**n_groups <= N_FLIPS:
         numbers = np.arange(2**n_groups)[:, None]
@@ -87,7 +88,7 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
     """Return the interval of resampled scores, ignoring NaN."""
     values = values[~np.isnan(values)]
     if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
-        # One group, or equal groups: resampling gives no information, but the score is uncertain.
+        # With one group, or identical groups, all resamples agree, but the score is uncertain.
         return Interval(float("nan"), float("nan"))
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100 - tail])
@@ -110,11 +111,11 @@ class CalibrationBin(NamedTuple):
 class CalibrationError(NamedTuple):
     """The gap between predicted probability and accuracy.
 
-    `value` is the root mean square, over all windows, of the mean probability minus the accuracy in
-    each window's bin; 0.1 means that probabilities are off by about ten points. `squared` is an
-    unbiased estimate of its square. For a perfectly calibrated classifier, `squared` is negative in
-    about half of all samples; `value` is then 0. The interval comes from resampling whole groups.
-    The bins, in order of probability, are the points of a reliability diagram.
+    The gap of a bin is its mean probability minus its accuracy. `value` is the root mean square gap
+    over all windows; 0.1 means that probabilities are off by about ten points. `squared` is an
+    unbiased estimate of the mean square gap. For a perfectly calibrated classifier, `squared` is
+    negative in about half of all samples; `value` is then 0. The interval comes from resampling
+    whole groups. The bins, in order of probability, are the points of a reliability diagram.
     """
 
     value: float
@@ -138,12 +139,12 @@ def calibration_error(
 
     Windows are sorted by that probability p into bins of equal size. The plain estimate of a bin's
     squared error is the square of the mean of ``p - right``. It is too high by the variance of that
-    mean, which is larger with fewer windows. This function instead averages only products of *two
-    different windows*, whose expectation is the squared error itself. If p is constant within a
-    bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With `groups`, the two windows
-    come from different groups: predictions for the windows of one recording tend to be right or
-    wrong together, and products within a recording would count this as miscalibration. If no bin
-    has two groups, the result is NaN.
+    mean, which is larger with fewer windows. This function instead averages only products of the
+    errors of *two different windows*, whose expectation is the squared error itself. If p is
+    constant within a bin, this is the debiased estimator of Kumar, Liang and Ma [1]_. With
+    `groups`, the two windows come from different groups. Predictions for one recording tend to be
+    right or wrong together, so products within a recording would count this as miscalibration. If
+    no bin has windows of two groups, the result is NaN.
 
     Parameters
     ----------
@@ -156,13 +157,12 @@ def calibration_error(
     groups : array-like of shape (n_windows,), optional
         Group of each window, such as its recording; by default each window is independent.
     n_bins : int, default=15
-        Largest number of bins. There are fewer if a bin would have fewer than 20 windows. Windows
-        with equal probabilities are in the same bin.
+        Maximum number of bins. Fewer bins are used if a bin would otherwise have fewer than 20
+        windows. Windows with equal probabilities are in the same bin.
     debias : bool, default=True
-        False gives the plain estimate, for comparison with published values.
+        If False, the plain estimate is returned, for comparison with published values.
     n_resamples : int, default=2000
-        Number of resamples of the groups for the interval, which is centered on the debiased
-        estimate.
+        Number of resamples of the groups for the interval, which is centered on the estimate.
     seed : int, default=0
         Seed of the resampling.
 
@@ -196,7 +196,7 @@ def calibration_error(
     np.add.at(off, (group_index, bin_index), confidence - right)
     squared = _squared(n, off, np.ones((1, n_groups)), debias=debias)[0]
     drawn = _squared(n, off, resampling_weights(n_groups, n_resamples, seed), debias=debias)
-    # Resampling adds a bias, because the windows replace the population; subtract its mean.
+    # Resampled estimates are biased; shift them so that their mean equals the estimate.
     drawn += squared - np.nanmean(drawn) if np.isfinite(drawn).any() else 0.0
     counts = np.bincount(bin_index, minlength=n_used)
     return CalibrationError(
@@ -236,7 +236,7 @@ def _squared(
 ) -> NDArray[np.float64]:
     """Return the squared error of each resample.
 
-    The numbers of windows and the summed errors both have a row for each group and a column for
+    `n` (numbers of windows) and `off` (summed errors) have a row for each group and a column for
     each bin.
     """
     w = weights.astype(np.float64)

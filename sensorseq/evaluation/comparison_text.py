@@ -36,15 +36,16 @@ def format_comparison(comparison: Comparison) -> str:
 def describe_drives(drives: DriveEvaluation) -> str:
     """Format the scores of drives as lines of text."""
     return (
-        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes: the vote"
-        f" is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"
-        " counts segments that overlap a true one by at least half. The delay of a switch excludes"
-        " the time that a method waits. The brackets contain 95 % intervals by recording."
+        f"Scores over time for {plural(drives.n_recordings, 'recording')} with several classes. The"
+        f" vote is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"
+        " counts a segment as correct if its intersection over union with a true segment is at"
+        " least 0.5. The delay of a switch excludes the time for which a method waits. The brackets"
+        " contain 95 % intervals by recording."
     )
 
 
 def drive_rows(drives: DriveEvaluation) -> list[list[str]]:
-    """Return a row for each decision method, with its name and its scores with intervals."""
+    """Return a row for each decision method, with its name, scores and intervals."""
     rows = []
     for name, method in drives.scores.items():
         cells = [name]

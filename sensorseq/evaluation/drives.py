@@ -87,12 +87,12 @@ def evaluate_drives(
     Parameters
     ----------
     windows : WindowSet or SensorWindows
-        With labels, recordings and times.
+                        Windows with labels, recordings and start times.
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
     smoothing : Smoothing, optional
-        The vote is over as many windows as a delay of `lag` windows allows: earlier and later
-        windows for a method that waits, otherwise only earlier windows.
+        The majority vote is over ``2 * lag + 1`` windows, which end with the current window for
+        ``"filter"`` and are centered on it for the other methods.
     class_shares : array-like of shape (k,) or (n, k), optional
         As in `timeline_of`.
     seed : int, default=0

@@ -31,7 +31,7 @@ _WHOLE = 1e-9  # tolerance within which a quotient of seconds counts as an integ
 
 @dataclass(frozen=True, eq=False)
 class FoldWindows:
-    """Windows for testing folds, as sorted indices `rows`; folds may train on all windows.
+    """The windows that folds are tested on, as sorted indices; folds may train on all windows.
 
     `protocol` describes how training and test windows differ; it is empty if they do not differ.
     """
@@ -42,19 +42,19 @@ class FoldWindows:
 
 
 def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
-    """Choose, among windows cut with ``train_hop_s``, those on the grid of ``hop_s``.
+    """Choose the windows on the grid of ``hop_s`` from windows cut with ``train_hop_s``.
 
     If the windows' configuration has neither ``train_hop_s`` nor ``train_phase``, all windows are
-    chosen. Within a segment of one label without gaps, the chosen windows are the same as if they
-    had been cut without ``train_hop_s``. An `InputError` is raised if some of them are missing.
+    chosen. Within a segment of one label without gaps, these are the windows that would be cut
+    without ``train_hop_s``. An `InputError` is raised if windows on the grid are missing.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
     hop_s = options.hop_s or window_s
     if options.train_phase != "grid":
         raise InputError(
-            "the training windows of this file start at random offsets (train_phase), so they do"
-            " not include the windows on the grid, on which folds are tested. Prepare again with"
+            "the training windows of this file start at random offsets (train_phase), so the"
+            " windows on the grid, on which folds are tested, are missing. Prepare again with"
             ' train_phase = "grid" to use folds.'
         )
     if train_hop_s is None or np.isnan(window_s) or train_hop_s == hop_s:
@@ -62,8 +62,8 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
     times = hop_s / train_hop_s
     if round(times) < 1 or abs(times - round(times)) > _WHOLE * times:
         raise InputError(
-            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so they do"
-            f" not include all windows every {hop_s:g} s (hop_s), on which folds are tested."
+            f"training windows of this file start every {train_hop_s:g} s (train_hop_s), so some"
+            f" of the windows every {hop_s:g} s (hop_s), on which folds are tested, are missing."
             f" Prepare again with a train_hop_s that divides {hop_s:g}, such as"
             f" {hop_s / max(1, np.ceil(times - _WHOLE)):g}, to use folds."
         )
@@ -74,7 +74,7 @@ def choose_fold_windows(windows: WindowSet | SensorWindows) -> FoldWindows:
 
 
 def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
-    """Raise an error unless each recording is in a single group, so that folds keep it whole."""
+    """Raise an error unless each recording is in a single group, so that no fold splits it."""
     if windows.recording_id is None:
         return
     ids, groups = np.asarray(windows.recording_id), np.asarray(windows.groups)
@@ -83,7 +83,8 @@ def check_whole_recordings(windows: WindowSet | SensorWindows) -> None:
     if divided.size:
         raise InputError(
             f"recording {min(divided.tolist())} has windows in several groups, so a fold would be"
-            " tested on a recording it was trained on; put all windows of a recording in one group."
+            " tested on a recording that it is trained on; put all windows of a recording in one"
+            " group."
         )
 
 
@@ -102,7 +103,7 @@ def _on_grid(
     label = np.unique(np.asarray(windows.y), return_inverse=True)[1]
     overlaps = np.full(len(windows), True) if windows.split is None else windows.split == "train"
     hop, train_hop = hop_s * rate, int(np.ceil(train_hop_s * rate - _WHOLE))
-    apart = int(min(hop, window_s * rate) + _WHOLE)  # samples between the starts of chosen windows
+    apart = int(min(hop, window_s * rate) + _WHOLE)  # minimum distance of chosen windows in samples
     chosen = np.flatnonzero(~overlaps).tolist()
     before = last = -1  # indices of the previous window and of the last chosen one
     origin_s: float | None = None  # start of the grid; None until a window is chosen
@@ -143,15 +144,15 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
     return (
         f"{n_coarse} of {len(np.unique(ids))} recordings are not in the train part of this file, so"
         f" they have windows only every {hop_s:g} s, even for training. To train on windows every"
-        f" {train_hop_s:g} s of all recordings, prepare another file with --split 1,0,0 and"
-        " evaluate the model's folds on it.",
+        f" {train_hop_s:g} s in all recordings, prepare another file with --split 1,0,0 and use it"
+        " for the folds.",
     )
 
 
 Progress = Callable[[str], None]
 
-_DOMINANT = 0.5  # a recording with this fraction of its class's windows dominates the score
-_FEWEST_TO_DOMINATE = 3  # minimum number of recordings of the class; one of two always has half
+_DOMINANT = 0.5  # a recording with more than this fraction of its class's windows dominates
+_FEWEST_TO_DOMINATE = 3  # minimum number of recordings, because one of two has at least half
 
 
 class DominantRecording(NamedTuple):
@@ -169,9 +170,9 @@ class Comparison:
     `protocol` describes how the scores were measured; read the caveats in `notes` before trusting
     them. `fold_accuracy` is empty for a test part. `seen` lists the evaluated recordings that were
     in the training data, and `dominant` lists recordings with more than half of the windows of
-    their class. `outside` marks windows unlike the training windows; it is None if the model lacks
-    the ranges to compare with. `drives` contains the scores over time; it is None if no recording
-    has several classes.
+    their class. `outside` marks windows unlike the training windows; it is None if the model does
+    not have the ranges of its training windows. `drives` contains the scores over time; it is None
+    if no recording has several classes.
     """
 
     model: Evaluation
@@ -239,25 +240,25 @@ def evaluate_test(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score a model on the test part of windows, alongside baselines.
+    """Score a model and baselines on the test part of windows.
 
     All windows are scored if they have no split, or if they have no test part and none of their
     recordings was in the model's training data. The baselines are fitted on the windows that the
-    model was trained on: the train part, and also the validation part if the model was refitted
-    with it. Without a train part, no baselines are fitted. Neither early stopping nor any statistic
-    of the model uses test windows: `fit` does not read them, and recordings from the training data
-    are rejected here or, with `include_seen`, mentioned in a note. Drives are smoothed as in
+    model was trained on: the train part, and also the validation part if the model was refitted on
+    it. Without a train part, no baselines are fitted. Neither early stopping nor any statistic of
+    the model uses test windows: `fit` does not read them, and recordings from the training data are
+    rejected here or, with `include_seen`, mentioned in a note. Drives are smoothed as in
     `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
     is_recorded = _records_training_data(model)
     if not len(test) and is_recorded and not seen_by(model.model_, windows):
-        test = windows = windows.with_split(None)  # these are windows of new recordings: score all
+        test = windows = windows.with_split(None)  # all recordings are new
     labels = _labels(test)
     if not len(test):
         raise InputError(
-            "there is no test part to evaluate on; prepare with a test share, such as --split"
+            "there is no test part to evaluate on; prepare one, for example with --split"
             " 0.6,0.2,0.2, or use --folds 5."
         )
     check_known_labels(labels, model.classes_)
@@ -341,8 +342,8 @@ def _test_notes(
         notes.insert(0, inflated)
     if not is_recorded:
         notes.append(
-            "the model was trained on arrays, so whether these recordings were in the training data"
-            " could not be checked."
+            "the model was trained on arrays, so it could not be checked whether these recordings"
+            " were in the training data."
         )
     return notes
 
@@ -352,16 +353,16 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet | SensorWindows) -> None:
     by_time = PreparationOptions.recorded(test.provenance).split_by == "time"
     advice = (
         "These windows are split by time, so every recording is in each part. Use"
-        " --include-seen to score later stretches of the same recordings; to test on new"
+        " --include-seen to score later parts of the same recordings; to test on new"
         " recordings, prepare with --split-by group."
         if by_time
-        else "Evaluate on the file it was trained on, or on new recordings; use --include-seen"
-        " to score them anyway."
+        else "Evaluate on the file that the model was trained on, or on new recordings; use"
+        " --include-seen to score these recordings anyway."
     )
     n_recordings = len(np.unique(np.asarray(test.recording_id)))
     raise InputError(
         f"the model was trained on {len(seen)} of the {n_recordings} test recordings"
-        f" ({some}); its score on them does not show how well it classifies new ones. {advice}"
+        f" ({some}); its score does not show how well it classifies new recordings. {advice}"
     )
 
 
@@ -375,17 +376,17 @@ def evaluate_folds(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score a model's arguments by cross-validation over whole groups.
+    """Cross-validate a model over whole groups; only the model's arguments are used.
 
-    For each fold, a clone is fitted on the other groups, some of which it holds out for early
-    stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
-    computed from all predictions together, whereas `Comparison.fold_mean` is the mean over folds.
-    Windows of all parts are used.
+    For each fold, a clone is fitted on the other groups, some of which are held out for early
+    stopping; the windows of the fold are only predicted. Every window is predicted once, and the
+    scores are computed from all predictions together, whereas `Comparison.fold_mean` is the mean
+    over folds. Windows of all parts are used.
 
-    If a file was prepared with ``train_hop_s``, folds are trained on all windows of the train part,
-    but tested only on windows that start every ``hop_s``. The test windows of a fold never share a
-    recording or a group with its training windows, so no test window overlaps a training window.
-    Drives are smoothed as in `SensorLSTMClassifier.timeline`.
+    If a file was prepared with ``train_hop_s``, folds are trained on all of its windows, but tested
+    only on windows that start every ``hop_s``. The test windows of a fold never share a recording
+    or a group with its training windows, so no test window overlaps a training window. Drives are
+    smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     _labels(windows)
@@ -429,8 +430,8 @@ def evaluate_folds(
     dominant = _dominant(tested)
     notes = [*_notes(evaluation, tested), *testable.notes]
     notes += [
-        f"{row.recording_id} has {row.share:.0%} of the windows of {row.label}: the fold tested on"
-        f" it is trained on few windows of {row.label}."
+        f"{row.recording_id} has {row.share:.0%} of the windows of {row.label}, so the fold that"
+        f" is tested on this recording is trained on few windows of {row.label}."
         for row in dominant
     ]
     return Comparison(
@@ -465,7 +466,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet | SensorWindows, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return a function that scores predictions for these windows, always on the same resamples."""
+    """Return a function that scores predictions for these windows, always with the same seed."""
     return partial(
         score_predictions,
         _labels(windows),
@@ -515,8 +516,8 @@ def _notes(evaluation: Evaluation, windows: WindowSet | SensorWindows) -> list[s
     notes = []
     if evaluation.n_groups < FEW_GROUPS:
         notes.append(
-            f"these figures come from only {plural(evaluation.n_groups, 'group')}, so the intervals"
-            " are too narrow. --folds 5 tests on every recording."
+            f"these scores come from only {plural(evaluation.n_groups, 'group')}, so the intervals"
+            " are too narrow. Use --folds 5 to test on every recording."
         )
     counts = {row.recording_id: row.n_windows for row in evaluation.recordings}
     largest = max(counts, key=lambda name: counts[name])

@@ -78,15 +78,15 @@ def inspect_recordings(
     sample_rate_hz: float | None = None,
     # end of options
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Read recordings one at a time and describe them; errors are listed, too.
+    """Read recordings one at a time and describe them; also list those that cannot be read.
 
     Parameters
     ----------
     path : path-like
         Folder, manifest or file; see `find_recordings`.
     read_logs : bool, default=False
-        Also read the messages of robot logs, instead of only listing their topics; always True if
-        an option for reading them is given.
+        Read the messages of robot logs instead of only listing their topics; always True if an
+        option for reading messages is given.
     progress : callable, optional
         Called with the number of recordings done and their total.
     files : str or sequence of str, optional
@@ -176,10 +176,10 @@ def inspect_recordings(
     dict
         ``recordings`` has an entry for each recording: its id, files, label, group, duration, rate,
         channels with their range and missing samples, and longest gap. The entry of a robot log
-        instead has its topics with their type, number of messages, rate and channels; the entry of
-        a file whose arrays do not match is similar. If a recording cannot be read, its entry has
-        the ``error``. ``n_errors`` is the number of errors, and ``odd`` lists irregularities, the
-        most important first.
+        instead lists each topic with its type, number of messages, rate and channels. If the arrays
+        of a file do not match, they are listed in the same form. If a recording cannot be read, its
+        entry contains the ``error``. ``n_errors`` is the number of errors, and ``odd`` lists
+        irregularities, the most important first.
     list of RecordingFacts
         Facts about each label span; robot logs are included only if their messages are read.
     """
@@ -247,7 +247,7 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            # The arrays of the file do not match; list them, so that the user can choose.
+            # The arrays of the file do not match; list them, so that the user can choose channels.
             if suffix_of(source.paths[0]) in ARRAY_SUFFIXES and source.has_arrays:
                 with suppress(RecordingError):
                     topics = list_arrays(source.paths[0])
@@ -264,8 +264,8 @@ def inspect_recordings(
     read = [row for row in rows if "channels" in row]
     if reading.sample_rate_hz and read and not any(row["is_at_given_rate"] for row in read):
         result["unused"] = (
-            f"sample_rate_hz={reading.sample_rate_hz:g} is not used here: all recordings have time"
-            " stamps. `sensorseq prepare` resamples to this rate."
+            f"sample_rate_hz={reading.sample_rate_hz:g} is not used here, because all"
+            " recordings have time stamps. `sensorseq prepare` resamples to this rate."
         )
     return result, facts
 
@@ -291,7 +291,7 @@ def inspect_windows(
     sensor: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
-    """Describe a prepared file as `inspect_recordings` does, from windows that do not overlap."""
+    """Describe a prepared file like `inspect_recordings`, using windows that do not overlap."""
     rows, facts = [], []
     with _open_sensor(path, sensor) as file:
         windows, n = file.stored, len(file)
@@ -345,7 +345,7 @@ def _open_sensor(path: str | os.PathLike[str], sensor: str | None) -> PreparedFi
 
 
 def _windows_of(file: PreparedFile, sensor: str | None) -> WindowSet:
-    """Return the windows of a file; for one of several sensors, only windows with its data."""
+    """Return the windows of a file; if a sensor is given, only windows that have its data."""
     windows = file.windows()
     return windows if sensor is None else windows.take(have_numbers(windows))
 
@@ -419,7 +419,7 @@ def format_recordings(result: dict[str, Any]) -> str:
         ]
         lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
         if len({tuple(c["name"] for c in row["channels"]) for row in readable}) > 1:
-            lines.append("the channels differ between recordings; choose some with --channels")
+            lines.append("the channels differ between recordings; choose channels with --channels")
         packets = Counter(row["packets"] for row in readable if row.get("packets"))
         lines += map(wrapped, describe_packets(packets))
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
@@ -495,13 +495,17 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
     if lines:
         lines.append("")
         lines.append("Choose channels with --channels, for example:")
-        lines.append(f"  --channels '{examples[0][0]}'" if examples else "  (there are no numbers)")
-        lines += [wrapped(f"Together they are not one recording: {reason}") for reason in reasons]
+        lines.append(
+            f"  --channels '{examples[0][0]}'" if examples else "  (there are no numeric channels)"
+        )
+        lines += [
+            wrapped(f"All arrays together are not one recording: {reason}") for reason in reasons
+        ]
     return lines
 
 
 def inspect_leakage(path: str | os.PathLike[str], sensor: str | None = None) -> LeakageReport:
-    """Find leaks between the parts of a prepared file: in windows, scaling or balancing."""
+    """Find leaks between the parts of a prepared file in its windows, scaling or balancing."""
     with _open_sensor(path, sensor) as file:
         windows = _windows_of(file, sensor)
         return find_leakage(windows, sample_indices=file.sample_indices, scaler=file.scaler)
@@ -663,7 +667,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise an error if the file contains prepared windows; its message ends with `way_out`."""
+    """Raise an error if the file contains prepared windows; the message ends with `way_out`."""
     if is_prepared(path):
         raise InputError(f"{path} contains prepared windows; {way_out}")
 

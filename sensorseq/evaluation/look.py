@@ -1,4 +1,4 @@
-"""Make an HTML page about recordings or windows, with their irregularities and pictures."""
+"""Make an HTML page about recordings or windows, with their irregularities and plots."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from sensorseq.inspection.recordings import (
 from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters, describe_dropped
 
-MOST_ROWS = 50  # number of recordings of a class that are drawn
-MOST_CELLS = 1200  # number of pictures on the page, which is lower if they are large
+MOST_ROWS = 50  # maximum number of recordings of a class that are drawn
+MOST_CELLS = 1200  # maximum number of plots on the page, reduced if the page is too large
 MOST_BYTES = 1_000_000
 MOST_CHANNELS = 16
 MOST_CLASSES = 60
-MOST_DECADES = 8.0  # largest range of power density in a picture
+MOST_DECADES = 8.0  # largest range of power density in a plot
 
 
 def make_look(result: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
@@ -63,7 +63,7 @@ def _make_look(
     for names, members in sets_of_channels(facts):
         moving = {c.name for r in members for c in r.channels.values() if c.spread > 0}
         first = sorted(names, key=lambda name: (name not in moving, name not in noted))
-        # Each channel needs at least two pictures.
+        # Each channel needs at least two plots: a spectrum and a recording.
         n_channels = min(MOST_CHANNELS, max(int(room / 2), 1))
         shown = sorted(first[:n_channels], key=names.index)
         scales = [_Scale.of(name, members) for name in shown]
@@ -102,19 +102,19 @@ def _make_look(
 
 
 def _number(value: float, other: float) -> str:
-    """Format one end of a range; an end that is near zero relative to the other becomes 0."""
+    """Format one end of a range; an end that is near zero relative to the other end becomes 0."""
     is_zero = abs(value) < 0.005 * max(abs(value), abs(other))
     return f"{0.0 if is_zero else value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """The common scale of all pictures of one channel."""
+    """The common scale of all plots of one channel."""
 
     name: str
     unit: str
-    limits: tuple[float, float]  # range of the pictures over time
-    extremes: tuple[float, float]  # the extremes that `clipped_edges` uses
+    limits: tuple[float, float]  # range of values in the plots over time
+    extremes: tuple[float, float]  # limits of the values, for `clipped_edges`
     rate_hz: float
 
     @classmethod
@@ -139,7 +139,7 @@ class _Scale:
         return cls(name, unit, limits, limits_of(rows), rate_hz)
 
     def spectrum_of(self, channels: Sequence[ChannelFacts]) -> Floats:
-        """Return the median spectrum of those channels that vary, on a common frequency grid."""
+        """Return the median of the channels' spectra on a common frequency grid."""
         grid = np.linspace(0, self.rate_hz / 2, N_BANDS)
         rows = [
             np.interp(grid, np.linspace(0, c.rate_hz / 2, N_BANDS), c.spectrum, right=np.nan)
@@ -149,13 +149,13 @@ class _Scale:
         usual = np.full(N_BANDS, np.nan)
         if rows:
             bands = np.stack(rows)
-            is_known = np.isfinite(bands).all(axis=0)  # more bands are known at higher rates
+            is_known = np.isfinite(bands).all(axis=0)  # low rates lack the highest bands
             usual[is_known] = np.median(bands[:, is_known], axis=0)
             usual[~is_known] = [median_finite(band) for band in bands[:, ~is_known].T]
         return usual
 
     def of_classes(self, classes: Mapping[str, Sequence[RecordingFacts]]) -> dict[str, Any]:
-        """Draw each class's median spectrum over that of all classes; also return the range."""
+        """Return each class's spectrum as a plot, the range of the plots, and the quantiles."""
         channels = {
             label: [c for r in rows if (c := r.channels.get(self.name)) and c.n_known]
             for label, rows in classes.items()

@@ -35,9 +35,9 @@ FEW_GROUPS = 10  # with fewer groups, percentile intervals are clearly too narro
 class RecordingScore:
     """The predictions for one recording.
 
-    `label` is None if its windows have several labels. `vote` is the majority vote of its windows,
-    with ties broken by the higher mean probability; `predicted` is the class with the highest mean
-    `probability`.
+    `label` is None if the recording has windows of several classes. `vote` is the majority vote of
+    the windows, with ties broken by the higher mean probability; `predicted` is the class with the
+    highest mean `probability`.
     """
 
     recording_id: str
@@ -56,10 +56,10 @@ class Evaluation:
 
     `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) has one
     matrix for each group, for paired comparisons. Besides scores over windows, `scores` contains
-    ``recording_vote`` and ``recording_mean``, the fractions of recordings that are classified
-    correctly by majority vote and by mean probability, and ``calibration_error``. The latter has
-    its bins in `reliability`, and is NaN if the predictions are not probabilities. `intervals` come
-    from resampling whole groups. `recordings` are sorted by label and id.
+    ``calibration_error``, and the fractions of recordings that are classified correctly by majority
+    vote (``recording_vote``) and by mean probability (``recording_mean``). `reliability` contains
+    the bins of the calibration error, which is NaN if the predictions are not probabilities.
+    `intervals` come from resampling whole groups. `recordings` are sorted by label and id.
     """
 
     classes: NDArray[Any]
@@ -122,16 +122,16 @@ def score_predictions(
     """Score predicted probabilities.
 
     Windows of one recording are similar, so intervals come from resampling whole groups with
-    replacement [1]_: they extend from the 2.5 % to the 97.5 % quantile of the score over
-    `n_resamples` resamples. With fewer than about ten groups they are too narrow; with one group
-    they are NaN.
+    replacement [1]_. The intervals extend from the 2.5 % to the 97.5 % quantile of the score over
+    `n_resamples` resamples. With fewer than about ten groups, the intervals are too narrow; with
+    one group, they are NaN.
 
     Parameters
     ----------
     y : array-like of shape (N,)
         True labels.
     probability : array-like of shape (N, K)
-        Probability of each class, or any other score; the class with the highest is the prediction.
+        Probability of each class, or any other score; the class with the highest one is predicted.
     classes : array-like of shape (K,)
         Labels of the columns.
     recording_id, groups : array-like of shape (N,), optional
@@ -188,7 +188,7 @@ class ScoreDifference(NamedTuple):
     """The score of one classifier minus that of another on the same windows.
 
     The interval comes from resampling whole groups; `p_value` is the probability of a difference at
-    least this large, in either direction, if the two were exchangeable in every group.
+    least this large, in either direction, if the two classifiers were exchangeable in every group.
     """
 
     value: float
@@ -201,11 +201,11 @@ def compare(
 ) -> dict[str, ScoreDifference]:
     """Return the scores of `first` minus those of `second`, with paired intervals and tests.
 
-    Both are scored on the same resampled groups, so the difficulty of a resample cancels. The test
-    is a permutation test that exchanges the two classifiers' predictions in whole groups (P. I.
-    Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2). It is
-    exact if the predictions differ in at most 13 groups, otherwise it uses 10,000 random
-    permutations. If they differ in n groups, the p-value is at least ``2 / 2**n``.
+    Both are scored on the same resampled groups, so the difficulty of a resample cancels out. The
+    test is a permutation test that exchanges the two classifiers' predictions in whole groups (P.
+    I. Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2). It is
+    exact if the predictions differ in at most 13 groups; otherwise, it uses 10,000 random
+    permutations. If the predictions differ in n groups, the p-value is at least ``2 / 2**n``.
     """
     a, b = first.group_confusion, second.group_confusion
     if a.shape != b.shape or not np.array_equal(a.sum(axis=2), b.sum(axis=2)):
@@ -255,7 +255,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     """Return each score's two-sided p-value, found by exchanging whole groups."""
     differ = np.flatnonzero((a != b).any(axis=(1, 2)))
     flips = sign_flips(len(differ), seed)
-    # An exchanged group adds this to `a` and subtracts it from `b`.
+    # Exchanging a group adds this to `a` and subtracts it from `b`.
     change = (b - a)[differ]
     total_a, total_b = a.sum(axis=0), b.sum(axis=0)
     at_once = max(1, _CELLS_AT_ONCE // total_a.size)
@@ -268,7 +268,7 @@ def _sign_flip_test(a: NDArray[np.int64], b: NDArray[np.int64], seed: int) -> di
     result = {}
     for name, parts in sizes.items():
         size = np.concatenate(parts)
-        # Sums of equal differences may differ in order; rounding must not decide between them.
+        # The tolerance covers rounding, because equal sums may be added in a different order.
         result[name] = float((size >= size[0] - 1e-12).mean())
     return result
 
@@ -309,7 +309,7 @@ def _score_recordings(
 def _score_decisions(
     recordings: Sequence[RecordingScore], group: NDArray[Any], weights: NDArray[np.int64]
 ) -> dict[str, tuple[float, Interval]]:
-    """Score the decisions by vote and by mean about recordings with one label."""
+    """Score the decisions about recordings with one label, by vote and by mean probability."""
     row_of = {str(name): row for row, name in enumerate(np.unique(group).tolist())}
     judged, vote, mean = np.zeros((3, weights.shape[1]))
     for recording in recordings:
@@ -318,7 +318,7 @@ def _score_decisions(
             judged[row] += 1
             vote[row] += recording.vote == recording.label
             mean[row] += recording.predicted == recording.label
-    with np.errstate(invalid="ignore"):  # NaN for resamples without such a recording
+    with np.errstate(invalid="ignore"):  # NaN if no such recording is drawn
         return {
             name: (
                 float(right.sum() / judged.sum()),

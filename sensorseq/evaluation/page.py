@@ -63,7 +63,7 @@ class PagePart:
         part = part.take(is_known)
         if not len(part):
             return None
-        if name == "validation" and model.refitted_:  # a refitted model has been trained on them
+        if name == "validation" and model.refitted_:  # a refitted model was trained on this part
             before = model.held_out_predictions(len(part))
             if before is None:
                 return None
@@ -87,9 +87,10 @@ def make_page(
     """Return a self-contained HTML page in light and dark colors, readable without scripts.
 
     The examples are windows of `part`. After a fit, these are the validation windows, which were
-    also used to choose the epoch, as the page states; without `comparison`, the scores are computed
-    on them, too. `command` turns changed arguments into the command line of another fit; without
-    it, they are shown as Python. `scores_first` is for pages that are not about the fit.
+    also used to choose the epoch; the page states this. Without `comparison`, the scores are also
+    computed on these windows. `command` converts changed arguments to the command line of another
+    fit; without `command`, the arguments are shown as Python. `scores_first` is for pages that are
+    not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -166,7 +167,7 @@ def _validation_caution(model: SensorLSTMClassifier) -> str:
     if model.early_stopping or model.restore_best:
         uses.append("selected the best epoch")
     if model.features_.candidates:
-        uses.append("weighed the features")
+        uses.append("determined the weights of the features")
     advice = "Use sensorseq evaluate to score test recordings."
     if model.refitted_:
         advice = f"The scored networks were not trained on these windows. {advice}"
@@ -215,7 +216,7 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _reliability(evaluation: Evaluation) -> Figure | None:
-    """Draw the fraction of correct predictions against their probability."""
+    """Draw a reliability diagram, or return None if the predictions are not probabilities."""
     if not evaluation.reliability:
         return None
     counts, probability, accuracy = np.array(evaluation.reliability).T
@@ -240,7 +241,11 @@ def _reliability(evaluation: Evaluation) -> Figure | None:
         "Are the probabilities correct?",
         f"Each dot stands for {windows} windows of similar probability. On the dashed line, the"
         " probabilities are correct; below it, the model is overconfident."
-        + (f" On average, they are {100 * error:.1f} points off." if np.isfinite(error) else ""),
+        + (
+            f" On average, the probabilities are {100 * error:.1f} points off."
+            if np.isfinite(error)
+            else ""
+        ),
     )
 
 
@@ -261,7 +266,7 @@ def _recordings(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
-    """Return the scores of drives, and strips of all recordings that have several classes."""
+    """Return the scores of drives, and strips of the first recordings with several classes."""
     if drives is None:
         return {"drive_scores": None}
     classes = drives.predicted.classes.tolist()
@@ -319,8 +324,8 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     return {
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and a misclassified one. All channels have the same"
-        " scale, and each has its own row. The darker an interval of time, the more the decision"
-        " depends on it; the caption names the channel that counts most, with its share."
+        " scale, and each has its own row. The darker a time interval is, the more the decision"
+        " depends on it. The caption names the channel that counts most, with its percentage."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut
@@ -373,7 +378,7 @@ def _spark(
     shares: NDArray[np.float64],
 ) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
-    if length < windows.n_timesteps:  # the picture ends within the last region
+    if length < windows.n_timesteps:  # the regions cover padding, which is not drawn
         shares = shares[:0]
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))

@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # so that torch is not imported
 
     from sensorseq.estimator import AnyClassifier
 
-_SLOW = 0.9  # fraction of the model's rate below which recordings lack frequencies of training
+_SLOW = 0.9  # below this fraction of the model's rate, recordings lack frequencies seen in training
 _MOST_CHANNELS = 8  # number of channels that a page draws
 
 
@@ -55,11 +55,11 @@ class RecordingPrediction:
     """A model's prediction for one recording with n windows; the model has K classes.
 
     `probability` (n, K) has a column for each of `classes`. `start_s` (n,) is the start of each
-    window on the recording's clock, which reads `begins_s` when the recording begins. `date` is the
-    date and time of this beginning if the timestamps include a date. If `seen` is True, the
-    recording was in the training data, so the prediction does not test the model. `outside` marks
-    windows unlike the training windows; it is None if the model lacks the ranges to compare with.
-    Read the caveats in `notes` before trusting the labels.
+    window on the recording's clock, and `begins_s` is the start of the recording on this clock.
+    `date` is the date and time of the recording's start if the timestamps include a date. If `seen`
+    is True, the recording was in the training data, so the prediction does not test the model.
+    `outside` marks windows unlike the training windows; it is None if the model does not have the
+    ranges of its training windows. Read the caveats in `notes` before trusting the labels.
     """
 
     recording_id: str
@@ -70,11 +70,11 @@ class RecordingPrediction:
     seen: bool
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
-    in_table: bool = False  # True if its table has many recordings
+    in_table: bool = False  # True if the recording is from a table of several recordings
     begins_s: float = 0.0
     date: str = ""
-    timeline: Timeline | None = None  # times count from the beginning of the recording
-    facts: RecordingFacts | None = None  # facts about its channels, for pictures
+    timeline: Timeline | None = None  # times are relative to the start of the recording
+    facts: RecordingFacts | None = None  # facts about its channels, for plots
     truth: tuple[LabelSpan, ...] = ()  # labels in the recording itself
     clock: Mapping[str, Any] = field(default_factory=dict)  # facts about its time stamps
 
@@ -146,22 +146,22 @@ def predict_recordings(
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
 
-    The options about files, from `time_column` on, default to those of the training recordings.
+    By default, the options from `time_column` on have the values used for the training recordings.
 
     Parameters
     ----------
     model : SensorLSTMClassifier, SensorFusionClassifier, or the model that `load` returns
         A model fitted on a prepared file, or on a WindowSet from `PreparePipeline`.
     paths : sequence of path-like
-        Files or folders. If the model uses several sensors, one file of a recording is enough: the
-        files of the other sensors are found.
+        Files or folders. If the model uses several sensors, one file of a recording is enough,
+        because the files of the other sensors are found.
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     hop_s : float, optional
-        Seconds between the starts of windows; by default as in training. With a shorter hop,
-        switches are found sooner.
+        Seconds between the starts of windows; by default as in training. With a shorter hop, class
+        changes are detected sooner.
     with_facts : bool, default=False
-        Also measure the channels, for the page of `make_drive_page`.
+        If True, also measure the channels, as `make_drive_page` requires.
     progress : callable, optional
         Called with the number of recordings done and their total.
     time_column : str, optional
@@ -279,7 +279,8 @@ def table_of_spans(
 ) -> str:
     """Return the spans of all recordings as the text of a CSV table.
 
-    Times are in seconds since the start of each recording or, with `absolute_time`, on its clock.
+    Times are in seconds since the start of each recording or, with `absolute_time`, on the
+    recording's clock.
     """
 
     def placed(prediction: RecordingPrediction, span: Span) -> Span:
@@ -297,7 +298,7 @@ def table_of_spans(
 
 
 def label_studio_tasks(predictions: Sequence[RecordingPrediction]) -> str:
-    """Return the spans of all recordings as JSON: tasks with predictions for Label Studio."""
+    """Return the spans of all recordings as Label Studio tasks with predictions, in JSON."""
     tasks = []
     for prediction in predictions:
         spans = () if prediction.timeline is None else prediction.timeline.spans
@@ -360,7 +361,9 @@ def _notes(
     seen: bool,
 ) -> list[str]:
     notes = (
-        ["the model was trained on this recording, so this is not a test of it."] if seen else []
+        ["the model was trained on this recording, so this prediction does not test the model."]
+        if seen
+        else []
     )
     if outside is not None and outside.n_outside:
         notes.append(str(outside))
@@ -391,7 +394,7 @@ def _is_seen(model: TrainedModel, source: RecordingSource) -> bool:
 
 
 def format_prediction(prediction: RecordingPrediction, *, every_window: bool) -> str:
-    """Format a recording's prediction: overall, then for each window or segment of one label."""
+    """Format a recording's prediction: overall, and for each window or segment."""
     plain = prediction.to_dict()
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
@@ -401,18 +404,18 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
     ]
     spans = plain["spans"]
     if len({span["label"] for span in spans}) > 1:
-        lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} stretches", "  "))
+        lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} segments", "  "))
     else:
         words = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
         lines.append(wrapped(words, "  "))
     if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
-        lines.append(f"  the majority of its windows is classified as {plain['vote']}")
+        lines.append(f"  the majority vote of the windows is {plain['vote']}")
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
     windows = [
         {**window, "start_s": window["start_s"] - plain["begins_s"]} for window in plain["windows"]
     ]
     if plain["date"]:
-        lines.append(f"  begins {plain['date']}; times are seconds from then")
+        lines.append(f"  begins {plain['date']}; times are in seconds since then")
     if every_window:
         rows = [
             [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]
@@ -431,7 +434,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return the fraction of time of each label, the largest first."""
+    """Return the fraction of time with each label, largest first."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

@@ -46,7 +46,7 @@ def plans_of(
     values = {name: getattr(by_name, name) for name in READ_AS_IN_TRAINING}
     changes = {name: value for name, value in values.items() if value is not None}
     if changes.get("no_header") is False and "names" not in changes:
-        changes["names"] = None  # the names in training were for files without a header line
+        changes["names"] = None  # the training names are for files without a header line
     return plans, replace(reading, **changes)
 
 
@@ -56,7 +56,7 @@ def _may_be_csv(path: Path) -> bool:
 
 
 def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> list[RecordingSource]:
-    """List the recordings at a path; if a model has several sensors, also find a file's siblings.
+    """List the recordings at a path; for a file of one sensor, also find the files of the others.
 
     If the model tolerates missing sensors, patterns without a match are ignored.
     """
@@ -70,9 +70,9 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
             if any(fnmatchcase(name, pattern) for name in names)
         ]
         reading = replace(reading, files=matching or reading.files)
-    refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
+    refuse_prepared(path, "give raw recordings, or score these windows with `sensorseq evaluate`.")
     files, pair = reading.files, reading.pair
-    if not _may_be_csv(path):  # other files reject options about the form of CSV files
+    if not _may_be_csv(path):  # options about the CSV format are rejected for other files
         unset: dict[str, Any] = dict.fromkeys(CSV_FORM)
         reading = replace(reading, **unset)
     as_written = ("sensor_column", *CSV_FORM)
@@ -82,8 +82,8 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
             return find_recordings(path, named)
         except ArgumentError as error:
             raise RecordingError(
-                f"{path}: no recording in it is named like the training data: {error} If the"
-                " files have different names, give the files instead of the folder."
+                f"{path}: no recording in this folder is named like the training data: {error} If"
+                " the files have different names, give the files instead of the folder."
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file with a single recording has no such column
@@ -109,7 +109,7 @@ def find_sources(model: AnyModel, path: Path, reading: PreparationOptions) -> li
 def recordings_of_sensors(
     source: RecordingSource, plans: Mapping[str, RecordingPlan], reading: PreparationOptions
 ) -> dict[str, Recording]:
-    """Read, for each sensor in the source, the channels that the model's preparation uses."""
+    """For each sensor in the source, read the channels that the model's preparation uses."""
     recordings = {}
     topics = [name for plan in plans.values() for name in plan.options.channels or ()]
     for name, (part,) in sources_by_sensor([source], topics if source.is_log else None).items():
@@ -122,12 +122,12 @@ def recordings_of_sensors(
 def read_recording(
     source: RecordingSource, pipeline: RecordingPlan, reading: PreparationOptions
 ) -> Recording:
-    """Read the channels of a recording that the model's preparation uses."""
+    """Read a recording with only the channels that the model's preparation uses."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     options = replace(reading, units=units, channels=pipeline.options.channels)
     if options.label_column is not None:
-        # A label column is not a channel, so text in it does no harm. If the recording lacks this
+        # A label column is not a channel, so it may contain text. If the recording lacks this
         # column or cannot be read for another reason, it is read again without the option.
         with suppress(RecordingError):
             unlabeled = replace(source, label=None, label_spans=())
@@ -152,7 +152,7 @@ def samples_of_recording(
     else:
         recordings = {"": read_recording(sources[0], plans[""], reading)}
     options = next(iter(plans.values())).options
-    # Sensors take turns, because a sensor that is a hop behind may count as missing.
+    # Sensors take turns in small steps, because a sensor that is a hop behind may count as missing.
     step_s = min(_REPLAY_S, (options.hop_s or options.window_s) / 2)
     yield from _in_steps(recordings, step_s, speed)
 

@@ -33,7 +33,7 @@ def format_p_value(p_value: float) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Format rows in aligned columns; those in `right` are right-aligned."""
+    """Format rows in aligned columns; the columns in `right` are right-aligned."""
     everything = [[printable(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[i]) for row in everything) for i in range(len(heads))]
     return "\n".join(
@@ -115,7 +115,7 @@ def wrapped(text: str, indent: str = "") -> str:
 
 
 def format_channels(channels: Sequence[str]) -> str:
-    """Format channel names; if there are many, their number and only the first and last ones."""
+    """Format channel names; a long list becomes their number and the first and last names."""
     names = list(channels)
     if len(names) <= _MANY_CHANNELS:
         return f"channels {', '.join(names)}"
@@ -124,7 +124,7 @@ def format_channels(channels: Sequence[str]) -> str:
 
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each reason, with the number of segments or windows left out for it."""
+    """Return a line for each reason, with the number of segments or windows that were left out."""
     salvaged: list[str] = []
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()
@@ -248,7 +248,7 @@ def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
 
 
 def format_counts(counts: dict[str, dict[str, int]]) -> str:
-    """Format counts of windows by part and class, or only by class if the table is too wide."""
+    """Format the number of windows of each class and part as a table."""
     parts = list(counts)
     classes = list(next(iter(counts.values()), {}))
     rows: list[list[Any]] = [

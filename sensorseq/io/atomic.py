@@ -37,13 +37,13 @@ _guard = threading.Lock()
 
 @contextmanager
 def locking(path: str | os.PathLike[str], *, run: bool = False) -> Iterator[Path]:
-    """Lock a file against writes by other processes, and yield it (the target of a link).
+    """Lock a file against writes by other processes, and yield it (or the target of a link).
 
     Temporary files of killed processes are removed. With `run`, the caller is a run, which writes
-    the file only at its end; if another run, in this process or another one, has the lock, an
-    `OutputError` is raised. Other callers write immediately, but wait while another process is
-    writing. The lock is an `flock` on ``.<name>.lock``, a file that names the process and its host;
-    the lock ends with the process. On disks without `flock` there is no lock.
+    the file only when the run ends; an `OutputError` is raised if another run, in this or another
+    process, holds the lock. Other callers write immediately, but wait while another process is
+    writing. The lock is an `flock` on ``.<name>.lock``, a file that names the process and its host.
+    The lock is released when the process ends. On disks without `flock` there is no lock.
     """
     file = real_file(path)
     key = os.path.realpath(file)
@@ -86,7 +86,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _add_user(key: str, file: Path, run: bool) -> _Lock | str:
-    """Add a user to the lock of a file; if another process has the lock, return its name."""
+    """Add a user to the lock of a file, or return the name of another process that has the lock."""
     with _guard:
         lock = _locks.get(key) or _new_lock(file)
         if isinstance(lock, str):
@@ -160,7 +160,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a temporary file in the target's folder and rename it, so that no part is ever seen.
+    """Write a file atomically: write a temporary file in the same folder, then rename it.
 
     With `force`, the file is flushed to disk first, so that it survives a power failure. If the
     path is a link, its target is replaced. On failure, an `OutputError` is raised and no partial
@@ -170,7 +170,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 
 
 def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
-    """Write several files: all of them or, if an error occurs, none; see `write_whole`."""
+    """Write several files, or none of them if an error occurs; see `write_whole`."""
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path))

@@ -49,7 +49,7 @@ verifying = ContextVar("verifying", default=True)
 
 @contextmanager
 def unverified() -> Iterator[None]:
-    """Read prepared files without verification in this block."""
+    """Read prepared files without verification in the ``with`` block."""
     token = verifying.set(False)
     try:
         yield
@@ -90,10 +90,10 @@ class CheckedFile(io.FileIO):
     """A file that HDF5 reads and whose pieces are verified when they are first read."""
 
     failure: DamagedFileError | None = None
-    """The error for the first damage found, because HDF5 may replace the raised error."""
+    """The error about damage, stored because HDF5 may replace the raised error."""
 
     def begin(self, *, whole: bool, verified_pieces: bytearray | None = None) -> None:
-        """Read the checksums; verify all of a small file if `whole`, or else only the first piece.
+        """Read the checksums; verify all of a small file if `whole`, otherwise the first piece.
 
         Raises a `PreparedFileError` if there are no checksums, and a `DamagedFileError` if the file
         is damaged. `verified_pieces` marks the pieces that are already verified; it is empty at
@@ -140,7 +140,7 @@ class CheckedFile(io.FileIO):
             same = np.array(_sums(block, self._piece_bytes)) == self._sums[at:until]
             if not same.all():
                 bad = start + self._piece_bytes * int(np.argmin(same))
-                raise self._damaged(f"the bytes from {bad} on differ from their checksum")
+                raise self._damaged(f"the bytes from {bad} on do not match their checksum")
             self._is_good[at:until] = b"\1" * (until - at)
             at = self._is_good.find(0, until, stop)
 

@@ -19,13 +19,13 @@ _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # as n
 
 
 class _Unpacking:
-    """A count of the bytes of numbers that were read from a file."""
+    """A counter of the bytes of data that are read from a file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._n_bytes = path, 0
 
     def add(self, n_bytes: int) -> None:
-        """Count bytes before they are read; raise an error if the file is far too small."""
+        """Count bytes before reading them; raise an error if the file is far too small for them."""
         self._n_bytes += n_bytes
         check_unpacked(self._path, self._n_bytes, self._path.stat().st_size)
 
@@ -65,7 +65,7 @@ class Hdf5Group:
         self._unpacking = unpacking
         with _calling_hdf5():
             self.attrs: Mapping[str, Any] = _attributes(group)
-            self.place = hash(group)  # a group may be contained in several groups
+            self.place = hash(group)  # the same for every path to a group
             inner = {name: group.get(name) for name in group}
             self.datasets = {
                 name: Hdf5Dataset(unpacking, node)
@@ -82,9 +82,9 @@ class Hdf5Group:
 
 @contextmanager
 def opened(path: Path, expected: str) -> Iterator[Hdf5Group]:
-    """Open a file for reading; convert problems to a `RecordingError` with the file's name.
+    """Open a file for reading; convert errors to a `RecordingError` with the file's name.
 
-    `expected` describes the file in the message, such as ``"an HDF5 recording"``.
+    `expected` describes the file in error messages, such as ``"an HDF5 recording"``.
     """
     with hdf5_file.naming(path, RecordingError, expected):
         with _calling_hdf5():
@@ -123,7 +123,7 @@ def _attributes(holder: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> int | float | str:
-    """Return the string or the number in an attribute; a whole number keeps all digits."""
+    """Return the string or the number in an attribute; an integer keeps all digits."""
     if isinstance(value, np.integer):
         return int(value)
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)

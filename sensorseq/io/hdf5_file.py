@@ -55,7 +55,7 @@ def opened_prepared(
 
 @contextmanager
 def naming(path: Path, error: type[InputError], expected: str) -> Iterator[None]:
-    """Check a file as far as possible without HDF5, and convert problems to the type `error`."""
+    """Check a file as far as possible without HDF5; convert exceptions to the type `error`."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -179,7 +179,7 @@ def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
 
 
 class _GuardedFile(io.FileIO):
-    """A file that hides I/O errors from HDF5, which would abort the process; `check` raises them.
+    """A file that hides I/O errors, because HDF5 would abort the process; `check` raises them.
 
     After the first error, nothing more is written to the disk, and reading returns zeros.
     """
@@ -194,7 +194,7 @@ class _GuardedFile(io.FileIO):
     def _try(self, call: Callable[[Any], int], argument: Any) -> int:
         try:
             return 0 if self._failure is not None else call(argument)
-        except BaseException as failure:  # also for an interrupt, because HDF5 could not pass it on
+        except BaseException as failure:  # also for an interrupt, which HDF5 cannot propagate
             self._failure = failure
             return 0
 
@@ -250,7 +250,7 @@ class RowReader:
 def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
     """Return the file offset of each chunk of rows; None if rows cannot be read directly.
 
-    Rows can be read directly if chunks contain whole rows in this machine's byte order, with no
+    Rows can be read directly if chunks contain complete rows in this machine's byte order, with no
     filter except a checksum.
     """
     plain = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]

@@ -1,7 +1,7 @@
 """Models on disk, as arrays and a description in one safetensors file.
 
-Nothing in a file is executed. `format` and `version` identify a file. A SHA-256 of the arrays and
-the description shows damage, so that a damaged file is never loaded.
+Nothing in a file is executed. `format` and `version` identify the file format. A SHA-256 of the
+arrays and the description reveals damage, so that a damaged file is never loaded.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import UnionType
 
 _KEYS = {"format", "version", "description", "sha256"}
-# The only key in a JSON mapping that represents a tuple or a dictionary.
+# A JSON mapping with one of these as its only key represents a tuple or a dictionary.
 _TAGGED = (("tuple",), ("dict",))
 # Strings are padded to the width of their dtype, so a small file could need a lot of memory.
 _LARGEST_LABELS_BYTES = 2**26
@@ -50,7 +50,7 @@ _DTYPES = {
 }
 _RANK = {dtype: rank for rank, dtype in enumerate(_DTYPES.values())}
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-MAX_HEADER_BYTES = 100_000_000  # the limit that the format sets
+MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors format
 
 
 def write_model(
@@ -99,7 +99,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != _VERSION:
         way_out = "Update sensorseq, or save the model again with the older version."
         if int(version) < _VERSION:
-            way_out = "It is older; fit the model again with this version, and save it."
+            way_out = "The file is older; fit the model again with this version, and save it."
         raise ModelFileError(
             f"{file} has format version {version}; this version of sensorseq reads {_VERSION}."
             f" {way_out}"
@@ -151,7 +151,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Plain:
-    """Convert a value to JSON values; tuples and keys that are not strings are marked."""
+    """Convert a value to JSON values; mark tuples and dictionaries with keys other than strings."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, _LABEL):
@@ -228,7 +228,7 @@ def check_texts(name: str, values: list[Any]) -> list[str]:
     return values
 
 
-TakeField = Callable[[str, Any], Any]  # checks the type of a field and returns it
+TakeField = Callable[[str, Any], Any]  # returns a field after checking its type
 
 
 def take_field(
@@ -272,7 +272,7 @@ def pack_tensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read all arrays and texts; raise a ValueError if bytes belong to no array or text."""
+    """Read all arrays and texts; raise a ValueError if some bytes belong to none of them."""
     size = path.stat().st_size
     with path.open("rb") as file:
         fields, start = _read_tensor_header(file, size)
@@ -317,7 +317,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _place(name: str, field: Any) -> tuple[str, list[int], int, int]:
     """Check a field of the header, and return the type, shape, begin and end of its array."""
     if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"array {name!r} has no type, shape and offsets")
+        raise ValueError(f"array {name!r} must have a type, a shape and offsets")
     shape, offsets = field["shape"], field["data_offsets"]
     if not (isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2):
         raise ValueError(f"the shape or the offsets of array {name!r} are not lists")

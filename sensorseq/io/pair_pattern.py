@@ -49,6 +49,6 @@ class PairPattern:
         self._expression = re.compile(pattern)
 
     def match(self, names: tuple[str, ...]) -> Paired | None:
-        """Return the recording and sensor in the last names of a path; None if none match."""
+        """Return the recording and sensor in a path's last names; None if they do not match."""
         match = self._expression.fullmatch("/".join(names[-self.depth :]))
         return None if match is None else Paired(match["recording"], match["sensor"])

@@ -27,9 +27,9 @@ class PartFolder:
     """The folder with the finished parts of a prepared file, locked by one run.
 
     The folder has the name of the prepared file with a suffix. Use it as a context manager. On
-    exit, an empty folder is removed; a folder with parts is kept for resuming until `discard` is
-    called; the message of an error that ends the run mentions the folder. Without `keep`, parts of
-    an earlier run are removed; unfinished files of a killed run are always removed. If a URL is
+    exit, an empty folder is removed. A folder with parts is kept for resuming until `discard` is
+    called, and the message of an error that ends the run mentions the folder. Without `keep`, parts
+    of an earlier run are removed; unfinished files of a killed run are always removed. If a URL is
     given, the parts are stored there, and the folder contains copies for merging.
     """
 
@@ -49,7 +49,7 @@ class PartFolder:
                 self.path.mkdir(exist_ok=True)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                # The lock keeps other runs out.
+                # No other run uses these files, because the output is locked.
                 self._remove(".tmp", *([] if self._keep else [_SUFFIX]))
             except OSError as problem:
                 raise cannot_write(self._output, problem) from problem
@@ -68,10 +68,10 @@ class PartFolder:
             kept = self._url or self.path
             error.add_note(
                 f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
-                " with them, and a run without it removes them"
+                " with these recordings, and a run without resume removes them"
             )
         with suppress(OSError):  # if the folder is not empty, the next run removes the files
-            if self._is_done:  # also removes files that an abandoned worker has written since
+            if self._is_done:  # also removes files that an abandoned worker wrote after `discard`
                 self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()
         self._lock.close()
@@ -147,7 +147,7 @@ def write_part(
 
 
 def _pieces(text: bytes, arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
-    """Yield the content of a part that follows the checksum."""
+    """Yield the content that follows the checksum of a part."""
     yield len(text).to_bytes(8, "little") + text
     for array in arrays.values():
         content: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)

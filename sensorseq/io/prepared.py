@@ -34,7 +34,7 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
         array = array.astype(np.str_)
     if array.dtype.kind not in "Ubiuf":
         raise PreparedFileError(
-            f"{name} of type {array.dtype} cannot be stored; it must be strings or numbers."
+            f"{name} of type {array.dtype} cannot be stored; it must contain strings or numbers."
         )
     return array
 
@@ -112,7 +112,7 @@ class SensorWriting(NamedTuple):
 
 
 def write_sensors(path: str | os.PathLike[str], sensors: Mapping[str, SensorWriting]) -> None:
-    """Write a prepared file of several sensors; the same row of each sensor has the same time."""
+    """Write a prepared file of several sensors; rows with the same index have the same time."""
     with hdf5_file.writing(Path(path)) as writer:
         writer.attribute("format", SENSORS_FORMAT)
         writer.attribute("version", VERSION)
@@ -167,7 +167,7 @@ _COLUMNS = ("groups", "recording_id", "start_s")
 def read_windows(
     path: str | os.PathLike[str], part: str | None = None, *, verify: bool | None = None
 ) -> WindowSet:
-    """Read all windows or one part of a prepared file; for `verify` see `PreparedFile`."""
+    """Read all windows or one part of a prepared file; for `verify`, see `PreparedFile`."""
     return _read(path, part, verify, None)
 
 
@@ -202,17 +202,17 @@ def _read(
 
 
 class PreparedFile:
-    """An open prepared file; windows are read on request, everything else when it is opened.
+    """An open prepared file; windows are read on request, and everything else on opening.
 
-    Use it as a context manager. `stored` contains all windows, whose samples stay in the file,
-    `scaler` the statistics for `Scaler.from_dict`, and `sample_indices` the positions, among all
-    windows, of the training windows on which a model is fitted. A `PreparedFileError` is raised if
-    the file is missing, truncated, damaged, from another program or from a newer version.
+    Use it as a context manager. `stored` contains all windows, but their samples stay in the file.
+    `scaler` contains the statistics for `Scaler.from_dict`. `sample_indices` contains the positions
+    of the training windows on which a model is fitted. A `PreparedFileError` is raised if the file
+    is missing, truncated, damaged, from another program or from a newer version.
 
-    Checksums are verified when a file of up to 1 GiB is opened, and while a larger file, or one
-    opened with ``whole=False``, is read. With ``verify=False`` they are not verified, and damage
-    can crash the process or change results unnoticed. By default they are verified, except within
-    `unverified`.
+    A file of up to 1 GiB is verified against its checksums when it is opened. A larger file, or a
+    file opened with ``whole=False``, is verified while it is read. With ``verify=False``, the file
+    is not verified, and damage can crash the process or change results unnoticed. By default, files
+    are verified, except within `unverified`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Download and upload whole files at URLs (``s3://bucket/folder``) with fsspec."""
+"""Download and upload files at URLs (``s3://bucket/folder``) with fsspec."""
 
 import os
 import tempfile
@@ -27,8 +27,8 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield a local folder with an empty file for each file at a URL, and the folder's URL.
 
-    `url` may also be the URL of a single file, whose local path is then yielded. CSV files with the
-    given names, and a single file, are downloaded with their contents.
+    `url` may also be the URL of a single file, whose local path is then yielded. A single CSV file,
+    and CSV files with the given names, are downloaded with their contents.
     """
     with _scratch() as scratch:
         with _file_system(url, RecordingError) as (files, remote_path):
@@ -38,7 +38,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
             folder = scratch / (Path(root).name or "root")
             is_table = is_file and remote_path.lower().endswith(".csv")  # may be a manifest
             names = files.find(root) if is_table or not is_file else [remote_path]
-            # Object stores may represent a folder by an empty object with the folder's name.
+            # Object stores may represent a folder as an empty object with the folder's name.
             folders = {root, *(str(parent) for name in names for parent in Path(name).parents)}
             for name in (name for name in names if name.rstrip("/") not in folders):
                 local = folder / name[len(root) :].lstrip("/")
@@ -55,7 +55,7 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
-    """Yield a folder with copies of these files from below a URL, and remove it at the end."""
+    """Yield a folder with copies of the named files below a URL; remove the folder at the end."""
     with _scratch() as folder:
         for name in names:
             local = folder / name
@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a local path: the given one or, for a URL, that of a copy (if the file exists)."""
+    """Yield the given path or, for a URL, the path of a local copy (if the file exists)."""
     if not is_url(path):
         yield Path(path)
         return
@@ -90,7 +90,7 @@ def upload(copy: Path, path: str | os.PathLike[str]) -> None:
 
 
 def make_folder(url: str) -> None:
-    """Create a folder in an existing one; buckets do not need folders."""
+    """Create a folder in an existing folder; buckets do not need folders."""
     with _file_system(url, PreparedFileError) as (files, remote_path), suppress(FileExistsError):
         files.mkdir(remote_path, create_parents=False)
 
@@ -110,7 +110,7 @@ def remove(url: str) -> None:
 
 @contextmanager
 def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
-    """Yield the file system and the path of a URL; errors are converted and name the URL."""
+    """Yield the file system and the path of a URL; convert errors so that they name the URL."""
     try:
         from fsspec.core import url_to_fs
 

@@ -29,7 +29,7 @@ def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
 
 
 class _Stored(np.ndarray[Any, Any]):
-    """An array mapped from a nameless file, which is deleted with the array."""
+    """An array mapped from an unnamed file, which is deleted with the array."""
 
     folder: Path
     address: int
@@ -66,7 +66,7 @@ def release(*arrays: NDArray[Any]) -> None:
 def map_file(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
     """Map a file; return its buffer and address. Unlike with `mmap`, the file may be closed.
 
-    The file is closed, because a recording may have more pieces than the limit of open files.
+    Callers close the file, because a recording may have more pieces than the limit of open files.
     """
     address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     if address == ctypes.c_void_p(-1).value:
@@ -95,7 +95,7 @@ def blocks(
 ) -> Iterator[tuple[int, int]]:
     """Yield the start and stop of blocks of rows, and free the pages of `arrays` after each block.
 
-    Results must not depend on where blocks end, unless the length `step` of a block is given.
+    Unless the block length `step` is given, results must not depend on where blocks end.
     """
     step = step or max(1, min(_MOST_ROWS, _VALUES // max(1, n_columns)))
     for at in range(0, n_rows, step):
@@ -116,7 +116,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
 
 
 def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
-    """Return the count of matching rows, and the number of the first one, or -1 if none matches."""
+    """Return the count of matching rows, and the index of the first one, or -1 if none matches."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         mask = test(at, stop)
@@ -127,7 +127,7 @@ def count_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> tuple[int,
 
 
 def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the row numbers of the matching rows, of which there must be only a few."""
+    """Return the indices of the matching rows, which must be few."""
     matches = [np.empty(0, np.int64)]
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         matches.append(np.flatnonzero(test(at, stop)) + at)
@@ -137,9 +137,9 @@ def rows_where(test: RowTest, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.
 def evenly_drawn(at: int, stop: int, n_rows: int, most: int) -> NDArray[np.int64]:
     """Return the rows from `at` to `stop - 1` that are in a sample of `most` of `n_rows` rows.
 
-    If there are at most that many rows, all belong to the sample. Otherwise it contains one row
-    from each of `most` equal stretches, at varying positions, so that a period in the rows does not
-    matter. The sample does not depend on the blocks.
+    If there are at most `most` rows, the sample contains all of them. Otherwise, it contains one
+    row from each of `most` equal intervals, at varying positions, so that periodic rows do not bias
+    the sample. The sample does not depend on where blocks begin and end.
     """
     if n_rows <= most:
         return np.arange(at, stop)
@@ -219,13 +219,13 @@ def map_blocks(
 
 
 def temporary_file(folder: Path) -> IO[bytes]:
-    """Return an unnamed, unbuffered file; on a full disk, data would remain in a buffer."""
+    """Return an unnamed file, unbuffered because a full disk would leave data in the buffer."""
     with writing(folder, folder=True):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> None:
-    """Write to a file from `temporary_file`; errors become an `OutputError` with the folder."""
+    """Write to a file from `temporary_file`; errors become an `OutputError` naming the folder."""
     with writing(folder or "", folder=True):
         while content:
             content = content[file.write(content) :]

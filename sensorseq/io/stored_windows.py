@@ -19,7 +19,7 @@ BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
 
 
 def buffer_bytes() -> int:
-    """Return the limit in bytes of windows in memory; larger files are read in parts."""
+    """Return the maximum size of windows in memory, in bytes; larger files are read in parts."""
     text = os.environ.get(BUFFER_VARIABLE, "")
     if not text:
         return BUFFER_BYTES
@@ -35,16 +35,16 @@ def buffer_bytes() -> int:
 class StoredSamples:
     """Samples in a prepared file that can be indexed without loading them into memory.
 
-    The samples are read and verified, not mapped: the pages of a mapped file count as memory and
-    are not verified, and mapping would save less than 1 % of the time of an epoch (0.3 s of 39 s
-    for 1.1 GB).
+    The samples are read and verified, not mapped, because the pages of a mapped file count as
+    memory and are not verified. Mapping would save less than 1 % of the time of an epoch (0.3 s of
+    39 s for 1.1 GB).
 
-    `rows` contains the windows' positions in the file; -1 stands for a window that the sensor
-    lacks, which is read as NaN. `chunk_windows` windows are stored and read together. `version`
+    `rows` contains the windows' positions in the file; a window without data of this sensor has the
+    position -1 and is read as NaN. `chunk_windows` windows are stored and read together. `version`
     shows whether the file was replaced, and `group` is the sensor's group in the file, with a
-    slash. `change` augments the windows whose `copy_number` is not 0: its arguments are samples of
-    shape (n, t, c), the positions of their windows in the file and their copy numbers, and it
-    returns the samples for training.
+    trailing slash. `change` augments the windows whose `copy_number` is not 0. Its arguments are
+    samples of shape (n, t, c), the positions of their windows in the file, and their copy numbers;
+    it returns the samples for training.
     """
 
     path: Path
@@ -132,6 +132,6 @@ class SampleReader:
 
 
 def version_of(path: Path | int) -> tuple[int, ...]:
-    """Return numbers that are different after the file is changed or replaced."""
+    """Return numbers that differ after the file is changed or replaced."""
     status = os.stat(path)  # noqa: PTH116  it may be the number of an open file
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

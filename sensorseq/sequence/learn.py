@@ -27,8 +27,8 @@ def learn_dwell(
 
     Copies of a window, which have the same start, count only once.
 
-    As a prior, every class has the mean duration of all segments, and one additional switch is
-    divided among all pairs of classes, so that unobserved transitions of a rare class are possible.
+    As a prior, one segment of mean duration is added to each class, and one switch from this class
+    is divided among the other classes, so that unobserved transitions of a rare class are possible.
     """
     k = len(classes)
     names, recording = np.unique(recording_id, return_inverse=True)

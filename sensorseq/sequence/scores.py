@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
 """Fraction of time that is correct, F1 of segments, delay of switches, false switches per hour."""
-SMALLEST_OVERLAP = 0.5  # intersection over union at which a segment matches a true one
+SMALLEST_OVERLAP = 0.5  # minimum intersection over union of a segment that matches a true one
 
 
 class Segment(Protocol):
@@ -30,7 +30,7 @@ class Segment(Protocol):
 
 
 class DriveCounts(NamedTuple):
-    """Counts from which a drive's scores are computed; the counts of several drives are added."""
+    """Counts from which scores are computed; the counts of several drives can be added."""
 
     scored_s: float  # seconds that have a true class and a prediction
     right_s: float
@@ -38,7 +38,7 @@ class DriveCounts(NamedTuple):
     n_true: float
     n_found: float
     n_switches: float  # true switches
-    delay_s: float  # mean over the true switches
+    delay_s: float  # sum over the true switches
     n_false: float  # false predicted switches
 
 
@@ -103,7 +103,7 @@ def _least_shared_s(predicted: Segment, true: Segment, shared_s: float) -> float
 def _entry(predicted: Sequence[Segment], true: Segment, tolerance_s: float) -> int | None:
     """Return the first predicted segment that detects a true one.
 
-    It has the class of the true one, and starts within it or at most `tolerance_s` before it.
+    It has the class of the true segment, and starts within it or at most `tolerance_s` before it.
     """
     for at, segment in enumerate(predicted):
         begins = true.start_s - tolerance_s <= segment.start_s < true.end_s

@@ -2,10 +2,10 @@
 
 A robot stays on a surface for a while, so a window is also evidence about its neighbors. The class
 is a Markov chain in continuous time, so gaps and unequal hops need no special rules. A window's
-likelihoods are the model's probabilities divided by the mean probability of each class. Otherwise,
-the class frequencies in training would be counted again in every window (H. Bourlard and N. Morgan,
-*Connectionist Speech Recognition*, 1994). The recursions follow L. R. Rabiner, *A Tutorial on
-Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
+likelihoods are the model's probabilities divided by the mean probability of each class. Without
+this division, the class frequencies in training would be counted again in every window (H. Bourlard
+and N. Morgan, *Connectionist Speech Recognition*, 1994). The recursions follow L. R. Rabiner, *A
+Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from sensorseq.numeric import stochastic_exponential
 Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
-"""The basis of each decision: the window alone; all windows so far; these and the next `lag`
-windows; the likeliest path; or all windows.
+"""The basis of each decision: the window alone; all windows so far; all windows so far and the next
+`lag` windows; the likeliest path; or all windows.
 """
 STREAM_SMOOTH = ("none", "filter", "lag")
 """The kinds of smoothing that wait for at most `lag` later windows."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
-"""Default duration of a class: a minute, but at least this many windows."""
+"""Default dwell time of a class: a minute, or `FEWEST_WINDOWS` windows if that is longer."""
 _LEAST_WEIGHT = 0.25  # smallest weight of a window, however much it overlaps its neighbors
 # A model that misclassifies one window of a recording often misclassifies the next ones, too, so
 # smoothed probabilities would be overconfident. These temperatures were chosen on drives from
@@ -111,7 +111,7 @@ class Dwell:
         return np.asarray(self.mean_s / self.mean_s.sum())
 
     def transition(self, seconds: float) -> Floats:
-        """Return the probability of each class (column) after a time, given the class (row)."""
+        """Return each class's probability (column) after a time, given the initial class (row)."""
         ticks = max(round(seconds / _TICK_S), 1)
         # Nearly all windows are one hop apart, so only a few matrices are needed.
         if ticks not in self._after:
@@ -139,12 +139,12 @@ def smoothed(
     centers_s : array-like of shape (n,)
         Middle of each window in seconds, increasing.
     dwell : Dwell
-        Durations of the classes, and transitions between them.
+        Dwell times of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
-        The windows that count for each decision: ``"none"``, only the window itself; ``"filter"``,
-        all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``, all windows.
-        With ``"viterbi"``, the classes are the likeliest path, and the probabilities are the same
-        as with ``"marginals"``.
+        The windows that are used for each decision: ``"none"``, only the window itself;
+        ``"filter"``, all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``,
+        all windows. With ``"viterbi"``, the classes are the likeliest path, and the probabilities
+        are the same as with ``"marginals"``.
     lag : int, default=3
         Number of later windows to wait for with ``"lag"``.
     weight : float, default=1.0
@@ -153,7 +153,8 @@ def smoothed(
     Returns
     -------
     probabilities : ndarray of shape (n, k)
-        Smoothed, and calibrated by a temperature, which preserves the order of the classes.
+        Smoothed probabilities, calibrated by a temperature, which preserves the order of the
+        classes.
     class_index : ndarray of shape (n,)
     """
     check_choice("smooth", smooth, SMOOTH)
@@ -191,10 +192,11 @@ class FixedLag:
     """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
 
     A window with probabilities p has the likelihood ``max(p / shares, LOWEST) ** weight``. The
-    filtered probabilities of the first window are this likelihood times `start`; those of any other
-    window are its likelihood times ``filtered @ step``, where `filtered` belongs to the previous
-    window. Filtered probabilities are normalized to a sum of 1. The smoothed probabilities are the
-    filtered ones times the likelihood of the next `lag` windows, raised to the power of `exponent`.
+    filtered probabilities of the first window are its likelihood times `start`. For any other
+    window, they are its likelihood times ``filtered @ step``, where `filtered` are the filtered
+    probabilities of the previous window. Filtered probabilities are normalized to a sum of 1. The
+    smoothed probabilities are the product of the filtered probabilities and the likelihood of the
+    next `lag` windows, raised to the power of `exponent` and normalized.
     """
 
     lag: int

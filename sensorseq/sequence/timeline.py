@@ -29,7 +29,7 @@ class Span(NamedTuple):
     ----------
     recording_id : object
     start_s, end_s : float
-        On the recording's clock.
+        Start and end in seconds on the recording's clock.
     label : object
     probability : float
         The mean probability of this class in the windows of the segment.
@@ -104,7 +104,7 @@ class Timeline:
         Parameters
         ----------
         path : path-like
-            The page needs neither a network nor other files.
+            The HTML file, which needs neither a network connection nor other files.
         true : Timeline, or sequence of LabelSpan, optional
             The true classes, drawn above the predicted ones. LabelSpans can be given only for a
             timeline of one recording.
@@ -189,18 +189,18 @@ def timeline_of(
     window_s : float
         Length of the windows in seconds.
     recording_id : array-like of shape (n,), optional
-        The recording of each window; by default all belong to one.
+        The recording of each window; by default, all windows belong to one recording.
     hop_s : float, optional
-        Seconds between the starts of windows; by default their median.
+        Seconds between the starts of windows; by default, the median of these intervals.
     smooth, lag
         As in `smoothing.smoothed`. A window that overlaps its neighbor is weighted by the fraction
         of it that does not overlap.
     mean_dwell_s : float or array-like of shape (k,), optional
-        How long a class lasts on average: one number for all classes, or one for each; at least the
-        length of a window. By default 60 s, or 5 windows if that is longer. An error by a factor of
-        4 has little effect.
+        Mean duration of a class: one number for all classes, or one for each class. It must be at
+        least the length of a window. By default 60 s, or 5 windows if that is longer. A value that
+        is wrong by a factor of 4 has little effect.
     transitions : array-like of shape (k, k), optional
-        How often each class (row) is followed by each other class (column); 0 if that is
+        How often each class (row) is followed by each other class (column); 0 if the transition is
         impossible. By default, all other classes follow equally often.
     class_shares : array-like of shape (k,) or (n, k), optional
         The fraction of each class in the classifier's training data; by default, all are equal.
@@ -210,7 +210,7 @@ def timeline_of(
     Raises
     ------
     InputError
-        If probabilities are not finite, or two windows of a recording start together.
+        If probabilities are not finite, or two windows of a recording start at the same time.
     ArgumentError
         If a dwell time is shorter than a window, or `transitions` has a different shape.
     """
@@ -219,8 +219,8 @@ def timeline_of(
     names, k = np.asarray(classes), np.asarray(classes).shape[0]
     if p.shape != (len(start), k) or not np.isfinite(p).all():
         raise InputError(
-            f"probabilities of shape {p.shape} must be finite numbers of shape ({len(start)}, {k}):"
-            " a row for each start, a column for each class."
+            f"probabilities of shape {p.shape} must be finite numbers of shape ({len(start)}, {k}),"
+            " with a row for each start and a column for each class."
         )
     if not np.isfinite(start).all():
         raise InputError("start_s has values that are not finite; give seconds.")
@@ -229,7 +229,8 @@ def timeline_of(
         shares = np.asarray(class_shares, np.float64)
         if shares.shape not in ((k,), p.shape) or not (shares > 0).all():
             raise ArgumentError(
-                f"class_shares must be {k} numbers above 0, or a row of {k} for each window."
+                f"class_shares must be {k} numbers above 0, or a row of {k} such numbers for each"
+                " window."
             )
         evidence = p / shares
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)

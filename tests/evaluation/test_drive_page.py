@@ -1,4 +1,4 @@
-"""The page of a drive has strips of classes that are aligned with the signals, and is offline."""
+"""The page of a drive works offline and has strips of classes aligned with the signals."""
 
 import re
 

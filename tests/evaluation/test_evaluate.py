@@ -56,7 +56,7 @@ def test_a_pattern_that_generalizes_to_new_recordings_is_learned(honest):
 
 @pytest.mark.trains
 def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
-    """A score above chance would mean that recordings were seen: nothing else can be learned."""
+    """A score above chance would mean that recordings were seen, as nothing else can be learned."""
     comparison = evaluate_test(small().fit(shuffled), shuffled)
     for scored in (comparison.model, *comparison.baselines.values()):
         low, high = scored.intervals["accuracy"] if scored.n_groups else (0, 1)
@@ -68,7 +68,7 @@ def test_labels_shuffled_by_recording_fall_to_chance(shuffled):
 
 
 def test_the_same_shuffled_labels_look_learned_when_windows_leak(shuffled):
-    """The test above can fail: if windows instead of recordings are split, labels are learned."""
+    """The test above can fail: labels are learned if windows instead of recordings are split."""
     rng = np.random.default_rng(0)
     leaky = rng.choice(["train", "validation", "test"], len(shuffled), p=[0.6, 0.2, 0.2])
     leaking = replace(shuffled, split=leaky, groups=np.arange(len(shuffled)), recording_id=None)
@@ -174,7 +174,7 @@ def test_unbalanced_test_parts_are_pointed_out(honest):
     few = [np.flatnonzero(test.recording_id == name)[:3] for name in ids[1:4]]
     rows = np.concatenate([np.flatnonzero(test.recording_id == ids[0]), *few])
     notes = " ".join(evaluate_test(model, test.take(rows), baselines=()).notes)
-    assert "these figures come from only 4 groups" in notes
+    assert "these scores come from only 4 groups" in notes
     assert f"recording {ids[0]} alone has" in notes
 
 
@@ -191,7 +191,7 @@ def test_folds_train_on_augmented_copies_where_the_file_was_prepared_for_them():
         kept = {window.tobytes() for window in plain.X}
         same = np.array([window.tobytes() in kept for window in augmented.X])
         assert len(augmented) == len(plain)
-        assert same.sum() == len(kept)  # each window occurs once without changes
+        assert same.sum() == len(kept)  # each window occurs once unchanged
         assert (~same).sum() == len(plain) - len(kept) > 0
 
 
@@ -202,8 +202,8 @@ def test_a_recording_with_most_windows_of_its_class_is_named(honest):
     windows = replace(honest.take(rows), split=None)
     comparison = evaluate_folds(small(max_epochs=1), windows, 3, baselines=())
     note = (
-        "r02 has 67% of the windows of calm: the fold tested on it is trained on few windows of"
-        " calm."
+        "r02 has 67% of the windows of calm, so the fold that is tested on this recording is"
+        " trained on few windows of calm."
     )
     assert note in comparison.notes
     assert note in " ".join(format_comparison(comparison).split())

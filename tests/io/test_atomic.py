@@ -257,7 +257,7 @@ def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypat
 
         with monkeypatch.context() as changed:
             changed.setattr(holder, name, fail)
-            if name == "pwrite":  # only the lock file's owner is then missing
+            if name == "pwrite":  # then only the owner's name is missing in the lock file
                 write_whole(path, b"old", force=True)
             else:
                 with pytest.raises(OutputError) as caught:

@@ -84,14 +84,14 @@ def test_damage_of_every_kind_is_refused(tmp_path, monkeypatch, large):
 def test_a_large_file_is_verified_where_it_is_read(long_path, monkeypatch):
     windows = read_windows(long_path)
     damage(long_path, 300_000)
-    with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
+    with pytest.raises(PreparedFileError, match="bytes from 262144 on do not match"):
         PreparedFile(long_path)
     monkeypatch.setattr(checksums, "WHOLE_BYTES", 0)
     with PreparedFile(long_path) as file:
         np.testing.assert_array_equal(file.samples(np.arange(5)), windows.X[:5])
-        with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
+        with pytest.raises(PreparedFileError, match="bytes from 262144 on do not match"):
             file.windows()
-        with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
+        with pytest.raises(PreparedFileError, match="bytes from 262144 on do not match"):
             file.verify()
 
 

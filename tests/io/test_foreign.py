@@ -1,4 +1,4 @@
-"""HDF5 files of other programs are read, or refused by name; prepared files need checksums."""
+"""HDF5 files of other programs are read, or named in an error; prepared files need checksums."""
 
 import h5py
 import numpy as np

@@ -164,7 +164,7 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path, metadata):
 
 
 @pytest.mark.parametrize(
-    ("version", "way_out"), [(8, "Update sensorseq"), (1, "It is older; fit the model again")]
+    ("version", "way_out"), [(8, "Update sensorseq"), (1, "The file is older; fit the model again")]
 )
 def test_another_version_is_refused_with_a_remedy(file, version, way_out):
     other = f'"version":"{version}"'.encode()

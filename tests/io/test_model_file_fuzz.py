@@ -51,7 +51,7 @@ def read(saved):
 
 @pytest.fixture
 def is_refused(saved, tmp_path):
-    """Load a file of these bytes; return True if it is refused, False if it predicts the same."""
+    """Load a file of these bytes; return True if it is refused, False if the model is the same."""
     _, expected = saved
     path = tmp_path / "model"
 
@@ -60,7 +60,7 @@ def is_refused(saved, tmp_path):
         try:
             fitted = SensorLSTMClassifier.load(path)
         except ModelFileError:
-            # a model loaded only for prediction may not read the wrong part
+            # the runtime may succeed, because it need not read the damaged part
             with suppress(SensorseqError):
                 runtime.load(path).predict(X)
             return True
@@ -186,7 +186,7 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
 
 
 def sealed(arrays, description):
-    """The bytes of a file with its checksum; a description may be any string."""
+    """The bytes of a model file with a correct checksum; a description may be any string."""
     is_text = isinstance(description, str)
     return pack(arrays, description if is_text else json.dumps(to_jsonable(description)))
 

@@ -161,7 +161,7 @@ class TestProblems:
 
 @pytest.mark.long
 def test_processes_and_workers_share_a_url(terrains, tmp_path):
-    """`file://` is used like a store; unlike memory, it is visible to other processes."""
+    """`file://` is used like a store; unlike `memory://`, it is visible to other processes."""
     pytest.importorskip("distributed", reason="the extra [dask] is not installed")
     url = f"file://{tmp_path}"
     prepare_plainly(terrains, tmp_path / "whole.h5")

@@ -1,4 +1,4 @@
-"""Files of tensors are byte for byte like those of safetensors; other files are refused."""
+"""Tensor files equal those of safetensors byte for byte; other files are refused."""
 
 import json
 

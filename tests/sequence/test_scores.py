@@ -76,7 +76,7 @@ def test_counts_equal_those_on_a_grid(true, predicted, tolerance):
         for place, piece in enumerate(pieces(true))
         if piece.label == predicted[0] and round(piece.start_s / GRID_S) <= tolerance
     ]
-    if not first:  # a drive enters the class with which it begins
+    if not first:  # a drive enters its first class at the beginning
         assert counts.n_false == n_false
 
 

@@ -63,7 +63,7 @@ def test_the_table_has_a_row_for_each_span(tmp_path):
     ]
     assert all(row["recording"] == "0" for row in rows)
     assert float(rows[0]["probability"]) == pytest.approx(made.spans[0].probability, abs=1e-4)
-    assert in_notebook(made).count("<i style=") == 2 + 2  # spans and names of the classes
+    assert in_notebook(made).count("<i style=") == 2 + 2  # two spans and two names of classes
 
 
 def test_a_page_has_the_true_classes_above(tmp_path):
