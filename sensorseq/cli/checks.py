@@ -31,13 +31,13 @@ def doctor(
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Distinguish a bug from a hard problem with short test runs of training.
+    """Distinguish a bug from a hard problem by means of short training runs.
 
     The outcome of each run is known in advance. Without a file, the runs use synthetic signals. The
     exit code is 10 if a check fails. With --self, the command checks the installation instead: it
     compares the compiled kernels with float64, trains a small model, and saves it. With --gpu, it
-    runs every CUDA kernel on this GPU and compares it with float64, which takes at most a minute;
-    kernels that pass are used from then on, unless SENSORSEQ_CUDA_KERNELS=0.
+    runs every CUDA kernel on this GPU and compares the results with float64, which takes at most a
+    minute. Kernels that pass are used from then on, unless SENSORSEQ_CUDA_KERNELS=0.
     """
     if gpu:
         _check_gpu(windows, settings, as_json, installation)
@@ -119,7 +119,7 @@ def bench(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure the speed compared with torch and the processor's peak.
+    """Measure the speed relative to torch and to the processor's peak.
 
     The command times a few shapes on this machine, alternating with torch, for about half a minute.
     Stop other work first, because it distorts the timings. With --against cudnn, the comparison is

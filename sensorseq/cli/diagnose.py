@@ -41,7 +41,7 @@ def diagnose(
         Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Column of a role, such as loss; the NAME none ignores the role; repeatable.",
+            help="Column for a role, such as loss; ROLE=none ignores the role; repeatable.",
         ),
     ] = None,
     sensor: Annotated[

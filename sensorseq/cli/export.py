@@ -131,8 +131,8 @@ def export(
     was_there = check_output(output, model_file, *([] if check is None else [check]))
     if steps and check is not None:
         raise ArgumentError(
-            "--check compares windows after the steps, which a graph with --steps does not take;"
-            " check one without --steps."
+            "--check compares windows after the steps, but a graph with --steps takes windows"
+            " before the steps; check a graph without --steps."
         )
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **_export_options(options, model))
@@ -187,5 +187,5 @@ def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[
 def _refuse_options(to: Format, **options: Any) -> None:
     """Raise an error for options of the other format, which would be ignored silently."""
     for name, value in options.items():
-        if value is not None and value is not False:  # 0 is also a value
+        if value is not None and value is not False:  # 0 counts as given
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

@@ -61,11 +61,11 @@ def choose(
 
     On a GPU, float32 is computed in fp16x3, which splits every factor into two halves and has the
     accuracy of float32. Above 128 units, float32 is computed in fp16 if torch allows TF32 for RNNs,
-    as it does by default: both fp16 and TF32 round a factor to 11 significant bits. Up to 128
-    units, cuDNN multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16 could
-    be less accurate than torch. The input itself is always multiplied in float32. In both
-    precisions, recurrent weights beyond 4094 and initial or masked states beyond 255 are out of
-    range, and the results of their model or row become NaN.
+    as it does by default, because both fp16 and TF32 round a factor to 11 significant bits. Up to
+    128 units, cuDNN multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16
+    could be less accurate than torch. The input itself is always multiplied in float32. In both
+    precisions, a recurrent weight beyond 4094 makes the results of its model NaN, and an initial or
+    masked state beyond 255 makes the results of its row NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
@@ -174,7 +174,7 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which an input of `dtype` is computed, which autocast may change.
 
-    On a GPU, autocast changes it to its half precision. On a CPU, the layer stays in float32.
+    Under autocast, a GPU computes in half precision, but a CPU still computes in float32.
     """
     if dtype not in (torch.float32, *HALVES) or device_type not in ("cpu", "cuda"):
         return dtype

@@ -66,8 +66,9 @@ def lstm_linear_loss(
     """Run `lstm_linear` and compute the mean loss over windows, with its gradients.
 
     If gradients are required, they are computed in the same pass; autograd's backward pass only
-    scales them and may run more than once. Otherwise, this is a forward pass. The function raises
-    the errors of `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of range.
+    scales them and may run more than once. Otherwise, only the forward pass runs. The function
+    raises the errors of `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of
+    range.
 
     Parameters
     ----------

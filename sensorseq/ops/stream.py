@@ -58,8 +58,8 @@ def _check_devices(x: Tensor, packed: Tensor) -> None:
     torch._check(x.device == packed.device, lambda: "x and packed are on different devices")
 
 
-# No graph is built, even if an input requires a gradient: torch's fallback would build a graph that
-# only warns, and that would keep growing because the state is updated in place.
+# Build no graph, even if an input requires a gradient. Torch's fallback would build a graph whose
+# backward pass only warns, and which grows with every call because the state is updated in place.
 _library = torch.library.Library("sensorseq", "IMPL")
 for _op in ("lstm_pack", "lstm_stream", "lstm_linear_stream"):
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")

@@ -23,7 +23,10 @@ _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings (without classes, given a label column)."""
+    """Return the options that only choose recordings.
+
+    With a label column, `labels` and `exclude` can also change the windows of a recording.
+    """
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
@@ -34,8 +37,8 @@ class EarlierFile:
 
     `record` contains the facts that `prepare` stored; it is empty for a file of an older version.
     The facts are the ``version`` of the windows, ``inputs`` (a digest of the files and labels of
-    each recording), ``facts`` about recordings that were cut, ``failed`` (the reasons why the
-    others were left out), and the ``summary``.
+    each recording), ``facts`` about recordings that were cut, ``failed`` (the reasons why
+    other recordings were left out), and the ``summary``.
     """
 
     def __init__(self, prepared: PreparedFile) -> None:

@@ -78,7 +78,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class FilePreparation:
-    """A prepared file in progress; its public methods are called in their order below."""
+    """A prepared file in progress; call the public methods in the order of their definition."""
 
     request: Request
     sources: list[RecordingSource]
@@ -171,8 +171,8 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Checked before recordings are read, because a wrong unit may make the rate a thousand
-        # times as high.
+        # Check the scales before recordings are read, because a wrong unit may make the rate a
+        # thousand times too high.
         if not (self.skip or self.allow_scales):
             pairs = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", rate) for s, rate in pairs]
@@ -450,7 +450,7 @@ class FilePreparation:
         tasks: Sequence[_Task],
         pool: Executor | None,
     ) -> list[_Result]:
-        """Return the results in order; a failure stops the run, or the recording is skipped."""
+        """Return the results in order; if a task fails, stop the run or skip the recording."""
         results, kept = [], []
         self.progress(stage, 0, len(tasks))
         ended = zip(self.sources, outcomes(pool, function, tasks), strict=True)
@@ -476,16 +476,16 @@ class FilePreparation:
         return results
 
     def _with_usual_channels(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings with the usual channels; others stop the run or are skipped."""
+        """Keep the recordings with the usual channels; skip any others, or raise an error."""
         if not facts:
             fates = [fate for dropped in self.facts for fate in dropped.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
-                self._check_fates()  # raises an error if nothing but labels is missing
+                self._check_fates()  # raises an error if only labels are missing
             longest_s = max((dropped.duration_s for dropped in self.facts), default=0.0)
             gap_s = max((dropped.bridging_gap_s or 0.0 for dropped in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
             raise WindowError(
-                f"none of {len(self.facts)} recordings has a gap-free stretch of"
+                f"none of {len(self.facts)} recordings has a gap-free interval of"
                 f" window_s={self.request.options.window_s:g}; the longest recording lasts"
                 f" {longest_s:g} s. Use a shorter window_s{way_out}."
             )
@@ -514,7 +514,7 @@ class FilePreparation:
         return kept
 
     def _with_usual_scales(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings whose time and channels are in the same units as in the others."""
+        """Keep the recordings whose time and channels are in the same units as in most others."""
         compared = [
             ScaleFacts(
                 files_of(recording),

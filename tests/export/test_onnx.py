@@ -88,7 +88,7 @@ def featured(X, y, lengths=None, **arguments):
     clf = SensorLSTMClassifier(**settings | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
     head = head_of(clf)
-    if head is not None:  # as if every kind had been chosen
+    if head is not None:  # as if the fit had also chosen the LSTM
         head.lstm_weight = 1.0
     return clf
 

@@ -1,4 +1,4 @@
-"""Exports of several sensors give the classifier's probabilities, whatever sensors a window has."""
+"""Exports of several sensors give the classifier's probabilities, even if sensors are missing."""
 
 import json
 
