@@ -28,7 +28,7 @@ def inspect(
         Path,
         Argument(
             metavar="PATH",
-            help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
+            help="Recording, folder, manifest or (with --html or --leakage) prepared file.",
         ),
     ],
     # options: READING_OPTIONS
@@ -225,9 +225,9 @@ def prepare(
     """Turn recordings into one file of windows, split by group.
 
     Each folder is a class, and each file in it is a recording; alternatively, a manifest lists
-    path, label and group. Whole groups go to train, validation or test, so no test recording is
-    ever trained on. Filters, features and all other steps are set in a configuration file,
-    --config, or chosen by --derive auto.
+    path, label and group. Each group goes completely to the training, validation or test part, so
+    no test recording is ever trained on. Filters, features and all other steps are set in a
+    configuration file (--config) or chosen by --derive auto.
 
     If the file exists and nothing has changed, nothing is done. --resume adds new and changed
     recordings to the file and keeps all other recordings in their parts; without --resume, the file

@@ -27,7 +27,7 @@ def diagnose(
     path: Annotated[
         Path,
         Argument(
-            metavar="PATH", help="CSV, JSON or TensorBoard event file, folder of a run, or model."
+            metavar="PATH", help="Log (CSV, JSON or TensorBoard events), folder of a run, or model."
         ),
     ],
     n_val: Annotated[int | None, Option(help="Number of independent validation windows.")] = None,

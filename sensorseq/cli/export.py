@@ -56,7 +56,7 @@ def export(
         bool | None,
         Option(
             "--lengths/--no-lengths",
-            help="ONNX: add an input for the valid steps of each window [default: if training"
+            help="ONNX: add an input for the length of each window [default: if training"
             " windows differ in length].",
         ),
     ] = None,
@@ -86,7 +86,7 @@ def export(
         Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
     ] = None,
     prefix: Annotated[
-        str | None, Option(metavar="NAME", help="C: first part of all names [default: sensorseq].")
+        str | None, Option(metavar="NAME", help="C: prefix of all names [default: sensorseq].")
     ] = None,
     smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
@@ -146,7 +146,7 @@ def export(
     for name, trained in models.items():
         of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
         if trained.had_lengths if lengths is None else lengths:
-            lines.append(f"Give the graph the valid steps of each window as {argument}.")
+            lines.append(f"Pass the length of each window in steps to the graph as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None

@@ -151,7 +151,7 @@ def stream(
         Path | None,
         Option(
             metavar="FILE",
-            help="Recording or log to replay; with several sensors, any of its files.",
+            help="Recording or log to replay; with several sensors, any file of the recording.",
         ),
     ] = None,
     speed: Annotated[float, Option(min=0, help="Replay speed; 0 replays without waiting.")] = 0.0,
@@ -172,7 +172,7 @@ def stream(
         float | None, Option(metavar="S", help="Longest gap to bridge [default: as in training].")
     ] = None,
     max_delay_s: Annotated[
-        float, Option(metavar="S", help="How long to wait for samples out of order.")
+        float, Option(metavar="S", help="How long to wait for delayed samples.")
     ] = 0.0,
     smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
@@ -182,9 +182,9 @@ def stream(
 ) -> None:
     """Classify samples as they arrive, and print one line of JSON for each window.
 
-    Samples are lines of CSV or little-endian floats. CSV has a header that names the columns, or it
-    contains the model's channels in order, with or without the time before them. Ctrl-C or the end
-    of the input ends the stream; the remaining windows are then classified.
+    Samples are lines of CSV or little-endian floats. Without a header, a line of CSV contains the
+    model's channels in order, optionally preceded by the time. Ctrl-C or the end of the input ends
+    the stream; the remaining windows are then classified.
 
     With several sensors, each line begins with the name of its sensor and the time, such as
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.

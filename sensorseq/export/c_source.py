@@ -1,4 +1,4 @@
-"""Classifiers in C99: a header and a source file per sensor, which need only libc, not malloc."""
+"""Classifiers in C99: a header and a source file per sensor, which need libc but not malloc."""
 
 import copy
 import importlib
@@ -357,7 +357,7 @@ class _Source:
             n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
-                "the model does not have the length of its training windows; give n_timesteps."
+                "the model does not store the length of its training windows; give n_timesteps."
             )
         most = self.model.max_timesteps
         if most is not None and most < n:

@@ -24,7 +24,7 @@ _POINTWISE = (Product, Power, Subtract, SignedBy, Magnitude)
 
 @dataclass(frozen=True)
 class GraphWindows:
-    """Names in the graph: of scaled float32 windows (n, t, c), their lengths and number of steps.
+    """Names of tensors in the graph: scaled float32 windows (n, t, c), lengths and step count.
 
     `lengths` (int64) has shape (n,), or (1,) if all windows are full; `n_steps` has shape (1,) and
     contains t. With several sensors, `present` (bool) has shape (n,) and marks the windows that

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     """The precision of products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels,
     otherwise the name of a dtype."""
     is_projected: bool
-    """Whether torch multiplies the input by its weights and the kernel receives the result."""
+    """Whether torch multiplies the input by `weight_ih`, and the kernel receives the product."""
     reason: str
 
     @property

@@ -1,7 +1,7 @@
 """The public ops, with their fake kernels and gradients.
 
-`sensorseq.ops.choice` decides which code runs a call before any op is called, so that tracing and
-running agree. The registered ops also return what their backward pass needs; `lstm` and
+Before any op is called, `sensorseq.ops.choice` decides which code computes the result, so that
+tracing and running agree. The registered ops also return what their backward pass needs; `lstm` and
 `lstm_linear` here return only the results for users.
 """
 

@@ -144,7 +144,7 @@ def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
 def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
-    """Read the recording of a task with the options for reading."""
+    """Read a recording; only the reading options are used."""
     return read_source(source, options, salvage=salvage, scratch=scratch)
 
 

@@ -50,7 +50,7 @@ def prepared(logs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(prepared, tmp_path_factory):
-    """Train a model with features and a refit, as by default."""
+    """Train a model with features and a refit, which are the defaults."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     succeed("train", prepared, "-o", path, *FAST)
     return path
@@ -404,7 +404,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
 
 
 def flat(text):
-    """Return a string in one line, with plus-minus always written in the same way."""
+    """Return a string as one line, with plus-minus always written in the same way."""
     return " ".join(text.replace("+-", "±").split())
 
 

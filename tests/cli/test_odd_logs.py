@@ -59,7 +59,7 @@ def write_logs(robot, folder, columns=lambda t, x: [t, x], header=("time",), **d
 
 
 def told_by(*words, code=0):
-    """Run a command that must end with this exit code; return its output in one line."""
+    """Run a command that must end with this exit code; return its output as one line."""
     ended, out, err = said(*words)
     assert ended == code, out + err
     return re.sub(r"\s+", " ", out + err)

@@ -1,4 +1,4 @@
-"""Two commands that write one output, and disks that are full or read-only, in real processes."""
+"""Two processes that write the same output, and commands on disks that are full or read-only."""
 
 import json
 import os

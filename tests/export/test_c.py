@@ -517,7 +517,7 @@ def test_two_models_can_be_used_in_one_program(plain, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Return models that cover the C source: streams with steps, and windows with features."""
+    """Return two exports that cover the C source: one with steps, and one with features."""
     folder = tmp_path_factory.mktemp("exported")
     steps = [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)]
     with_steps = trained_on_recordings(steps, 100.0, 40.0)

@@ -20,7 +20,7 @@ from sensorseq.recording import Channel
 pytestmark = pytest.mark.usefixtures("few_features")
 
 LABELS = np.array(["ice", "mud", "sand"])
-UNITS = np.float32([1.0, 40.0, 0.01])  # units of the channels, over a wide range
+UNITS = np.float32([1.0, 40.0, 0.01])  # scales of the channels, over a wide range
 
 
 def windows(n, n_timesteps=24, seed=0):

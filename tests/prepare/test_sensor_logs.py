@@ -45,7 +45,7 @@ def write_log(file, topics, *, label=0, seconds=8.0, seed=0, **more):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Three logs of each of two classes."""
+    """Three logs for each of two classes."""
     folder = tmp_path_factory.mktemp("logs")
     for label in range(2):
         (folder / f"class_{label}").mkdir()
