@@ -35,9 +35,10 @@ def doctor(
 
     The outcome of each run is known in advance. Without a file, the runs use synthetic signals. The
     exit code is 10 if a check fails. With --self, the command checks the installation instead: it
-    compares the compiled kernels with float64, trains a small model, and saves it. With --gpu, it
-    runs every CUDA kernel on this GPU and compares the results with float64, which takes at most a
-    minute. Kernels that pass are used from then on, unless SENSORSEQ_CUDA_KERNELS=0.
+    compares the compiled kernels with float64, trains a small model, and saves it. With --gpu,
+    the command runs every CUDA kernel on this GPU and compares the results with float64, which
+    takes at most a minute. Kernels that pass are used from then on, unless
+    SENSORSEQ_CUDA_KERNELS=0.
     """
     if gpu:
         _check_gpu(windows, settings, as_json, installation)
@@ -128,7 +129,7 @@ def bench(
     check_choice("--against", against, ("torch", "cudnn"))
     options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}
     if against == "cudnn" and threads is not None:
-        raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
+        raise ArgumentError("--threads does not apply to --against cudnn; remove it.")
     name = "sensorseq.bench.cuda" if against == "cudnn" else "sensorseq.bench.timing"
     benchmark = importlib.import_module(name)
     with progress("measuring", quiet=quiet) as advance:

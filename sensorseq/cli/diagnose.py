@@ -75,7 +75,7 @@ def diagnose(
             if value is not None:
                 option = "--" + name.replace("_", "-")
                 raise ArgumentError(
-                    f"{option} is for logs, but {path} is a model that stores it; remove {option}."
+                    f"{option} is for logs, but {path} is a model; remove {option}."
                 )
         report = _model_of_sensor(load_model(path), sensor).fluctuation_
     elif sensor is not None:

@@ -76,7 +76,7 @@ def export(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        Option("--sample-rate", metavar="HZ", help="C: sample rate of the input, to resample it."),
+        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples that need resampling."),
     ] = None,
     weights: Annotated[
         str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
@@ -146,7 +146,7 @@ def export(
     for name, trained in models.items():
         of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
         if trained.had_lengths if lengths is None else lengths:
-            lines.append(f"Pass the length of each window in steps to the graph as {argument}.")
+            lines.append(f"Give the graph the number of valid steps of each window as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
@@ -185,7 +185,7 @@ def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[
 
 
 def _refuse_options(to: Format, **options: Any) -> None:
-    """Raise an error for options of the other format, which would be ignored silently."""
+    """Raise an error for options of the other format instead of silently ignoring them."""
     for name, value in options.items():
         if value is not None and value is not False:  # 0 counts as given
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

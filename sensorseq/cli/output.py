@@ -94,7 +94,7 @@ def check_output(path: Path | None, *others: Path) -> str:
     already_exists = path.exists()
     with writing(path):
         closing.enter_context(locking(path, run=True))
-    return ", in place of the earlier one" if already_exists else ""
+    return ", replacing the earlier file" if already_exists else ""
 
 
 def check_parent(path: Path) -> None:

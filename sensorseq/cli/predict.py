@@ -27,7 +27,7 @@ from sensorseq.options import split_names
 def predict(
     model_file: opt.ModelFile,
     recordings: Annotated[
-        list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
+        list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of raw files.")
     ],
     # options: READ_AS_IN_TRAINING
     time_column: prep.TimeColumn = None,

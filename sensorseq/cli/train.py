@@ -49,8 +49,8 @@ def train(
 ) -> None:
     """Train a classifier on prepared windows.
 
-    The curve and the report use the validation part; afterwards, the model is also trained on that
-    part. The test part is not read.
+    The loss curves and the report use the validation part; afterwards, the model is also trained on
+    that part. The test part is not read.
     """
     was_there = check_output(output, windows)
     check_output(report, windows, output)

@@ -198,8 +198,8 @@ def onnx_difference(
 ) -> float:
     """Return the largest absolute difference between the outputs of onnxruntime and the model.
 
-    `X` contains windows (n, t, c), and `lengths` (n,) the number of their valid steps; or `X` has
-    several sensors, each with its own lengths.
+    `X` contains windows (n, t, c), and `lengths` (n,) contains the number of valid steps of each
+    window. Alternatively, `X` contains several sensors, each with its own lengths.
     """
     try:
         import onnxruntime
@@ -227,8 +227,8 @@ def onnx_difference(
     for x, (name, steps) in zip(windows.values(), valid.items(), strict=True):
         if name not in inputs and (steps < x.shape[1]).any():
             raise ArgumentError(
-                f"the windows differ in length, and the graph has no input {name}; export it with"
-                " `lengths`."
+                f"the windows differ in length, but the graph has no input {name}; export the model"
+                " with `lengths`."
             )
     largest, n = 0.0, len(next(iter(windows.values())))
     for start in range(0, n, _BLOCK):

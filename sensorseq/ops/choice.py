@@ -111,17 +111,17 @@ def training_gap(
     All windows together, `n_bytes`, must fit into `memory_bytes` on the GPU; None means no limit.
     """
     if dtype != torch.float32:
-        return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
+        return f"on a GPU, this engine supports float32, not {str(dtype).removeprefix('torch.')}"
     precision = kernel_precision(dtype, hidden_size, allows_tf32)
     gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
     if gap is not None:
         return f"on a GPU, {gap}"
     if num_layers != 1:
-        return f"on a GPU it supports one layer, not {num_layers}"
+        return f"on a GPU, this engine supports one layer, not {num_layers}"
     if head_norm != "none":
-        return f"on a GPU it does not support head_norm {head_norm!r}"
+        return f"on a GPU, this engine does not support head_norm {head_norm!r}"
     if n_channels > MAX_CHANNELS:
-        return f"on a GPU it supports at most {MAX_CHANNELS} channels, not {n_channels}"
+        return f"on a GPU, this engine supports at most {MAX_CHANNELS} channels, not {n_channels}"
     if memory_bytes is not None and n_bytes > memory_bytes:
         return "the windows do not fit into GPU memory"
     return None
@@ -159,7 +159,7 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
-    # Strings, because torch.compile of torch 2.11 treats only plain values as constants.
+    # These are strings, because torch.compile of torch 2.11 treats only plain values as constants.
     version, is_built = _capability_text(gpu.index), _is_built()
     capability = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}

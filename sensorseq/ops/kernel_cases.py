@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return the case's pooling, with a maximum only if rounding cannot change its position."""
+    """Return the case's pooling; it includes a maximum only if rounding cannot move the maximum."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 

@@ -2,7 +2,7 @@
 
 Before any op is called, `sensorseq.ops.choice` decides which code computes the result, so that
 tracing and running agree. The registered ops also return what their backward pass needs; `lstm` and
-`lstm_linear` here return only the results for users.
+`lstm_linear` in this module return only the results for users.
 """
 
 from collections.abc import Callable, Sequence

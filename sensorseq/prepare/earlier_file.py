@@ -179,8 +179,9 @@ class EarlierFile:
 class EarlierPart:
     """The windows of one recording in a prepared file, with the interface of a part file.
 
-    If training windows were cut separately, they are read with the `prefix` ``"train_"``. The file
-    then lacks the windows on the grid, and contains only their counts by label, in `n_of_label`.
+    If training windows were cut separately, they are read with the `prefix` ``"train_"``. In that
+    case, the file does not contain the training recordings' windows on the regular grid;
+    `n_of_label` contains the counts of these windows by label.
     """
 
     recording_id: str

@@ -88,7 +88,7 @@ class Facts:
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     scales: dict[str, list[float]] | None = None  # the result of `measure_scales`
-    left_out_classes: list[str] = field(default_factory=list)  # classes in the label column
+    left_out_classes: list[str] = field(default_factory=list)  # names from the label column
     odd_values: OddFacts | None = None  # the result of `measure_odd_values`
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The stages of preparing a file: compare it with an existing one, cut parts, merge them."""
+"""The stages of preparing a file: compare with an existing file, cut parts, merge the parts."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -235,8 +235,8 @@ class FilePreparation:
         unlabeled = [facts for facts in kept if not facts.labels]
         if unlabeled and len(unlabeled) < len(kept):
             raise RecordingError(
-                f"{files_of(unlabeled[0])} has no label, but others do; label every recording or"
-                " none."
+                f"{files_of(unlabeled[0])} has no label, but other recordings have; label every"
+                " recording or none."
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)
         parts = [self._part(facts, channels) for facts in kept]
@@ -545,7 +545,7 @@ class FilePreparation:
             classes = {str(label) for label in (recorded | self.labels) - {None}}
             left_out = [name for facts in self.facts for name in facts.left_out_classes]
             check_labels(use.labels, classes, "of a recording", left_out)
-        # The labels of single samples were unknown until now.
+        # The labels of single samples are not known before the recordings are read.
         warn_of_similar_classes((f.labels_there for f in self.facts), checked=self.labels)
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | recorded) - with_windows - {None})

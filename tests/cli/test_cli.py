@@ -851,7 +851,7 @@ def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_pa
     assert found["n_windows"] == len(read_windows(prepared))
     assert found["largest_difference"] <= 1e-5
     text = succeed("export", model, "-o", output, "--timesteps", "20")
-    assert text == f"{output}: probabilities of calm, rough, in place of the earlier one\n"
+    assert text == f"{output}: probabilities of calm, rough, replacing the earlier file\n"
     assert "would be overwritten" in refused(2, "export", model, "-o", model)
     both = ["export", model, "-o", output, "--steps", "--check", prepared]
     assert "--check compares windows after the steps" in refused(2, *both)

@@ -1,4 +1,4 @@
-"""Several sensors at their own rates, from files to windows in one file, a model and its test."""
+"""Several sensors, each at its own rate: their files, the prepared windows, and a model."""
 
 import json
 from dataclasses import replace

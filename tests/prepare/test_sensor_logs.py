@@ -1,4 +1,4 @@
-"""Topics of robot logs as sensors, from logs to windows at each rate, a model and its test."""
+"""Topics of robot logs as sensors: the logs, windows at each topic's rate, and a model."""
 
 import json
 import shutil
