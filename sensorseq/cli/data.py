@@ -60,7 +60,7 @@ def inspect(
     ] = False,
     sensor: Annotated[
         str | None,
-        Option(metavar="NAME", help="The sensor to look at, if the file has several."),
+        Option(metavar="NAME", help="Sensor to inspect, if the file has several."),
     ] = None,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,

@@ -1,4 +1,4 @@
-"""Classifiers in C99: a header and a source file per sensor, which need libc but not malloc."""
+"""Classifiers in C99: a header and a source file per sensor that use libc, but never malloc."""
 
 import copy
 import importlib

@@ -90,15 +90,15 @@ def lstm(
 
     Notes
     -----
-    The kernels of this package compute float32 and float64 on the CPU. On a GPU of compute
-    capability 9.0, they compute float32, float16, bfloat16 and autocast, up to a size limit, if
-    they have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own LSTM
+    The kernels of this package support float32 and float64 on the CPU. On a GPU of compute
+    capability 9.0, they support float32, float16, bfloat16 and autocast up to a size limit, if they
+    have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own LSTM
     computes everything else, with the same results. `sensorseq.ops.choice.choose` makes the choice,
     and ``sensorseq info`` lists all choices. With the kernels on a GPU:
 
     - Results in float32 have the rounding error of float32, or of TF32 above 128 units if torch's
       settings allow TF32 in RNNs. TF32 is allowed unless
-      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set.
+      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` forbids it.
       Half precisions are computed in float16 with float32 sums. Recurrent weights beyond 4094 and
       initial states beyond 255 are out of range and give NaN.
     - Calls do not wait for the device, except to read `lengths` if torch's LSTM is used.
@@ -291,7 +291,7 @@ def _fake_states(
         torch._check(fits, lambda: "the projected x does not have all gates of all directions")
     else:
         fits = x.shape[3] == weight_ih.shape[3]
-        torch._check(fits, lambda: "weight_ih and x differ in channels")
+        torch._check(fits, lambda: "weight_ih and x have different numbers of channels")
     state = _state_shape(x, weight_hh)
     saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
     return x.new_empty(state), x.new_empty(state), saved

@@ -185,7 +185,7 @@ class StepStatistics:
     """Statistics of the S steps of one call, which together train on R rows.
 
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
-    in csrc/train_epoch.h, which are NaN for a step without windows. `n_windows` (M or 1, S)
+    in csrc/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1, S)
     contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
     of its class minus its largest other logit, before the step on that row.
     """
@@ -247,7 +247,7 @@ class EpochTrainer:
     parameters is kept, with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if
     `run` crops the windows.
 
-    The optimizer's `state` has shape (M, rows, Q). Its rows are: for sgd, the momentum buffer; for
+    The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
     adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for rmsprop, square_avg, the momentum
     buffer and grad_avg. `running` (M, 2, P) has the mean and variance of ``head_norm="batch"``.
 

@@ -1,4 +1,4 @@
-"""Logs in unusual formats, from the training files to the prediction for another file."""
+"""Logs in unusual formats are prepared, and the model predicts another file."""
 
 import re
 
