@@ -122,7 +122,7 @@ def _flat(chain: StepChain) -> list[Any]:
 def _make_step(
     step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Any, tables: Tables
 ) -> CStep:
-    if isinstance(step, SpectralFrames):  # the phase only affects the time assigned to a frame
+    if isinstance(step, SpectralFrames):  # the phase affects only the time assigned to a frame
         stream: Any = step.stream(channels, rate)
         in_c = CStep("spectral", stream, stream.picked, window=stream.frame)
         tables.add(f"{name}_bands", stream.bands, "i4")

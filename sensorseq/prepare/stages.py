@@ -118,7 +118,7 @@ class FilePreparation:
         if not self.skip and earlier.left_out:
             options["on_error"] = "on_error was skip, now stop"
         if earlier.record.get("version") != PART_VERSION:
-            options["version"] = "it was prepared by a different version of sensorseq"
+            options["version"] = "the file was prepared by a different version of sensorseq"
         self.changes = list(options.values())
         decisive = [
             change.replace(f"{name} ", f"`{name}` ", 1) if change.startswith(name) else change
@@ -235,7 +235,7 @@ class FilePreparation:
         unlabeled = [facts for facts in kept if not facts.labels]
         if unlabeled and len(unlabeled) < len(kept):
             raise RecordingError(
-                f"{files_of(unlabeled[0])} has no label, but other recordings have; label every"
+                f"{files_of(unlabeled[0])} has no label, but other recordings do; label every"
                 " recording or none."
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)

@@ -178,7 +178,7 @@ def _connect(where: Any) -> "Client":
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
-    """Raise an error if there are no workers, or if a worker has other versions or lacks a path."""
+    """Raise an error if no worker exists, or if a worker has wrong versions or lacks a path."""
     try:
         replies = client.run(_describe_worker, list(paths))
     except Exception as error:  # such as an ImportError in a worker

@@ -801,7 +801,7 @@ def test_the_error_for_a_folder_without_matching_files_says_to_give_the_files(lo
     succeed("predict", tmp_path / "m", tmp_path / "new" / "drive.csv")
 
 
-# The output of train about features
+# Lines about features that `train` prints
 
 
 @pytest.mark.usefixtures("lstm_is_used")

@@ -25,7 +25,7 @@ HOW = {"window_s": 2.0, "native_rates": True}
 
 
 def write_log(file, topics, *, label=0, seconds=8.0, seed=0, **more):
-    """Write topics with numbers x and y at their rates; the inertial unit begins 0.03 s later."""
+    """Write topics with numbers x and y at given rates; the inertial unit begins 0.03 s later."""
     rng, messages = np.random.default_rng(seed), []
     for topic, rate in topics.items():
         for t in (0.03 if topic == "/imu" else 0.0) + np.arange(int(seconds * rate)) / rate:
