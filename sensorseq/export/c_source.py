@@ -159,7 +159,7 @@ class _Timing(NamedTuple):
 def write_texts(
     folder: str | os.PathLike[str], export: CExport, texts: Mapping[Path, str]
 ) -> CExport:
-    """Write either all files of an export or none, and return the export with their paths."""
+    """Write all files of an export or none, and return the export with their paths."""
     at = make_folder(folder)
     write_together({at / name: text.encode() for name, text in texts.items()})
     return export.at(at)

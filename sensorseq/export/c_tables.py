@@ -72,7 +72,7 @@ class Tables:
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
         """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        A single factor would not suffice: weights of rare features are thousands of times larger.
+        One factor is not enough, because weights of rare features are thousands of times larger.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")

@@ -35,7 +35,7 @@ def load() -> Path:
 
 
 def avoid_dead_threads() -> None:
-    """Let torch compute on one thread in a forked child.
+    """Limit torch to one thread in a forked child.
 
     Torch's other threads exist only in the parent, and the next parallel region in the child would
     wait for them forever. The operators of this package start new threads.

@@ -197,7 +197,7 @@ def _constant_when_traced(function: _Function) -> _Function:
 def allows_tf32() -> bool:
     """Return whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN reads them.
 
-    ``torch.backends.cudnn.rnn.fp32_precision`` also reflects the settings from which it inherits
+    ``torch.backends.cudnn.rnn.fp32_precision`` reflects both the settings from which it inherits
     and the older setting ``torch.backends.cudnn.allow_tf32``. The older setting is not read here,
     because reading it raises an error once the newer setting has been changed.
     """
