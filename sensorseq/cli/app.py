@@ -10,9 +10,9 @@ from typer import Option
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
-"""Resources to release when the command ends: locks of its outputs, and disabled checksums."""
+"""Cleanup when the command ends: unlock its outputs, and turn checksums on again."""
 
-# The help is plain, because rich would delay it, and would format it differently in a file.
+# The help is plain text, because rich would slow it down and format it differently in a file.
 app = typer.Typer(
     name="sensorseq",
     help="Classify robot sensor sequences: prepare, train, evaluate and predict.",
@@ -37,7 +37,7 @@ def _sensorseq(
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Return whether the user typed the option of this parameter."""
+    """Return whether the user gave this parameter on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

@@ -31,13 +31,14 @@ def doctor(
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Distinguish a bug from a hard problem with short test runs of training.
+    """Distinguish a bug from a hard problem by means of short training runs.
 
     The outcome of each run is known in advance. Without a file, the runs use synthetic signals. The
     exit code is 10 if a check fails. With --self, the command checks the installation instead: it
-    compares the compiled kernels with float64, trains a small model, and saves it. With --gpu, it
-    runs every CUDA kernel on this GPU and compares it with float64, which takes at most a minute;
-    kernels that pass are used from then on, unless SENSORSEQ_CUDA_KERNELS=0.
+    compares the compiled kernels with float64, trains a small model, and saves it. With --gpu,
+    the command runs every CUDA kernel on this GPU and compares the results with float64, which
+    takes at most a minute. Kernels that pass are used from then on, unless
+    SENSORSEQ_CUDA_KERNELS=0.
     """
     if gpu:
         _check_gpu(windows, settings, as_json, installation)
@@ -119,7 +120,7 @@ def bench(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure the speed compared with torch and the processor's peak.
+    """Measure the speed relative to torch and to the processor's peak.
 
     The command times a few shapes on this machine, alternating with torch, for about half a minute.
     Stop other work first, because it distorts the timings. With --against cudnn, the comparison is
@@ -128,7 +129,7 @@ def bench(
     check_choice("--against", against, ("torch", "cudnn"))
     options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}
     if against == "cudnn" and threads is not None:
-        raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
+        raise ArgumentError("--threads does not apply to --against cudnn; remove it.")
     name = "sensorseq.bench.cuda" if against == "cudnn" else "sensorseq.bench.timing"
     benchmark = importlib.import_module(name)
     with progress("measuring", quiet=quiet) as advance:

@@ -28,7 +28,7 @@ def inspect(
         Path,
         Argument(
             metavar="PATH",
-            help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
+            help="Recording, folder, manifest or (with --html or --leakage) prepared file.",
         ),
     ],
     # options: READING_OPTIONS
@@ -60,21 +60,21 @@ def inspect(
     ] = False,
     sensor: Annotated[
         str | None,
-        Option(metavar="NAME", help="The sensor to look at, if the file has several."),
+        Option(metavar="NAME", help="Sensor to inspect, if the file has several."),
     ] = None,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
-    """Describe recordings, their irregularities, and the errors of unreadable ones.
+    """Describe recordings and their irregularities, or say why they cannot be read.
 
     The command lists the rate, channels, missing samples and gaps of each recording. The exit code
     is 3 if a recording cannot be read. With --html, the command also writes a page, readable
-    offline, with pictures of each channel, class by class.
+    offline, with plots of each channel for each class.
 
-    With --leakage, it checks whether training, validation and test windows of a prepared file
-    overlap; the exit code is 10 if they do. It also lists faults in the training and validation
-    data: constant channels, wrong labels of identical windows, padding and others.
+    With --leakage, the command checks whether training, validation and test windows of a prepared
+    file overlap; the exit code is 10 if they do. The command also lists faults in the training and
+    validation data: constant channels, padding, identical windows with different labels, and so on.
     """
     from sensorseq.evaluation import inspect as described
 
@@ -86,7 +86,7 @@ def inspect(
         raise ArgumentError("--sensor needs a prepared file, and --html or --leakage.")
     if leakage:
         if html is not None:
-            raise ArgumentError("--html does not show leakage; run the command once with each.")
+            raise ArgumentError("--html does not show leakage; run the command twice.")
         _inspect_leakage(path, sensor, as_json)
         return
     check_output(html, path)
@@ -225,13 +225,13 @@ def prepare(
     """Turn recordings into one file of windows, split by group.
 
     Each folder is a class, and each file in it is a recording; alternatively, a manifest lists
-    path, label and group. Whole groups go to train, validation or test, so no test recording is
-    ever trained on. Filters, features and all other steps are set in a configuration file,
-    --config, or chosen by --derive auto.
+    path, label and group. Each group goes completely to the training, validation or test part, so
+    no test recording is ever trained on. Filters, features and all other steps are set in a
+    configuration file (--config) or chosen by --derive auto.
 
     If the file exists and nothing has changed, nothing is done. --resume adds new and changed
-    recordings to the file and leaves the others in their part; without --resume, the file is
-    replaced.
+    recordings to the file and keeps all other recordings in their parts; without --resume, the file
+    is replaced.
 
     The exit code is 2 if an option or the configuration is invalid, and 3 if a recording cannot be
     used.

@@ -27,7 +27,7 @@ def diagnose(
     path: Annotated[
         Path,
         Argument(
-            metavar="PATH", help="CSV, JSON or TensorBoard event file, folder of a run, or model."
+            metavar="PATH", help="Log (CSV, JSON or TensorBoard events), folder of a run, or model."
         ),
     ],
     n_val: Annotated[int | None, Option(help="Number of independent validation windows.")] = None,
@@ -41,7 +41,7 @@ def diagnose(
         Option(
             "--column",
             metavar="ROLE=NAME",
-            help="Column of a role, such as loss; the NAME none ignores the role; repeatable.",
+            help="Column for a role, such as loss; ROLE=none ignores the role; repeatable.",
         ),
     ] = None,
     sensor: Annotated[
@@ -75,7 +75,7 @@ def diagnose(
             if value is not None:
                 option = "--" + name.replace("_", "-")
                 raise ArgumentError(
-                    f"{option} is for logs, but {path} is a model that stores it; remove {option}."
+                    f"{option} is for logs, but {path} is a model; remove {option}."
                 )
         report = _model_of_sensor(load_model(path), sensor).fluctuation_
     elif sensor is not None:

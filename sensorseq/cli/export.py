@@ -56,7 +56,7 @@ def export(
         bool | None,
         Option(
             "--lengths/--no-lengths",
-            help="ONNX: add an input for the valid steps of each window [default: if training"
+            help="ONNX: add an input for the length of each window [default: if training"
             " windows differ in length].",
         ),
     ] = None,
@@ -76,7 +76,7 @@ def export(
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        Option("--sample-rate", metavar="HZ", help="C: sample rate of the input, to resample it."),
+        Option("--sample-rate", metavar="HZ", help="C: rate of raw samples that need resampling."),
     ] = None,
     weights: Annotated[
         str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
@@ -86,7 +86,7 @@ def export(
         Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
     ] = None,
     prefix: Annotated[
-        str | None, Option(metavar="NAME", help="C: first part of all names [default: sensorseq].")
+        str | None, Option(metavar="NAME", help="C: prefix of all names [default: sensorseq].")
     ] = None,
     smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
@@ -131,8 +131,8 @@ def export(
     was_there = check_output(output, model_file, *([] if check is None else [check]))
     if steps and check is not None:
         raise ArgumentError(
-            "--check compares windows after the steps, which a graph with --steps does not take;"
-            " check one without --steps."
+            "--check compares windows after the steps, but a graph with --steps takes windows"
+            " before the steps; check a graph without --steps."
         )
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **_export_options(options, model))
@@ -146,7 +146,7 @@ def export(
     for name, trained in models.items():
         of, argument = (f" of {name}", f"lengths_{name}") if name else ("", "lengths")
         if trained.had_lengths if lengths is None else lengths:
-            lines.append(f"Give the graph the valid steps of each window as {argument}.")
+            lines.append(f"Give the graph the number of valid steps of each window as {argument}.")
         if not steps and (outside := [step.kind for step in stored_steps(trained.preparation)]):
             lines.append(f"The graph takes windows{of} after these steps: {', '.join(outside)}.")
     difference = None
@@ -185,7 +185,7 @@ def _export_options(options: Mapping[str, Any], model: "AnyClassifier") -> dict[
 
 
 def _refuse_options(to: Format, **options: Any) -> None:
-    """Raise an error for options of the other format, which would be ignored silently."""
+    """Raise an error for options of the other format instead of silently ignoring them."""
     for name, value in options.items():
-        if value is not None and value is not False:  # 0 is also a value
+        if value is not None and value is not False:  # 0 counts as given
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

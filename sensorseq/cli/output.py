@@ -52,7 +52,7 @@ def print_part(text: str, as_json: bool) -> None:
 
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on a terminal; elsewhere, none is shown, so that logs stay short."""
+    """Show a progress bar, but only on a terminal, so that logs stay short."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, stage="": None
         return
@@ -94,7 +94,7 @@ def check_output(path: Path | None, *others: Path) -> str:
     already_exists = path.exists()
     with writing(path):
         closing.enter_context(locking(path, run=True))
-    return ", in place of the earlier one" if already_exists else ""
+    return ", replacing the earlier file" if already_exists else ""
 
 
 def check_parent(path: Path) -> None:

@@ -27,7 +27,7 @@ from sensorseq.options import split_names
 def predict(
     model_file: opt.ModelFile,
     recordings: Annotated[
-        list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
+        list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of raw files.")
     ],
     # options: READ_AS_IN_TRAINING
     time_column: prep.TimeColumn = None,
@@ -55,7 +55,7 @@ def predict(
     ] = None,
     absolute_time: Annotated[
         bool,
-        Option("--absolute-time", help="Write time stamps, not seconds since the start, in --csv."),
+        Option("--absolute-time", help="In --csv, write time stamps, not seconds since the start."),
     ] = False,
     label_studio: Annotated[
         Path | None, Option(metavar="JSON", help="Write the spans as predictions for Label Studio.")
@@ -75,7 +75,7 @@ def predict(
     class.
 
     A robot stays on a surface for a while, so the classification of a window also uses its
-    neighbors. --smooth none classifies each window by itself.
+    neighbors. --smooth none classifies each window independently.
     """
     from sensorseq.evaluation.predict import (
         format_prediction,
@@ -151,10 +151,10 @@ def stream(
         Path | None,
         Option(
             metavar="FILE",
-            help="Recording or log to replay; with several sensors, any of its files.",
+            help="Recording or log to replay; with several sensors, any file of the recording.",
         ),
     ] = None,
-    speed: Annotated[float, Option(min=0, help="Speed of the replay; 0 does not wait.")] = 0.0,
+    speed: Annotated[float, Option(min=0, help="Replay speed; 0 replays without waiting.")] = 0.0,
     sample_format: Annotated[
         str, Option("--format", metavar="KIND", help="csv, float32 or float64.")
     ] = "csv",
@@ -172,7 +172,7 @@ def stream(
         float | None, Option(metavar="S", help="Longest gap to bridge [default: as in training].")
     ] = None,
     max_delay_s: Annotated[
-        float, Option(metavar="S", help="How long to wait for samples out of order.")
+        float, Option(metavar="S", help="How long to wait for delayed samples.")
     ] = 0.0,
     smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
@@ -182,9 +182,9 @@ def stream(
 ) -> None:
     """Classify samples as they arrive, and print one line of JSON for each window.
 
-    Samples are lines of CSV with a header, or with the model's channels in order, optionally after
-    the time; or they are little-endian floats. Ctrl-C or the end of the input ends the stream; the
-    remaining windows are then classified.
+    Samples are lines of CSV or little-endian floats. Without a header, a line of CSV contains the
+    model's channels in order, optionally preceded by the time. Ctrl-C or the end of the input ends
+    the stream; the remaining windows are then classified.
 
     With several sensors, each line begins with the name of its sensor and the time, such as
     imu,0.01,0.3,9.8; a sensor may send a header: imu,time,gyro_x,acc_z.

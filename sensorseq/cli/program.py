@@ -35,7 +35,7 @@ for _name in ("data", "train", "predict", "export", "diagnose", "checks"):
 _UsageError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
-_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first matching type counts
+_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first matching type applies
     (ArgumentError, USAGE),
     (ConfigurationError, USAGE),
     (MisplacedOutputError, BAD_INPUT),
@@ -97,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
     message, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
-    if error.errno is not None and error.filename is None:  # for example, no temporary folder
+    if error.errno is not None and error.filename is None:  # such as a missing temporary folder
         message, code = f"{reason_of(error)}.", ENVIRONMENT
     if error.errno in UNWRITABLE:
         if error.filename is None:

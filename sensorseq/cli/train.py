@@ -40,7 +40,7 @@ def train(
     settings: opt.Settings = None,
     compare: Annotated[
         bool,
-        Option("--compare/--no-compare", help="Compare with simple baseline models in the page."),
+        Option("--compare/--no-compare", help="In the report, compare with simple baselines."),
     ] = True,
     report: opt.Report = None,
     as_json: opt.Json = False,
@@ -49,8 +49,8 @@ def train(
 ) -> None:
     """Train a classifier on prepared windows.
 
-    The curve and the report use the validation part; afterwards, the model is also trained on that
-    part. The test part is not read.
+    The loss curves and the report use the validation part; afterwards, the model is also trained on
+    that part. The test part is not read.
     """
     was_there = check_output(output, windows)
     check_output(report, windows, output)
@@ -149,9 +149,9 @@ def adapt(
 ) -> None:
     """Adapt a model to another robot with a few labeled windows of that robot.
 
-    Prepare the robot's recordings like the training recordings. The scaling and the linear layer
-    change if that lowers the log-loss; the old training windows are not needed, and a test part is
-    not read.
+    Prepare the robot's recordings like the training recordings. The command changes the scaling and
+    the linear layer if that lowers the log-loss. It does not need the old training windows, and it
+    does not read a test part.
     """
     from sensorseq.estimator import SensorFusionClassifier
 
@@ -200,10 +200,11 @@ def evaluate(
     """Measure a model on test recordings that it has never seen.
 
     Intervals are 95 % confidence intervals, computed by resampling whole groups of recordings. With
-    --folds, a model with the same arguments is trained for each fold on the groups outside it.
+    --folds, a model with the same arguments is trained for each fold, on the groups outside that
+    fold.
 
     Recordings with several classes are also scored over time: the result of --smooth is compared
-    with single windows and with a majority vote.
+    with the results of single windows and of a majority vote.
     """
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.comparison_text import format_comparison
@@ -233,7 +234,7 @@ def evaluate(
         left = {"checkpoint", "device", "verbose"}
         changed = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
 
-        # The path of the training file is not known.
+        # H5 and MODEL stand for the paths of the training run, which are not known.
         def rerun_command(changes: Mapping[str, Any]) -> str:
             return f"sensorseq train H5 -o MODEL{settings_as_options({**changed, **changes})}"
 

@@ -48,9 +48,9 @@ def in_options(
     """Return a message with argument names replaced by a command's options (click parameters).
 
     The function recognizes ``name=value``, names in backticks, and names with an underscore.
-    `settings` are the names that ``--set`` accepts, and `arguments` the strings that the user
-    typed: with ``--config``, preparation options that the user did not type are named as keys of
-    the file.
+    `settings` are the names that ``--set`` accepts, and `arguments` are the strings that the user
+    typed. If these contain ``--config``, a preparation option that the user did not type is named
+    as a key of the configuration file.
     """
     command_options = {
         option.name: _text_of(option) for option in options if option.opts[0].startswith("-")

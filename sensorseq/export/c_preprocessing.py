@@ -41,7 +41,7 @@ class CResampler:
     def make(
         cls, input_rate_hz: float, rate_hz: float, attenuation_db: float, tables: Tables
     ) -> "CResampler | None":
-        """Design the filter as `StreamResampler` does, and add its taps; None for equal rates."""
+        """Design `StreamResampler`'s filter and add its taps; return None for equal rates."""
         ratio = simple_ratio(rate_ratio(input_rate_hz, rate_hz))
         if ratio == 1:
             return None
@@ -72,7 +72,7 @@ class CStep:
     window: int = 1  # number of samples to keep
     expression: str = ""  # C code of a combination
     n_outputs: int = 0
-    rate_hz: float = 0.0  # rate of its input
+    rate_hz: float = 0.0  # rate of the step's input
 
     @property
     def hop(self) -> Fraction:
@@ -122,7 +122,7 @@ def _flat(chain: StepChain) -> list[Any]:
 def _make_step(
     step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Any, tables: Tables
 ) -> CStep:
-    if isinstance(step, SpectralFrames):  # the phase only affects the time assigned to a frame
+    if isinstance(step, SpectralFrames):  # the phase affects only the time assigned to a frame
         stream: Any = step.stream(channels, rate)
         in_c = CStep("spectral", stream, stream.picked, window=stream.frame)
         tables.add(f"{name}_bands", stream.bands, "i4")
@@ -171,9 +171,9 @@ def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, s
     for _, name in step._inputs():
         if name not in with_unit:
             raise InputError(
-                f"the step {step.kind!r} multiplies {name!r}, whose unit the model lacks, so its"
+                f"the step {step.kind!r} multiplies {name!r}, whose unit the model lacks, so the"
                 f' factor is unknown; give units={{{name!r}: ...}}, as in the recordings ("" if'
-                " they had none)."
+                " the recordings had no unit)."
             )
 
 

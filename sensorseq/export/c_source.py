@@ -1,4 +1,4 @@
-"""Classifiers in C99: a header and a source file per sensor, which need only libc, not malloc."""
+"""Classifiers in C99: a header and a source file per sensor that use libc, but never malloc."""
 
 import copy
 import importlib
@@ -54,7 +54,7 @@ WEIGHTS = ("float32", "int8")
 _NO_SMOOTHING = Smoothing("none")
 _CONVOLVED = {"rocket", "hydra"}
 _LARGEST_LOSS = 0.005  # a larger loss of accuracy due to int8 weights causes a warning
-_ROUNDED_HOP = 1e-3  # tolerance in samples for a hop that is nearly whole
+_ROUNDED_HOP = 1e-3  # a hop less than this many samples from an integer is rounded
 _MOST_TERMS = 10_000  # largest denominator of a fractional hop
 # Code sizes in bytes on a Cortex-M4 (gcc -Os, without libm): of the network, of a small part (a
 # step, resampling or trees), and of a larger part.
@@ -74,7 +74,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CExport:
-    """The two files and the memory that they need on a microcontroller; print it to see a table.
+    """The two files and the memory that they need on a microcontroller; `print` shows a table.
 
     For several sensors, `sensors` contains the export of each sensor, and the sizes are sums.
     """
@@ -159,7 +159,7 @@ class _Timing(NamedTuple):
 def write_texts(
     folder: str | os.PathLike[str], export: CExport, texts: Mapping[Path, str]
 ) -> CExport:
-    """Write either all files of an export or none, and return the export with their paths."""
+    """Write all files of an export or none, and return the export with their paths."""
     at = make_folder(folder)
     write_together({at / name: text.encode() for name, text in texts.items()})
     return export.at(at)
@@ -296,7 +296,7 @@ def _hop_s(model: TrainedModel) -> float | None:
 
 @cache  # because compiling templates leaks memory
 def _templates() -> Environment:
-    """Return an environment with the templates in the folder `c`."""
+    """Return a Jinja environment with the templates in the folder `c`."""
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
         undefined=StrictUndefined,
@@ -347,7 +347,7 @@ class _Source:
         sample_rate_hz: float | None,
         units: Mapping[str, str],
     ) -> tuple[_Timing, list[CStep]]:
-        """Determine timing and steps from the preparation, unless arguments override it."""
+        """Determine timing and steps from the preparation, unless arguments override them."""
         preparation: Mapping[str, Any] = self.model.preparation or {}
         options = PreparationOptions.recorded(preparation)
         model_rate = preparation.get("sample_rate_hz")
@@ -357,7 +357,7 @@ class _Source:
             n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
-                "the model does not have the length of its training windows; give n_timesteps."
+                "the model does not store the length of its training windows; give n_timesteps."
             )
         most = self.model.max_timesteps
         if most is not None and most < n:
@@ -471,7 +471,7 @@ class _Source:
             self.tables.add("norm_shift", np.stack(shifts), "f4")
 
     def _patch(self, patch: Patch) -> None:
-        """Add the constants of frames: window, waves, bands, and the scaling of the inputs."""
+        """Add the constants of the frames: window, sines, cosines, bands, and input scaling."""
         window, share = patch.spectrum()
         angle = 2 * np.pi * np.arange(patch.n_samples) / patch.n_samples
         self.tables.add("patch_window", window, "f4")
@@ -523,7 +523,7 @@ class _Source:
         width = first.hidden_size * self._n_directions
         convolved = [block for name, block in self.blocks.items() if name in _CONVOLVED]
         padded = [block.describe.state()["settings"]["padded_steps"] for block in convolved]
-        # each overlapping window has its own state if the states are smaller than the samples
+        # keep the states of all overlapping windows, not the samples, if the states are smaller
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
         is_small = n_more * kept <= n * self.model.n_channels
@@ -558,7 +558,7 @@ class _Source:
         }
 
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
-        """Estimate the multiply-adds of a window, including the preprocessing of a hop."""
+        """Estimate the multiply-adds per window, including the preprocessing of one hop."""
         first, n, k = self.first, timing.n_timesteps, len(self.model.classes)
         hidden, c = first.hidden_size, self.model.n_channels
         patch = self.model.patch
@@ -573,7 +573,7 @@ class _Source:
         if "rocket" in self.blocks:
             arrays = self.blocks["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())
-            total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one
+            total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one add
         if "hydra" in self.blocks:
             arrays = self.blocks["hydra"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 28 * int(arrays["channel_counts"].sum())
@@ -584,7 +584,7 @@ class _Source:
             total += k * self.blocks["summary"].weight.shape[0]
         if "boosting" in self.blocks:
             feature = self.blocks["boosting"].trees.state()["arrays"]["feature"]
-            total += int((feature >= 0).sum())  # upper limit; a comparison counts as one
+            total += int((feature >= 0).sum())  # upper limit; a comparison counts as one add
         rate = timing.model_rate_hz or 1.0
         per_sample = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
         if self.resampler is not None:
@@ -630,7 +630,7 @@ def _accuracy(model: AnyModel, windows: WindowSet | SensorWindows) -> float:
 
 
 def compare_accuracy(model: AnyModel, options: COptions) -> Accuracy | None:
-    """Compare accuracies on labeled windows: on the validation part, or on all if not split."""
+    """Compare accuracies on the labeled validation windows, or on all windows if not split."""
     part, check = "given", options.check
     if check is None:
         return None

@@ -20,7 +20,7 @@ C_TYPES = {
 }
 _BYTES = {"double": 8, "float": 4, "int": 4}
 _LARGEST = 127
-_MOST_INNER = 127  # largest number of inner nodes of a tree, whose offsets are signed char
+_MOST_INNER = 127  # most inner nodes per tree, because node offsets are signed char
 
 
 def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[Any], Any]:
@@ -72,7 +72,7 @@ class Tables:
     def add_features(self, name: str, weight: NDArray[Any]) -> None:
         """Add weights (n_features, n_classes) as float32, or as int8 with an exponent per feature.
 
-        A single factor would not suffice: weights of rare features are thousands of times larger.
+        One factor is not enough, because weights of rare features are thousands of times larger.
         """
         if not self.int8:
             self.add(f"{name}_weight", weight, "f4")
@@ -101,7 +101,7 @@ def _decimal(value: np.floating) -> str:
 
 
 def struct_bytes(header: str) -> int:
-    """Return the size of a header's struct, whose fields are arrays, the largest types first."""
+    """Return the size in bytes of a header's struct; its fields are arrays, largest types first."""
     fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
     n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
     return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]

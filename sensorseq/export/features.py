@@ -1,8 +1,8 @@
 """The features of a window as operators: random convolutions, statistics, steps and trees.
 
-Rounding can decide comparisons with thresholds that were learned from data. The convolutions
+Comparisons with thresholds that were learned from data can depend on rounding. The convolutions
 therefore add in float32 in the order of the C++ loop, so that their features are bit-identical.
-Statistics are computed in float64; the thresholds of steps and trees allow for rounding errors.
+Statistics are computed in float64, and the thresholds of steps and trees allow for rounding errors.
 """
 
 from itertools import combinations
@@ -116,9 +116,9 @@ def competing_shares(g: Graph, how: CompetingKernels, windows: GraphWindows) -> 
 def _padded(
     g: Graph, how: RandomConvolutions | CompetingKernels, windows: GraphWindows
 ) -> tuple[str, str, str]:
-    """Return windows (n, c + 1, t) padded as `how` does it, their lengths, and the step numbers.
+    """Return padded windows (n, c + 1, t), their lengths, and the step numbers.
 
-    The last channel is zero; it is used by kernels that combine fewer channels than others do.
+    The last channel is zero; kernels that combine fewer channels than others use it.
     """
     longest = how.state()["settings"]["padded_steps"]
     x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
@@ -138,9 +138,9 @@ def _kernel_outputs(
     n_channels: int,
     doubled: NDArray[np.int64],
 ) -> str:
-    """Compute the outputs (n, kernels, t) of kernels at all steps, in the C++ loop's order of sums.
+    """Compute the outputs (n, kernels, t) of kernels at all steps, summed in the C++ loop's order.
 
-    `doubled` contains the taps of weight 2 of each kernel.
+    `doubled` contains the indices of each kernel's taps with weight 2.
     """
     reach = 4 * dilation
     padded = g("Pad", x, [0, 0, reach, 0, 0, reach])
@@ -204,7 +204,7 @@ def _root_mean_square(g: Graph, centered: str, count: str) -> str:
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
-    """Compute the mean and deviation of differences of neighboring steps; 0 for a single step."""
+    """Compute the mean and deviation of step-to-step differences; 0 for a single step."""
     later = g("Slice", x, [1], [2**62], [2])
     steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
     fewer = g("Sub", windows.lengths, 1)
@@ -245,8 +245,8 @@ def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
         part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band goes to the same band.
-    # onnxruntime would fuse a Div with the Mul, and would round once instead of twice.
+    # Like numpy.fft.rfftfreq, multiply by the reciprocal, so that a frequency on the edge of a band
+    # goes to the same band. onnxruntime would fuse a Div with the Mul and round only once.
     number = g("Unsqueeze", number, [1])
     share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))

@@ -38,8 +38,8 @@ from sensorseq.sensor_windows import SensorWindows
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
-TOLERANCE = 1e-5  # of differences between programs that add float32 numbers in different orders
-_BLOCK = 64  # number of windows at a time, because the features of each take megabytes
+TOLERANCE = 1e-5  # for differences between programs that add float32 numbers in different orders
+_BLOCK = 64  # number of windows at a time, because the features of a window take megabytes
 
 
 def write_onnx(
@@ -198,8 +198,8 @@ def onnx_difference(
 ) -> float:
     """Return the largest absolute difference between the outputs of onnxruntime and the model.
 
-    `X` contains windows (n, t, c), and `lengths` (n,) the number of their valid steps; or `X` has
-    several sensors, each with its own lengths.
+    `X` contains windows (n, t, c), and `lengths` (n,) contains the number of valid steps of each
+    window. Alternatively, `X` contains several sensors, each with its own lengths.
     """
     try:
         import onnxruntime
@@ -227,8 +227,8 @@ def onnx_difference(
     for x, (name, steps) in zip(windows.values(), valid.items(), strict=True):
         if name not in inputs and (steps < x.shape[1]).any():
             raise ArgumentError(
-                f"the windows differ in length, and the graph has no input {name}; export it with"
-                " `lengths`."
+                f"the windows differ in length, but the graph has no input {name}; export the model"
+                " with `lengths`."
             )
     largest, n = 0.0, len(next(iter(windows.values())))
     for start in range(0, n, _BLOCK):

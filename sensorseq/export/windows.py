@@ -24,7 +24,7 @@ _POINTWISE = (Product, Power, Subtract, SignedBy, Magnitude)
 
 @dataclass(frozen=True)
 class GraphWindows:
-    """Names in the graph: of scaled float32 windows (n, t, c), their lengths and number of steps.
+    """Names of tensors in the graph: scaled float32 windows (n, t, c), lengths and step count.
 
     `lengths` (int64) has shape (n,), or (1,) if all windows are full; `n_steps` has shape (1,) and
     contains t. With several sensors, `present` (bool) has shape (n,) and marks the windows that
@@ -56,8 +56,8 @@ def read_windows(
 ) -> GraphWindows:
     """Declare the inputs of a model's graph; then apply `steps`, crop and scale.
 
-    With several sensors, `sensor` is the name of this one. A window with a value that is not finite
-    counts as missing, and its values become zeros.
+    If there are several sensors, `sensor` names the one whose inputs are declared. A window of this
+    sensor with a value that is not finite counts as missing, and its values become zeros.
     """
     n_channels, flat = model.n_channels, model.flat_timesteps
     preparation = model.preparation
@@ -129,7 +129,7 @@ def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) ->
         ):
             raise InputError(
                 f"the step {step.kind!r} cannot be exported: the model lacks the units of its"
-                f" channels, which determine its factor. Prepare with units of"
+                f" channels, which determine the step's factor. Prepare with units of"
                 f" {', '.join(name for _, name in step._inputs())}."
             )
         columns = step._columns(channels)
@@ -151,7 +151,7 @@ def _combined(g: Graph, step: Any, inputs: list[str], channels: list[Channel]) -
     if isinstance(step, Magnitude):
         squares = [g("Mul", value, value) for value in values]
         total = squares[0]
-        for square in squares[1:]:  # the same order as in the step
+        for square in squares[1:]:  # added in the same order as in the step
             total = g("Add", total, square)
         return g("Sqrt", total)
     left, right = values

@@ -35,7 +35,7 @@ def load() -> Path:
 
 
 def avoid_dead_threads() -> None:
-    """Let torch compute on one thread in a forked child.
+    """Limit torch to one thread in a forked child.
 
     Torch's other threads exist only in the parent, and the next parallel region in the child would
     wait for them forever. The operators of this package start new threads.
@@ -43,9 +43,9 @@ def avoid_dead_threads() -> None:
     if os.getpid() != _process and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         warn_caller(
-            "this process was forked, and torch's threads do not survive a fork: it computes on one"
-            " thread. For several threads use the start method 'spawn' or 'forkserver'; to silence"
-            " this, call torch.set_num_threads(1) in the child."
+            "this process was forked, and torch's threads do not survive a fork, so torch computes"
+            " on one thread. For several threads, use the start method 'spawn' or 'forkserver'; to"
+            " silence this warning, call torch.set_num_threads(1) in the child."
         )
 
 

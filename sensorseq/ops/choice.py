@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     """The precision of products inside the layer: ``"fp16x3"`` or ``"fp16"`` in CUDA kernels,
     otherwise the name of a dtype."""
     is_projected: bool
-    """Whether torch multiplies the input by its weights and the kernel receives the result."""
+    """Whether torch multiplies the input by `weight_ih`, and the kernel receives the product."""
     reason: str
 
     @property
@@ -61,11 +61,11 @@ def choose(
 
     On a GPU, float32 is computed in fp16x3, which splits every factor into two halves and has the
     accuracy of float32. Above 128 units, float32 is computed in fp16 if torch allows TF32 for RNNs,
-    as it does by default: both fp16 and TF32 round a factor to 11 significant bits. Up to 128
-    units, cuDNN multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16 could
-    be less accurate than torch. The input itself is always multiplied in float32. In both
-    precisions, recurrent weights beyond 4094 and initial or masked states beyond 255 are out of
-    range, and the results of their model or row become NaN.
+    as it does by default, because both fp16 and TF32 round a factor to 11 significant bits. Up to
+    128 units, cuDNN multiplies the recurrent weights in float32 even if TF32 is allowed, so fp16
+    could be less accurate than torch. The input itself is always multiplied in float32. In both
+    precisions, a recurrent weight beyond 4094 makes the results of its model NaN, and an initial or
+    masked state beyond 255 makes the results of its row NaN.
     """
     name = str(dtype).removeprefix("torch.")
     if device_type == "cpu" and dtype in CPU_DTYPES:
@@ -111,17 +111,17 @@ def training_gap(
     All windows together, `n_bytes`, must fit into `memory_bytes` on the GPU; None means no limit.
     """
     if dtype != torch.float32:
-        return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
+        return f"on a GPU, this engine supports float32, not {str(dtype).removeprefix('torch.')}"
     precision = kernel_precision(dtype, hidden_size, allows_tf32)
     gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
     if gap is not None:
         return f"on a GPU, {gap}"
     if num_layers != 1:
-        return f"on a GPU it supports one layer, not {num_layers}"
+        return f"on a GPU, this engine supports one layer, not {num_layers}"
     if head_norm != "none":
-        return f"on a GPU it does not support head_norm {head_norm!r}"
+        return f"on a GPU, this engine does not support head_norm {head_norm!r}"
     if n_channels > MAX_CHANNELS:
-        return f"on a GPU it supports at most {MAX_CHANNELS} channels, not {n_channels}"
+        return f"on a GPU, this engine supports at most {MAX_CHANNELS} channels, not {n_channels}"
     if memory_bytes is not None and n_bytes > memory_bytes:
         return "the windows do not fit into GPU memory"
     return None
@@ -159,7 +159,7 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that are the same for every call."""
-    # Strings, because torch.compile of torch 2.11 treats only plain values as constants.
+    # These are strings, because torch.compile of torch 2.11 treats only plain values as constants.
     version, is_built = _capability_text(gpu.index), _is_built()
     capability = tuple(int(number) for number in version.split(".")) if version else None
     settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
@@ -174,7 +174,7 @@ def _settings(gpu: torch.device) -> dict[str, Any]:
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
     """Return the dtype in which an input of `dtype` is computed, which autocast may change.
 
-    On a GPU, autocast changes it to its half precision. On a CPU, the layer stays in float32.
+    Under autocast, a GPU computes in half precision, but a CPU still computes in float32.
     """
     if dtype not in (torch.float32, *HALVES) or device_type not in ("cpu", "cuda"):
         return dtype
@@ -197,7 +197,7 @@ def _constant_when_traced(function: _Function) -> _Function:
 def allows_tf32() -> bool:
     """Return whether torch's settings allow TF32 in RNNs on a GPU, as cuDNN reads them.
 
-    ``torch.backends.cudnn.rnn.fp32_precision`` also reflects the settings from which it inherits
+    ``torch.backends.cudnn.rnn.fp32_precision`` reflects both the settings from which it inherits
     and the older setting ``torch.backends.cudnn.allow_tf32``. The older setting is not read here,
     because reading it raises an error once the newer setting has been changed.
     """

@@ -31,7 +31,7 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction; see `sensorseq.ops.reference.lstm`.
 
-    On a GPU, the call has to wait for `lengths`, and tracing breaks the graph at this point.
+    On a GPU, the call waits until `lengths` is on the CPU, and tracing breaks the graph here.
     """
     if recurrent_mask is not None or not x.numel():
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
@@ -100,7 +100,7 @@ def _on_host(lengths: Tensor, n_timesteps: int) -> Tensor | None:
     """Return the lengths on the CPU, or None if all steps are valid and need no packing."""
     on_host = lengths.detach().cpu()
     fits = bool(((on_host >= 0) & (on_host <= n_timesteps)).all())
-    torch._check(fits, lambda: f"sensorseq: lengths must lie in 0 to {n_timesteps}.")
+    torch._check(fits, lambda: f"sensorseq: lengths must be between 0 and {n_timesteps}.")
     return None if bool((on_host == n_timesteps).all()) else on_host
 
 

@@ -65,9 +65,9 @@ def second_derivatives(
 ) -> list[Tensor | None]:
     """Return differentiable gradients of `run` with respect to each of `tensors`.
 
-    `run` is the reference implementation: second derivatives (for curvature or gradient penalties)
-    are rare and small, so there is no kernel for them. `grads` contains the gradient of each output
-    of `run`, or None if nothing depends on that output.
+    `run` is the reference implementation. There is no kernel for second derivatives, because they
+    are rare (for curvature or gradient penalties) and small. `grads` contains the gradient of each
+    output of `run`, or None if nothing depends on that output.
     """
     # views, so that a tensor passed as two arguments gets a gradient for each argument
     inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]

@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return a pooling for the case: a maximum only where rounding cannot change its position."""
+    """Return the case's pooling; it includes a maximum only if rounding cannot move the maximum."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 
@@ -127,7 +127,7 @@ def _network(case: Case) -> NetworkLayout:
 
 
 def compute(case: Case, device: torch.device) -> Values:
-    """Run the kernels of the layer in both forms, then training steps, on `device`."""
+    """Run `lstm_linear`, `lstm` and their backward passes, then training steps, on `device`."""
     drawn = _draw(case)
     low = case.precision == "fp16"
     on = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in drawn.items()}

@@ -1,8 +1,8 @@
 """The public ops, with their fake kernels and gradients.
 
-`sensorseq.ops.choice` decides which code runs a call before any op is called, so that tracing and
-running agree. The registered ops also return what their backward pass needs; `lstm` and
-`lstm_linear` here return only the results for users.
+Before any op is called, `sensorseq.ops.choice` decides which code computes the result, so that
+tracing and running agree. The registered ops also return what their backward pass needs; `lstm` and
+`lstm_linear` in this module return only the results for users.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def pooled_size(pooling: str, hidden_size: int, n_directions: int) -> int:
     ----------
     pooling : {"last", "mean", "max", "meanmax"}
     hidden_size : int
-        Number of hidden units of a direction, H.
+        Number of hidden units per direction, H.
     n_directions : int
         1, or 2 for a bidirectional layer.
     """
@@ -78,8 +78,8 @@ def lstm(
     hidden : Tensor of shape (M, N, T, D * H)
         The hidden states, zero from step `lengths` on.
     h_n, c_n : Tensor of shape (M, N, D, H)
-        States after the last valid step. A sequence that is continued from them gives bit for bit
-        the result of the whole sequence.
+        States after the last valid step. If a second call continues the sequence from these states,
+        the results are bit-identical to those of a single call on the complete sequence.
 
     Raises
     ------
@@ -90,15 +90,15 @@ def lstm(
 
     Notes
     -----
-    The kernels of this package compute float32 and float64 on the CPU. On a GPU of compute
-    capability 9.0, they compute float32, float16, bfloat16 and autocast, up to a size limit, if
-    they have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own LSTM
+    The kernels of this package support float32 and float64 on the CPU. On a GPU of compute
+    capability 9.0, they support float32, float16, bfloat16 and autocast up to a size limit, if they
+    have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own LSTM
     computes everything else, with the same results. `sensorseq.ops.choice.choose` makes the choice,
     and ``sensorseq info`` lists all choices. With the kernels on a GPU:
 
-    - Results in float32 have the rounding error of float32 or, above 128 units and if torch's
-      settings allow TF32 in RNNs, that of TF32. TF32 is allowed unless
-      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set.
+    - Results in float32 have the rounding error of float32, or of TF32 above 128 units if torch's
+      settings allow TF32 in RNNs. TF32 is allowed unless
+      ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` forbids it.
       Half precisions are computed in float16 with float32 sums. Recurrent weights beyond 4094 and
       initial states beyond 255 are out of range and give NaN.
     - Calls do not wait for the device, except to read `lengths` if torch's LSTM is used.
@@ -157,7 +157,7 @@ def _compute(
     weight_hh: Tensor,
     *options: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the reference, framework or native function of a call, and return its results."""
+    """Choose the reference, framework or native function for a call, and return its results."""
     choice = choose_call(arguments, weight_hh)
     by_reference, by_framework, by_kernel = functions
     if choice.served_by == "reference":
@@ -197,7 +197,7 @@ def _prepare(x: Tensor, *others: Tensor | None) -> list[Any]:
 
 
 def _needs_state(arguments: list[Any]) -> bool:
-    """Test whether a backward pass can follow; if not, no states are saved: memory is O(N * H)."""
+    """Test whether a backward pass can follow; if not, no state is saved, so memory is O(N * H)."""
     return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
 
 
@@ -221,7 +221,7 @@ def refuse_forward_mode(arguments: list[Any]) -> None:
 def _in_framework(
     function: Callable[..., tuple[Tensor, ...]], arguments: list[Any], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call a function of `framework`, in autocast's precision if that is on; return float32."""
+    """Call a function of `framework`; under autocast, use its precision and return float32."""
     x = arguments[0]
     dtype = computing_dtype(x.device.type, x.dtype)
     if not torch.is_autocast_enabled(x.device.type) or dtype not in HALVES:
@@ -233,7 +233,7 @@ def _in_framework(
 
 
 def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
-    """Convert the arguments for the CUDA kernels: in float32, on one device, projected if needed.
+    """Convert the arguments to float32 on one device for the CUDA kernels; project x if needed.
 
     If x is projected, the gradients of x, weight_ih and bias come from torch's matrix product.
     """
@@ -291,7 +291,7 @@ def _fake_states(
         torch._check(fits, lambda: "the projected x does not have all gates of all directions")
     else:
         fits = x.shape[3] == weight_ih.shape[3]
-        torch._check(fits, lambda: "weight_ih and x differ in channels")
+        torch._check(fits, lambda: "weight_ih and x have different numbers of channels")
     state = _state_shape(x, weight_hh)
     saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
     return x.new_empty(state), x.new_empty(state), saved

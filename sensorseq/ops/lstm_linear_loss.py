@@ -66,8 +66,9 @@ def lstm_linear_loss(
     """Run `lstm_linear` and compute the mean loss over windows, with its gradients.
 
     If gradients are required, they are computed in the same pass; autograd's backward pass only
-    scales them and may run more than once. Otherwise, this is a forward pass. The function raises
-    the errors of `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of range.
+    scales them and may run more than once. Otherwise, only the forward pass runs. The function
+    raises the errors of `lstm_linear` and `check_loss`, and a RuntimeError if a class is out of
+    range.
 
     Parameters
     ----------
@@ -124,8 +125,14 @@ def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
     _, class_index, _, *weights, h_0, c_0, _, pooling, _, _, needs_grad, needs_grad_x = others
     weight_ih, weight_hh, _, weight_out, _ = weights
     n_models, n_directions, _, hidden_size = weight_hh.shape
-    torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
-    torch._check(class_index.shape[1] == x.shape[1], lambda: "class_index and x differ in windows")
+    torch._check(
+        x.shape[3] == weight_ih.shape[3],
+        lambda: "weight_ih and x have different numbers of channels",
+    )
+    torch._check(
+        class_index.shape[1] == x.shape[1],
+        lambda: "class_index and x have different numbers of windows",
+    )
     width = pooled_size(pooling, hidden_size, n_directions)
     torch._check(weight_out.shape[2] == width, lambda: "weight_out does not fit the pooled vector")
     results = (x.new_empty(n_models), x.new_empty((n_models, x.shape[1], weight_out.shape[1])))

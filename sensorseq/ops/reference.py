@@ -168,8 +168,8 @@ def window_losses(
     target = one_hot * (1.0 - label_smoothing) + label_smoothing / n_classes
     if loss == "mse":
         return ((log_p.exp() - target) ** 2).mean(dim=-1)
-    # The sum of the other probabilities would give 1 - p accurately for p near one; expm1 is as
-    # accurate and faster.
+    # For p near one, the sum of the other probabilities would also give 1 - p accurately, but expm1
+    # is faster.
     distance = -torch.expm1(log_p)
     return -(target * distance**FOCAL_GAMMA * log_p).sum(dim=-1)
 

@@ -1,4 +1,4 @@
-"""The ops of a stream: one layer with packed weights that updates its state in place.
+"""The ops of a stream: they run one layer with packed weights and update its state in place.
 
 ``lstm_pack(weight_ih, weight_hh, bias)`` arranges the weights of one layer, of shapes (1, 1, 4H,
 C), (1, 1, 4H, H) and (1, 1, 4H), in the order in which the current instruction set reads them. It
@@ -58,8 +58,8 @@ def _check_devices(x: Tensor, packed: Tensor) -> None:
     torch._check(x.device == packed.device, lambda: "x and packed are on different devices")
 
 
-# No graph is built, even if an input requires a gradient: torch's fallback would build a graph that
-# only warns, and that would keep growing because the state is updated in place.
+# Build no graph, even if an input requires a gradient. Torch's fallback would build a graph whose
+# backward pass only warns, and which grows with every call because the state is updated in place.
 _library = torch.library.Library("sensorseq", "IMPL")
 for _op in ("lstm_pack", "lstm_stream", "lstm_linear_stream"):
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")

@@ -1,7 +1,7 @@
-"""Whole ranges of optimizer steps in one native call, for one model or several side by side.
+"""Run many optimizer steps in one native call, for one or several models.
 
-`EpochTrainer` updates the parameters and the optimizer state in place. It computes the same as
-torch's modules and optimizers of the same names; see csrc/train_epoch.h.
+`EpochTrainer` updates the parameters and the optimizer state in place. It computes the
+same results as torch's modules and optimizers of the same names; see csrc/train_epoch.h.
 """
 
 import math
@@ -66,7 +66,7 @@ def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
         column = np.asarray(value, dtype=np.float64)
         if column.shape not in ((), (n_models,)):
             raise ArgumentError(
-                f"{name} has shape {column.shape}; expected a number or {n_models} of them."
+                f"{name} has shape {column.shape}; expected one number or {n_models} numbers."
             )
         hyper[:, HYPER_COLUMNS.index(name)] = column
     _check_hyper(hyper)
@@ -185,7 +185,7 @@ class StepStatistics:
     """Statistics of the S steps of one call, which together train on R rows.
 
     `values` is a float64 tensor (M, S, len(STATISTIC_COLUMNS)) with the columns of `enum Statistic`
-    in csrc/train_epoch.h, which are NaN for a step without windows. `n_windows` (M or 1, S)
+    in csrc/train_epoch.h. The values of a step without windows are NaN. `n_windows` (M or 1, S)
     contains the number of windows in each step. `margins` (M, R) contains, for each row, the logit
     of its class minus its largest other logit, before the step on that row.
     """
@@ -239,20 +239,21 @@ class EpochTrainer:
     """Trains M models on data in memory, a range of steps per call.
 
     The initial `parameters` (M, Q) are copied; `network` is their layout. The windows `x` have
-    shape (N, T, C), or (M, N, T, C) if each model has its own, and are not copied if contiguous. If
-    `parameters` are on a GPU, CUDA kernels run the steps (see `sensorseq.ops.choice.training_gap`);
-    the other inputs may be on the CPU. `class_index` and `weight` have shape (N,) or (M, N).
+    shape (N, T, C), or (M, N, T, C) if each model has its own windows; they are copied only if they
+    are not contiguous. If `parameters` are on a GPU, CUDA kernels run the steps (see
+    `sensorseq.ops.choice.training_gap`); the other inputs may be on the CPU. `class_index` and
+    `weight` have shape (N,) or (M, N).
     `seeds` are the seeds of `dropout_mask`. With `average`, an exponential moving average of the
     parameters is kept, with `ema_decay` from `hyper`. `n_timesteps` is the length of a crop, if
     `run` crops the windows.
 
-    The optimizer's `state` has shape (M, rows, Q). Its rows are: for sgd, the momentum buffer; for
+    The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
     adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for rmsprop, square_avg, the momentum
     buffer and grad_avg. `running` (M, 2, P) has the mean and variance of ``head_norm="batch"``.
 
-    The bits of a model's results do not depend on the other models, the number of threads, the
-    division of its steps into calls, or what is recorded. Results on a GPU differ in bits from
-    those on a CPU, but are reproducible.
+    The bits of a model's results do not depend on the other models, the number of threads, how its
+    steps are divided into calls, or whether margins are recorded. Results on a GPU are
+    reproducible, but not bit-identical to results on a CPU.
     """
 
     def __init__(
@@ -321,10 +322,10 @@ class EpochTrainer:
         if x.dim() not in (3, 4):
             raise ArgumentError(
                 f"x has shape {tuple(x.shape)}; expected (n_windows, n_timesteps, n_channels),"
-                " with n_models before it when each has its own."
+                " preceded by n_models if each model has its own windows."
             )
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        # kept on the CPU, too, where they are checked before a GPU reads them
+        # also kept on the CPU, where they are checked before a GPU reads them
         self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
         self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
         self._class_index = self._class_index_here.to(self._device)
@@ -346,10 +347,10 @@ class EpochTrainer:
         """Run the steps given by `rows` and `offsets`; see `pack_batches`.
 
         An empty step does nothing. `learning_rate` may vary by step and has shape (S,) or (M, S).
-        `crop_starts` has the first timestep of each window's crop to `n_timesteps`. After each
-        native call, `on_call` receives the number of steps taken so far; the calls are short, so
-        that Ctrl-C ends the run between two steps. An invalid shape, row, class or length raises a
-        RuntimeError before anything is changed.
+        `crop_starts` contains the timestep at which each window's crop of `n_timesteps` begins.
+        After each native call, `on_call` receives the number of steps taken so far; the calls are
+        short, so that Ctrl-C ends the run between two steps. An invalid shape, row, class or length
+        raises a RuntimeError before anything is changed.
         """
         rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
@@ -482,7 +483,7 @@ class EpochTrainer:
         """Choose the number of steps in the next call from the time of the previous call."""
         affordable = done[taken] + _CALL_S / self._window_s
         size = int(np.searchsorted(done, affordable, side="right")) - 1 - taken
-        # grows by a factor of at most four, because the next windows may be longer
+        # the number grows by a factor of at most four, because the next windows may be longer
         return max(1, min(size, 4 * self._last_size, len(done) - 1 - taken))
 
     def _reserve(self, sizes: tuple[int, ...], max_batch: int, lanes: int) -> Tensor:

@@ -23,7 +23,10 @@ _N_NAMED = 3
 
 
 def selecting(options: PreparationOptions) -> tuple[str, ...]:
-    """Return the options that only choose recordings (without classes, given a label column)."""
+    """Return the options that only choose recordings.
+
+    With a label column, `labels` and `exclude` can also change the windows of a recording.
+    """
     if options.label_column is None:
         return SELECTING
     return tuple(name for name in SELECTING if name not in ("labels", "exclude"))
@@ -34,8 +37,8 @@ class EarlierFile:
 
     `record` contains the facts that `prepare` stored; it is empty for a file of an older version.
     The facts are the ``version`` of the windows, ``inputs`` (a digest of the files and labels of
-    each recording), ``facts`` about recordings that were cut, ``failed`` (the reasons why the
-    others were left out), and the ``summary``.
+    each recording), ``facts`` about recordings that were cut, ``failed`` (the reasons why
+    other recordings were left out), and the ``summary``.
     """
 
     def __init__(self, prepared: PreparedFile) -> None:
@@ -176,8 +179,9 @@ class EarlierFile:
 class EarlierPart:
     """The windows of one recording in a prepared file, with the interface of a part file.
 
-    If training windows were cut separately, they are read with the `prefix` ``"train_"``. The file
-    then lacks the windows on the grid, and contains only their counts by label, in `n_of_label`.
+    If training windows were cut separately, they are read with the `prefix` ``"train_"``. In that
+    case, the file does not contain the training recordings' windows on the regular grid;
+    `n_of_label` contains the counts of these windows by label.
     """
 
     recording_id: str

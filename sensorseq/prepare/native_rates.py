@@ -95,7 +95,7 @@ def _rates(
     sources: list[RecordingSource], use: PreparationOptions, *, skip: bool
 ) -> Iterator[float]:
     for source in sources:
-        # Unreadable recordings are named later, when they are left out.
+        # Unreadable recordings are reported later, when they are left out.
         with suppress(*SPOILT) if skip else nullcontext():
             yield read_source_rate(source, use, salvage=skip)
 

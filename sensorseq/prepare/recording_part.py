@@ -88,7 +88,7 @@ class Facts:
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     scales: dict[str, list[float]] | None = None  # the result of `measure_scales`
-    left_out_classes: list[str] = field(default_factory=list)  # classes in the label column
+    left_out_classes: list[str] = field(default_factory=list)  # names from the label column
     odd_values: OddFacts | None = None  # the result of `measure_odd_values`
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _make_part_at(path: Path, task: PartTask) -> tuple[Facts, bool]:
 def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
-    """Read the recording of a task with the options for reading."""
+    """Read a recording; only the reading options are used."""
     return read_source(source, options, salvage=salvage, scratch=scratch)
 
 
@@ -170,7 +170,7 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
 def _cut(
     recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[Facts, dict[str, NDArray[Any]]]:
-    """Cut a recording into windows, and training windows if separate; return facts and windows."""
+    """Cut a recording into windows and any separate training windows; return facts and windows."""
     pieces = plan.pieces(recording, rate)
     windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")

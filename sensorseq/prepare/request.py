@@ -88,7 +88,7 @@ class PreparedSummary:
     sample_rate_from: str  # "given", or how the rate was chosen
     # Dropped recordings, or segments of recordings.
     dropped: list[dict[str, Any]] = field(default_factory=list)
-    # Number of recordings, by name of a column left out because a sample has no number.
+    # Number of recordings, by name of a column left out because a sample is not a number.
     dropped_columns: dict[str, int] = field(default_factory=dict)
     # Number of recordings, by name of a column that was left out as a counter.
     counters: dict[str, int] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class PreparedSummary:
 
     @property
     def headline(self) -> str:
-        """A sentence about the change of an existing file; empty for a new file."""
+        """A sentence about how an existing file changed; empty for a new file."""
         if self.action == "none":
             return (
                 f"{self.path} is up to date: {self.n_recordings} recordings, same configuration;"

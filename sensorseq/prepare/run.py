@@ -98,14 +98,14 @@ def prepare(
         The prepared file. An existing prepared file is replaced once the new one is complete; for
         another kind of file, an error is raised. Finished recordings are kept in
         ``<output>.parts/`` until the end, so the run needs disk space for twice the file's size. If
-        `output` is a URL, the file is uploaded when it is complete; its parts are at
-        ``<output>.parts/``, too.
+        `output` is a URL, the recordings are kept at the URL ``<output>.parts/``, and the file is
+        uploaded when it is complete.
     config : path-like or PrepareConfiguration, optional
         Configuration with values for the options that are None here; see `read_configuration`.
-        Options that the configuration does not set, either, have the defaults below. `window_s`
-        must be set either here or in the configuration. ``split="none"``, ``derive="none"``,
-        ``scale="none"`` and ``balance="none"`` turn off what `config` sets; ``derive="auto"``
-        replaces the steps in `config`.
+        Options that are set neither here nor in the configuration have the defaults below, except
+        `window_s`, which must be set. ``split="none"``, ``derive="none"``, ``scale="none"`` and
+        ``balance="none"`` turn off what `config` sets; ``derive="auto"`` replaces the steps in
+        `config`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     engine : {"process", "dask"}, default="process"
@@ -117,17 +117,18 @@ def prepare(
     resume : bool, default=False
         Reuse the recordings that an interrupted run has finished, unless the files or the arguments
         have changed. If `output` exists, extend it: only new and changed recordings are read, and
-        the others keep their windows and stay in their parts. New groups are assigned to parts so
-        that the shares come close to `split`.
+        all other recordings keep their windows and stay in their parts. New groups are assigned to
+        parts so that the sizes of the parts come close to `split`.
     on_error : {"stop", "skip"}, default="stop"
         With ``"skip"``, recordings that cannot be used are left out, and the reasons are listed in
-        `dropped`. A damaged robot log is used up to the damage; its entry contains the number of
-        seconds that were kept.
+        `dropped`. A damaged robot log is used up to the damage; its entry in `dropped` contains the
+        number of seconds that were kept.
     allow_scales : bool, default=False
         Use recordings even if all their samples are zero, or if their time stamps or a channel seem
-        to be in a different unit than in the other recordings: the sample rate differs by a factor
-        of 100, or the range of values, with the same spectrum, differs by a factor of 30 from the
-        rest of the class. By default, a recording like this cannot be used.
+        to be in a different unit than in the other recordings. This is assumed if the sample rate
+        differs from the usual rate by a factor of 100, or if a channel's range of values differs
+        from the rest of the class by a factor of 30, but its spectrum does not differ. By default,
+        such recordings cannot be used.
     allow_constant : bool, default=False
         Keep channels that are constant within windows and whose values alone determine the class of
         every window, if each class has at least two recordings. By default, an error is raised for
@@ -432,6 +433,6 @@ def check_groups(
                 f" {len(used)} parts ({', '.join(used)}) need one each. Record more groups, use"
                 " smaller groups in a manifest"
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
-                + ", set a part's share in `split` to 0, or cut every recording with"
+                + ", set a part's fraction in `split` to 0, or cut every recording with"
                 " split_by='time'."
             )

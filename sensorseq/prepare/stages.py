@@ -1,4 +1,4 @@
-"""The stages of preparing a file: compare it with an existing one, cut parts, merge them."""
+"""The stages of preparing a file: compare with an existing file, cut parts, merge the parts."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -78,7 +78,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class FilePreparation:
-    """A prepared file in progress; its public methods are called in their order below."""
+    """A prepared file in progress; call the public methods in the order of their definition."""
 
     request: Request
     sources: list[RecordingSource]
@@ -118,7 +118,7 @@ class FilePreparation:
         if not self.skip and earlier.left_out:
             options["on_error"] = "on_error was skip, now stop"
         if earlier.record.get("version") != PART_VERSION:
-            options["version"] = "it was prepared by a different version of sensorseq"
+            options["version"] = "the file was prepared by a different version of sensorseq"
         self.changes = list(options.values())
         decisive = [
             change.replace(f"{name} ", f"`{name}` ", 1) if change.startswith(name) else change
@@ -171,8 +171,8 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        # Checked before recordings are read, because a wrong unit may make the rate a thousand
-        # times as high.
+        # Check the scales before recordings are read, because a wrong unit may make the rate a
+        # thousand times too high.
         if not (self.skip or self.allow_scales):
             pairs = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", rate) for s, rate in pairs]
@@ -235,8 +235,8 @@ class FilePreparation:
         unlabeled = [facts for facts in kept if not facts.labels]
         if unlabeled and len(unlabeled) < len(kept):
             raise RecordingError(
-                f"{files_of(unlabeled[0])} has no label, but others do; label every recording or"
-                " none."
+                f"{files_of(unlabeled[0])} has no label, but other recordings do; label every"
+                " recording or none."
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)
         parts = [self._part(facts, channels) for facts in kept]
@@ -450,7 +450,7 @@ class FilePreparation:
         tasks: Sequence[_Task],
         pool: Executor | None,
     ) -> list[_Result]:
-        """Return the results in order; a failure stops the run, or the recording is skipped."""
+        """Return the results in order; if a task fails, stop the run or skip the recording."""
         results, kept = [], []
         self.progress(stage, 0, len(tasks))
         ended = zip(self.sources, outcomes(pool, function, tasks), strict=True)
@@ -476,16 +476,16 @@ class FilePreparation:
         return results
 
     def _with_usual_channels(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings with the usual channels; others stop the run or are skipped."""
+        """Keep the recordings with the usual channels; skip any others, or raise an error."""
         if not facts:
             fates = [fate for dropped in self.facts for fate in dropped.classes]
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
-                self._check_fates()  # raises an error if nothing but labels is missing
+                self._check_fates()  # raises an error if only labels are missing
             longest_s = max((dropped.duration_s for dropped in self.facts), default=0.0)
             gap_s = max((dropped.bridging_gap_s or 0.0 for dropped in self.facts), default=0.0)
             way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
             raise WindowError(
-                f"none of {len(self.facts)} recordings has a gap-free stretch of"
+                f"none of {len(self.facts)} recordings has a gap-free interval of"
                 f" window_s={self.request.options.window_s:g}; the longest recording lasts"
                 f" {longest_s:g} s. Use a shorter window_s{way_out}."
             )
@@ -514,7 +514,7 @@ class FilePreparation:
         return kept
 
     def _with_usual_scales(self, facts: list[Facts]) -> list[Facts]:
-        """Keep the recordings whose time and channels are in the same units as in the others."""
+        """Keep the recordings whose time and channels are in the same units as in most others."""
         compared = [
             ScaleFacts(
                 files_of(recording),
@@ -545,7 +545,7 @@ class FilePreparation:
             classes = {str(label) for label in (recorded | self.labels) - {None}}
             left_out = [name for facts in self.facts for name in facts.left_out_classes]
             check_labels(use.labels, classes, "of a recording", left_out)
-        # The labels of single samples were unknown until now.
+        # The labels of single samples are not known before the recordings are read.
         warn_of_similar_classes((f.labels_there for f in self.facts), checked=self.labels)
         self._check_fates()
         lost = sorted(str(label) for label in (self.labels | recorded) - with_windows - {None})

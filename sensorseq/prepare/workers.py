@@ -126,7 +126,7 @@ def _dask_pool(
         from distributed import LocalCluster
     except ImportError as error:
         raise EnvironmentProblemError(
-            f'engine="dask" needs packages: pip install "sensorseq[dask]" ({error}).'
+            f'engine="dask" needs more packages: pip install "sensorseq[dask]" ({error}).'
         ) from error
     with ExitStack() as stack:
         where: Any = scheduler
@@ -136,7 +136,7 @@ def _dask_pool(
                     n_workers=jobs,
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,  # killed workers are replaced
+                    silence_logs=logging.CRITICAL,  # no logs of killed workers, which are replaced
                 )
             )
         try:
@@ -167,9 +167,9 @@ def _connect(where: Any) -> "Client":
     from distributed.comm.addressing import resolve_address
 
     if isinstance(where, str):
-        # This raises an error for a malformed address, which would leave a client half open. If
-        # that client were garbage-collected while the next one starts, it would wait forever for
-        # its own thread's lock.
+        # Raise an error for a malformed address, because `Client` would leave a client half open.
+        # If a half-open client were garbage-collected while another client starts, it would wait
+        # forever for its own thread's lock.
         resolve_address(where)
     try:
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
@@ -178,7 +178,7 @@ def _connect(where: Any) -> "Client":
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
-    """Raise an error if there are no workers, or if one computes differently from this process."""
+    """Raise an error if no worker exists, or if a worker has wrong versions or lacks a path."""
     try:
         replies = client.run(_describe_worker, list(paths))
     except Exception as error:  # such as an ImportError in a worker

@@ -50,7 +50,7 @@ def prepared(logs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(prepared, tmp_path_factory):
-    """Train a model with features and a refit, as by default."""
+    """Train a model with features and a refit, which are the defaults."""
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     succeed("train", prepared, "-o", path, *FAST)
     return path
@@ -348,7 +348,7 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch):
 
 
 def test_two_sensors_of_one_recording_are_prepared_trained_and_predicted(tmp_path):
-    """Files of a motor at 20 Hz and an IMU at 50 Hz are one recording, for `predict` as well."""
+    """Files of a motor at 20 Hz and an IMU at 50 Hz form one recording, also for `predict`."""
     rng = np.random.default_rng(0)
     root = tmp_path / "logs"
     for number, label in enumerate(("calm", "rough")):
@@ -404,7 +404,7 @@ def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, monkeypa
 
 
 def flat(text):
-    """Return a string in one line, with plus-minus always written in the same way."""
+    """Return a string as one line, with plus-minus always written in the same way."""
     return " ".join(text.replace("+-", "±").split())
 
 
@@ -801,7 +801,7 @@ def test_the_error_for_a_folder_without_matching_files_says_to_give_the_files(lo
     succeed("predict", tmp_path / "m", tmp_path / "new" / "drive.csv")
 
 
-# The output of train about features
+# Lines about features that `train` prints
 
 
 @pytest.mark.usefixtures("lstm_is_used")
@@ -851,7 +851,7 @@ def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_pa
     assert found["n_windows"] == len(read_windows(prepared))
     assert found["largest_difference"] <= 1e-5
     text = succeed("export", model, "-o", output, "--timesteps", "20")
-    assert text == f"{output}: probabilities of calm, rough, in place of the earlier one\n"
+    assert text == f"{output}: probabilities of calm, rough, replacing the earlier file\n"
     assert "would be overwritten" in refused(2, "export", model, "-o", model)
     both = ["export", model, "-o", output, "--steps", "--check", prepared]
     assert "--check compares windows after the steps" in refused(2, *both)

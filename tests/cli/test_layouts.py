@@ -18,7 +18,7 @@ SENSORS = ("Accelerometer", "Gyroscope")
 
 
 def sensor_table(kind, drive, sensor, n=250):
-    """Return a signal that oscillates faster on rough ground; each drive has its own date."""
+    """Return a signal that oscillates faster on rough ground; no two drives overlap in time."""
     rng, at = np.random.default_rng(100 * kind + 10 * drive + sensor), np.arange(n)
     wave = np.sin(2 * np.pi * (1 + 3 * kind) * at[:, None] / 50 + np.arange(3))
     frame = pd.DataFrame(wave / (1 + sensor) + 0.2 * rng.normal(size=(n, 3)), columns=list("xyz"))

@@ -1,4 +1,4 @@
-"""Logs in unusual formats, from the training files to the prediction for another file."""
+"""Logs in unusual formats are prepared, and the model predicts another file."""
 
 import re
 
@@ -59,7 +59,7 @@ def write_logs(robot, folder, columns=lambda t, x: [t, x], header=("time",), **d
 
 
 def told_by(*words, code=0):
-    """Run a command that must end with this exit code; return its output in one line."""
+    """Run a command that must end with this exit code; return its output as one line."""
     ended, out, err = said(*words)
     assert ended == code, out + err
     return re.sub(r"\s+", " ", out + err)
@@ -131,7 +131,7 @@ def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path):
     assert "--time-column" in told
     told, found = predicted(logs, path, "--sample-rate-hz", RATE)
     assert f"1/{RATE} s" in told
-    assert any(f"1/{RATE} s" in note for note in found["notes"])  # a prediction notes it, too
+    assert any(f"1/{RATE} s" in note for note in found["notes"])  # `predict` also notes the rate
     starts = [window["start_s"] for window in found["windows"]]
     assert np.diff(starts) == pytest.approx(1)
     bare = write(tmp_path / "bare.csv", [x], None)
@@ -168,7 +168,7 @@ def test_the_rate_of_merged_topics_is_that_of_their_samples(robot, tmp_path):
 
 
 def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path):
-    def columns(t, x):  # 12 or 13 ms apart
+    def columns(t, x):  # the stamps are 12 or 13 ms apart
         return [1000 * robot["start"] + np.rint(1000 * t), x]
 
     write_logs(robot, tmp_path / "logs", columns, ["time_ms"], rate=80)
@@ -319,7 +319,7 @@ def test_samples_lost_by_the_clock_are_missing_in_the_table_too(robot, tmp_path)
 
     path, *_ = write_logs(robot, tmp_path, columns)
     told = told_by("inspect", path)
-    assert re.search(r"380 40 0", told)  # 20 are missing in each of two channels
+    assert re.search(r"380 40 0", told)  # 20 samples are missing in each of two channels
 
 
 def test_a_stream_without_one_good_line_fails(robot, tmp_path):

@@ -1,4 +1,4 @@
-"""Two commands that write one output, and disks that are full or read-only, in real processes."""
+"""Two processes that write the same output, and commands on disks that are full or read-only."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def check_pair(line, new, name):
     while not (lock.exists() and lock.stat().st_size):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.002)
-    # Stop the first command, so that it still exists when the second one starts.
+    # Suspend the first command, so that it has not ended when the second command starts.
     os.kill(first.pid, signal.SIGSTOP)
     second = start(line, "second")
     of_second = second.communicate()[1]

@@ -1,4 +1,4 @@
-"""Subjects in the names of files, and the commands that keep each in one part."""
+"""Subjects in file names, and the commands that keep each subject in one part."""
 
 import h5py
 import numpy as np

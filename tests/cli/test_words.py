@@ -332,7 +332,7 @@ def test_files_and_json_stay_exact(evil):
 def test_a_replaced_file_is_reported(place, tmp_path):
     model, page, graph = tmp_path / "m", tmp_path / "page.html", tmp_path / "m.onnx"
     for earlier in (False, True):
-        said_of = " in place of the earlier one"
+        said_of = " replacing the earlier file"
         code, out, _ = said("train", place / "w.h5", "-o", model, "--report", page, "-q", *QUICK)
         assert (code, f"model written to {model}," + said_of in out) == (0, earlier)
         code, out, _ = said("export", model, "-o", graph)

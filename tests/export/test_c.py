@@ -79,7 +79,7 @@ def shaken(classifier, seed):
                 values = rng.normal(scale=1 if tensor.ndim == 1 else 0.5, size=tuple(tensor.shape))
                 # one of the buffers of a batch norm is a variance
                 values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
-                tensor.copy_(torch.from_numpy(values))  # in place: weights are packed
+                tensor.copy_(torch.from_numpy(values))  # in place, as weights are packed
     return classifier
 
 
@@ -124,7 +124,7 @@ def test_every_network_in_c_equals_that_of_python(tmp_path_factory, arguments, w
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
-    # this level has different warnings
+    # compilers give different warnings at this optimization level
     model = CModel(export, N_CHANNELS, N_CLASSES, options=("-O1",))
     assert model.size == export.ram_bytes
     check_same(with_int8(classifier) if weights == "int8" else classifier, model, hop)
@@ -195,7 +195,7 @@ def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
     block = head_of(classifier).blocks[0]
     trees = block.trees.state()["arrays"]
     n = np.arange(3)
-    for step in (0.0, 1e-12):  # exact in float32, and inexact
+    for step in (0.0, 1e-12):  # one threshold is exact in float32, the other is not
         arrays = {name: values[:0] for name, values in trees.items()} | {
             "feature": np.array([-1, 5, -1, -1, -1], np.int32),
             "threshold": np.array([0, 0.5 + step, 0, 0, 0]),
@@ -517,7 +517,7 @@ def test_two_models_can_be_used_in_one_program(plain, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Return models that cover the C source: streams with steps, and windows with features."""
+    """Return two exports that cover the C source: one with steps, and one with features."""
     folder = tmp_path_factory.mktemp("exported")
     steps = [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)]
     with_steps = trained_on_recordings(steps, 100.0, 40.0)

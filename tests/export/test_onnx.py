@@ -20,7 +20,7 @@ from sensorseq.recording import Channel
 pytestmark = pytest.mark.usefixtures("few_features")
 
 LABELS = np.array(["ice", "mud", "sand"])
-UNITS = np.float32([1.0, 40.0, 0.01])  # units of the channels, over a wide range
+UNITS = np.float32([1.0, 40.0, 0.01])  # scales of the channels, over a wide range
 
 
 def windows(n, n_timesteps=24, seed=0):
@@ -88,7 +88,7 @@ def featured(X, y, lengths=None, **arguments):
     clf = SensorLSTMClassifier(**settings | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
     head = head_of(clf)
-    if head is not None:  # as if every kind had been chosen
+    if head is not None:  # as if the fit had also chosen the LSTM
         head.lstm_weight = 1.0
     return clf
 

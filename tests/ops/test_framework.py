@@ -95,7 +95,7 @@ def test_without_steps_the_states_are_unchanged(lengths, T):
 def test_a_length_out_of_range_is_an_error(lengths):
     sizes = {"M": 1, "D": 1, "T": 5, "shared_x": True, "states": False, "seed": 0}
     (x, *weights, _, _, _, _), _ = problem([5, 5], **sizes)
-    with pytest.raises(RuntimeError, match="lengths must lie in 0 to 5"):
+    with pytest.raises(RuntimeError, match="lengths must be between 0 and 5"):
         framework.lstm(x, torch.tensor(lengths), *weights)
 
 

@@ -334,7 +334,7 @@ def test_the_flat_buffer_is_the_modules_own_order():
     ("columns", "message"),
     [
         ({"momentumm": 0.9}, "no column 'momentumm'. Did you mean 'momentum'"),
-        ({"eps": [1.0, 2.0, 3.0]}, r"eps has shape \(3,\); expected a number or 2 of them"),
+        ({"eps": [1.0, 2.0, 3.0]}, r"eps has shape \(3,\); expected one number or 2 numbers"),
         ({"beta2": 1.0}, r"beta2=1 must be in \[0, 1\)"),
         ({"dropout": [0.1, -0.1]}, r"dropout=-0.1 must be in \[0, 1\)"),
         ({"max_grad_norm": 0.0}, "max_grad_norm=0 must be above 0"),

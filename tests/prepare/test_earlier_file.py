@@ -185,7 +185,7 @@ class TestExtended:
                 assert_same({**one, "split": 0}, {**anew[name], "split": 0}, name)
         if arguments.get("split") != "none":
             assert not inspect_leakage(tmp_path / "w.h5")
-        if not is_group:  # a recording's part does not depend on others
+        if not is_group:  # a recording's part does not depend on other recordings
             assert digest(tmp_path / "w.h5") == digest(tmp_path / "anew.h5")
         before = digest(tmp_path / "w.h5")
         again = prepare(terrains, tmp_path / "w.h5", **arguments, resume=True)
@@ -242,7 +242,7 @@ class TestExtended:
 
     @pytest.mark.parametrize("arguments", [WAYS[5], WAYS[6]], ids=str)
     def test_parts_that_an_earlier_step_decided_are_kept(self, terrains, tmp_path, arguments):
-        """Each step assigns its new groups together, so a single step might choose other parts."""
+        """A run assigns its new groups together, so one run might choose other parts than two."""
         prepare(terrains, tmp_path / "w.h5", **arguments)
         for number in range(6):
             label = ("Eis", "sand")[number // 3]

@@ -155,7 +155,7 @@ LOW_LIMITS = {
 
 @pytest.fixture
 def assert_same_bytes(tmp_path, monkeypatch):
-    """Check that a source gives the same bytes whether it is read whole or in blocks on disk."""
+    """Check that a source gives the same bytes whether or not it is processed in blocks on disk."""
 
     def check(source, **options):
         whole = prepared_from(source, tmp_path / "whole.h5", **options)

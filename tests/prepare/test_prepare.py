@@ -41,7 +41,7 @@ def terrains(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole_digest(tmp_path_factory):
-    """The digest of what `prepare_plainly` makes of the terrains, the same in any folder."""
+    """The digest of the terrains' file from `prepare_plainly`, which is the same in any folder."""
     folder = tmp_path_factory.mktemp("whole")
     prepare_plainly(make_terrains(folder / "logs"), folder / "w.h5")
     return digest(folder / "w.h5")
@@ -617,7 +617,7 @@ def test_several_sensors_are_put_on_a_common_clock(tmp_path):
 @pytest.mark.slow
 @needs_borealtc
 class TestBorealTC:
-    """Window counts agree with the data's 5-s partitions, counted in advance by another program."""
+    """Window counts equal the numbers of 5-s partitions that another program found in the data."""
 
     arguments = {"exclude": ["MIXED"], "time_column": "time", "window_s": 5}  # noqa: RUF012
     classes = ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW")

@@ -1,4 +1,4 @@
-"""Several sensors at their own rates, from files to windows in one file, a model and its test."""
+"""Several sensors, each at its own rate: their files, the prepared windows, and a model."""
 
 import json
 from dataclasses import replace
@@ -86,7 +86,7 @@ def test_windows_are_the_samples_at_those_times(logs, tmp_path):
 
 
 def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
-    """Stamps with too many digits for a float are counted from the first, except for sensors."""
+    """Stamps too long for a float count from the first one, except if there are several sensors."""
     for path in logs.glob("*/*.csv"):
         rows = np.loadtxt(path, delimiter=",", skiprows=1)
         late_s = 3.3 if path.name.startswith("imu") else 0.0
@@ -107,7 +107,7 @@ def test_stamps_in_nanoseconds_stay_on_the_clock_of_the_sensors(logs, tmp_path):
 
 
 def test_no_array_has_more_values_than_its_sensor(logs, tmp_path):
-    """The file with 50 and 6.5 Hz contains only each sensor's own samples, not a joined matrix."""
+    """A file with sensors at 50 and 6.5 Hz contains each sensor's samples, not a joined matrix."""
     prepare(logs, tmp_path / "w.h5", **FILES, **HOW)
     sizes = {}
     for name in RATES_HZ:

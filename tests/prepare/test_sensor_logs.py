@@ -1,4 +1,4 @@
-"""Topics of robot logs as sensors, from logs to windows at each rate, a model and its test."""
+"""Topics of robot logs as sensors: the logs, windows at each topic's rate, and a model."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ HOW = {"window_s": 2.0, "native_rates": True}
 
 
 def write_log(file, topics, *, label=0, seconds=8.0, seed=0, **more):
-    """Write topics with numbers x and y at their rates; the inertial unit begins 0.03 s later."""
+    """Write topics with numbers x and y at given rates; the inertial unit begins 0.03 s later."""
     rng, messages = np.random.default_rng(seed), []
     for topic, rate in topics.items():
         for t in (0.03 if topic == "/imu" else 0.0) + np.arange(int(seconds * rate)) / rate:
@@ -45,7 +45,7 @@ def write_log(file, topics, *, label=0, seconds=8.0, seed=0, **more):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Three logs of each of two classes."""
+    """Three logs for each of two classes."""
     folder = tmp_path_factory.mktemp("logs")
     for label in range(2):
         (folder / f"class_{label}").mkdir()

@@ -1,5 +1,5 @@
-// As much of the Arduino API as the sketch in examples/ needs: time passes with each call, and an
-// analog pin has a sawtooth wave.
+// The part of the Arduino API that the sketch in examples/ needs. Each call of micros() advances
+// the time, and an analog pin reads a sawtooth wave.
 #pragma once
 #include <cstdio>
 
