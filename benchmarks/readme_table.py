@@ -430,11 +430,12 @@ SENSORS = {  # labels of the rows in the table
     "expected": 'the same, also trained on windows that lack a sensor (`missing="expected"`)',
     "expected without motors": 'the `missing="expected"` model without the motors',
     "expected without inertial unit": 'the `missing="expected"` model without the inertial unit',
-    "gaps in windows": 'the `missing="expected"` model, with a gap of 1 s in every 5 s of each
-    sensor', "gaps in recordings": "the same, also trained with such gaps", "inertial unit alone":
-    "the inertial unit alone", "motors alone": "the motors alone", "zeros without motors": "the
-    model of both sensors, given zeros for the motors", "zeros without inertial unit": "the model of
-    both sensors, given zeros for the inertial unit",
+    "gaps in windows": 'the `missing="expected"` model, with 1 s gaps every 5 s in each sensor',
+    "gaps in recordings": "the same, also trained with such gaps",
+    "inertial unit alone": "the inertial unit alone",
+    "motors alone": "the motors alone",
+    "zeros without motors": "the model of both sensors, given zeros for the motors",
+    "zeros without inertial unit": "the model of both sensors, given zeros for the inertial unit",
 }
 
 
