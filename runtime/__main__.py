@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         add = command.add_argument
         add("model", type=Path, help="model file from sensorseq")
         add("--smooth", choices=smooth, default=default)
-        add("--lag", type=int, default=3, help="number of later windows for --smooth lag")
+        add("--lag", type=int, default=3, help="later windows that --smooth lag waits for")
         add("--mean-dwell-s", type=float, help="mean duration of a class in seconds")
         add("--time-column", help="column of time stamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
@@ -72,12 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="CSV with a header")
     predict.add_argument("--hop-s", type=float, help="seconds between window starts")
-    predict.add_argument("--csv", type=Path, help="write the spans as a table")
-    predict.add_argument("--json", action="store_true", help="one line of JSON for each log")
+    predict.add_argument("--csv", type=Path, help="write the spans to this CSV file")
+    predict.add_argument("--json", action="store_true", help="print one line of JSON for each log")
     predict.set_defaults(run=_predict)
     of = {"action": "append", "metavar": "[NAME=]HZ"}
     stream.add_argument("--sample-rate-hz", **of, help="sample rate, or the rate of each sensor")
-    stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
+    stream.add_argument("--input", type=Path, help="pipe or serial device [stdin]")
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
     stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve one robot per connection")
     most = "maximum number of simultaneous connections to --tcp [64]"

@@ -218,7 +218,7 @@ def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str
 
 
 def pip_of(python: str | Path) -> tuple[str, ...]:
-    """Return the command of a Python's pip."""
+    """Return the pip command of an interpreter."""
     return str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"
 
 

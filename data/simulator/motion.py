@@ -255,8 +255,8 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
     n_points, spacing_m = N_POINTS, SPACING_M
     length_m = n_points * spacing_m
     n_per_m = np.fft.rfftfreq(n_points, spacing_m)
-    # One-sided spectral density of the slope: (2 pi n)^2 times the density of the elevation. It
-    # starts at 0.05 cycles/m, the lower limit of ISO 8608 for off-road vehicles.
+    # One-sided spectral density of the slope, which is (2 pi n)^2 times the elevation's. It starts
+    # at 0.05 cycles/m, the lower limit of ISO 8608 for off-road vehicles.
     used = n_per_m >= 0.05
     density = np.zeros_like(n_per_m)
     density[used] = (
@@ -366,7 +366,7 @@ def simulate_motion(
     correctly, so results depend neither on the processor nor on the number of cases.
     """
     surface, robot = _columns(surfaces), _columns(robots)
-    # The resistance at the winding's temperature.
+    # Convert the resistance from 20 degrees Celsius to the winding's temperature.
     robot.resistance_ohm *= 1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)
     room_v = robot.resistance_ohm * robot.current_limit_a
     load_loss = 1.0 / robot.gear_efficiency - 1.0
