@@ -233,7 +233,7 @@ class SourceFile:
     def _document(
         self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
     ) -> None:
-        """Replace entries of a docstring (all if `replaced` is None) with those of options."""
+        """Replace entries of a docstring (all if `replaced` is None) with the options' entries."""
         assert isinstance(node, ast.FunctionDef | ast.ClassDef)
         text, docstring = ast.get_docstring(node), node.body[0]
         if text is None or self.is_cli:
