@@ -7,7 +7,7 @@
 #include <exception>
 #include <mutex>
 
-// glibc 2.32: whether the process has only one thread. "No" is always safe.
+// Since glibc 2.32: whether the process has only one thread. "No" is always a safe value.
 extern "C" {
 extern char __libc_single_threaded;
 char __libc_single_threaded = 0;
