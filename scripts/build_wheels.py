@@ -1,10 +1,10 @@
 """Builds wheels for Linux that need no compiler, and checks one in an empty environment.
 
 GCC compiles, as in any other build, so that the kernels have the same code. For a different
-processor, Debian's cross compiler is used, so no such machine is needed. Zig links, because it has
-the symbol tables of old C libraries, so the wheels also load on older systems. `_ops` and `_core`
-are built once and serve all versions of Python and torch. `_signal` and the wheel are built once
-for each version of Python.
+processor, Debian's cross compiler is used, so no machine with that processor is needed. Zig links,
+because it has the symbol tables of old C libraries, so the wheels also load on older systems.
+`_ops` and `_core` are built once and serve all versions of Python and torch. `_signal` and the
+wheel are built once for each version of Python.
 """
 
 import argparse
