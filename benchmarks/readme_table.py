@@ -427,15 +427,15 @@ def _environment(results: dict) -> str:
 SENSORS = {  # labels of the rows in the table
     "one grid": "both on one grid of 100 Hz",
     "own rates": "each at its own rate, with derived channels",
-    "expected": 'the same, trained with `missing="expected"` on windows that lack a sensor, too',
-    "expected without motors": "that model without motors",
-    "expected without inertial unit": "that model without the inertial unit",
-    "gaps in windows": "that model, with gaps of a second in every five of each sensor",
-    "gaps in recordings": "the same, with gaps in training, too",
+    "expected": 'own rates, also trained on windows that lack a sensor (`missing="expected"`)',
+    "expected without motors": 'the `missing="expected"` model without the motors',
+    "expected without inertial unit": 'the `missing="expected"` model without the inertial unit',
+    "gaps in windows": 'the `missing="expected"` model, with 1 s gaps every 5 s in each sensor',
+    "gaps in recordings": 'the `missing="expected"` model, also trained with such gaps',
     "inertial unit alone": "the inertial unit alone",
     "motors alone": "the motors alone",
-    "zeros without motors": "the model of both, given zeros for the motors",
-    "zeros without inertial unit": "the model of both, given zeros for the inertial unit",
+    "zeros without motors": "the model of both sensors, given zeros for the motors",
+    "zeros without inertial unit": "the model of both sensors, given zeros for the inertial unit",
 }
 
 

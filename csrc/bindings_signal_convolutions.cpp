@@ -23,14 +23,16 @@ void Require(bool ok, const char* what) {
 }
 
 signal::ConvolvedWindows WindowsOf(const Floats& x, const std::optional<Integers>& lengths) {
-  Require(x.ndim() == 3, "x needs three dimensions");
+  Require(x.ndim() == 3, "x must have three dimensions");
   const int64_t N = x.shape(0), T = x.shape(1);
-  Require(T >= 1 && T <= signal::kMaxConvolvedSteps, "windows need 1 to 2**24 steps");
+  Require(T >= 1 && T <= signal::kMaxConvolvedSteps, "windows must have 1 to 2**24 steps");
   Require(x.shape(2) >= 1, "x has no channels");
   if (lengths) {
-    Require(lengths->ndim() == 1 && lengths->shape(0) == N, "lengths needs one per window");
+    Require(lengths->ndim() == 1 && lengths->shape(0) == N,
+            "lengths must have one entry per window");
     for (int64_t n = 0; n < N; ++n) {
-      Require(lengths->data()[n] >= 0 && lengths->data()[n] <= T, "a length is not in 0..T");
+      Require(lengths->data()[n] >= 0 && lengths->data()[n] <= T,
+              "each length must be from 0 to T");
     }
   }
   return {N, T, x.shape(2), x.data(), lengths ? lengths->data() : nullptr};
@@ -51,9 +53,10 @@ void CheckConvolutions(const Indices& dilations, const Indices& features_per_dil
         static_cast<const py::array*>(&channel_indices), static_cast<const py::array*>(&biases)}) {
     Require(array->ndim() == 1, "an array has more than one dimension");
   }
-  Require(features_per_dilation.shape(0) == dilations.shape(0), "one dilation, one count");
+  Require(features_per_dilation.shape(0) == dilations.shape(0),
+          "features_per_dilation must have one entry per dilation");
   Require(channel_counts.shape(0) == signal::kFixedKernels * dilations.shape(0),
-          "84 combinations are needed for each dilation");
+          "channel_counts must have 84 entries per dilation");
   CheckPlan({dilations.shape(0), n_channels, dilations.data(), features_per_dilation.data(),
              channel_counts.data(), channel_indices.data(), biases.data()},
             channel_indices.shape(0), biases.shape(0));
@@ -69,9 +72,11 @@ signal::CompetitionPlan CheckedCompetition(const Indices& dilations, const Indic
     Require(array->ndim() == 1, "an array has more than one dimension");
   }
   const int64_t n_rounds = dilations.shape(0);
-  Require(is_difference.shape(0) == n_rounds, "one dilation, one series");
-  Require(kernels.shape(0) == signal::kFixedKernels * n_rounds, "84 kernels are needed in a round");
-  Require(channel_counts.shape(0) == signal::kGroups * n_rounds, "12 groups are needed in a round");
+  Require(is_difference.shape(0) == n_rounds, "is_difference must have one entry per dilation");
+  Require(kernels.shape(0) == signal::kFixedKernels * n_rounds,
+          "kernels must have 84 entries per round");
+  Require(channel_counts.shape(0) == signal::kGroups * n_rounds,
+          "channel_counts must have 12 entries per round");
   const signal::CompetitionPlan plan{n_rounds,
                                      n_channels,
                                      dilations.data(),

@@ -68,10 +68,10 @@ Positions Map(signal::WindowMap<Real, Out> args) {
 
 struct Scales {
   Scales(const std::optional<Doubles>& center, const std::optional<Doubles>& scale, int64_t C) {
-    Require(center.has_value() == scale.has_value(), "center and scale are given together");
+    Require(center.has_value() == scale.has_value(), "center and scale must be given together");
     if (!center) return;
-    Require(center->ndim() == 1 && center->shape(0) == C, "center needs one value per channel");
-    Require(scale->ndim() == 1 && scale->shape(0) == C, "scale needs one value per channel");
+    Require(center->ndim() == 1 && center->shape(0) == C, "center must have one value per channel");
+    Require(scale->ndim() == 1 && scale->shape(0) == C, "scale must have one value per channel");
     this->center = center->data();
     this->scale = scale->data();
   }
@@ -81,7 +81,8 @@ struct Scales {
 
 const int64_t* LengthsOf(const std::optional<Integers>& lengths, int64_t n_windows) {
   if (!lengths) return nullptr;
-  Require(lengths->ndim() == 1 && lengths->shape(0) == n_windows, "lengths needs one per window");
+  Require(lengths->ndim() == 1 && lengths->shape(0) == n_windows,
+          "lengths must have one entry per window");
   return lengths->data();
 }
 
@@ -91,7 +92,8 @@ Positions Gather(const py::array& given, const Integers& starts,
                  const std::optional<Doubles>& scale, py::array& out) {
   const Rows<Real> values(given);
   const int64_t N = starts.shape(0), C = values.shape(1);
-  Require(out.shape(0) == N && out.shape(2) == C, "out needs the shape (n_windows, samples, C)");
+  Require(out.shape(0) == N && out.shape(2) == C,
+          "out must have the shape (n_windows, samples, C)");
   const Scales by(center, scale, C);
   return Map<Real, float>({values.shape(0), N, out.shape(1), C, values.data(), starts.data(),
                            LengthsOf(lengths, N), by.center, by.scale, false,
@@ -102,8 +104,10 @@ Positions GatherWindows(const py::array& values, const Integers& starts,
                         const std::optional<Integers>& lengths,
                         const std::optional<Doubles>& center, const std::optional<Doubles>& scale,
                         py::array& out) {
-  Require(values.ndim() == 2 && starts.ndim() == 1, "values needs two dimensions, starts one");
-  Require(out.ndim() == 3 && IsDense<float>(out), "out needs three dimensions, dense, float32");
+  Require(values.ndim() == 2 && starts.ndim() == 1,
+          "values must have two dimensions, and starts one dimension");
+  Require(out.ndim() == 3 && IsDense<float>(out),
+          "out must be a contiguous float32 array of three dimensions");
   const bool single = py::isinstance<py::array_t<float>>(values);
   return single ? Gather<float>(values, starts, lengths, center, scale, out)
                 : Gather<double>(values, starts, lengths, center, scale, out);
@@ -123,18 +127,18 @@ Positions ScaleAs(const py::array& x, const std::optional<Integers>& lengths, co
 Positions ScaleWindows(const py::array& x, const std::optional<Integers>& lengths,
                        const std::optional<Doubles>& center, const std::optional<Doubles>& scale,
                        bool inverse, py::array& out) {
-  Require(x.ndim() == 3 && out.ndim() == 3, "x and out need three dimensions");
+  Require(x.ndim() == 3 && out.ndim() == 3, "x and out must have three dimensions");
   for (int axis = 0; axis < 3; ++axis) {
-    Require(x.shape(axis) == out.shape(axis), "out needs the shape of x");
+    Require(x.shape(axis) == out.shape(axis), "out must have the shape of x");
   }
   const Scales by(center, scale, x.shape(2));
   const bool single = py::isinstance<py::array_t<float>>(x);
-  Require(single || py::isinstance<py::array_t<double>>(x), "x needs float32 or float64");
+  Require(single || py::isinstance<py::array_t<double>>(x), "x must be float32 or float64");
   if (IsDense<float>(out)) {
     return single ? ScaleAs<float, float>(x, lengths, by, inverse, out)
                   : ScaleAs<double, float>(x, lengths, by, inverse, out);
   }
-  Require(IsDense<double>(out), "out needs to be dense, float32 or float64");
+  Require(IsDense<double>(out), "out must be a contiguous array of float32 or float64");
   return single ? ScaleAs<float, double>(x, lengths, by, inverse, out)
                 : ScaleAs<double, double>(x, lengths, by, inverse, out);
 }

@@ -1,4 +1,4 @@
-"""From simulated robots to a model, a test on robots that it never saw, a verdict and a picture.
+"""Train a model on simulated robots, test it on unseen robots, and judge its training curve.
 
 Run it with `make demo`.
 """

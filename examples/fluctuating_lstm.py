@@ -1,9 +1,9 @@
-"""Why do the loss and the accuracy of my LSTM jump about? A case from question to repair.
+"""Why do the loss and the accuracy of my LSTM jump about? A case study, from question to repair.
 
 The question was about 98 windows of 100 steps with one channel, six classes and one-hot labels. An
 LSTM with over 200 000 parameters was trained with RMSprop at a constant rate, without clipping, for
-more than a hundred epochs. The report ranks causes, `probe` trains with other settings, and a fit
-with the adopted settings is compared with the first fit on windows that neither has seen.
+more than a hundred epochs. The report ranks causes, and `probe` trains with other settings. A fit
+with the adopted settings is then compared with the first fit, on windows that neither fit has seen.
 
     python examples/fluctuating_lstm.py --output story
 """
@@ -20,7 +20,7 @@ from sensorseq import SensorLSTMClassifier, find_label_errors
 
 N_STEPS = 100
 N_UNITS = 222  # over 200 000 parameters
-NOISE = 0.25  # standard deviation; the waves have about 0.7
+NOISE = 0.25  # standard deviation; it is about 0.7 for the waves
 FAMILIES = ("cosine", "arccos of a cosine", "square", "sawtooth", "damped", "chirp")
 ASKED = {
     "pooling": "last",
@@ -142,7 +142,7 @@ def describe(arguments: dict) -> str:
 
 
 def compare(name: str, clf, windows: Windows, budget: float):
-    """Fit, probe and refit with the adopted settings; print the result, return proof and fits."""
+    """Fit, probe and refit with the adopted settings; print and return the results."""
     clf.fit(**windows.fitted_on)
     proof = clf.fluctuation_.probe(**windows.fitted_on, budget=budget, verbose=0)
     repair = proof.probes.repair

@@ -2,7 +2,7 @@
 
 Every trial is scored on the robots of the validation part; the best classifier is scored once on
 the robots of the test part. A callback reports `val_loss` after each epoch, so that Optuna can
-prune.
+prune poor trials.
 
     python examples/optuna_search.py --trials 12
 """

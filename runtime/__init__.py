@@ -1,7 +1,7 @@
 """Predict with models trained by sensorseq, using numpy and one C library but not torch.
 
-`load` reads a model file. The model classifies windows, recordings and streams of samples; on the
-same processor, its results are bit for bit those of the trained estimator.
+`load` reads a model file. The model classifies windows, recordings and streams of samples. On the
+same processor, its results equal those of the trained estimator bit for bit.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -62,22 +62,24 @@ def _parser() -> argparse.ArgumentParser:
         add = command.add_argument
         add("model", type=Path, help="model file from sensorseq")
         add("--smooth", choices=smooth, default=default)
-        add("--lag", type=int, default=3, help="number of later windows for --smooth lag")
+        add("--lag", type=int, default=3, help="later windows that --smooth lag waits for")
         add("--mean-dwell-s", type=float, help="mean duration of a class in seconds")
         add("--time-column", help="column of time stamps in seconds [time]")
         add("--strict", action="store_true", help="refuse windows unlike the training windows")
         add("--quiet", action="store_true")
-    predict.add_argument("--sample-rate-hz", type=float, help="rate of a log without time stamps")
+    predict.add_argument(
+        "--sample-rate-hz", type=float, help="sample rate of logs without time stamps"
+    )
     predict.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="CSV with a header")
     predict.add_argument("--hop-s", type=float, help="seconds between window starts")
-    predict.add_argument("--csv", type=Path, help="write the spans as a table")
-    predict.add_argument("--json", action="store_true", help="one line of JSON for each log")
+    predict.add_argument("--csv", type=Path, help="write the spans to this CSV file")
+    predict.add_argument("--json", action="store_true", help="print one line of JSON for each log")
     predict.set_defaults(run=_predict)
     of = {"action": "append", "metavar": "[NAME=]HZ"}
-    stream.add_argument("--sample-rate-hz", **of, help="rate of the samples, or of each sensor")
-    stream.add_argument("--input", type=Path, help="pipe or serial line [stdin]")
+    stream.add_argument("--sample-rate-hz", **of, help="sample rate, or the rate of each sensor")
+    stream.add_argument("--input", type=Path, help="pipe or serial device [stdin]")
     stream.add_argument("--udp", metavar="[HOST:]PORT", help="listen for datagrams of samples")
-    stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve a robot per connection")
+    stream.add_argument("--tcp", metavar="[HOST:]PORT", help="serve one robot per connection")
     most = "maximum number of simultaneous connections to --tcp [64]"
     stream.add_argument("--max-clients", type=int, default=64, help=most)
     stream.add_argument("--format", choices=live.FORMATS, default="csv")
@@ -115,7 +117,7 @@ def _stream(options: argparse.Namespace) -> None:
     decisions = make()
     parser = live.parser_for(decisions, options.format, options.time_column)
     if options.tcp is not None:
-        import asyncio  # importing it takes longer than loading a model
+        import asyncio  # takes longer to import than a model to load
 
         from sensorseq_runtime.prediction.serving import serve
 
@@ -137,7 +139,7 @@ def _predict(options: argparse.Namespace) -> None:
     model = load_classifier(options.model, strict=options.strict)
     if isinstance(model, FusedModel):
         raise InputError(
-            f"{options.model} is a model of several sensors; use `sensorseq predict`, or"
+            f"{options.model} is a model of several sensors; use `sensorseq predict` or"
             " `sensorseq-run stream`."
         )
     _models[str(options.model)] = model
@@ -185,7 +187,7 @@ def _predict_log(options: argparse.Namespace, path: Path) -> tuple[list[Any], li
     windows = prediction_plan(model.preparation, options.hop_s).prepare([recording])
     outside = model.outside(windows) if model.has_ranges else None
     if outside is not None and outside.n_outside and options.strict:
-        raise InputError(f"{path}: {outside} Leave out --strict to use them anyway.")
+        raise InputError(f"{path}: {outside} Leave out --strict to use these windows anyway.")
     how = {"smooth": options.smooth, "lag": options.lag, "mean_dwell_s": options.mean_dwell_s}
     begins_s = float(recording.timestamps_s[0])
     spans = [
@@ -203,11 +205,11 @@ def _read(path: Path, model: TrainedModel, options: argparse.Namespace) -> Recor
     parser = live.SampleParser("csv", names, time_column)
     values, stamps = parser.feed(path.read_bytes(), whole=True)
     if parser.n_unreadable:
-        raise RecordingError(f"{path}: {parser.n_unreadable} line(s) are not samples.")
+        raise RecordingError(f"{path}: {parser.n_unreadable} line(s) cannot be read as samples.")
     if stamps is None:
         rate = options.sample_rate_hz
         if rate is None:
-            raise RecordingError(f"{path}: there is no time column; give --sample-rate-hz.")
+            raise RecordingError(f"{path}: the log has no time column; pass --sample-rate-hz.")
         stamps = np.arange(len(values)) / rate
     channels = tuple(Channel(name, units.get(name, "")) for name in names)
     return Recording(values, stamps, channels, path.stem)

@@ -58,7 +58,7 @@ def _require(is_met: bool, requirement: str) -> None:
 
 
 class _Filter:
-    """A filter of the library, which only one thread at a time can use."""
+    """A filter of the C library; only one thread at a time can use the filter."""
 
     def __init__(self, name: str, *arguments: Any, n_channels: int) -> None:
         handle = _VOID()
@@ -68,7 +68,7 @@ class _Filter:
         self.n_channels = n_channels
 
     def _take(self, x: NDArray[Any], *, is_last: bool = False) -> NDArray[Any]:
-        """Return the output for these samples or, if they are the last, up to the signal's end."""
+        """Return the output for these samples; if `is_last`, for the rest of the signal as well."""
         rows = _INT()
         with self._lock:
             pointer, n_samples = self._handle.pointer, len(x)
@@ -193,17 +193,17 @@ def _lengths(lengths: Any, n_windows: int) -> NDArray[np.int64] | None:
     if lengths is None:
         return None
     steps = _dense(lengths, np.int64)
-    _require(steps.shape == (n_windows,), "lengths needs one per window")
+    _require(steps.shape == (n_windows,), "lengths must have one entry per window")
     return steps
 
 
 def _scales(center: Any, scale: Any, n_channels: int) -> tuple[Any, Any]:
-    _require((center is None) == (scale is None), "center and scale are given together")
+    _require((center is None) == (scale is None), "center and scale must be given together")
     if center is None:
         return None, None
     center, scale = _dense(center, np.float64), _dense(scale, np.float64)
     for name, values in (("center", center), ("scale", scale)):
-        _require(values.shape == (n_channels,), f"{name} needs one value per channel")
+        _require(values.shape == (n_channels,), f"{name} must have one value per channel")
     return center, scale
 
 
@@ -229,11 +229,16 @@ def gather_windows(
     x = np.asarray(values)
     samples = np.ascontiguousarray(x, np.float32 if x.dtype == np.float32 else np.float64)
     begin = _dense(starts, np.int64)
-    _require(samples.ndim == 2 and begin.ndim == 1, "values needs two dimensions, starts one")
+    _require(
+        samples.ndim == 2 and begin.ndim == 1,
+        "values must have two dimensions, and starts one dimension",
+    )
     is_dense = out.ndim == 3 and out.flags.c_contiguous and out.dtype == np.float32
-    _require(is_dense, "out needs three dimensions, dense, float32")
+    _require(is_dense, "out must be a contiguous float32 array of three dimensions")
     n, c = len(begin), samples.shape[1]
-    _require((out.shape[0], out.shape[2]) == (n, c), "out needs the shape (n_windows, samples, C)")
+    _require(
+        (out.shape[0], out.shape[2]) == (n, c), "out must have the shape (n_windows, samples, C)"
+    )
     by = _scales(center, scale, c)
     return _map(samples, begin, _lengths(lengths, n), by, False, out)
 
@@ -241,12 +246,12 @@ def gather_windows(
 def scale_windows(
     x: NDArray[Any], lengths: Any, center: Any, scale: Any, inverse: bool, out: NDArray[Any]
 ) -> tuple[int, int]:
-    _require(x.ndim == 3 and out.ndim == 3, "x and out need three dimensions")
-    _require(x.shape == out.shape, "out needs the shape of x")
+    _require(x.ndim == 3 and out.ndim == 3, "x and out must have three dimensions")
+    _require(x.shape == out.shape, "out must have the shape of x")
     by = _scales(center, scale, x.shape[2])
-    _require(x.dtype in _REALS, "x needs float32 or float64")
+    _require(x.dtype in _REALS, "x must be float32 or float64")
     is_dense = out.flags.c_contiguous and out.dtype in _REALS
-    _require(is_dense, "out needs to be dense, float32 or float64")
+    _require(is_dense, "out must be a contiguous array of float32 or float64")
     n, t, c = x.shape
     values = np.ascontiguousarray(x).reshape(n * t, c)
     return _map(values, np.arange(n) * t, _lengths(lengths, n), by, inverse, out)
@@ -264,9 +269,12 @@ def _plan(n_channels: int, *parts: Any) -> tuple[_Plan, list[NDArray[Any]]]:
     arrays = [_dense(part, np.int32) for part in parts[:4]] + [_dense(parts[4], np.float32)]
     dilations, per_dilation, counts, indices, biases = arrays
     _require(all(array.ndim == 1 for array in arrays), "an array has more than one dimension")
-    _require(len(per_dilation) == len(dilations), "one dilation, one count")
+    _require(
+        len(per_dilation) == len(dilations),
+        "features_per_dilation must have one entry per dilation",
+    )
     combined = len(counts) == 84 * len(dilations)
-    _require(combined, "84 combinations are needed for each dilation")
+    _require(combined, "channel_counts must have 84 entries per dilation")
     sizes = (len(dilations), n_channels, len(indices), len(biases))
     return _Plan(*sizes, *map(core.address, arrays)), arrays
 
@@ -314,9 +322,9 @@ def _competition(n_channels: int, *parts: Any) -> tuple[_Competition, list[NDArr
     dilations, differences, kernels, counts, indices = arrays
     _require(all(array.ndim == 1 for array in arrays), "an array has more than one dimension")
     n_rounds = len(dilations)
-    _require(len(differences) == n_rounds, "one dilation, one series")
-    _require(len(kernels) == 84 * n_rounds, "84 kernels are needed in a round")
-    _require(len(counts) == 12 * n_rounds, "12 groups are needed in a round")
+    _require(len(differences) == n_rounds, "is_difference must have one entry per dilation")
+    _require(len(kernels) == 84 * n_rounds, "kernels must have 84 entries per round")
+    _require(len(counts) == 12 * n_rounds, "channel_counts must have 12 entries per round")
     return _Competition(n_rounds, n_channels, len(indices), *map(core.address, arrays)), arrays
 
 
@@ -351,13 +359,13 @@ def share_wins(
 
 def _windows(x: Any, lengths: Any) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     windows = _dense(x, np.float32)
-    _require(windows.ndim == 3, "x needs three dimensions")
+    _require(windows.ndim == 3, "x must have three dimensions")
     n, t, c = windows.shape
-    _require(1 <= t <= 2**24, "windows need 1 to 2**24 steps")
+    _require(1 <= t <= 2**24, "windows must have 1 to 2**24 steps")
     _require(c >= 1, "x has no channels")
     steps = _lengths(lengths, n)
     are_valid = steps is None or bool(((steps >= 0) & (steps <= t)).all())
-    _require(are_valid, "a length is not in 0..T")
+    _require(are_valid, "each length must be from 0 to T")
     return windows, steps
 
 

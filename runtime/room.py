@@ -27,14 +27,14 @@ def room() -> dict[Path, set[str]]:
 
 
 def file_of(name: str) -> Path | None:
-    """Return the file of a module, or None if the name is not that of a module."""
+    """Return the file of a module, or None if no module has this name."""
     path = ROOT.joinpath(*name.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return file if file.exists() else None
 
 
 def _imported(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Yield the names that a module imports at the time when it is itself imported."""
+    """Yield the names that a module imports at import time."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

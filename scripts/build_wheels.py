@@ -1,10 +1,10 @@
 """Builds wheels for Linux that need no compiler, and checks one in an empty environment.
 
-GCC compiles, as in any build, so that the kernels have the same code; for a different processor,
-Debian's cross compiler is used, which needs no machine of that kind. Zig links, because it has the
-symbol tables of old C libraries, so that the wheels also load on systems older than this one.
-`_ops` and `_core` are built once for every Python and torch, and `_signal` and the wheel once for
-each Python.
+GCC compiles, as in any other build, so that the kernels have the same code. For a different
+processor, Debian's cross compiler is used, so no machine with that processor is needed. Zig links,
+because it has the symbol tables of old C libraries, so the wheels also load on older systems.
+`_ops` and `_core` are built once and serve all versions of Python and torch. `_signal` and the
+wheel are built once for each version of Python.
 """
 
 import argparse
@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument(
         "--torch-python", default=sys.executable, help="interpreter with torch; builds _ops"
     )
-    parser.add_argument("--pythons", nargs="*", help="one wheel for each [default: all found]")
+    parser.add_argument("--pythons", nargs="*", help="one wheel for each [default: all]")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
-    parser.add_argument("--cuda", action="store_true", help="with the CUDA part")
-    parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all it can]")
-    parser.add_argument("--runtime", action="store_true", help="only the runtime")
+    parser.add_argument("--cuda", action="store_true", help="build the CUDA part as well")
+    parser.add_argument("--machines", nargs="*", choices=MACHINES, help="[default: all possible]")
+    parser.add_argument("--runtime", action="store_true", help="build only the runtime")
     options = parser.parse_args()
     machines = options.machines or [
         name for name in MACHINES if shutil.which(shlex.split(compiler_for(name))[0])
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def build_all(machine: str, sdist: Path, work: Path, options: argparse.Namespace) -> None:
-    """Build the wheels for a machine, and check one if it runs here."""
+    """Build the wheels for a machine, and check one of them if it runs on this machine."""
     source = unpack(sdist, work)
     add_licenses(options.torch_python, source, cuda=options.cuda and machine == HERE)
     library = build_libraries(machine, options.torch_python, source, options)
@@ -90,7 +90,7 @@ def run(*command: object, env: dict[str, str] | None = None, cwd: Path = ROOT) -
 
 
 def find_pythons() -> list[str]:
-    """Return a working interpreter of each Python from 3.11 on, from PATH or pyenv."""
+    """Return a working interpreter of each Python version from 3.11, from PATH or pyenv."""
     folders = os.environ["PATH"].split(os.pathsep)
     folders += sorted(map(str, Path.home().glob(".pyenv/versions/*/bin")))
     interpreters = {}
@@ -127,7 +127,7 @@ def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
     """Write the licenses of linked libraries beside ours, so that each wheel includes them."""
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     licences = {
-        # packages from Debian and from elsewhere
+        # on Debian, and on other systems
         "gcc": [*Path("/usr/share").glob("doc/libstdc++[0-9]/copyright")]
         or [*Path("/usr/share").glob("licenses/libstdc++/*")],
         "zig": [Path(importlib.util.find_spec("ziglang").origin).parent / "LICENSE"],
@@ -143,13 +143,13 @@ def add_licenses(python: str, source: Path, *, cuda: bool) -> None:
         licences["cuda"] = sorted(folder.glob("*.dist-info/**/License*"))
     for name, paths in licences.items():
         if not paths:
-            sys.exit(f"the licence of {name}, which is linked in, was not found")
+            sys.exit(f"the license of {name}, which is linked in, was not found")
         texts = [path.read_text("utf-8") for path in paths]
         (source / f"LICENSE.{name}.txt").write_text("\n".join(texts), "utf-8")
 
 
 def compiler_for(machine: str) -> str:
-    """Return the name of the GCC for a machine; it may not be installed."""
+    """Return the name of the GCC for a machine; this GCC may not be installed."""
     return os.environ.get("CXX", "g++") if machine == HERE else f"{machine}-linux-gnu-g++"
 
 
@@ -163,7 +163,7 @@ def compilers(machine: str, folder: Path) -> dict[str, str]:
 
 
 def build_libraries(machine: str, python: str, source: Path, arguments: argparse.Namespace) -> Path:
-    """Build the libraries that serve every Python and torch; return the core library."""
+    """Build the libraries for all versions of Python and torch; return the core library."""
     parts = "core" if arguments.runtime else "ops"
     env = {**compilers(machine, source), "SENSORSEQ_BUILD": parts}
     env["SENSORSEQ_CUDA"] = str(int(arguments.cuda and machine == HERE))
@@ -175,7 +175,7 @@ def build_libraries(machine: str, python: str, source: Path, arguments: argparse
 
 
 def build_runtime(machine: str, python: str, source: Path, library: Path, folder: Path) -> Path:
-    """Build the wheel of `sensorseq-runtime`, which serves every Python."""
+    """Build the wheel of `sensorseq-runtime`, which serves all versions of Python."""
     env = {"SENSORSEQ_BUILD": "runtime", "SENSORSEQ_OPS": str(library)}
     to = ("--dist-dir", folder / "runtime", "--plat-name", f"linux_{machine}")
     run(python, "setup.py", "bdist_wheel", *to, env=env, cwd=source)
@@ -199,9 +199,10 @@ def build_wheel(machine: str, python: str, source: Path, library: Path, folder: 
 
 
 def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str]:
-    """Return the environment of a build for another machine, with numpy's libraries for it.
+    """Return the environment of a build for another machine, including that machine's numpy.
 
-    Python's own headers serve both machines: `pyport.h` refuses one whose types differ in size.
+    Python's headers serve both machines; if the sizes of types differed, `pyport.h` would stop the
+    compiler.
     """
     options = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (27, 28)]
     options += ["--only-binary=:all:", "--no-deps", f"--constraint={CORE}", f"--dest={folder}"]
@@ -217,7 +218,7 @@ def cross_environment(machine: str, python: Path, folder: Path) -> dict[str, str
 
 
 def pip_of(python: str | Path) -> tuple[str, ...]:
-    """Return the command of a Python's pip."""
+    """Return the pip command of an interpreter."""
     return str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"
 
 
@@ -266,7 +267,7 @@ def compile_or_link(arguments: list[str]) -> int:
         run(*gcc, "-std=c++17", "-O2", "-fPIC", "-c", "scripts/old_systems.cpp", "-o", added)
         exports.write_text("{ global: PyInit_*; local: *; };\n")
         has_own_exports = any("--version-script" in argument for argument in arguments)
-        # libgcc.a, which has __builtin_cpu_supports, before zig's own runtime library
+        # libgcc.a, which has __builtin_cpu_supports, must precede zig's own runtime library
         libraries = [part("libstdc++.so" if library.name.startswith("_ops") else "libstdc++.a")]
         libraries += [part("libgcc.a"), part("libgcc_s.so.1"), "-lm", "-lpthread"]
         machine = run(*gcc, "-dumpmachine").partition("-")[0]
@@ -280,7 +281,8 @@ def compile_or_link(arguments: list[str]) -> int:
 def stand_in_for_torch(arguments: list[str], gcc: list[str], folder: Path) -> list[str]:
     """Write libraries with the names and C functions of torch's libraries, to link against.
 
-    The functions are read from this machine's torch; the other machine's torch is not needed.
+    The function names are read from this machine's torch, so the other machine's torch is not
+    needed.
     """
     wanted = [name for name in FROM_TORCH if f"-l{name[3:-3]}" in arguments]
     for name in wanted:

@@ -3,10 +3,10 @@
     compare_bits.py write FOLDER          # runs the imported package: forty fits, ten files, ...
     compare_bits.py compare BEFORE AFTER  # prints the differences between two such folders
 
-Write one folder with each commit (`PYTHONPATH=CHECKOUT python scripts/compare_bits.py write ...`,
-with its extensions built), on one machine, because bits differ between processors. Timings and
-versions are left out. All inputs are from this checkout's `data/`. `EXPECTED` lists the intended
-differences.
+Write one folder for each commit (`PYTHONPATH=CHECKOUT python scripts/compare_bits.py write ...`),
+with the extensions of that commit built. Use the same machine for all commits, because bits differ
+between processors. Timings and versions are not compared. All inputs are from this checkout's
+`data/`. `EXPECTED` lists the intended differences.
 """
 
 import fnmatch
@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-# names that may differ (shell patterns) -> the change that explains the difference
+# names whose hashes may differ (shell patterns) -> the change that explains the difference
 EXPECTED: dict[str, str] = {
-    "c *": "comments and names of local variables; the compiled code is the same",
+    "c *": "comments and names of local variables changed; the compiled code is the same",
     "*model *field description": "sentences of the report that the file contains",
 }
 
@@ -137,7 +137,7 @@ def recordings() -> list[Any]:
 
 
 def windows() -> tuple[Any, ...]:
-    """Return every eighth window of two channels, with different lengths, and with groups."""
+    """Return every eighth window, with two channels, and the labels, groups and lengths."""
     from sensorseq import PreparePipeline
 
     made = PreparePipeline(window_s=2.5, hop_s=2.5, sample_rate_hz=20, random_state=0)
@@ -251,7 +251,7 @@ def write_prepared(bits: Bits, name: str, path: Path) -> None:
 
 
 def write_trained(bits: Bits, name: str, prepared: Path, folder: Path) -> None:
-    """Fit on a prepared file, whole and in blocks; smooth and stream recordings with the model."""
+    """Fit on a prepared file, in memory and in blocks; smooth and stream recordings with it."""
     from sensorseq import SensorLSTMClassifier
     from sensorseq.io.prepared import read_windows
 
@@ -340,11 +340,11 @@ def write(folder: Path) -> None:
     text = json.dumps(bits.found, indent=0).replace(scratch, "")
     (folder / "bits.json").write_text(text)
     errors = [name for name, text in bits.found.items() if "Error: " in text]
-    print(f"{len(bits.found)} hashes in {folder}/bits.json, errors in place of: {errors}")
+    print(f"{len(bits.found)} hashes in {folder}/bits.json, errors instead of hashes for: {errors}")
 
 
 def compare(before: Path, after: Path) -> int:
-    """Print the differences; return 1 if one of them is not expected."""
+    """Print the differences; return 1 if any difference is unexpected."""
     first, second = (json.loads((folder / "bits.json").read_text()) for folder in (before, after))
     apart = [k for k in {**first, **second} if first.get(k) != second.get(k)]
     unexpected = 0

@@ -1,13 +1,13 @@
 """Checks that the tests notice small faults, for changes that delete or merge tests.
 
-    mutants.py draw MUTANTS.json [REGEX]      # forty fixed faults, none that matches REGEX
-    mutants.py run MUTANTS.json RESULTS.json  # runs the tests of its package against each
+    mutants.py draw MUTANTS.json [REGEX]      # draws forty faults, none that matches REGEX
+    mutants.py run MUTANTS.json RESULTS.json  # runs the package's tests against each fault
 
-Draw once, and run the same file with each commit: a mutant is found again by its line, its function
-and the neighboring lines, and is "gone" if its line no longer exists. The tests of sensorseq/X are
-tests/X, and those of a file outside the packages are tests/test_*.py, with the marks of `make
-test`. The first failing test kills the mutant. Faults are planted in a clone of the commit, with
-the extensions of this tree.
+Draw the mutants once, and run the same file on each commit. A mutant is found again by its line,
+its function and the neighboring lines, and is "gone" if its line no longer exists. The tests of
+sensorseq/X are in tests/X, and the tests of files outside the packages are tests/test_*.py. They
+run with the marks of `make test`. The first failing test kills the mutant. Faults are planted in a
+clone of the commit, with the compiled extensions of this tree.
 """
 
 import ast
@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT, SEED = 40, 63
-LIMIT_S = 300  # of processor time, whatever the load; the wall-clock limit is ten times this
+LIMIT_S = 300  # limit on processor time; the limit on wall-clock time is ten times as long
 MARKS = re.findall('-m "(not .+?)"', (ROOT / "Makefile").read_text())[0]
 PAIRS = "Lt LtE|Gt GtE|Eq NotEq|Is IsNot|In NotIn|Add Sub|Mult Div|And Or|Break Continue"
 SWAP = {a: getattr(ast, b) for p in PAIRS.split("|") for a, b in (p.split(), p.split()[::-1])}
@@ -39,7 +39,7 @@ Mutant = dict[str, str]
 
 
 def computing(node: ast.AST, function: str = "") -> Iterator[tuple[Any, str]]:
-    """Yield the nodes below a node, without types and messages, each with its function."""
+    """Yield each node below a node, with its function; leave out types and messages."""
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             name = f"{field}.{child.arg}" if isinstance(child, ast.keyword) else field
@@ -97,7 +97,7 @@ def package_of(mutant: Mutant) -> str:
 
 
 def place_of(mutant: Mutant, root: Path) -> tuple[Path, int] | None:
-    """Return a mutant's file and line number in this tree, where the line may have moved."""
+    """Return a mutant's file and line number in a tree whose lines may have moved."""
     places = []
     package = package_of(mutant)
     for path in (root / "sensorseq" / package).glob("**/*.py" if package else "*.py"):

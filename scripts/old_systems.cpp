@@ -1,25 +1,27 @@
-// Linked into the libraries of a wheel, so that they load on systems older than the compiler's:
-// functions that GCC 12's libstdc++ and headers need from a C library or libstdc++ since 2020.
+// Functions that GCC 12's libstdc++ and headers expect in a C library or libstdc++ from 2020 or
+// later. They are linked into the libraries of a wheel, so that the libraries load on older
+// systems.
 #include <pthread.h>
 
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 
-// glibc 2.32: whether the process has only one thread. "No" is always safe.
+// Since glibc 2.32: whether the process has only one thread. "No" is always a safe value.
 extern "C" {
 extern char __libc_single_threaded;
 char __libc_single_threaded = 0;
 }
 
-// GLIBCXX_3.4.30 has a different version of the same function. Weak, because a linked libstdc++ has
-// it.
+// GLIBCXX_3.4.30 has a new version of this function. The definition is weak because a linked
+// libstdc++ has one, too.
 __attribute__((weak)) void std::condition_variable::wait(
     std::unique_lock<std::mutex>& lock) noexcept {
   pthread_cond_wait(native_handle(), lock.mutex()->native_handle());
 }
 
-// CXXABI_1.3.13 splits a copy and a destructor, which older versions have as one function each.
+// CXXABI_1.3.13 added these functions. Older versions have only the copy constructor and the
+// destructor, which do the same work.
 extern "C" {
 void copy_exception(void* to,
                     const void* from) __asm__("_ZNSt15__exception_ptr13exception_ptrC1ERKS0_");

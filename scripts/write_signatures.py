@@ -1,18 +1,19 @@
 """Writes the options of readers and preparation into the functions and commands that accept them.
 
 An option is defined once, as a field of `ReadOptions` or `PreparationOptions` with its entry in the
-docstring. This script copies it to the lines between the comments
+docstring. This script copies the option to the lines between the comments
 
     # options: NAMES
     # end of options
 
-in signatures, to the docstrings of those functions, to the calls between "# options" and "# end of
-options" in their bodies, and to the aliases of the command line. It also copies the classifier's
-defaults to `diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the order of the
-parameters. With "(None by default)", None means "not given".
+in signatures, to the docstrings of these functions, to the calls between "# options" and "# end of
+options" in the function bodies, and to the aliases of the command line. It also copies the
+classifier's defaults to `diagnosis/defaults.py`. NAMES are options or groups in `GROUPS`, in the
+order of the parameters. If the first comment contains "(None by default)", all defaults are None,
+which means "not given".
 
     python scripts/write_signatures.py          # after an option was changed
-    python scripts/write_signatures.py --check  # fails if that was forgotten
+    python scripts/write_signatures.py --check  # fails if a file is out of date
 """
 
 import argparse
@@ -54,7 +55,7 @@ GROUPS = {
     "OPTIONS": OPTIONS,
 }
 FIELDS = {each.name: each for each in fields(PreparationOptions)}
-# Parameters that accept more types than their field.
+# Parameters that accept more types than their fields.
 TYPES = {
     ("prepare", "split"): "Sequence[float] | str | None",
     ("__init__", "random_state"): "RandomState",
@@ -66,9 +67,9 @@ _ENTRY = re.compile(r"(\w[\w, ]*)(?: :.*)?")
 
 
 def divide(docstring: str) -> tuple[str, dict[str, str], str]:
-    """Divide a docstring into its beginning, the entries of the parameters by name, and the rest.
+    """Split a docstring into its beginning, the entries of the parameters by name, and the rest.
 
-    An entry for several parameters has the name of the first.
+    An entry for several parameters is stored under the name of the first.
     """
     head, title, section = docstring.partition("Parameters\n----------\n")
     entries: dict[str, str] = {}
@@ -83,7 +84,8 @@ def divide(docstring: str) -> tuple[str, dict[str, str], str]:
 
 READ_ENTRIES = divide(inspect.getdoc(ReadOptions) or "")[1]
 _OWN_ENTRIES = divide(inspect.getdoc(PreparationOptions) or "")[1]
-# In preparation, `sample_rate_hz` is the rate after resampling; in readers, of files without times.
+# `sample_rate_hz` is the rate after resampling in preparation, and the rate of files without time
+# stamps in readers.
 _RATE = {"sample_rate_hz": _OWN_ENTRIES["sample_rate_hz"]}
 ENTRIES = {
     name: entry
@@ -164,7 +166,7 @@ def defaults() -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Divide the string of an argument if it is too long for one line."""
+    """Split the string of an argument if it is too long for one line."""
     if len(line) <= 100:
         return [line]
     name, _, text = line.strip().removesuffix(",").partition("=")
@@ -231,7 +233,7 @@ class SourceFile:
     def _document(
         self, node: ast.AST, names: Sequence[str], replaced: Collection[str] | None
     ) -> None:
-        """Replace entries of a docstring (all if `replaced` is None) with those of options."""
+        """Replace entries of a docstring (all if `replaced` is None) with the options' entries."""
         assert isinstance(node, ast.FunctionDef | ast.ClassDef)
         text, docstring = ast.get_docstring(node), node.body[0]
         if text is None or self.is_cli:
@@ -274,7 +276,7 @@ def stale() -> dict[Path, str]:
 def main() -> int:
     """Write or check all files and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="Change nothing; fail if it would.")
+    parser.add_argument("--check", action="store_true", help="Only fail if a file is outdated.")
     check = parser.parse_args().check
     changed = stale()
     for path, text in changed.items():

@@ -1,26 +1,27 @@
 """Simulates the motor current of wheeled robots on six surfaces with physics, not colored noise.
 
-One drive side of a small skid-steered robot is integrated in time: a permanent-magnet DC motor, fed
-by a sagging battery through a PWM stage; gearbox, wheel and tire contact; and half of the robot's
-mass. A surface acts only through forces on this chain; the label is used nowhere else.
+The simulation integrates one side of a small skid-steered robot over time: a permanent-magnet DC
+motor fed by a sagging battery through a PWM stage, the gearbox, the wheels and their tire contact,
+and half of the robot's mass. A surface acts only through forces on these parts; its label has no
+other effect.
 
 - Motor: ``L di/dt = u - R i - Ke w`` with ``u = duty * battery voltage``, torque ``Kt i``, Kt = Ke.
-- Battery: open-circuit voltage falling with the charge drawn, minus the drop of its resistance.
+- Battery: open-circuit voltage that falls with the charge drawn, minus the resistive voltage drop.
 - Gearbox: Coulomb, viscous and load-dependent friction.
 - Controller: PI on motor speed with feed-forward, ramped set-point, current limit.
-- Contact: LuGre friction; rolling carries bristles out of the contact patch [1]_. It produces
-  slip, a static and a sliding friction coefficient, and stick-slip if the sliding one is much
-  smaller.
+- Contact: LuGre friction; rolling carries bristles out of the contact patch [1]_. The model
+  produces slip, static and sliding friction, and stick-slip if sliding friction is much smaller
+  than static friction.
 - Turning: wheels scrub sideways on an elastic carcass; the two sides carry the scrub moment as a
   pair of longitudinal forces.
 - Ground: rolling resistance [2]_ [3]_, grade and roughness as a spectrum over distance [4]_, stones
-  and slab edges, tufts that only resist, sinkage that grows with slip [5]_.
+  and slab edges, tufts that only slow the wheel, sinkage that grows with slip [5]_.
 - Sensor: gain and offset error, anti-alias filter, noise, 12-bit ADC, clock jitter, missing
   samples, gaps.
 
-Not modeled: load transfer between wheels, pitch of the body, friction shared between the two
-directions of slip. The figures describe no real machine; data/README.md lists which surface
-parameters have a source and which are assumed.
+Not modeled: load transfer between wheels, pitch of the body, coupling of the friction in the two
+directions of slip. The parameters do not describe a real machine; data/README.md lists which
+surface parameters have a source and which are assumed.
 
 References
 ----------
@@ -35,7 +36,7 @@ References
        linoleum.
 .. [4] ISO 8608, *Mechanical vibration, Road surface profiles*: elevation spectrum
        ``Gd(n) = Gd(n0) (n / n0)^-w``, n0 = 0.1 cycles/m; the geometric mean of ``Gd(n0)`` is
-       16e-6 m^3 in class A and four times more in each further class.
+       16e-6 m^3 in class A and quadruples from each class to the next.
 .. [5] J. Y. Wong, *Theory of Ground Vehicles*: shear displacement modulus and slip-sinkage of
        loose soil. Friction coefficients: R. K. Noon, *Engineering Analysis of Vehicular
        Accidents*, 1994.
@@ -52,7 +53,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 GRAVITY_M_S2 = 9.80665
-# Relative rise of a copper winding's resistance per kelvin, from 20 degrees Celsius.
+# Relative increase in a copper winding's resistance per kelvin above 20 degrees Celsius.
 COPPER_PER_K = 0.0039
 ISO_8608_REFERENCE_PER_M = 0.1
 STEP_S = 1e-3
@@ -83,27 +84,28 @@ class Surface:
     name : str
         Label of the recordings made on this surface.
     rolling_resistance : float
-        Resisting force over weight in steady rolling.
+        Resisting force divided by the weight in steady rolling.
     roughness_m3 : float
         Elevation spectrum at 0.1 cycles/m as in ISO 8608, in m^3.
     static_friction, kinetic_friction : float
         Friction coefficients at rest and in full sliding; the drop between them causes stick-slip.
     stribeck_velocity_m_s : float
-        Slip velocity at half of that drop.
+        Slip velocity at which half of that drop has occurred.
     waviness : float, default=2.0
-        Exponent of the elevation spectrum; larger means fewer short waves.
+        Exponent of the elevation spectrum; a larger exponent means fewer short waves.
     shear_stiffness_per_m : float, default=180
-        Friction coefficient gained per meter of tangential deflection: on hard ground a property of
-        the tire, on loose ground the reciprocal of the shear displacement modulus.
+        Increase in the friction coefficient per meter of tangential deflection. On hard ground,
+        this is a property of the tire; on loose ground, the reciprocal of the shear displacement
+        modulus.
     bumps_per_m, bump_height_m, bump_length_m : float, default=0, 0, 0.1
-        Stones: rate, mean height and length. They push the wheel back, then forward.
+        Stones: rate, mean height and length. A stone pushes the wheel back, then forward.
     slab_length_m, slab_step_m : float, default=0, 0
-        Slabs: length, and standard deviation of their heights. 0: no slabs.
+        Slabs: length, and standard deviation of the heights. A length of 0 means no slabs.
     tufts_per_m, tuft_drag, tuft_length_m : float, default=0, 0, 0.1
-        Tufts: rate, mean extra resistance relative to the weight, and length. They only push the
-        wheel back.
+        Tufts: rate, mean extra resistance relative to the weight, and length. A tuft only pushes
+        the wheel back.
     slip_sinkage : float, default=0
-        Extra rolling resistance at full slip, because the wheels dig in.
+        Additional rolling resistance at full slip, at which the wheels dig in.
     sinkage_length_m : float, default=0.3
         Rolling distance over which the sinkage builds up.
     """
@@ -139,28 +141,30 @@ class Robot:
     mass_kg : float
         Mass of the whole robot; each side carries half of it.
     wheel_radius_m, half_wheelbase_m, track_m, contact_length_m : float
-        Geometry. The contact patch averages the ground; rolling carries bristles out of it.
+        Geometry. The ground is averaged over the contact patch; rolling carries bristles out of the
+        patch.
     gear_ratio, gear_efficiency : float
-        Motor turns per wheel turn; share of the torque that reaches the wheel.
+        Motor turns per wheel turn; fraction of the torque that reaches the wheel.
     gear_friction_n_m, gear_viscous_n_m_s : float
         Load-independent friction at the motor shaft.
     rotor_inertia_kg_m2 : float
-        Motor, gears and wheels, seen from the motor shaft.
+        Inertia of motor, gears and wheels, referred to the motor shaft.
     torque_constant_n_m_a : float
         Torque per ampere; in SI units also volts per rad/s.
     resistance_ohm, inductance_h, winding_temperature_c : float
-        Winding at 20 degrees Celsius, and its temperature.
+        Resistance at 20 degrees Celsius, inductance and temperature of the winding.
     battery_v, battery_resistance_ohm, battery_v_per_a_s, idle_current_a : float
         Open-circuit voltage at the start, internal resistance, voltage drop per ampere-second, and
         the current of all other parts of the robot.
     nominal_v : float
-        Battery voltage for which the controller computes its duty.
+        Battery voltage that the controller assumes when it computes the duty cycle.
     proportional_v_s, integral_v, feed_forward, current_limit_a : float
-        Controller: gains on motor speed, share of the back EMF added, and largest motor current.
+        Controller: gains on motor speed, fraction of the back EMF that is added, and largest motor
+        current.
     acceleration_m_s2, deceleration_m_s2, cruise_speed_m_s : float
-        Slopes of the set-point when speeding up and slowing down, and its typical value.
+        Slopes of the speed set-point when speeding up and slowing down, and its typical value.
     carcass_mass_kg, carcass_stiffness_n_m, carcass_damping_n_s_m : float
-        Tires and suspension of one side, in the sideways direction.
+        Lateral mass, stiffness and damping of the tires and suspension of one side.
     sensor_gain, sensor_offset_a, sensor_noise_a : float
         Current sensor: gain, offset, and standard deviation of the noise.
     """
@@ -201,10 +205,10 @@ class Robot:
 
 
 def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw a drive: straight stretches at changing speeds, curves, stops, and turns on the spot.
+    """Draw a drive: straight sections at changing speeds, curves, stops, and turns on the spot.
 
     Return two set-points for each step: the wheel's circumferential speed, and the yaw rate, which
-    is positive on the outer side.
+    is positive if the simulated side is on the outside of the turn.
     """
     n_steps = round(duration_s / STEP_S)
     speed = np.zeros(n_steps)
@@ -232,7 +236,7 @@ def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
-    """Follow `wanted` from 0; the slope is at most `rise` away from zero and `fall` towards it."""
+    """Follow `wanted` from 0 with a slope of at most `rise` away from 0 and `fall` toward 0."""
     ramped = np.empty_like(wanted)
     value = 0.0
     for step, goal in enumerate(wanted.tolist()):
@@ -244,7 +248,7 @@ def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
 
 
 def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw the ground over distance: roughness, stones, slab edges and tufts.
+    """Draw a profile of the ground: roughness, stones, slab edges and tufts.
 
     Return two forces divided by the weight: the slope, which is conservative, and the drag, which
     always opposes the motion.
@@ -252,8 +256,8 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
     n_points, spacing_m = N_POINTS, SPACING_M
     length_m = n_points * spacing_m
     n_per_m = np.fft.rfftfreq(n_points, spacing_m)
-    # One-sided density of the slope, (2 pi n)^2 times that of the elevation, from 0.05 cycles/m on,
-    # the lower limit in ISO 8608 for off-road vehicles.
+    # One-sided spectral density of the slope, which is (2 pi n)^2 times the elevation's. It starts
+    # at 0.05 cycles/m, the lower limit of ISO 8608 for off-road vehicles.
     used = n_per_m >= 0.05
     density = np.zeros_like(n_per_m)
     density[used] = (
@@ -262,7 +266,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
         * (n_per_m[used] / ISO_8608_REFERENCE_PER_M) ** -surface.waviness
     )
     noise = rng.standard_normal((2, len(n_per_m)))
-    # |c_k|^2 sums to half the density of bin k, because a real series contains each bin twice.
+    # The mean of |c_k|^2 is half the power in bin k, because a real series contains each bin twice.
     spectrum = n_points * np.sqrt(density / length_m) / 2 * (noise[0] + 1j * noise[1])
     features = np.zeros(n_points)
     drag = np.zeros(n_points)
@@ -281,7 +285,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
         size = rng.uniform(0.4, 1.6)
         inside, phase = _stretch(rng, surface.tuft_length_m * size)
         drag[inside] += surface.tuft_drag * size * (0.5 + 0.5 * np.cos(2 * np.pi * phase))
-    # The contact patch averages the ground below it; a side's front and rear wheel share the load.
+    # The ground is averaged over the contact patch and over the front and rear wheel of a side.
     wheels = np.sinc(n_per_m * robot.contact_length_m) * np.cos(
         2 * np.pi * n_per_m * robot.half_wheelbase_m
     )
@@ -292,7 +296,7 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
 
 
 def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int64], Array]:
-    """Draw a stretch of `length_m`; return its points, and their phases from -0.5 to 0.5."""
+    """Draw a section of `length_m`; return its point indices, and phases from -0.5 to 0.5."""
     center = rng.uniform(0, N_POINTS)
     points = length_m / SPACING_M
     inside = np.arange(np.ceil(center - points / 2), np.floor(center + points / 2) + 1)
@@ -316,8 +320,8 @@ def advance_current(
     )
 
 
-# Micro-damping of the bristles in s/m: chosen so that the nominal robot vibrates on a hard floor
-# with a fifth of critical damping.
+# Micro-damping of the bristles in s/m, chosen so that vibrations of the nominal robot on a hard
+# floor have a fifth of critical damping.
 _BRISTLE_DAMPING_S_PER_M = 0.77
 
 
@@ -341,7 +345,7 @@ def _smooth_sign(value: Array, width: float) -> Array:
 
 
 def _columns(items: Sequence[Any]) -> SimpleNamespace:
-    """Collect the numeric fields of dataclasses of one kind as arrays of shape (n_items,)."""
+    """Collect each numeric field of instances of one dataclass in an array of shape (n_items,)."""
     names = [field.name for field in fields(items[0]) if field.name != "name"]
     return SimpleNamespace(**{n: np.array([getattr(item, n) for item in items]) for n in names})
 
@@ -354,16 +358,16 @@ def simulate_motion(
     record: Sequence[str] = tuple(TRACE_UNITS),
     step_s: float = STEP_S,
 ) -> dict[str, Array]:
-    """Integrate one drive side for several cases together; their drives have the same length.
+    """Integrate one side of the robot for several cases together, with drives of equal length.
 
-    Return traces of shape (n_steps, n_cases). Currents are sampled at the end of a step, speeds at
-    its beginning; voltages and forces act during it. The current is advanced exactly and the
-    bristles implicitly, because both are faster than a step; speeds follow from the forces, then
-    positions from the new speeds. The loop uses only operations that IEEE 754 rounds correctly, so
-    results depend neither on the processor nor on the number of cases.
+    Return traces of shape (n_steps, n_cases). Currents are sampled at the end of a step and speeds
+    at the beginning; voltages and forces act during the step. The current is advanced exactly and
+    the bristles implicitly, because both change faster than a step. Speeds are updated from the
+    forces, then positions from the new speeds. The loop uses only operations that IEEE 754 rounds
+    correctly, so results depend neither on the processor nor on the number of cases.
     """
     surface, robot = _columns(surfaces), _columns(robots)
-    # The resistance at the winding's temperature.
+    # Convert the resistance from 20 degrees Celsius to the winding's temperature.
     robot.resistance_ohm *= 1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)
     room_v = robot.resistance_ohm * robot.current_limit_a
     load_loss = 1.0 / robot.gear_efficiency - 1.0
@@ -411,7 +415,7 @@ def simulate_motion(
         dug_in = surface.slip_sinkage * np.minimum(np.abs(slip) / (rolled + 0.05), 1.0) - sinkage
         sinkage = sinkage + step_s * rolled / surface.sinkage_length_m * dug_in
 
-        # Speeds first, then the distance.
+        # Update the speeds first, then the distance.
         load = traction * lever
         friction_torque = robot.gear_friction_n_m + load_loss * np.abs(load)
         gear_loss = friction_torque * _smooth_sign(motor, 2.0) + robot.gear_viscous_n_m_s * motor
@@ -446,7 +450,7 @@ def _control(
         + integral
     ) / robot.nominal_v
     duty = np.minimum(np.maximum(asked, -1.0), 1.0)
-    # Anti-windup: no integration while saturated. At standstill the motor is switched off.
+    # Anti-windup: no integration while saturated. At standstill, the integral part decays.
     standing = (wanted == 0.0) & (np.abs(motor) < 2.0)
     integral = np.where(
         standing,

@@ -2,7 +2,7 @@
 
     python data/simulator/simulate.py
 
-writes the recordings of `data/surfaces` again with identical bytes. `motion.py` contains the
+This command regenerates the recordings of `data/surfaces` byte for byte. `motion.py` contains the
 physics.
 """
 
@@ -68,9 +68,9 @@ class Sampling:
     sample_rate_hz : float, default=50
         Nominal rate of the logger.
     jitter_s : float, default=0.0015
-        Standard deviation of a stamp from its nominal time, clipped at a fifth of a period.
+        Standard deviation of the stamps' errors, which are clipped at a fifth of a period.
     missing_fraction : float, default=0.004
-        Share of missing samples.
+        Fraction of missing samples.
     gap_probability : float, default=0.25
         Probability that a recording has one gap, of 0.2 to 0.6 s.
     """
@@ -99,7 +99,7 @@ def vary_surface(surface: Surface, rng: np.random.Generator) -> Surface:
 
 
 def vary_robot(robot: Robot, rng: np.random.Generator) -> Robot:
-    """Return the robot on a different day, with other charge, winding temperature and load."""
+    """Return the robot on a different day: battery charge, winding temperature and load differ."""
     return replace(
         robot,
         battery_v=float(rng.uniform(13.6, 16.4)),
@@ -154,21 +154,21 @@ def simulate_recordings(
     Parameters
     ----------
     surfaces : sequence of str
-        Names in `SURFACES`, the labels.
+        Names in `SURFACES`, which become the labels.
     robots : sequence of Robot
         The robot of each recording; its name is the group.
     duration_s : float
         Length in seconds.
     random_states : sequence of int, sequence of int or numpy Generator
-        Seeds of the ground, battery and winding on that day, the driver and the sensor's errors.
+        Seeds for the ground, the state of battery and winding, the driver and the sensor errors.
         The same seeds give the same recordings.
     recording_ids : sequence of str
         Identifier of each recording.
     sampling : Sampling, optional
         The logger; by default, it records at 50 Hz with jitter and missing samples.
     channels : sequence of str, default=("current_a",)
-        Names in `TRACE_UNITS`. Only the current has sensor errors; the other channels are exact,
-        at the same time stamps.
+        Names in `TRACE_UNITS`. Only the current has sensor errors; the other channels are exact and
+        have the same time stamps.
     """
     sampling = sampling or Sampling()
     rngs = [np.random.default_rng(state) for state in random_states]
@@ -233,7 +233,7 @@ def simulate_fleet(
 ) -> list[Recording]:
     """Simulate `count` recordings of each robot on each surface.
 
-    `recording_id` is a format with the fields `surface`, `robot` and `k`.
+    `recording_id` is a format string with the fields `surface`, `robot` and `k`.
     """
     plan = [
         (
@@ -269,7 +269,7 @@ def write_surfaces(folder: Path) -> None:
 
 
 def _compressed_csv(recording: Recording) -> bytes:
-    # Timestamps are multiples of 1 ms and currents of 5 mA, so three decimals are exact.
+    # Timestamps are in steps of 1 ms and currents in steps of 5 mA, so three decimals are exact.
     rows = zip(recording.timestamps_s.tolist(), recording.values[:, 0].tolist(), strict=True)
     lines = ["time_s,current_a", *(f"{time_s:.3f},{current_a:.3f}" for time_s, current_a in rows)]
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=9, mtime=0)

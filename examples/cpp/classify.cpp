@@ -36,7 +36,7 @@ static int Likeliest(const float *probabilities) {
 }
 
 int main() {
-  static sensorseq_state state;  // a few kilobytes: not on the stack of a small machine
+  static sensorseq_state state;  // a few kilobytes, too many for a small stack
   float sample[SENSORSEQ_CHANNELS], probabilities[SENSORSEQ_CLASSES];
   sensorseq_reset(&state);
   std::string line;

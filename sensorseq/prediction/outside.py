@@ -115,7 +115,7 @@ def report_outside(
     """Write a warning if windows are unlike the training windows, or raise an error if `strict`."""
     if outside is not None and outside.n_outside:
         if strict:
-            raise InputError(f"{outside} Leave out --strict to use them anyway.")
+            raise InputError(f"{outside} Leave out --strict to use these windows anyway.")
         say(f"warning: {outside}")
 
 

@@ -166,10 +166,10 @@ def test_a_restored_state_gives_the_same_bits():
         ("channel_counts", 0, "no channel"),
         ("channel_indices", 2, "a channel index does not exist"),
         ("channel_indices", -1, "a channel index does not exist"),
-        ("kernels", None, "84 kernels"),
-        ("channel_counts", None, "12 groups"),
+        ("kernels", None, "kernels must have 84"),
+        ("channel_counts", None, "must have 12 entries"),
         ("channel_indices", None, "disagree"),
-        ("is_difference", None, "one series"),
+        ("is_difference", None, "one entry per dilation"),
     ],
 )
 def test_an_inconsistent_state_is_refused(name, value, message):
