@@ -65,7 +65,7 @@ def fit_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Time of the peer divided by that of `fit`, on {' / '.join(map(_on, threads))}:"
+            f"The peer's time divided by the time of `fit`, on {' / '.join(map(_on, threads))}:"
             f" geometric means over batches of {', '.join(map(str, batches))}."
             f" {_environment(results)}",
         )
@@ -177,7 +177,7 @@ def accuracy_table(results: dict) -> str:
     lines += costs
     all_whole = all(row["complete"] for row in scores)
     note = (
-        f"The best value of each line is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
+        f"The best value in each row is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
         f" {_against_best([row for row in results['rows'] if row['what'] == 'difference'])}"
         f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
         " Seconds were measured on one thread of a busy machine and show only orders of"
@@ -194,7 +194,7 @@ def _against_best(pairs: list[dict]) -> str:
     ]
     return (
         f"In {len(pairs)} paired comparisons of the defaults with the best other method, the 95 %"
-        f" interval of the difference excludes 0 on: {', '.join(clear) or 'none'}."
+        f" interval of the difference excludes 0 on these sets: {', '.join(clear) or 'none'}."
     )
 
 
@@ -351,16 +351,18 @@ def diagnosis_table(results: dict) -> str:
     judged, learned = facts["judged"], facts["learned"]
     note = (
         f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
-        f" The fitted guess from the configuration learned from {learned['runs']} runs on"
+        ' "Configuration, fitted" is a logistic regression on the settings, fitted to'
+        f" {learned['runs']} runs on"
         f" {len(learned['data'])} other data sets. Brackets contain 95 % intervals (Wilson); p is"
-        " from McNemar's test against the second column, or for sick data against the report."
+        ' from McNemar\'s test against "ours, whatever the verdict" or, for sick data, against'
+        ' "ours".'
         " `benchmarks/results/diagnosis.json` has subsets, other seeds and the effect of resets."
         f" {_environment(results)}"
     )
     return "\n".join(
         (
-            *table("family first", "the first family is right; runs that"),
-            *table("sick data", "the fault is named first; healthy settings, sick data"),
+            *table("family first", "the family named first is correct, in runs that"),
+            *table("sick data", "the fault is named first, with healthy settings and sick data"),
             *table("verdict", "verdict; runs"),
             note,
         )
