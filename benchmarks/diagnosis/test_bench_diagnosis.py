@@ -250,7 +250,9 @@ def test_the_score_of_made_up_rows():
     count = {(of["table"], of["runs"], of["who"]): of["count"] for of in lines}
     ours = score.OURS
     assert count["family first", "a single reset repairs", ours] == [2, 3]
-    assert count["family first", "a single reset repairs, moves or fails", ours] == [1, 1]
+    assert count[
+        "family first", "a single reset repairs, among runs that fluctuate or fail", ours
+    ] == [1, 1]
     assert count["verdict", "healthy, called sick", ours] == [1, 1]
     assert count["verdict", "fails, called sick", ours] == [1, 1]
     assert count["seeds", "sick, a family named", ours] == [2, 3]
