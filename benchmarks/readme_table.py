@@ -137,7 +137,7 @@ def verdict_table(results: dict) -> str:
             *lines,
             "",
             f"Fraction of runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets."
-            " `benchmarks/results/verdict.json` has other variants of the rules.",
+            " `benchmarks/results/verdict.json` contains other variants of the rules.",
         )
     )
 
@@ -356,7 +356,7 @@ def diagnosis_table(results: dict) -> str:
         f" {len(learned['data'])} other data sets. Brackets contain 95 % intervals (Wilson); p is"
         ' from McNemar\'s test against "ours, whatever the verdict" or, for sick data, against'
         ' "ours".'
-        " `benchmarks/results/diagnosis.json` has subsets, other seeds and the effect of resets."
+        " `benchmarks/results/diagnosis.json` contains subsets, other seeds and the effect of resets."
         f" {_environment(results)}"
     )
     return "\n".join(

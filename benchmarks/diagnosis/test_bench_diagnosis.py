@@ -361,7 +361,7 @@ def test_levels_resume(tmp_path, monkeypatch, capsys):
     assert bench_diagnosis.main([*arguments, "1"]) == bench_diagnosis.main([*arguments, "2"]) == 0
     drawn = [rows[0]["draw"] for rows in read_lines(tmp_path / bench_diagnosis.LEVELS)]
     assert drawn == [7, 8]
-    assert "healthy, called below" in capsys.readouterr().out
+    assert "healthy, level is below_data" in capsys.readouterr().out
 
 
 OTHERS = {"movement": 0.0, "verdict": "normal", "generalization": None, "below": False}
