@@ -356,13 +356,13 @@ def diagnosis_table(results: dict) -> str:
         f" {len(learned['data'])} other data sets. Brackets contain 95 % intervals (Wilson); p is"
         ' from McNemar\'s test against "ours, whatever the verdict" or, for sick data, against'
         ' "ours".'
-        " `benchmarks/results/diagnosis.json` contains subsets, other seeds and the effect of resets."
-        f" {_environment(results)}"
+        " `benchmarks/results/diagnosis.json` contains subsets, other seeds and the effect of"
+        f" resets. {_environment(results)}"
     )
     return "\n".join(
         (
             *table("family first", "the family named first is correct, in runs that"),
-            *table("sick data", "the fault is named first, with healthy settings and sick data"),
+            *table("sick data", "the fault is named first, for healthy settings and sick data"),
             *table("verdict", "verdict; runs"),
             note,
         )
