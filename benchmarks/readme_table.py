@@ -205,8 +205,8 @@ def _against_each(rows: list[dict]) -> str:
         of_n.setdefault(row["n"], []).append(f"{METHODS[row['peer']]} {lead:+.1f} ({error:.1f})")
     parts = [f"over {n} sets {', '.join(each)}" for n, each in of_n.items()]
     return (
-        "Mean difference of the defaults from each other method in points, with the standard error"
-        f" over sets in brackets: {'; '.join(parts) or 'unknown'}."
+        "Mean difference between the defaults and every other method in points, with the standard"
+        f" error over sets in brackets: {'; '.join(parts) or 'unknown'}."
     )
 
 

@@ -160,7 +160,7 @@ def score_sick(
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
     chosen["all of these"] = list(rows)
-    chosen["clean data are 5 points better"] = [
+    chosen["5 points better with clean data"] = [
         row
         for row in rows
         if any(of["cause"] in OF_DATA and helps(of["level"], row["level"]) for of in _singles(row))
