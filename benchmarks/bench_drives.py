@@ -159,7 +159,7 @@ def methods(
     plain = {
         "single windows": p,
         "majority of the last 5": majority_vote(p, 4, 0),
-        "majority of 7 around (lag 3)": majority_vote(p, 3, 3),
+        "majority vote of 7 windows (lag 3)": majority_vote(p, 3, 3),
         "mean of the last 5": moving_mean(p, 4, 0),
         "mean of 3 around (lag 1)": moving_mean(p, 1, 1),
         "mean of 7 around (lag 3)": moving_mean(p, 3, 3),

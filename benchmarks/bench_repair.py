@@ -77,7 +77,7 @@ def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float
     report = run.classifier.fluctuation_
     again, defaults = _mean_level(parts, settings), all_defaults(settings)
     repairs: dict[str, Any] = {
-        "its own settings, fitted again": {"level": again, "changed": False},
+        "the run's own settings, fitted again": {"level": again, "changed": False},
         "the best settings, fitted again": {"level": ceiling, "changed": True},
     }
 

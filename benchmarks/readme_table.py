@@ -65,7 +65,7 @@ def fit_table(results: dict) -> str:
         (
             *lines,
             "",
-            f"Time of the peer divided by that of `fit`, on {' / '.join(map(_on, threads))}:"
+            f"The peer's time divided by the time of `fit`, on {' / '.join(map(_on, threads))}:"
             f" geometric means over batches of {', '.join(map(str, batches))}."
             f" {_environment(results)}",
         )
@@ -137,7 +137,7 @@ def verdict_table(results: dict) -> str:
             *lines,
             "",
             f"Fraction of runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets."
-            " `benchmarks/results/verdict.json` has other variants of the rules.",
+            " `benchmarks/results/verdict.json` contains other variants of the rules.",
         )
     )
 
@@ -177,7 +177,7 @@ def accuracy_table(results: dict) -> str:
     lines += costs
     all_whole = all(row["complete"] for row in scores)
     note = (
-        f"The best value of each line is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
+        f"The best value in each row is bold{'' if all_whole else '; (5/15): only 5 of 15 fits'}."
         f" {_against_best([row for row in results['rows'] if row['what'] == 'difference'])}"
         f" {_against_each([row for row in results['rows'] if row['what'] == 'overall'])}"
         " Seconds were measured on one thread of a busy machine and show only orders of"
@@ -194,7 +194,7 @@ def _against_best(pairs: list[dict]) -> str:
     ]
     return (
         f"In {len(pairs)} paired comparisons of the defaults with the best other method, the 95 %"
-        f" interval of the difference excludes 0 on: {', '.join(clear) or 'none'}."
+        f" interval of the difference excludes 0 on these sets: {', '.join(clear) or 'none'}."
     )
 
 
@@ -205,8 +205,8 @@ def _against_each(rows: list[dict]) -> str:
         of_n.setdefault(row["n"], []).append(f"{METHODS[row['peer']]} {lead:+.1f} ({error:.1f})")
     parts = [f"over {n} sets {', '.join(each)}" for n, each in of_n.items()]
     return (
-        "Mean difference of the defaults from each other method in points, with the standard error"
-        f" over sets in brackets: {'; '.join(parts) or 'unknown'}."
+        "Mean difference between the defaults and every other method in points, with the standard"
+        f" error over sets in brackets: {'; '.join(parts) or 'unknown'}."
     )
 
 
@@ -351,16 +351,18 @@ def diagnosis_table(results: dict) -> str:
     judged, learned = facts["judged"], facts["learned"]
     note = (
         f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
-        f" The fitted guess from the configuration learned from {learned['runs']} runs on"
+        ' "Configuration, fitted" is a logistic regression on the settings, fitted to'
+        f" {learned['runs']} runs on"
         f" {len(learned['data'])} other data sets. Brackets contain 95 % intervals (Wilson); p is"
-        " from McNemar's test against the second column, or for sick data against the report."
-        " `benchmarks/results/diagnosis.json` has subsets, other seeds and the effect of resets."
-        f" {_environment(results)}"
+        ' from McNemar\'s test against "ours, whatever the verdict" or, for sick data, against'
+        ' "ours".'
+        " `benchmarks/results/diagnosis.json` contains subsets, other seeds and the effect of"
+        f" resets. {_environment(results)}"
     )
     return "\n".join(
         (
-            *table("family first", "the first family is right; runs that"),
-            *table("sick data", "the fault is named first; healthy settings, sick data"),
+            *table("family first", "the family named first is correct, in runs that"),
+            *table("sick data", "the fault is named first, for healthy settings and sick data"),
             *table("verdict", "verdict; runs"),
             note,
         )

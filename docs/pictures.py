@@ -409,7 +409,7 @@ def streaming(real: Real) -> plt.Figure:
     axis.plot(clock, recording.values[:, 0], color=BEFORE, lw=0.6, label="motor current, 50 Hz")
     axis.plot(t, offline[:, -1], color=AFTER, label="rms of a second at 25 Hz, offline")
     axis.plot(at_s, late[:, -1], color=THIRD, label="the same samples, when available on the robot")
-    mark = int(8.6 * slow)  # an instant where the curve rises or falls
+    mark = int(8.6 * slow)  # an instant at which the curve rises or falls
     level, latency_s = offline[mark, -1], resampler.latency_s + stream.latency_s
     axis.annotate(
         "", (t[mark] + latency_s, level), (t[mark], level), arrowprops={"arrowstyle": "->"}

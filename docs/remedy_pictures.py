@@ -2,7 +2,7 @@
 
     python docs/remedy_pictures.py [--only dropout]
 
-Prints the figures that the pages quote: the median over the seeds, and the range.
+Prints the numbers that the pages quote: the median over the seeds, and the range.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def _surface_windows() -> Any:
 
 
 def surfaces(seed: int, n_robots: int = 4, every: int = 2) -> Data:
-    """Return windows of 5 s from six surfaces, of some of ten robots and of four others."""
+    """Return windows of 5 s on six surfaces: training on some of ten robots, validation on four."""
     windows = _surface_windows()
     robots = np.unique(windows.groups)
     train = np.flatnonzero(np.isin(windows.groups, robots[:n_robots]))[::every]
@@ -146,7 +146,7 @@ def mislabeled(seed: int) -> Data:
 
 
 def rare(seed: int) -> Data:
-    """Draw two hundred windows of one class and twenty of another, half hidden in noise."""
+    """Draw 200 windows of one class and 20 of another, both half hidden in noise."""
     data = pairs_of(tones, n=400, n_classes=2, noise=2.0)(seed)
     kept = (data.y == 0) | (np.cumsum(data.y == 1) <= 20)
     return data._replace(X=data.X[kept], y=data.y[kept])
@@ -426,7 +426,7 @@ def draw_dots(axis: Any, done: dict, label: str, measure: Measure) -> None:
 
 
 def say(done: dict, shown: str | tuple[str, Measure]) -> None:
-    """Print the figures that a page quotes."""
+    """Print the numbers that a page quotes."""
     for name, fits in done.items():
         if isinstance(shown, str):
             values = [float(classifier.history_[shown][-1]) for classifier, _ in fits]
@@ -515,7 +515,7 @@ SPECIAL: dict[str, Callable[[], plt.Figure]] = {
 
 
 def shrink(path: Path) -> None:
-    """Store a picture with 48 colours, which suffice for a few lines."""
+    """Store a picture with 48 colors, which suffice for a few lines."""
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(48)
     small.save(path, optimize=True)

@@ -1,4 +1,4 @@
-"""Write the figures of docs/validation.md: the effect of calibration and abstention on recordings.
+"""Print the numbers of docs/validation.md: the effect of calibration and abstention.
 
 python docs/validation.py                    # the embedded SIMULATED surfaces
 python docs/validation.py path/to/borealtc   # motors of a Husky on five terrains

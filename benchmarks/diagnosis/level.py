@@ -123,9 +123,9 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         outcomes = {
             "sick, flagged without the level": [_is_flagged(row) for row in sick],
             "sick, flagged": [_is_flagged(row) or row["below"] for row in sick],
-            "healthy, called below": [row["below"] for row in healthy],
-            "as good as other networks, called below": [row["below"] for row in well],
-            "called below, and less accurate on fresh windows": [
+            "healthy, level is below_data": [row["below"] for row in healthy],
+            "as good as other networks, level is below_data": [row["below"] for row in well],
+            "level is below_data, and a simple classifier is better on fresh windows": [
                 row["rival"] > row["level"] for row in of_source if row["below"]
             ],
         }

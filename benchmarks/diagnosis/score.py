@@ -105,7 +105,7 @@ def score(
     lines = []
     for what, strictly, chosen in (
         ("a single reset repairs", True, lambda row: True),
-        ("a single reset repairs, moves or fails", True, moves_or_fails),
+        ("a single reset repairs, among runs that fluctuate or fail", True, moves_or_fails),
         ("a single reset helps", False, lambda row: True),
     ):
         rows_with_cause = [
@@ -160,7 +160,7 @@ def score_sick(
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
     chosen["all of these"] = list(rows)
-    chosen["clean data are 5 points better"] = [
+    chosen["5 points better with clean data"] = [
         row
         for row in rows
         if any(of["cause"] in OF_DATA and helps(of["level"], row["level"]) for of in _singles(row))
@@ -230,7 +230,7 @@ def _verdicts(rows: Sequence[Row], answers: Mapping[str, Answer]) -> list[dict[s
         lines.append(line(f"healthy, {data}, called sick", of_data, is_alarm))
     moving = [row for row in rows if fresh_movement(row) >= MOVES]
     failing = [row for row in rows if fails(row)]
-    lines.append(line("moves by 3 points or more, called sick", moving, is_alarm))
+    lines.append(line("fluctuates by 3 points or more, called sick", moving, is_alarm))
     lines.append(line("fails, called sick", failing, is_alarm))
     named = [answers[row["name"]][1] == "data" for row in blind]
     what = "healthy, validation windows shifted or few: data named first"

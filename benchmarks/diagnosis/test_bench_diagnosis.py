@@ -250,7 +250,9 @@ def test_the_score_of_made_up_rows():
     count = {(of["table"], of["runs"], of["who"]): of["count"] for of in lines}
     ours = score.OURS
     assert count["family first", "a single reset repairs", ours] == [2, 3]
-    assert count["family first", "a single reset repairs, moves or fails", ours] == [1, 1]
+    assert count[
+        "family first", "a single reset repairs, among runs that fluctuate or fail", ours
+    ] == [1, 1]
     assert count["verdict", "healthy, called sick", ours] == [1, 1]
     assert count["verdict", "fails, called sick", ours] == [1, 1]
     assert count["seeds", "sick, a family named", ours] == [2, 3]
@@ -359,7 +361,7 @@ def test_levels_resume(tmp_path, monkeypatch, capsys):
     assert bench_diagnosis.main([*arguments, "1"]) == bench_diagnosis.main([*arguments, "2"]) == 0
     drawn = [rows[0]["draw"] for rows in read_lines(tmp_path / bench_diagnosis.LEVELS)]
     assert drawn == [7, 8]
-    assert "healthy, called below" in capsys.readouterr().out
+    assert "healthy, level is below_data" in capsys.readouterr().out
 
 
 OTHERS = {"movement": 0.0, "verdict": "normal", "generalization": None, "below": False}

@@ -47,7 +47,7 @@ def test_the_numbers_of_the_page_agree_with_the_code():
         f"if there are more than {feature_head.BOOSTED_STATISTICS}, only on the most important"
         in PAGE
     )
-    assert "the one of five values with the lowest" in " ".join(PAGE.split())
+    assert "Of five penalties, ridge regression uses the penalty" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
     assert "three folds: the validation part, and two folds of" in PAGE
     assert refit.N_FOLDS == 3

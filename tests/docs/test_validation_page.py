@@ -40,7 +40,7 @@ def test_the_figures_to_keep_with_a_model_come_from_info_and_evaluate(in_tmp_pat
     )
     write_windows("terrain.h5", windows)
     plain_classifier(hidden_size=4, max_epochs=3).fit(windows).save("terrain.safetensors")
-    section = page_of("validation.md").split("## Figures to keep with a model")[1]
+    section = page_of("validation.md").split("## Results to keep with a model")[1]
     text = ""
     for command in re.findall(r"^    sensorseq (.*) >>? terrain.txt$", section, re.M):
         text += succeed(*command.split())
