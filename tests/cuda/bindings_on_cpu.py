@@ -41,7 +41,7 @@ def head(pooling, n_directions):
 
 
 def project(a):
-    """Express the same layer with the input's share of the gates, whose last axis is the gates."""
+    """Express the same layer with a projected x (x W_ih^T + bias), whose last axis is the gates."""
     D = a["weight_hh"].shape[1]
     gates = torch.einsum("mntc,mdrc->mntdr", a["x"].expand(M, -1, -1, -1), a["weight_ih"])
     gates = (gates + a["bias"][:, None, None]).unflatten(-1, (4, H)).transpose(-1, -2)

@@ -85,7 +85,7 @@ def test_the_usual_rate_is_that_of_the_optimizer():
     assert usual_rate({"optimizer": "sgd", "momentum": 0.0}) == pytest.approx(1.0)
 
 
-# --- the setting furthest from usual ------------------------------------------------------------
+# --- the setting furthest from its usual value --------------------------------------------------
 
 
 def test_the_defaults_are_usual():
@@ -120,7 +120,7 @@ def test_the_defaults_are_usual():
             {"batch_size": 32},
         ),
         (
-            {"batch_size": None},  # means all windows of the run
+            {"batch_size": None},  # None means all windows of the run
             "batch_size: too large",
             "batch_size is None, usually 16 to 64.",
             {"batch_size": 32},

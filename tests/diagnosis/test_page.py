@@ -175,7 +175,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
 
 
 class Panel:
-    """The axes of a picture, whose labels are read to convert pixels to numbers."""
+    """The axes of a picture; their tick labels determine how pixels are converted to numbers."""
 
     def __init__(self, page, title):
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]
@@ -291,7 +291,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
     for card, cause in zip(cards, report.causes, strict=True):
         said = html.unescape(" ".join(re.sub("<[^>]+>", " ", card).split()))
         assert cause.title in said
-        assert f" {cause.grade} " in said  # the word; its icon is beside it
+        assert f" {cause.grade} " in said  # the grade as a word, next to its icon
         assert '<svg class="icon"' in card
         assert cause.evidence in said
 

@@ -1,4 +1,4 @@
-"""The probes that need no training run on the runner of a real fit."""
+"""Probes that need no training work with the runner of a real fit."""
 
 import numpy as np
 import pytest

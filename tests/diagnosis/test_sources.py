@@ -1,4 +1,4 @@
-"""Logs of other programs, in their exact format, are read as our columns."""
+"""Logs in the exact formats of other programs are read into our columns."""
 
 import doctest
 import json
@@ -251,7 +251,7 @@ def test_json_of_columns_and_of_lines(tmp_path):
 
 
 class Frame:
-    """The only part of a DataFrame that is needed: its columns, with access as in polars."""
+    """The part of a DataFrame that is used: its column names, and its columns by name."""
 
     def __init__(self, columns):
         self.of = columns

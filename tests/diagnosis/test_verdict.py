@@ -32,11 +32,11 @@ def run_of(
     cost=0.0,
     val_noise=0.02,
 ):
-    """Return history and record of a loss with a plateau and windows that flip for known causes.
+    """Return the history and record of a run whose loss has a plateau and whose windows flip.
 
     A window is correct if its score is above 0. The score is the sum of a constant of the window
-    and of changes of size `own`, `block` (its recording) and `common` (the model); a fraction
-    `restless` of the windows is correct at random in every epoch.
+    and of random changes of the window (of size `own`), its recording (`block`) and the model
+    (`common`). A fraction `restless` of the windows is correct at random in every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)

@@ -54,7 +54,7 @@ def one_repair(name, repaired, harmed):
 
 
 def write_results(folder, *, harmed=10):
-    """Write invented results, including rows with other thread counts, peers, judges and kinds."""
+    """Write invented results, including rows that the README's figures must ignore."""
     step, other = "training, train_epoch", {"threads": 2, "ratio": 99.0}
     cpu = [
         *({"what": step, "threads": 1, "ratio": ratio} for ratio in (2.0, 8.0)),
@@ -122,7 +122,7 @@ def test_its_accuracies_agree_with_the_page_on_real_recordings():
         re.search(rf"^    {name} +([\d.]+) %", WALK, re.M)[1]
         for name in ("accuracy", "gradient boosting", "MiniRocket ridge")
     ]
-    # the second number is for both sensors
+    # the second number of recordings is for both sensors
     motors, _ = re.findall(r"of (\d+) recordings the model never saw", WALK)
     assert f"{motors} recordings" in line
 

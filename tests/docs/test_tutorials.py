@@ -33,7 +33,7 @@ def commands(text):
 
 
 def comparable(text, masked):
-    """Return text; if `masked`, without line ends and with the same sign for every number."""
+    """Return the text to compare; if `masked`, all numbers and all white space look the same."""
     return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split()) if masked else text.strip()
 
 

@@ -61,7 +61,7 @@ def eighths(rng, *shape):
     return (rng.integers(-40, 41, shape) / 8).astype(np.float32)
 
 
-# lengths near the lanes of 4, 8 and 16 floats, and near the lengths of kernels
+# lengths near multiples of 4, 8 and 16 lanes, and near the lengths of kernels
 STEPS = st.one_of(st.integers(1, 50), st.sampled_from([63, 64, 65, 73, 127, 128, 129]))
 
 
@@ -338,14 +338,14 @@ def test_padding_gives_the_features_of_windows_with_zeros_at_the_end():
         np.testing.assert_array_equal(ours.state()["arrays"][name], array)
     features = ours.transform(windows, lengths)
     np.testing.assert_array_equal(features, wanted.transform(with_zeros))
-    # a window has the same features alone, cut to its steps, and after a restore
+    # a restored copy gives a window the same features if it is alone and cut to its valid steps
     again = RandomConvolutions.from_state(ours.state())
     for row in range(5):
         alone = again.transform(
             windows[row : row + 1, : max(lengths[row], 1)], lengths[row : row + 1]
         )
         np.testing.assert_array_equal(alone[0], features[row])
-    # a longer window keeps its length
+    # a window longer than those of the fit is not truncated
     longer = rng.normal(size=(2, 40, 2)).astype(np.float32)
     np.testing.assert_array_equal(ours.transform(longer), wanted.transform(longer))
     with pytest.raises(SignalError, match="NaN"):

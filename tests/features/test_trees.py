@@ -206,7 +206,7 @@ def changed(name, value, at=None):
         ("feature", 2**31 - 1, INNER),
         ("value", np.nan, 0),
         ("value", np.inf, -1),
-        ("value", 1e308, -1),  # two of these values are infinite
+        ("value", 1e308, -1),  # the sum of two such values is infinite
         ("threshold", np.nan, INNER),
         ("baseline", np.nan, 1),
         ("baseline", -np.inf, 1),

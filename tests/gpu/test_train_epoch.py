@@ -1,4 +1,4 @@
-"""Training steps on the CPU and on the GPU keep their laws and agree with the CPU."""
+"""Training steps keep their laws on the CPU and on the GPU, and the GPU agrees with the CPU."""
 
 import numpy as np
 import pytest

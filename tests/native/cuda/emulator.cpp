@@ -427,7 +427,7 @@ void Machine::SendWords(const U& at, const U values[2], int n_words, int to, uin
                    component,
                    ++sent_});
   }
-  Tick();  // this does not release later operations
+  Tick();  // the messages do not release later operations
 }
 
 void Machine::Land(const std::vector<Copy>& copies) {

@@ -1,6 +1,6 @@
-// Checks of properties that a whole layer would hide: the lanes' functions of csrc/cuda/math-inl.h
-// over the range of their arguments, compared with double, and the addresses of an x that is too
-// large for memory.
+// Checks properties that tests of a complete layer would hide: the functions of
+// csrc/cuda/math-inl.h over the range of their arguments, compared with double, and the addresses
+// of an x that is too large for memory.
 #include <algorithm>
 #include <set>
 
@@ -83,8 +83,7 @@ struct Reader : Machine {
   }
 };
 
-// A row with more words than a 32-bit integer can count, in either direction, and the adjacent
-// rows.
+// A row with more words than a 32-bit integer can count, and the adjacent rows, in both directions.
 void CheckLongRows() {
   using namespace sensorseq::cuda;
   using V = ForwardVariant<1, 64>;

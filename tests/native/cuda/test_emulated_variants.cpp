@@ -34,7 +34,7 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
 
 constexpr double kHalf = 1.0 / 2048, kEpsilon = 1.0 / (1 << 23);
 
-// Squared errors of an array over the cases of a size, for ours and for the plain reference.
+// Squared errors of an array over the cases of a size, of the kernels and of the plain reference.
 struct Squares {
   double ours = 0, theirs = 0;
   int n = 0;
@@ -126,7 +126,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("pooled", out.pooled.data(), truth.pooled, plain.pooled);
   compare("logits", out.logits.data(), truth.logits, plain.logits);
   if (!asks.gradients) return;
-  // with a half's rounding, another step may have the maximum, and then gets all of the gradient
+  // rounding to half may move the maximum to another step, which then gets the complete gradient
   const bool is_max = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
   if (is_max && !is_exact) return;
   if (asks.grad_h_0) {
@@ -214,8 +214,8 @@ void TrySpecial(std::mt19937& random, int hidden) {
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -4), 4);
   Try(p, exact, {}, 7, name + "gates near their bounds");
-  // further out a gate equals its bound in float, and its gradient is only rounding; beyond 2^40
-  // exponents are clamped
+  // for larger values, a gate equals its bound in float, and its gradient is only rounding; beyond
+  // 2^40, exponents are clamped
   Asks forward;
   forward.gradients = false;
   for (double factor : {5.0, 20.0}) {
@@ -239,13 +239,13 @@ void CheckTruncation(std::mt19937& random) {
   std::fill(p.mask.begin(), p.mask.end(), 1);
   std::fill(p.c_0.begin(), p.c_0.end(), 0);
   for (double& value : p.h_0) value = Draw();
-  // all gates are at a half, except the cell's: c is then half of its tanh. Sums over two whole
-  // octaves: the compensation is rounded, to one unit in the last place or to none
+  // all gates except the cell's are 1/2, so c is half of its tanh. The sums cover two octaves,
+  // because the compensation is rounded to one unit in the last place or to zero
   for (int64_t i = 0; i < 4 * H * H; ++i) {
     const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
     p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;
   }
-  // the same sums, rounded once and passed as the input's share
+  // the same sums, rounded once and passed as a projected input
   Problem q = p;
   q.shape.n_channels = H;
   q.x = p.h_0;
@@ -295,7 +295,7 @@ int main(int argc, char** argv) {
         s.n_windows = hidden <= 128 ? windows.Draw() : few_windows.Draw();
         s.n_timesteps = hidden <= 33 ? long_steps.Draw() : steps.Draw();
         s.n_channels = channels.Draw();
-        // without an input, h becomes constant; then several steps have the maximum, and every step
+        // without an input, h becomes constant, so several steps have the maximum, and every step
         // has the same error
         if (s.n_channels == 0 && s.n_timesteps > 12) s.n_timesteps = 12;
         s.hidden_size = hidden;
