@@ -45,5 +45,5 @@ def test_the_exponential_of_rates_is_that_of_scipy(seconds, n_classes):
     rates = seconds / mean_s[:, None] * (follows - np.eye(n_classes))
     found, expected = stochastic_exponential(rates), scipy.linalg.expm(rates)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-15)
-    drift = 1e-15 * (1 + seconds)  # rounding error of scipy's sums
+    drift = 1e-15 * (1 + seconds)  # for the rounding errors of scipy's sums
     np.testing.assert_allclose(found, expected, rtol=0, atol=drift)

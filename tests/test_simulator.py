@@ -134,7 +134,7 @@ def smooth_speed(time_s):
 
 
 def peer_solution(surface, robot, yaw_rate, end_s):
-    """Solve the equations of the same machine, written as one system, with scipy to 1e-9."""
+    """Solve the equations of the same machine, as one system, with scipy to a tolerance of 1e-9."""
     half = robot.mass_kg / 2
     weight, lever = half * GRAVITY_M_S2, robot.wheel_radius_m / robot.gear_ratio
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))
@@ -392,7 +392,7 @@ def simulate_together(names, robots, duration_s=4.0, **options):
 
 @pytest.fixture(scope="module")
 def logged():
-    """Simulate a drawn robot on each surface, and a different robot on "gravel"."""
+    """Simulate a randomly drawn robot on each surface, and a different robot on "gravel"."""
     drawn = draw_robot(np.random.default_rng(3), "robot_3")
     recordings = simulate_together([*SURFACES, "gravel"], [drawn] * len(SURFACES) + [Robot()])
     return dict(zip([*SURFACES, "plain gravel"], recordings, strict=True))

@@ -126,7 +126,7 @@ struct Written {
         step_count(p.shape.n_models, 0) {}
 };
 
-// The inputs of a call, each array in an allocation of exactly its size, and the call itself, which
+// The inputs of a call, each array in an allocation of exactly its size, and the call itself. It
 // continues from the outputs of an earlier call, `Written`.
 template <typename Real>
 struct Call {

@@ -24,7 +24,7 @@ FRESH = 1.0
 
 
 class StandIns:
-    """The four ops on the CPU, with the behavior of a GPU; counts the calls."""
+    """The four ops on the CPU, with the behavior of a GPU; `calls` records each call."""
 
     def __init__(self):
         self.calls = []
@@ -71,13 +71,14 @@ class StandIns:
             grad = by_leaf.get(id(leaf))
             if index == 0 and not needs_grad_x:
                 grad = torch.empty(0)
-            elif is_projected and index in (2, 4):  # weight_ih and bias: torch computes these
+            # torch computes the gradients of weight_ih and bias
+            elif is_projected and index in (2, 4):
                 grad = torch.full_like(leaf, torch.nan)
             elif leaf is not None and grad is None:
                 grad = torch.zeros_like(leaf)
             results.append(torch.empty(0) if leaf is None else grad)
         del results[1]  # lengths have no gradient
-        return tuple(results[:-1])  # nor has the mask
+        return tuple(results[:-1])  # the mask has no gradient
 
     def lstm_backward(self, *arguments):
         *tensors, saved, needs_grad_x, low_precision = arguments

@@ -26,7 +26,7 @@ def need(compiler):
 
 
 def build(sources, compiler="gcc", options=("-O0",)):
-    """Compile sources to a library without a warning, and load the library."""
+    """Compile sources to a library, which must cause no warning, and load the library."""
     library = Path(sources[0]).parent / "model.so"
     command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
     command += [*map(str, sources), "-lm"]

@@ -1,4 +1,4 @@
-"""Runs commands of sensorseq in this process, and programs in processes of their own."""
+"""Runs commands of sensorseq in this process, and programs in separate processes."""
 
 import io
 import json

@@ -61,7 +61,7 @@ def stop_after(n_epochs):
 
 
 def watched():
-    """Return a classifier class, and a list that collects the windows of fits and predictions."""
+    """Return a classifier class, and a list of the windows that it fits and predicts."""
     seen = []
 
     class Watched(SensorLSTMClassifier):
@@ -82,13 +82,13 @@ def head_of(fitted):
 
 
 def replace_head(fitted, lstm_weight, blocks):
-    """Make a model decide by these blocks, and by the network if its weight is above zero."""
+    """Make a model decide by these blocks, and by the network if `lstm_weight` is above zero."""
     head = FeatureHead(lstm_weight, blocks, FeatureChoice())
     fitted.model_ = replace(fitted.model_, head=head)
 
 
 def class_shares_of(fitted):
-    """Return the share of each class among the windows of the fit."""
+    """Return the fraction of each class among the windows of the fit."""
     return fitted.model_.class_shares
 
 
@@ -114,7 +114,7 @@ def with_int8(fitted):
 
 
 class InterruptAfter:
-    """A callback that interrupts a fit after this epoch."""
+    """A callback that interrupts a fit after a given epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch

@@ -179,7 +179,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   const std::string name = "H " + std::to_string(hidden) + " ";
   Try(MakeProblem(random, s, Lengths::kMixed, true), exact, {}, 1, name + "many windows");
   s.n_windows = 9;
-  // for a row without a step, the last h is 0, not the initial state
+  // the last h of a row without a step is 0, not the initial state
   s.pooling = Pooling::kLast;
   std::mt19937 own_random(1);
   Problem without = MakeProblem(own_random, s, Lengths::kZero, true);

@@ -94,7 +94,7 @@ COMBINED = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def names_in(values):
-    """Return the channels of this file that occur in values, alone or in tuples."""
+    """Return the names of this file's channels that occur in the values, directly or in tuples."""
     names = {channel.name for channel in CHANNELS}
     each = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
     return [one for one in each if one in names]
