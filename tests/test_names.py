@@ -1,4 +1,4 @@
-"""Identifiers avoid the words that docs/development.md lists as not used."""
+"""Identifiers avoid the words that docs/development.md tells authors not to use."""
 
 import functools
 import io

@@ -79,7 +79,7 @@ def test_a_stalled_winding_charges_as_the_analytic_solution_says_whatever_the_st
 
 @pytest.fixture(scope="module")
 def driven():
-    """Simulate cases of 4 s together; a test below shows that each gives the same result alone."""
+    """Simulate cases of 4 s together, with the same results as alone (a test below shows it)."""
     lossless = {"gear_friction_n_m": 0.0, "gear_viscous_n_m_s": 0.0, "gear_efficiency": 1.0}
     free = {"idle_current_a": 0.0, "battery_resistance_ohm": 0.0, "battery_v_per_a_s": 0.0}
     in_the_air = replace(HARD_FLOOR, static_friction=1e-9, kinetic_friction=1e-9)
@@ -381,7 +381,7 @@ def test_slab_edges_come_at_the_slabs_distance():
     np.testing.assert_allclose(np.diff(edges_m)[5:-5], 0.30, atol=0.0051)
 
 
-# The log. Cases are simulated together; a test above shows that each gives the same result alone.
+# The log. Cases are simulated together; a test above shows that a case gives the same result alone.
 
 
 def simulate_together(names, robots, duration_s=4.0, **options):

@@ -8,13 +8,13 @@ namespace {
 
 void* const kStream = reinterpret_cast<void*>(0x5eed);
 int n_guards = 0;
-sensorseq::Status next_status = sensorseq::Status::kOk;  // returned by the next call
+sensorseq::Status next_status = sensorseq::Status::kOk;  // status that the next call returns
 bool trains_in_fp16 = false;                             // precision expected by train_epoch
 
 }  // namespace
 
-// Replace torch's functions of the same names. -Bsymbolic binds the calls of the file above to
-// these.
+// Replace torch's functions of the same names. -Bsymbolic binds the calls in bindings_cuda.cpp to
+// these functions.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
   *stream = kStream;
   return 0;

@@ -1,4 +1,4 @@
-"""Checks the library of bindings_on_cpu.cpp; test_bindings.py runs this in its own process."""
+"""Checks the library of bindings_on_cpu.cpp; test_bindings.py runs this script in a new process."""
 
 import itertools
 import json
@@ -188,7 +188,7 @@ def check_training():
     torch.set_num_threads(1)
 
     def trained(op, low_precision=False, changes=(), **options):
-        """Run training steps by an op; return the arrays that it wrote."""
+        """Run training steps with an op; return the arrays that the op wrote."""
         seen = []
         trainer = EpochTrainer(
             NetworkLayout(C, H, K, pooling="mean", **options.pop("network", {})),

@@ -43,7 +43,7 @@ def _healthy_run():
 
 
 def healthy_run():
-    return copy.deepcopy(_healthy_run())  # tests change the run
+    return copy.deepcopy(_healthy_run())  # a copy, because tests modify the run
 
 
 def causes_of(verdict="not_learning", facts=(), said=(), **settings):

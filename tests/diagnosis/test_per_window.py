@@ -172,7 +172,7 @@ def test_picking_among_equal_epochs_gains_nothing_and_the_error_is_correct():
     assert np.mean(np.array(gains) > 2 * np.array(errors)) <= 0.06
     assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.25)
     assert np.mean(levels) == pytest.approx(0.8, abs=0.01)
-    assert np.mean(lucky) > 0.87  # the accuracy of the best epoch is too optimistic
+    assert np.mean(lucky) > 0.87  # the accuracy of the best epoch is too high
 
 
 def test_the_truly_best_epoch_is_found_and_scored_correctly():

@@ -27,7 +27,7 @@ BUILT |= {"windows_share_samples", "groups_share_samples"}
 
 
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
-    """Return a decaying loss with 1.5 % noise, and accuracies of sometimes misclassified windows.
+    """Return a curve: a loss that decays with 1.5 % noise, and the accuracy of windows that flip.
 
     With `persistence`, a misclassified window is usually misclassified in the next epoch, too.
     """
@@ -515,8 +515,9 @@ def test_a_rise_is_found_in_a_validation_loss_that_jumps(seed, rise, said):
 
 @pytest.mark.parametrize("source", ["founding_case.csv", "simulated"])
 def test_the_founding_case_is_answered_in_its_first_three_lines(source):
-    # The file: 98 windows of 100 samples of one motor current of BorealTC, six terrains, unscaled,
-    # one-hot labels, 20 % held out, 223 units, RMSprop at a constant 1e-3, 300 epochs.
+    # The file is the history of this fit: 98 windows of 100 samples of one motor current of
+    # BorealTC, six terrains, unscaled, one-hot labels, 20 % held out, 223 units, RMSprop at a
+    # constant 1e-3, 300 epochs.
     history = Path(__file__).parent / source
     epoch = 42
     if source == "simulated":

@@ -231,7 +231,7 @@ def test_a_history_of_skorch_from_memory_and_from_its_file(tmp_path):
 def test_the_state_of_a_trainer_of_transformers(tmp_path):
     log = []
     for i in range(30):
-        for half in (1, 2):  # each loss is the mean since the last entry
+        for half in (1, 2):  # each loss is the mean since the previous entry
             log.append({"epoch": i + half / 2, "step": 10 * i + 5 * half, "grad_norm": 1.0,
                         "learning_rate": 1e-5, "loss": LOSS[i] + (half - 1.5) / 10})  # fmt: skip
         log.append({"epoch": float(i + 1), "step": 10 * i + 10, "eval_loss": VAL_LOSS[i],

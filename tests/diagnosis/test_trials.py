@@ -126,7 +126,7 @@ def test_the_defaults_name_a_cause_if_they_change_one_argument():
 
 
 def test_the_defaults_are_adopted_more_easily_than_other_changes():
-    better = 0.5 + 6 / N_VAL  # two more of the twenty groups are correct: 1.5 standard errors
+    better = 0.5 + 6 / N_VAL  # two of the twenty groups improve, by 1.5 standard errors
     assert race(KnownRunner({"the defaults": better})).adopted.candidate.name == "the defaults"
     assert race(KnownRunner({"learning_rate / 10": better})).adopted is None
 

@@ -89,7 +89,7 @@ def test_evaluate_measures_recordings_never_trained_on(trained):
     text = sensorseq(trained, "evaluate terrain.safetensors terrain.h5")
     assert f"    {text.splitlines()[0]}\n" in WALK
     assert "recordings the model never saw" in text
-    # The page shows the results of one processor; the network's results depend on its rounding.
+    # The page shows the results of one processor; the network's results depend on rounding.
     _, low, high = map(float, re.search(r"    accuracy +(.*) % +(.*) to (.*)\n", WALK).groups())
     assert low <= 100 * evaluated["accuracy"] <= high
     for name in ("majority", "ridge", "gradient_boosting"):

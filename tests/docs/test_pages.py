@@ -100,7 +100,7 @@ def test_imports_of_a_page_exist(page):
         lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in lines:
             line = ast.unparse(node)
-            # sensorseq_runtime is a separate wheel; mlflow is only in the environment of the peers
+            # sensorseq_runtime is a separate wheel; mlflow is installed only for tests/peers
             if "sensorseq_runtime" not in line and "mlflow" not in line:
                 exec(line, {})
 

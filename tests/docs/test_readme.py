@@ -1,4 +1,4 @@
-"""The figures of the README agree with their sources, and its code runs."""
+"""The numbers in the README agree with their sources, and its code runs."""
 
 import ast
 import json
@@ -54,7 +54,7 @@ def one_repair(name, repaired, harmed):
 
 
 def write_results(folder, *, harmed=10):
-    """Write invented results, including rows that the README's figures must ignore."""
+    """Write invented results, including rows that must not affect the README's numbers."""
     step, other = "training, train_epoch", {"threads": 2, "ratio": 99.0}
     cpu = [
         *({"what": step, "threads": 1, "ratio": ratio} for ratio in (2.0, 8.0)),

@@ -34,7 +34,7 @@ def outputs_of(window, dilation, weights):
 def shares_of(window, arrays, tolerance=0.0):
     """Return the smallest and the largest possible fractions for a window (t, c) of valid steps.
 
-    They differ if an output differs from a bias by less than the tolerance.
+    The two differ if an output differs from a bias by less than the tolerance.
     """
     low, high = [], []
     channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)
@@ -95,7 +95,7 @@ def test_only_outputs_within_rounding_of_a_bias_may_be_counted_differently(shape
     X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
     convolutions = RandomConvolutions(84 * 5, random_state=0).fit(X)
     found = convolutions.transform(X)
-    # 27 additions of values below 2 * 9 * 3 times the largest value
+    # 27 additions of values that are below 2 * 9 * 3 times the largest input
     tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()
     differ = 0.0
     for row, window in enumerate(X):

@@ -18,7 +18,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, p
 
 # torch runs larger layers, for which equal bits are not promised
 HIDDEN_SIZES = (5, 50, 100, 223, 256)
-# Few sizes run on the CPU, because the CPU's kernels have tests of their own.
+# Only a few sizes run on the CPU, because the CPU's kernels have tests of their own.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
     for index, variant in enumerate(VARIANTS)

@@ -89,7 +89,7 @@ struct Packed {
 };
 
 // Calls check(kernels, bytes of a vector) with each instruction set of this processor forced in
-// turn, or only with the one forced by the environment.
+// turn, or only with the instruction set that the environment forces.
 template <typename F>
 inline void ForEachIsa(F check) {
   const sensorseq::KernelTable table = sensorseq::AllKernels();

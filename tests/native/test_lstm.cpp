@@ -58,8 +58,8 @@ void SameBits(const std::string& name, Exact<Real>& a, Exact<Real>& b) {
   }
 }
 
-// The rounding of Real over the longest chain of sums; results of wrong indices are off by orders
-// of magnitude.
+// A limit for the rounding of Real over the longest chain of sums. A wrong index causes errors that
+// are orders of magnitude larger.
 template <typename Real>
 double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;

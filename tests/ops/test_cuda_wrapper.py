@@ -19,7 +19,8 @@ from sensorseq.ops import reference
 from sensorseq.ops.choice import choose
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
 
-wrapper = importlib.import_module("sensorseq.ops.lstm_linear")  # ops has a function of that name
+# not imported from ops, which has a function of the same name
+wrapper = importlib.import_module("sensorseq.ops.lstm_linear")
 FRESH = 1.0
 
 

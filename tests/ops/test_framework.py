@@ -31,7 +31,7 @@ def problem(lengths, *, M, D, T, shared_x, states, seed, C=2, H=3, K=2, pooling=
 
 
 def run(module, tensors, lengths, pooling, *, head=True, mask=None, seed=5):
-    """Outputs and gradients of `lstm_linear` or `lstm` of a module."""
+    """Return the outputs and gradients of a module's `lstm_linear` or `lstm`."""
     leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
     x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves
     if head:

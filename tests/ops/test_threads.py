@@ -25,7 +25,7 @@ def _same_number_afterwards():
 
 @pytest.fixture
 def work():
-    """A deterministic function with results of the operators and the epoch engine."""
+    """A deterministic function that returns results of the operators and the epoch engine."""
     return make_work()
 
 

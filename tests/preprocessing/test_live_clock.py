@@ -135,7 +135,8 @@ def test_a_clock_that_is_set_back_begins_a_new_piece():
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, t)
     assert [len(values) for _, values in pieces] == [100, 190]
-    assert clock.n_late == 11  # ten late samples, and the one that proves the clock was set back
+    # ten late samples, and the sample that proves that the clock was set back
+    assert clock.n_late == 11
     np.testing.assert_array_equal(pieces[1][1], x[110:])
 
 

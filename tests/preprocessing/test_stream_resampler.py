@@ -1,4 +1,4 @@
-"""A resampled stream has the bits of the signal resampled at once, and the stated latency."""
+"""Resampling a stream gives the same bits as resampling it at once, with the stated latency."""
 
 from fractions import Fraction
 

@@ -1,9 +1,9 @@
 """Moves initial weights and features by one unit in the last place, as another processor might.
 
-`install(seed)` wraps the few functions that make initial weights or fit on features when their
-modules are imported; the package itself is unchanged. A move is a pure function of the seed, the
-name of the array and the index in the array, so the same seed gives the same bits in any order of
-calls.
+`install(seed)` wraps the few functions that make initial weights or fit on features. It does so
+when their modules are imported, so the package itself is unchanged. A move is a pure function of
+the seed, the name of the array and the index in the array, so the same seed gives the same bits in
+any order of calls.
 
 Processes that a test starts find this folder's `sitecustomize.py` on their path, and the seed and
 the log in the environment. Each process appends its moves and training runs to the log.

@@ -155,7 +155,7 @@ def _shared(key):
 
 
 def _watch_numpy_and_torch(saw):
-    """Record the numbers in assertions that numpy and torch provide as functions."""
+    """Record the numbers that the assertion functions of numpy and torch compare."""
 
     def watch(home, name):
         plain = getattr(home, name)

@@ -1,8 +1,8 @@
 // The CTAs of one cluster on the host: their shared memory, barriers and messages, and a scheduler
 // that runs warps as fibers which yield at random.
 //
-// Vector clocks record the order; their components are the warps, and each warp's messages. For an
-// operation of a component, a clock records up to three facts:
+// Vector clocks record the order of operations. Their components are the warps, and the messages of
+// each warp. For an operation of a component, a clock records up to three facts:
 //
 //   seen    it happened before, by release and acquire, so its writes to shared memory are visible
 //   done    it has been performed, because received data depend on it; only for reads and messages
@@ -68,7 +68,7 @@ struct Barrier {
   int64_t phase = 0;
   Clock clock, complete;  // clocks of this phase and of the completed phases
 };
-constexpr int kBarriers = 16;  // in the first 128 bytes
+constexpr int kBarriers = 16;  // all of them in the first 128 bytes
 
 struct Cta {
   std::vector<uint8_t> shared;
@@ -79,7 +79,7 @@ struct Cta {
   int n_waiting = 0;
   uint64_t generation = 0;
   Clock clock, released;
-  // the times of the messages that have arrived; the joined clocks of the warps when they left
+  // times of the messages that have arrived; joined clocks of the warps that have left
   Times received;
   Clock left;
 
@@ -270,7 +270,7 @@ class Cluster {
     return fiber.rank == options_.starved_cta || fiber.warp == options_.starved_warp;
   }
 
-  // Takes one turn; returns false when nothing is left to do.
+  // Delivers messages or runs one warp; returns false when nothing is left to do.
   bool Schedule() {
     able_.clear();
     bool any = false, any_fed = false;

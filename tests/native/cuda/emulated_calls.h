@@ -21,7 +21,7 @@ void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
 // Each function is for one precision. The functions are compiled in separate files, which halves
-// the time.
+// the compile time.
 template <int kPlanes>
 void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
                const emulator::Options& schedule);

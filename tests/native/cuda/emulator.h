@@ -250,7 +250,8 @@ class Machine {
   void FenceBarrierInit() {
     for (Barrier& b : cta_.barriers) b.is_fenced |= b.exists && b.maker == component_;
   }
-  // Only the first lane arrives: the other lanes' accesses precede it only after a SyncWarp.
+  // Only the first lane arrives. The other lanes' accesses happen before its arrival only if a
+  // SyncWarp is in between.
   void ArmBarrier(uint32_t at, uint32_t bytes) { ArriveWith(at, bytes); }
   void Arrive(uint32_t at) { ArriveWith(at, 0); }
   void WaitBarrier(uint32_t at, uint32_t parity);

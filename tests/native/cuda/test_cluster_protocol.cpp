@@ -12,8 +12,8 @@
 // Memory is sequentially consistent here: the emulator's clocks and the hardware must show that
 // fences and proxies suffice. The words that a warp sends to one CTA in one step arrive together.
 // This simplification hides no fault if no byte arrives before its barrier is armed, which is
-// checked. A barrier then completes with the last byte and not before, and a read that is wrong
-// because of any byte is wrong here, too.
+// checked. A barrier then completes with the last byte and not before, so a read that is wrong
+// because of a single byte is wrong here, too.
 //
 // Each planted fault must be found; otherwise the search would prove nothing.
 #include <cstdint>
@@ -30,7 +30,7 @@ using harness::Check;
 
 namespace {
 
-// A variant of a kernel, as layout.h requires.
+// A kernel variant with the members that layout.h requires.
 template <int kCtas_, int kWarps_>
 struct Cluster {
   static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
@@ -119,11 +119,11 @@ enum class Act : uint8_t {
   kSyncCluster,
   kSyncCta,
   kFillState,  // h_0, which every CTA loads for itself
-  kWait,       // for the data that step `step` reads
-  kExpect,     // for the next step that uses the barrier
+  kWait,       // waits for the data that step `step` reads
+  kExpect,     // arms the barrier for the next step that uses it
   kReadState,  // the product
-  kSendState,  // to its own CTA immediately, to the others by message
-  kArrive,     // for the data of its own CTA
+  kSendState,  // sends to its own CTA immediately, to others by message
+  kArrive,     // arrives for the data of its own CTA
   kReadPartials,
   kStoreGrads,
   kSendPartials,  // reads the gradients of the CTA's gates for the sums
@@ -248,7 +248,7 @@ struct Programs {
 // An mbarrier.
 struct Barrier {
   int16_t bytes;   // tx-count
-  int8_t pending;  // arrivals; kNever: not initialized
+  int8_t pending;  // arrivals to come; kNever: not initialized
   uint8_t phase;   // completed so far
 };
 constexpr int8_t kNever = -128;
@@ -450,7 +450,7 @@ class Search {
           const int grad = s.grads[op.barrier][cta * V::kWarps + other];
           if (grad != step - 1) return Found(kWrongStep), true;
         }
-        // for as many groups as there are CTAs, including groups of its own CTA
+        // sends to as many groups as there are CTAs, including groups of its own CTA
         for (int g = warp * V::kCtas; g < (warp + 1) * V::kCtas; ++g) {
           const int owner = g / V::kGroups, place = cta * V::kWarps + g % V::kGroups;
           s.under_way[owner][place] |= static_cast<uint8_t>(1u << step);

@@ -150,7 +150,7 @@ Problem Alone(const Problem& p, int64_t model) {
   Cut(single.hyper, M, model);
   Cut(single.parameters, M, model);
   single.n_x_models = single.n_class_models = single.n_row_models = single.n_rate_models = 1;
-  single.shape.max_batch = 0;  // the model's own largest batch
+  single.shape.max_batch = 0;  // the size of the model's largest batch
   for (int64_t step = 0; step < p.shape.n_steps; ++step) {
     const int64_t batch = single.offsets[step + 1] - single.offsets[step];
     single.shape.max_batch = std::max(single.shape.max_batch, batch);
@@ -261,7 +261,7 @@ void CheckPoison() {
     if (!Emulate(p, 0, S, cuda::Precision::kFp16x3, 1, out)) return;
     const auto Q = static_cast<int64_t>(p.parameters.size()) / 3;
     for (int64_t m = 0; m < 3; ++m) {
-      // NaN reaches the layer with the next step that has a window
+      // NaN reaches the layer in the next step that has a window
       const int64_t head = (m + 1) * Q - p.shape.n_classes * (p.width + 1);
       bool is_nan = true, is_same = true;
       for (int64_t i = m * Q; i < (m + 1) * Q; ++i) {

@@ -1,8 +1,8 @@
 // Compares the CUDA kernels in the emulator with the double reference, for every class of hidden
 // size and both precisions. The allowed error of each array, over all cases of a size (as in
-// tests/support/budget.py), is twice that of the same reference in float for fp16x3, and twice the
-// rounding of a half, 2^-11, for fp16. A single case and a single element may be off by more, but a
-// wrong index is off by far more.
+// tests/support/budget.py), is twice the error of the same reference in float for fp16x3, and twice
+// the rounding of a half, 2^-11, for fp16. A single case and a single element may be off by more,
+// but a wrong index is off by far more.
 #include <map>
 #include <string_view>
 
@@ -40,7 +40,7 @@ struct Squares {
   int n = 0;
 };
 std::map<std::string, Squares> g_squares[2];
-double g_worst[2];  // relative to 2^-11, and to float's error
+double g_worst[2];  // ratios to 2^-11 and to float's error
 
 void CheckBudgets(const std::string& what) {
   for (bool is_exact : {false, true}) {
@@ -80,7 +80,7 @@ struct Comparison {
   }
 };
 
-// The gradients of the gates yield those of weight_ih and the bias, and are zero beyond lengths.
+// The gates' gradients give the gradients of weight_ih and the bias, and are zero beyond lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
@@ -145,7 +145,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("grad_bias", out.grad_bias.data(), truth.grad_bias, plain.grad_bias);
 }
 
-// Deals the values of a list in random order, each once before any is repeated.
+// Returns the values of a list in random order, each value once before any value is repeated.
 template <typename T>
 class Deck {
  public:
@@ -268,7 +268,7 @@ void CheckTruncation(std::mt19937& random) {
 
 }  // namespace
 
-// Arguments: a factor on the number of cases, the hidden sizes (all by default).
+// Arguments: a factor for the number of cases, the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int factor = argc > 1 ? std::atoi(argv[1]) : 1;
   std::vector<int> sizes;

@@ -43,7 +43,7 @@ def test_a_line_with_an_offset_becomes_0_from_end_to_end(phase, n_samples):
 
 def test_a_centered_detrend_has_the_gain_of_one_less_a_hann_window():
     frequency, gain = response(Detrend(2.0))
-    turns = frequency * 2.02  # there are 202 periods between the two samples with weight 0
+    turns = frequency * 2.02  # 202 sample periods lie between the two samples with weight 0
     with np.errstate(divide="ignore", invalid="ignore"):
         hann = np.where(turns == 1, 0.5, np.sinc(turns) / (1 - turns**2))
     below = frequency < 10

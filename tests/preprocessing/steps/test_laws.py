@@ -209,7 +209,7 @@ def test_causal_steps_never_look_ahead(step, at, seed):
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Otherwise, the law that causal steps do not look ahead would prove nothing."""
+    """If no step looked ahead, the law that causal steps do not look ahead would prove nothing."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3
@@ -281,7 +281,7 @@ def test_the_input_is_left_alone_and_not_shared(step):
 
 @over(ALL)
 def test_a_stream_is_not_affected_if_its_input_or_output_is_overwritten(step):
-    """A log is read into the same buffer repeatedly; a caller scales rows in place."""
+    """Callers may reuse a buffer for the input, and may change the output in place."""
     values = noise(120)
     stream = step.stream(CHANNELS, RATE)
     buffer = np.empty((12, len(CHANNELS)))
