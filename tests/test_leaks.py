@@ -450,7 +450,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
 
 
 def learned_by_the_pipeline(part, garbage, tmp_path):
-    """Put garbage in recordings before any window is cut; a gap would leave no window to check."""
+    """Put garbage in recordings before windows are cut; gaps would leave no windows to check."""
     windows = split()
     names = set(windows.recording_id[rows(windows, part)].tolist())
     given = recordings()

@@ -23,7 +23,7 @@ def wave(n, rate_hz):
 
 
 def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
-    """Return packets and their arrival times, up to `jitter` packets after the last sample."""
+    """Return packets and arrival times, up to `jitter` packet durations after the last sample."""
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(n_packets), lost)
     late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)
@@ -52,7 +52,7 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
         stamps = stamps - np.tile(np.arange(size)[::-1], len(kept)) * 0.02 / rate_hz
     repaired = repair_stamps(stamps, values)
     if in_bursts and not repaired.packets:
-        # a delayed packet comes soon after another, so that the time between them is irregular
+        # a delayed packet soon follows another packet, so the times between packets are irregular
         assert jitter > 0.1
         return
     np.testing.assert_array_equal(repaired.values, values)

@@ -304,7 +304,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
 @pytest.mark.parametrize("share", [0.0, 0.35])
 def test_wrong_labels_are_named_for_a_calm_run(share):
     record = healthy_record()
-    # windows with wrong labels, learned as a class of their own
+    # windows with wrong labels, which the network learns as a separate class
     wrong = np.arange(N_TRAIN) < share * N_TRAIN
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share

@@ -129,8 +129,8 @@ def test_whether_an_epoch_is_a_spike_never_depends_on_later_ones(values, later):
 
 def test_burn_in_lies_between_a_tenth_and_a_third_and_ends_after_the_fall():
     t = np.arange(60)
-    assert metrics.burn_in(-t / 60.0) == 20  # values fall until the end, so a third
-    assert metrics.burn_in(np.zeros(60)) == 6  # values never fall, so a tenth
+    assert metrics.burn_in(-t / 60.0) == 20  # a third, because the values fall until the end
+    assert metrics.burn_in(np.zeros(60)) == 6  # a tenth, because the values never fall
     assert 6 <= metrics.burn_in(np.exp(-t / 4)) <= 12
     assert metrics.burn_in(np.zeros(2)) == 2
 

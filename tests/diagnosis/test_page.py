@@ -215,7 +215,7 @@ def test_what_the_page_says_is_what_it_draws(name):
     assert f"epoch {said} of {report.n_epochs}" in text
     for panel in (loss, accuracy):
         assert panel.upright("kept") == pytest.approx(said, abs=0.2)
-    # the epoch of the lowest validation loss
+    # the epoch with the lowest validation loss
     lowest = int(re.search(r"lowest validation loss: epoch (\d+)", text)[1])
     curve = loss.line("validation")
     assert curve[curve[:, 1].argmin(), 0] == pytest.approx(lowest, abs=0.2)

@@ -542,7 +542,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         f"The model overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"
-    assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs do not help
+    assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs would not help
 
 
 # --- shape of the report ------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def test_a_csv_of_keras_where_training_was_stopped_has_no_validation_at_the_end(
 
 
 def lightning_rows():
-    """A log with on_step and on_epoch, a learning rate monitor and a test; 4 steps per epoch."""
+    """Yield a log with on_step, on_epoch, a learning rate monitor and a test; 4 steps per epoch."""
     head = ["epoch", "lr-Adam", "step", "test_loss", "train_acc", "train_loss_epoch",
             "train_loss_step", "val_acc", "val_loss"]  # fmt: skip
     yield head

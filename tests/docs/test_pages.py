@@ -41,7 +41,7 @@ def calls_in(text):
 
 
 def drawn():
-    """Return the names of the functions with which the script makes pictures."""
+    """Return the names of the functions that the script uses to make pictures."""
     tree = ast.parse((ROOT / "docs" / "pictures.py").read_text("utf-8"))
     table = next(
         node
@@ -106,7 +106,7 @@ def test_imports_of_a_page_exist(page):
 
 
 def remedies_drawn():
-    """Return the names of the pictures that the script of the remedies makes."""
+    """Return the names of the pictures that docs/remedy_pictures.py makes."""
     tree = ast.parse((ROOT / "docs" / "remedy_pictures.py").read_text("utf-8"))
     tables = [
         node.value

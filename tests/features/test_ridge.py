@@ -145,7 +145,7 @@ def test_a_window_of_weight_zero_has_no_effect():
 @pytest.mark.parametrize("value", [0.0, 0.1, 123.4])
 def test_windows_of_equal_features_get_their_mean_target(value):
     Z, target, weight = problem(12, 1000)
-    Z[:8] = np.float32(value) * Z[0]  # the windows are equal in the fold and in the final fit
+    Z[:8] = np.float32(value) * Z[0]  # the windows of the fold, and of the final fit, are all equal
     folds = [(np.arange(8), np.arange(8, 12))]
     found = fit_ridge(Z, target, weight, folds, np.arange(8), squared_error(target))
     mean = np.average(target[:8], axis=0, weights=weight[:8])

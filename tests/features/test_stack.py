@@ -96,7 +96,7 @@ def test_perfect_separation_stays_finite(scale):
     scores = scale * np.eye(2)[class_index][None]
     weights, log_loss = fit_stack(scores, class_index, np.ones(20))
     assert 0 < weights[0] * scale < 100
-    # if all windows are equal, the best probability is the smoothed target
+    # because all windows are equal, the best probability is the smoothed target
     p = 1 - 0.5 / 22
     assert 1 / (1 + np.exp(-weights[0] * scale)) == pytest.approx(p, abs=1e-3)
     assert log_loss == pytest.approx(-p * np.log(p) - (1 - p) * np.log(1 - p), abs=1e-5)

@@ -1,4 +1,4 @@
-"""SummarySteps: thresholds are quantiles, and a feature marks a statistic above a threshold."""
+"""SummarySteps: thresholds are quantiles, and each feature marks a statistic above a threshold."""
 
 import numpy as np
 import pytest

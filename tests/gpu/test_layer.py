@@ -1,4 +1,4 @@
-"""The layer's guarantees on the CPU and on the GPU, checked by the same functions."""
+"""The same functions check the layer's guarantees on the CPU and on the GPU."""
 
 import itertools
 import warnings

@@ -395,7 +395,7 @@ void CheckPackedHeader() {
     Check(std::memcmp(packed.data, other_memory.data, n_bytes) == 0, name + "every byte is packed");
     auto With = [&](const LstmShape& other) {
       LstmForward<float> args{};
-      args.shape = other;  // no windows: nothing happens after the check
+      args.shape = other;  // without windows, nothing happens after the check
       args.packed = packed.data;
       return lstm_forward(args);
     };

@@ -306,7 +306,7 @@ def test_masks_of_different_seeds_steps_and_sites_are_uncorrelated():
 def test_lanes_are_used_if_they_keep_more_threads_busy():
     assert n_lanes(1, 16, 512) == 1
     assert n_lanes(8, 2, 32) == 2
-    assert n_lanes(2, 16, 4) == 2  # one tile: a model alone would use one thread
+    assert n_lanes(2, 16, 4) == 2  # one tile, so a model alone would use one thread
     assert n_lanes(2, 16, 512) == 1
     assert n_lanes(3, 1, 32) == 1
 
@@ -478,7 +478,7 @@ def test_a_gpu_draws_masks_and_requires_seeds_only_with_dropout(as_gpu):
 
 @pytest.fixture
 def choose(monkeypatch):
-    """Set the choice of the code for a call."""
+    """Force the choice of the code for a call."""
 
     def decide(**choice):
         monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: SimpleNamespace(**choice))

@@ -1,4 +1,4 @@
-"""Recordings that cover the same time stay together; independent ones are left alone."""
+"""Recordings that cover the same time stay together; independent recordings stay separate."""
 
 import itertools
 import warnings

@@ -87,7 +87,7 @@ def file_keys(only: str) -> dict[str, str]:
 
 
 def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
-    """Return the rows of the current files by (instruction set, seed), then by test."""
+    """Return the rows of unchanged files, keyed by (instruction set, seed) and then by test."""
     rows: dict[tuple[str, str], dict[str, dict]] = defaultdict(dict)
     if WORK.exists():
         for line in WORK.read_text().splitlines():

@@ -77,7 +77,7 @@ def watched():
 
 
 def head_of(fitted):
-    """Return the head that joins a classifier's features to its network; None without features."""
+    """Return the head that joins a classifier's features and network; None without features."""
     return fitted.model_.head
 
 

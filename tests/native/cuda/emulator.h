@@ -17,8 +17,8 @@
 // for each of its phases in turn, __syncthreads waits forever for a warp that has left, and an
 // mbarrier that messages use needs a fence.
 //
-// The operands of an MMA follow the PTX manual's fragments; that an MMA sums exactly and then
-// truncates is an assumption, to be measured on hardware.
+// The operands of an MMA follow the PTX manual's fragments. It is an assumption, still to be tested
+// on hardware, that an MMA sums exactly and then truncates.
 #pragma once
 
 #include <array>

@@ -365,7 +365,7 @@ class Search {
   }
   const Op& Next(const State& s, int w) const { return programs_[static_cast<size_t>(w)][s.at[w]]; }
   bool IsAt(const State& s, int w, Act act) const { return !IsDone(s, w) && Next(s, w).act == act; }
-  // Whether all warps of the CTAs have reached `act`; if so, they pass it together.
+  // Returns whether warps [first, first + n) have all reached `act`; if so, they pass it together.
   bool PassTogether(const State& s, int first, int n, Act act) {
     State after = s;
     for (int w = first; w < first + n; ++w) {
@@ -393,7 +393,7 @@ class Search {
 
   int BufferOf(int step) const { return plant_ == Plant::kOneBuffer ? 0 : step & 1; }
 
-  // Returns whether the warp can continue, even into a fault.
+  // Returns whether the warp can continue, even if its next action is a fault.
   bool RunWarp(const State& now, int w) {
     if (IsDone(now, w)) return false;
     const int cta = w / V::kWarps, warp = w % V::kWarps;

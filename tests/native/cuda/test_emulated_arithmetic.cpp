@@ -53,7 +53,7 @@ void CheckCells(Machine& m) {
   Check(cell.relative < 2.4e-6, "cell and state to twenty");
 }
 
-// Near zero, only the polynomial is used: its error is at most one unit in the last place.
+// Near zero, only the polynomial is used, whose error is at most one unit in the last place.
 void CheckTanhNearZero(Machine& m) {
   Worst tanh;
   for (int n = 0; n < 4000; ++n) {

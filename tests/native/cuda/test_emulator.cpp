@@ -428,7 +428,7 @@ void Globals() {
   };
   Runs("the last CTA reads the writes of all", 2, 2, Last(true, true));
   Faults("the last CTA reads from a stale cache", 2, 2, Last(true, false), {"may be stale"});
-  // a read of global memory is not recorded: a race with a later write is not detected
+  // a read of global memory is not recorded, so a race with a later write is not detected
   const Body early = Last(false, true);
   int n_seen = 0;
   for (uint32_t seed = 1; seed <= kSeeds; ++seed) {

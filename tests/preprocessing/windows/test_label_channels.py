@@ -65,7 +65,7 @@ def test_a_channel_that_is_constant_for_another_reason_is_not_a_label(seed):
     rng = np.random.default_rng(seed)
     y = RECORDING % 2
     mass = rng.uniform(0, 5, N_RECORDINGS)[RECORDING]
-    assert find(y, constant(mass)) is None  # each recording has a different mass
+    assert find(y, constant(mass)) is None  # a constant that differs in each recording
     assert find(y, constant(np.round(mass)), constant(RECORDING // 2 % 3)) is None  # some are equal
     assert find(y, constant(np.full(N, 3.0))) is None  # a dead channel
     posture = np.where(y, 9.81, -9.81)[:, None, None] + 0.02 * noise(seed, 1)
