@@ -1,4 +1,4 @@
-"""Fits with a loss other than cross-entropy are recorded, recognized and probed like others."""
+"""Fits with a loss other than cross-entropy are recorded, judged and probed like other fits."""
 
 import math
 

@@ -290,7 +290,7 @@ def test_features_are_tried_first_if_the_run_has_none_and_preferred_to_equally_g
 @pytest.mark.trains
 @pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
 def test_features_are_judged_on_windows_that_they_were_not_fitted_on(form):
-    """With swapped validation labels, all settings look bad, as they must."""
+    """All settings look bad if the validation labels are swapped, as they must."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]

@@ -1,6 +1,6 @@
 """The commands of docs/borealtc.md run on real recordings.
 
-BorealTC is a public data set (CC0) of a wheeled robot. Its folders ASPHALT, FLOORING, ICE,
+BorealTC is a public data set (CC0) from a wheeled robot. Its folders ASPHALT, FLOORING, ICE,
 SANDY_LOAM and SNOW contain recordings of one terrain each, ``pro_NN.csv`` (motor currents and wheel
 speeds); there is also a folder MIXED. Set SENSORSEQ_BOREALTC to the data set's folder.
 """
@@ -113,7 +113,7 @@ def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
 
 
 def test_shuffled_terrains_fall_to_chance(trained):
-    """Shuffle the terrains of recordings, so that the terrain of new ones cannot be predicted."""
+    """Shuffle the terrains of recordings, so that a new recording's terrain cannot be predicted."""
     windows = read_windows(trained / "terrain.h5")
     names, index = np.unique(windows.recording_id, return_inverse=True)
     label = np.array([name.split("/")[0] for name in names])

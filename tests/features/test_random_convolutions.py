@@ -34,7 +34,7 @@ def outputs_of(window, dilation, weights):
 def shares_of(window, arrays, tolerance=0.0):
     """Return the smallest and the largest possible fractions for a window (t, c) of valid steps.
 
-    The two differ if an output differs from a bias by less than the tolerance.
+    The two fractions differ if an output differs from a bias by less than the tolerance.
     """
     low, high = [], []
     channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)

@@ -23,7 +23,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--padded-hidden",
         type=lambda text: [int(size) for size in text.split(",")],
-        help="only tests on a GPU, of layers that kernels of these sizes serve; 0: of no one size",
+        help="run only GPU tests of layers that use kernels of these sizes; 0: of no single size",
     )
 
 

@@ -90,7 +90,8 @@ class StandIns:
         *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
-        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out: the kernel does not need it
+        # bias_out, which the kernel does not need
+        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))
         of_call = (pooling,), grads, saved, needs_grad_x, low_precision
         return self.backward(reference.lstm_linear, inputs, *of_call)
 

@@ -27,7 +27,7 @@ HERE = str(Path(__file__).resolve().parent)
 
 
 def moves(seed, name, places):
-    """Return -1, 0 or 1 for each of `places`, which are integers, such as the bits of a value."""
+    """Return -1, 0 or 1 for each integer in `places`, for example for the bits of a value."""
     key = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
     z = np.asarray(places).astype(np.uint64) + np.frombuffer(key, np.uint64)
     # splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)

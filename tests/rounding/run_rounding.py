@@ -4,10 +4,11 @@
     run_rounding.py --only test_probe      # only files with this in their name
 
 The first pass moves nothing and records which tests train, themselves or in their fixtures. Each of
-these tests then runs with 5 seeds, and also with 5 seeds on each other instruction set. It runs
-with 30 seeds instead of 5 if a number in its assertions moved by more than a thousandth and is the
-same in reruns, or if the test asserts a judgement of a run, which may change when no number does.
-The results of a test are kept until its file, the package or the shared code of the tests changes.
+these tests then runs with 5 seeds, and also with 5 seeds on each other instruction set. A test runs
+with 30 seeds instead of 5 if a number in its assertions moved by more than a thousandth but is the
+same in reruns, or if the test asserts a judgement of a run, which may change although no number
+does. The results of a test are kept until its file, the package or the shared code of the tests
+changes.
 """
 
 import argparse

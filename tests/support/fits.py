@@ -125,7 +125,7 @@ class InterruptAfter:
 
 
 def outputs_of(fitted, X, lengths=None):
-    """Return the logits of windows before the temperature is applied, one per class."""
+    """Return each window's logits, one per class, before the temperature is applied."""
     return fitted.model_.logits(X, lengths)
 
 

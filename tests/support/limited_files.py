@@ -9,7 +9,7 @@ import sys
 
 @contextlib.contextmanager
 def files_limited_to(size_bytes):
-    """Limit the size of this process's files only during the tested call, not for pytest."""
+    """Limit this process's file size only during the tested call, because pytest writes, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     skipped_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a truncated .pyc would break every later import of the module

@@ -1,6 +1,6 @@
-// Replaces the GPU in a bridge test without a GPU by a copy of the emulator, in which tests plant
-// faults. This file and the copy are compiled with -Demulator=device, so that they can be linked
-// with the original emulator.
+// In a bridge test without a GPU, a copy of the emulator, in which tests plant faults, takes the
+// GPU's place. This file and the copy are compiled with -Demulator=device, so that they can be
+// linked with the original emulator.
 #include "bridge_emulated.h"
 
 namespace bridge {

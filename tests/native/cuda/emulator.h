@@ -286,7 +286,7 @@ class Machine {
   void WriteWords(const B& on, const U& at, const U* words, int n);
 
   static uint32_t Bits(int lane) { return lane == kAllLanes ? 0xffffffffu : 1u << lane; }
-  // Whether the accesses by `lanes` and by `lane` (one is a write) come from a single lane.
+  // Whether a single lane makes the accesses by `lanes` and by `lane`, one of which is a write.
   static bool IsOneLane(uint32_t lanes, int lane) {
     return lane != kAllLanes && (lanes & ~Bits(lane)) == 0;
   }

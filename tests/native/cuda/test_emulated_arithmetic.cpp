@@ -83,7 +83,8 @@ struct Reader : Machine {
   }
 };
 
-// A row with more words than a 32-bit integer can count, and the adjacent rows, in both directions.
+// Tests, in both directions, a row with more words than a 32-bit integer can count and the rows
+// next to it.
 void CheckLongRows() {
   using namespace sensorseq::cuda;
   using V = ForwardVariant<1, 64>;

@@ -179,7 +179,7 @@ def test_channels_that_are_not_named_stay_unchanged(step):
 
 @over(ALL)
 def test_latency_is_true(step):
-    """The output for time t becomes available with the sample at t + latency_s, not long before."""
+    """The output for time t is available with the sample at t + latency_s, and not much earlier."""
     values = noise(300)
     stream = step.stream(CHANNELS, RATE)
     rate = step.output_rate_hz(RATE)

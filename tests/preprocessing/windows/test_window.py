@@ -29,8 +29,8 @@ def test_starts_follow_time_and_windows_never_exceed_the_end(rate, hop, n_sample
         hop = 1.0
     starts = window_starts(n_samples, length, hop, rate)
     k = np.arange(len(starts))
-    assert (starts >= k * hop * rate - 1e-6).all()  # windows never start before their nominal time,
-    # and start less than a sample after their nominal time
+    assert (starts >= k * hop * rate - 1e-6).all()  # windows never start before their nominal time
+    # windows start less than a sample after their nominal time
     assert (starts < k * hop * rate + 1).all()
     assert (starts + length <= n_samples).all()
     if n_samples >= length:
