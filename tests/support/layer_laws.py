@@ -360,8 +360,7 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Check that a sequence has the same bits in chunks, with the state passed on, and as a
-    whole."""
+    """Check that a sequence has the same bits at once and in chunks, with the state passed on."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):
