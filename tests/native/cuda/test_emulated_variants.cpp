@@ -47,7 +47,8 @@ void CheckBudgets(const std::string& what) {
     for (const auto& [name, squares] : g_squares[is_exact]) {
       const double ours = std::sqrt(squares.ours / squares.n),
                    theirs = is_exact ? std::sqrt(squares.theirs / squares.n) : kHalf,
-                   // a handful of numbers summed in a different order: one unit in the last place
+                   // one unit in the last place, because a few numbers are summed in a different
+                   // order
           of_few = std::string_view(name) == "grad_bias_out" ? kEpsilon : kEpsilon / 4,
                    floor = is_exact ? of_few : 0;
       g_worst[is_exact] = std::max(g_worst[is_exact], (ours - floor) / theirs);
