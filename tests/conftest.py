@@ -14,7 +14,7 @@ import pytest
 
 try:
     from hypothesis import HealthCheck, settings
-except ImportError:  # a bare machine with a GPU may lack it, and tests/gpu does not need it
+except ImportError:  # a bare GPU machine may lack hypothesis; tests/gpu does not need it
     settings = None
 
 sys.path.append(str(Path(__file__).parent / "rounding"))
@@ -25,7 +25,7 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell that starts the tests in the background makes them ignore Ctrl-C, which some tests send.
+# Tests that a shell starts in the background ignore Ctrl-C, but some tests need to receive it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -77,14 +77,14 @@ def _fixed_seeds_and_no_interrupt_before():
 
 @pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run the test in its temporary folder, which is returned."""
+    """Run the test in its temporary folder, and return that folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def few_features() -> Iterator[None]:
-    """Limit the number of features in a module's fits, so that probes and compilers are faster."""
+    """Limit the number of features in a module's fits, which speeds up probes and compilers."""
     from fits import learn_few_features
 
     with pytest.MonkeyPatch.context() as patch:
@@ -100,7 +100,7 @@ def without_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.fixture
 def two_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the second interrupt of this test count even if it comes late on a busy machine."""
+    """Accept a second interrupt even if it comes late on a busy machine."""
     monkeypatch.setattr("sensorseq.training.engine.INTERRUPTED_TWICE_S", 60.0)
 
 

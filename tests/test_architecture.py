@@ -1,4 +1,4 @@
-"""Test that imports point one way and each heavy library has one home, without built extensions."""
+"""Imports follow the layers, and each heavy library is imported in few places only."""
 
 import ast
 import functools
@@ -21,7 +21,7 @@ DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.s
 DIAGNOSIS_ORDER = """thresholds log_names defaults < metrics < causes < statements < evidence
                      < judge logs < report_text < rival_models trials page < probe
                      < report"""
-OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is offered with the splits
+OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage is exported with the splits
 HOME = {  # each library, with prefixes of the paths where it may be imported
     "h5py": ("io/hdf5_file.py", "io/foreign.py"),
     "sklearn": (
@@ -67,7 +67,7 @@ HOME = {  # each library, with prefixes of the paths where it may be imported
     "onnx": ("export/graph.py",),
     "onnxruntime": ("export/to_onnx.py",),
 }
-# Arguments whose values users may give in any type, and results that contain such values.
+# Arguments that users may give in any type, and results that contain such arguments.
 USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
                 callbacks augment features label classes cut value values default names keras_model
                 in_order open_windows recording_id transform fit_transform inverse_transform
@@ -178,7 +178,7 @@ def test_only_bindings_include_a_framework():
 
 
 def is_bare(annotation):
-    """Return whether an annotation is `Any` or `object`, alone or in a union."""
+    """Return whether an annotation is `Any` or `object`, or a union that contains one of them."""
     parts = "" if annotation is None else ast.unparse(annotation)
     return not {"Any", "object"}.isdisjoint(part.strip() for part in parts.split("|"))
 

@@ -65,7 +65,7 @@ def test_the_mean_current_alone_does_not_reveal_the_surface(recordings):
         and max(min(means[surface]), min(means[other]))
         < min(max(means[surface]), max(means[other]))
     ]
-    assert len(overlapping) >= 8  # of the fifteen pairs of surfaces
+    assert len(overlapping) >= 8  # out of fifteen pairs of surfaces
 
 
 def test_the_embedded_files_stay_below_three_megabytes():

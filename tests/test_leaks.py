@@ -1,4 +1,4 @@
-"""Attempts to let held-out windows into training: each is refused, is reported, or has no effect.
+"""Attempts to leak held-out windows into training are refused, are reported, or have no effect.
 
 To add an attempt, write a function that makes it, and list the function in `REFUSED` with the text
 of the error, in `REPORTED` with the kind of `find_leakage`'s finding, or in `WITHOUT_EFFECT` if
@@ -217,7 +217,7 @@ def _write_logs(folder):
 
 
 def _prepare_until_something_leaks(folder):
-    for seed in range(20):  # sooner or later, two recordings end up in different parts
+    for seed in range(20):  # with one of the seeds, two recordings end up in different parts
         prepare(folder, folder / "w.h5", window_s=WINDOW_S, random_state=seed)
         report = inspect_leakage(folder / "w.h5")
         if report:
@@ -226,7 +226,7 @@ def _prepare_until_something_leaks(folder):
 
 
 def a_piece_of_a_recording_under_another_name(tmp_path):
-    """Copy a log from its seventh sample on, with the clock reset."""
+    """Copy a log from the log's seventh sample on, with the clock reset."""
     _write_logs(tmp_path)
     head, *lines = (tmp_path / "ice/run_00.csv").read_text().splitlines()
     stamps, values = zip(*(line.split(",", 1) for line in lines), strict=True)
@@ -400,7 +400,7 @@ def test_the_attempt_is_refused(attempt, words):
         attempt()
 
 
-# Attempts without effect: everything learned stays the same to the last bit
+# Attempts without effect: everything learned has the same bits
 
 
 def spoilt(part, garbage):
@@ -450,7 +450,7 @@ def learned_by_the_steps(part, garbage, tmp_path):
 
 
 def learned_by_the_pipeline(part, garbage, tmp_path):
-    """Put garbage in recordings before any window is cut; a gap would leave no window to check."""
+    """Put garbage in recordings before windows are cut; gaps would leave no windows to check."""
     windows = split()
     names = set(windows.recording_id[rows(windows, part)].tolist())
     given = recordings()

@@ -1,4 +1,4 @@
-"""Identifiers avoid the words that docs/development.md lists as not used."""
+"""Identifiers avoid the words that docs/development.md tells authors not to use."""
 
 import functools
 import io
@@ -40,7 +40,7 @@ def is_wrong(name):
 
 
 def wrong_names(path, text):
-    # Most files contain no banned word at all, so they need not be parsed.
+    # Most files contain no banned word and need not be parsed.
     if any(map(is_wrong, set(re.findall(r"[^\W\d]\w*", text)))):
         yield from (f"{path.name}: {n}" for n in sorted(identifiers(path, text)) if is_wrong(n))
 

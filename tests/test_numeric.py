@@ -20,7 +20,7 @@ def test_logarithms_of_sums_have_the_bits_of_scipy(dtype, axis):
     rng = np.random.default_rng(axis)
     for scale in (0.1, 1.0, 100.0):
         x = (scale * rng.normal(size=(3, 40, 5))).astype(dtype)
-        for values in (x, np.round(x)):  # rounded values have several maxima
+        for values in (x, np.round(x)):  # rounded, so that there are several maxima
             for own, other in ((log_softmax, "log_softmax"), (logsumexp, "logsumexp")):
                 expected = getattr(scipy.special, other)(values, axis=axis)
                 np.testing.assert_array_equal(own(values, axis=axis), expected, strict=True)
@@ -45,5 +45,5 @@ def test_the_exponential_of_rates_is_that_of_scipy(seconds, n_classes):
     rates = seconds / mean_s[:, None] * (follows - np.eye(n_classes))
     found, expected = stochastic_exponential(rates), scipy.linalg.expm(rates)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-15)
-    drift = 1e-15 * (1 + seconds)  # rounding error of scipy's sums
+    drift = 1e-15 * (1 + seconds)  # for the rounding errors of scipy's sums
     np.testing.assert_allclose(found, expected, rtol=0, atol=drift)

@@ -23,7 +23,7 @@ def wave(n, rate_hz):
 
 
 def arrivals(n_packets, size, rate_hz, jitter, seed, lost=()):
-    """Return packets and their arrival times, up to `jitter` of a packet after the last sample."""
+    """Return packets and arrival times, up to `jitter` packet durations after the last sample."""
     rng = np.random.default_rng(seed)
     kept = np.setdiff1d(np.arange(n_packets), lost)
     late_s = jitter * size / rate_hz * rng.uniform(0, 1, n_packets)
@@ -52,7 +52,7 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
         stamps = stamps - np.tile(np.arange(size)[::-1], len(kept)) * 0.02 / rate_hz
     repaired = repair_stamps(stamps, values)
     if in_bursts and not repaired.packets:
-        # a delayed packet comes soon after another, so that the time between them is irregular
+        # a delayed packet soon follows another packet, so the times between packets are irregular
         assert jitter > 0.1
         return
     np.testing.assert_array_equal(repaired.values, values)
@@ -63,8 +63,8 @@ def test_packets_of_one_size_have_the_rate_of_their_sensor(
     assert np.median(steps) * rate_hz == pytest.approx(1, rel=0.01)
     off_s = t - true_s
     off_s -= off_s.mean()
-    # Times are correct within the delay of a packet; after the last loss, they are shifted by at
-    # most one packet.
+    # The error of times is at most the delay of a packet; after the last loss, times are shifted by
+    # at most one packet.
     assert np.abs(off_s).max() < (0.5 + jitter) * size / rate_hz
     assert np.ptp(t) == pytest.approx(np.ptp(true_s), rel=0.01)
 
@@ -93,7 +93,7 @@ def bursts(n=500, size=5, step_s=0.0005, period_s=0.1):
 
 
 def test_a_sensor_that_pauses_keeps_its_time_stamps(tmp_path):
-    """The signal continues after the time between bursts, not after a sample."""
+    """The signal continues after the time between bursts, not one sample period later."""
     stamps = bursts()
     table(tmp_path, {"time": stamps, "a": np.sin(2 * np.pi * 1.3 * stamps)})
     (recording,) = read_recordings(tmp_path)
@@ -190,7 +190,7 @@ def test_smooth_signals_are_spread_by_default_and_signals_with_pauses_never(
 
 
 def test_rows_of_unnamed_sensors_with_shared_time_stamps_are_refused(tmp_path):
-    """All packets have the same size, but rows at the same place in each packet are similar."""
+    """All packets have the same size, but rows with the same index in each packet are similar."""
     at = np.arange(600)
     signal = at % 3 * 5.0 + np.sin(at // 3 / 10)
     table(tmp_path, {"time": at // 3 * 0.07, "a": signal})
@@ -299,7 +299,7 @@ def test_a_stream_of_packets_fills_in_lost_packets():
     values = np.concatenate([part.values for part in parts])
     assert len(values) == 400
     np.testing.assert_array_equal(values[:200], x[:200])
-    np.testing.assert_array_equal(values[208:], x[208:])  # the loss is known after two packets
+    np.testing.assert_array_equal(values[208:], x[208:])  # the loss is detected after two packets
     assert clock.n_filled == size
 
 

@@ -28,7 +28,7 @@ def test_importing_it_loads_no_other_library():
 
 
 def test_its_files_need_nothing_newer_than_python_3_9():
-    """Annotations may be newer, because they are not evaluated in these files."""
+    """Annotations may use newer syntax, because they are not evaluated in these files."""
     found = [
         f"{path.name}:{node.lineno}: {ast.unparse(node)}"
         for path in room()

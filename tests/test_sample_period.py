@@ -47,7 +47,8 @@ def test_a_pause_between_pairs_does_not_affect_their_rate():
 def test_a_rate_is_not_rounded_to_whole_milliseconds(rate_hz, n_samples):
     stamps = np.round(np.arange(n_samples) / rate_hz, 3)
     assert rate_of(stamps) == pytest.approx(rate_hz, rel=0.003)
-    if n_samples > 2000:  # enough to distinguish the rate from all numbers with as few digits
+    # enough samples to distinguish the rate from all numbers with as few digits
+    if n_samples > 2000:
         assert sample_period(stamps) == 1 / rate_hz
 
 
@@ -102,7 +103,7 @@ def test_rows_are_drawn_evenly_and_alike_for_any_blocks(n_rows, most, cuts):
     assert len(rows) == min(n_rows, most)
     first = np.arange(len(rows)) * n_rows // len(rows)
     assert (rows >= first).all()
-    assert (rows < np.append(first[1:], n_rows)).all()  # there is one row in each stretch
+    assert (rows < np.append(first[1:], n_rows)).all()  # one row is in each interval
     edges = [0, *sorted(cut for cut in cuts if cut < n_rows), n_rows]
     parts = [evenly_drawn(*ends, n_rows, most) for ends in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), rows)

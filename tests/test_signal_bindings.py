@@ -7,7 +7,8 @@ import pytest
 
 from sensorseq import _signal
 
-HUGE = np.broadcast_to(np.float32(0), (2**50, 1))  # stores one number; a copy would need 4 PB
+# a view of one stored number; a copy would need 4 PB
+HUGE = np.broadcast_to(np.float32(0), (2**50, 1))
 
 
 @pytest.mark.parametrize(

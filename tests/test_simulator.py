@@ -79,7 +79,7 @@ def test_a_stalled_winding_charges_as_the_analytic_solution_says_whatever_the_st
 
 @pytest.fixture(scope="module")
 def driven():
-    """Simulate cases of 4 s together; a test below shows that each gives the same result alone."""
+    """Simulate cases of 4 s at once; a test below shows that this does not change the results."""
     lossless = {"gear_friction_n_m": 0.0, "gear_viscous_n_m_s": 0.0, "gear_efficiency": 1.0}
     free = {"idle_current_a": 0.0, "battery_resistance_ohm": 0.0, "battery_v_per_a_s": 0.0}
     in_the_air = replace(HARD_FLOOR, static_friction=1e-9, kinetic_friction=1e-9)
@@ -134,7 +134,7 @@ def smooth_speed(time_s):
 
 
 def peer_solution(surface, robot, yaw_rate, end_s):
-    """Solve the equations of the same machine, written as one system, with scipy to 1e-9."""
+    """Solve the equations of the same machine, as one system, with scipy to a tolerance of 1e-9."""
     half = robot.mass_kg / 2
     weight, lever = half * GRAVITY_M_S2, robot.wheel_radius_m / robot.gear_ratio
     ohm = robot.resistance_ohm * (1 + 0.0039 * (robot.winding_temperature_c - 20))
@@ -381,7 +381,7 @@ def test_slab_edges_come_at_the_slabs_distance():
     np.testing.assert_allclose(np.diff(edges_m)[5:-5], 0.30, atol=0.0051)
 
 
-# The log. Cases are simulated together; a test above shows that each gives the same result alone.
+# The log. Cases are simulated together; a test above shows that a case gives the same result alone.
 
 
 def simulate_together(names, robots, duration_s=4.0, **options):
@@ -392,7 +392,7 @@ def simulate_together(names, robots, duration_s=4.0, **options):
 
 @pytest.fixture(scope="module")
 def logged():
-    """Simulate a drawn robot on each surface, and a different robot on "gravel"."""
+    """Simulate a randomly drawn robot on each surface, and a different robot on "gravel"."""
     drawn = draw_robot(np.random.default_rng(3), "robot_3")
     recordings = simulate_together([*SURFACES, "gravel"], [drawn] * len(SURFACES) + [Robot()])
     return dict(zip([*SURFACES, "plain gravel"], recordings, strict=True))

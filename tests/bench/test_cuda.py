@@ -70,7 +70,7 @@ def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
         return right(problem, kind)
 
     monkeypatch.setattr(Problem, "ours", wrong)
-    # lengths drawn anew may all be 1, and a window with one step has no recurrence to test
+    # a fixed seed, because random lengths may all be 1, and one step has no recurrence to test
     seeded = functools.partial(Problem, seed=3)
     monkeypatch.setattr(benchmark_cuda, "Problem", seeded)
     monkeypatch.setattr(benchmark_cuda, "alternate", None)

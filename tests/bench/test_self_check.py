@@ -85,7 +85,7 @@ def test_an_installation_without_a_library_fails_with_a_message(tmp_path, missin
     package = Path(sensorseq.__file__).parent
     leave_out = shutil.ignore_patterns("__pycache__", f"{missing}*.so")
     shutil.copytree(package, tmp_path / "sensorseq", ignore=leave_out)
-    # without site, which would find the library of the installed package
+    # -S, because the site module would find the library of the installed package
     program = (
         f"import sys; sys.path[:0] = {[str(tmp_path), *site.getsitepackages()]}\n"
         "from sensorseq.cli import main; main(['doctor', '--self'])"

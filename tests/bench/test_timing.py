@@ -19,7 +19,7 @@ from sensorseq.ops import reference
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that advances only by the time that a side adds."""
+    """A clock that advances only by the times that the measured functions add."""
     now = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     return now

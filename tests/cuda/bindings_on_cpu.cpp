@@ -8,13 +8,13 @@ namespace {
 
 void* const kStream = reinterpret_cast<void*>(0x5eed);
 int n_guards = 0;
-sensorseq::Status next_status = sensorseq::Status::kOk;  // returned by the next call
+sensorseq::Status next_status = sensorseq::Status::kOk;  // status that the next call returns
 bool trains_in_fp16 = false;                             // precision expected by train_epoch
 
 }  // namespace
 
-// Replace torch's functions of the same names. -Bsymbolic binds the calls of the file above to
-// these.
+// Replace torch's functions of the same names. -Bsymbolic binds the calls in bindings_cuda.cpp to
+// these functions.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
   *stream = kStream;
   return 0;
@@ -48,7 +48,8 @@ void Write(const Array& from, float* to) {
   if (to != nullptr) std::copy(from.begin(), from.end(), to);
 }
 
-// A projected x is an input of D * 4H channels, one for each gate.
+// A projected x is treated as an input of D * 4H channels, each of which feeds one gate of one
+// unit.
 Problem ProblemOf(const LstmShape& shape, const LstmInputs<float>& in, const Options& options) {
   Demand(options.stream == kStream, "another stream than the current one");
   Demand(n_guards == 1, "no device guard");

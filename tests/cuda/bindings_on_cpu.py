@@ -1,4 +1,4 @@
-"""Checks the library of bindings_on_cpu.cpp; test_bindings.py runs this in its own process."""
+"""Checks the library of bindings_on_cpu.cpp; test_bindings.py runs this script in a new process."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ def head(pooling, n_directions):
 
 
 def project(a):
-    """Express the same layer with the input's share of the gates, whose last axis is the gates."""
+    """Express the same layer with a projected x (x W_ih^T + bias), whose last axis is the gates."""
     D = a["weight_hh"].shape[1]
     gates = torch.einsum("mntc,mdrc->mntdr", a["x"].expand(M, -1, -1, -1), a["weight_ih"])
     gates = (gates + a["bias"][:, None, None]).unflatten(-1, (4, H)).transpose(-1, -2)
@@ -188,7 +188,7 @@ def check_training():
     torch.set_num_threads(1)
 
     def trained(op, low_precision=False, changes=(), **options):
-        """Run training steps by an op; return the arrays that it wrote."""
+        """Run training steps with an op; return the arrays that the op wrote."""
         seen = []
         trainer = EpochTrainer(
             NetworkLayout(C, H, K, pooling="mean", **options.pop("network", {})),

@@ -1,6 +1,6 @@
 """Runs the worker that checks a GPU over the fake CUDA layer of bindings_on_cpu.cpp.
 
-gpu_worker_on_cpu.py LIBRARY [CASE]: in the case with this number, a call of CUDA fails.
+gpu_worker_on_cpu.py LIBRARY [CASE]: a CUDA call fails in the case with number CASE.
 """
 
 import sys

@@ -30,7 +30,7 @@ def toolkit():
 
 @pytest.fixture(scope="module")
 def outputs():
-    """Return the output of ptxas for the current sources; fail if a source is newer than it."""
+    """Return the output of ptxas; fail if a source is newer than the output."""
     if not FACTS["built"]:
         pytest.skip(LEFT_OUT)
     for source in build_cuda.SOURCES:
@@ -66,8 +66,7 @@ def test_the_runtime_is_inside_and_none_of_its_names_can_be_seen():
         ["readelf", "--dyn-syms", "--wide", library], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split()[4:] for line in symbols.splitlines() if "cuda" in line.lower()]
-    # symbols that torch provides or lacks; a name exported by the linked runtime would replace
-    # torch's
+    # all must be undefined: if the linked runtime exported a name, that name would replace torch's
     assert ["WEAK", "DEFAULT", "UND", "aoti_torch_get_current_cuda_stream"] in rows
     assert {row[2] for row in rows} == {"UND"}, rows
     assert all(row[3].startswith("aoti_torch_") for row in rows), rows
@@ -208,7 +207,7 @@ def test_warnings_are_errors_only_on_request_even_in_files_compiled_before(toolk
 
 
 def run_build(folder, **variables):
-    """Run the build's dry mode with only `folder` on PATH."""
+    """Do a dry run of the build with only `folder` on PATH."""
     environ = {"PATH": str(folder), **variables}
     return subprocess.run(
         [sys.executable, str(ptxas.ROOT / "build_cuda.py"), "--plan"],

@@ -25,7 +25,7 @@ def test_a_charge_is_counted_but_does_not_affect_the_pace():
     assert budget.left == 50
     budget.charge(3.0)
     assert budget.spent == 3
-    assert budget.left == 50  # 97 epochs are left, and time for 50 at the pace of the fit
+    assert budget.left == 50  # 97 epochs are left, but only time for 50 at the fit's speed
     rerun = Rerun("unchanged", 10)
     run = budget.runner.run
 

@@ -43,7 +43,7 @@ def _healthy_run():
 
 
 def healthy_run():
-    return copy.deepcopy(_healthy_run())  # tests change the run
+    return copy.deepcopy(_healthy_run())  # a copy, because tests modify the run
 
 
 def causes_of(verdict="not_learning", facts=(), said=(), **settings):
@@ -85,7 +85,7 @@ def test_the_usual_rate_is_that_of_the_optimizer():
     assert usual_rate({"optimizer": "sgd", "momentum": 0.0}) == pytest.approx(1.0)
 
 
-# --- the setting furthest from usual ------------------------------------------------------------
+# --- the setting furthest from its usual value --------------------------------------------------
 
 
 def test_the_defaults_are_usual():
@@ -120,7 +120,7 @@ def test_the_defaults_are_usual():
             {"batch_size": 32},
         ),
         (
-            {"batch_size": None},  # means all windows of the run
+            {"batch_size": None},  # None means all windows of the run
             "batch_size: too large",
             "batch_size is None, usually 16 to 64.",
             {"batch_size": 32},
@@ -304,7 +304,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
 @pytest.mark.parametrize("share", [0.0, 0.35])
 def test_wrong_labels_are_named_for_a_calm_run(share):
     record = healthy_record()
-    # windows with wrong labels, learned as a class of their own
+    # windows with wrong labels, which the network learns as a separate class
     wrong = np.arange(N_TRAIN) < share * N_TRAIN
     record.train_margin[:, wrong] *= -1
     record.fixed_accuracy *= 1 - share

@@ -80,7 +80,7 @@ def test_a_command_on_several_lines_can_be_pasted_unchanged():
 
 
 def run_of(verdict):
-    """Return a report of each verdict on 60 validation windows."""
+    """Return a report with the given verdict on 60 validation windows."""
     return make_report(next(kind for kind, of in VERDICTS.items() if of == verdict))
 
 

@@ -1,4 +1,4 @@
-"""Event files are read: hand-built bytes, files from TensorBoard's writer, and damaged files."""
+"""Event files are read, whether built by hand, written by TensorBoard or damaged."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ from sensorseq.diagnosis.logs import read_event_files, read_scalars
 from sensorseq.errors import EnvironmentProblemError, InputError
 
 pytest.importorskip("tensorboard")
-NOT_FRESH = [HealthCheck.function_scoped_fixture]  # the folder may be reused
+NOT_FRESH = [HealthCheck.function_scoped_fixture]  # all examples of a test may use one folder
 NAME = "events.out.tfevents.1700000000.robot"
 
 

@@ -1,4 +1,4 @@
-"""The case for which the report was made, from raw recordings: 98 windows of a motor current.
+"""The case that prompted the report, from raw recordings: 98 windows of a motor current.
 
 Six terrains of BorealTC, windows of 100 samples, unscaled, one-hot labels, 20 windows held out, an
 LSTM of 223 units, RMSprop at a constant 1e-3, 300 epochs.

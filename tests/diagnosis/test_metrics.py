@@ -46,7 +46,8 @@ def test_noise_is_not_affected_by_a_few_outlying_epochs():
 
 
 def test_noise_of_a_random_walk_is_the_fraction_in_its_second_differences():
-    # d_t of a random walk is the difference of two steps, with variance 2; for white noise it is 6
+    # second differences have variance 2 for a random walk (differences of two steps), 6 for white
+    # noise
     walk = np.cumsum(white_noise(20_000))
     assert metrics.high_frequency_noise(walk) == pytest.approx(math.sqrt(2 / 6), rel=0.03)
 
@@ -96,7 +97,7 @@ def test_local_trend_of_a_line_is_the_line(slope, level, n_epochs):
 
 @given(values=series)
 def test_the_local_trend_of_a_reversed_series_is_the_reversed_trend(values):
-    window = 7 if len(values) > 7 else 5  # odd, because windows of even width lean to one side
+    window = 7 if len(values) > 7 else 5  # odd, because a window of even width has no center
     reversed_, trend = (metrics.local_trend(given, window) for given in (values[::-1], values))
     np.testing.assert_allclose(reversed_, trend[::-1], atol=1e-6)
 
@@ -128,8 +129,8 @@ def test_whether_an_epoch_is_a_spike_never_depends_on_later_ones(values, later):
 
 def test_burn_in_lies_between_a_tenth_and_a_third_and_ends_after_the_fall():
     t = np.arange(60)
-    assert metrics.burn_in(-t / 60.0) == 20  # falls to the end: at most a third
-    assert metrics.burn_in(np.zeros(60)) == 6  # never falls: at least a tenth
+    assert metrics.burn_in(-t / 60.0) == 20  # a third, because the values fall until the end
+    assert metrics.burn_in(np.zeros(60)) == 6  # a tenth, because the values never fall
     assert 6 <= metrics.burn_in(np.exp(-t / 4)) <= 12
     assert metrics.burn_in(np.zeros(2)) == 2
 
@@ -266,7 +267,7 @@ def test_plateau_of_a_decay_begins_where_the_decay_is_over():
 
 
 def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
-    # loss |w|^2 / 2 in 50 dimensions, with weights that scatter by 0.1 in each
+    # the loss is |w|^2 / 2, and each of the 50 weights has a standard deviation of 0.1
     rng = np.random.default_rng(0)
     weights = 0.1 * rng.normal(size=(60, 50))
     weights[:20] += np.linspace(1, 0, 20)[:, None]
@@ -275,7 +276,7 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
         average = 0.9 * average + 0.1 * epoch
     loss = 1 + (weights**2).sum(axis=1) / 2
     averaged = 1 + float((average**2).sum() / 2)
-    # raw loss: 50 * 0.01 / 2; loss of the average: 0.1 / 1.9 times as much
+    # the raw loss is 50 * 0.01 / 2; the average's loss is 0.1 / 1.9 times the raw loss
     expected = 0.25 * (1 - 0.1 / 1.9)
     excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
     assert excess == pytest.approx(expected, rel=0.1)

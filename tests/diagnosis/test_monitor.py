@@ -56,7 +56,7 @@ def test_the_record_follows_each_window_and_the_fixed_ones():
     np.testing.assert_allclose(record.val_margin[1], margin, rtol=1e-3, atol=1e-3)
     assert record.fixed_loss[0] == pytest.approx(np.log(3))
     assert record.fixed_accuracy[1] == np.mean(LOGITS[:10].argmax(axis=1) == Y[:10])
-    followed.log_epoch(loss=0.1)  # if one epoch lacks the outputs, outputs are not used at all
+    followed.log_epoch(loss=0.1)  # outputs are used only if every epoch has them
     assert followed.record.val_predicted.size == followed.record.fixed_loss.size == 0
     assert followed.report().n_epochs == 4
 
@@ -76,7 +76,7 @@ def test_a_report_is_made_of_whatever_was_logged(epochs):
 
 
 def logged(jumps):
-    """Return a monitor of a calm run, or of a run that is wrong in every second epoch."""
+    """Return a monitor of a calm run, or of a run whose outputs shrink in every second epoch."""
     followed = TrainingMonitor(np.arange(60) % 2, y_fixed=np.arange(40) % 2)
     rng, own = np.random.default_rng(1), np.arange(60) % 2
     for epoch in range(40):

@@ -1,4 +1,4 @@
-"""Fits with a loss other than cross-entropy are recorded, recognized and probed like others."""
+"""Fits with a loss other than cross-entropy are recorded, judged and probed like other fits."""
 
 import math
 
@@ -58,7 +58,8 @@ def test_a_report_on_another_loss_has_its_record(restless):
 
 def test_nothing_of_another_loss_is_said_in_nats(restless):
     in_nats = {name for name, part in restless.statistics.items() if part.unit == "nats"}
-    assert in_nats <= {"val_prediction_entropy"}  # statistics of answers, not of a loss
+    # the entropy of predictions is in nats, whatever the loss
+    assert in_nats <= {"val_prediction_entropy"}
     assert not {"fixed_loss", "loss"} & set(restless.evidence)
     page = make_page(restless)
     assert "(nats)" not in page
@@ -101,7 +102,7 @@ def test_a_runner_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restles
     (unchanged,) = runner.run([Rerun("as it was", n_epochs)])
     assert np.array_equal(unchanged.fixed_loss, scaled.fixed_loss)
     (in_nats,) = runner.run([Rerun("nats", 1, change={"loss": "cross_entropy"})])
-    # there is nothing to scale
+    # a loss in nats needs no scaling
     assert np.array_equal(in_nats.fixed_loss, in_nats.record.fixed_loss)
 
 

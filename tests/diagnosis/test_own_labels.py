@@ -16,7 +16,7 @@ CLASSES = ["ice", "snow", "mud"]
 
 
 def runner(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
-    """Return a runner with windows 1000, 1001, ... (every fifth held out) and probabilities."""
+    """Return a runner with probabilities of windows numbered from 1000, every fifth held out."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
     logits = sharpness * np.eye(3)[truth] + rng.normal(size=(n, 3))

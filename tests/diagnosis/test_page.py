@@ -179,7 +179,7 @@ def test_ten_thousand_epochs_fit_and_keep_their_extremes():
 
 
 class Panel:
-    """The axes of a picture, whose labels are read to convert pixels to numbers."""
+    """The axes of a picture; their tick labels determine how pixels are converted to numbers."""
 
     def __init__(self, page, title):
         self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]
@@ -219,7 +219,7 @@ def test_what_the_page_says_is_what_it_draws(name):
     assert f"epoch {said} of {report.n_epochs}" in text
     for panel in (loss, accuracy):
         assert panel.upright("kept") == pytest.approx(said, abs=0.2)
-    # the epoch of the lowest validation loss
+    # the epoch with the lowest validation loss
     lowest = int(re.search(r"lowest validation loss: epoch (\d+)", text)[1])
     curve = loss.line("validation")
     assert curve[curve[:, 1].argmin(), 0] == pytest.approx(lowest, abs=0.2)
@@ -295,7 +295,7 @@ def test_every_cause_is_a_card_in_order_with_grade_and_evidence(name):
     for card, cause in zip(cards, report.causes, strict=True):
         said = html.unescape(" ".join(re.sub("<[^>]+>", " ", card).split()))
         assert cause.title in said
-        assert f" {cause.grade} " in said  # the word; its icon is beside it
+        assert f" {cause.grade} " in said  # the grade as a word, next to its icon
         assert '<svg class="icon"' in card
         assert cause.evidence in said
 

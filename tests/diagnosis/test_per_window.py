@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError
 
 
 def windows(rng, *, n_epochs=40, n_windows=120, n_groups=12, own=1.0, group=0.0, common=0.0):
-    """Return which windows are correct: the noise of window, recording and model sums to over 0."""
+    """Return which windows are correct (a sum of three noises exceeds 0), and their groups."""
     groups = np.arange(n_windows) % n_groups
     score = rng.normal(0, 1.0, n_windows) + own * rng.normal(size=(n_epochs, n_windows))
     score += group * rng.normal(size=(n_epochs, n_groups))[:, groups]
@@ -88,7 +88,7 @@ def test_windows_that_never_flip_have_no_ratio():
     assert per_window.common_mode_test(np.ones((5, 4), bool)).p == 1.0
 
 
-# --- do they flip together? ---------------------------------------------------------------------
+# --- do windows flip together? ------------------------------------------------------------------
 
 
 def p_values(n_runs, by_groups, **keywords):
@@ -123,7 +123,7 @@ def test_the_value_tested_is_the_ratio():
 
 
 def power(n_groups):
-    """Return how often a model that moves half as much as recordings is detected (a fraction)."""
+    """Return the detection rate of a model that moves half as much as its recordings."""
     found = p_values(150, True, n_epochs=28, n_groups=n_groups, group=0.7, common=0.35)
     return (found < 0.05).mean()
 
@@ -133,7 +133,7 @@ def test_the_minimum_number_of_groups_suffices_to_detect_a_moving_model():
     assert power(MIN_GROUPS // 2) < 0.8
 
 
-# --- who flips ----------------------------------------------------------------------------------
+# --- which windows flip -------------------------------------------------------------------------
 
 
 def test_flip_rates_of_a_matrix_written_by_hand():
@@ -155,7 +155,7 @@ def test_flips_of_a_few_windows_are_distinguished_from_flips_of_all_windows():
     assert per_window.flip_share([0.5] * 10 + [0.0] * 90) == pytest.approx(1.0)
 
 
-# --- the best epoch without chance --------------------------------------------------------------
+# --- the best epoch, corrected for chance -------------------------------------------------------
 
 
 def test_picking_among_equal_epochs_gains_nothing_and_the_error_is_correct():
@@ -172,7 +172,7 @@ def test_picking_among_equal_epochs_gains_nothing_and_the_error_is_correct():
     assert np.mean(np.array(gains) > 2 * np.array(errors)) <= 0.06
     assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.25)
     assert np.mean(levels) == pytest.approx(0.8, abs=0.01)
-    assert np.mean(lucky) > 0.87  # the level that the best epoch suggests
+    assert np.mean(lucky) > 0.87  # the accuracy of the best epoch is too high
 
 
 def test_the_truly_best_epoch_is_found_and_scored_correctly():
@@ -184,7 +184,7 @@ def test_the_truly_best_epoch_is_found_and_scored_correctly():
 
 
 def test_halves_are_of_whole_recordings():
-    # each recording is correct in a different epoch, so the epoch that others choose never helps
+    # each recording is correct only in its own epoch, so an epoch chosen on others never helps
     n_groups = 8
     groups = np.repeat(np.arange(n_groups), 5)
     correct = np.zeros((n_groups + 1, 40), bool)

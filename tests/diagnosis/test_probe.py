@@ -37,7 +37,7 @@ def hot(few_features):
 
 
 def probe(report):
-    """Probe with a budget of epochs only, which does not depend on how busy the machine is."""
+    """Probe with a budget in epochs, not seconds, so that a busy machine makes no difference."""
     return probe_runner(report.origin.open(report.record, X, Y), report, 3.0)
 
 

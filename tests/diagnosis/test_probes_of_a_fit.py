@@ -1,4 +1,4 @@
-"""The probes that need no training run on the runner of a real fit."""
+"""Probes that need no training work with the runner of a real fit."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_unscaled_input_is_found_and_the_recommendation_is_valid_for_fit():
     y = np.arange(N_WINDOWS) % 3
     X = 100 + 30 * (rng.normal(size=(N_WINDOWS, 12, 2)) + y[:, None, None])
     classifier = plain_classifier(hidden_size=4, max_epochs=2, scale=None, random_state=0)
-    (cause,) = classifier.fit(X, y).fluctuation_.causes  # the fit is too short for other causes
+    (cause,) = classifier.fit(X, y).fluctuation_.causes  # the fit is too short to show other causes
     assert cause.finding == "not scaled"
     classifier.set_params(**cause.recommendation)
     assert classifier.fit(X, y).fluctuation_.causes == ()

@@ -1,4 +1,4 @@
-"""Trials grade the named causes."""
+"""Trials change the grades of the named causes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -21,13 +21,13 @@ from sensorseq.history import History
 from sensorseq.messages import MESSAGES
 
 N_CLASSES = 6
-# kinds of messages whose names are composed of parts
+# kinds of messages whose names the code composes of parts
 BUILT = {"kept_loss", "kept_accuracy", "class_by_length", "class_by_rate"}
 BUILT |= {"windows_share_samples", "groups_share_samples"}
 
 
 def healthy_curve(seed, n_val, n_epochs=40, persistence=0.0, n_train=300):
-    """Return a decaying loss with 1.5 % of noise, and validation windows that sometimes err.
+    """Return a curve: a loss that decays with 1.5 % noise, and the accuracy of windows that flip.
 
     With `persistence`, a misclassified window is usually misclassified in the next epoch, too.
     """
@@ -186,7 +186,7 @@ def test_a_loss_that_is_often_not_finite_or_at_the_end_has_not_recovered(epochs)
 @pytest.mark.parametrize("n_classes", [None, N_CLASSES])
 def test_an_accuracy_over_one_class_is_not_judged(n_classes):
     curve = healthy_curve(0, 300)
-    curve["val_accuracy"][:] = 1.0  # the accuracy of a model that always predicts this class
+    curve["val_accuracy"][:] = 1.0  # as if the model always predicted the only class
     report = verdict_of(curve, 300, majority_fraction=1.0, n_classes=n_classes)
     assert report.verdict == "normal"
     assert report.generalization is None
@@ -418,7 +418,7 @@ def test_open_questions_of_a_history_are_listed(drop, n_val, kind):
 
 
 def validated_every(curve, step, names=("val_loss", "val_accuracy")):
-    """Return the same curve with validation figures in every `step`-th epoch only."""
+    """Return the curve with validation results only in every `step`-th epoch."""
     kept = {n: [v if t % step == 0 else None for t, v in enumerate(curve[n])] for n in names}
     return {**curve, **kept}
 
@@ -515,8 +515,9 @@ def test_a_rise_is_found_in_a_validation_loss_that_jumps(seed, rise, said):
 
 @pytest.mark.parametrize("source", ["founding_case.csv", "simulated"])
 def test_the_founding_case_is_answered_in_its_first_three_lines(source):
-    # The file: 98 windows of 100 samples of one motor current of BorealTC, six terrains, unscaled,
-    # one-hot labels, 20 % held out, 223 units, RMSprop at a constant 1e-3, 300 epochs.
+    # The file is the history of this fit: 98 windows of 100 samples of one motor current of
+    # BorealTC, six terrains, unscaled, one-hot labels, 20 % held out, 223 units, RMSprop at a
+    # constant 1e-3, 300 epochs.
     history = Path(__file__).parent / source
     epoch = 42
     if source == "simulated":
@@ -541,7 +542,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         f"The model overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"
-    assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs do not help
+    assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs would not help
 
 
 # --- shape of the report ------------------------------------------------------------------------
@@ -668,7 +669,7 @@ def test_irrelevant_columns_change_nothing():
     curve = healthy_curve(0, 100)
     more = curve | {"learning_rate": [1e-3] * 40, "epoch": range(1, 41)}
     with_more, without = (verdict_of(columns, 100).to_dict() for columns in (more, curve))
-    # these values are kept, but not judged
+    # the extra columns are kept, but not judged
     assert with_more.pop("history")["learning_rate"] == [1e-3] * 40
     assert set(without.pop("history")) == set(curve)
     assert with_more == without

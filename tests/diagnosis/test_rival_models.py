@@ -200,12 +200,12 @@ def fitted(**settings):
 
 
 def test_a_network_without_features_is_compared_when_its_report_is_read():
-    # keeps its initial weights, whatever the rounding
+    # at this learning rate, the network keeps its initial weights, whatever the rounding
     clf = fitted(features=None, learning_rate=1e-9)
     again = pickle.loads(pickle.dumps(clf))
     assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
     assert clf.fluctuation_ is clf.fluctuation_
-    assert clf._judged.to_compare is None  # windows are not kept after that
+    assert clf._judged.to_compare is None  # windows are dropped after the comparison
 
 
 def test_a_network_trained_on_windows_in_a_file_is_compared_too(tmp_path):

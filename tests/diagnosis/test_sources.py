@@ -1,4 +1,4 @@
-"""Logs of other programs, in their exact format, are read as our columns."""
+"""Logs in the exact formats of other programs are read into our columns."""
 
 import doctest
 import json
@@ -162,7 +162,7 @@ def test_a_csv_of_keras_where_training_was_stopped_has_no_validation_at_the_end(
 
 
 def lightning_rows():
-    """A log with on_step and on_epoch, a learning rate monitor and a test; 4 steps per epoch."""
+    """Yield a log with on_step, on_epoch, a learning rate monitor and a test; 4 steps per epoch."""
     head = ["epoch", "lr-Adam", "step", "test_loss", "train_acc", "train_loss_epoch",
             "train_loss_step", "val_acc", "val_loss"]  # fmt: skip
     yield head
@@ -231,7 +231,7 @@ def test_a_history_of_skorch_from_memory_and_from_its_file(tmp_path):
 def test_the_state_of_a_trainer_of_transformers(tmp_path):
     log = []
     for i in range(30):
-        for half in (1, 2):  # each loss is the mean since the last entry
+        for half in (1, 2):  # each loss is the mean since the previous entry
             log.append({"epoch": i + half / 2, "step": 10 * i + 5 * half, "grad_norm": 1.0,
                         "learning_rate": 1e-5, "loss": LOSS[i] + (half - 1.5) / 10})  # fmt: skip
         log.append({"epoch": float(i + 1), "step": 10 * i + 10, "eval_loss": VAL_LOSS[i],
@@ -251,7 +251,7 @@ def test_json_of_columns_and_of_lines(tmp_path):
 
 
 class Frame:
-    """The only part of a DataFrame that is needed: its columns, with access as in polars."""
+    """The part of a DataFrame that is used: its column names, and its columns by name."""
 
     def __init__(self, columns):
         self.of = columns

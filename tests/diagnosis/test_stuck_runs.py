@@ -1,4 +1,4 @@
-"""Runs that learn nothing are found, with no accuracy or one that must not excuse the run."""
+"""Runs that learn nothing are found, without an accuracy or despite a misleading one."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_a_loss_that_never_falls_is_not_learning_whatever_the_accuracy(accuracie
 
 @pytest.mark.parametrize("n_classes", [None, 4])
 def test_a_constant_accuracy_is_one_answer_if_the_loss_is_flat(n_classes):
-    # the first epochs settle the biases, so the loss falls by more than 2 %; one class is frequent
+    # the first epochs fit the biases to a frequent class, so the loss falls by more than 2 %
     loss = stuck(level=1.1)["loss"] + 0.3 * np.exp(-np.arange(E))
     report = FluctuationReport.from_history(
         {"loss": loss, "val_accuracy": np.full(E, 0.7)}, 40, n_classes=n_classes
@@ -174,7 +174,7 @@ def test_means_are_not_taken_for_sums_even_if_they_overfit_or_begin_high():
 
 
 def test_a_loss_too_small_for_its_accuracy_is_reported_and_its_noise_is_not_judged():
-    # the mean over batches, divided again by the number of batches
+    # the mean loss over batches was divided by the number of batches a second time
     report = FluctuationReport.from_history(scaled(wild(), 1 / 32, 1 / 32), 60)
     assert kinds(report).count("loss_too_small") == 2
     assert not {"train_loss_noise", "val_loss_noise"} & set(report.statistics)

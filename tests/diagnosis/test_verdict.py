@@ -1,4 +1,4 @@
-"""Verdicts on the history and the record of a run, simulated from known causes."""
+"""Verdicts on the histories and records of runs that are simulated from known causes."""
 
 import json
 import math
@@ -32,11 +32,11 @@ def run_of(
     cost=0.0,
     val_noise=0.02,
 ):
-    """Return history and record of a loss with a plateau and windows that flip for known causes.
+    """Return the history and record of a run whose loss has a plateau and whose windows flip.
 
     A window is correct if its score is above 0. The score is the sum of a constant of the window
-    and of changes of size `own`, `block` (its recording) and `common` (the model); a fraction
-    `restless` of the windows is correct at random in every epoch.
+    and of random changes of the window (of size `own`), its recording (`block`) and the model
+    (`common`). A fraction `restless` of the windows is correct at random in every epoch.
     """
     rng = np.random.default_rng(seed)
     t = np.arange(n_epochs)
@@ -105,7 +105,7 @@ def test_healthy_runs_raise_few_false_alarms_however_rough_their_curves_look():
             "n_val": (20, 60, 300)[seed // 3 % 3],
             "n_groups": (None, 5, 15)[seed // 9 % 3],
             "block": (0.0, 0.5)[seed % 2],
-            # dropout makes the running loss noisy, three times beyond its limit
+            # dropout makes the running loss noisy, far beyond the limit for this loss
             "running_noise": (0.01, 0.15)[seed // 2 % 2],
             "restless": (0.0, 0.1)[seed // 4 % 2],
         }

@@ -40,7 +40,7 @@ class Noisy(nn.Module):
 
 
 class KeptRunner:
-    """A runner that has only kept weights and validation windows."""
+    """A runner that has nothing but the kept weights and the validation windows."""
 
     def __init__(self, kind, n_windows=31):
         rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_a_sound_network_gives_identical_outputs(n_windows):
     assert trial.outcome == "rejected"
     assert "the weights of epoch 7" in trial.sentence
     assert f"{n_windows} validation window{'s' if n_windows > 1 else ''} gave" in trial.sentence
-    assert trial.cost_epochs == 1  # there are three passes, each with a third of the cost of a step
+    assert trial.cost_epochs == 1  # three passes, each of which costs a third of a step
 
 
 def test_without_validation_windows_the_zero_test_says_so():

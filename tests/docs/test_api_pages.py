@@ -19,11 +19,12 @@ MODULES = [
     *("sensorseq.training", "sensorseq.training.callbacks"),
     *("sensorseq.sequence", "sensorseq.sensor_windows", "sensorseq.windows"),
 ]
-ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # these need their libraries
+# each needs the library that it adapts
+ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))
 
 
 def public_objects():
-    """Return a mapping of `module.name` to every public object, each only once."""
+    """Return every public object once, in a dictionary with keys `module.name`."""
     objects = {}
     for module_name in MODULES:
         module = importlib.import_module(module_name)
@@ -41,7 +42,7 @@ def documented_names():
 
 
 def find(dotted):
-    """Return the object of a dotted name: the longest prefix that is a module, then attributes."""
+    """Return the object that a dotted name denotes, after its module is imported."""
     module_name, _, name = dotted.rpartition(".")
     return getattr(importlib.import_module(module_name), name)
 

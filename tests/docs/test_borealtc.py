@@ -1,8 +1,8 @@
 """The commands of docs/borealtc.md run on real recordings.
 
-BorealTC is a public set (CC0) of a wheeled robot on five terrains, with the folders ASPHALT,
-FLOORING, ICE, SANDY_LOAM and SNOW, which contain ``pro_NN.csv`` (motor currents and wheel speeds),
-and MIXED. Set SENSORSEQ_BOREALTC to the set's folder.
+BorealTC is a public data set (CC0) from a wheeled robot. Its folders ASPHALT, FLOORING, ICE,
+SANDY_LOAM and SNOW contain recordings of one terrain each, ``pro_NN.csv`` (motor currents and wheel
+speeds); there is also a folder MIXED. Set SENSORSEQ_BOREALTC to the data set's folder.
 """
 
 import json
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 def sensorseq(folder, line, *more):
-    """Run a command of the page in a process of its own; return its stdout."""
+    """Run a command of the page in a separate process; return its stdout."""
     assert f"    sensorseq {line}\n" in WALK
     words = [word.replace("PATH/borealtc", str(BOREALTC)) for word in line.split()]
     words = [word.strip("'") for word in words]
@@ -89,7 +89,7 @@ def test_evaluate_measures_recordings_never_trained_on(trained):
     text = sensorseq(trained, "evaluate terrain.safetensors terrain.h5")
     assert f"    {text.splitlines()[0]}\n" in WALK
     assert "recordings the model never saw" in text
-    # The page has the figures of one processor; those of the network depend on its rounding.
+    # The page shows the results of one processor; the network's results depend on rounding.
     _, low, high = map(float, re.search(r"    accuracy +(.*) % +(.*) to (.*)\n", WALK).groups())
     assert low <= 100 * evaluated["accuracy"] <= high
     for name in ("majority", "ridge", "gradient_boosting"):
@@ -113,7 +113,7 @@ def test_predict_takes_a_raw_recording_through_the_same_steps(trained):
 
 
 def test_shuffled_terrains_fall_to_chance(trained):
-    """Give recordings each other's terrain, so that new recordings cannot be predicted."""
+    """Shuffle the terrains of recordings, so that a new recording's terrain cannot be predicted."""
     windows = read_windows(trained / "terrain.h5")
     names, index = np.unique(windows.recording_id, return_inverse=True)
     label = np.array([name.split("/")[0] for name in names])

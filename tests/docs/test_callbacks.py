@@ -13,7 +13,8 @@ def test_the_page_can_be_typed_from_top_to_bottom(in_tmp_path, capsys):
     names, histories = {}, []
     for block in code_in(PAGE):
         if "mlflow" not in block:  # tests/peers/test_mlflow.py
-            # one training run each, because the page's claims are about its epochs
+            # without features and refit, because the page's claims are about the epochs of one
+            # training run
             exec(
                 block.replace("random_state=0", "features=None, refit=None, random_state=0"), names
             )

@@ -5,7 +5,7 @@ import re
 from checkout import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-ROOMS = ("", "sensorseq", "csrc")  # the page gives paths relative to these folders
+ROOMS = ("", "sensorseq", "csrc")  # paths in the page are relative to these folders
 
 
 def test_the_page_has_at_most_150_lines():

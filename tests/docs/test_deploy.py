@@ -31,7 +31,7 @@ def test_the_way_to_smooth_the_probabilities_of_a_graph_gives_the_timeline(in_tm
     X = (rng.normal(size=(40, 10, 1)) + (y == "ice")[:, None, None]).astype(np.float32)
     clf = plain_classifier(max_epochs=5, sampler="balanced").fit(
         X, y
-    )  # so that probabilities are not divided by class shares
+    )  # a balanced sampler, so that probabilities are not divided by class frequencies
     clf.to_onnx("terrain.onnx")
     session = onnxruntime.InferenceSession("terrain.onnx")
     (probabilities,) = session.run(["probabilities"], {"X": X})

@@ -1,4 +1,4 @@
-"""The picture of the packages in CONTRIBUTING.md shows the layers that the imports must follow."""
+"""The diagram of packages in CONTRIBUTING.md shows the layers that imports must respect."""
 
 from pathlib import Path
 

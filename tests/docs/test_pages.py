@@ -19,7 +19,7 @@ PICTURES = ROOT / "docs" / "images" / "preprocessing"
 REMEDIES = sorted((ROOT / "docs" / "remedies").glob("*.md"))
 ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 REMEDY_PICTURES = ROOT / "docs" / "images" / "remedies"
-# arguments that determine how and where a fit runs, but do not repair its curve
+# arguments that are not remedies: most determine only how or where a fit runs
 NO_REMEDIES = {
     *("device", "dtype", "engine", "callbacks", "verbose", "random_state"),
     *("warm_start", "max_epochs", "validation_fraction"),
@@ -33,7 +33,7 @@ def blocks(page, language):
 
 
 def calls_in(text):
-    """Yield the name and the keywords of each call."""
+    """Yield the name and the keyword names of each call."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
@@ -41,7 +41,7 @@ def calls_in(text):
 
 
 def drawn():
-    """Return the names of the functions with which the script makes pictures."""
+    """Return the names of the functions that the script uses to make pictures."""
     tree = ast.parse((ROOT / "docs" / "pictures.py").read_text("utf-8"))
     table = next(
         node
@@ -100,13 +100,13 @@ def test_imports_of_a_page_exist(page):
         lines = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         for node in lines:
             line = ast.unparse(node)
-            # sensorseq_runtime is a separate wheel; mlflow is only in the environment of the peers
+            # sensorseq_runtime is a separate wheel; mlflow is installed only for tests/peers
             if "sensorseq_runtime" not in line and "mlflow" not in line:
                 exec(line, {})
 
 
 def remedies_drawn():
-    """Return the names of the pictures that the script of the remedies makes."""
+    """Return the names of the pictures that docs/remedy_pictures.py makes."""
     tree = ast.parse((ROOT / "docs" / "remedy_pictures.py").read_text("utf-8"))
     tables = [
         node.value
@@ -119,7 +119,8 @@ def remedies_drawn():
 def test_every_remedy_has_a_page_in_the_index_and_a_picture_that_the_script_draws():
     pages = {page.stem for page in REMEDIES} - {"README"}
     pictures = {picture.stem: picture for picture in REMEDY_PICTURES.glob("*.png")}
-    assert pages - {"checkpoints"} == remedies_drawn() == set(pictures)  # it repairs no curve
+    # `checkpoints` repairs no curve
+    assert pages - {"checkpoints"} == remedies_drawn() == set(pictures)
     index = (ROOT / "docs" / "remedies" / "README.md").read_text("utf-8")
     for page in pages:
         assert f"({page}.md)" in index

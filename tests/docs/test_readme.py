@@ -1,4 +1,4 @@
-"""The figures of the README agree with their sources, and its code runs."""
+"""The numbers in the README agree with their sources, and its code runs."""
 
 import ast
 import json
@@ -54,7 +54,7 @@ def one_repair(name, repaired, harmed):
 
 
 def write_results(folder, *, harmed=10):
-    """Write invented results, including rows with other thread counts, peers, judges and kinds."""
+    """Write invented results, including rows that must not affect the README's numbers."""
     step, other = "training, train_epoch", {"threads": 2, "ratio": 99.0}
     cpu = [
         *({"what": step, "threads": 1, "ratio": ratio} for ratio in (2.0, 8.0)),
@@ -122,7 +122,7 @@ def test_its_accuracies_agree_with_the_page_on_real_recordings():
         re.search(rf"^    {name} +([\d.]+) %", WALK, re.M)[1]
         for name in ("accuracy", "gradient boosting", "MiniRocket ridge")
     ]
-    # the second number is for both sensors
+    # the second number of recordings is for both sensors
     motors, _ = re.findall(r"of (\d+) recordings the model never saw", WALK)
     assert f"{motors} recordings" in line
 

@@ -1,4 +1,4 @@
-"""docs/fluctuation_reports.md agrees with the output of the recorded runs."""
+"""docs/fluctuation_reports.md shows the output for the recorded runs."""
 
 from pathlib import Path
 

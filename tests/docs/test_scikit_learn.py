@@ -16,7 +16,8 @@ def test_the_page_runs_unchanged():
     blocks = code_in(PAGE.read_text("utf-8"))
     assert len(blocks) >= 9
     names = {}
-    with sklearn.config_context():  # restores the configuration that the page changes
+    # afterwards restores the scikit-learn configuration, which the page changes
+    with sklearn.config_context():
         for block in blocks:
             exec(compile(block, str(PAGE), "exec"), names)
     assert names["search"].best_params_["learning_rate"] in (1e-3, 1e-2)

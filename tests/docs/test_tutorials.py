@@ -15,7 +15,7 @@ from sensorseq.errors import LeakWarning
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 PAGES = {page.stem: page for page in FOLDER.glob("*.md") if page.stem != "README"}
 LONG = set(PAGES) - {"pipeline"}  # seconds each
-SHORTER = {"many_models", "pipeline"}  # with two epochs, only the printed figures differ
+SHORTER = {"many_models", "pipeline"}  # with two epochs, only the printed numbers differ
 MASKED = 'title="your figures may differ"'
 
 
@@ -33,7 +33,7 @@ def commands(text):
 
 
 def comparable(text, masked):
-    """Return text; if `masked`, without line ends and with the same sign for every number."""
+    """Return the text to compare; if `masked`, all numbers and all white space look the same."""
     return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split()) if masked else text.strip()
 
 

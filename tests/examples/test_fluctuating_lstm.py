@@ -1,4 +1,4 @@
-"""The worked example: a network with a fluctuating loss, its cause, and the result of a repair."""
+"""A worked example: a network whose loss fluctuates, the cause, and the result of a repair."""
 
 import re
 import sys
@@ -73,7 +73,7 @@ def test_as_asked_the_run_fluctuates_and_other_settings_do_better(story):
     confirmed = set(re.findall(r"^  confirmed +(\w+)", case, re.M))
     # the defaults change several arguments, and a busy machine has time for fewer trials
     assert confirmed <= {"unknown", "learning_rate", "early_stopping"}
-    assert confirmed or "undecided" in case  # on a busy machine, or with other rounding
+    assert confirmed or "undecided" in case  # undecided on a busy machine or with other rounding
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The ROS 2 node, with a fake `rclpy`: its decisions equal those of the stream."""
+"""With a fake `rclpy`, the ROS 2 node makes the same decisions as the stream."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ TYPES = {"/imu": "sensor_msgs/msg/Imu", "/motor": "sensor_msgs/msg/JointState"}
 
 
 class FakeNode:
-    """The part of `rclpy.node.Node` that the example uses; the test advances the time."""
+    """The part of `rclpy.node.Node` that the example uses, with a clock that tests advance."""
 
     settings, topics = {}, {}
 
@@ -95,7 +95,7 @@ def recorded(topic, number, seconds=8.0):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Write a model of one topic, of two topics, and of two topics on one grid."""
+    """Write three models: of one topic, of two topics, and of two topics on a common time grid."""
     folder = tmp_path_factory.mktemp("models")
     settings = {"max_epochs": 2, "hidden_size": 4, "random_state": 0}
     of = {topic: [recorded(topic, i) for i in range(6)] for topic in RATES_HZ}

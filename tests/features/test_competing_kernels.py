@@ -45,7 +45,7 @@ def sum_of(values):
 
 
 def wins_of(window, arrays):
-    """Return the features of a window (t, c) of valid steps."""
+    """Return the features of a window (t, c) that has only valid steps."""
     found, place = [], 0
     for number, dilation in enumerate(arrays["dilations"].tolist()):
         series = np.diff(window, axis=0) if arrays["is_difference"][number] else window

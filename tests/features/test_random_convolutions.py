@@ -34,7 +34,7 @@ def outputs_of(window, dilation, weights):
 def shares_of(window, arrays, tolerance=0.0):
     """Return the smallest and the largest possible fractions for a window (t, c) of valid steps.
 
-    They differ if an output differs from a bias by less than the tolerance.
+    The two fractions differ if an output differs from a bias by less than the tolerance.
     """
     low, high = [], []
     channels, biases = arrays["channel_indices"], arrays["biases"].astype(np.float64)
@@ -61,7 +61,7 @@ def eighths(rng, *shape):
     return (rng.integers(-40, 41, shape) / 8).astype(np.float32)
 
 
-# lengths near the lanes of 4, 8 and 16 floats, and near the lengths of kernels
+# lengths near multiples of 4, 8 and 16 lanes, and near the lengths of kernels
 STEPS = st.one_of(st.integers(1, 50), st.sampled_from([63, 64, 65, 73, 127, 128, 129]))
 
 
@@ -95,7 +95,7 @@ def test_only_outputs_within_rounding_of_a_bias_may_be_counted_differently(shape
     X = np.cumsum(np.random.default_rng(1).normal(size=shape), axis=1).astype(np.float32)
     convolutions = RandomConvolutions(84 * 5, random_state=0).fit(X)
     found = convolutions.transform(X)
-    # 27 additions of values below 2 * 9 * 3 times the largest value
+    # 27 additions of values that are below 2 * 9 * 3 times the largest input
     tolerance = 27 * 2.0**-24 * 54 * shape[2] * np.abs(X).max()
     differ = 0.0
     for row, window in enumerate(X):
@@ -338,14 +338,14 @@ def test_padding_gives_the_features_of_windows_with_zeros_at_the_end():
         np.testing.assert_array_equal(ours.state()["arrays"][name], array)
     features = ours.transform(windows, lengths)
     np.testing.assert_array_equal(features, wanted.transform(with_zeros))
-    # a window has the same features alone, cut to its steps, and after a restore
+    # a restored copy gives a window the same features if it is alone and cut to its valid steps
     again = RandomConvolutions.from_state(ours.state())
     for row in range(5):
         alone = again.transform(
             windows[row : row + 1, : max(lengths[row], 1)], lengths[row : row + 1]
         )
         np.testing.assert_array_equal(alone[0], features[row])
-    # a longer window keeps its length
+    # a window longer than those of the fit is not truncated
     longer = rng.normal(size=(2, 40, 2)).astype(np.float32)
     np.testing.assert_array_equal(ours.transform(longer), wanted.transform(longer))
     with pytest.raises(SignalError, match="NaN"):

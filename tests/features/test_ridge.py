@@ -27,7 +27,7 @@ def squared_error(target):
 
 
 def ridge_of(Z, target, weight, rows, strength):
-    """Fit scikit-learn's Ridge with the same penalty, a fraction of the mean norm."""
+    """Fit scikit-learn's Ridge with the same penalty, a fraction of the mean squared norm."""
     Z, relative = Z[rows].astype(np.float64), weight[rows] / weight[rows].mean()
     centered = Z - np.average(Z, axis=0, weights=relative)
     alpha = strength * len(rows) * (centered**2).sum(axis=1).mean()
@@ -113,7 +113,7 @@ def test_scores_of_a_fold_do_not_depend_on_its_targets():
         changed = target.copy()
         changed[test_rows] = 1e3
         whole, other = (
-            # the loss always chooses the same penalty
+            # a constant loss always chooses the same penalty
             fit_ridge(Z, of, weight, folds, everything, lambda _scores: 0.0)
             for of in (target, changed)
         )
@@ -145,7 +145,7 @@ def test_a_window_of_weight_zero_has_no_effect():
 @pytest.mark.parametrize("value", [0.0, 0.1, 123.4])
 def test_windows_of_equal_features_get_their_mean_target(value):
     Z, target, weight = problem(12, 1000)
-    Z[:8] = np.float32(value) * Z[0]  # the windows are equal in the fold and in the final fit
+    Z[:8] = np.float32(value) * Z[0]  # the windows of the fold, and of the final fit, are all equal
     folds = [(np.arange(8), np.arange(8, 12))]
     found = fit_ridge(Z, target, weight, folds, np.arange(8), squared_error(target))
     mean = np.average(target[:8], axis=0, weights=weight[:8])

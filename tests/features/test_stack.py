@@ -11,7 +11,7 @@ from sensorseq.features.stack import fit_stack
 
 
 def smoothed_log_loss(weights, scores, class_index, weight):
-    """Compute the loss that the docstring defines, window by window in plain Python."""
+    """Compute the loss defined in fit_stack's docstring, window by window in plain Python."""
     _, n, k = scores.shape
     total = 0.0
     for row in range(n):
@@ -26,7 +26,7 @@ def smoothed_log_loss(weights, scores, class_index, weight):
 
 
 def models(n, k, noises, seed=0):
-    """Return the scores of models (better with less noise), the classes and the weights."""
+    """Return the scores of models with these noise levels, the classes and the weights."""
     rng = np.random.default_rng(seed)
     class_index = rng.integers(0, k, n)
     truth = np.eye(k)[class_index]
@@ -67,7 +67,7 @@ def test_an_uninformative_model_gets_no_weight():
     weights, _ = fit_stack(scores, class_index, weight)
     assert weights[0] > 2
     assert weights[1] < 0.05 * weights[0]
-    scores[1] = -scores[0]  # a model that is wrong gets no weight, either
+    scores[1] = -scores[0]  # a model that is usually wrong gets no weight, either
     assert fit_stack(scores, class_index, weight)[0][1] == 0
 
 
@@ -96,7 +96,7 @@ def test_perfect_separation_stays_finite(scale):
     scores = scale * np.eye(2)[class_index][None]
     weights, log_loss = fit_stack(scores, class_index, np.ones(20))
     assert 0 < weights[0] * scale < 100
-    # if all windows are equal, the best probability is the smoothed target
+    # because all windows are equal, the best probability is the smoothed target
     p = 1 - 0.5 / 22
     assert 1 / (1 + np.exp(-weights[0] * scale)) == pytest.approx(p, abs=1e-3)
     assert log_loss == pytest.approx(-p * np.log(p) - (1 - p) * np.log(1 - p), abs=1e-5)

@@ -1,4 +1,4 @@
-"""SummarySteps: thresholds are quantiles, and a feature marks a statistic above a threshold."""
+"""SummarySteps: thresholds are quantiles, and each feature marks a statistic above a threshold."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_steps_are_monotone(seed, n_steps):
     made = steps.transform(other).reshape(20, len(FEATURES), n_steps - 1)
     assert (
         np.diff(made, axis=2) <= 0
-    ).all()  # a statistic above a threshold is above all lower ones
+    ).all()  # a statistic above a threshold is above all lower thresholds
     statistics = SummaryFeatures().fit(other).transform(other)
     for i in range(len(FEATURES)):
         order = np.argsort(statistics[:, i])
@@ -166,7 +166,7 @@ def test_wrong_windows_are_refused_and_change_nothing():
 
 
 def test_steps_do_not_depend_on_the_order_of_sums():
-    X = np.round(windows(60, 30, 2))  # few different values, so that many windows have equal means
+    X = np.round(windows(60, 30, 2))  # few distinct values, so that many windows have equal means
     same = [i for i, name in enumerate(FEATURES) if "difference" not in name]
     steps = SummarySteps(16).fit(X)
     forward, backward = (

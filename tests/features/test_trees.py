@@ -165,7 +165,7 @@ def test_many_iterations_and_a_root_without_split():
     expected = model.predict_proba(x)
     found = np.exp(trees_of(model).log_probabilities(x))
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    stump, x = fitted(3, min_samples_leaf=80)  # no split is allowed
+    stump, x = fitted(3, min_samples_leaf=80)  # so many that no split is allowed
     found = np.exp(trees_of(stump).log_probabilities(x))
     np.testing.assert_allclose(found, stump.predict_proba(x), atol=1e-12)
 
@@ -198,7 +198,7 @@ def changed(name, value, at=None):
     ("name", "value", "at"),
     [
         ("left", INNER, INNER),  # a node that is its own child
-        ("right", 0, INNER),  # back to the root
+        ("right", 0, INNER),  # a child that is the root
         ("left", -1, INNER),
         ("right", 2**31 - 1, INNER),
         ("left", -(2**31), INNER),
@@ -206,7 +206,7 @@ def changed(name, value, at=None):
         ("feature", 2**31 - 1, INNER),
         ("value", np.nan, 0),
         ("value", np.inf, -1),
-        ("value", 1e308, -1),  # two of these values are infinite
+        ("value", 1e308, -1),  # the sum of two such values is infinite
         ("threshold", np.nan, INNER),
         ("baseline", np.nan, 1),
         ("baseline", -np.inf, 1),

@@ -16,14 +16,14 @@ from layer_laws import PRECISIONS
 from sensorseq.ops.cuda_kernels import PADDED_HIDDEN
 
 NO_GPU = "needs a GPU: torch sees none here"
-WIDEST = (*PADDED_HIDDEN, 512)  # the sizes of the kernels, and a larger one, which torch computes
+WIDEST = (*PADDED_HIDDEN, 512)  # the sizes of the kernels, and a larger size, which torch computes
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--padded-hidden",
         type=lambda text: [int(size) for size in text.split(",")],
-        help="only tests on a GPU, of layers that kernels of these sizes serve; 0: of no one size",
+        help="run only GPU tests of layers that use kernels of these sizes; 0: of no single size",
     )
 
 
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def padded_hidden(item):
-    """Return the hidden size of the kernel that a test runs, or 0 for none or several."""
+    """Return the hidden size of the kernel that a test runs, or 0 if it runs none or several."""
     arguments = parameters(item)
     hidden_size = arguments.get("hidden_size") or getattr(
         arguments.get("variant"), "hidden_size", 0
@@ -56,7 +56,7 @@ def parameters(item):
 
 @pytest.fixture(autouse=True)
 def _expected_warnings():
-    """Ignore the warning about unchecked kernels, and cuDNN's about weights in several tensors."""
+    """Ignore the warnings about unchecked kernels and about cuDNN weights in separate tensors."""
     for message in ("SENSORSEQ_CUDA_KERNELS=1", "RNN module weights are not part of"):
         warnings.filterwarnings("ignore", message)
 

@@ -72,7 +72,7 @@ def calls(failed, device):
         yield from ((case.name, functools.partial(run_case, case)) for case in cases)
     if failed:
         return
-    sizes = {"n_windows": 9, "n_timesteps": 3}  # two tiles, the second short
+    sizes = {"n_windows": 9, "n_timesteps": 3}  # two tiles, the second of which is not full
     for variant in dict.fromkeys(replace(variant, **sizes) for variant in VARIANTS):
         for precision, head in itertools.product(PRECISIONS, (True, False)):
             if variant.hidden_size <= MAX_HIDDEN_SIZE:
@@ -87,7 +87,7 @@ def run_case(case):
 
 def run_variant(variant, precision, head, device):
     problem, dtype = Problem(variant), dtype_of(precision)
-    # without a gradient of x, the kernels read x themselves; otherwise torch multiplies it first
+    # if x needs no gradient, the kernels read x; otherwise torch multiplies x by its weights first
     changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
     with torch_precision(precision):
         problem.run(ops.lstm_linear if head else ops.lstm, device, dtype, head, **changes)

@@ -1,4 +1,4 @@
-"""The layer's guarantees on the CPU and on the GPU, checked by the same functions."""
+"""The same functions check the layer's guarantees on the CPU and on the GPU."""
 
 import itertools
 import warnings
@@ -16,8 +16,9 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
-HIDDEN_SIZES = (5, 50, 100, 223, 256)  # larger layers, which torch runs, promise no equal bits
-# Only a few sizes on the CPU, so that the checks run everywhere; its kernels have their own tests.
+# torch runs larger layers, for which equal bits are not promised
+HIDDEN_SIZES = (5, 50, 100, 223, 256)
+# Only a few sizes run on the CPU, because the CPU's kernels have tests of their own.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
     for index, variant in enumerate(VARIANTS)
@@ -55,7 +56,8 @@ def test_equal_calls_give_equal_bits(place, hidden_size, n_directions):
 
 
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
-@pytest.mark.parametrize("n_channels", [3, 16])  # with more, torch multiplies the input on a GPU
+# with more channels, torch multiplies the input on a GPU
+@pytest.mark.parametrize("n_channels", [3, 16])
 def test_a_row_has_the_same_bits_in_any_batch(place, hidden_size, n_channels):
     device, precision = place
     variant = Variant(hidden_size, n_channels, 2, 1, "mean", "mixed", True)
@@ -167,7 +169,7 @@ def test_a_long_sequence_is_as_accurate_as_the_frameworks(device, hidden_size):
         theirs = linear(lstm(x)[0].double().mean(1).float())
         states = lstm.double()(x.double())[0]
         exact = linear.double()(states.mean(1))
-        # a sequential sum of this many terms in float32 itself has a notable error
+        # in float32, a sequential sum of so many terms has a notable error
         summed = np.add.accumulate(states.float().numpy(), axis=1)[:, -1] / np.float32(n_timesteps)
         in_sequence = linear(torch.from_numpy(summed).double())
         ours = module.to(device)(x.to(device))
@@ -183,14 +185,14 @@ def test_a_long_sequence_is_as_accurate_as_the_frameworks(device, hidden_size):
 
 
 def last_hidden(lstm, x):
-    """The final states of torch's LSTM; on some processors, oneDNN has no LSTM in bfloat16."""
+    """Return torch's final states, without oneDNN if it has no bfloat16 LSTM on this processor."""
     try:
         return lstm(x)[1][0][-1]
     except RuntimeError as error:
         if "primitive" not in str(error):
             raise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about other flags that are set, too
+        warnings.simplefilter("ignore")  # a warning about other flags, which are set, too
         with torch.backends.mkldnn.flags(enabled=False):
             return lstm(x)[1][0][-1]
 

@@ -1,4 +1,4 @@
-"""Training steps on the CPU and on the GPU keep their laws and agree with the CPU."""
+"""Training steps keep their laws on the CPU and on the GPU, and the GPU agrees with the CPU."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_a_model_has_the_same_bits_alone_alongside_others_and_twice(device, hidd
 def test_how_steps_are_divided_into_calls_changes_no_bit(monkeypatch, device):
     network = NetworkLayout(C, 32, K, bidirectional=True, pooling="mean")
     trainers = []
-    for call_s in (10.0, 0.0):  # a few calls with graphs, then one call for each step
+    for call_s in (10.0, 0.0):  # first a few calls with graphs, then one call for each step
         monkeypatch.setattr("sensorseq.ops.train_epoch._CALL_S", call_s)
         trainers.append(make_trainer(device, network))
         for _ in range(3):

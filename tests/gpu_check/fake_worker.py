@@ -1,6 +1,6 @@
 """A stand-in for sensorseq.ops.kernel_cases that returns values from a folder, or misbehaves.
 
-fake_worker.py VALUES MISCHIEF CASE: in the case of that name, it misbehaves as MISCHIEF requests.
+fake_worker.py VALUES MISCHIEF CASE: in case CASE, the stand-in misbehaves as MISCHIEF requests.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def say(**fields):
-    print(f"\n{json.dumps(fields)}", flush=True)  # a library may have used this line
+    print(f"\n{json.dumps(fields)}", flush=True)  # a library may have begun this line
 
 
 def garbage():

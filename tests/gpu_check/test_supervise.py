@@ -1,4 +1,4 @@
-"""Workers that give right or wrong results, hang or die are supervised; here, stand-ins do so."""
+"""Workers that give right or wrong results, hang or die are supervised (here, stand-ins)."""
 
 import re
 import sys
@@ -70,7 +70,7 @@ LONG = [case._replace(n_timesteps=6) for case in CASES]
 
 @pytest.fixture(scope="module")
 def results(values):
-    """The results of each mischief; all run in parallel, because they mostly wait."""
+    """Return the results of each mischief; the checks run in parallel, because they mostly wait."""
     for case in LONG:
         name = f"{case.precision}-{case.padded_hidden}"
         (values / f"{name}-6.npz").write_bytes((values / f"{name}-5.npz").read_bytes())

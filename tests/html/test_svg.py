@@ -88,7 +88,7 @@ def test_no_label_is_cut_off_at_the_edge(n_epochs):
     for anchor, x, text in re.findall(
         r'text-anchor="(middle|end)" x="([\d.]+)" y="[\d.]+">([^<]+)<', picture
     ):
-        width = 7.0 * len(text)  # no digit at 12 px is wider
+        width = 7.0 * len(text)  # no digit is wider at 12 px
         assert float(x) + (width / 2 if anchor == "middle" else 0) <= 400
 
 

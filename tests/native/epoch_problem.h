@@ -26,7 +26,7 @@ struct Problem {
   Array x, weight, learning_rate, hyper, parameters;
   Ints lengths, class_index, rows, offsets, crop_starts, seeds;
   int64_t width = 0;                            // P
-  int64_t n_x_models = 1, n_class_models = 1;   // of x; of class_index and weight
+  int64_t n_x_models = 1, n_class_models = 1;   // models in x; models in class_index and weight
   int64_t n_row_models = 0, n_rate_models = 1;  // 0: all models
   bool has_seeds = true, has_average = true, has_margins = true;
 };
@@ -126,8 +126,8 @@ struct Written {
         step_count(p.shape.n_models, 0) {}
 };
 
-// The inputs of a call, each array in an allocation of exactly its size, and the call itself, which
-// continues from the outputs of an earlier call, `Written`.
+// The inputs of a call, each array in an allocation of exactly its size, and the call itself. The
+// call continues from the outputs of an earlier call, `Written`.
 template <typename Real>
 struct Call {
   Exact<Real> x, weight;

@@ -28,7 +28,7 @@ inline void Check(bool ok, const std::string& what) {
   if (++g_failures <= 20) std::printf("FAILED: %s\n", what.c_str());
 }
 
-// n values in an allocation of their own, misaligned by one element and ending where the allocation
+// n values in a separate allocation, misaligned by one element and ending where the allocation
 // ends.
 template <typename Real>
 class Exact {
@@ -52,8 +52,8 @@ class Exact {
   std::unique_ptr<Real[]> block_;
 };
 
-// Deals the tasks to `*pool` threads (3 if null), last index first, to show that neither the order
-// nor the assignment to threads matters.
+// Gives the tasks to `*pool` threads (3 if null), the last index first, to show that neither the
+// order nor the assignment to threads matters.
 inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void* context) {
   const int64_t n_threads = pool == nullptr ? 3 : *static_cast<const int64_t*>(pool);
   std::vector<std::thread> threads;
@@ -65,8 +65,8 @@ inline void RunOnThreads(void* pool, int64_t n_tasks, Parallel::Task task, void*
   for (std::thread& thread : threads) thread.join();
 }
 
-// Uses these threads in different ways: each takes tiles of windows in turn; all share every step,
-// even a small one; and their team ends early.
+// Uses these threads in different ways: each thread takes tiles of windows in turn; all threads
+// share every step, even a small one; or their team ends early.
 inline Parallel OnThreads(int64_t* pool = nullptr) {
   static int call = 0;
   call = (call + 1) % 3;
@@ -89,7 +89,7 @@ struct Packed {
 };
 
 // Calls check(kernels, bytes of a vector) with each instruction set of this processor forced in
-// turn, or only with the one forced by the environment.
+// turn, or only with the instruction set that the environment forces.
 template <typename F>
 inline void ForEachIsa(F check) {
   const sensorseq::KernelTable table = sensorseq::AllKernels();
@@ -109,7 +109,7 @@ inline void ForEachIsa(F check) {
   }
 }
 
-// Prints the outcome; returns the program's exit code.
+// Prints the outcome and returns the program's exit code.
 inline int Finish() {
   if (g_failures > 0) {
     std::printf("%d failed\n", g_failures);

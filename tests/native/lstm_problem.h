@@ -18,8 +18,8 @@ using reference::Array;
 using reference::Problem;
 using reference::Result;
 
-// Outputs that a caller may omit; whether both passes run as one fused step, without the head; and
-// whether the forward pass gets only packed weights.
+// Which optional outputs a caller requests, whether both passes run as one fused step without the
+// head, and whether the forward pass gets only packed weights.
 struct Wanted {
   bool hidden = true, grad_x = true, gradients = true, fused = false, packed = false;
 };
@@ -183,7 +183,7 @@ enum class Lengths { kNone, kZero, kFull, kMixed };
 inline Problem MakeProblem(std::mt19937& random, const LstmShape& shape, Lengths lengths,
                            bool options) {
   std::normal_distribution<double> normal;
-  // rounded to float: both precisions start from the same numbers
+  // rounded to float, so that both precisions start from the same numbers
   auto Draw = [&](int64_t n, double scale) {
     Array values(n);
     for (double& value : values) value = static_cast<float>(scale * normal(random));

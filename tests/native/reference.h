@@ -1,6 +1,5 @@
-// A plain implementation of the contract of csrc/lstm_linear.h, in double or in float: one row
-// after the other, without packing or tiles, with gradients computed backwards through every
-// intermediate value.
+// A plain implementation of the contract of csrc/lstm_linear.h, in double or in float. It computes
+// one row after the other, without packing or tiles, and the gradient of every intermediate value.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// Checks what csrc/lstm_linear.h promises about bits, on every instruction set of this machine: an
-// output is the same number whatever else the call computes. The value of that number is not
+// Checks the guarantee of csrc/lstm_linear.h about bits on every instruction set of this machine:
+// an output has the same bits whatever else the call computes. Whether an output is correct is not
 // checked here.
 #include <algorithm>
 #include <cstring>
@@ -137,7 +137,7 @@ void SameModels(const std::string& what, int64_t n_models, const Result& whole, 
   for (const Output& output : kOfModels) Same(output);
 }
 
-// A window has the same bits in batches of 1 to 14, at any place and alongside any others.
+// A window has the same bits in batches of 1 to 14, at any position and alongside any others.
 template <typename Real>
 void CheckBatch(const std::string& name, const Problem& p, std::mt19937& random) {
   const Result whole = Run<Real>(p);
@@ -233,8 +233,8 @@ void CheckLengths(const std::string& name, const Problem& p) {
   }
 }
 
-// If every slot is one tile, weight gradients are those that each slot's windows have on their own,
-// added in slot order.
+// If every slot is one tile, the weight gradients are the sums, in slot order, of the gradients
+// that each slot's windows give alone.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
   const int64_t n_slots = SlotCount(p.shape);
@@ -311,8 +311,8 @@ void CheckLaws(const std::string& isa, int64_t lanes, bool threads_only) {
     tiles.n_models = 1 + random() % 2;
     tiles.n_windows = random() % 2 == 0 ? kMaxSlots * kTileRows + 1 : 2 * kTileRows + 1;
     if (seed == 0) {
-      // whole tiles, long enough to fill a block of gate gradients to its last entry, and no padded
-      // units, which would leave room in the workspace
+      // full tiles that are long enough to fill a block of gate gradients to its last entry, and no
+      // padded units, which would leave unused room in the workspace
       tiles.n_windows = kMaxSlots * kTileRows;
       tiles.n_timesteps = kBlockEntries / kTileRows + 1;
       tiles.hidden_size = kVectorPadding;
@@ -386,8 +386,8 @@ void CheckTeam() {
   }
 }
 
-// Each task runs in the requested mode, on any thread and with any mode of the caller; afterwards,
-// the caller has its own mode again, even if a task throws.
+// Each task runs in the requested mode, on any thread and whatever the caller's mode. Afterwards,
+// the caller's mode is restored, even if a task throws.
 void CheckSubnormals() {
   for (Subnormals callers : {Subnormals::kKept, Subnormals::kZero}) {
     const SubnormalsGuard guard(callers);
@@ -431,8 +431,8 @@ void CheckSubnormals() {
 
 }  // namespace
 
-// With the argument "threads", it runs only the tests with threads, for ThreadSanitizer, under
-// which the other tests would take a long time.
+// With the argument "threads", only the multithreaded tests run, for ThreadSanitizer, under which
+// the other tests would take a long time.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckSubnormals();

@@ -1,4 +1,4 @@
-"""The bridge test of benchmarks/cuda without a GPU, which the emulator replaces."""
+"""The bridge test of benchmarks/cuda, with the emulator in place of a GPU."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.native
 
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-O0", "-Wall", "-Wextra", "-Werror"]
-# flags of the emulator that replaces the GPU; the true emulator is linked, too
+# flags of the emulator that replaces the GPU; the original emulator is linked, too
 AS_DEVICE = "-Demulator=device"
 EMULATOR, PROGRAM = bridge_mutants.EMULATOR, bridge_mutants.PROGRAM
 
@@ -39,7 +39,7 @@ def run(program, *arguments):
 
 @pytest.fixture(scope="module")
 def objects(built_once):
-    """Compile the host's half and, as the device, an emulator without a fault."""
+    """Compile the host's half, and an emulator without a fault as the device."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     return built_once("bridge", build)

@@ -1,4 +1,4 @@
-"""The protocols between a cluster's CTAs, in every order of warps and messages, without a GPU."""
+"""The protocols between a cluster's CTAs work in every order of warps and messages."""
 
 import os
 import shutil

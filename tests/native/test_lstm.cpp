@@ -1,6 +1,6 @@
 // Compares csrc/cpu with a reference in double, without torch and without Python, on every
 // instruction set of this machine. Built with AddressSanitizer and UBSan: every array ends where
-// its allocation ends and begins misaligned; sentinels surround the outputs; and places that must
+// its allocation ends and begins misaligned; sentinels surround the outputs; and elements that must
 // not be read contain NaN.
 #include <algorithm>
 #include <atomic>
@@ -58,8 +58,8 @@ void SameBits(const std::string& name, Exact<Real>& a, Exact<Real>& b) {
   }
 }
 
-// The rounding of Real over the longest chain of sums; results of wrong indices are off by orders
-// of magnitude.
+// A limit for the rounding of Real over the longest chain of sums. A wrong index causes errors that
+// are orders of magnitude larger.
 template <typename Real>
 double Tolerance() {
   return sizeof(Real) == 8 ? 1e-11 : 2e-4;
@@ -155,7 +155,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
     }
   }
   Check(met.size() == 5, "every pooling at N = 6, T = 41");
-  // panels of 4, 2 and 1 vectors together; slots with one tile and with two
+  // panels of 4, 2 and 1 vectors in one layer; slots with one tile and with two
   const int64_t channels[] = {17, 1, 2 * lanes, 2 * lanes + 1, 3};
   for (int64_t H : {2 * lanes + 1, 3 * lanes + 1, 4 * lanes + 1, 6 * lanes + 1}) {
     for (int64_t N : {2 * B, 2 * B + 1, kMaxSlots * B, kMaxSlots * B + 1}) {
@@ -184,7 +184,7 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   shape.pooling = Pooling::kMeanMax;
   shape.n_classes = 3;
   CheckCase<Real>(isa + " slots", MakeProblem(random, shape, Lengths::kMixed, true), {});
-  // wide layers: more than one group, and shares of units that are not whole panels
+  // wide layers: more than one group, and a thread's units do not fill its last panel
   for (int64_t N : {B + 1, kGroupTiles * B + 1}) {
     LstmShape wide = shape;
     wide.n_windows = N;
@@ -227,7 +227,7 @@ void CheckStatesInPlace(const std::string& isa) {
   Compare(isa + " c_n in place of c_0", c, expected.c_n, Tolerance<Real>());
 }
 
-// Without memory, every step has the same h: the gradient of the maximum goes to the first step.
+// Without memory, every step has the same h, so the gradient of the maximum goes to the first step.
 template <typename Real>
 void CheckEqualMaxima(const std::string& isa, int64_t lanes) {
   std::mt19937 random(3);
@@ -395,7 +395,7 @@ void CheckPackedHeader() {
     Check(std::memcmp(packed.data, other_memory.data, n_bytes) == 0, name + "every byte is packed");
     auto With = [&](const LstmShape& other) {
       LstmForward<float> args{};
-      args.shape = other;  // no windows: nothing happens after the check
+      args.shape = other;  // without windows, nothing happens after the check
       args.packed = packed.data;
       return lstm_forward(args);
     };

@@ -1,6 +1,6 @@
-// Compares the loss and its gradients in one pass with the reference's forward and backward pass
-// and a numerically differentiated loss, on every instruction set. Every array ends where its
-// allocation ends; places that must not be read contain NaN.
+// Compares the fused computation of the loss and its gradients with the reference's forward and
+// backward pass and a numerically differentiated loss, on every instruction set. Every array ends
+// where its allocation ends; elements that must not be read contain NaN.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

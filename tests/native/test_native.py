@@ -33,7 +33,7 @@ FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile the core, or a part of it, once, and every program."""
+    """Compile every program, and the core or a part of it once."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
@@ -111,7 +111,7 @@ def test_the_epoch_engine_descends_along_the_slope_of_its_loss_and_touches_nothi
 
 
 def build_emulated_steps(folder, *flags):
-    """Compile training steps on the emulated GPU; their reference, the core, is not checked."""
+    """Compile the emulated GPU's training steps with `flags`, and their reference without flags."""
     here = ROOT / "tests" / "native"
     cuda = here / "cuda"
     core = [p for p in (ROOT / "csrc").rglob("*.cpp") if p.parent.name != "signal"]
@@ -215,5 +215,5 @@ def test_on_arm_an_instruction_set_keeps_the_same_laws(aarch64, program, isa):
 @pytest.mark.parametrize("program", ["test_thread_pool", *SIGNAL_PROGRAMS])
 def test_on_arm_the_preprocessing_loops_and_threads_keep_their_contract(aarch64, program):
     emulator, folder = aarch64
-    # qemu ends a child that starts a thread if the child's parent had threads
+    # qemu terminates a child that starts a thread if the child's parent had threads
     run(emulator, folder / program, "threads")

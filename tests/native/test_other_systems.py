@@ -1,4 +1,4 @@
-"""The core compiles for other systems, with zig's headers for them."""
+"""The core compiles for other systems, with the headers that zig has for these systems."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor

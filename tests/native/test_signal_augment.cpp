@@ -1,5 +1,5 @@
-// Random changes to windows: the bits of a window do not depend on other windows, and padding is
-// neither read nor written. Arrays end where their allocation ends.
+// Tests random changes to windows: the bits of a window do not depend on other windows, and padding
+// is neither read nor written. Arrays end where their allocation ends.
 #include <cmath>
 #include <random>
 #include <vector>

@@ -49,7 +49,7 @@ Array Normal(Random& random, int64_t n) {
 struct Case {
   bool is_table = false;
   Array taps;
-  int64_t up = 1, down = 1, delay = 0;  // up: the phases of a table
+  int64_t up = 1, down = 1, delay = 0;  // for a table, `up` is its number of phases
   double ratio = 1;
   Edge edge = Edge::kMirror;
   int64_t n_samples = 0, n_channels = 1;
@@ -125,7 +125,7 @@ Expected ByDefinition(const Case& c) {
   return e;
 }
 
-// Pushes chunks of the sizes that `next` returns, each in an allocation of its own.
+// Pushes chunks of the sizes that `next` returns, each chunk in a separate allocation.
 template <typename Real, typename Filter>
 std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_channels,
                       const std::function<int64_t()>& next) {
@@ -134,7 +134,7 @@ std::vector<Real> Run(Filter& filter, const Case& c, int64_t channel, int64_t n_
     Exact<Real> part(static_cast<size_t>(n_outputs * n_channels));
     const int64_t before = g_allocations;
     write(part.or_null(true));
-    const bool allocates = g_allocations != before;  // before the message is made
+    const bool allocates = g_allocations != before;  // computed before the message allocates
     Check(!allocates, "a filter does not allocate after it is made");
     Check(part.sentinel_intact(), "memory before the outputs is not written");
     y.insert(y.end(), part.data(), part.data() + part.size());

@@ -275,7 +275,7 @@ void CheckAllMoments() {
   }
 }
 
-// Checks every instruction set and every length of the remainder of a vector.
+// Checks every instruction set and every remainder after whole vectors.
 void CheckTheSameBits() {
   const auto table = sensorseq::signal::AllSignalKernels();
   const auto& plain = table.rows[table.n_rows - 1]->pass;

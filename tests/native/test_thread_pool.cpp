@@ -48,7 +48,7 @@ void CheckEveryTaskOnce() {
   }
 }
 
-// Each task waits for the others, so all run concurrently, no two of them on one thread.
+// Each task waits for the others, so all run concurrently, each on a different thread.
 void CheckThreads() {
   for (int64_t n : {2, 4, 3}) {
     for (int64_t pause_us : {0, 1000}) {
@@ -156,8 +156,9 @@ void CheckFork() {
 
 }  // namespace
 
-// With the argument "threads", it does not fork: ThreadSanitizer fails if there are threads after a
-// fork, and a thread of the parent may have locked AddressSanitizer's allocator in the child.
+// With the argument "threads", the program does not fork, because ThreadSanitizer fails if there
+// are threads after a fork, and because a thread of the parent may have locked AddressSanitizer's
+// allocator in the child.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckEveryTaskOnce();

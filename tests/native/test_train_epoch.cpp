@@ -40,8 +40,8 @@ double Objective(const Problem& p, int64_t step, const Array& parameters) {
   return out.statistics.data()[step * kStatisticColumns + kLoss] + Penalty(p, parameters);
 }
 
-// A step of plain descent at rate 1 moves the parameters by the gradient, which finite differences
-// also give.
+// A step of plain descent at rate 1 moves the parameters by the gradient, which must equal finite
+// differences.
 void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   Problem p = MakeProblem(seed, 1, lanes);
   p.hyper[kL1] = seed % 2 == 0 ? 0.01 : 0.0;
@@ -70,7 +70,7 @@ void CheckSlope(uint32_t seed, int64_t lanes, const std::string& isa) {
   }
 }
 
-// Compares three models on three threads with each model alone, with its steps divided into calls.
+// Compares three models on three threads with each model alone, whose steps are divided into calls.
 template <typename Real>
 void CheckModels(uint32_t seed, int64_t lanes, const std::string& isa) {
   constexpr int64_t kModels = 3;
@@ -189,7 +189,7 @@ void CheckFlatPasses(const Kernels& kernels, const TrainKernels<Real>& ours,
 
 }  // namespace
 
-// With the argument "threads", it runs only the tests with threads: for ThreadSanitizer.
+// With the argument "threads", only the multithreaded tests run, for ThreadSanitizer.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   const KernelTable table = AllKernels();

@@ -1,4 +1,4 @@
-"""The choice of the code for a call, given as a table, with torch's settings and in tracing."""
+"""The choice of the code for a call, by a table of cases, torch's settings and tracing."""
 
 import re
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_the_limits_are_those_of_the_kernels():
     header = (Path(__file__).parents[2] / "csrc/lstm_linear_cuda.h").read_text()
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
-        return  # without CUDA kernels, there is nothing to compare the limits with
+        return  # without CUDA kernels, the limits cannot be compared with anything
     for precision in PRECISIONS:
         for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
@@ -136,7 +136,7 @@ def test_tf32_is_read_whichever_way_it_was_set(torch_settings, allowed):
     torch_settings.cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"  # the newer setting
     assert choice.allows_tf32() == allowed
     with pytest.raises(RuntimeError, match="mix of the legacy and new"):
-        _ = torch_settings.cudnn.allow_tf32  # reading must not use this one
+        _ = torch_settings.cudnn.allow_tf32  # so our code must not read this setting
     torch_settings.cudnn.rnn.fp32_precision = "none"  # inherits
     torch_settings.cudnn.fp32_precision = "tf32" if allowed else "ieee"
     assert choice.allows_tf32() == allowed
@@ -318,7 +318,7 @@ def test_a_forward_mode_derivative_is_refused_and_not_dropped():
             dual = torch.autograd.forward_ad.make_dual(at, tangent)
             with pytest.raises(ArgumentError, match=r"jvp.*reference"):
                 function(dual)
-            function(at)  # without a derivative, there is no error
+            function(at)  # without a tangent, there is no error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch

@@ -19,12 +19,13 @@ from sensorseq.ops import reference
 from sensorseq.ops.choice import choose
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
 
-wrapper = importlib.import_module("sensorseq.ops.lstm_linear")  # ops has a function of that name
+# not imported from ops, which has a function of the same name
+wrapper = importlib.import_module("sensorseq.ops.lstm_linear")
 FRESH = 1.0
 
 
 class StandIns:
-    """The four ops on the CPU, with the behavior of a GPU; counts the calls."""
+    """The four ops on the CPU, with the behavior of a GPU; `calls` records each call."""
 
     def __init__(self):
         self.calls = []
@@ -71,13 +72,14 @@ class StandIns:
             grad = by_leaf.get(id(leaf))
             if index == 0 and not needs_grad_x:
                 grad = torch.empty(0)
-            elif is_projected and index in (2, 4):  # weight_ih and bias: torch computes these
+            # torch computes the gradients of weight_ih and bias
+            elif is_projected and index in (2, 4):
                 grad = torch.full_like(leaf, torch.nan)
             elif leaf is not None and grad is None:
                 grad = torch.zeros_like(leaf)
             results.append(torch.empty(0) if leaf is None else grad)
         del results[1]  # lengths have no gradient
-        return tuple(results[:-1])  # nor has the mask
+        return tuple(results[:-1])  # the mask has no gradient
 
     def lstm_backward(self, *arguments):
         *tensors, saved, needs_grad_x, low_precision = arguments
@@ -88,7 +90,8 @@ class StandIns:
         *tensors, _, saved, pooling, needs_grad_x, low_precision = arguments
         grads, inputs = tensors[:3], tensors[3:]
         w_out = inputs[5]
-        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))  # bias_out: the kernel does not need it
+        # bias_out, which the kernel does not need
+        inputs.insert(6, w_out.new_zeros(w_out.shape[:2]))
         of_call = (pooling,), grads, saved, needs_grad_x, low_precision
         return self.backward(reference.lstm_linear, inputs, *of_call)
 

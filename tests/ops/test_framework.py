@@ -31,7 +31,7 @@ def problem(lengths, *, M, D, T, shared_x, states, seed, C=2, H=3, K=2, pooling=
 
 
 def run(module, tensors, lengths, pooling, *, head=True, mask=None, seed=5):
-    """Outputs and gradients of `lstm_linear` or `lstm` of a module."""
+    """Return the outputs and gradients of a module's `lstm_linear` or `lstm`."""
     leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
     x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves
     if head:
@@ -118,7 +118,7 @@ def test_half_precision_on_the_cpu_has_the_error_of_its_dtype(dtype, lengths):
 def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16(monkeypatch):
     hidden = torch.full((1, 1, 70_000, 1), 0.99, dtype=torch.float16)
     last = hidden[:, :, -1:]
-    monkeypatch.setattr(framework, "lstm", lambda *_: (hidden, last, last))  # the real one is slow
+    monkeypatch.setattr(framework, "lstm", lambda *_: (hidden, last, last))  # the real LSTM is slow
     weights = [torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4)]
     head = [torch.ones(1, 1, 1), torch.zeros(1, 1)]
     weights, head = ([t.half() for t in part] for part in (weights, head))
@@ -127,7 +127,8 @@ def test_the_mean_of_a_long_sequence_is_in_the_range_of_float16(monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler, by itself
+# raised inside torch's compiler
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_with_lengths_it_can_be_compiled_with_graph_breaks():
     sizes = {"M": 1, "D": 2, "T": 3, "shared_x": False, "states": True, "seed": 1}
     tensors, lengths = problem([3, 0, 2], **sizes)

@@ -1,4 +1,4 @@
-"""lstm_linear_loss is compared with the forward pass and torch's own loss; its guarantees hold."""
+"""lstm_linear_loss equals the forward pass and torch's own loss, and keeps its guarantees."""
 
 import pytest
 import torch

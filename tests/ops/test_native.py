@@ -83,7 +83,7 @@ class Problem:
         arguments = of_head if head else {}
         outputs = function(x=x, weight_ih=w_ih, weight_hh=w_hh, bias=bias, **arguments, **states)
         of = [self.gradients[0] if head else self.grad_hidden, *self.gradients[1:]]
-        # with no timesteps, the reference's outputs depend on nothing
+        # with no timesteps, the reference's outputs depend on no argument
         reached = [(o, g.to(dtype)) for o, g in zip(outputs, of, strict=True) if o.requires_grad]
         if reached:
             torch.autograd.backward(*map(list, zip(*reached, strict=True)))
@@ -156,7 +156,7 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, shape, n_direct
     for seed in range(16):
         problem = Problem(*shape, n_directions=n_directions, pooling=pooling, seed=seed)
         ours, theirs = (problem.run(torch.float32, kind) for kind in ("native", "torch"))
-        exact = problem.run(torch.float64, "torch")  # ten times faster than the reference
+        exact = problem.run(torch.float64, "torch")  # ten times as fast as the reference
         runs.append(list(zip(ours, theirs, exact, strict=True)))
     for pairs in zip(*runs, strict=True):
         assert_within_budget(pairs)
@@ -301,7 +301,7 @@ def test_of_equal_maxima_the_earliest_step_gets_the_gradient(isa, kernel, n_dire
     bias[..., H : 2 * H] = -200  # no state is kept, so every step has the same h
     weight_out = torch.randn(1, 3, ops.pooled_size(pooling, H, D), dtype=torch.float64)
     if pooling == "meanmax":
-        weight_out[..., : D * H] = 0  # the mean's share goes to every step
+        weight_out[..., : D * H] = 0  # the gradient of the mean goes to every step
     logits, _, _ = kernel.lstm_linear(
         x=x,
         lengths=None,

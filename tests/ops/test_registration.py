@@ -31,14 +31,14 @@ WITHOUT_TRACING = ("test_schema", "test_autograd_registration", "test_faketensor
 
 
 def check(op, call, requires_grad):
-    """Run torch's check of an op; for calls without gradients, without the slow tracing."""
+    """Run torch's check of an op; calls without gradients omit the slow tracing."""
     chosen = {} if requires_grad else {"test_utils": WITHOUT_TRACING}
     torch.library.opcheck(op, call, **chosen)
 
 
 @pytest.mark.parametrize(("requires_grad", "states"), [(True, True), (False, False)])
 def test_lstm_linear_passes_torchs_own_op_check(requires_grad, states):
-    # full lengths, because the saved state of shorter rows has undefined parts, as torch.empty has
+    # full lengths, because the saved state of shorter rows has undefined parts, as from torch.empty
     lengths = (4, 4, 4) if states else None
     a = arguments(requires_grad=requires_grad, states=states, lengths=lengths)
     call = [a["x"], a["lengths"], *a["weights"], *a["head"]("meanmax"), *a["states"]]
@@ -141,7 +141,7 @@ def test_gradients_that_are_not_required_are_none():
 
 
 def first_and_second(outputs, inputs):
-    """Outputs, gradients, and the gradients of their squared norm."""
+    """Return outputs, gradients, and the gradients of the squared norm of the gradients."""
     first = torch.autograd.grad(sum(t.sum() for t in outputs), inputs, create_graph=True)
     second = torch.autograd.grad(sum((g * g).sum() for g in first), inputs, allow_unused=True)
     return [*outputs, *first, *(g for g in second if g is not None)]

@@ -23,7 +23,7 @@ SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
 @pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])
 def _threads(request):
     with torch_threads(request.param):
-        modes()  # a thread inherits the mode of the thread that starts it: start all of them now
+        modes()  # a thread inherits the mode of the thread that starts it, so start all threads now
         yield
 
 
@@ -162,8 +162,8 @@ def test_float64_keeps_subnormal_numbers_and_float32_has_zero(isa, dtype, flushe
 
 
 def test_gradients_that_vanish_are_finite_and_as_accurate_as_torchs(isa):
-    # over 64 times 16 seeds the arrays' errors are 0.3 to 0.6 of the allowed error on average, and
-    # 1 is at least 5 standard deviations away for each of them
+    # over 64 times 16 seeds, the errors of the arrays are 0.3 to 0.6 of the allowed error on
+    # average, and for each array, 1 is at least 5 standard deviations from that average
     pairs = []
     for seed in range(16):
         lstm, linear, x, y = make_problem(torch.float32, 500, seed=seed)

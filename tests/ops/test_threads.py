@@ -1,4 +1,4 @@
-"""The native core gives the same bits for any number of threads, several callers, and forks."""
+"""The native core gives the same bits with any number of threads, several callers, and forks."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def _same_number_afterwards():
 
 @pytest.fixture
 def work():
-    """A deterministic function with results of the operators and the epoch engine."""
+    """A deterministic function that returns results of the operators and the epoch engine."""
     return make_work()
 
 
@@ -145,7 +145,7 @@ def test_an_error_in_a_call_leaves_the_threads_usable(work):
 
 
 def run(program):
-    """Return the output of a Python program, which must end by itself with exit code 0."""
+    """Return the output of a Python program, which must exit with code 0 before a timeout."""
     folders = [str(Path(__file__).parent), *(folder for folder in sys.path if folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(

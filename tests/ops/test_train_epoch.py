@@ -179,7 +179,7 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
         trainer.run(torch.arange(400) % N, torch.arange(0, 401, 2), 0.1)
     assert sum(sizes) == 400
     assert all(size == 1 or size * step_s <= 0.5 for size in sizes)
-    # there are no more calls than needed, after the first calls, which measure the speed
+    # after the first calls, which measure the speed, there are no more calls than needed
     assert step_s > 1 or len(sizes) <= 6 + 400 * step_s / 0.2
 
 
@@ -306,7 +306,7 @@ def test_masks_of_different_seeds_steps_and_sites_are_uncorrelated():
 def test_lanes_are_used_if_they_keep_more_threads_busy():
     assert n_lanes(1, 16, 512) == 1
     assert n_lanes(8, 2, 32) == 2
-    assert n_lanes(2, 16, 4) == 2  # one tile: a model alone would use one thread
+    assert n_lanes(2, 16, 4) == 2  # one tile, so a model alone would use one thread
     assert n_lanes(2, 16, 512) == 1
     assert n_lanes(3, 1, 32) == 1
 
@@ -417,12 +417,12 @@ def test_the_op_passes_torchs_own_check():
     torch.library.opcheck(torch.ops.sensorseq.train_epoch.default, seen.calls["train_epoch"][0])
 
 
-# The code for a GPU, without one
+# The code for a GPU, tested without a GPU
 
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Replace the GPU's engine with the CPU's; count its calls, and how often they were awaited."""
+    """Replace the GPU's engine with the CPU's; record its calls and the waits for them."""
     calls, waits = [], []
     op = torch.ops.sensorseq.train_epoch
 
@@ -478,7 +478,7 @@ def test_a_gpu_draws_masks_and_requires_seeds_only_with_dropout(as_gpu):
 
 @pytest.fixture
 def choose(monkeypatch):
-    """Set the choice of the code for a call."""
+    """Force the choice of the code for a call."""
 
     def decide(**choice):
         monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: SimpleNamespace(**choice))

@@ -1,4 +1,4 @@
-"""Selects files that can be collected: some import a peer library before a test can be skipped."""
+"""Ignores files that import a missing peer library before a test can be skipped."""
 
 from importlib.util import find_spec
 

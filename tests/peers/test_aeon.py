@@ -1,4 +1,4 @@
-"""BasicMotions ships inside aeon: our estimator learns it, in aeon's own train and test parts."""
+"""Our estimator learns BasicMotions, a data set in aeon, with aeon's own train and test parts."""
 
 import numpy as np
 import pytest

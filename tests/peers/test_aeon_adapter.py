@@ -45,7 +45,7 @@ def test_series_of_unequal_length_keep_their_lengths():
 
 
 def test_few_steps_of_many_channels_are_not_mistaken_for_many_steps():
-    X = np.random.default_rng(0).normal(size=(20, 40, 6))  # 40 channels, 6 steps
+    X = np.random.default_rng(0).normal(size=(20, 40, 6))  # X has 40 channels and 6 steps
     clf = SensorLSTMAeonClassifier(plain_classifier(**settings(max_epochs=1)))
     assert clf.fit(X, np.arange(20) % 2).estimator_.n_features_in_ == 40
 

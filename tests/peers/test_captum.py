@@ -15,7 +15,7 @@ N, T, C = 90, 40, 3
 
 
 class Twin(torch.nn.Module):
-    """Computes the log-probabilities of a fitted classifier by torch's own LSTM and Linear."""
+    """Computes the log-probabilities of a fitted classifier with torch's own LSTM and Linear."""
 
     def __init__(self, model):
         super().__init__()
@@ -44,7 +44,7 @@ class Twin(torch.nn.Module):
     [
         ({"pooling": "mean"}, 1e-5),
         ({"pooling": "last", "num_layers": 2, "bidirectional": True}, 1e-3),
-        ({"pooling": "meanmax"}, 3e-3),  # the step of the maximum changes along the path
+        ({"pooling": "meanmax"}, 3e-3),  # the step that has the maximum changes along the path
     ],
 )
 def test_integrated_gradients_agree_with_captum(arguments, within):

@@ -1,4 +1,4 @@
-"""The sides of `benchmarks/bench_fit.py` do the same work; otherwise its ratios are meaningless."""
+"""Both sides of `benchmarks/bench_fit.py` do the same work, so its ratios are meaningful."""
 
 import math
 import sys

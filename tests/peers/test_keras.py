@@ -1,4 +1,4 @@
-"""Keras has the gates in the order i, f, c, o and one bias; equal weights give equal states."""
+"""Keras orders the gates i, f, c, o and has one bias; equal weights give equal states."""
 
 import os
 

@@ -17,7 +17,7 @@ moto_server = pytest.importorskip("moto.server", reason="moto[server] is not ins
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """Return the address of a bucket, found as for users: by fsspec's environment variables."""
+    """Return the address of a bucket, which fsspec finds by environment variables, as for users."""
     server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -25,7 +25,8 @@ def bucket(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()  # connected to another server
+    # instances may be connected to a different server
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     name = f"bucket-{uuid.uuid4().hex}"
     fsspec.filesystem("s3").mkdir(name)
     yield f"s3://{name}/fleet"
@@ -42,7 +43,7 @@ def test_from_s3_to_s3_by_dask_workers(bucket, tmp_path):
     put(terrains, f"{bucket}/logs")
     store, there = fsspec.url_to_fs(f"{bucket}/logs")
     name, _, key = there.partition("/")
-    for folder in ("", "/Eis"):  # consoles mark folders in this way
+    for folder in ("", "/Eis"):  # the AWS console marks folders in this way
         store.call_s3("put_object", Bucket=name, Key=f"{key}{folder}/")
 
     arguments = [f"{bucket}/logs", f"{bucket}/windows.h5"]

@@ -1,4 +1,4 @@
-"""LSTMLinear is an ordinary torch module: skorch trains it."""
+"""LSTMLinear is an ordinary torch module, so skorch can train it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Logs of other libraries are read with the same values as these libraries have in memory."""
+"""The values read from logs of other libraries equal the values that the libraries logged."""
 
 import numpy as np
 import pytest

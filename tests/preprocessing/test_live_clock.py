@@ -77,7 +77,7 @@ def test_channels_that_are_never_known_together_are_joined():
     holes[::2, 1] = np.nan
     ((start_s, values),) = run(LiveClock(RATE, 2), holes, t)
     assert start_s == t[1]
-    assert len(values) == 198  # both channels are known from sample 1 to 198
+    assert len(values) == 198  # both channels are known in samples 1 to 198
     np.testing.assert_array_equal(values[::2, 1], x[1:199:2, 1])
     np.testing.assert_allclose(values[0, 0], x[:3:2, 0].mean())
 
@@ -135,7 +135,8 @@ def test_a_clock_that_is_set_back_begins_a_new_piece():
     clock = LiveClock(RATE, 2)
     pieces = run(clock, x, t)
     assert [len(values) for _, values in pieces] == [100, 190]
-    assert clock.n_late == 11  # ten late samples, and the one that proves the clock was set back
+    # ten late samples, and the sample that proves that the clock was set back
+    assert clock.n_late == 11
     np.testing.assert_array_equal(pieces[1][1], x[110:])
 
 

@@ -64,7 +64,7 @@ def test_the_bits_do_not_depend_on_how_windows_were_cut_into_blocks(
     at = sorted(cuts)
     blocks = list(zip(np.split(X, at), np.split(lengths, at), strict=True))
     assert_same_bits(statistics(*blocks), whole)
-    # The bits do not depend on padding, the type of the numbers, or their place in memory, either.
+    # The bits do not depend on padding, the data type, or the memory layout, either.
     wider = np.concatenate([X, np.full((40, 3, 3), np.nan, np.float32)], axis=1)
     assert_same_bits(statistics((wider, lengths)), whole)
     assert_same_bits(statistics((X.astype(np.float64), lengths)), whole)
@@ -122,7 +122,7 @@ def test_errors_say_where_and_what():
         X[2, 3, 1] = bad
         with pytest.raises(SignalError, match=f"{what} in window 2, step 3, channel 1"):
             statistics(X[:, :, :], X)
-        # There is no fault before this one or beyond the lengths.
+        # The only bad value is beyond these lengths.
         assert statistics((X, [6, 6, 3, 6])).n_steps == 21
     with pytest.raises(ValueError, match="needs the shape"):
         statistics(X[:2], X[:2, :, :1])

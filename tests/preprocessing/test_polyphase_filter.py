@@ -19,7 +19,7 @@ ISAS = ("baseline", "avx2", "avx512", "neon")
 
 
 def extended(x, before, after, edge):
-    """Return the signal with padded edges, with one reflection after the other as in the filter."""
+    """Return the signal with padded edges, reflected repeatedly as in the filter."""
     n = len(x)
 
     def at(i):

@@ -22,12 +22,12 @@ def jittered(n_samples, rate, jitter, seed=0):
     return (np.arange(n_samples) + rng.uniform(-jitter, jitter, n_samples)) / rate
 
 
-# Largest error of a sine on jittered time stamps, for 0.3 periods of jitter at 100 Hz.
+# Each `bound` is the largest error of a sine on stamps with a jitter of 0.3 periods at 100 Hz.
 @pytest.mark.parametrize("target", [200.0, 100.0, 40.0, 12.5])
 @pytest.mark.parametrize(("frequency", "bound"), [(2.0, 1e-4), (5.0, 2e-3), (10.0, 0.02)])
 def test_a_sine_on_jittered_stamps_is_that_sine_within_the_bound(target, frequency, bound):
     if frequency > 0.4 * target:
-        # This is the edge of the passband; the bound for the higher frequency applies.
+        # Test the edge of the passband instead; the bound for the higher frequency still applies.
         frequency = 0.39 * target
     stamps = 5.0 + jittered(4000, 100.0, 0.3)
     ((start_s, values),) = regrid(stamps, sine(frequency, stamps)[:, None], target)
@@ -291,7 +291,7 @@ def test_the_engine_and_the_attenuation_reach_the_filter():
     steps=st.lists(st.integers(1, 10**7), min_size=1, max_size=50),
 )
 def test_stamps_since_1970_count_from_the_first_as_if_they_began_at_0(start, steps):
-    """The stamps are whole microseconds, which floats of seconds since 1970 can distinguish."""
+    """The stamps are whole microseconds, which seconds since 1970 in float64 can distinguish."""
     ticks = np.cumsum([0, *steps])
     since = since_first((start + ticks) / 1e6)
     np.testing.assert_array_equal(since, ticks / 1e6)

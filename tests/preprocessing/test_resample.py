@@ -1,4 +1,4 @@
-"""Sines are the reference: resampled to another rate, a sine is either unchanged or removed."""
+"""Sines are the reference: resampling to a different rate leaves a sine unchanged or removes it."""
 
 import sys
 

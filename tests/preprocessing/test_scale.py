@@ -88,7 +88,7 @@ def test_a_constant_channel_is_not_amplified(kind, value):
     else:
         assert scaler.channel_scale[1] == 1
         np.testing.assert_array_equal(scaled, 0)
-        X[0, 0, 1] = value + 0.5  # a deviation in later data stays visible, in its own unit
+        X[0, 0, 1] = value + 0.5  # a deviation in later data stays visible, in its original unit
         assert scaler.transform(X)[0, 0, 1] == pytest.approx(0.5)
 
 

@@ -1,4 +1,4 @@
-"""Recordings that cover the same time stay together; independent ones are left alone."""
+"""Recordings that cover the same time stay together; independent recordings stay separate."""
 
 import itertools
 import warnings
@@ -61,7 +61,7 @@ SENSORS = {
 
 @pytest.mark.parametrize(
     ("layout", "sensors"),
-    # imu100 does not separate sensor and recording
+    # a name such as imu100 does not separate sensor and recording
     [pair for pair in itertools.product(LAYOUTS, SENSORS) if pair != ("{s}{r}", "numbered")],
 )
 @pytest.mark.parametrize("clock", ["date", "boot", "zero", "same dates in every class"])

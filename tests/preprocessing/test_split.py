@@ -13,7 +13,7 @@ from sensorseq.windows import PARTS
 def test_no_group_is_in_two_parts_and_every_part_has_every_class(data, seed):
     y, groups = data
     part = split_by_group(y, groups, random_state=seed)
-    assert len(part) == len(y)  # every window has a part
+    assert len(part) == len(y)  # every window belongs to a part
     for group in np.unique(groups):
         assert len(np.unique(part[groups == group])) == 1
     for name in PARTS:
@@ -83,9 +83,9 @@ def test_a_class_with_too_few_groups_is_named():
 
 
 def test_classes_that_cannot_all_be_everywhere_are_an_error():
-    # Each class has three groups, and these triples overlap like the lines of a Fano plane. Its
-    # points cannot be given two colors without a line of one color, nor three so that each line has
-    # all of them.
+    # Each class has three groups, and these triples overlap like the lines of a Fano plane. If the
+    # plane's points have two colors, some line has only one color. If they have three colors, some
+    # line lacks a color.
     lines = ["012", "034", "056", "135", "146", "236", "245"]
     y = np.repeat(np.arange(7), 3)
     groups = np.array([int(point) for line in lines for point in line])
@@ -116,7 +116,8 @@ def test_held_out_groups_are_whole_and_training_keeps_every_class(data, fraction
     assume(max(counts.values()) > 1)
     try:
         train, validation = holdout_by_group(y, groups, fraction, seed)
-    except SplitError:  # this is correct only if each group has a class of its own
+    # an error is correct only if each group contains a class that no other group has
+    except SplitError:
         alone = [label for label, n in counts.items() if n == 1]
         assert all(set(y[groups == g]) & set(alone) for g in np.unique(groups))
         return
@@ -212,7 +213,7 @@ def test_a_summary_describes_the_imbalance_in_a_sentence():
 
 
 def held_out_cost(counts, held_out, fraction):
-    """Return the deviation of the class shares from the wanted ones; inf for a forbidden choice."""
+    """Return the deviation from the wanted class fractions; inf for a forbidden choice."""
     kept, out = counts[~held_out].sum(axis=0), counts[held_out].sum(axis=0)
     if not held_out.any() or (kept == 0).any():
         return np.inf

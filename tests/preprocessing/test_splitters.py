@@ -214,7 +214,7 @@ def test_arguments_are_checked():
 
 @st.composite
 def timed_windows(draw):
-    """Draw windows of recordings with holes; they may overlap, and are in any order."""
+    """Draw windows of recordings with holes; the windows may overlap and are in any order."""
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     window_s = draw(st.sampled_from([0.5, 1.0, 5.0]))
     hop_s = window_s * draw(st.sampled_from([0.25, 0.5, 1.0]))

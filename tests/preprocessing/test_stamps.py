@@ -76,8 +76,8 @@ def truth_and(rate_hz, n_samples, resolution_s, start_s=0.0):
     ("rate_hz", "resolution_s", "start_s", "n_samples"),
     [
         (30, 1.0, 0.0, 1200),  # whole seconds
-        (30, 1.0, 0.5, 1200),  # ... with a start in the middle of a second
-        (30, 1.0, 0.5, 130),  # ... of a few seconds
+        (30, 1.0, 0.5, 1200),  # whole seconds, but the start is in the middle of a second
+        (30, 1.0, 0.5, 130),  # whole seconds, for only a few seconds
         (29.97, 1.0, 0.3, 3000),
         (1.7, 1.0, 0.0, 300),
         (2000, 0.001, 0.0, 3001),  # whole milliseconds

@@ -1,4 +1,4 @@
-"""A resampled stream is bit-identical to the resampled whole, and has the stated latency."""
+"""Resampling a stream gives the same bits as resampling it at once, with the stated latency."""
 
 from fractions import Fraction
 
@@ -59,8 +59,8 @@ def test_an_output_comes_with_the_last_sample_up_to_its_time_plus_latency(rate, 
     for i in range(n_samples):
         arrived += [i] * len(stream.push(x[i : i + 1]))
     assert arrived
-    # The latency is exact for a simple fraction; otherwise, times within a rounding error of a tick
-    # are undecided.
+    # The latency is exact if the ratio is a simple fraction; otherwise, times within a rounding
+    # error of a tick are ambiguous.
     latency = Fraction(stream.latency_s * rate).limit_denominator(10_000)
     step = Fraction(rate / target).limit_denominator(1000)
     is_exact = abs(float(step) - rate / target) < 1e-12

@@ -1,4 +1,4 @@
-"""Persons and machines, found in the names of recordings, that occur in several parts."""
+"""Persons and machines in the names of recordings are reported if they occur in several parts."""
 
 import warnings
 

@@ -36,7 +36,8 @@ def test_parts_follow_in_time_and_keep_the_embargo_for_every_pair(
         at, when = place[rows], start[rows]
         kept = at > 0
         at, when = at[kept], when[kept]
-        np.testing.assert_array_equal(np.sort(at), at[np.argsort(when)])  # in order of time
+        # parts are in order of time
+        np.testing.assert_array_equal(np.sort(at), at[np.argsort(when)])
         other = at[:, None] != at
         gap = np.abs(when[:, None] - when) - 1.0
         assert (gap[other] >= (1.0 if embargo is None else embargo) - 1e-5).all()

@@ -1,9 +1,9 @@
-"""Moves initial weights and features by one unit in the last place, as another processor would.
+"""Moves initial weights and features by one unit in the last place, as another processor might.
 
-`install(seed)` wraps the few functions that make initial weights or fit on features when their
-modules are imported; the package itself is unchanged. A move is a pure function of the seed, the
-name of the array and the place in the array: the same seed gives the same bits, in any order of
-calls.
+`install(seed)` wraps the few functions that make initial weights or fit on features. It does so
+when their modules are imported, so the package itself is unchanged. A move is a pure function of
+the seed, the name of the array and the index in the array, so the same seed gives the same bits in
+any order of calls.
 
 Processes that a test starts find this folder's `sitecustomize.py` on their path, and the seed and
 the log in the environment. Each process appends its moves and training runs to the log.
@@ -27,7 +27,7 @@ HERE = str(Path(__file__).resolve().parent)
 
 
 def moves(seed, name, places):
-    """Return -1, 0 or 1 for each of `places`, which are integers, such as the bits of a value."""
+    """Return -1, 0 or 1 for each integer in `places`, for example for the bits of a value."""
     key = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
     z = np.asarray(places).astype(np.uint64) + np.frombuffer(key, np.uint64)
     # splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)
@@ -44,7 +44,7 @@ def moved(values, steps):
 
 
 def move_weights(seed, name, values):
-    """Move an array of weights; each move depends on the place in the array."""
+    """Move an array of weights; each move depends on the index in the array."""
     steps = moves(seed, name, np.arange(values.size)).reshape(values.shape)
     return moved(values, steps)
 
@@ -61,10 +61,10 @@ class Nudge:
 
     def __init__(self, seed, log):
         self.seed, self.log = seed, log
-        self._stepped = None  # the test whose own training loop has been logged
+        self._stepped = None  # the test whose training loop has been logged
 
     def note(self, what, count=1):
-        """Log an action of a test, in a single write, which keeps the line in one piece."""
+        """Log an action of a test in a single write, so that the lines of processes do not mix."""
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
         line = json.dumps([what, test, os.environ.get(FIXTURE, ""), int(count)]) + "\n"
         with contextlib.suppress(OSError):  # a test may fill the disk
@@ -85,7 +85,8 @@ class Nudge:
             if tensor.is_meta or tensor.dtype not in (torch.float32, torch.float64):
                 continue
             before = tensor.detach().cpu().numpy()
-            # only the last part of the name: an LSTM has the same weight names inside a module
+            # only the last part of the name, because an LSTM has the same weight names inside a
+            # module
             after = move_weights(self.seed, name.rsplit(".", 1)[-1], before)
             changed += int((after != before).sum())
             with torch.no_grad():
@@ -171,7 +172,7 @@ class Nudge:
 
 
 class _Finder:
-    """Finds the modules to wrap as Python does, and wraps them after their execution."""
+    """Finds the modules to wrap as Python does, and wraps them after they are executed."""
 
     def __init__(self, patches):
         self._patches = patches
@@ -204,7 +205,7 @@ def install(seed, log):
 
     @functools.wraps(start)
     def started(self, *args, env=None, **kwargs):
-        if env is not None:  # also covers tests that pass their own environment
+        if env is not None:  # for tests that pass an environment of their own
             ours = {k: os.environ[k] for k in (FIXTURE, "PYTEST_CURRENT_TEST") if k in os.environ}
             env = {**ours, **environment, **env, "PYTHONPATH": _with_path(env.get("PYTHONPATH"))}
         start(self, *args, env=env, **kwargs)

@@ -2,7 +2,7 @@
 
 `--rounding none` moves nothing and records which tests train. With `--rounding-rows FILE`, each
 test writes a line of JSON: its outcome, its training runs and moves, including those of its
-fixtures, and the figures in its assertions.
+fixtures, and the numbers in its assertions.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ class Rounding:
         chains = item._fixtureinfo.name2fixturedefs.values()
         shared = [_key(chain[-1]) for chain in chains if chain[-1].scope != "function"]
         self.fixtures[item.nodeid] = [*shared, _import(item.getparent(pytest.Module))]
-        for kept in vars(item.module).values():  # caches that tests share
+        for kept in vars(item.module).values():  # clear caches that tests share
             if isinstance(kept, functools._lru_cache_wrapper):
                 kept.cache_clear()
         return (yield)
@@ -105,7 +105,7 @@ class Rounding:
         if worst[report.outcome] >= worst[earlier]:
             self.outcomes[report.nodeid] = report.outcome
         self.seconds[report.nodeid] += report.duration
-        # two processes see a report; the process that ran the test writes it
+        # two processes see each report; only the process that ran the test writes it
         if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
             self._write(report.nodeid)
 
@@ -155,7 +155,7 @@ def _shared(key):
 
 
 def _watch_numpy_and_torch(saw):
-    """Record the figures in assertions that are functions."""
+    """Record the numbers that the assertion functions of numpy and torch compare."""
 
     def watch(home, name):
         plain = getattr(home, name)

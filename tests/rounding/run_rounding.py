@@ -4,10 +4,11 @@
     run_rounding.py --only test_probe      # only files with this in their name
 
 The first pass moves nothing and records which tests train, themselves or in their fixtures. Each of
-these tests then runs with 5 seeds, or with 30 if a figure in its assertions moved by more than a
-thousandth and does not vary anyway, or if the test asserts a judgement of a run, which may change
-without a figure; it also runs with 5 seeds on each other instruction set. The results of a test are
-kept until its file, the package or the shared code of the tests changes.
+these tests then runs with 5 seeds, and also with 5 seeds on each other instruction set. A test runs
+with 30 seeds instead of 5 if a number in its assertions moved by more than a thousandth but is the
+same in reruns, or if the test asserts a judgement of a run, which may change although no number
+does. The results of a test are kept until its file, the package or the shared code of the tests
+changes.
 """
 
 import argparse
@@ -30,7 +31,7 @@ FOLDER = ROOT / "build" / "rounding"
 WORK = FOLDER / "rows.jsonl"
 SEEDS, MOVED_SEEDS = range(1, 6), range(6, 31)
 AGAIN = "none again"
-MOVED = 1e-3  # relative change of a figure; smaller ones are rounding of float32
+MOVED = 1e-3  # relative change of a number; smaller changes are rounding errors of float32
 JUDGED = re.compile(
     r"verdict|grade|causes|repair|confirmed|proof|\.passed|failures\(|statuses\(|within_budget"
 )
@@ -39,7 +40,7 @@ PYTEST = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal", "-q", "
 
 
 def main() -> int:
-    """Run missing passes until the time is up; return 0 if all are done without a change."""
+    """Run missing passes until the time is up; return 0 if all are done and no outcome changed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60, help="begin no pass after this time")
     parser.add_argument("--only", default="", help="only test files with this in their name")
@@ -87,7 +88,7 @@ def file_keys(only: str) -> dict[str, str]:
 
 
 def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
-    """Return the rows of the current files by (instruction set, seed), then by test."""
+    """Return the rows of unchanged files, keyed by (instruction set, seed) and then by test."""
     rows: dict[tuple[str, str], dict[str, dict]] = defaultdict(dict)
     if WORK.exists():
         for line in WORK.read_text().splitlines():
@@ -123,7 +124,7 @@ def missing(rows, keys, isas):
 
 
 def has_moved(first: dict, second: dict, again: dict | None = None) -> bool:
-    """Return whether a rounding moved the assertions' figures more than a rerun, `again`, did."""
+    """Return whether rounding moved the assertions' numbers more than a rerun, `again`, did."""
     a, b, c = first["figures"], second["figures"], (again or first)["figures"]
     if not len(a) == len(b) == len(c):
         return True
@@ -177,7 +178,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
     finally:
         n_kept = keep(isa, seed, pass_rows, log, keys)
     if seed == "none" and is_whole:
-        with WORK.open("a") as file:  # files with only slow tests have no row
+        with WORK.open("a") as file:  # otherwise, files with only slow tests would have no row
             for name in files:
                 row = {"test": f"{name}::", "outcome": "passed", "trainings": 0, "moved": 0}
                 row |= {"figures": [], "isa": isa, "seed": seed, "key": keys[name]}
@@ -188,7 +189,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
 
 def keep(isa, seed, pass_rows, log, keys) -> int:
     """Join the rows of a pass with its log, and append them to the work file."""
-    noted: dict[str, Counter] = defaultdict(Counter)  # by test or fixture
+    noted: dict[str, Counter] = defaultdict(Counter)  # counts by test or fixture
     for what, test, fixture, count in read_log(log):
         noted[fixture or test][what] += count
     lines = pass_rows.read_text().splitlines() if pass_rows.exists() else ()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 
 def oldest_python():
-    """Return the oldest Python, but at least 3.9, among those on PATH and in pyenv."""
+    """Return the oldest Python on PATH and in pyenv that is at least 3.9."""
     folders = os.environ["PATH"].split(os.pathsep)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders += map(str, pyenv.glob("versions/*/bin"))
@@ -51,7 +51,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, wheel):
-    """Return a root, and a function that runs programs of its virtual environment in it."""
+    """Return a root folder, and a function that runs programs of its virtual environment there."""
     root = tmp_path_factory.mktemp("root")
     python = Path(run(oldest_python(), "-c", "import sys; print(sys.base_prefix)").strip())
     run(oldest_python(), "-m", "venv", root / "env")

@@ -1,4 +1,4 @@
-"""The layer of the C library has the same bits as the torch operator, and is an LSTM."""
+"""The C library's layer gives the same bits as the torch operator, and it is an LSTM."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The loops called by ctypes have the same bits and errors as those called by pybind11."""
+"""Called by ctypes or by pybind11, the signal loops give the same bits and errors."""
 
 import threading
 

@@ -32,9 +32,9 @@ def find_emulator():
 
 
 def make_root(folder):
-    """Unpack Debian's Python and numpy's wheel for aarch64 into a folder unless they are there."""
+    """Unpack Debian's Python and numpy's wheel for aarch64 into a folder unless it has them."""
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a different worker may be making the root
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker of pytest may be making the root
         return _made(folder, folder / "root")
 
 
@@ -94,7 +94,7 @@ class Aarch64:
         done = subprocess.run(
             command,
             env=environment,
-            cwd=self._root,  # not a checkout, whose files would be imported first
+            cwd=self._root,  # not in a checkout, whose files would be imported first
             capture_output=True,
             text=True,
             check=False,

@@ -1,4 +1,4 @@
-"""Does the computation of csrc/signal/augment.cpp one window at a time, with numpy and scipy."""
+"""Repeats the computation of csrc/signal/augment.cpp for single windows, with numpy and scipy."""
 
 import numpy as np
 from scipy.interpolate import CubicSpline

@@ -23,7 +23,7 @@ SOURCES = (PROGRAM / "bridge.cu", PROGRAM / "bridge_host.cpp", EMULATOR / "emula
 
 
 class BridgeMutant(NamedTuple):
-    """A string in a file, its replacement, and the row that must then be wrong."""
+    """A string in a file, its replacement, and the row that the replacement must make wrong."""
 
     row: str
     file: str

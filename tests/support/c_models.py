@@ -26,7 +26,7 @@ def need(compiler):
 
 
 def build(sources, compiler="gcc", options=("-O0",)):
-    """Compile sources to a library without a warning, and load the library."""
+    """Compile sources to a library, which must cause no warning, and load the library."""
     library = Path(sources[0]).parent / "model.so"
     command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
     command += [*map(str, sources), "-lm"]
@@ -52,7 +52,7 @@ class CModel:
         self._c.sensorseq_reset(self._state)
 
     def push(self, sample):
-        """Return the probabilities if a window is complete, otherwise the returned code."""
+        """Return the probabilities if a window is complete, otherwise C's return code."""
         sample = np.ascontiguousarray(sample, np.float32)
         out = np.zeros(self.n_classes, np.float32)
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))

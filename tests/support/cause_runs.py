@@ -1,4 +1,4 @@
-"""Runs with an invented record for the tests of causes, healthy except for what a test changes."""
+"""Healthy runs with invented records for the tests of causes; each test changes something."""
 
 import math
 
@@ -100,7 +100,7 @@ def judged_run(record, history=None):
 
 
 def unjudged_run(record, history=None):
-    """Return a Run of which only the columns and the record are known."""
+    """Return a Run with only its columns and its record."""
     columns = {
         name: Column(np.asarray(values, float), np.ones(N_EPOCHS, bool))
         for name, values in (history or history_of(record)).items()

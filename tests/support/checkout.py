@@ -20,7 +20,8 @@ def code_in(page, language="python"):
 
 def tree_of(path):
     """Return the syntax tree of a module."""
-    gc.disable()  # collections would visit the same nodes repeatedly, and take most of the time
+    # the garbage collector would visit the same nodes repeatedly, which takes most of the time
+    gc.disable()
     try:
         return ast.parse(path.read_text("utf-8"))
     finally:

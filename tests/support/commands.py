@@ -1,4 +1,4 @@
-"""Runs commands of sensorseq in this process, and programs in processes of their own."""
+"""Runs commands of sensorseq in this process, and programs in separate processes."""
 
 import io
 import json
@@ -15,8 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_logs(root, n=5, seconds=12.0, labels=("calm", "rough"), channels=("current", "speed")):
-    """Write CSV files sampled at 20 Hz, in a folder for each class; rough classes vibrate
-    faster."""
+    """Write CSV files sampled at 20 Hz in a folder per class; rough classes vibrate faster."""
     rng = np.random.default_rng(0)
     for number, label in enumerate(labels):
         (root / label).mkdir(parents=True)

@@ -1,10 +1,10 @@
-"""Faults to plant in the headers of `csrc/cuda`; a program of the emulator must detect each."""
+"""Faults to plant in the headers of `csrc/cuda`; a program with the emulator must detect each."""
 
 from typing import NamedTuple
 
 
 class HeaderMutant(NamedTuple):
-    """A string, and what replaces its first occurrence."""
+    """A string, and the replacement of its first occurrence."""
 
     header: str
     old: str

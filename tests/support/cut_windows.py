@@ -15,7 +15,7 @@ def make_windows(signal, window_samples, hop_samples=None):
 
 
 def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
-    """Return a recording with the values: number of the sample + 1000 * number of the channel."""
+    """Return a recording whose values are the sample's index + 1000 * the channel's index."""
     values = np.arange(float(n_samples))[:, None] + 1000.0 * np.arange(n_channels)
     channels = [f"channel {c}" for c in range(n_channels)]
     return Recording.evenly_sampled(values, rate, channels, recording_id, **more)

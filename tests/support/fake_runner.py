@@ -1,4 +1,4 @@
-"""FakeRunner: reruns with known noise and loss, to test the decisions based on them."""
+"""A fake runner with known noise and loss, to test decisions that are based on reruns."""
 
 import math
 import zlib
@@ -44,11 +44,11 @@ class Effect:
 
 
 class FakeRunner:
-    """Simulates losses as white noise around a level; a rerun's effect is found by its name.
+    """Simulates losses as white noise around a level; the name of a rerun determines its effect.
 
-    `scatter` is the standard deviation of the log noise of reruns with equal settings, in addition
-    to that of white noise of this length; `wobble` is the standard deviation of their level, in
-    nats.
+    For reruns with equal settings, `scatter` is the standard deviation of the log noise, in
+    addition to that of white noise of this length, and `wobble` is the standard deviation of the
+    level, in nats.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def stop_after(n_epochs):
 
 
 def watched():
-    """Return a classifier class, and a list that collects the windows of fits and predictions."""
+    """Return a classifier class, and a list of the windows that it fits and predicts."""
     seen = []
 
     class Watched(SensorLSTMClassifier):
@@ -77,18 +77,18 @@ def watched():
 
 
 def head_of(fitted):
-    """Return the head that joins a classifier's features to its network; None without features."""
+    """Return the head that joins a classifier's features and network; None without features."""
     return fitted.model_.head
 
 
 def replace_head(fitted, lstm_weight, blocks):
-    """Make a model decide by these blocks, and by the network if its weight is above zero."""
+    """Make a model decide by these blocks, and by the network if `lstm_weight` is above zero."""
     head = FeatureHead(lstm_weight, blocks, FeatureChoice())
     fitted.model_ = replace(fitted.model_, head=head)
 
 
 def class_shares_of(fitted):
-    """Return the share of each class among the windows of the fit."""
+    """Return the fraction of each class among the windows of the fit."""
     return fitted.model_.class_shares
 
 
@@ -114,7 +114,7 @@ def with_int8(fitted):
 
 
 class InterruptAfter:
-    """A callback that interrupts a fit after this epoch."""
+    """A callback that interrupts a fit after a given epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch
@@ -125,7 +125,7 @@ class InterruptAfter:
 
 
 def outputs_of(fitted, X, lengths=None):
-    """Return the logits of windows before the temperature is applied, one per class."""
+    """Return each window's logits, one per class, before the temperature is applied."""
     return fitted.model_.logits(X, lengths)
 
 

@@ -1,6 +1,6 @@
 """This processor's instruction sets as parameters of tests, and a switch to one of them.
 
-`make test` tests only the one in use, and CI tests all of them.
+`make test` tests only the instruction set in use, and CI tests all of them.
 """
 
 from contextlib import contextmanager

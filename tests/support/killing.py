@@ -1,4 +1,4 @@
-"""Programs that run each line of JSON in a forked process, and a class that kills such processes.
+"""A program that does the work of each line of JSON in a forked process, which can be killed.
 
 `serve` is the program's loop: the forked process prints "pid N" when it begins, and its parent
 prints "ended N" after the process exits or is killed. `Program` starts a program with this loop and
@@ -57,7 +57,7 @@ class Program:
         return int(self.hear(b"pid"))
 
     def run(self, kill_after_s=None, **asked):
-        """Return a run's exit code, its duration, and the processes it had when it was killed."""
+        """Return a run's exit code, its duration, and its child processes when it was killed."""
         pid, children = self.begin(**asked), []
         began = time.perf_counter()
         if kill_after_s is not None:
@@ -69,7 +69,7 @@ class Program:
                         break
             else:
                 children = children_of(pid)
-                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                with contextlib.suppress(ProcessLookupError):  # the process has just ended
                     os.kill(pid, signal.SIGKILL)
         code = int(self.hear(b"ended"))
         return code, time.perf_counter() - began, children

@@ -1,4 +1,4 @@
-"""Checks of the layer's guarantees on any device, which is an argument of each check.
+"""Checks of the layer's guarantees on any device; each check takes the device as an argument.
 
 The tests in tests/gpu call these checks on the CPU, so that the checks themselves are tested
 everywhere, and on the GPU if there is one. Only public names are used.
@@ -108,7 +108,7 @@ class Problem:
     """Random arguments for a variant, in float64 on the CPU; each run casts and moves them.
 
     Numbers are rounded to `given`, so that the inputs are exact in every precision. bfloat16 suits
-    all precisions, but then TF32 does not round the inputs, as it does with users' numbers.
+    all precisions, but then TF32 need not round the inputs, as it must round users' numbers.
     """
 
     def __init__(self, variant, seed=0, n_classes=3, scale=0.4, given=torch.bfloat16):
@@ -145,8 +145,8 @@ class Problem:
     def arguments(self, device, dtype, grad=True):
         """Return the leaves, lengths and mask on a device.
 
-        With several models, x has no gradient, so that a GPU's kernels multiply it themselves;
-        otherwise torch multiplies it, and sums batched products in a different order.
+        With several models, x needs no gradient, so that a GPU's kernels multiply x themselves.
+        Otherwise torch would multiply x, and would sum batched products in a different order.
         """
         values = {
             name: value.to(device, dtype, copy=True).requires_grad_(
@@ -240,7 +240,7 @@ def tf32_lstm(**arguments):
 
 
 def tf32_lstm_linear(**arguments):
-    """Compute ops.lstm_linear in the same way; the head's product is exact."""
+    """Compute ops.lstm_linear in float64 with TF32 products in the layer, not in the head."""
     head = {name: arguments.pop(name) for name in ("weight_out", "bias_out", "pooling")}
     hidden, h_n, c_n = tf32_lstm(**arguments)
     pooled = reference.pool(hidden, h_n, arguments["lengths"], head["pooling"])
@@ -256,7 +256,7 @@ def framework_lstm_linear(*, weight_out, bias_out, pooling, lengths, **arguments
 
 @functools.lru_cache(maxsize=4)
 def exact_runs(variant, head, given):
-    """Return problems of a variant and their float64 results; there are more small problems."""
+    """Return problems of a variant and their float64 results: more problems if they are small."""
     values = variant.n_windows * variant.n_models * variant.n_directions * variant.hidden_size
     n_seeds = max(2, min(16, 4096 // values))
     problems = [Problem(variant, seed, given=given) for seed in range(n_seeds)]
@@ -265,16 +265,16 @@ def exact_runs(variant, head, given):
 
 
 def less_exact(a, b, exact):
-    """Return the one of two tensors that is further from a third."""
+    """Return whichever of two tensors is further from a third tensor."""
     return a if relative_error(a, exact) > relative_error(b, exact) else b
 
 
 def check_error(device, variant, precision, head=True):
     """Check that the error against float64 is at most twice the framework's.
 
-    In TF32, it is at most twice the framework's error or twice that of TF32 products, whichever is
-    larger: whether torch's kernels round to TF32 depends on the sizes, even on the batch size. This
-    is checked for outputs and gradients, over all seeds together, because the relative error of a
+    In TF32, the limit is twice the framework's error or twice the error of TF32 products, whichever
+    is larger, because the sizes, even the batch size, determine whether torch's kernels round to
+    TF32. Outputs and gradients are checked over all seeds together, because the relative error of a
     single number can have any size. tests/support/budget.py defines the comparison.
     """
     ours, theirs = (ops.lstm_linear, framework_lstm_linear) if head else (ops.lstm, framework_lstm)
@@ -307,7 +307,7 @@ def check_error(device, variant, precision, head=True):
 
 
 def assert_same_bits(computed, wanted, where=""):
-    """Compare two dicts or sequences of tensors bit for bit; a NaN is never right."""
+    """Compare two dicts or sequences of tensors bit for bit; a NaN is always an error."""
     names = computed.keys() if isinstance(computed, dict) else range(len(computed))
     assert len(computed) == len(wanted)
     for name in names:
@@ -339,7 +339,7 @@ def check_same_bits_twice(device, variant, precision):
 
 
 def check_batch_invariance(device, variant, precision):
-    """Check that a row has the same bits by itself, in part of the batch and in the whole batch."""
+    """Check that a row has the same bits alone, in part of the batch and in the complete batch."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -349,7 +349,7 @@ def check_batch_invariance(device, variant, precision):
 
 
 def check_model_invariance(device, variant, precision):
-    """Check that a model has the same bits by itself and together with others."""
+    """Check that a model has the same bits alone and together with others."""
     with torch_precision(precision):
         problem, dtype = Problem(variant), dtype_of(precision)
         whole = infer(problem, device, dtype)
@@ -360,8 +360,7 @@ def check_model_invariance(device, variant, precision):
 
 
 def check_chunks(device, variant, precision):
-    """Check that a sequence has the same bits in chunks, with the state passed on, and as a
-    whole."""
+    """Check that a sequence has the same bits at once and in chunks, with the state passed on."""
     assert variant.pooling == "last"
     assert variant.n_directions == 1
     with torch_precision(precision):

@@ -59,7 +59,7 @@ def write_dataset(root, version, episodes, *, per_file=4, tasks=TASKS, **facts):
         for number, columns in enumerate(episodes):
             pq.write_table(pa.table(columns), folder / f"episode_{number:06d}.parquet")
         return root
-    # pandas writes a table with an unnamed index in this way
+    # as pandas writes a table with an unnamed index
     table = {"task_index": range(len(tasks)), "__index_level_0__": list(tasks)}
     pq.write_table(pa.table(table), root / "meta" / "tasks.parquet")
     for first in range(0, len(episodes), per_file):

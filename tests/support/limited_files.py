@@ -1,4 +1,4 @@
-"""Simulates a full disk: files of this process, or of one it starts, cannot exceed a size."""
+"""Simulates a full disk: files of this process or of a child process cannot exceed a size."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import sys
 
 @contextlib.contextmanager
 def files_limited_to(size_bytes):
-    """Limit the size of this process's files, during the tested call only: pytest writes, too."""
+    """Limit this process's file size only during the tested call, because pytest writes, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     skipped_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # a truncated .pyc would break every later import of the module

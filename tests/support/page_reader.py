@@ -1,4 +1,4 @@
-"""Reads the HTML of a page or of a notebook's output: checks its tags and collects its text."""
+"""Checks the tags and collects the text of a page's or a notebook output's HTML."""
 
 from html.parser import HTMLParser
 

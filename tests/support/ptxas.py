@@ -19,7 +19,7 @@ def load_build_cuda():
     """Import build_cuda.py, which is in the same folder as setup.py, outside every package."""
     spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["build_cuda"] = module  # dataclasses look for their module here
+    sys.modules["build_cuda"] = module  # dataclasses look up their module here
     spec.loader.exec_module(module)
     return module
 

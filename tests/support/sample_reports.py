@@ -1,4 +1,4 @@
-"""Handmade reports with causes and probes, and with figures that a run could have."""
+"""Handmade reports with causes and probes, and with numbers that a run could have."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def make_report(kind, **facts):
     return FluctuationReport.from_history(history_of(kind), **facts)
 
 
-VERDICTS = {  # by kind of run
+VERDICTS = {  # the verdict of each kind of run
     "calm": "normal",
     "hot": "fluctuating",
     "diverged": "diverged",

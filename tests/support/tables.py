@@ -1,4 +1,4 @@
-"""Writes tables in each format that can be read; a path's suffix chooses the format."""
+"""Writes tables in every format that can be read; the suffix of a path selects the format."""
 
 import gzip
 

@@ -1,6 +1,6 @@
-// Replaces the GPU in a bridge test without a GPU: the emulator again, as a copy in which tests
-// plant faults. Compiled with -Demulator=device, like that copy, so that it can be linked with the
-// true emulator.
+// In a bridge test without a GPU, a copy of the emulator, in which tests plant faults, takes the
+// GPU's place. This file and the copy are compiled with -Demulator=device, so that they can be
+// linked with the original emulator.
 #include "bridge_emulated.h"
 
 namespace bridge {

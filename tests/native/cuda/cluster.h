@@ -1,13 +1,13 @@
 // The CTAs of one cluster on the host: their shared memory, barriers and messages, and a scheduler
 // that runs warps as fibers which yield at random.
 //
-// Order is recorded in vector clocks, whose components are the warps, and each warp's messages. For
-// an operation of a component, a clock records up to three facts:
+// Vector clocks record the order of operations. Their components are the warps, and the messages of
+// each warp. For an operation of a component, a clock records up to three facts:
 //
-//   seen    it happened before, by release and acquire: its writes to shared memory are visible
-//   done    it has been performed, because received data depend on it: reads and messages only
-//           (a warp sends results of its reads; nothing depends on a plain store)
-//   global  like seen, for global memory, which waiting at an mbarrier does not order
+//   seen    it happened before, by release and acquire, so its writes to shared memory are visible
+//   done    it has been performed, because received data depend on it; only for reads and messages
+//           (a warp sends results of its reads, but nothing depends on a plain store)
+//   global  like seen, but for global memory, which a wait at an mbarrier does not order
 #pragma once
 
 #include <ucontext.h>
@@ -45,19 +45,19 @@ inline void Join(Clock& into, const Clock& from) {
 }
 
 constexpr int kNoLane = -1;    // no write yet
-constexpr int kAllLanes = 32;  // written or read by the lanes together
+constexpr int kAllLanes = 32;  // written or read by all lanes together
 
 struct Word {
   int32_t writer = -1;  // component; -1: never written
   uint32_t written_at = 0;
   uint32_t epoch = 0;  // number of __syncwarps of the writing warp so far
   int8_t lane = kNoLane;
-  bool arriving = false;  // written by a copy that nobody has waited for
+  bool arriving = false;  // written by a copy that no warp has waited for
   struct Read {
     uint32_t at = 0, epoch = 0;
     uint32_t lanes = 0;
   };
-  std::vector<Read> reads;  // by warp of the CTA
+  std::vector<Read> reads;  // one for each warp of the CTA
 };
 
 struct Barrier {
@@ -66,20 +66,20 @@ struct Barrier {
   uint32_t made_at = 0;
   int64_t count = 0, pending = 0, bytes = 0;
   int64_t phase = 0;
-  Clock clock, complete;  // of this phase; of the completed phases
+  Clock clock, complete;  // clocks of this phase and of the completed phases
 };
-constexpr int kBarriers = 16;  // in the first 128 bytes
+constexpr int kBarriers = 16;  // all of them in the first 128 bytes
 
 struct Cta {
   std::vector<uint8_t> shared;
   std::vector<Word> words;
-  std::vector<Barrier> barriers;  // by address / 8
+  std::vector<Barrier> barriers;  // the index is address / 8
   int n_running = 0;
   // bar.sync
   int n_waiting = 0;
   uint64_t generation = 0;
   Clock clock, released;
-  // the times of the messages that have arrived; the joined clocks of the warps when they left
+  // times of the messages that have arrived; joined clocks of the warps that have left
   Times received;
   Clock left;
 
@@ -99,14 +99,14 @@ struct Message {
 
 enum class Order {
   kRandom,
-  kMessagesFirst,  // as soon as they are sent
-  kMessagesLast,   // when no warp can continue without them
+  kMessagesFirst,  // messages arrive as soon as they are sent
+  kMessagesLast,   // messages arrive when no warp can continue without them
 };
 
 struct Options {
   uint32_t seed = 1;
   Order order = Order::kRandom;
-  // these run only if nothing else can run: a whole CTA, or one warp of each CTA; -1: none
+  // a CTA, and a warp of each CTA, that run only if nothing else can run; -1: none
   int starved_cta = -1, starved_warp = -1;
 };
 
@@ -160,8 +160,8 @@ class Cluster {
   }
   std::unordered_map<const void*, GlobalWrite>& global() { return global_; }
 
-  // Whether a write of `writer` precedes the owner of this clock and can have no further effect;
-  // see the comment at the top.
+  // Whether the write of `writer` at time `at` happened before `clock` and can have no further
+  // effect; see the comment at the top.
   bool IsBehind(int32_t writer, uint32_t at, const Clock& clock) const {
     const auto i = static_cast<size_t>(writer);
     return at <= (writer < n_components_ / 2 ? clock.seen[i] : clock.done[i]);
@@ -270,7 +270,7 @@ class Cluster {
     return fiber.rank == options_.starved_cta || fiber.warp == options_.starved_warp;
   }
 
-  // Takes one turn; returns false when nothing is left to do.
+  // Delivers messages or runs one warp; returns false when nothing is left to do.
   bool Schedule() {
     able_.clear();
     bool any = false, any_fed = false;

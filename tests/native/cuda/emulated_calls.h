@@ -1,4 +1,4 @@
-// Calls of the contract of csrc/lstm_linear_cuda.h, run in the emulator.
+// Calls as specified in csrc/lstm_linear_cuda.h, run in the emulator.
 #pragma once
 
 #include "cluster.h"
@@ -20,8 +20,8 @@ void Forward(const LstmForward<float>& args, const cuda::Options& options,
 void Backward(const LstmBackward<float>& args, const cuda::Options& options,
               const emulator::Options& schedule);
 
-// Each function is for one precision; they are compiled in separate files, which takes half as
-// long.
+// Each function is for one precision. The functions are compiled in separate files, which halves
+// the compile time.
 template <int kPlanes>
 void ForwardIn(const LstmForward<float>& args, const cuda::Options& options,
                const emulator::Options& schedule);

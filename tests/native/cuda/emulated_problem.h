@@ -50,8 +50,8 @@ class Device {
 // The options of a caller.
 struct Asks {
   bool hidden = true, gradients = true, grad_h_0 = true;
-  bool projected = false;  // x contains the input's share of the gates
-  bool in_place = false;   // h_n and c_n are h_0 and c_0; there are then no gradients
+  bool projected = false;  // x contains the input's contribution to the gates
+  bool in_place = false;   // h_n and c_n overwrite h_0 and c_0, and there are no gradients
 };
 
 struct CallOutputs {
@@ -98,7 +98,7 @@ struct CallOutputs {
   }
 };
 
-// x W_ih^T + bias, (M, N, T, D, H, 4), NaN beyond lengths.
+// Returns x W_ih^T + bias of shape (M, N, T, D, H, 4), with NaN beyond the lengths.
 inline Array Project(const Problem& p) {
   const LstmShape& s = p.shape;
   const int64_t M = s.n_models, N = s.n_windows, T = s.n_timesteps, C = s.n_channels,

@@ -17,7 +17,7 @@ namespace emulator {
 
 using namespace sensorseq::cuda;
 
-// If `kPlanes` or `kHiddens` (a sum of sizes) is given, only these variants are compiled.
+// If `kPlanes` or `kHiddens` (a sum of sizes) is given, only matching variants are compiled.
 template <int kPlanes = 0, int kHiddens = 0>
 class QueueOf {
   template <int planes, int hidden>
@@ -64,7 +64,7 @@ class QueueOf {
       throw Fault("a variant that was not compiled");
     }
   }
-  // Runs warps in random order, on one machine, because they share nothing.
+  // Runs warps, which share nothing, in random order on one machine.
   template <typename Body>
   void RunTasks(const typename Body::Params& p) {
     InRandomOrder(Body::Warps(p), [&](Machine& m, int64_t warp) { Body::Run(m, p, warp); });

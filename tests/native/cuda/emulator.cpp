@@ -196,7 +196,7 @@ void Machine::Mma(F d[4], const U a[4], const U& b0, const U& b1) {
 
 U Machine::TransposeMatrix(const U& x) {
   U r;
-  auto Half = [&](int row, int column) {  // of the matrix whose rows are in x
+  auto Half = [&](int row, int column) {  // a half of the matrix whose rows are in x
     return (x[row * 4 + column / 2] >> (16 * (column % 2))) & 0xffff;
   };
   for (int l = 0; l < kLanes; ++l) {
@@ -427,7 +427,7 @@ void Machine::SendWords(const U& at, const U values[2], int n_words, int to, uin
                    component,
                    ++sent_});
   }
-  Tick();  // this does not release later operations
+  Tick();  // the messages do not release later operations
 }
 
 void Machine::Land(const std::vector<Copy>& copies) {

@@ -1,23 +1,24 @@
-// A machine for the kernels of csrc/cuda on the host: the bodies compile against it unchanged, with
-// 32 numbers for every value of a lane. Warps run as fibers that yield at random, and messages
+// A host machine for the kernels of csrc/cuda. Their bodies compile against it unchanged, but each
+// value is 32 numbers, one for each lane. Warps run as fibers that yield at random, and messages
 // between CTAs arrive late and out of order. The machine checks for behavior that hardware leaves
 // undefined:
 //
 //   - races on shared memory: between warps, between a message and a warp, and between lanes of a
-//     warp without a __syncwarp in between; reads of global memory that another warp of the cluster
-//     wrote, out of order or from a cache that may be stale
-//   - shared memory read before it was written, or before the wait for a copy; a copy's source
-//     written during the copy
-//   - deadlock, over-arrival at a barrier, a barrier used before it exists, a phase passed twice or
-//     lapped
+//     warp without a __syncwarp in between
+//   - reads of global memory that another warp of the cluster wrote, out of order or from a cache
+//     that may be stale
+//   - reads of shared memory before it is written or before the wait for a copy into it, and writes
+//     to a copy's source during the copy
+//   - deadlock, over-arrival at a barrier, use of a barrier before it exists, and phases that are
+//     passed twice or lapped
 //   - stores to a CTA that has left, or that may have left
 //
-// It is stricter than the hardware: a warp that waits at an mbarrier waits for each of its phases
-// in turn; __syncthreads waits forever for a warp that has left; an mbarrier used by messages needs
-// its fence.
+// The machine is stricter than hardware in three ways: a warp that waits at an mbarrier must wait
+// for each of its phases in turn, __syncthreads waits forever for a warp that has left, and an
+// mbarrier that messages use needs a fence.
 //
-// The operands of an MMA follow the PTX manual's fragments; that an MMA sums exactly and then
-// truncates is an assumption, to be measured on hardware.
+// The operands of an MMA follow the PTX manual's fragments. It is an assumption, still to be tested
+// on hardware, that an MMA sums exactly and then truncates.
 #pragma once
 
 #include <array>
@@ -34,7 +35,7 @@
 
 namespace emulator {
 
-// One warp: the machine of the bodies in csrc/cuda.
+// One warp: the machine on which the bodies in csrc/cuda run.
 class Machine {
  public:
   using F = emulator::F;
@@ -98,7 +99,7 @@ class Machine {
   static F Abs(const F& x);
   static F Max(const F& x, const F& y);
   static F MinOrNan(const F& x, const F& y) { return Choose(x <= y, x, Choose(x != x, x, y)); }
-  // eleven bits, as the manual specifies for tanh.approx
+  // accurate to eleven bits, as the manual specifies for tanh.approx
   static F TanhApprox(const F& x);
   // A power of two that scales x to [2^exponent, 2^(exponent + 1)), and its inverse.
   static void ScaleTo(const F& x, int exponent, F* scale, F* back) {
@@ -126,7 +127,8 @@ class Machine {
   // Lane l gets word l of the 8 x 8 matrix whose transpose is in the lanes.
   static U TransposeMatrix(const U& x);
 
-  // A lane's own work, as a function of its index, with the last lane first; and sums over lanes.
+  // Work of each lane, as a function of the lane's index, with the last lane first. Sums over
+  // lanes.
   template <typename G>
   static auto PerLane(const G& g) {
     std::array<decltype(g(int64_t{})), kLanes> r;
@@ -154,7 +156,7 @@ class Machine {
     return {LaneSum(first), LaneSum(second)};
   }
 
-  // Global memory. A load may come from a cache without the writes of other CTAs.
+  // Global memory. A load may come from a cache that lacks the writes of other CTAs.
   F LoadGlobalIf(const B& on, const float* base, const L& at);
   F LoadFreshIf(const B& on, const float* base, const L& at);
   static L LoadGlobalLongIf(const B& on, const int64_t* base, const L& at);
@@ -174,7 +176,7 @@ class Machine {
     LoadGlobalQuadIf(True(), word, base, at);
   }
   static void StoreGlobalQuad(void* base, const L& at, const U word[4]);
-  // The value of the first lane.
+  // Uses only the value of the first lane.
   static void AtomicMaxBits(uint32_t* base, int64_t at, const F& x) {
     base[at] = std::max(base[at], AsUnsigned(x)[0]);
   }
@@ -204,7 +206,7 @@ class Machine {
     WriteWords(on, at, word, 2);
   }
 
-  // ldmatrix.x4 of 512 bytes in a row.
+  // ldmatrix.x4 of 512 consecutive bytes.
   void LoadMatrices(uint32_t at, U r[4]);
   // stmatrix.x1.trans, .x4.trans
   void StoreMatrix(uint32_t at, const U& x);
@@ -212,8 +214,8 @@ class Machine {
     for (int i = 0; i < 4; ++i) StoreMatrix(at + static_cast<uint32_t>(i) * 128, x[i]);
   }
 
-  // cp.async: arrives at any time until it is waited for; before that its target must not be read,
-  // and its source must not change.
+  // cp.async: the data may arrive at any time before the wait for them ends. Until then, the target
+  // must not be read, and the source must not change.
   void CopyAsync(const B& on, const U& to, const float* base, const L& at, const B& valid,
                  int n_words);
   void CopyAsyncQuad(const U& to, const float* base, const L& at, const B& valid) {
@@ -248,7 +250,8 @@ class Machine {
   void FenceBarrierInit() {
     for (Barrier& b : cta_.barriers) b.is_fenced |= b.exists && b.maker == component_;
   }
-  // Only the first lane arrives: the other lanes' accesses precede it only after a SyncWarp.
+  // Only the first lane arrives. The other lanes' accesses happen before its arrival only if a
+  // SyncWarp is in between.
   void ArmBarrier(uint32_t at, uint32_t bytes) { ArriveWith(at, bytes); }
   void Arrive(uint32_t at) { ArriveWith(at, 0); }
   void WaitBarrier(uint32_t at, uint32_t parity);
@@ -269,7 +272,7 @@ class Machine {
   }
 
   void Tick() { clock_.seen[own_] = clock_.done[own_] = ++clock_.global[own_]; }
-  // The clock that a single lane may release: without the other lanes' accesses since the last
+  // The clock that a single lane may release: it omits the other lanes' accesses since the last
   // SyncWarp.
   Clock Behind() const;
   void ArriveWith(uint32_t at, uint32_t bytes);
@@ -283,7 +286,7 @@ class Machine {
   void WriteWords(const B& on, const U& at, const U* words, int n);
 
   static uint32_t Bits(int lane) { return lane == kAllLanes ? 0xffffffffu : 1u << lane; }
-  // Whether accesses by these lanes, one of which is a write, come from a single lane.
+  // Whether a single lane makes the accesses by `lanes` and by `lane`, one of which is a write.
   static bool IsOneLane(uint32_t lanes, int lane) {
     return lane != kAllLanes && (lanes & ~Bits(lane)) == 0;
   }

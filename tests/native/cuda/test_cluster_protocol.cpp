@@ -1,19 +1,19 @@
-// The protocols by which the CTAs of a cluster exchange h and partial sums (Run of forward-inl.h
-// and of backward-inl.h), on small clusters, in every order in which warps may run and messages may
-// arrive. The emulator runs the kernels themselves, but only some of these orders.
+// Checks the protocols by which the CTAs of a cluster exchange h and partial sums (Run of
+// forward-inl.h and of backward-inl.h), on small clusters, in every order in which warps may run
+// and messages may arrive. The emulator runs the kernels themselves, but only some of these orders.
 //
-// A warp is represented by the list of those of its actions that other warps can notice, written
-// below in the order of Run: if Run changes, change the list, too. Products, cells and the warp's
-// own rings are omitted. A warp writes the number of the step that will read it, so that a read
-// detects whether it happened too early or too late. All 8 rows of a tile take part in every step
-// until the longest one ends, and all CTAs of a cluster have the same tile, so n_steps is the same
-// for all of them, and no row's length appears here.
+// A warp is represented by a list of the actions that other warps can notice, in the order of Run.
+// If Run changes, change the list, too. Products, cells and the warp's own rings are omitted. A
+// warp writes the number of the step that will read it, so that a read detects whether it happened
+// too early or too late. All 8 rows of a tile take part in every step until the longest one ends,
+// and all CTAs of a cluster have the same tile, so n_steps is the same for all of them, and no
+// row's length appears here.
 //
 // Memory is sequentially consistent here: the emulator's clocks and the hardware must show that
 // fences and proxies suffice. The words that a warp sends to one CTA in one step arrive together.
-// No fault is lost by this as long as no byte arrives before its barrier is armed, which is
-// checked: a barrier then completes with the last byte and not before, and a read that is wrong
-// because of any byte is wrong here, too.
+// This simplification hides no fault if no byte arrives before its barrier is armed, which is
+// checked. A barrier then completes with the last byte and not before, so a read that is wrong
+// because of a single byte is wrong here, too.
 //
 // Each planted fault must be found; otherwise the search would prove nothing.
 #include <cstdint>
@@ -30,7 +30,7 @@ using harness::Check;
 
 namespace {
 
-// A variant of a kernel, as layout.h requires.
+// A kernel variant with the members that layout.h requires.
 template <int kCtas_, int kWarps_>
 struct Cluster {
   static constexpr int kPlanes = 1, kCtas = kCtas_, kWarps = kWarps_, kGroups = kWarps;
@@ -119,21 +119,21 @@ enum class Act : uint8_t {
   kSyncCluster,
   kSyncCta,
   kFillState,  // h_0, which every CTA loads for itself
-  kWait,       // for the data that step `step` reads
-  kExpect,     // for the next step that uses the barrier
+  kWait,       // waits for the data that step `step` reads
+  kExpect,     // arms the barrier for the next step that uses it
   kReadState,  // the product
-  kSendState,  // to its own CTA immediately, to the others by message
-  kArrive,     // for its own CTA's share
+  kSendState,  // sends to its own CTA immediately, to others by message
+  kArrive,     // arrives for the data of its own CTA
   kReadPartials,
   kStoreGrads,
-  kSendPartials,  // partial sums from the gradients of the CTA's gates, which are read for them
+  kSendPartials,  // reads the gradients of the CTA's gates for the sums
 };
 const char* const kActs[] = {"init",   "sync cluster",  "sync CTA",        "fill state",
                              "wait",   "arm",           "read h",          "send h",
                              "arrive", "read partials", "store gradients", "send partials"};
 struct Op {
   Act act;
-  int step;         // the step that reads the written data, or that reads
+  int step;         // the step that reads the data, now or later
   int barrier = 0;  // number of the barrier, or of the buffer of gradients
   int value = 0;    // count, bytes or parity
 };
@@ -248,7 +248,7 @@ struct Programs {
 // An mbarrier.
 struct Barrier {
   int16_t bytes;   // tx-count
-  int8_t pending;  // arrivals; kNever: not initialized
+  int8_t pending;  // arrivals to come; kNever: not initialized
   uint8_t phase;   // completed so far
 };
 constexpr int8_t kNever = -128;
@@ -267,8 +267,8 @@ class Search {
     }
   }
 
-  // Visits all reachable states, but none beyond a fault; if no fault is expected, only up to the
-  // first.
+  // Visits all reachable states except those after a fault. If no fault is expected, stops at the
+  // first fault.
   void Run(size_t most) {
     State start;
     std::memset(&start, 0, sizeof start);
@@ -299,18 +299,18 @@ class Search {
   std::string found[kFindings];
 
  private:
-  static constexpr int kAll = V::kCtas * V::kWarps;  // warps; also groups of the layer
+  static constexpr int kAll = V::kCtas * V::kWarps;  // number of warps, and of groups of the layer
   static constexpr int kUsed =
       V::kCtas * 2 * int{sizeof(Barrier)} + kAll + 3 * V::kCtas * kAll + 2 * kAll;
   struct alignas(8) State {
     Barrier barriers[V::kCtas][2];
-    uint8_t at[kAll];  // of each warp, in its program
-    // Each is the number of the step that reads the data. The inbox is indexed by the buffer and
-    // the group whose h it receives, or by the buffer, the sending rank and the group whose partial
-    // sum it receives.
+    uint8_t at[kAll];  // position of each warp in its program
+    // Each entry is the number of the step that reads the data. The inbox is indexed by the buffer
+    // and the group whose h it receives, or by the buffer, the sending rank and the group whose
+    // partial sum it receives.
     uint8_t inbox[V::kCtas][2][kAll];
     uint8_t grads[2][kAll];
-    uint8_t under_way[V::kCtas][kAll];  // to a place of the inbox: steps, as bits
+    uint8_t under_way[V::kCtas][kAll];  // steps of the messages in transit to each entry, as bits
     uint8_t unused[8 - kUsed % 8];
   };
   static_assert(std::has_unique_object_representations_v<State>, "states are compared as bytes");
@@ -351,8 +351,8 @@ class Search {
     states_.push_back(s);
     *slot = static_cast<uint32_t>(states_.size());
   }
-  // The place of a state in the table, which contains the state's number, from 1, or 0 if the place
-  // is free.
+  // The slot of a state in the table. A slot contains the state's number, counted from 1, or 0 if
+  // it is free.
   uint32_t* Slot(const State& s) {
     for (uint64_t at = Hash(s);; ++at) {
       uint32_t* slot = &slots_[at & (slots_.size() - 1)];
@@ -365,7 +365,7 @@ class Search {
   }
   const Op& Next(const State& s, int w) const { return programs_[static_cast<size_t>(w)][s.at[w]]; }
   bool IsAt(const State& s, int w, Act act) const { return !IsDone(s, w) && Next(s, w).act == act; }
-  // Whether all warps of the CTAs have reached `act`; if so, they pass it together.
+  // Returns whether warps [first, first + n) have all reached `act`; if so, they pass it together.
   bool PassTogether(const State& s, int first, int n, Act act) {
     State after = s;
     for (int w = first; w < first + n; ++w) {
@@ -393,7 +393,7 @@ class Search {
 
   int BufferOf(int step) const { return plant_ == Plant::kOneBuffer ? 0 : step & 1; }
 
-  // Returns whether the warp can continue, even into a fault.
+  // Returns whether the warp can continue, even if its next action is a fault.
   bool RunWarp(const State& now, int w) {
     if (IsDone(now, w)) return false;
     const int cta = w / V::kWarps, warp = w % V::kWarps;
@@ -410,13 +410,13 @@ class Search {
       case Act::kInitBarrier:
         *barrier = {0, static_cast<int8_t>(op.value), 0};
         break;
-      case Act::kFillState:  // its warps take the groups in turns
+      case Act::kFillState:  // the CTA's warps divide the groups among them
         for (int g = warp; g < kAll; g += V::kWarps) s.inbox[cta][0][g] = 0;
         break;
       case Act::kWait:
         if (barrier->pending == kNever) return Found(kNoBarrier), true;
         if ((barrier->phase & 1) == op.value) return false;
-        // a barrier has a phase for every other step, beginning with its first
+        // a barrier has one phase for every second step, beginning with its first step
         if (barrier->phase != (op.step + 1) / 2) return Found(kWrongPhase), true;
         break;
       case Act::kExpect:
@@ -450,7 +450,7 @@ class Search {
           const int grad = s.grads[op.barrier][cta * V::kWarps + other];
           if (grad != step - 1) return Found(kWrongStep), true;
         }
-        // for as many groups as there are CTAs, its own CTA's like the others'
+        // sends to as many groups as there are CTAs, including groups of its own CTA
         for (int g = warp * V::kCtas; g < (warp + 1) * V::kCtas; ++g) {
           const int owner = g / V::kGroups, place = cta * V::kWarps + g % V::kGroups;
           s.under_way[owner][place] |= static_cast<uint8_t>(1u << step);
@@ -495,7 +495,7 @@ class Search {
   const State* now_ = nullptr;
   bool has_found_ = false;
   std::vector<State> states_;
-  std::vector<uint32_t> slots_;  // open addressing, a power of two
+  std::vector<uint32_t> slots_;  // open addressing; the size is a power of two
 };
 
 size_t g_states;
@@ -511,8 +511,8 @@ Search<Cluster<kCtas, kWarps>> Searched(Pass pass, int n_steps, Plant plant, std
   return search;
 }
 
-// From three steps on, each further step adds as many new states as the previous one: the cluster
-// does the same in every step, and more steps would show nothing new.
+// From three steps on, each further step adds as many new states as the previous step, because the
+// cluster does the same in every step. More steps would show nothing new.
 template <int kCtas, int kWarps>
 void Holds(Pass pass, const std::vector<int>& steps) {
   for (int n_steps : steps) {
@@ -594,7 +594,7 @@ void LayoutIsAsAssumed() {
 }  // namespace
 
 int main(int argc, char**) {
-  if (argc > 1) {  // 400 MB of states: second phases of both barriers
+  if (argc > 1) {  // takes 400 MB for states; reaches second phases of both barriers
     Holds<4, 1>(Pass::kForward, {5});
     return harness::Finish();
   }

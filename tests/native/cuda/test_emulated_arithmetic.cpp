@@ -1,6 +1,6 @@
-// Checks of properties that a whole layer would hide: the lanes' functions of csrc/cuda/math-inl.h
-// over the range of their arguments, compared with double, and the addresses of an x that is too
-// large for memory.
+// Checks properties that tests of a complete layer would hide: the functions of
+// csrc/cuda/math-inl.h over the range of their arguments, compared with double, and the addresses
+// of an x that is too large for memory.
 #include <algorithm>
 #include <set>
 
@@ -53,7 +53,7 @@ void CheckCells(Machine& m) {
   Check(cell.relative < 2.4e-6, "cell and state to twenty");
 }
 
-// Near zero, only the polynomial is used: its error is at most one unit in the last place.
+// Near zero, only the polynomial is used, whose error is at most one unit in the last place.
 void CheckTanhNearZero(Machine& m) {
   Worst tanh;
   for (int n = 0; n < 4000; ++n) {
@@ -83,8 +83,8 @@ struct Reader : Machine {
   }
 };
 
-// A row with more words than a 32-bit integer can count, in either direction, and the adjacent
-// rows.
+// Tests, in both directions, a row with more words than a 32-bit integer can count and the rows
+// next to it.
 void CheckLongRows() {
   using namespace sensorseq::cuda;
   using V = ForwardVariant<1, 64>;

@@ -25,7 +25,8 @@ struct Call {
 };
 
 // Checks each row of `array`, (rows, width): it must be NaN if `is_bad`, and otherwise have the
-// bits of `good`. With `all`, every value of a bad row must be NaN, otherwise at least one.
+// bits of `good`. With `all`, every value of a bad row must be NaN; otherwise, at least one value
+// must be NaN.
 template <typename Bad>
 void CheckRows(const std::string& what, Device& array, Device& good, int64_t n_rows, Bad is_bad,
                bool all = true) {
@@ -110,14 +111,14 @@ int main(int argc, char** argv) {
       }
       {
         Problem bad = p;
-        bad.x[((N + 4) * T + 1) * s.n_channels] = NAN;  // of model 1, window 4
+        bad.x[((N + 4) * T + 1) * s.n_channels] = NAN;  // a value of model 1, window 4
         CallOutputs out = call.Run(bad);
         CheckStates(name + " NaN in x", call, out, good, [&](int64_t row) { return row == N + 4; });
         CheckGrads(name + " NaN in x", call, out, good, [](int64_t model) { return model == 1; });
       }
       for (double state : {256.0, -256.0, 1e30}) {
         Problem bad = p;
-        bad.h_0[(5 * D + D - 1) * H + 1] = state;  // of model 0, window 5
+        bad.h_0[(5 * D + D - 1) * H + 1] = state;  // a value of model 0, window 5
         bad.mask[(5 * D + D - 1) * H + 1] = 1;
         CallOutputs out = call.Run(bad);
         // the other direction is correct
@@ -145,7 +146,7 @@ int main(int argc, char** argv) {
       }
       for (double weight : {4095.0, -4096.0, 1e30}) {
         Problem bad = p;
-        bad.weight_hh[D * 4 * H * H + H + 2] = weight;  // of model 1, unit 1
+        bad.weight_hh[D * 4 * H * H + H + 2] = weight;  // a value of model 1, unit 1
         CallOutputs out = call.Run(bad);
         const int64_t n = s.n_models * N;
         auto is_bad = [&](int64_t row) { return row >= N; };

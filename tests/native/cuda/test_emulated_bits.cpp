@@ -44,7 +44,7 @@ Array Pick(const Array& array, int64_t n_models, int64_t n_windows,
   return picked;
 }
 
-// The same problem with some models and some windows, in that order.
+// The same problem with only some models and some windows, in the given order.
 Problem Part(const Problem& p, const std::vector<int64_t>& models,
              const std::vector<int64_t>& windows) {
   Problem q = p;
@@ -70,7 +70,8 @@ Problem Part(const Problem& p, const std::vector<int64_t>& models,
   return q;
 }
 
-// Checks that rows of the part have the same bits as in the whole, at any place in the tile.
+// Checks that rows have the same bits in a part as in the complete problem, at any position in the
+// tile.
 void CheckRows(const std::string& what, const Problem& p, cuda::Precision precision,
                CallOutputs& whole, const std::vector<int64_t>& models,
                const std::vector<int64_t>& windows) {
@@ -94,7 +95,7 @@ void CheckRows(const std::string& what, const Problem& p, cuda::Precision precis
   Compare("grad_h_0", part.grad_h_0, whole.grad_h_0);
   Compare("grad_c_0", part.grad_c_0, whole.grad_c_0);
   if (static_cast<int64_t>(windows.size()) != N) return;
-  // weight gradients, for any M
+  // weight gradients have the same bits for any M
   auto OfModel = [&](const char* name, Device& of_part, Device& of_whole) {
     const size_t width = of_whole.size() / p.shape.n_models;
     for (size_t m = 0; m < models.size(); ++m) {

@@ -1,6 +1,6 @@
-// Compares whole training steps on the emulated GPU with the CPU's engine in double, and checks the
-// contract's guarantees: the same bits for a model with any other models and with its steps divided
-// into any calls, and NaN for values that the host would have refused.
+// Compares complete training steps on the emulated GPU with the CPU's engine in double, and checks
+// the guarantees of the contract: a model has the same bits next to any other models and however
+// its steps are divided into calls, and values that the host would have refused give NaN.
 #include "cuda/train_calls-inl.h"
 #include "emulated_queue.h"
 #include "epoch_problem.h"
@@ -49,7 +49,7 @@ Problem Draw(uint32_t seed, int64_t n_models) {
   s.n_models = n_models;
   s.n_windows = 17;
   p.has_crops = seed % 2 == 0;
-  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // 70: two slots in time
+  s.n_data_timesteps = is_large ? 4 : seed % 16 == 4 ? 70 : 7;  // 70 steps take two slots
   s.n_timesteps = p.has_crops ? s.n_data_timesteps - 2 : s.n_data_timesteps;
   s.n_channels = seed % 5 == 0 ? 6 : 1 + draw.Below(3);
   s.hidden_size = hidden_sizes[seed % 4];
@@ -150,7 +150,7 @@ Problem Alone(const Problem& p, int64_t model) {
   Cut(single.hyper, M, model);
   Cut(single.parameters, M, model);
   single.n_x_models = single.n_class_models = single.n_row_models = single.n_rate_models = 1;
-  single.shape.max_batch = 0;  // the model's own largest batch
+  single.shape.max_batch = 0;  // the size of the model's largest batch
   for (int64_t step = 0; step < p.shape.n_steps; ++step) {
     const int64_t batch = single.offsets[step + 1] - single.offsets[step];
     single.shape.max_batch = std::max(single.shape.max_batch, batch);
@@ -160,7 +160,7 @@ Problem Alone(const Problem& p, int64_t model) {
 
 double g_worst[2] = {};
 
-// Compares all values together: computes their difference relative to their change since `from`.
+// Compares all values together, by their difference relative to their change since `from`.
 void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<double>& truth,
              const Array& from) {
   double square = 0, size = 0, whole = 0;
@@ -175,7 +175,7 @@ void Compare(const std::string& what, bool is_exact, Exact<float>& ours, Exact<d
     size += (t - origin) * (t - origin);
     whole += t * t;
   }
-  // for a small change, the rounding of the whole value in every step matters
+  // for a small change, the rounding of the values in every step matters
   const double rounding = from.empty() ? 0 : 4 * 0x1p-24 * std::sqrt(whole);
   const double difference =
       std::fmax(0.0, std::sqrt(square) - rounding) / std::sqrt(size > 0 ? size : 1);
@@ -233,7 +233,7 @@ void CheckModels(uint32_t seed) {
     Emulate(single, 0, 1, precision, seed + 1, alone);
     Emulate(single, 1, 3, precision, seed + 2, alone);
     const std::string what = "seed " + std::to_string(seed) + ": a model alone, ";
-    // rows of a shared list have the same places as together with other models
+    // rows of a shared list keep the positions that they have together with other models
     Check(SameBits(together.parameters, m * alone.parameters.size(), alone.parameters),
           what + "parameters");
     Check(SameBits(together.state, m * alone.state.size(), alone.state), what + "state");
@@ -261,7 +261,7 @@ void CheckPoison() {
     if (!Emulate(p, 0, S, cuda::Precision::kFp16x3, 1, out)) return;
     const auto Q = static_cast<int64_t>(p.parameters.size()) / 3;
     for (int64_t m = 0; m < 3; ++m) {
-      // NaN reaches the layer with the next step that has a window
+      // NaN reaches the layer in the next step that has a window
       const int64_t head = (m + 1) * Q - p.shape.n_classes * (p.width + 1);
       bool is_nan = true, is_same = true;
       for (int64_t i = m * Q; i < (m + 1) * Q; ++i) {

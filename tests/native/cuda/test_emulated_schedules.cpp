@@ -36,7 +36,7 @@ uint64_t Digest(CallOutputs& out) {
 
 }  // namespace
 
-// Arguments: percent of the schedules, the hidden sizes (all by default).
+// Arguments: the percentage of the schedules, the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int percent = argc > 1 ? std::atoi(argv[1]) : 100;
   struct Variant {

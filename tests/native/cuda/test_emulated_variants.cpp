@@ -1,8 +1,8 @@
 // Compares the CUDA kernels in the emulator with the double reference, for every class of hidden
 // size and both precisions. The allowed error of each array, over all cases of a size (as in
-// tests/support/budget.py), is twice that of the same reference in float for fp16x3, and twice the
-// rounding of a half, 2^-11, for fp16. A single case and a single element may be off by more, but a
-// wrong index is off by far more.
+// tests/support/budget.py), is twice the error of the same reference in float for fp16x3, and twice
+// the rounding of a half, 2^-11, for fp16. A single case and a single element may be off by more,
+// but a wrong index is off by far more.
 #include <map>
 #include <string_view>
 
@@ -34,20 +34,21 @@ Distance DistanceOf(const Real* ours, const Array& truth) {
 
 constexpr double kHalf = 1.0 / 2048, kEpsilon = 1.0 / (1 << 23);
 
-// Squared errors of an array over the cases of a size, for ours and for the plain reference.
+// Squared errors of an array over the cases of a size, of the kernels and of the plain reference.
 struct Squares {
   double ours = 0, theirs = 0;
   int n = 0;
 };
 std::map<std::string, Squares> g_squares[2];
-double g_worst[2];  // relative to 2^-11, and to float's error
+double g_worst[2];  // ratios to 2^-11 and to float's error
 
 void CheckBudgets(const std::string& what) {
   for (bool is_exact : {false, true}) {
     for (const auto& [name, squares] : g_squares[is_exact]) {
       const double ours = std::sqrt(squares.ours / squares.n),
                    theirs = is_exact ? std::sqrt(squares.theirs / squares.n) : kHalf,
-                   // a handful of numbers summed in a different order: one unit in the last place
+                   // one unit in the last place, because a few numbers are summed in a different
+                   // order
           of_few = std::string_view(name) == "grad_bias_out" ? kEpsilon : kEpsilon / 4,
                    floor = is_exact ? of_few : 0;
       g_worst[is_exact] = std::max(g_worst[is_exact], (ours - floor) / theirs);
@@ -80,7 +81,7 @@ struct Comparison {
   }
 };
 
-// The gradients of the gates yield those of weight_ih and the bias, and are zero beyond lengths.
+// The gates' gradients give the gradients of weight_ih and the bias, and are zero beyond lengths.
 template <typename Compare>
 void CheckGateGrads(const Problem& p, float* gates, const Result& truth,
                     const reference::ResultIn<float>& plain, const Compare& compare) {
@@ -126,7 +127,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("pooled", out.pooled.data(), truth.pooled, plain.pooled);
   compare("logits", out.logits.data(), truth.logits, plain.logits);
   if (!asks.gradients) return;
-  // with a half's rounding, another step may have the maximum, and then gets all of the gradient
+  // rounding to half may move the maximum to another step, which then gets the complete gradient
   const bool is_max = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
   if (is_max && !is_exact) return;
   if (asks.grad_h_0) {
@@ -145,7 +146,7 @@ void Try(const Problem& p, cuda::Precision precision, const Asks& asks, uint32_t
   compare("grad_bias", out.grad_bias.data(), truth.grad_bias, plain.grad_bias);
 }
 
-// Deals the values of a list in random order, each once before any is repeated.
+// Returns the values of a list in random order, each value once before any value is repeated.
 template <typename T>
 class Deck {
  public:
@@ -179,7 +180,7 @@ void TrySpecial(std::mt19937& random, int hidden) {
   const std::string name = "H " + std::to_string(hidden) + " ";
   Try(MakeProblem(random, s, Lengths::kMixed, true), exact, {}, 1, name + "many windows");
   s.n_windows = 9;
-  // for a row without a step, the last h is 0, not the initial state
+  // the last h of a row without a step is 0, not the initial state
   s.pooling = Pooling::kLast;
   std::mt19937 own_random(1);
   Problem without = MakeProblem(own_random, s, Lengths::kZero, true);
@@ -214,8 +215,8 @@ void TrySpecial(std::mt19937& random, int hidden) {
   p = MakeProblem(random, s, Lengths::kMixed, false);
   for (double& value : p.bias) value = std::fmin(std::fmax(value * 400, -4), 4);
   Try(p, exact, {}, 7, name + "gates near their bounds");
-  // further out a gate equals its bound in float, and its gradient is only rounding; beyond 2^40
-  // exponents are clamped
+  // for larger values, a gate equals its bound in float, and its gradient is only rounding; beyond
+  // 2^40, exponents are clamped
   Asks forward;
   forward.gradients = false;
   for (double factor : {5.0, 20.0}) {
@@ -239,13 +240,13 @@ void CheckTruncation(std::mt19937& random) {
   std::fill(p.mask.begin(), p.mask.end(), 1);
   std::fill(p.c_0.begin(), p.c_0.end(), 0);
   for (double& value : p.h_0) value = Draw();
-  // all gates are at a half, except the cell's: c is then half of its tanh. Sums over two whole
-  // octaves: the compensation is rounded, to one unit in the last place or to none
+  // all gates except the cell's are 1/2, so c is half of its tanh. The sums cover two octaves,
+  // because the compensation is rounded to one unit in the last place or to zero
   for (int64_t i = 0; i < 4 * H * H; ++i) {
     const double size = std::exp2(-6 - 2.0 * static_cast<double>(i / H % H) / H);
     p.weight_hh[i] = i / H / H == kCellGate ? static_cast<float>(Draw() * size) : 0;
   }
-  // the same sums, rounded once and passed as the input's share
+  // the same sums, rounded once and passed as a projected input
   Problem q = p;
   q.shape.n_channels = H;
   q.x = p.h_0;
@@ -268,7 +269,7 @@ void CheckTruncation(std::mt19937& random) {
 
 }  // namespace
 
-// Arguments: a factor on the number of cases, the hidden sizes (all by default).
+// Arguments: a factor for the number of cases, the hidden sizes (all by default).
 int main(int argc, char** argv) {
   const int factor = argc > 1 ? std::atoi(argv[1]) : 1;
   std::vector<int> sizes;
@@ -295,7 +296,7 @@ int main(int argc, char** argv) {
         s.n_windows = hidden <= 128 ? windows.Draw() : few_windows.Draw();
         s.n_timesteps = hidden <= 33 ? long_steps.Draw() : steps.Draw();
         s.n_channels = channels.Draw();
-        // without an input, h becomes constant; then several steps have the maximum, and every step
+        // without an input, h becomes constant, so several steps have the maximum, and every step
         // has the same error
         if (s.n_channels == 0 && s.n_timesteps > 12) s.n_timesteps = 12;
         s.hidden_size = hidden;

@@ -1,6 +1,6 @@
 // Tests of the CUDA emulator itself: small programs with undefined behavior must fault under every
-// schedule, and the same programs with the missing order added must not. Instructions are compared
-// with the tables of the PTX manual, which are repeated here.
+// schedule, but not once the missing synchronization is added. Instructions are compared with the
+// tables of the PTX manual, which are repeated here.
 #include <algorithm>
 
 #include "emulator.h"
@@ -57,7 +57,7 @@ void Runs(const std::string& what, int n_ctas, int n_warps, const Body& body) {
 
 const U kLane = Machine::Lane();
 constexpr uint32_t kData = 256;
-const U kOwn = kLane * 8 + kData;                 // a pair for every lane
+const U kOwn = kLane * 8 + kData;                 // a pair of words for every lane
 const U kNext = ((kLane + 1) & 31u) * 8 + kData;  // the next lane's
 float g_memory[64];
 
@@ -268,7 +268,7 @@ struct Exchange {
   bool is_fenced = true, syncs_cluster = true, expects_bytes = true, two_buffers = true,
        waits_last = true, reads = true;
   uint32_t parity_off = 0;
-  int to = 1;  // the CTA after this one
+  int to = 1;  // the next CTA
 
   void operator()(Machine& m) const {
     for (uint32_t b : {0u, 1u}) m.InitBarrier(8 * b, 1);
@@ -344,7 +344,7 @@ void Messages() {
            if (m.Warp() == 0) m.SyncCta();
          },
          {"deadlock"});
-  // a store, followed by an arrival of the first lane
+  // a store, followed by the first lane's arrival at a barrier
   for (bool synced : {true, false}) {
     for (bool stores_first : {true, false}) {
       const Body body = [=](Machine& m) {
@@ -428,14 +428,14 @@ void Globals() {
   };
   Runs("the last CTA reads the writes of all", 2, 2, Last(true, true));
   Faults("the last CTA reads from a stale cache", 2, 2, Last(true, false), {"may be stale"});
-  // a read of global memory is not recorded: a race with a later write is not detected
+  // a read of global memory is not recorded, so a race with a later write is not detected
   const Body early = Last(false, true);
   int n_seen = 0;
   for (uint32_t seed = 1; seed <= kSeeds; ++seed) {
     n_seen += FaultOf(2, 2, seed, early).find("a read of global memory races") == 0;
   }
   Check(n_seen > kSeeds / 2, "a CTA arrives before its warps have stored");
-  // an mbarrier orders only shared memory, with the kernels' kind of wait
+  // with the kind of wait that the kernels use, an mbarrier orders only shared memory
   Faults("global memory ordered by an mbarrier", 1, 2,
          [](Machine& m) {
            if (m.Warp() == 0) m.InitBarrier(0, 1);
@@ -457,7 +457,7 @@ void Instructions() {
   auto Half = [](const U& x, int lane, int half) {
     return HalfValue(static_cast<uint16_t>(x[lane] >> (16 * half)));
   };
-  // mma.m16n8k16: A's row and column of lane l, element i; B's; C's
+  // mma.m16n8k16: row and column of element i of lane l in A, in B and in C
   int n_wrong = 0;
   for (int row = 0; row < 16; ++row) {
     for (int k = 0; k < 16; ++k) {
@@ -511,7 +511,7 @@ void Instructions() {
         Check(((transposed[lane] >> half) & 0xffff) == expected, "movmatrix.trans");
       }
     }
-    // rows of 16 bytes, one after the other
+    // consecutive rows of 16 bytes
     const F words = m.LoadSharedFloat(kLane * 4 + (kData + 512));
     Check(m.AsUnsigned(words)[4] == (1u | (101u << 16)), "row 1 contains the former column 1");
   });

@@ -124,10 +124,10 @@ def test_units_identify_channels_that_names_do_not():
     assert {"m1_difference", "m2_difference"} <= set(made)
     assert "m3_difference" not in made
     sides = derive(("curL", "curR"), units={"curL": "A", "curR": "mA"})
-    assert "subtract" not in kinds(sides)  # because the units differ
+    assert "subtract" not in kinds(sides)  # no difference of the sides, because the units differ
     assert "difference" not in kinds(derive(("current_sensor",), units={"current_sensor": "V"}))
     spinning = derive(("wz",), rate=100.0, units={"wz": "rad/s"})
-    assert kinds(spinning) == {"spectral"}  # a rate of turn, not a wheel's speed
+    assert kinds(spinning) == {"spectral"}  # a turn rate, not a wheel speed
 
 
 def test_inertial_spectra_are_those_of_the_example():

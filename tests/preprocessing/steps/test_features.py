@@ -43,7 +43,7 @@ def test_a_parabola_has_its_derivatives_at_every_sample(phase):
     times = np.arange(200) / RATE
     parabola = 4.0 * times**2 - times
     rate = feature(Derivative(0.1, phase=phase), parabola)
-    begin = 2 if phase == "causal" else 0  # from three samples on
+    begin = 2 if phase == "causal" else 0  # a parabola needs three samples
     np.testing.assert_allclose(rate[begin:], (8 * times - 1)[begin:], atol=1e-9)
     acceleration = feature(Derivative(0.1, order=2, phase=phase), parabola)
     np.testing.assert_allclose(acceleration[begin:], 8.0, atol=1e-7)
@@ -146,7 +146,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
     small = np.round(np.random.default_rng(1).normal(size=1000) * 2**20) / 2**20
     step = Moving(0.37, statistic, phase=phase)
     result = feature(step, 1e8 + small)
-    if statistic in ("std", "range"):  # these do not depend on the offset
+    if statistic in ("std", "range"):  # these statistics do not depend on the offset
         np.testing.assert_allclose(result, feature(step, small), rtol=1e-12, atol=1e-12)
     else:
         exact = small.astype(np.longdouble) + np.longdouble(1e8)
@@ -160,7 +160,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
                 "min": window.min(),
                 "max": window.max(),
             }[statistic]
-            # rms and mean_absolute add up to 37 numbers of this size.
+            # rms and mean_absolute sum up to 37 numbers as large as the offset.
             assert abs(float(result[t] - expected)) <= 1e8 * 4 * np.finfo(np.float64).eps
 
 
@@ -168,7 +168,7 @@ def test_an_offset_of_1e8_costs_no_digits(statistic, phase):
 def test_long_windows_accumulate_no_rounding_error_even_in_the_worst_case(spike):
     n_samples, window = 12_500, 4000
     signal = 50.0 + np.random.default_rng(3).normal(size=n_samples)
-    signal[window - 1 :: window] += spike  # samples to which all others are relative
+    signal[window - 1 :: window] += spike  # anchors, to which all other samples are relative
     signal[::window] -= spike
     mean, std = (feature(Moving(window / RATE, what), signal) for what in ("mean", "std"))
     for t in range(window // 2, n_samples, 371):

@@ -43,7 +43,7 @@ def test_a_line_with_an_offset_becomes_0_from_end_to_end(phase, n_samples):
 
 def test_a_centered_detrend_has_the_gain_of_one_less_a_hann_window():
     frequency, gain = response(Detrend(2.0))
-    turns = frequency * 2.02  # there are 202 periods between the two samples with weight 0
+    turns = frequency * 2.02  # 202 sample periods lie between the two samples with weight 0
     with np.errstate(divide="ignore", invalid="ignore"):
         hann = np.where(turns == 1, 0.5, np.sinc(turns) / (1 - turns**2))
     below = frequency < 10
@@ -70,7 +70,7 @@ def test_a_causal_detrend_is_the_residual_of_the_trailing_line(n_samples, window
 def test_a_causal_detrend_lets_fast_sines_pass_within_7_percent():
     frequency, gain = response(Detrend(2.0, phase="causal"))
     assert np.abs(np.abs(gain[frequency >= 10 / 2.0]) - 1).max() < 0.07
-    curvature = (2 * np.pi * 0.1) ** 2 / 12  # curvature in 0.1 periods, which no line can follow
+    curvature = (2 * np.pi * 0.1) ** 2 / 12  # a line cannot follow the curvature of 0.1 periods
     assert np.abs(gain[frequency < 0.1 / 2.0]).max() < curvature
 
 

@@ -94,7 +94,7 @@ COMBINED = (Product, Power, Subtract, SignedBy, Magnitude)
 
 
 def names_in(values):
-    """Return the channels of this file that occur in values, alone or in tuples."""
+    """Return the names of this file's channels that occur in the values, directly or in tuples."""
     names = {channel.name for channel in CHANNELS}
     each = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
     return [one for one in each if one in names]
@@ -179,7 +179,7 @@ def test_channels_that_are_not_named_stay_unchanged(step):
 
 @over(ALL)
 def test_latency_is_true(step):
-    """The output for time t becomes available with the sample at t + latency_s, not long before."""
+    """The output for time t is available with the sample at t + latency_s, and not much earlier."""
     values = noise(300)
     stream = step.stream(CHANNELS, RATE)
     rate = step.output_rate_hz(RATE)
@@ -209,7 +209,7 @@ def test_causal_steps_never_look_ahead(step, at, seed):
 
 @over(WITH_LOOK_AHEAD)
 def test_steps_of_zero_phase_do_look_ahead(step):
-    """Otherwise, the law that causal steps do not look ahead would prove nothing."""
+    """If no step looked ahead, the law that causal steps do not look ahead would prove nothing."""
     values = noise(200)
     changed = values.copy()
     changed[100:] += 1e3
@@ -281,7 +281,7 @@ def test_the_input_is_left_alone_and_not_shared(step):
 
 @over(ALL)
 def test_a_stream_is_not_affected_if_its_input_or_output_is_overwritten(step):
-    """A log is read into the same buffer repeatedly; a caller scales rows in place."""
+    """Callers may reuse a buffer for the input, and may change the output in place."""
     values = noise(120)
     stream = step.stream(CHANNELS, RATE)
     buffer = np.empty((12, len(CHANNELS)))

@@ -197,7 +197,7 @@ def test_noise_is_that_of_a_channel_before_the_turn():
     np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.1, 1, 10], rtol=0.03)
 
 
-STYLES = {  # names that makers of sensors and drivers give to axes
+STYLES = {  # axis names that occur in the data of sensors and drivers
     "acc.x": "{sensor}.{axis}",
     "gyro_y": "{sensor}_{axis}",
     "AccZ": "{sensor}{AXIS}",
@@ -271,7 +271,8 @@ def test_names_of_channels_become_their_numbers():
 
 @given(strength=st.floats(0.01, 3), n_timesteps=st.integers(3, 200), seed=st.integers(0, 1000))
 def test_warped_time_only_runs_forward_between_fixed_ends(strength, n_timesteps, seed):
-    ramp = np.arange(n_timesteps, dtype=np.float64)[None, :, None]  # shows the warped time itself
+    # a ramp, so that its values are the warped times
+    ramp = np.arange(n_timesteps, dtype=np.float64)[None, :, None]
     times = augment_windows(ramp, Augmentation(time_warp=strength), seed)[0, :, 0]
     assert times[0] == 0
     assert times[-1] == n_timesteps - 1

@@ -59,7 +59,7 @@ def test_every_window_is_as_likely_as_the_others():
 
 @st.composite
 def recorded(draw):
-    """Draw labels and recordings, long and short ones, with one class or several classes."""
+    """Draw labels and long and short recordings, each with one class or several classes."""
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     n = draw(st.integers(1, 120))
     recording = rng.integers(0, draw(st.integers(1, 12)), n)
@@ -94,7 +94,7 @@ def test_under_a_cap_classes_are_equal_and_no_recording_exceeds_it(data, most, s
 
 
 def most_equal_rows(y, recording, most, strategy):
-    """Find the maximum number of rows that each class can have under the cap, by trial."""
+    """Find by trial the maximum number of rows that each class can have under the cap."""
     repeat = strategy == "oversample"
     counts = Counter(y.tolist()).values()
     feasible = [0]

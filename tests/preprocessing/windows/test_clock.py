@@ -26,7 +26,7 @@ def test_each_window_begins_at_the_next_sample_after_a_multiple(
         [recording], window_s, hop_s, sample_rate_hz=rate, slop_s=slop_s, check_classes=False
     )
     number = np.arange(np.ceil((first_s - slop_s) / hop_s - 1e-9), (t[-1] + 1) / hop_s)
-    # This is the definition, sample by sample: the first sample that is not before the multiple.
+    # By definition, a window starts with the first sample that is not before the multiple.
     starts = sorted(
         {
             int(np.flatnonzero(t >= k * hop_s - 1e-5 / rate)[0])

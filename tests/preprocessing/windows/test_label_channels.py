@@ -46,7 +46,8 @@ def test_the_label_is_found_however_it_is_written(kind, n_classes):
         "id and one-hot": [constant(y), *one_hot(y)],
     }[kind]
     names = np.array([f"class {number}" for number in range(n_classes)])
-    found = find(names[y], *channels, constant(RECORDING * 0.3))  # each recording has a mass
+    # the last channel is constant in each recording
+    found = find(names[y], *channels, constant(RECORDING * 0.3))
     assert found.channels == [2 + place for place in range(len(channels))]
     assert found.is_certain
     assert found.fewest == N_RECORDINGS // n_classes
@@ -64,7 +65,7 @@ def test_a_channel_that_is_constant_for_another_reason_is_not_a_label(seed):
     rng = np.random.default_rng(seed)
     y = RECORDING % 2
     mass = rng.uniform(0, 5, N_RECORDINGS)[RECORDING]
-    assert find(y, constant(mass)) is None  # each recording has a different mass
+    assert find(y, constant(mass)) is None  # a constant that differs in each recording
     assert find(y, constant(np.round(mass)), constant(RECORDING // 2 % 3)) is None  # some are equal
     assert find(y, constant(np.full(N, 3.0))) is None  # a dead channel
     posture = np.where(y, 9.81, -9.81)[:, None, None] + 0.02 * noise(seed, 1)
@@ -74,7 +75,7 @@ def test_a_channel_that_is_constant_for_another_reason_is_not_a_label(seed):
     assert find(y, contact) is None  # a switch that bounces in one class
     drift = 20 + np.round(0.37 * RECORDING[:, None, None] + 0.1 * noise(seed, 1).cumsum(1), 1)
     assert find(y, drift) is None  # a slow sensor with few digits
-    assert find(RECORDING % 3, constant(RECORDING % 3 == 0)) is None  # two classes are left
+    assert find(RECORDING % 3, constant(RECORDING % 3 == 0)) is None  # two classes remain possible
 
 
 def test_a_label_that_is_late_or_sometimes_wrong_is_found():

@@ -93,7 +93,7 @@ def test_classes_of_few_recordings_count_equally():
     total = np.bincount(y, weights=weight)
     assert total[0] == pytest.approx(total[1])
     assert weight.mean() == pytest.approx(1)
-    # The class numbers skip one number, and a group with both classes counts as two recordings.
+    # Class numbers may have gaps, and a group with both classes counts as two recordings.
     for groups, target in ((recording, 2 * y), (recording // 2, y)):
         np.testing.assert_allclose(weights_of_few_recordings(groups, target), weight)
     more = np.append(recording, 10)

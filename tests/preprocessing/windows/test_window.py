@@ -29,14 +29,15 @@ def test_starts_follow_time_and_windows_never_exceed_the_end(rate, hop, n_sample
         hop = 1.0
     starts = window_starts(n_samples, length, hop, rate)
     k = np.arange(len(starts))
-    assert (starts >= k * hop * rate - 1e-6).all()  # windows never start before their time,
-    assert (starts < k * hop * rate + 1).all()  # and start less than a sample after it
+    assert (starts >= k * hop * rate - 1e-6).all()  # windows never start before their nominal time
+    # windows start less than a sample after their nominal time
+    assert (starts < k * hop * rate + 1).all()
     assert (starts + length <= n_samples).all()
     if n_samples >= length:
         assert len(starts)
         assert (
             math.ceil(len(starts) * hop * rate - 1e-6) + length > n_samples
-        )  # no other whole window would fit
+        )  # no further complete window would fit
     assert (np.diff(starts) > 0).all()
 
 

@@ -53,7 +53,8 @@ def test_every_phase_below_a_hop_is_drawn_about_equally_often(hop_s):
 
 
 def test_a_phase_leaves_every_recording_a_window():
-    recording = counting(12)  # a hop of 2 s is longer than the recording without one window
+    # 1.2 s, so a phase of more than 0.2 s would leave no window
+    recording = counting(12)
     for seed in range(30):
         assert len(random_phase(recording, 1.0, 2.0, seed)) == 1
 
@@ -72,8 +73,9 @@ def test_a_phase_depends_on_seed_recording_and_time_alone():
     for recording in recordings:
         assert set(firsts([recording], 7).items()) <= set(together.items())
     drawn = [tuple(firsts(recordings, seed).values()) for seed in range(20)]
-    assert len(set(drawn)) > 10  # phases differ between seeds,
-    assert any(len(set(places)) == 3 for places in drawn)  # and between recordings and pieces
+    assert len(set(drawn)) > 10  # phases differ between seeds
+    # phases differ between recordings and pieces
+    assert any(len(set(places)) == 3 for places in drawn)
 
 
 def test_without_a_seed_each_call_draws_new_phases():
