@@ -48,7 +48,7 @@ def make(method, seed, n_threads):
 
 
 def classify(method, seed, n_threads, streams, y, test_streams):
-    """Fit and predict; return the predictions and the times of both."""
+    """Fit and predict; return the predictions and the duration of each step."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
 

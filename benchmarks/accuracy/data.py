@@ -1,14 +1,15 @@
-"""The sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
+"""The data sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
 
 Nothing is downloaded: BorealTC is a folder, and the other recordings are files of installed
 packages.
 
-- A, B, C: windows of 5 s of BorealTC's five terrains; A has the motors (6.5 Hz), B has the IMU, and
-  C has both, at the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at
-  their own rates. No recording is divided between folds; there are three splits of five folds.
-- watch: windows of 100 samples of an IMU on the wrist; each of ten people is a fold.
+- A, B, C: windows of 5 s from BorealTC's five terrains; A has the motors (6.5 Hz), B has the IMU,
+  and C has both at the IMU's 100 Hz, with each motor value held until the next one. Peers get each
+  stream of C at its original rate. No recording is divided between folds; there are three splits
+  into five folds each.
+- watch: windows of 100 samples from an IMU on the wrist; each of the ten people is one fold.
 - surfaces: the SIMULATED recordings of this package; folds of whole robots.
-- All other sets have a training part and a test part of their own.
+- Every other set comes with its own training part and test part.
 """
 
 import gzip
@@ -71,7 +72,7 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class LabeledWindows:
-    """Labeled windows: X (n, t, c), y (n,) from 0, and groups and valid steps, each (n,) or None.
+    """Labeled windows: X (n, t, c); y (n,), class numbers from 0; groups and lengths (n,) or None.
 
     `streams` are the arrays (n, t_i, c_i) from which features are computed, or X if there are none.
     """
@@ -145,7 +146,7 @@ def develop(windows: LabeledWindows, folds: list[Fold]) -> list[Fold]:
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Windows of 5 s of all recordings, with a stream for each sensor, one of which may be None.
+    """Windows of 5 s from all recordings, one array per sensor; one of the two arrays may be None.
 
     `first_s` is the time of the first motor sample after the window's start.
     """
@@ -289,7 +290,7 @@ def _surfaces() -> tuple[LabeledWindows, list[Fold]]:
 
 
 def read_archive(name: str, place: Path | None) -> tuple[LabeledWindows, list[Fold]]:
-    """Read a set of the time-series archive with its own training and test part."""
+    """Read a set of the time-series archive that has its own training and test parts."""
     series, labels, n_train = read_series(name, place)
     y = np.unique(labels, return_inverse=True)[1]
     X, lengths = padded(series)

@@ -84,7 +84,7 @@ class Runner:
         return method in _AEON
 
     def why_absent(self, method: str) -> str:
-        """Return why a method cannot be run here, or an empty string if it can."""
+        """Return the reason why a method cannot run here, or an empty string if it can."""
         try:
             if self.uses_aeon(method):
                 self.aeon.ask({"what": "available", "method": method})
@@ -154,7 +154,7 @@ def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
 
 
 def scaled_streams(train: LabeledWindows, *parts: LabeledWindows) -> list[list[Any]]:
-    """Scale the streams of parts with the statistics of the training part."""
+    """Scale the streams of each part with the training part's statistics."""
     scales = [scaling(X, train.lengths) for X in streams_of(train)]
     return [
         [standardize(X, part.lengths, *of) for X, of in zip(streams_of(part), scales, strict=True)]

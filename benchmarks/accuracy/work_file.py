@@ -28,7 +28,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkFile:
-    """Rows of fits in a file of JSON lines."""
+    """The rows of fits in a JSON Lines file."""
 
     path: Path
 
