@@ -101,8 +101,7 @@ def key(row):
 
 @contextlib.contextmanager
 def multiplying(of_input):
-    """Multiply the input by its weights in our kernels ("own") or beforehand in torch
-    ("projected")."""
+    """Multiply the input by its weights in our kernels ("own") or in torch first ("projected")."""
     before = choice.MAX_CHANNELS
     if of_input == "projected":
         choice.MAX_CHANNELS = 0

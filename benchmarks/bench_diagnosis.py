@@ -1,4 +1,4 @@
-"""Measures how often the report names the right family of causes, which resets establish.
+"""Measures how often the report names a family of causes whose reset repairs the run.
 
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
@@ -24,7 +24,7 @@ from diagnosis.score import describe, judged, score, score_sick
 from diagnosis.windows import LEAST_FRESH, SETS_OF
 
 ROWS, LEVELS = "diagnosis_rows.jsonl", "level.jsonl"
-NOT_KEPT = ("history", "report")  # dropped from the results: no figure of the table needs them
+NOT_KEPT = ("history", "report")  # dropped from the results: the table does not need them
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:

@@ -119,8 +119,7 @@ def read_surfaces() -> Signals:
 def draw_drive(
     rng: np.random.Generator, signals: Signals, fold: Ints, how: str, one_group: bool
 ) -> tuple[Floats, list[Piece], float]:
-    """Return samples, pieces and their mean length in seconds; use only one group if
-    `one_group`."""
+    """Return samples, pieces and the mean length in seconds; `one_group` uses one group only."""
     mean_s, rate = float(rng.uniform(SHORTEST_S, LONGEST_S)), signals.rate_hz
     groups = [rng.choice(fold)] if one_group else fold
     recordings = [recording for recording in signals.recordings if recording[1] in groups]

@@ -246,8 +246,7 @@ def train_one_by_one(seeds, batch, hidden_size):
 
 
 def bench_models(rounds, cases):
-    """Yield a row for each case, which compares two processes with a single process on two
-    cores."""
+    """Yield a row for each case, comparing two processes with a single process on two cores."""
     torch.set_num_threads(2)
     halves = list(range(N_MODELS // 2)), list(range(N_MODELS // 2, N_MODELS))
     with ProcessPoolExecutor(

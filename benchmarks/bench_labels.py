@@ -120,8 +120,7 @@ def ask_cleanlab(
 
 
 def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
-    """Return the fraction of wrong labels in the first n rows, where n labels are wrong in
-    total."""
+    """Return the fraction of wrong labels in the first n rows, where n labels are wrong."""
     first = np.argsort(-badness, kind="stable")[: wrong.sum()]
     return float(wrong[first].mean())
 

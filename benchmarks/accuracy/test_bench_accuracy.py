@@ -251,8 +251,7 @@ def test_the_plan_repeats_only_our_methods():
 
 
 def made_rows():
-    """Make rows for two sets (one with four folds, one with a test part), three methods, two
-    seeds."""
+    """Make rows for two sets (one with folds, one with a test part), three methods, two seeds."""
     made = []
     for method, lift in (("defaults", 0.2), ("boosting", 0.1), ("lstm", 0.0)):
         for seed in (0, 1) if method == "defaults" else (0,):
