@@ -131,7 +131,7 @@ def row(what: str, unit: str, values_by_side: dict[str, list[float]]) -> dict[st
 
 
 async def robots(port: int, n_robots: int, seconds: float) -> list[float]:
-    """Send samples of several robots in real time; return the delay of each decision in seconds."""
+    """Send several robots' samples in real time; return the delay of each decision in seconds."""
     late: list[float] = []
 
     async def robot(number: int) -> None:

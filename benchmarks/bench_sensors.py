@@ -186,7 +186,7 @@ def run_fold(
 
 
 def is_chosen_on_fold_0(name: str) -> bool:
-    """Return whether a row measures failures, whose rule was chosen on fold 0."""
+    """Return whether a row is a failure test, whose masking rule was chosen on fold 0."""
     return name.endswith(("healthy", *FAILURES))
 
 

@@ -1,8 +1,8 @@
-"""Runs each CUDA kernel in a process of its own and compares the results with float64.
+"""Runs each CUDA kernel in its own process and compares the results with float64.
 
-`python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE immediately, with
-the error that is closest to its tolerance. A kernel that hangs is ended after 6 s and is not called
-again. At the end the verdict is stored where `sensorseq` looks for it, so that later programs with
+`python benchmarks/cuda/smoke.py FILE`: prints each result and adds it to FILE immediately, with the
+error that is closest to its tolerance. A kernel that hangs is ended after 6 s and is not called
+again. At the end, the verdict is stored where `sensorseq` looks for it, so that later programs with
 SENSORSEQ_CUDA_KERNELS=auto use only kernels that passed.
 """
 
