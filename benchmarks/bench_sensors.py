@@ -1,4 +1,4 @@
-"""Motors at 6.5 Hz, IMU at 100 Hz: on one grid, at their own rates, or with one missing.
+"""Compares one grid and separate rates for motors at 6.5 Hz and an IMU at 100 Hz.
 
     bench_sensors.py --borealtc PATH             # about 20 minutes on two cores
     bench_sensors.py --borealtc PATH --quick     # one fold; nothing is written

@@ -87,8 +87,8 @@ enum class Rule {
 enum Row : int { BRIDGE_ROWS(BRIDGE_NAME) kRows };
 #undef BRIDGE_NAME
 
-// A launch has two tiles, directions and models; each combination is a cluster of two CTAs with two
-// warps each.
+// A launch has two tiles, directions and models; each combination has a cluster of two CTAs with
+// two warps each.
 constexpr int kCtas = 2, kWarps = 2, kTiles = 2, kDirections = 2, kModels = 2;
 constexpr int kClusters = kTiles * kDirections * kModels;
 constexpr int kAllWarps = kClusters * kCtas * kWarps;

@@ -26,8 +26,7 @@ __device__ inline uint32_t Pack(__half low, __half high) {
          (static_cast<uint32_t>(__half_as_ushort(high)) << 16);
 }
 
-// a is (16, row_stride), of which the first 16 columns are used; b is (8, 16), indexed by n, then
-// k.
+// a is (16, row_stride), of which the first 16 columns are used; b is (8, 16), indexed [n][k].
 __device__ inline void LoadA(const __half* a, int row_stride, int lane, uint32_t (&words)[4]) {
 #pragma unroll
   for (int w = 0; w < 4; ++w) {

@@ -41,7 +41,7 @@ def agenda(*arguments, out, **environment):
     )
 
 
-# Stands for a package that is not installed.
+# Code of a stub module that makes a package look uninstalled.
 ABSENT = 'raise ModuleNotFoundError("No module named {name!r}", name={name!r})'
 # Returns the float64 values, but one kernel never ends and another returns wrong values.
 WORKER = """

@@ -98,7 +98,7 @@ def score(
     rows : sequence of row
         The judged rows.
     answers, again : mapping of str to Answer
-        The answer for each row, by the row's name; `again` has those for runs with another seed.
+        The answer for each row, by the row's name; `again` holds the answers for another seed.
     learned : sequence of row
         Training data of the guess from the configuration; if empty, `rows` of other data sets are
         used.
