@@ -147,7 +147,7 @@ def draw(new: WindowSet, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def own_statistics(model: Any, few: WindowSet) -> Any:
-    """Return the model, scaled by the mean and standard deviation of the few windows."""
+    """Return the model with its input scaled by the mean and deviation of the few windows."""
     moved = copy.copy(model)
     moved.scaler_ = steps.fit_scaler(few.X, None, "standard")
     return moved

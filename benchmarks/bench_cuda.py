@@ -11,8 +11,8 @@ Rows with "served_by": "framework" count as a ratio of 1 because sensorseq hands
 no kernel for it has passed the check of `sensorseq doctor --gpu` on this GPU.
 
 - `--quick`: a few shapes, starting with those on which torch is slowest; writes cuda_quick.json.
-- otherwise: all shapes, in an order drawn once, so that the cases within `--budget-s` are a fair
-  sample; `--resume` continues the file of an earlier run. Writes cuda.json.
+- otherwise: all shapes in a fixed random order, so that the cases that fit into `--budget-s` are a
+  fair sample; `--resume` continues the file of an earlier run. Writes cuda.json.
 - `--table steps`: the duration of a timestep in batches of 8 and 128, with the input multiplied
   inside our kernel (`own`) or beforehand by torch (`projected`); writes cuda_steps.json.
 - `--dry-run`: the same protocol on the CPU on tiny shapes, as a smoke test.

@@ -16,13 +16,13 @@ windows or over the surrounding windows (with the delay of the fixed lag), and t
 The method was chosen on the folds of BorealTC with `random_state=0`; the results are from other
 random states.
 
-Scores are computed as by ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
-times of the joints. The 95 % intervals over all draws assume a normal distribution; those of the
-gain over single windows are paired. The calibration error is the mean difference between the
-probability and the fraction of windows that are classified correctly, over ten bins with equal
-numbers of windows; it is computed for the probability of each window and for the probability of
-each span. In drives, all classes are equally frequent; `recorded` is the accuracy for the class
-frequencies of all recordings, computed from the recall of each class.
+Scores are computed as in ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
+times of the joints. The 95 % intervals over all draws assume a normal distribution; the intervals
+of the gain over single windows are based on paired differences. The calibration error is the mean
+difference between the probability and the fraction of windows that are classified correctly, over
+ten bins with equal numbers of windows; it is computed for the probability of each window and for
+the probability of each span. In drives, all classes are equally frequent; `recorded` is the
+accuracy for the class frequencies of all recordings, computed from the recall of each class.
 """
 
 import argparse

@@ -1,13 +1,14 @@
-"""Compares `fit` with a torch loop, skorch and Keras, and many models in one call with processes.
+"""Compares `fit` with peers, and fitting many models in one call with fitting them in processes.
 
-Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
-network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs,
-and without validation, early stopping, schedule, clipping or scaling. Each peer and our side are
-timed alternately. Each timing covers a complete fit. For torch, skorch and sensorseq it includes
-creating the network; for Keras it excludes creation and compilation, because the model is created,
-compiled and fitted once beforehand. Keras runs on torch. Each library draws its own initial
-weights; ours are drawn like torch's. Before the timing, every side learns the task until its
-training loss is low, so that no side is fast only because it computes less.
+Fits: 98 synthetic windows of 100 timesteps and one channel, in six classes. The peers are a torch
+loop, skorch and Keras. All sides use the same network (LSTM, its last state, a linear layer), Adam,
+cross entropy, the same batch size and number of epochs, and no validation, early stopping,
+schedule, clipping or scaling. Each peer and our side are timed alternately. Each timing covers a
+complete fit. For torch, skorch and sensorseq it includes creating the network; for Keras it
+excludes creation and compilation, because the model is created, compiled and fitted once
+beforehand. Keras runs on torch. Each library draws its own initial weights; ours are drawn like
+torch's. Before the timing, every side learns the task until its training loss is low, so that no
+side is fast only because it computes less.
 
 Models: eight models with different seeds train on the same windows, side by side in the native
 engine with two threads. They are compared with two warm processes with one thread each, which train

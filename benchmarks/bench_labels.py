@@ -10,8 +10,9 @@ the fraction of wrong labels among the first n rows, where n labels are wrong.
   windows.
 - ``group alone``: only the labels of the recording's other windows.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
-- ``cleanlab, boosting`` and ``cleanlab, ridge``: without sensorseq, from `cross_val_predict` of
-  gradient boosting on summary statistics, and of ridge regression on random convolutions.
+- ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq, with
+  `cross_val_predict` of gradient boosting on summary statistics or of ridge regression on random
+  convolutions.
 
 All methods hold out whole groups. cleanlab runs in its own interpreter (``--cleanlab-python``).
 Rows that are already in the file ``--rows`` are not computed again. Settings were chosen on

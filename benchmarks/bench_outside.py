@@ -9,8 +9,8 @@ in each channel or pair of channels in turn. Sets:
 - ``both``: the recordings that also have an inertial unit, at 50 Hz, 10 channels, 250 steps;
 - ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind as in
   training;
-- ``other robots``: the same, tested on robots of a different kind (heavier, with a different motor
-  and sensor).
+- ``other robots``: the same recordings, tested on robots of a different kind (heavier, with a
+  different motor and sensor).
 
 In each class of BorealTC, every second recording is for development. Margins and measures were
 chosen with ``--part development``: four folds of the development recordings, and robots of seed 51.

@@ -85,7 +85,7 @@ def prepare_anew(folder, output, **options):
 
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
-    """Return the seconds that both sides take in each round, after one uncounted round."""
+    """Return the seconds that each side takes in each round, after one uncounted round."""
     once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
     return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
@@ -114,7 +114,7 @@ def file_rows(work, n_files, duration_s, rounds):
 
 
 def small_row(work, n_files, rounds):
-    """Return the row of many small recordings."""
+    """Return the row for many small recordings."""
     folder = work / "small"
     paths = [folder / "abcd"[at % 4] / f"run_{at:05d}.csv" for at in range(n_files)]
     for seed, path in enumerate(paths):
@@ -136,7 +136,7 @@ def run_command(folder, output, *options):
 
 
 def processes_row(work, what, rounds):
-    """Return the row that compares one process with two, on the files of other rows."""
+    """Return the row that compares one process with two on the files of other rows."""
     folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),
@@ -156,7 +156,7 @@ def children_s():
 
 
 def start_row(work, rounds):
-    """Return the row of a whole command on one small recording."""
+    """Return the row for a complete command on one small recording."""
     path = work / "one" / "run.csv"
     write_table(make_table(0, 1000.0, 5.0), path)
     command = [sys.executable, "-c", "import pyarrow.csv, pyarrow.parquet, h5py"]

@@ -173,7 +173,7 @@ class Agenda:
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad memory accesses in the first case that failed, or else in every kernel."""
+        """Look for bad memory accesses in the first failed case, or else in every kernel."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:

@@ -58,7 +58,7 @@ class MethodOutcome:
 
 
 class Runner:
-    """Runs methods, and keeps aeon's interpreter alive between them."""
+    """Runs methods, and keeps aeon's interpreter alive between methods."""
 
     def __init__(self, n_threads: int = 1, aeon_python: str | None = None) -> None:
         self.n_threads = n_threads
@@ -221,8 +221,8 @@ class Aeon:
         self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
         """Fit and predict in aeon's process; passing the arrays in a file is not timed."""
-        # aeon's transforms need equal lengths, so the padding stays: zeros, which are the mean
-        # after scaling
+        # aeon's transforms need equal lengths, so the padding stays; its zeros equal the mean after
+        # scaling
         streams, test_streams = scaled_streams(train, train, test)
         with tempfile.TemporaryDirectory() as folder:
             arrays = {"y": train.y}

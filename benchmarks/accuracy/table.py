@@ -83,8 +83,8 @@ def difference(
 ) -> dict[str, Any] | None:
     """Compare one of our methods with the best peer on one set by paired differences.
 
-    The interval is a bootstrap over folds, or over windows if a set has a single test part. Folds
-    of several splits share recordings, so the interval is somewhat too narrow.
+    The interval comes from a bootstrap over folds, or over windows if a set has a single test part.
+    Folds of several splits share recordings, so the interval is somewhat too narrow.
     """
     complete = _complete(cells, [name])[name]
     peers = [peer for peer in PEERS if peer in complete]

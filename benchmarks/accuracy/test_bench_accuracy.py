@@ -309,7 +309,7 @@ def test_the_mean_difference_is_over_the_real_sets_that_both_have():
     rows_by_key = of_scores(A=(0.9, 0.8), B=(0.7, 0.4, 0.5), watch=(0.5, 0.7), surfaces=(1, 0, 0))
     [difference] = only(
         table.summarize(rows_by_key, "test"), what="overall"
-    )  # Hydra has only one set
+    )  # Hydra ran on one set only
     assert (difference["method"], difference["peer"], difference["n"]) == (
         "defaults",
         "boosting",

@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--worker", help="command line of the process that runs the kernels")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, which is slow")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker ends, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker also ends
     cases = make_cases((2, 3) if options.dry_run else (5, 70))
     results, facts = [], environment()
     for result in check_kernels(

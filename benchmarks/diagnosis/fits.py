@@ -58,7 +58,7 @@ class Fit:
     fit_s : float
         Duration in seconds.
     score : float, optional
-        Accuracy of the classifier on fresh windows, if the network's last epochs do not show it.
+        Accuracy of the classifier on fresh windows, with features or the weights of the best epoch.
     """
 
     classifier: SensorLSTMClassifier

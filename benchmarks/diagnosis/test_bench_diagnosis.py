@@ -160,7 +160,7 @@ def test_strict_repairs(level, movement, before, fluctuates, repaired):
 
 
 def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=None, **after):
-    """Make a row; `after` are the levels of resets by cause."""
+    """Make a row; `after` gives the level after the reset of each cause."""
     outcomes = {resets.SAME: {"cause": "", "level": level, "movement": movement}}
     outcomes |= {
         f"{cause}: default": {"cause": cause, "level": to, "movement": movement}

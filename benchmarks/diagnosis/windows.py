@@ -76,9 +76,10 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
         fraction that become the next class. `shift` is the largest offset of validation groups, in
         standard deviations, and `gain` is their largest factor. `n_val` is the number of validation
         windows kept. In training and validation windows, `dead` makes one channel constant (if
-        there is only one channel, in this fraction of the windows), `mixed_units` makes one channel
-        larger by this factor in half of the groups, and `clipped` clips this fraction of the values
-        at each end. `duplicates` is the fraction of training windows that are copies.
+        there is only one channel, in the given fraction of the windows), `mixed_units` multiplies
+        one channel by the given factor in half of the groups, and `clipped` clips the given
+        fraction of the values at each end. `duplicates` is the fraction of training windows that
+        are copies.
     seed : int
         Seed of the random choices.
     """

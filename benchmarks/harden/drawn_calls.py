@@ -281,7 +281,7 @@ def signals(rng, n_spoiled):
 
 
 def filters(rng, n_spoiled, signal, c):
-    """Push a signal through the filters that have a state."""
+    """Push a signal through the stateful filters."""
     edge = rng.choice(("mirror", "hold", "odd"))
     up, down = rng.choice((1, 3)), rng.choice((1, 2, 5))
     polyphase = {"taps": np.hanning(31), "up": up, "down": down, "n_channels": c, "edge": edge}

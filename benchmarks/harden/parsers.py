@@ -280,7 +280,7 @@ class Parquet(RecordingFile):
 
 
 class Model(Parser):
-    """A model file with changed bytes, or changed values of its description and a new checksum."""
+    """A model file with changed bytes."""
 
     suffix = ".safetensors"
 
@@ -315,7 +315,7 @@ class ModelDescription(Model):
 
 
 class Prepared(Parser):
-    """A prepared file: every changed byte must be refused by an error that names the file."""
+    """A prepared file: every changed byte must be refused with an error that names the file."""
 
     suffix = ".h5"
 
@@ -488,7 +488,7 @@ def child(name, seconds, seed, folder):
             import sensorseq.readers
             import sensorseq.training  # noqa: F401
     session = Session(name, folder)
-    for data in session.seeds:  # this imports everything; valid files must be read
+    for data in session.seeds:  # this imports everything; valid files must be accepted
         session.run(data)
     if session.state["refused"] == len(session.seeds) or session.state["findings"]:
         print(f"{name}: good files are refused", file=sys.stderr)

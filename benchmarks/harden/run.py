@@ -103,7 +103,7 @@ def table(rows):
 
 
 def write_table(rows):
-    """Write the table into README.md of this folder."""
+    """Write the table into the README.md of this folder."""
     readme = FOLDER / "README.md"
     head, _, after = readme.read_text().partition("<!-- results -->")
     tail = after.partition("<!-- /results -->")[2]

@@ -86,7 +86,7 @@ def check_agreement(what, ours, theirs, rate, target, tolerance):
 
 
 def resampling_case(what, rate, target, duration_s, n_channels, dtype):
-    """Make the case of a whole signal."""
+    """Make the case of resampling a complete signal."""
     x = passband_signal(rate, target, duration_s, n_channels, dtype)
     peers = {"soxr HQ": lambda: soxr.resample(x, rate, target, quality="HQ")}
     ratio = simple_ratio(Fraction(target) / Fraction(rate))
@@ -103,7 +103,7 @@ def resampling_case(what, rate, target, duration_s, n_channels, dtype):
 
 
 def stream_case(what, rate, target, n_channels, dtype):
-    """Make the case of a signal in chunks, as a sensor delivers them."""
+    """Make the case of resampling a signal in chunks, as a sensor delivers it."""
     x = passband_signal(rate, target, STREAM_S, n_channels, dtype)
     size = int(CHUNK_S * rate)
     chunks = [x[i : i + size] for i in range(0, len(x), size)]

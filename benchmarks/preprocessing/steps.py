@@ -6,7 +6,7 @@ Everything runs in one process and one thread, in float64. The rows compare:
   `rolling(window, min_periods=1)`, followed by `std(ddof=0)` or by `max()` minus `min()`.
 - moving mean: aeon's side is `MovingAverage`, which has no values before the first complete window,
   so the samples before it are not compared. aeon is installed only in the environment of the peers.
-- uneven stamps to an even grid: pandas' side is the usual idiom: `reindex` to the union of stamps
+- uneven stamps to an even grid: pandas' side is the usual idiom of `reindex` to the union of stamps
   and grid, `interpolate("index")`, and selection of the grid. Our side interpolates linearly only
   across holes, so the tolerance of the comparison depends on the curvature of the signal.
 - band-pass: scipy's side is `upfirdn` with our taps on the padded signal.

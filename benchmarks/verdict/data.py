@@ -88,7 +88,7 @@ def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return windows like those in the question "98 sequences, 6 classes": one slow channel."""
+    """Return windows of one slow channel, as in the question "98 sequences, 6 classes"."""
     t = np.arange(n_steps)
     phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
     speed = (0.12 + 0.035 * y[:, None]) * rng.uniform(0.96, 1.04, (len(y), 1))
@@ -181,7 +181,7 @@ def draw(
 def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> LabeledWindows:
     weights = np.ones(of.n_classes)
     weights[0] = imbalance
-    # Each class occurs at least twice if n allows it; the other classes are random. Windows of a
+    # Each class occurs at least twice if n allows it; the remaining labels are random. Windows of a
     # group have the same gain and offset.
     y = np.concatenate(
         [

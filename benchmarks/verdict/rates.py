@@ -35,7 +35,7 @@ class JudgedRun:
     Parameters
     ----------
     name, data, kind : str
-        Values of the plan.
+        Values from the plan.
     row : str
         `PLAIN`, `CONTROL` or `FAULTY`.
     fault : str
