@@ -1,4 +1,4 @@
-"""Compares LSTMLinear with cuDNN on a GPU by the protocol of `sensorseq.bench.cuda`.
+"""Compares LSTMLinear with cuDNN on a GPU with the protocol of `sensorseq.bench.cuda`.
 
 A step is a forward pass, cross entropy and a backward pass, or the forward pass alone. Both sides
 run the same steps alternately in one process, once called from Python and once captured in a CUDA

@@ -7,7 +7,7 @@ Three sets, in windows of 5 s: BorealTC's motor currents and speeds, BorealTC's 
 SIMULATED robots of this package. The default classifier is fitted on the recordings outside a fold
 (for simulated robots, on the other robots). A drive consists of pieces of the fold's raw signals,
 all of one robot, each with a random class other than the previous piece's. The pieces are joined
-and then cut into windows, so windows across a joint are classified and scored, too. The lengths of
+and then cut into windows, so windows across a joint are also classified and scored. The lengths of
 the pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180
 s. The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
 

@@ -242,7 +242,7 @@ def train_models(seeds, batch, hidden_size):
 
 
 def train_one_by_one(seeds, batch, hidden_size):
-    """Train the same models one after the other."""
+    """Train the same models one after another."""
     return [digest for seed in seeds for digest in train_models([seed], batch, hidden_size)]
 
 

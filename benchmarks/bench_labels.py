@@ -14,7 +14,7 @@ the fraction of wrong labels among the first n rows, where n labels are wrong.
   `cross_val_predict` of gradient boosting on summary statistics or of ridge regression on random
   convolutions.
 
-All methods hold out whole groups. cleanlab runs in its own interpreter (``--cleanlab-python``).
+All methods hold out complete groups. cleanlab runs in its own interpreter (``--cleanlab-python``).
 Rows that are already in the file ``--rows`` are not computed again. Settings were chosen on
 `surfaces` and on a training part of `A`, with other seeds; the other sets were evaluated once.
 """
@@ -210,7 +210,7 @@ def measure(
 
 
 def plans() -> list[tuple[str, str, float, int]]:
-    """Return the set, kind, share of errors and seed of every row, most important rows first."""
+    """Return the set, kind, error fraction and seed of every row, most important rows first."""
     first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
     whole = [("A", "recordings", 0.1, seed) for seed in SEEDS]
     more_shares = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]

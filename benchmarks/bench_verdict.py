@@ -5,7 +5,7 @@
     bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
     bench_verdict.py --quick                 # all three on a few small runs
 
-`run` writes one file per run and skips existing ones, so it can be stopped and started again at any
+`run` writes one file per run and skips existing files, so it can be stopped and restarted at any
 time. `judge` and `calibrate` train nothing.
 """
 

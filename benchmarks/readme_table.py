@@ -473,7 +473,7 @@ GPU_COLUMNS = {  # labels of the columns, by kind and precision
 
 
 def gpu_table(quick: dict, models: dict) -> str:
-    """Return the ratio to cuDNN for each shape, then that to torch for models side by side."""
+    """Return the ratios to cuDNN for each shape and the ratios for models side by side."""
     rows = [row for row in quick["rows"] if row.get("ratio") is not None]
     lines = [f"| N x T x C x H | {' | '.join(GPU_COLUMNS.values())} |", "|---" * 7 + "|"]
     for shape in sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (s[3], s[0])):

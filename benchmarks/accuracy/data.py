@@ -230,7 +230,7 @@ def _joined(held: Recordings) -> LabeledWindows:
 
 
 def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
-    """Return the last motor sample at or before each time, or the first one if there is none.
+    """Return the last motor sample at or before each time, or the first sample if all are later.
 
     `first_sample_s` is the time from the start of each window to its first motor sample.
     """

@@ -16,7 +16,7 @@ using sensorseq::cuda::kLanes;
 enum class Rule {
   kBits,    // the same bits
   kNumber,  // the same number: all NaNs are equal, -0 equals 0
-  kHalves,  // two halves, each the same bits or both NaN
+  kHalves,  // two halves; each pair has the same bits or is NaN
   kUlps,    // units in the last place of a float; denormals count as 0
   kShare,   // 2^-11 of the number; denormals count as 0
   kOfSum,   // 2^-24 of the sum of the addends' magnitudes: an MMA may truncate each addend

@@ -307,7 +307,7 @@ bool MeasureBandwidth(int cluster_size, bool whole_chip, std::mt19937_64& random
         ", \"lines_to_each\": " + std::to_string(n_lines) +
         ", \"inbound_bytes\": " + Number(bytes) + ", \"cycles_a_step\": " + Spread(a_step) +
         ", \"inbound_bytes_a_clock\": " + Number(bytes / median);
-    // the latency cancels in the difference of two sizes
+    // the latency cancels in the difference between two sizes
     if (few_bytes > 0.0) {
       row += ", \"inbound_bytes_a_clock_without_latency\": " +
              Number((bytes - few_bytes) / (median - few_cycles));

@@ -145,7 +145,7 @@ class Fault:
     arguments : dict
         Maps each argument to a value, or to a function of (rng, twin).
     change : dict
-        Maps each change of the data to a value or function in the same way; see `change_parts`.
+        Maps each change of the data to a value or to a function of (rng, twin); see `change_parts`.
     base : str
         Kind of the twin; see `draw_twin`.
     of_twin : dict

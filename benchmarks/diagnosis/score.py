@@ -34,7 +34,7 @@ from sensorseq.estimator.report import make_report
 from sensorseq.history import History
 
 OURS, LOGISTIC = "ours", "configuration, fitted"
-RULE = "ours, whatever the verdict"  # applied to calm and short runs, too
+RULE = "ours, whatever the verdict"  # also applied to calm and short runs
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # fresh windows show neither cause
 OF_DATA = tuple(DATA_CHANGES_OF)

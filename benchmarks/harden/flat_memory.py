@@ -2,7 +2,7 @@
 
 It repeats fits, predictions, reports (created and rendered as pages) and streams a thousand times
 each, every kind in its own process, with two processes at a time. After every tenth repetition,
-resident memory is measured after a garbage collection. Memory is flat if the median of the last
+garbage is collected and resident memory is measured. Memory is flat if the median of the last
 quarter exceeds that of the second quarter by at most `BOUND` bytes per repetition, and by at most
 `MOST` in total; the first quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its
 history alone 1.6 kB, so one leaked object per repetition is found; without leaks, memory varied by

@@ -1,4 +1,4 @@
-"""Compares steps on a whole recording with pandas, scipy and aeon, for bench_preprocessing.py.
+"""Compares steps on a complete recording with pandas, scipy and aeon, for bench_preprocessing.py.
 
 Everything runs in one process and one thread, in float64. The rows compare:
 

@@ -39,7 +39,7 @@ def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
 
 
 def odd_signs(n, seed, *, n_pulses=5, spacing=5):
-    """Make upward and downward pulses; the class is the parity of the number of upward ones."""
+    """Make upward and downward pulses; the class is the parity of the number of upward pulses."""
     rng = np.random.default_rng(seed)
     up = rng.integers(0, 2, (n, n_pulses))
     X = 0.1 * rng.normal(size=(n, spacing * n_pulses, 1))
