@@ -114,7 +114,7 @@ def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float
 
 
 def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
-    """Draw settings for this number of seconds; return the best ones and the number of trials."""
+    """Draw settings for this number of seconds; return the best and the number of trials."""
     rng = np.random.default_rng([6, seed, len(parts.train)])
     ends, best, n_tried = time.perf_counter() + seconds, _seen(run, parts), 0
     best_settings: Settings = {}
