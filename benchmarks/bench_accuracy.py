@@ -5,11 +5,11 @@
     bench_accuracy.py --develop --methods defaults,boosting    # reads no test part
     bench_accuracy.py --table                                  # results/accuracy.json
 
-Every fit is one line of results/accuracy_rows.jsonl, written as soon as the fit ends: stop a run at
-any time and continue with ``--resume``, which skips the fits in the file. Without this option, all
-fits are run again and the new lines replace the old ones. The file is kept in git, so that methods
-that did not change need not run again. ``--table`` runs nothing. Absent sets and methods are
-reported.
+Every fit is one line of results/accuracy_rows.jsonl, written as soon as the fit ends. A run can be
+stopped at any time and continued with ``--resume``, which skips the fits that are in the file.
+Without ``--resume``, all fits are run again and the new lines replace the old ones. The file is
+kept in git, so that methods that did not change need not run again. ``--table`` runs nothing.
+Missing sets and methods are reported.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], list[str]]:
-    """Return the sets to run, and the omitted sets, whose test part must not be read."""
+    """Return the sets to run and the omitted sets, whose test parts must not be read."""
     sets = data.choose(names or list(data.SEARCH if develop else data.SETS))
     if develop:
         closed = [name for name in sets if name not in data.SEARCH]
@@ -91,7 +91,7 @@ def chosen_sets(names: list[str] | None, *, develop: bool) -> tuple[list[str], l
 def plan(
     name: str, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a set in order; peers' methods have only the first seed."""
+    """Return the fits of a set in order; peers' methods run with the first seed only."""
     return [
         Key(name, part, fold.split, fold.fold, method, seed)
         for fold in folds

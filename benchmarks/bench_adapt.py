@@ -3,15 +3,15 @@
 Three tasks. ``same fleet``: a model trained on the ten robots of `load_surfaces`, and new robots of
 that fleet (SIMULATED). ``other kind``: the same model, and robots that are heavier, with a
 different motor, larger wheels and a different current sensor (SIMULATED). ``terrain``: BorealTC,
-with one recording of each class left out as if it came from another robot; it needs the prepared
-file of docs/borealtc.md.
+with one recording of each class left out as if it came from another robot; this task needs the
+prepared file of docs/borealtc.md.
 
 A draw labels 1, 5 or 20 consecutive windows of each class (never more than two thirds of a class);
 the robot's other windows are for testing, except those that overlap labeled ones. The settings of
-`adapt` were chosen on other robots and recordings, except for one rule, which was made after these
-results had been seen: the linear layer stays unchanged if a change cannot be checked. `all layers`,
-`few alone` and `old and few` train networks, so they have one draw of 5 windows per class; each
-method's gain is measured on that method's own draws.
+`adapt` were chosen on other robots and recordings, except for one rule, which was added after these
+results had been seen: the linear layer stays unchanged if a change cannot be validated. `all
+layers`, `few alone` and `old and few` train networks, so they have one draw of 5 windows per class;
+each method's gain is measured on that method's own draws.
 """
 
 import argparse
@@ -40,9 +40,9 @@ from simulate import Robot, draw_robot, simulate_fleet
 
 COUNTS = (1, 5, 20)
 FLEETS = {"same fleet": (21, False), "other kind": (31, True)}
-N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on the earlier robots
-N_FOLDS, FIRST_FOLD = 5, 2  # and on the earlier folds
-FEWEST = 16  # the number of windows of a recording that is left out
+N_ROBOTS, FIRST_ROBOT = 7, 4  # the settings were chosen on robots 0 to 3
+N_FOLDS, FIRST_FOLD = 5, 2  # and on folds 0 and 1
+FEWEST = 16  # a recording with fewer windows is never left out
 L2_SP, STEPS, RATE = 1e-2, 100, 1e-3
 Logits = np.ndarray
 
@@ -147,7 +147,7 @@ def draw(new: WindowSet, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def own_statistics(model: Any, few: WindowSet) -> Any:
-    """Return the model, scaled by the mean and standard deviation of the few windows."""
+    """Return the model with its input scaled by the mean and deviation of the few windows."""
     moved = copy.copy(model)
     moved.scaler_ = steps.fit_scaler(few.X, None, "standard")
     return moved
@@ -186,7 +186,7 @@ def head_unchecked(model: Any, few: WindowSet) -> Any:
 
 
 def all_layers(model: Any, few: WindowSet) -> Any:
-    """Train the networks at a small rate with an L2 penalty toward the old weights (L2-SP)."""
+    """Train the networks at a low rate with an L2 penalty toward the old weights (L2-SP)."""
     moved = copy.copy(model)
     X, _ = moved.model_.scaled(moved.model_.read(few.X))
     y = torch.from_numpy(np.searchsorted(model.classes_, few.y))
@@ -213,7 +213,7 @@ def few_alone(few: WindowSet) -> Any:
 
 
 def together(task: Task, few: WindowSet) -> Any:
-    """Train a new model on the old windows and the few new ones together."""
+    """Train a new model on the old windows together with the few new ones."""
     X, y = np.concatenate([task.old.X, few.X]), np.concatenate([task.old.y, few.y])
     groups = np.concatenate([task.old.groups, few.groups])
     return SensorLSTMClassifier(random_state=0).fit(X, y, groups=groups)

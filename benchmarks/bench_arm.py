@@ -1,14 +1,14 @@
 """Counts the instructions of one decision on aarch64 in an emulator, and times a decision here.
 
-    make test-arm                          # makes the wheel and the root in build/arm
+    make test-arm                          # makes the wheel and root file system in build/arm
     bench_arm.py                           # prints a table, writes results/arm.json
     bench_arm.py --quick                   # short windows only; nothing is written
 
 The runtime predicts one window of 6 channels at a time, on one thread. The models, for 3 classes,
 are a network of 64 units, each kind of features, and all of these together. A qemu plugin counts
-the instructions; the count is the difference between processes with 12 and with 2 decisions, so it
-includes Python's own instructions. The time at 1.5 GHz assumes one instruction per cycle: an
-estimate, not a measurement.
+the instructions. The count per decision comes from the difference between a process with 12
+decisions and one with 2, and it includes Python's own instructions. The time at 1.5 GHz assumes one
+instruction per cycle: an estimate, not a measurement.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def measure(path: Path, n_steps: int, plugin: Path) -> dict[str, Any]:
 
 
 def count(path: Path, n_steps: int, n: int, plugin: Path) -> int:
-    """Return the number of instructions of a process that decides n times."""
+    """Return the number of instructions that a process with n decisions executes."""
     root, counted = BUILT / "root", path.with_suffix(".count")
     paths = f"{root / 'sensorseq_runtime'}{os.pathsep}{root / 'site'}"
     # PYTHONHASHSEED makes both processes do the same work

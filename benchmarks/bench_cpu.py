@@ -4,25 +4,26 @@ Both sides have the same weights, inputs, dtype and threads; results are compare
 and the sides are timed alternately in one process. The rows compare:
 
 - inference: a forward pass under no_grad.
-- training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is
-  one of three: the same through autograd; the same with the loss inside the operator, `loss()`; or
-  a step of the native epoch engine, `train_epoch`, which `fit` uses. The engine computes more than
-  torch's side: it also gathers the batch and updates the parameters by sgd.
+- training: torch's side is forward, cross entropy and backward, without an optimizer step. Our side
+  is one of three: the same operations through autograd; the same operations with the loss inside
+  the operator, `loss()`; or a step of the native epoch engine, `train_epoch`, which `fit` uses. The
+  engine computes more than torch's side: it also gathers the batch and updates the parameters by
+  sgd.
 - varlen: the same training with lengths drawn uniformly from 1 to T. torch's side gets a packed
   sequence (`pack_padded_sequence(..., enforce_sorted=False)`); the timing includes the packing.
-- one step: T=1, N=1, called from Python repeatedly, carrying the state. Ours is a stream;
-  in "one step, module" it is the module, which gets the state and returns it.
+- one step: T=1, N=1, called repeatedly from Python with the state of the previous call. Our side is
+  a stream, except in "one step, module", where the module gets the state and returns the new one.
 - long sequence: inference with N=1 over 10 000 timesteps.
 - subnormals kept: training of the shapes in `VANISHING` while torch does not flush subnormal
   numbers to zero, which is torch's default. Pooling is "last" and the weights are torch's initial
-  ones, so the gradients vanish in windows of 250 or more steps: towards the first step they become
-  subnormal numbers, on which many processors are slow. In all other rows torch flushes them, as our
-  kernels do.
+  ones, so the gradients vanish in windows of 250 or more steps: toward the first step they become
+  subnormal numbers, which many processors handle slowly. In all other rows torch flushes subnormal
+  numbers, as our kernels do.
 
-GFLOP/s count the operations in the LSTM's products: 2 * 4H * (H + C) for each valid step in a
-forward pass, and three times as many in training. They are compared with the multiply-add peak of
-as many threads as torch has, and with the rate of torch's sgemm on these threads, both measured in
-the same turns.
+GFLOP/s count the operations in the LSTM's matrix products: 2 * 4H * (H + C) for each valid step in
+a forward pass, and three times as many in training. The rates are compared with the peak
+multiply-add rate of the threads that torch uses and with torch's sgemm rate on these threads. Both
+are measured in the same rounds.
 """
 
 import argparse
@@ -175,7 +176,7 @@ def one_step_case(stepping):
 
 
 def print_mean(what, rows):
-    """Print the mean of the rows' ratios."""
+    """Print the geometric mean and the lowest of the rows' ratios."""
     ratios = [row["ratio"] for row in rows]
     mean = statistics.geometric_mean(ratios)
     print(f"{what}: geometric mean {mean:.2f}x, lowest {min(ratios):.2f}x")

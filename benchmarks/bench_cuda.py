@@ -1,18 +1,18 @@
-"""Compares LSTMLinear with cuDNN on a GPU by the protocol of `sensorseq.bench.cuda`.
+"""Compares LSTMLinear with cuDNN on a GPU with the protocol of `sensorseq.bench.cuda`.
 
-A step is forward, cross entropy and backward (or the forward pass alone). Steps are the same on
-both sides, which run alternately in one process: called from Python, and captured in a CUDA graph.
-Before any timing, the results of both sides are compared with float32 in IEEE arithmetic. cuDNN's
-side is `torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults, in fp16
-and bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs; our side has the
-same precision. `varlen` compares packed sequences with lengths on the device.
+A step is a forward pass, cross entropy and a backward pass, or the forward pass alone. Both sides
+run the same steps alternately in one process, once called from Python and once captured in a CUDA
+graph. Before any timing, the results of both sides are compared with float32 in IEEE arithmetic.
+cuDNN's side is `torch.nn.LSTM` and `torch.nn.Linear` in fp32 (IEEE), in TF32 with torch's defaults,
+in fp16 and bf16, and in fp16 with channels padded to 128, as cuDNN's PERSIST_STATIC needs; our side
+uses the same precision. `varlen` compares packed sequences with lengths on the device.
 
-Rows with "served_by": "framework" count as 1: sensorseq hands a shape to torch if no kernel for it
-has passed the check of `sensorseq doctor --gpu` on this GPU.
+Rows with "served_by": "framework" count as a ratio of 1 because sensorseq hands a shape to torch if
+no kernel for it has passed the check of `sensorseq doctor --gpu` on this GPU.
 
 - `--quick`: a few shapes, starting with those on which torch is slowest; writes cuda_quick.json.
-- otherwise: all shapes, in an order drawn once, so that the cases within `--budget-s` are a fair
-  sample; `--resume` continues the file of an earlier run. Writes cuda.json.
+- otherwise: all shapes in a fixed random order, so that the cases that fit into `--budget-s` are a
+  fair sample; `--resume` continues the file of an earlier run. Writes cuda.json.
 - `--table steps`: the duration of a timestep in batches of 8 and 128, with the input multiplied
   inside our kernel (`own`) or beforehand by torch (`projected`); writes cuda_steps.json.
 - `--dry-run`: the same protocol on the CPU on tiny shapes, as a smoke test.
@@ -101,7 +101,7 @@ def key(row):
 
 @contextlib.contextmanager
 def multiplying(of_input):
-    """Multiply the input in our kernels ("own"), or with torch before the kernels ("projected")."""
+    """Multiply the input by its weights in our kernels ("own") or in torch first ("projected")."""
     before = choice.MAX_CHANNELS
     if of_input == "projected":
         choice.MAX_CHANNELS = 0
@@ -153,7 +153,7 @@ def measure_cases(cases, device, options, rows, save):
 
 
 def step_us(row):
-    """Format the durations of a timestep on both sides."""
+    """Format the duration of a timestep on each side."""
     if "ours_ms" not in row:
         return ""
     sides = (f"{1e3 * row[side] / row['shape'][1]:.2f}" for side in ("theirs_ms", "ours_ms"))
@@ -161,7 +161,7 @@ def step_us(row):
 
 
 def print_steps(rows):
-    """Print the microseconds per timestep of torch, then of ours with each kind of input."""
+    """Print the microseconds per timestep for torch and for our kernels with each kind of input."""
     print("\nus a timestep; torch: the median of its rows; own / projected for C = 1, 6, 16")
     table = {}
     for row in rows:
@@ -182,7 +182,7 @@ def print_steps(rows):
 def summarize_ratios(rows):
     """Print the mean and lowest ratio by kind, precision and mode, and the shapes handed to torch.
 
-    Shapes handed to the framework count as 1; rows that cannot run on one side do not count.
+    Shapes handed to the framework count as 1; a row that cannot run on one side is ignored.
     """
     print("\ngeometric means (shapes; handed to the framework; lowest)")
     groups = {}

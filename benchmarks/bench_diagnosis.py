@@ -1,4 +1,4 @@
-"""Measures whether the report names the right family of causes, on runs with every reset tried.
+"""Measures how often the report names a family of causes whose reset repairs the run.
 
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
@@ -24,7 +24,7 @@ from diagnosis.score import describe, judged, score, score_sick
 from diagnosis.windows import LEAST_FRESH, SETS_OF
 
 ROWS, LEVELS = "diagnosis_rows.jsonl", "level.jsonl"
-NOT_KEPT = ("history", "report")  # dropped from the results: no figure of the table needs them
+NOT_KEPT = ("history", "report")  # dropped from the results: the table does not need them
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
@@ -43,7 +43,7 @@ def lines_of_sick(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, An
 def write_table(
     work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
 ) -> None:
-    """Judge all records again, print the lines of both parts, and write those of the test part."""
+    """Judge all records again, print the lines of every part, and write those of the test part."""
     records = work / "records"
     calibration, test, sick = (
         [
@@ -73,7 +73,7 @@ def write_table(
 def measure_level(
     draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
 ) -> None:
-    """Add the missing draws to a folder, one line for each."""
+    """Measure the missing draws and append one line per draw to the file in the folder."""
     done = {rows[0]["draw"] for rows in read_lines(work / LEVELS)}
     for number in draws:
         if number not in done and (

@@ -1,27 +1,28 @@
-"""The effect of smoothing the classes of windows over time in drives over several surfaces.
+"""Measures how smoothing the classes of windows over time helps in drives over several surfaces.
 
     bench_drives.py --borealtc FOLDER              # 20 draws on each of five folds, twice
     bench_drives.py --borealtc FOLDER --quick      # one fold, two draws; nothing is written
 
-Three sets: motor currents and speeds of BorealTC, its IMU, and the SIMULATED robots of this
-package; windows of 5 s. The default classifier is fitted on the recordings outside a fold (for
-simulated robots, on the other robots). A drive consists of pieces of the fold's raw signals, all of
-one robot, each with a random class other than the previous piece's. The pieces are joined and then
-cut into windows, so windows across a joint are classified and scored, too. The lengths of the
-pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180 s.
-The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
+Three sets, in windows of 5 s: BorealTC's motor currents and speeds, BorealTC's IMU, and the
+SIMULATED robots of this package. The default classifier is fitted on the recordings outside a fold
+(for simulated robots, on the other robots). A drive consists of pieces of the fold's raw signals,
+all of one robot, each with a random class other than the previous piece's. The pieces are joined
+and then cut into windows, so windows across a joint are also classified and scored. The lengths of
+the pieces have a geometric or uniform distribution or are fixed, with a mean drawn from 30 s to 180
+s. The hidden Markov model is given this mean times a factor drawn log-uniformly from 1/2 to 2.
 
-The model is compared with simple methods: single windows, the mean probability of the last windows
-and of the surrounding ones (with the delay of the fixed lag), and the majority vote. The method was
-chosen on the folds of BorealTC with `random_state=0`; the figures are from other random states.
+The model is compared with simple methods: single windows, the mean probability over the last
+windows or over the surrounding windows (with the delay of the fixed lag), and the majority vote.
+The method was chosen on the folds of BorealTC with `random_state=0`; the results are from other
+random states.
 
-Scores are computed as by ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
-times of the joints. The 95 % intervals over all draws assume a normal distribution; those of the
-gain over single windows are paired. The calibration error is the mean difference between the
-probability and the fraction of windows that are classified correctly, over ten bins with equal
-numbers of windows; it is computed for the probability of each window and for its mean over each
-stretch. In drives, each class is equally frequent; `recorded` is the accuracy for the class
-frequencies of all recordings, computed from the recall of each class.
+Scores are computed as in ``sensorseq evaluate`` (see `sensorseq.sequence.scores`), with the exact
+times of the joints. The 95 % intervals over all draws assume a normal distribution; the intervals
+of the gain over single windows are based on paired differences. The calibration error is the mean
+difference between the probability and the fraction of windows that are classified correctly, over
+ten bins with equal numbers of windows; it is computed for the probability of each window and for
+the probability of each span. In drives, all classes are equally frequent; `recorded` is the
+accuracy for the class frequencies of all recordings, computed from the recall of each class.
 """
 
 import argparse
@@ -53,12 +54,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Signals:
-    """The windows to train on, and the whole signals of the recordings."""
+    """The windows to train on and the complete signals of the recordings."""
 
     X: Floats
     y: Ints
     groups: Ints  # never divided between folds
-    recordings: list[tuple[int, int, Floats]]  # class, group and samples of each
+    recordings: list[tuple[int, int, Floats]]  # class, group and samples of each recording
     rate_hz: float
     window: int  # samples
 
@@ -69,7 +70,7 @@ class Signals:
 
 
 class Piece(NamedTuple):
-    """A stretch of a drive."""
+    """A part of a drive on one surface."""
 
     start_s: float
     end_s: float
@@ -118,7 +119,7 @@ def read_surfaces() -> Signals:
 def draw_drive(
     rng: np.random.Generator, signals: Signals, fold: Ints, how: str, one_group: bool
 ) -> tuple[Floats, list[Piece], float]:
-    """Return samples, pieces and the mean length in seconds, of one group if `one_group`."""
+    """Return samples, pieces and the mean length in seconds; `one_group` uses one group only."""
     mean_s, rate = float(rng.uniform(SHORTEST_S, LONGEST_S)), signals.rate_hz
     groups = [rng.choice(fold)] if one_group else fold
     recordings = [recording for recording in signals.recordings if recording[1] in groups]
@@ -185,7 +186,7 @@ class DriveResult(NamedTuple):
     """The scores of a drive, and facts about each of its windows."""
 
     scores: list[float]
-    sure: Floats  # (4, n): probability of the window, of its span, whether right, true class
+    sure: Floats  # (4, n): probability of window and span, correctness, true class
 
 
 def run(

@@ -1,7 +1,7 @@
 """The cost of the estimator around its kernels: streamed files and single predictions.
 
-Each section compares two ways to compute the same result, which is checked before any timing, in
-turns in one process. The files of `estimator/` describe their rows.
+Each section compares two ways to compute the same result, timed alternately in one process. The
+results are compared before any timing. The docstrings in `estimator/` describe the rows.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main():
     facts = environment() | {
         "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
-        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
     }
     print(facts)
     rounds = 3 if options.quick else options.rounds

@@ -45,7 +45,7 @@ def make_windows(shape: tuple[int, int, int]) -> NDArray[np.float32]:
 
 
 def with_parameters_of(theirs: Any, n_channels: int) -> RandomConvolutions:
-    """Return our side with the parameters that aeon's side chose."""
+    """Return our transform with the parameters that aeon's transform chose."""
     settings = {
         "kind": "random_convolutions",
         "n_features": N_FEATURES,
@@ -74,7 +74,7 @@ def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]
     ours = with_parameters_of(theirs, shape[2])
     expected, computed = theirs.transform(channels_first), ours.transform(X)
     differ = float((expected != computed).mean())
-    # an output that equals its bias within rounding may fall on either side
+    # an output within rounding of its bias may be counted as above or below it
     if np.abs(expected - computed).max() * shape[1] > 1.5 or differ > 1e-3:
         raise SystemExit(f"{shape}: {differ:.2%} of the features differ; a timing has no meaning")
     sides = {
@@ -127,7 +127,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
     }
     if find_spec("aeon") is None:
         print(f"{facts}\naeon is not installed: only our times")

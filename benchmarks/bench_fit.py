@@ -1,18 +1,19 @@
-"""Compares `fit` with a torch loop, skorch and Keras, and many models in one call with processes.
+"""Compares `fit` with peers, and fitting many models in one call with fitting them in processes.
 
-Fits: 98 windows of 100 timesteps and one channel, six classes (synthetic), all with the same
-network (LSTM, its last state, a linear layer), Adam, cross entropy, batches and number of epochs,
-and without validation, early stopping, schedule, clipping or scaling. Each peer is timed in turn
-with ours. A timing is a whole fit; for torch, skorch and ours it includes making the network. For
-Keras it includes neither making nor compiling: its model is made, compiled and fitted once
+Fits: 98 synthetic windows of 100 timesteps and one channel, in six classes. The peers are a torch
+loop, skorch and Keras. All sides use the same network (LSTM, its last state, a linear layer), Adam,
+cross entropy, the same batch size and number of epochs, and no validation, early stopping,
+schedule, clipping or scaling. Each peer and our side are timed alternately. Each timing covers a
+complete fit. For torch, skorch and sensorseq it includes creating the network; for Keras it
+excludes creation and compilation, because the model is created, compiled and fitted once
 beforehand. Keras runs on torch. Each library draws its own initial weights; ours are drawn like
 torch's. Before the timing, every side learns the task until its training loss is low, so that no
-side is fast only because it does less.
+side is fast only because it computes less.
 
-Models: eight models with different seeds on the same windows, side by side in the native engine
-with two threads, against two processes (started and warm) with one thread each, each of which
-trains four of the models one after the other with the same engine. It is checked that both results
-have the same bits.
+Models: eight models with different seeds train on the same windows, side by side in the native
+engine with two threads. They are compared with two warm processes with one thread each, which train
+four of the models each, one after another, with the same engine. Both results must be
+bit-identical.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, NetworkLayout, make_hyper, pack_batches
 
 SHAPE, N_CLASSES = (98, 100, 1), 6
-EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # by batch size; 98 is the full batch
+EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # keys are batch sizes; 98 is the full batch
 HIDDEN_SIZES = (32, 64, 223)
 LEARNING_RATE = 1e-3
 N_MODELS = 8
@@ -48,7 +49,7 @@ MODEL_CASES = [(2, 32), (8, 32), (32, 32), (98, 32), (2, 64), (8, 64), (8, 128)]
 
 
 def make_windows():
-    """Return a current of unit variance: level and ripple depend on the class; noise is added."""
+    """Return noisy currents of unit variance whose level and ripple depend on the class."""
     rng = np.random.default_rng(0)
     n_windows, n_timesteps, _ = SHAPE
     y = np.arange(n_windows) % N_CLASSES
@@ -72,7 +73,7 @@ class LastState(nn.Module):
         return self.linear(self.lstm(x)[1][0][-1])
 
 
-# Each of these returns a function that fits and returns the training loss of the last epoch.
+# Each function below returns a function that fits and returns the last epoch's training loss.
 
 
 def fit_ours(X, y, hidden_size, batch, epochs):
@@ -215,7 +216,7 @@ def check_learning(peers):
 
 
 def train_models(seeds, batch, hidden_size):
-    """Train models with these seeds side by side, an epoch per call; return digests of weights."""
+    """Train one model per seed side by side, one epoch per call; return digests of the weights."""
     X, y = make_windows()
     network = NetworkLayout(1, hidden_size, N_CLASSES)
     first, orders = [], []
@@ -241,12 +242,12 @@ def train_models(seeds, batch, hidden_size):
 
 
 def train_one_by_one(seeds, batch, hidden_size):
-    """Train the same models one after the other."""
+    """Train the same models one after another."""
     return [digest for seed in seeds for digest in train_models([seed], batch, hidden_size)]
 
 
 def bench_models(rounds, cases):
-    """Yield a row for each case; a row compares two processes with a single one, on two cores."""
+    """Yield a row for each case, comparing two processes with a single process on two cores."""
     torch.set_num_threads(2)
     halves = list(range(N_MODELS // 2)), list(range(N_MODELS // 2, N_MODELS))
     with ProcessPoolExecutor(

@@ -1,20 +1,21 @@
-"""Plants wrong labels in real windows, and measures their share among the first rows of a ranking.
+"""Plants wrong labels in real windows and measures how many of them a ranking puts first.
 
 A fraction of the labels is replaced by wrong ones: ``random`` draws any other class, ``confused``
-takes the class with which ridge regression on random convolutions confuses the right one most
-often, and ``recordings`` draws another class for whole recordings of BorealTC's motors. Precision
-is the share of wrong labels among the first n rows, where n labels are wrong.
+takes the class that ridge regression on random convolutions most often confuses with the right one,
+and ``recordings`` draws another class for complete recordings of BorealTC's motors. Precision is
+the fraction of wrong labels among the first n rows, where n labels are wrong.
 
 - ``ours``: `sensorseq.find_label_errors` with the default classifier.
 - ``ours, no groups' labels``: the same probabilities, but not the labels of the recording's other
   windows.
 - ``group alone``: only the labels of the recording's other windows.
 - ``cleanlab, ours``: cleanlab's three scores, computed from our out-of-fold probabilities.
-- ``cleanlab, boosting`` and ``cleanlab, ridge``: without sensorseq, from `cross_val_predict` of
-  gradient boosting on summary statistics, and of ridge regression on random convolutions.
+- ``cleanlab, boosting`` and ``cleanlab, ridge``: cleanlab without sensorseq, with
+  `cross_val_predict` of gradient boosting on summary statistics or of ridge regression on random
+  convolutions.
 
-All methods hold out whole groups. cleanlab runs in an interpreter of its own
-(``--cleanlab-python``). Rows in the file ``--rows`` are not computed again. Settings were chosen on
+All methods hold out complete groups. cleanlab runs in its own interpreter (``--cleanlab-python``).
+Rows that are already in the file ``--rows`` are not computed again. Settings were chosen on
 `surfaces` and on a training part of `A`, with other seeds; the other sets were evaluated once.
 """
 
@@ -120,7 +121,7 @@ def ask_cleanlab(
 
 
 def precision(badness: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
-    """Return the share of wrong labels in the first n rows, where n labels are wrong in total."""
+    """Return the fraction of wrong labels in the first n rows, where n labels are wrong."""
     first = np.argsort(-badness, kind="stable")[: wrong.sum()]
     return float(wrong[first].mean())
 
@@ -134,7 +135,7 @@ def group_means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArr
 def measure(
     windows: LabeledWindows, y: NDArray[np.int64], seed: int, python: str | None, *, whole: bool
 ) -> dict[str, Any]:
-    """Return the precision of every method; `whole` judges recordings, not windows."""
+    """Return the precision of every method; `whole` judges complete recordings, not windows."""
     seen: list[NDArray[np.float64]] = []
     judge = label_errors.judge_labels
 
@@ -209,7 +210,7 @@ def measure(
 
 
 def plans() -> list[tuple[str, str, float, int]]:
-    """Return the set, kind, share and seed of every row, the most important rows first."""
+    """Return the set, kind, error fraction and seed of every row, most important rows first."""
     first = [(s, kind, 0.1, seed) for seed in SEEDS for kind in KINDS for s in SETS]
     whole = [("A", "recordings", 0.1, seed) for seed in SEEDS]
     more_shares = [(s, kind, share, 0) for share in SHARES[1:] for kind in KINDS for s in SETS]
@@ -248,12 +249,12 @@ def page_tables(rows: list[dict[str, Any]]) -> str:
 
 
 def has_errors_of(row: dict[str, Any], kind: str, share: float) -> bool:
-    """Return whether a row has this kind and share of planted errors."""
+    """Return whether a row has this kind and fraction of planted errors."""
     return (row["kind"], row["share"]) == (kind, share)
 
 
 def table_of(first: str, parts: list[tuple[str, list[dict[str, Any]]]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     lines = [
         f"| {first} | errors | rows | ours | ours, without the recordings' labels"
         " | cleanlab, our probabilities | cleanlab, boosting | cleanlab, ridge |",

@@ -1,11 +1,11 @@
-"""Memory, time and accuracy of a fit with windows in a file, and of one with windows in memory.
+"""Compares memory, time and accuracy of fits with the windows in a file and in memory.
 
     bench_large.py FOLDER_OF_BOREALTC      # also writes results/large.json; needs 8 GB of memory
     bench_large.py FOLDER_OF_BOREALTC --quick   # fewer windows and epochs; nothing is written
 
-Windows of 0.8 s of the IMU, one every 8 ms: 452,795 windows of 100 x 6 values for training and
-validation, 1.09 GB. Each fit runs in its own process, and the two kinds take turns; the memory is
-the peak above that of the imports.
+Windows of 0.8 s from the IMU, one every 8 ms: 452,795 windows of 100 x 6 values for training and
+validation, 1.09 GB. Each fit runs in its own process, and the two kinds of fit alternate. The
+memory is the increase of the peak over the peak after the imports.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def fit(path: Path, n_epochs: int, limit_mb: int) -> dict[str, Any]:
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return medians, and the accuracies of the runs."""
+    """Return the medians over the runs and the accuracy of each run."""
     names = ("took_s", "peak_mb", "imported_mb")
     medians = {name: statistics.median(run[name] for run in runs) for name in names}
     return {**medians, "accuracy": [run["accuracy"] for run in runs]}

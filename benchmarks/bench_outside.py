@@ -2,19 +2,20 @@
 
 Faults are planted in recordings that were not used for training: one channel in a different unit,
 stuck, zero or with the opposite sign; two channels swapped; or time stamps that run at a different
-speed, so that the signal is 2 or 10 times as fast or slow for the model. Each fault is planted in
-each channel or pair of channels in turn. Sets:
+speed, so that the signal appears 2 or 10 times as fast or slow to the model. Each fault is planted
+in each channel or pair of channels in turn. Sets:
 
 - ``motor``: BorealTC, motor currents and wheel speeds at 6.5 Hz, 4 channels, windows of 32 steps;
 - ``both``: the recordings that also have an inertial unit, at 50 Hz, 10 channels, 250 steps;
-- ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind;
-- ``other robots``: the same, tested on robots of a different kind (heavier, with a different motor
-  and sensor).
+- ``surfaces``: the simulated recordings of `data/`; tested on other robots of the same kind as in
+  training;
+- ``other robots``: the same recordings, tested on robots of a different kind (heavier, with a
+  different motor and sensor).
 
-In each class of BorealTC, every second recording is for development; margins and measures were
-chosen with ``--part development``: four folds of these recordings, and robots of seed 51. The
-reported part has four folds of all recordings, but only the recordings that are not for development
-are tested; these are in two of the folds. Its robots have seed 61. Methods:
+In each class of BorealTC, every second recording is for development. Margins and measures were
+chosen with ``--part development``: four folds of the development recordings, and robots of seed 51.
+The reported part has four folds of all recordings, but only recordings that are not for development
+are tested; two of the folds contain them. The robots of the reported part have seed 61. Methods:
 
 - ``ours``: `TrainedRanges`, which `SensorLSTMClassifier.outside` uses;
 - ``min/max``: marks a window if any value is below or above all values of the channel in training;
@@ -54,7 +55,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Split(NamedTuple):
-    """Training windows, test windows, and test windows of signals that run at different speeds."""
+    """Training windows, test windows, and test windows of the same signals at different speeds."""
 
     train: WindowSet
     test: WindowSet
@@ -73,7 +74,7 @@ def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSe
 
 
 def numbers_in_class(y: Any, groups: Any) -> NDArray[np.int64]:
-    """Return the number of each window's recording within its class, in the order of the names."""
+    """Return the number of each window's recording within its class, counted in order of names."""
     number = {
         name: i for k in np.unique(y) for i, name in enumerate(np.unique(groups[y == k]).tolist())
     }
@@ -204,7 +205,7 @@ def main() -> None:
             rows.append({"set": name, "fault": fault, "n_windows": len(masks["ours"])} | shares)
             print(f"{name:13}{fault:12}{rows[-1]['n_windows']:7}", end="")
             print("".join(f"  {method} {share:6.1%}" for method, share in shares.items()))
-        if name != "other robots":  # this set has the training windows of the previous one
+        if name != "other robots":  # "other robots" has the training windows of "surfaces"
             rows.append({"set": name, "fault": "time", **timed(splits[0])})
             print(rows[-1])
     if args.write:

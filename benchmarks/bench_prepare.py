@@ -1,20 +1,22 @@
-"""Compares `prepare` with only reading the same files: the cost of a preparation on one core.
+"""Compares the cost of `prepare` with that of only reading the same files, on one core.
 
-Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
-into windows of 2 s. Both sides are timed in turn in one process, by processor time, so that other
-programs on the machine have little influence on the result. The rows compare:
+This script generates the recordings: four channels of noise and random walks at 1000 Hz, which are
+resampled to 100 Hz and cut into windows of 2 s. Both sides are timed alternately in one process by
+processor time, so that other programs on the machine have little influence on the result. The rows
+compare:
 
-- CSV: theirs is `pyarrow.csv.read_csv` without threads.
-- CSV, rate unknown: the same without a sample rate, which is then first estimated from all time
-  stamps; windows keep the 1000 Hz and contain ten times the samples.
-- Parquet, HDF5, gzipped HDF5: theirs is reading all columns with pyarrow or h5py. The SHA-256 of
-  every file, which records the source of the windows, takes twice as long as reading uncompressed
-  HDF5.
-- small recordings: 30 s at 100 Hz in CSV; `per_second` is the number of recordings per second of
+- CSV: the other side is `pyarrow.csv.read_csv` without threads.
+- CSV, rate unknown: the same without a sample rate, which is then estimated from all time stamps
+  first; windows stay at 1000 Hz and contain ten times as many samples.
+- Parquet, HDF5, gzipped HDF5: the other side reads all columns with pyarrow or h5py. Computing the
+  SHA-256 of every file, which records the source of the windows, takes twice as long as reading
+  uncompressed HDF5.
+- small recordings: 30 s at 100 Hz in CSV; `per_second` is the number of recordings per second on
   one core.
-- two processes: the command on the small recordings, and on the long ones in CSV, with one process
-  and with two, by wall-clock time.
-- start: theirs is importing pyarrow and h5py; ours is `sensorseq prepare` of one small recording.
+- two processes: the command with one process and with two, on the small recordings and on the long
+  CSV recordings, in wall-clock time.
+- start: the other side imports pyarrow and h5py; our side is `sensorseq prepare` on one small
+  recording.
 """
 
 import argparse
@@ -83,7 +85,7 @@ def prepare_anew(folder, output, **options):
 
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
-    """Return the seconds that both sides take in each round, after one uncounted round."""
+    """Return the seconds that each side takes in each round, after one uncounted round."""
     once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
     return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
@@ -112,7 +114,7 @@ def file_rows(work, n_files, duration_s, rounds):
 
 
 def small_row(work, n_files, rounds):
-    """Return the row of many small recordings."""
+    """Return the row for many small recordings."""
     folder = work / "small"
     paths = [folder / "abcd"[at % 4] / f"run_{at:05d}.csv" for at in range(n_files)]
     for seed, path in enumerate(paths):
@@ -126,7 +128,7 @@ def small_row(work, n_files, rounds):
 
 
 def run_command(folder, output, *options):
-    """Run `sensorseq prepare` in a process of its own."""
+    """Run `sensorseq prepare` in its own process."""
     output.unlink(missing_ok=True)
     command = [sys.executable, "-m", "sensorseq", "prepare", folder, "-o", output]
     command += ["--window-s", "2", "--sample-rate-hz", "100", "--split", "none", *options]
@@ -134,7 +136,7 @@ def run_command(folder, output, *options):
 
 
 def processes_row(work, what, rounds):
-    """Return the row that compares one process with two, on the files of other rows."""
+    """Return the row that compares one process with two on the files of other rows."""
     folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),
@@ -154,7 +156,7 @@ def children_s():
 
 
 def start_row(work, rounds):
-    """Return the row of a whole command on one small recording."""
+    """Return the row for a complete command on one small recording."""
     path = work / "one" / "run.csv"
     write_table(make_table(0, 1000.0, 5.0), path)
     command = [sys.executable, "-c", "import pyarrow.csv, pyarrow.parquet, h5py"]

@@ -1,7 +1,7 @@
 """Compares the preprocessing loops with other libraries' code for the same task, on one thread.
 
-Both sides have the same input and dtype; results are compared before any timing, and the sides are
-timed alternately in one process. The files of the sections describe their rows:
+Both sides get the same input and dtype; results are compared before any timing, and the sides are
+timed alternately in one process. The docstring of each section describes its rows:
 `preprocessing/resample.py`, `windows.py` and `steps.py`.
 """
 
@@ -54,7 +54,7 @@ def main():
         "scipy": scipy.__version__,
         "soxr": soxr.__version__,
         "threads": 1,
-        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
     }
     print(facts)
     rows = print_rows(all_rows(options.only, rounds))

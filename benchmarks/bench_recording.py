@@ -1,11 +1,11 @@
-"""Measures the cost of a fit's TrainingRecord: fits with a record and fits without one take turns.
+"""Measures the cost of a fit's TrainingRecord: fits with a record and fits without one alternate.
 
-Synthetic windows of 100 timesteps and one channel in six classes, one in five for validation, with
-batches of 32 and the estimator's defaults, but no early stopping. Both sides train the same epochs;
-before a timing, it is checked that their results have the same bits. Each side makes its
-fluctuation report, which takes longer with a record. `share` is the additional time relative to the
-fit without a record; `extra_s` is the same in seconds of one whole fit. Both are computed from the
-differences between the two fits of each round.
+Synthetic windows of 100 timesteps and one channel in six classes, one window in five for
+validation, with batches of 32 and the estimator's defaults, but no early stopping. Both sides train
+the same epochs, and before any timing their results are checked to be bit-identical. Each side
+creates its fluctuation report, which takes longer with a record. `share` is the additional time
+relative to the fit without a record; `extra_s` is the additional time of one complete fit in
+seconds. Both values are computed from the differences between the two fits of each round.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from sensorseq.bench.timing import alternate, environment, repeated
 from sensorseq.training.recorder import without_recording
 
 N_TIMESTEPS, N_CLASSES, BATCH_SIZE = 100, 6, 32
-EPOCHS = {100: 60, 300: 30, 1000: 12, 4000: 4}  # by windows, so that a fit takes about a second
+EPOCHS = {100: 60, 300: 30, 1000: 12, 4000: 4}  # by number of windows; a fit takes about a second
 HIDDEN_SIZES = (16, 64)
 ENGINES = ("native", "autograd")
 
 
 def make_windows(n_windows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return sinusoids whose frequency is the class, in noise."""
+    """Return noisy sinusoids whose frequency depends on the class."""
     rng = np.random.default_rng(0)
     y = np.arange(n_windows) % N_CLASSES
     phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
@@ -103,7 +103,7 @@ def main() -> None:
     facts = environment() | {
         "numpy": np.__version__,
         "threads": options.threads,
-        "load_average_before": round(os.getloadavg()[0], 2),  # a load widens the spread
+        "load_average_before": round(os.getloadavg()[0], 2),  # other load widens the spread
     }
     print(facts)
     print(f"{'engine':10} {'shape':>16} {'plain s':>9} {'extra s':>9} {'share':>8}  [p10, p90]")

@@ -1,12 +1,12 @@
-"""Measures what the remedies in docs/remedies change, on pairs of runs with many seeds.
+"""Measures the effect of the remedies in docs/remedies on pairs of runs with many seeds.
 
     bench_remedies.py                   # all rows, about ten minutes of one core
     bench_remedies.py --only dropout    # the rows of one page
 
-Both runs of a pair have the same windows and the same initial weights. A row has the median of the
-differences with their 10 to 90 % range, their mean with its standard error, and the number of seeds
-for which the difference has the expected sign. If only some rows or seeds were run, or the run was
-interrupted, the results go to `build/remedies.json`.
+Both runs of a pair have the same windows and the same initial weights. A row contains the median of
+the differences with their 10 to 90 % range, the mean with its standard error, and the number of
+seeds for which the difference has the expected sign. If only some rows or seeds were run, or if the
+benchmark was interrupted, the results go to `build/remedies.json`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 N_SEEDS = 32
-PLAIN = {  # one training run of only the LSTM, without any remedy
+PLAIN = {  # a training run of the LSTM alone, without any remedy
     "hidden_size": 8,
     "bidirectional": False,
     "dropout": 0.0,
@@ -49,7 +49,7 @@ PLAIN = {  # one training run of only the LSTM, without any remedy
 
 
 def fit(data: ProblemData, seed: int, **arguments: Any) -> Any:
-    """Fit a small network; `fit` contains additional arguments of the method with that name."""
+    """Fit a small network; `fit` contains additional arguments for the method `fit`."""
     fit_arguments = {name: data.fit_arguments[name] for name in arguments.pop("fit", ())}
     estimator = SensorLSTMClassifier(**{**PLAIN, **arguments}, random_state=seed)
     with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def summarize(without: np.ndarray, remedied: np.ndarray, sign: int) -> dict[str,
 
 
 def text_of(variant: Any) -> str:
-    """Format a variant as arguments of a call."""
+    """Format a variant as the arguments of a call."""
     parts = [f"{name}=..." for name in variant.get("fit", ())]
     values = {name: getattr(value, "__name__", repr(value)) for name, value in variant.items()}
     return ", ".join((*parts, *(f"{k}={v}" for k, v in values.items() if k != "fit")))

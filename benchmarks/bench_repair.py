@@ -6,15 +6,17 @@
 Each draw of windows gets six runs with settings from a wide prior, four with settings near tuned
 ones, and the classifier's defaults. The level of the best of these runs is the level that the data
 allow. Levels are accuracies on fresh windows, which are from other groups and serve no other
-purpose. A run is bad if it is 5 points below the best, and good otherwise. Two runs with settings
-from the wide prior and three with settings near tuned ones are repaired by each method, and the
-resulting settings are fitted twice with other seeds. A run is repaired if their level comes within
-5 points of the best, improved if it is 5 points above the run's, and harmed if it is 3 points below
-that of the run's own settings, fitted with the same two seeds. The best of eleven fits is partly
-luck, so the upper limit for repairs is the level of its settings, fitted again.
+purpose. A run is bad if its level is more than 5 points below the best, and good otherwise. Each
+method tries to repair two runs with settings from the wide prior and three with settings near tuned
+ones, and the resulting settings are fitted twice with other seeds. A run counts as repaired if the
+new level is within 5 points of the best, and as improved if it is more than 5 points above the
+run's level. It counts as harmed if the new level is more than 3 points below that of the original
+settings, fitted with the same two seeds. The best of eleven fits is partly luck, so the upper limit
+for repairs is the level of its settings when they are fitted again.
 
 Random search gets as many seconds as the probe took. It draws settings from the wide prior, with or
-without features, and keeps those with the best validation accuracy, which may be the run's own.
+without features, and keeps the settings with the best validation accuracy, which may be those of
+the run.
 """
 
 import json
@@ -72,7 +74,7 @@ def _mean_level(parts: DrawnParts, settings: Settings) -> float:
 
 
 def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float) -> dict[str, Any]:
-    """Fit a run, probe it, and fit the settings that the probe adopts and those of simple rules."""
+    """Fit a run and probe it; fit the settings that the probe adopts and those of simple rules."""
     run = fit(parts, settings, seed)
     report = run.classifier.fluctuation_
     again, defaults = _mean_level(parts, settings), all_defaults(settings)
@@ -112,7 +114,7 @@ def measure_run(parts: DrawnParts, settings: Settings, seed: int, ceiling: float
 
 
 def search(parts: DrawnParts, run: Fit, seconds: float, seed: int) -> tuple[Settings, int]:
-    """Draw settings for this number of seconds; return the best ones and the number of trials."""
+    """Draw settings for this number of seconds; return the best and the number of trials."""
     rng = np.random.default_rng([6, seed, len(parts.train)])
     ends, best, n_tried = time.perf_counter() + seconds, _seen(run, parts), 0
     best_settings: Settings = {}
@@ -136,7 +138,7 @@ def _seen(run: Fit, parts: DrawnParts) -> float:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line of the table for each repair."""
+    """Return a line of the table for each repair method."""
     return [_line(name, rows) for name in rows[0]["repairs"]] if rows else []
 
 

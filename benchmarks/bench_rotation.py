@@ -1,10 +1,10 @@
-"""Measures the accuracy on BorealTC's inertial unit if the sensor is turned in the test part.
+"""Measures the accuracy on BorealTC's inertial unit when the sensor is turned in the test part.
 
     bench_rotation.py --borealtc FOLDER
 
 Five folds by recording; each test window is turned five times by 20 degrees, each time about a
-different, uniformly drawn axis. Prints the mean accuracy over the folds. One core takes ten
-minutes.
+different, uniformly drawn axis. Prints the mean accuracy over the folds. Takes ten minutes on one
+core.
 """
 
 from pathlib import Path

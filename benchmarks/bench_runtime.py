@@ -1,13 +1,13 @@
-"""Measures the cost of the runtime on a robot, compared with that of the full toolkit.
+"""Compares the cost of the runtime on a robot with that of the full toolkit.
 
     bench_runtime.py --python ENV/bin/python           # an environment with sensorseq-runtime
     bench_runtime.py --python ENV/bin/python --quick   # fewer repeats; nothing is written
 
 Processes take turns. The rows are the `import` of numpy, of the runtime and of the toolkit's
 classifier; the time from the start of a process to the first line of a stream; the process's
-resident memory at that time; one decision of a loaded model; and a thousand logs, read by one
-process of the runtime and by one of the toolkit's command. Then ten robots send 1,000 samples per
-second of 6 channels to one process, over TCP, for a minute: a decision is late if it arrives more
+resident memory at that time; one decision of a loaded model; and reading a thousand logs in one
+process, with the runtime and with the toolkit's command. Then ten robots each send 1,000 samples
+per second of 6 channels to one process over TCP for a minute. A decision is late if it arrives more
 than a hop after its last sample. The model is a default fit on 6 channels of simulated motors and
 speeds; it decides twice a second, on windows of 1 s at 100 Hz.
 """
@@ -34,7 +34,7 @@ from sensorseq.recording import Channel
 RATE_HZ, N_CHANNELS, SECONDS = 1000.0, 6, 20.0
 NAMES = tuple(f"motor_{i}" for i in range(N_CHANNELS))
 TOOLKIT = "from sensorseq import SensorLSTMClassifier"
-LOADED = {  # code with which a process loads the model; DECIDE then times decisions on one window
+LOADED = {  # code that loads the model in a process; DECIDE then times decisions on one window
     "toolkit": f"{TOOLKIT}; model = SensorLSTMClassifier.load(sys.argv[1])",
     "runtime": "import sensorseq_runtime; model = sensorseq_runtime.load(sys.argv[1])",
 }
@@ -109,7 +109,7 @@ def seconds_to_first_line(command: list[str], text: bytes) -> float:
 
 
 def in_turns(n: int, **sides: Callable[[], float]) -> dict[str, list[float]]:
-    """Call each side n times, alternately, after one uncounted call each."""
+    """Call the sides alternately, n times each, after one uncounted call of each side."""
     values_by_side: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(n + 1):
         for name, call in sides.items():
@@ -131,7 +131,7 @@ def row(what: str, unit: str, values_by_side: dict[str, list[float]]) -> dict[st
 
 
 async def robots(port: int, n_robots: int, seconds: float) -> list[float]:
-    """Let robots send samples at their rate; return the delay of each decision in seconds."""
+    """Send several robots' samples in real time; return the delay of each decision in seconds."""
     late: list[float] = []
 
     async def robot(number: int) -> None:
@@ -168,7 +168,7 @@ def serve_robots(run: str, model: Path, seconds: float) -> dict[str, Any]:
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         time.sleep(2.0)
         late = asyncio.run(robots(port, 10, seconds))
-        server.terminate()  # an interrupt is ignored where this runs in the background
+        server.terminate()  # the server ignores an interrupt if it runs in the background
         server.wait()
     in_time = float(np.mean(np.array(late) <= 0.5))
     made = row("ten robots: late", "s", {"runtime": late})

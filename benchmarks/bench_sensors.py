@@ -1,20 +1,21 @@
-"""Motors at 6.5 Hz and an inertial unit at 100 Hz: on one grid, at their own rates, or one missing.
+"""Compares one grid and separate rates for motors at 6.5 Hz and an IMU at 100 Hz.
 
     bench_sensors.py --borealtc PATH             # about 20 minutes on two cores
     bench_sensors.py --borealtc PATH --quick     # one fold; nothing is written
 
-Five folds, by recording, of the windows of 5 s that have both sensors. `one grid` resamples both to
-100 Hz; `own rates` prepares and fits each at its rate (`native_rates`, `derive="auto"`); `expected`
-also trains on the windows that lack a sensor, and is tested with both sensors and without each.
-`zeros` is the model of complete windows, with zeros in place of the missing sensor. A row with only
-one sensor is for that sensor's own model in the same fit. Seconds are the duration of the fit.
+The windows of 5 s that have both sensors are divided into five folds by recording. `one grid`
+resamples both sensors to 100 Hz; `own rates` prepares and fits each sensor at its own rate
+(`native_rates`, `derive="auto"`). `expected` also trains on the windows that lack a sensor, and is
+tested with both sensors and with each one missing. `zeros` is the model trained on complete
+windows, tested with zeros in place of the missing sensor. A row with only one sensor shows that
+sensor's own model from the same fit. Seconds are the duration of the fit.
 
-`gaps` removes one second in every five from each sensor: `in windows` from the windows that test
-the model of `expected`, and `in recordings` from all recordings, which are then prepared with
-``max_gap_s=2`` for training and testing. In the recordings that test the model of `expected`, a
-failed sensor repeats its first sample (stuck), or returns zeros (dead) or values scaled by 0.1 or
-10 (wrong unit); `masked` is the same with ``missing="outside"``. The rule for masking was chosen on
-fold 0, which these rows and their `healthy` omit.
+`gaps` removes one second in every five from each sensor: `in windows` from the test windows of the
+`expected` model, and `in recordings` from all recordings, which are then prepared with
+``max_gap_s=2`` for training and testing. In other tests of the `expected` model, a failed sensor
+repeats its first sample (stuck), returns zeros (dead), or returns values scaled by 0.1 or 10 (wrong
+unit); the `masked` rows are the same tests with ``missing="outside"``. The rule for masking was
+chosen on fold 0, so the rows for failures and for `healthy` omit fold 0.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def prepare_own(recordings: Recordings, max_gap_s: float | None = None) -> Senso
 
 
 def gap_starts(n: int, seed: int) -> NDArray[np.float64]:
-    """Return the start, in seconds, of the gap in each of n stretches of `EVERY_S` seconds."""
+    """Return the start of the gap, in seconds, in each of n periods of `EVERY_S` seconds."""
     return np.random.default_rng(seed).uniform(0, EVERY_S - GAP_S, n)
 
 
@@ -91,7 +92,7 @@ def with_holes(windows: WindowSet, seed: int) -> NDArray[Any]:
 
 
 def score_failures(model: SensorFusionClassifier, healthy: Recordings) -> dict[str, list[float]]:
-    """Return the accuracy for each failure of each sensor, before and after masking."""
+    """Return the accuracy for each failure of each sensor, without and with masking."""
     label_of = {recording.recording_id: recording.label for recording in healthy["imu"]}
     cases = {"healthy": healthy}
     for failure, change in FAILURES.items():
@@ -112,14 +113,14 @@ def score_failures(model: SensorFusionClassifier, healthy: Recordings) -> dict[s
 
 
 def read_grid(folder: Path, both: SensorWindows) -> WindowSet:
-    """Return the windows of both sensors on one grid of 100 Hz."""
+    """Return the windows of both sensors on a common grid of 100 Hz."""
     lacking = sorted(set(both.provenance["sensors"]["imu"]["lacks"]))
     recordings = read_recordings(folder, **SENSORS, exclude=["MIXED", *lacking])
     return PreparePipeline(window_s=WINDOW_S, sample_rate_hz=100, split=None).prepare(recordings)
 
 
 def without(windows: SensorWindows, name: str, value: float = np.nan) -> dict[str, NDArray[Any]]:
-    """Return each sensor's samples, where those of one sensor are replaced by `value`."""
+    """Return each sensor's samples, with one sensor's samples replaced by `value`."""
     X = {key: windows_of_sensor.X for key, windows_of_sensor in windows.sensors.items()}
     return {**X, name: np.full_like(X[name], value)}
 
@@ -185,7 +186,7 @@ def run_fold(
 
 
 def is_chosen_on_fold_0(name: str) -> bool:
-    """Return whether a row measures failures, whose rule was chosen on fold 0."""
+    """Return whether a row is a failure test, whose masking rule was chosen on fold 0."""
     return name.endswith(("healthy", *FAILURES))
 
 

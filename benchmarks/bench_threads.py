@@ -1,13 +1,14 @@
-"""Compares two threads with one, on a quiet machine and alongside a busy loop on every core.
+"""Compares two threads with one, on an idle machine and alongside a busy loop on every core.
 
-A training step has 32 windows of 100 timesteps and 6 channels, and 64 units, or the sizes given by
-`--shape`, and runs natively and by autograd. With few windows (1x100x6x256), threads wait for each
-other at every timestep. Each side runs in its own process, and they take turns, so that drift
-affects all equally. Times are medians; a ratio is the median of the rounds' ratios, with the 10 %
-and 90 % quantiles.
+A training step has 32 windows of 100 timesteps and 6 channels, and 64 units, unless `--shape` gives
+other sizes. It runs in the native engine and through autograd. With few windows (1x100x6x256),
+threads wait for each other at every timestep. Each side runs in its own process, and the sides
+alternate, so that drift affects all sides equally. Times are medians; a ratio is the median of the
+rounds' ratios, with the 10 % and 90 % quantiles.
 
-`--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Until
-commit 1d553e1 the operators ran on torch's OpenMP threads, which spin while they wait.
+`--other FILE` adds a side with the operators of another build (a file named `_ops*.so`) on two
+threads. Until commit 1d553e1 the operators ran on torch's OpenMP threads, which spin while they
+wait.
 """
 
 import argparse
@@ -29,11 +30,11 @@ AIM_S = 0.05  # intended length of one timing
 
 
 def serve(library: str, threads: int, shape: str) -> None:
-    """Answer each line `KIND STEPS` of stdin with the time and processor time of these steps."""
+    """Answer each line `KIND STEPS` on stdin with the time and processor time of the steps."""
     import torch
 
     load = torch.ops.load_library
-    torch.ops.load_library = lambda _: load(library)  # before sensorseq loads its own
+    torch.ops.load_library = lambda _: load(library)  # before sensorseq loads its operators
     torch.set_num_threads(threads)
     from sensorseq.bench.timing import Shape, make_pair
 
@@ -56,7 +57,7 @@ class Side:
         stack.callback(self.process.kill)
 
     def take(self, kind: int, n_steps: int) -> tuple[float, float]:
-        """Return seconds and processor seconds of a step."""
+        """Return the seconds and processor seconds per step."""
         print(kind, n_steps, file=self.process.stdin, flush=True)
         seconds, cpu = map(float, self.process.stdout.readline().split())
         return seconds / n_steps, cpu / n_steps
@@ -90,7 +91,7 @@ def ratio(rounds: np.ndarray) -> str:
 
 
 def main() -> None:
-    """Measure both sides and print the results."""
+    """Measure all sides and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--other", type=Path, metavar="FILE", help="operators of another build")
     parser.add_argument("--rounds", type=int, default=60)

@@ -5,7 +5,7 @@
     bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
     bench_verdict.py --quick                 # all three on a few small runs
 
-`run` writes one file per run and skips existing ones, so it can be stopped and started again at any
+`run` writes one file per run and skips existing files, so it can be stopped and restarted at any
 time. `judge` and `calibrate` train nothing.
 """
 
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few runs; nothing is written")
     options = parser.parse_args()
     what = STEPS if "all" in options.what else options.what
-    torch.set_num_threads(1)  # for small models, a second thread waits more than it works
+    torch.set_num_threads(1)  # with small models, a second thread mostly waits
     parts = PARTS if options.part == "all" else (options.part,)
     folder = options.folder / "quick" if options.quick else options.folder
     plans = {part: make_plans(part, quick=options.quick) for part in PARTS}

@@ -1,18 +1,18 @@
-"""Runs everything that needs a GPU machine, in two calls that need no preparation of the machine.
+"""Runs everything that needs a GPU machine in two calls, without preparing the machine.
 
-    benchmarks/gpu_agenda.sh build      here, in advance: compile the measurements into build/gpu
-    benchmarks/gpu_agenda.sh first      there: does every instruction and every kernel compute the
-                                        right numbers, and how long is a timestep
-    benchmarks/gpu_agenda.sh second     there, after fixes: tests/gpu, and the comparison with
-                                        cuDNN
+    benchmarks/gpu_agenda.sh build      here, beforehand: compile the measurements into build/gpu
+    benchmarks/gpu_agenda.sh first      on the GPU machine: check the numbers of every instruction
+                                        and kernel, and time a timestep
+    benchmarks/gpu_agenda.sh second     on the GPU machine, after fixes: tests/gpu and the
+                                        comparison with cuDNN
 
-`first` and `second` end within STAGE_S seconds each, so that both fit into fifteen minutes,
-together with the machine's start for each. They need torch 2.11 or later, numpy and pytest, and no
-network. Compiled files are built in advance and copied: build/gpu, and sensorseq/_ops.abi3.so of
-the same commit. All results go to $OUT, or benchmarks/results, in at most eight files per call; the
-end of each step's output is also printed. A step that fails or hangs is ended, and the next one
-runs; a kernel that hung or was wrong is not used again. --dry-run runs the steps that need no GPU
-on a CPU. SENSORSEQ_COMMIT may be set.
+`first` and `second` end within STAGE_S seconds each, so that both fit into fifteen minutes even if
+the machine is started for each. They need torch 2.11 or later, numpy and pytest, and no network.
+The compiled files are built beforehand and copied: build/gpu, and sensorseq/_ops.abi3.so of the
+same commit. All results go to $OUT (default: benchmarks/results) in at most eight files per call;
+the end of each step's output is also printed. A step that fails or hangs is ended, and the next
+step runs; a kernel that hung or was wrong is not used again. --dry-run runs the steps that need no
+GPU on a CPU. SENSORSEQ_COMMIT may give the commit for the results.
 """
 
 import argparse
@@ -49,12 +49,12 @@ assert facts["built"], "built without CUDA"
 SMI = ["--query-gpu=name,driver_version,clocks.sm,clocks.max.sm,temperature.gpu,power.draw"]
 BENCH, PYTEST = ["benchmarks/bench_cuda.py"], ["-m", "pytest", "-p", "no:cacheprovider"]
 MEASURE, SMOKE = "benchmarks/cuda/measure.py", "benchmarks/cuda/smoke.py"
-# tests that take many seconds, or allocate tens of gigabytes
+# tests that take many seconds or allocate tens of gigabytes
 LONG_TESTS = "2_to_the_31 or long_sequence or compiled"
 
 
 class Agenda:
-    """Runs steps one after the other within the time of their stage, and writes the log."""
+    """Runs steps one after another within the time limit of their stage, and writes the log."""
 
     def __init__(self, out, *, dry=False, worker=None):
         self.out, self.dry, self.worker = out, dry, worker
@@ -64,7 +64,7 @@ class Agenda:
     def run(self, limit_s, name, arguments, *, program=sys.executable, n_lines=30, **environment):
         """Run a program for at most `limit_s` seconds; return its exit code.
 
-        Print the last `n_lines` lines of its output.
+        Print the last `n_lines` lines of the program's output.
         """
         begin = time.monotonic()
         limit_s = min(self.patience * limit_s, self.stage_end - begin)
@@ -117,7 +117,7 @@ class Agenda:
         self.run(limit_s, name, [SMOKE, self.out / "gpu_check.json", *limits, *more])
 
     def kernels(self):
-        """Return the rows of the kernels' check, and the kernels that passed it."""
+        """Return the rows of the kernel check and the kernels that passed."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             verdicts = json.loads((self.out / "gpu_check.json").read_text())["rows"]["kernels"]
             return verdicts["rows"], {tuple(kernel) for kernel in verdicts["passed"]}
@@ -132,7 +132,7 @@ class Agenda:
         return [h for h in wanted if {("fp16", h or 64), ("fp16x3", h or 64)} <= passed]
 
     def measure(self, limit_s, name, file, *programs):
-        """Run programs that were compiled in advance."""
+        """Run programs that were compiled beforehand."""
         if self.dry:
             self.leave_out(name, "no GPU")
             return
@@ -142,12 +142,12 @@ class Agenda:
         """Run bench_cuda.py, which starts no case in the last 15 seconds of its limit."""
         dry = ["--dry-run", "--limit", tiny] if self.dry else []
         limits = ["--budget-s", limit_s - 15, "--output", self.out, "--at-least-s", 5e-3]
-        # one thread, because with several, the benchmark pauses before each timing
+        # one thread, because with more threads the benchmark pauses before each timing
         program = [*BENCH, *arguments, *limits, "--rounds", 7, *dry]
         return self.run(limit_s, name, program, n_lines=n_lines, OMP_NUM_THREADS="1")
 
     def tests(self, groups):
-        """Run each group of tests/gpu in its own process, because an illegal access ends it."""
+        """Run each group of tests/gpu in its own process; an illegal access ends that process."""
         reports = self.out / "tests.xml"
         suites = ElementTree.Element("testsuites")
         for limit_s, file, *wanted in groups:
@@ -173,7 +173,7 @@ class Agenda:
             ElementTree.ElementTree(suites).write(reports, encoding="utf-8")
 
     def memcheck(self, limit_s):
-        """Look for bad memory accesses in the first case that failed, or else in every kernel."""
+        """Look for bad memory accesses in the first failed case, or else in every kernel."""
         outcomes = {row["outcome"] for row in self.kernels()[0]}
         failed = outcomes & {"wrong", "died"}
         if self.dry:
@@ -216,7 +216,7 @@ def run_limited(command, limit_s, log, environment):
         return OVER_TIME
     finally:
         for kind in (signal.SIGTERM, signal.SIGKILL):
-            # no process is left, or one is waiting for the driver, which no signal interrupts
+            # no process is left, or a process waits for the driver, which signals cannot interrupt
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, kind)
                 process.wait(5)
@@ -241,7 +241,7 @@ def first(agenda):
 
 
 def second(agenda):
-    """Test the kernels that passed, and compare them with cuDNN, starting with torch's weakest."""
+    """Test the kernels that passed and compare them with cuDNN, starting where torch is slowest."""
     agenda.smoke(40, repeats=2)
     agenda.tests(
         [
@@ -269,7 +269,7 @@ def main():
     parser.add_argument("--dry-run", action="store_true", help="only the steps that a CPU can run")
     parser.add_argument("--worker", help="program that runs the kernels in a test of this file")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the running step, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also ends the running step
     out = Path(os.environ.get("OUT", ROOT / "benchmarks" / "results")).resolve()
     out.mkdir(parents=True, exist_ok=True)
     agenda = Agenda(out, dry=options.dry_run or options.stage == "build", worker=options.worker)

@@ -1,7 +1,7 @@
-"""Writes the figures of `results/*.json` into README and docs, between their `bench` markers.
+"""Writes tables of `results/*.json` between the `bench` markers in README and docs.
 
-`python benchmarks/readme_table.py` rewrites the pages; tests check that they agree with the files.
-If a file is missing, nothing is written between its markers.
+`python benchmarks/readme_table.py` rewrites the pages; tests check that the pages agree with the
+results files. If a results file is missing, the space between its markers is left empty.
 """
 
 import json
@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def cpu_table(results: dict) -> str:
-    """Return the geometric mean and the lowest ratio of each kind; the file has every shape."""
+    """Return the geometric mean and the lowest ratio of each kind; each shape is in the file."""
     rows = [row for row in results["rows"] if not row["what"].startswith("subnormals kept")]
     threads = sorted({row["threads"] for row in rows})
     kinds = list(dict.fromkeys(row["what"] for row in rows))
@@ -49,7 +49,7 @@ def cpu_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Return how many times as long as `fit` each peer takes, as a mean over batch sizes."""
+    """Return each peer's time as a multiple of that of `fit`, as a mean over batch sizes."""
     rows = [row for row in results["rows"] if row["what"] == "fit"]
     threads, batches = (sorted({row[name] for row in rows}) for name in ("threads", "batch"))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -73,7 +73,7 @@ def fit_table(results: dict) -> str:
 
 
 def preprocessing_table(results: dict) -> str:
-    """Return each preprocessing row's ratio to each peer, in float64, by number of channels."""
+    """Return each preprocessing row's float64 ratio to each peer, by number of channels."""
     rows = [row for row in results["rows"] if row["dtype"] == "float64"]
     lines = ["| | against | 1 channel | 6 channels |", "|---|---|---|---|"]
     for what, against in dict.fromkeys((row["what"], row["against"]) for row in rows):
@@ -199,7 +199,7 @@ def _against_best(pairs: list[dict]) -> str:
 
 
 def _against_each(rows: list[dict]) -> str:
-    of_n: dict[int, list[str]] = {}  # not all peers may have run on all sets
+    of_n: dict[int, list[str]] = {}  # some peers may not have run on all sets
     for row in rows:
         lead, error = 100 * row["difference"], 100 * row["standard_error"]
         of_n.setdefault(row["n"], []).append(f"{METHODS[row['peer']]} {lead:+.1f} ({error:.1f})")
@@ -317,7 +317,7 @@ def repair_table(results: dict) -> str:
     return "\n".join((*lines, "", note))
 
 
-SUBSETS = {  # lines of the diagnosis that are only in the file, not on the page
+SUBSETS = {  # lines of the diagnosis that are in the results file but not on the page
     "healthy at a constant rate, called sick",
     "healthy after an injection, called sick",
     *(f"healthy, {data}, called sick" for data in ("borealtc", "chirps", "replica", "watch")),
@@ -326,7 +326,7 @@ SUBSETS = {  # lines of the diagnosis that are only in the file, not on the page
 
 
 def diagnosis_table(results: dict) -> str:
-    """Return how often family and verdict are right; the results file contains more figures."""
+    """Return how often family and verdict are right; the results file has further results."""
     rows, facts = results["rows"], results["environment"]
 
     def cell(row: dict) -> str:
@@ -370,7 +370,7 @@ def diagnosis_table(results: dict) -> str:
 
 
 def level_table(results: dict) -> str:
-    """Return how often runs are rightly and wrongly judged to be below the data's limit."""
+    """Return how often runs are rightly or wrongly called worse than their data allow."""
     rows = results["rows"]
     row_of = {(row["source"], row["what"]): row for row in rows}
     sources = ("sensible settings", "all")
@@ -442,7 +442,7 @@ SENSORS = {  # labels of the rows in the table
 
 
 def sensors_table(results: dict) -> str:
-    """Return the accuracy with several sensors at their own rates, and with one of them missing."""
+    """Return the accuracy with several sensors at their own rates and with a missing sensor."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ["| | accuracy | folds | fit |", "|---|---|---|---|"]
     for name, label in SENSORS.items():
@@ -455,7 +455,7 @@ def sensors_table(results: dict) -> str:
 
 
 def failures_table(results: dict) -> str:
-    """Return the accuracy with failed sensors: as they are, and with missing="outside"."""
+    """Return the accuracy with failed sensors, without and with missing="outside"."""
     rows = {row["what"]: row for row in results["rows"]}
     lines = ['| four folds | not masked | `missing="outside"` |', "|---|---|---|"]
     for name in (name for name in rows if f"masked {name}" in rows):
@@ -475,7 +475,7 @@ GPU_COLUMNS = {  # labels of the columns, by kind and precision
 
 
 def gpu_table(quick: dict, models: dict) -> str:
-    """Return the ratio to cuDNN for each shape, then for models side by side."""
+    """Return the ratios to cuDNN for each shape and the ratios for models side by side."""
     rows = [row for row in quick["rows"] if row.get("ratio") is not None]
     lines = [f"| N x T x C x H | {' | '.join(GPU_COLUMNS.values())} |", "|---" * 7 + "|"]
     for shape in sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (s[3], s[0])):
@@ -525,7 +525,7 @@ TABLES = {
     "failures": failures_table,
     "gpu": gpu_table,
 }
-FILES = {  # the files of each marker that needs other files than the one with its own name
+FILES = {  # results files of the markers that need a file with a different name
     "headlines": ("cpu", "fit", "verdict", "repair"),
     "failures": ("sensors",),
     "gpu": ("cuda_quick", "cuda_models"),

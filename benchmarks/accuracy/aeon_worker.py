@@ -1,9 +1,9 @@
 """Runs transforms of aeon in a separate interpreter; imports nothing from this project.
 
-Reads one request in JSON per line and answers with one line. The `input` of a request is an .npz
-file with y and, for each stream i, train_i and test_i of shape (n, c, t); predictions are written
-to `output`. The first request of a method compiles the transform on a few windows before the clock
-starts.
+Reads one request in JSON per line and answers with one line. The `input` of a request names an .npz
+file with y and, for each stream i, the arrays train_i and test_i of shape (n, c, t). Predictions
+are written to the file that `output` names. The first request of a method compiles the transform on
+a few windows before the clock starts.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def make(method, seed, n_threads):
 
 
 def classify(method, seed, n_threads, streams, y, test_streams):
-    """Fit and predict; return the predictions and the times of both."""
+    """Fit and predict; return the predictions and the duration of each step."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
 

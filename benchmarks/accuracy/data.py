@@ -1,14 +1,15 @@
-"""The sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
+"""The data sets of the accuracy benchmark: windows, labels, groups, and the rows of each fold.
 
-Nothing is downloaded: BorealTC is a folder, and the other recordings are files of installed
+Nothing is downloaded: BorealTC is read from a folder; the other recordings are files of installed
 packages.
 
-- A, B, C: windows of 5 s of BorealTC's five terrains; A has the motors (6.5 Hz), B has the IMU, and
-  C has both, at the IMU's 100 Hz with the motors' last value held. Peers get the streams of C at
-  their own rates. No recording is divided between folds; there are three splits of five folds.
-- watch: windows of 100 samples of an IMU on the wrist; each of ten people is a fold.
-- surfaces: the SIMULATED recordings of this package; folds of whole robots.
-- All other sets have a training part and a test part of their own.
+- A, B, C: windows of 5 s from BorealTC's five terrains; A has the motors (6.5 Hz), B has the IMU,
+  and C has both at the IMU's 100 Hz, with each motor value held until the next one. Peers get each
+  stream of C at its original rate. No recording is divided between folds; there are three splits
+  into five folds each.
+- watch: windows of 100 samples from an IMU on the wrist; each of the ten people is one fold.
+- surfaces: the SIMULATED recordings of this package; no robot is divided between folds.
+- Every other set comes with its own training part and test part.
 """
 
 import gzip
@@ -71,9 +72,9 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class LabeledWindows:
-    """Labeled windows: X (n, t, c), y (n,) from 0, and groups and valid steps, each (n,) or None.
+    """Labeled windows: X (n, t, c); y (n,), class numbers from 0; groups and lengths (n,) or None.
 
-    `streams` are the arrays (n, t_i, c_i) from which features are computed, or X if there are none.
+    Features are computed from `streams`, arrays (n, t_i, c_i), or from X if there are no streams.
     """
 
     X: Floats
@@ -145,9 +146,9 @@ def develop(windows: LabeledWindows, folds: list[Fold]) -> list[Fold]:
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Windows of 5 s of all recordings, with a stream for each sensor, one of which may be None.
+    """Windows of 5 s from all recordings, one array per sensor; one of the two arrays may be None.
 
-    `first_s` is the time of the first motor sample after the window's start.
+    `first_s` is the time from the start of each window to its first motor sample.
     """
 
     y: Ints
@@ -172,7 +173,7 @@ def _terrains(name: str, folder: Path | None) -> tuple[LabeledWindows, list[Fold
 
 @cache
 def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
-    """Cut every recording into windows of 5 s: window k begins at 5 k s."""
+    """Cut every recording into windows of 5 s; window k begins after 5 * k seconds."""
     columns: dict[str, list[Any]] = {name: [] for name in ("y", "group", "motor", "first_s", "imu")}
     for terrain in TERRAINS:
         for path in sorted((folder / terrain).glob("pro_*.csv*")):
@@ -229,9 +230,9 @@ def _joined(held: Recordings) -> LabeledWindows:
 
 
 def hold(motor: Floats, first_sample_s: Floats, times_s: Floats) -> Floats:
-    """Return the last motor sample at or before each time, or the first one if there is none.
+    """Return the last motor sample at or before each time, or the first sample if all are later.
 
-    `first_sample_s` is the time of each window's first motor sample after the window's start.
+    `first_sample_s` is the time from the start of each window to its first motor sample.
     """
     index = np.floor((times_s[None] - first_sample_s[:, None]) * _MOTOR_RATE_HZ + 1e-6)
     index = np.clip(index, 0, motor.shape[1] - 1).astype(np.int64)
@@ -289,7 +290,7 @@ def _surfaces() -> tuple[LabeledWindows, list[Fold]]:
 
 
 def read_archive(name: str, place: Path | None) -> tuple[LabeledWindows, list[Fold]]:
-    """Read a set of the time-series archive with its own training and test part."""
+    """Read a set of the time-series archive that has its own training and test parts."""
     series, labels, n_train = read_series(name, place)
     y = np.unique(labels, return_inverse=True)[1]
     X, lengths = padded(series)

@@ -58,7 +58,7 @@ class MethodOutcome:
 
 
 class Runner:
-    """Runs methods, and keeps aeon's interpreter alive between them."""
+    """Runs methods, and keeps aeon's interpreter alive between methods."""
 
     def __init__(self, n_threads: int = 1, aeon_python: str | None = None) -> None:
         self.n_threads = n_threads
@@ -84,7 +84,7 @@ class Runner:
         return method in _AEON
 
     def why_absent(self, method: str) -> str:
-        """Return why a method cannot be run here, or an empty string if it can."""
+        """Return the reason why a method cannot run here, or an empty string if it can."""
         try:
             if self.uses_aeon(method):
                 self.aeon.ask({"what": "available", "method": method})
@@ -154,7 +154,7 @@ def standardize(X: Any, lengths: Any, mean: Any, sd: Any) -> Any:
 
 
 def scaled_streams(train: LabeledWindows, *parts: LabeledWindows) -> list[list[Any]]:
-    """Scale the streams of parts with the statistics of the training part."""
+    """Scale the streams of each part with the training part's statistics."""
     scales = [scaling(X, train.lengths) for X in streams_of(train)]
     return [
         [standardize(X, part.lengths, *of) for X, of in zip(streams_of(part), scales, strict=True)]
@@ -221,8 +221,8 @@ class Aeon:
         self, method: str, train: LabeledWindows, test: LabeledWindows, seed: int
     ) -> MethodOutcome:
         """Fit and predict in aeon's process; passing the arrays in a file is not timed."""
-        # aeon's transforms need equal lengths, so the padding stays: zeros, which are the mean
-        # after scaling
+        # aeon's transforms need equal lengths, so the padding stays; its zeros equal the mean after
+        # scaling
         streams, test_streams = scaled_streams(train, train, test)
         with tempfile.TemporaryDirectory() as folder:
             arrays = {"y": train.y}

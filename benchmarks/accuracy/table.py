@@ -81,10 +81,10 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
 def difference(
     rows: Rows, cells: list[dict[str, Any]], name: str, part: str, ours: str
 ) -> dict[str, Any] | None:
-    """Compare one of our methods in pairs with the best of the peers on one set.
+    """Compare one of our methods with the best peer on one set by paired differences.
 
-    The interval is a bootstrap over folds, or over windows if a set has a single test part. Folds
-    of several splits share recordings, so the interval is somewhat too narrow.
+    The interval comes from a bootstrap over folds, or over windows if a set has a single test part.
+    Folds of several splits share recordings, so the interval is somewhat too narrow.
     """
     complete = _complete(cells, [name])[name]
     peers = [peer for peer in PEERS if peer in complete]
@@ -113,7 +113,7 @@ def difference(
 
 
 def _complete(cells: list[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return, for each set, the accuracy of each method with no missing fits."""
+    """Return, for each set, the accuracies of the methods without missing fits."""
     return {
         name: {c["method"]: c["accuracy"] for c in cells if c["task"] == name and c["complete"]}
         for name in names
@@ -121,7 +121,7 @@ def _complete(cells: list[dict[str, Any]], names: Sequence[str]) -> dict[str, di
 
 
 def _by_fold(fits: Rows) -> NDArray[np.float64]:
-    """Return the mean over seeds of each fold, in order."""
+    """Return each fold's mean accuracy over seeds, in the order of the folds."""
     folds: dict[tuple[int, int], list[float]] = {}
     for key, row in fits.items():
         folds.setdefault((key.split, key.fold), []).append(row["accuracy"])
@@ -129,7 +129,7 @@ def _by_fold(fits: Rows) -> NDArray[np.float64]:
 
 
 def _by_window(fits: Rows) -> NDArray[np.float64]:
-    """Return, for each test window, the share of seeds with which it is classified correctly."""
+    """Return, for each test window, the fraction of seeds with which it is classified correctly."""
     return np.mean([unpack(row["right"], row["n_test"]) for row in fits.values()], axis=0)
 
 
@@ -164,7 +164,7 @@ def overall(cells: list[dict[str, Any]], ours: str) -> list[dict[str, Any]]:
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank the methods that completed all sets that ours did: on robots' sets, and on shapes."""
+    """Rank the methods that completed all sets that ours completed, for robots and for shapes."""
     rows = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
         scores = {
@@ -172,7 +172,7 @@ def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         ranked = [m for m in METHODS if scores and all(m in of_set for of_set in scores.values())]
         if len(ranked) > 1:
-            # equal accuracies share a rank
+            # equal accuracies get the same rank
             each = [rankdata([-of_set[method] for method in ranked]) for of_set in scores.values()]
             rows += [
                 {

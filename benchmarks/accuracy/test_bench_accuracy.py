@@ -1,4 +1,4 @@
-"""The accuracy benchmark: loaders of small files, scores, resuming, and the table."""
+"""Tests of the accuracy benchmark: loading small files, scores, resuming, and the table."""
 
 import gzip
 import json
@@ -128,7 +128,7 @@ def test_recordings_without_an_imu_are_in_no_set_with_imu(borealtc):
     now_s = np.arange(500) / 100
     assert (taken_s[0] <= now_s + 1e-4).all()
     assert (now_s - taken_s[0])[now_s < 4.9].max() <= 1 / 6.5 + 1e-4
-    # the window that starts between two samples has no sample of the preceding window
+    # a window that starts between two samples contains no sample of the preceding window
     assert both.X[1, :, 0].min() == 33
     np.testing.assert_array_equal(both.X[..., 4:], imu)
 
@@ -251,7 +251,7 @@ def test_the_plan_repeats_only_our_methods():
 
 
 def made_rows():
-    """Make rows of two sets (four folds; a given test part) with three methods and two seeds."""
+    """Make rows for two sets (one with folds, one with a test part), three methods, two seeds."""
     made = []
     for method, lift in (("defaults", 0.2), ("boosting", 0.1), ("lstm", 0.0)):
         for seed in (0, 1) if method == "defaults" else (0,):
@@ -309,7 +309,7 @@ def test_the_mean_difference_is_over_the_real_sets_that_both_have():
     rows_by_key = of_scores(A=(0.9, 0.8), B=(0.7, 0.4, 0.5), watch=(0.5, 0.7), surfaces=(1, 0, 0))
     [difference] = only(
         table.summarize(rows_by_key, "test"), what="overall"
-    )  # Hydra has only one set
+    )  # Hydra ran on one set only
     assert (difference["method"], difference["peer"], difference["n"]) == (
         "defaults",
         "boosting",
@@ -327,7 +327,7 @@ def test_the_difference_is_paired_over_folds_or_over_windows_and_has_the_better_
     summary = table.summarize(rows_by_key, "test")
     [pair] = only(summary, what="difference", task="A")
     assert (pair["peer"], pair["unit"], pair["n"]) == ("boosting", "folds", 4)
-    # the difference is the same in every fold, so the paired interval has no width
+    # the difference is the same in every fold, so the paired interval has zero width
     assert [pair[k] for k in ("difference", "low", "high")] == pytest.approx([0.12] * 3)
     [given_parts] = only(summary, what="difference", task="ArrowHead")
     assert (given_parts["unit"], given_parts["n"]) == ("windows", 4)

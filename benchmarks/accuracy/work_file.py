@@ -28,7 +28,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkFile:
-    """Rows of fits in a file of JSON lines."""
+    """The rows of fits in a JSON Lines file."""
 
     path: Path
 
@@ -51,7 +51,7 @@ def missing(keys: Iterable[Key], done: dict[Key, Any], *, resume: bool) -> list[
 
 
 def scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
-    """Return accuracy, balanced accuracy over the classes of y, n_test, and the correct windows."""
+    """Return the accuracy, the balanced accuracy, n_test and which windows are correct."""
     right = np.asarray(predicted) == y
     return {
         "accuracy": float(right.mean()),

@@ -1,4 +1,4 @@
-"""Files of JSON lines with the measurements of runs that may be stopped."""
+"""JSON Lines files with the measurements of runs that may be interrupted."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Write a value on a line of its own, even after a truncated line."""
+    """Append a value on its own line, even after a truncated line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         is_cut_off = False

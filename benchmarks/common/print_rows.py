@@ -5,7 +5,7 @@ from typing import Any
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print each row immediately: both times, the ratio, and all other values; return all rows."""
+    """Print the times, ratio and other values of each row immediately; return all rows."""
     printed = []
     for row in rows:
         printed.append(row)

@@ -21,7 +21,7 @@ def write_results(
     quiet: bool = False,
     **more: Any,
 ) -> None:
-    """Write one table unless it is `partial`, because a part must not replace the whole."""
+    """Write a table unless it is `partial`, because a part must not replace the complete table."""
     if partial:
         print(f"partial results: results/{table}.json is unchanged")
         return
@@ -36,7 +36,7 @@ def write_results(
 
 
 def keep_measurement(path: Path, measurement: dict[str, Any], **more: Any) -> None:
-    """Add one program's measurement to a file, under its name; keep the file's other rows."""
+    """Store a program's measurement in a file under the measurement's name; keep the other rows."""
     kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     kept |= more
     kept["rows"][measurement["measurement"]] = {**measurement, "commit": commit()}
@@ -52,7 +52,7 @@ def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def commit() -> str:
-    """Return the commit, from SENSORSEQ_COMMIT, from the git command or from git's files."""
+    """Return the commit from SENSORSEQ_COMMIT, the git command or git's files."""
     named = os.environ.get("SENSORSEQ_COMMIT")
     if named:
         return named

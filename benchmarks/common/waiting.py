@@ -1,4 +1,4 @@
-"""How threads wait during a benchmark."""
+"""Checks how threads wait during a benchmark."""
 
 import os
 import sys

@@ -1,6 +1,7 @@
-// Does the GPU behave as the emulator of the tests assumes? The probe calls every function of the
-// kernels' machine; a GPU and the emulator run it on the same numbers. Differences beyond the
-// tolerance of approximate instructions are printed, first on stderr as a table.
+// Tests whether the GPU behaves as the emulator in the tests assumes. The probe calls every
+// function of the kernels' machine interface; a GPU and the emulator run the probe on the same
+// numbers. Differences beyond the tolerance of approximate instructions are errors. The results are
+// printed as a table on stderr and as JSON on stdout.
 #include "bridge_host.h"
 #include "bridge_probe.h"
 #include "cuda/device_machine.h"
@@ -10,7 +11,7 @@ namespace {
 
 using namespace bridge;
 
-constexpr int kLaunches = 25;  // each of 8 clusters
+constexpr int kLaunches = 25;  // of 8 clusters each
 
 __global__ void __launch_bounds__(kWarps* kLanes) Run(const __grid_constant__ Arrays arrays) {
   using Machine = sensorseq::cuda::DeviceMachine<kCtas>;

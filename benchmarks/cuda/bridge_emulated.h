@@ -1,4 +1,4 @@
-// The probe in the emulator.
+// Runs the probe in the emulator.
 #pragma once
 
 #include "bridge_host.h"

@@ -1,4 +1,4 @@
-// The probe in the emulator, the expected results by the PTX manual, and the comparison.
+// Runs the probe in the emulator, computes the expected results from the PTX manual, and compares.
 #include "bridge_host.h"
 
 #include <cfloat>
@@ -31,24 +31,24 @@ float Extreme(std::mt19937_64& random) {
   static const float kSpecial[] = {
       0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, -NAN, FLT_MIN, -FLT_MIN, FLT_MAX,
       -FLT_MAX, 1e-45f, -1e-45f, 1e-39f, -1e-39f,
-      // ends of ex2
+      // limits of ex2
       127.0f, 128.0f, 129.0f, -125.0f, -126.0f, -127.0f, -149.0f, -150.0f, 40.0f,
-      // ends of halves, and ties of their rounding
+      // limits of halves, and ties when rounding to half
       65504.0f, 65519.0f, 65520.0f, -65520.0f, 65536.0f, 0x1p-14f, 0x1.ffcp-15f, 0x1p-24f, 0x1p-25f,
       0x1.8p-24f, 0x1.000002p-25f, 0x1.002p0f, 0x1.006p0f, -0x1.002p0f,
-      // ends of the scales
+      // limits of the scale factors
       0x1p-90f, 0x1p-91f, 0x1p120f};
   const uint64_t draw = random();
   if (draw % 2 == 0) return kSpecial[(draw >> 8) % (sizeof(kSpecial) / sizeof(*kSpecial))];
-  // any sign, any fraction, an exponent from 2^-20 to 2^20, or any
+  // any sign and fraction, with an exponent from -20 to 19 or any exponent
   const auto fraction = static_cast<uint32_t>(draw >> 32) & 0x807fffffu;
   const auto exponent =
       static_cast<uint32_t>(draw % 4 == 1 ? 107 + (draw >> 8) % 40 : (draw >> 8) % 256);
-  // NaN is always quiet: the kernels do not depend on the treatment of signaling NaNs
+  // NaNs are always quiet because the kernels do not depend on the treatment of signaling NaNs
   return AsFloat(fraction | (exponent << 23) | (exponent == 255 && fraction != 0 ? 1u << 22 : 0));
 }
 
-// ---- results by the manual
+// ---- results according to the manual
 
 struct Wanted {
   uint32_t bits = 0;
@@ -63,7 +63,7 @@ double ValueOfHalf(uint32_t half) {
   return (half & 0x8000) != 0 ? -size : size;
 }
 
-// Rounds to nearest, ties to even, on the bits of the float.
+// Rounds to nearest, ties to even, using the bits of the float.
 uint32_t NearestHalf(float x) {
   const uint32_t bits = AsBits(x), sign = (bits >> 16) & 0x8000, size = bits & 0x7fffffff;
   if (size > 0x7f800000) return 0x7fff;
@@ -75,7 +75,7 @@ uint32_t NearestHalf(float x) {
   uint32_t kept = fraction >> cut;
   const uint32_t rest = fraction & ((1u << cut) - 1), tie = 1u << (cut - 1);
   kept += rest > tie || (rest == tie && (kept & 1) != 0);
-  // the leading one adds one to the exponent
+  // the leading 1 bit of the fraction adds 1 to the exponent
   return sign | ((exponent >= -14 ? static_cast<uint32_t>(exponent + 14) << 10 : 0) + kept);
 }
 
@@ -119,7 +119,7 @@ class Manual {
     }
   }
   void WantScale(int row, int lane, float x, int exponent) {
-    // the power of two that scales x to [2^exponent, 2^(exponent + 1)), at most 2^100; 1 for
+    // the power of two, at most 2^100, that scales x to [2^exponent, 2^(exponent + 1)); 1 for
     // denormals and zero. Infinity and NaN are treated as if their exponent were 128.
     int e = 0;
     if (!std::isfinite(x)) {
@@ -131,7 +131,7 @@ class Manual {
     WantFloat(row + 1, lane, std::ldexp(1.0, -e));
   }
 
-  // mma.m16n8k16: the lane and half of element (row, k) of A and (k, column) of B.
+  // Elements (row, k) of A and (k, column) of B in the register layout of mma.m16n8k16.
   double OfA(const uint32_t (&words)[4][kLanes], int row, int k) const {
     const int lane = row % 8 * 4 + k % 8 / 2;
     const int half = k % 2 + (row >= 8 ? 2 : 0) + (k >= 8 ? 4 : 0);
@@ -167,11 +167,11 @@ class Manual {
     }
   }
 
-  // Element (row, column) of an 8 x 8 matrix of halves, stored by rows, two per lane.
+  // Element (row, column) of an 8 x 8 matrix of halves, stored row by row with two halves per lane.
   uint32_t Element(int line, int row, int column) const {
     return (Word(warp_, line, row * 4 + column / 2) >> (column % 2 * 16)) & 0xffff;
   }
-  // Word `lane` of its transpose in memory.
+  // Word `lane` of the transposed matrix in memory.
   uint32_t Transposed(int line, int lane) const {
     const int row = lane / 4, column = lane % 4 * 2;
     return Element(line, column, row) | Element(line, column + 1, row) << 16;
@@ -279,7 +279,7 @@ class Manual {
     const auto words = static_cast<size_t>(warp_) * kWordLines * kLanes;
     Want(kUniform + 1, lane, launch_.words[words + kLanes + 21]);
     for (int i = 0; i < 4; ++i) {
-      // in a load of four, lane l gets the l-th four words of the consecutive lines
+      // in a load of four words per lane, lane l gets the l-th group of four consecutive words
       const uint32_t quad = launch_.words[words + static_cast<size_t>(other * 4 + i)];
       Want(kGlobalFloats + i, lane, Word(warp_, 0, other * 4 + i));
       Want(kGlobalQuad + i, lane, quad);
@@ -305,7 +305,7 @@ class Manual {
       Want(kFresh + i, lane, on ? AsBits(Float(other_rank, 4, other)) : 0);
     }
 
-    // words of a line after the second 128 bytes of quads: the quads of lanes 8 to 15
+    // a line of words, read 128 bytes into the quads: the quads of lanes 8 to 15
     Want(kSharedQuad, lane, Word(warp_, lane % 4, 8 + lane / 4));
     for (int i = 0; i < 4; ++i) {
       Want(kSharedQuad + 1 + i, lane, Word(warp_, i, other));
@@ -434,7 +434,7 @@ Launch::Launch(std::mt19937_64& random)
                                   : Extreme(random);
   }
   for (uint32_t& word : words) word = static_cast<uint32_t>(random());
-  // a sum with 0 preserves the bits of normal numbers only
+  // adding 0 preserves the bits of normal numbers only
   for (size_t i = kLanes; i < words.size(); i += kWordLines * kLanes) {
     for (size_t lane = 0; lane < kLanes; ++lane) words[i + lane] = AsBits(normal(random));
   }

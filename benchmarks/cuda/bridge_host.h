@@ -1,5 +1,5 @@
-// The host's half of the bridge test: the numbers, their results in the emulator and by the PTX
-// manual, and the verdict on the results of another machine.
+// The host's half of the bridge test: the input numbers, the results expected from the emulator and
+// the PTX manual, and the verdict on a device's results.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace bridge {
 
-// The numbers of one launch.
+// The input numbers of one launch.
 struct Launch {
   explicit Launch(std::mt19937_64& random);
   std::vector<float> floats;
@@ -17,7 +17,7 @@ struct Launch {
   std::vector<int64_t> longs;
 };
 
-// Memory for results. The poisons of the two sides differ, which reveals unwritten results.
+// Memory for results. The two sides use different poison values, so unwritten results differ.
 std::vector<uint32_t> Poisoned(uint32_t poison);
 constexpr uint32_t kDevicePoison = 0xA5A5A5A5, kEmulatorPoison = 0x5A5A5A5A;
 

@@ -1,5 +1,5 @@
-// The probe: one body that calls every function of the machine and stores their results, row by
-// row. A cluster of the GPU runs it, and the emulator runs it on the same numbers.
+// The probe: a kernel body that calls every function of the machine and stores the results row by
+// row. A GPU cluster and the emulator run the probe on the same numbers.
 #pragma once
 
 #include <cstdint>
@@ -15,18 +15,19 @@ using sensorseq::cuda::kLanes;
 // How two results are compared, and the unit of the allowed difference.
 enum class Rule {
   kBits,    // the same bits
-  kNumber,  // the same number: any NaN is NaN, -0 is 0
-  kHalves,  // two halves, each the same bits or both NaN
+  kNumber,  // the same number: all NaNs are equal, -0 equals 0
+  kHalves,  // two halves; each pair has the same bits or is NaN
   kUlps,    // units in the last place of a float; denormals count as 0
   kShare,   // 2^-11 of the number; denormals count as 0
-  kOfSum,   // 2^-24 of the sum of the addends' magnitudes: an MMA may truncate each of them
+  kOfSum,   // 2^-24 of the sum of the addends' magnitudes: an MMA may truncate each addend
 };
 
-// Name, number of results, description, rule, allowed difference from the PTX manual.
+// Columns: name, number of results, description, rule, allowed difference from the PTX manual.
 //
-// The allowed difference is the manual's tolerance and a little more: ex2 2^-22, rcp 2^-23, tanh
-// 2^-11 of the number. For an MMA the manual has none; 17 addends, each truncated at a unit of the
-// largest, twice, make 36. Wrong operands or wrong lanes are off by millions.
+// The allowed difference is slightly larger than the manual's relative tolerance: 2^-22 for ex2,
+// 2^-23 for rcp, 2^-11 for tanh. The manual gives no tolerance for an MMA; 17 addends, each
+// truncated twice at a unit of the largest, give 36 with a margin. Wrong operands or lanes cause
+// differences of millions.
 #define BRIDGE_ROWS(ROW)                                                             \
   ROW(kPlace, 6, "lane, warp, rank, tile, direction, model", kBits, 0)               \
   ROW(kConversions, 5, "conversions of integers", kBits, 0)                          \
@@ -86,7 +87,8 @@ enum class Rule {
 enum Row : int { BRIDGE_ROWS(BRIDGE_NAME) kRows };
 #undef BRIDGE_NAME
 
-// A launch: two tiles, directions and models; each has a cluster of two CTAs of two warps.
+// A launch has two tiles, directions and models; each combination has a cluster of two CTAs with
+// two warps each.
 constexpr int kCtas = 2, kWarps = 2, kTiles = 2, kDirections = 2, kModels = 2;
 constexpr int kClusters = kTiles * kDirections * kModels;
 constexpr int kAllWarps = kClusters * kCtas * kWarps;
@@ -95,14 +97,14 @@ constexpr int kAllWarps = kClusters * kCtas * kWarps;
 constexpr int kNormal = 0, kAny = 16, kExtreme = 20, kFloatLines = 24;
 constexpr int kWordLines = 4;
 constexpr int kCounters = 2;  // per cluster
-// 0, 5, 10 ... 155: lanes beyond the last number wrap around
+// source lanes 0, 5, 10 ... 155; lane numbers above 31 wrap around
 constexpr int kShuffleStride = 5;
 
 struct Arrays {
   const float* floats;    // [warp][kFloatLines][32]
   const uint32_t* words;  // [warp][kWordLines][32]
   const int64_t* longs;   // [warp][32]
-  float* handed;          // [warp][32], from one CTA to the other
+  float* handed;          // [warp][32], passed from one CTA to the other
   int32_t* arrived;       // [cluster][kCounters], zeros
   float* results;         // [warp][kRows][32]
   uint32_t* result_bits;  // the same memory
@@ -337,7 +339,7 @@ class Probe {
     m_.SyncWarp();
     SENSORSEQ_UNROLL
     for (int i = 0; i < 4; ++i) {
-      // the first lane's value is larger, smaller or alone, depending on the numbers
+      // the second value may be larger or smaller than the first; the last word gets one value only
       m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i)));
       if (i < 3) {
         m_.AtomicMaxBits(arrays_.result_bits, ResultsAt(kAtomicMax) + i, m_.Abs(In(i + 1)));
@@ -437,7 +439,7 @@ class Probe {
     }
   }
 
-  // Warp 0 has made the barriers.
+  // Warp 0 has initialized the barriers.
   SENSORSEQ_BODY void BetweenCtas() {
     const U lane = m_.Lane();
     const int rank = m_.Rank();
@@ -466,7 +468,7 @@ class Probe {
     Put(kFresh, m_.LoadFreshIf(m_.True(), arrays_.handed, handed));
     Put(kFresh + 1, m_.LoadFreshIf(odd_, arrays_.handed, handed));
 
-    // one after the other, so that the last one is known: rank 1, then rank 0
+    // the CTAs arrive one after the other, so that the last one is known: rank 1, then rank 0
     bool is_last[2] = {false, false};
     SENSORSEQ_UNROLL
     for (int turn = 0; turn < 4; ++turn) {

@@ -1,9 +1,10 @@
-// The exchange of h inside a cluster: the time of one st.async message until the other CTA's wait
-// returns, and the number of bytes that a CTA receives per clock when all send to all.
+// Measures the exchange of h inside a cluster: the time from an st.async message until the other
+// CTA's wait returns, and the number of bytes that a CTA receives per clock when every CTA sends to
+// all others.
 //
-// Both kernels run the protocol of the layer: two buffers, an mbarrier each, armed again by one
-// thread after its wait, with every warp sending in every step. The received words, which contain
-// step, sender and place, are checked.
+// AllToAll runs the protocol of the layer: two buffers with one mbarrier each, which one thread
+// arms again after its wait, while every warp sends in every step. The received words, which encode
+// step, sender and position, are checked.
 #include <cooperative_groups.h>
 
 #include "measure.h"
@@ -38,7 +39,7 @@ __device__ void ArmBarrier(uint32_t barrier, uint32_t bytes) {
 }
 
 // kAcquire: the wait itself acquires at cluster scope, which makes the compiler invalidate the L1;
-// otherwise it is relaxed, and a fence orders only shared memory.
+// otherwise the wait is relaxed, and a fence orders shared memory only.
 template <bool kAcquire>
 __device__ void Wait(uint32_t barrier, uint32_t parity) {
   uint32_t done = 0;
@@ -136,7 +137,7 @@ __global__ void ClusterBarriers(int n_rounds, int64_t* cycles) {
 
 constexpr int kWarps = 8;
 constexpr size_t kMostShared = 200 * 1024;
-constexpr size_t kOneCtaShared = 120 * 1024;  // more than half of an SM's: one CTA on each
+constexpr size_t kOneCtaShared = 120 * 1024;  // more than half of an SM's, so one CTA per SM
 
 // Every CTA sends n_lines lines of 128 B to every other CTA in every step. Warp w sends lines w,
 // w + 8, ..; a lane sends kWords words at once, so that one instruction sends kWords lines.
@@ -214,7 +215,7 @@ void Launch(Kernel kernel, int cluster_size, int n_clusters, int n_threads, size
   CHECK_KERNEL("kernel");
 }
 
-// The number of clusters that run at a time; 0 if clusters of this size are not available.
+// Returns the number of clusters that run at the same time, or 0 if this size is not available.
 template <typename Kernel>
 int Prepare(Kernel kernel, int cluster_size, int n_threads, size_t shared) {
   CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -306,7 +307,7 @@ bool MeasureBandwidth(int cluster_size, bool whole_chip, std::mt19937_64& random
         ", \"lines_to_each\": " + std::to_string(n_lines) +
         ", \"inbound_bytes\": " + Number(bytes) + ", \"cycles_a_step\": " + Spread(a_step) +
         ", \"inbound_bytes_a_clock\": " + Number(bytes / median);
-    // the latency cancels in the difference of two sizes
+    // the latency cancels in the difference between two sizes
     if (few_bytes > 0.0) {
       row += ", \"inbound_bytes_a_clock_without_latency\": " +
              Number((bytes - few_bytes) / (median - few_cycles));

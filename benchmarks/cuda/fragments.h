@@ -1,4 +1,4 @@
-// The elements of a matrix in each lane, for mma.sync m16n8k16 and wgmma's m64 (16 rows per warp).
+// The matrix elements that each lane holds in mma.sync m16n8k16 and wgmma's m64 (16 rows per warp).
 #pragma once
 
 #include <cuda_fp16.h>
@@ -26,7 +26,7 @@ __device__ inline uint32_t Pack(__half low, __half high) {
          (static_cast<uint32_t>(__half_as_ushort(high)) << 16);
 }
 
-// a is (16, row_stride), of which the first 16 columns are used; b is (8, 16): n, then k.
+// a is (16, row_stride), of which the first 16 columns are used; b is (8, 16), indexed [n][k].
 __device__ inline void LoadA(const __half* a, int row_stride, int lane, uint32_t (&words)[4]) {
 #pragma unroll
   for (int w = 0; w < 4; ++w) {
@@ -51,7 +51,7 @@ __device__ inline void Mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Only the first 8 columns of A and rows of B: words 0 and 1 of A, word 0 of B.
+// Uses only the first 8 columns of A (words 0 and 1) and the first 8 rows of B (word 0).
 __device__ inline void MmaK8(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "

@@ -22,7 +22,7 @@ inline void Check(cudaError_t status, const char* call, const char* file, int li
   std::exit(1);
 }
 
-// After a launch: checks the status of the launch and then of the kernel.
+// To be called after a launch; checks the status of the launch, then of the kernel.
 inline void CheckKernel(const char* name, const char* file, int line) {
   Check(cudaGetLastError(), name, file, line);
   Check(cudaDeviceSynchronize(), name, file, line);

@@ -1,10 +1,10 @@
 """Builds the measurements in this folder in advance, and runs them on a machine with a GPU.
 
-`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, together
-with the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...` runs
-some of them, one after the other; each prints one JSON object, which is stored in FILE under the
-program's name. A program that is not built yet is compiled first. `bridge_faults` runs the bridge
-with each fault, and the bridge must find it.
+`python benchmarks/cuda/measure.py build` compiles them into build/gpu, which git ignores, and also
+compiles the bridge test with planted faults. `python benchmarks/cuda/measure.py run FILE NAME...`
+runs the named programs one after another; each prints one JSON object, which is stored in FILE
+under the program's name. A program that is not built yet is compiled first. `bridge_faults` runs
+the bridge test with each fault, which the test must find.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def run_program(name, file):
 
 
 def run_faults(name, file):
-    """Run the bridge with each fault and store whether the fault was found; return the errors."""
+    """Run the bridge test with each fault; store whether it was found, and return the errors."""
     rows = []
     for number, mutant in enumerate(bridge_mutants.OF_DEVICE, 1):
         command = [BUILT / f"bridge_fault_{number}"]

@@ -1,6 +1,6 @@
 // Measures how the tensor cores round a sum of products: crafted sums around 1 and 2^-24, then
-// random sums compared with models of the adder (all addends aligned to the largest with some extra
-// bits below its last one, the sum truncated or rounded to nearest).
+// random sums compared with models of the adder. A model aligns all addends to the largest one,
+// keeps some extra bits below its last bit, and truncates the sum or rounds it to nearest.
 #include <functional>
 
 #include "fragments.h"
@@ -35,11 +35,11 @@ __global__ void Multiply(const __half* a, const __half* b, float* c) {
   }
 }
 
-// One sum: c plus the products at their places of k.
+// One sum: c plus products, each at its index k.
 struct Case {
   const char* what;
   double c;
-  std::vector<std::pair<int, double>> products;  // k, a power of two
+  std::vector<std::pair<int, double>> products;  // (k, a power of two)
 };
 
 double Power(int exponent) { return std::ldexp(1.0, exponent); }
@@ -50,7 +50,7 @@ std::vector<std::pair<int, double>> Repeated(int first, int n, double product) {
   return products;
 }
 
-// Products at the first 8 places, so that they serve k8 and k16; `only16` uses the others, too.
+// The products use the first 8 values of k, so they fit k8 and k16; `only16` adds further cases.
 std::vector<Case> Cases(bool only16) {
   std::vector<Case> cases = {
       {"1 + 2^-23", 1.0, {{0, Power(-23)}}},
@@ -85,8 +85,8 @@ float Truncated(double x) {
   return y;
 }
 
-// Each addend is truncated `extra` bits below the last of the largest one's 24 bits; the sum is
-// exact.
+// Truncates each addend `extra` bits below the last of the largest addend's 24 bits, then sums
+// exactly.
 double Aligned(const std::vector<double>& addends, int extra) {
   int largest = -1000;
   for (const double addend : addends) {
@@ -105,7 +105,7 @@ struct Model {
 };
 
 float InTwoBlocks(const std::vector<double>& addends, int extra) {
-  // c with the first 8 products, the result with the others
+  // first c plus the first 8 products, then the result plus the other products
   std::vector<double> first(addends.begin(), addends.begin() + std::min<size_t>(9, addends.size()));
   std::vector<double> second{static_cast<double>(Truncated(Aligned(first, extra)))};
   second.insert(second.end(), addends.begin() + first.size(), addends.end());

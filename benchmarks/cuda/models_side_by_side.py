@@ -1,9 +1,9 @@
-"""Compares many models of the seed's shape in one call with the same fits by nn.LSTM, one by one.
+"""Compares fitting many models in one call with fitting them by nn.LSTM one after another.
 
 Our side is the native epoch engine, with all models in one call. torch's side trains one model
-after the other with Adam: in a Python loop, and with an epoch captured in a CUDA graph that every
-model replays. Initial weights, batches and number of epochs are the same; the final weights are
-compared before any timing.
+after another with Adam, either in a Python loop or with an epoch captured in a CUDA graph that
+every model replays. Initial weights, batches and number of epochs are the same; the final weights
+are compared before any timing.
 """
 
 import numpy as np
@@ -109,7 +109,7 @@ class Fits:
 
 
 def models_side_by_side(device, *, tiny=False, rounds=3):
-    """Return rows for 32 models of the seed's shape, or one row with the reason for having none."""
+    """Return rows for 32 models, or rows with the reason for having no times."""
     n_models, sizes, epochs = (2, (9, 6), 2) if tiny else (32, (98, 100), 3)
     rows = []
     for hidden_size, batch in [(5, 4)] if tiny else [(32, 32), (64, 32), (128, 32), (64, 98)]:

@@ -1,8 +1,8 @@
-"""Runs each CUDA kernel in a process of its own and compares the results with float64.
+"""Runs each CUDA kernel in its own process and compares the results with float64.
 
-`python benchmarks/cuda/smoke.py FILE`: each result is printed and added to FILE immediately, with
-the error that is closest to its tolerance. A kernel that hangs is ended after 6 s and is not called
-again. At the end the verdict is stored where `sensorseq` looks for it, so that later programs with
+`python benchmarks/cuda/smoke.py FILE`: prints each result and adds it to FILE immediately, with the
+error that is closest to its tolerance. A kernel that hangs is ended after 6 s and is not called
+again. At the end, the verdict is stored where `sensorseq` looks for it, so that later programs with
 SENSORSEQ_CUDA_KERNELS=auto use only kernels that passed.
 """
 
@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--worker", help="command line of the process that runs the kernels")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, which is slow")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker ends, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker also ends
     cases = make_cases((2, 3) if options.dry_run else (5, 70))
     results, facts = [], environment()
     for result in check_kernels(

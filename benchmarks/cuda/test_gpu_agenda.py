@@ -41,9 +41,9 @@ def agenda(*arguments, out, **environment):
     )
 
 
-# Replaces a package as if it were not installed.
+# Code of a stub module that makes a package look uninstalled.
 ABSENT = 'raise ModuleNotFoundError("No module named {name!r}", name={name!r})'
-# Returns the values of float64, except for one kernel that never ends and one with wrong digits.
+# Returns the float64 values, but one kernel never ends and another returns wrong values.
 WORKER = """
 import sys, time
 from sensorseq.ops import kernel_cases
@@ -168,7 +168,7 @@ def test_a_group_that_is_killed_leaves_the_reports_of_the_others(tmp_path, monke
     running = gpu_agenda.Agenda(tmp_path)
     gpu_agenda.second(running)
     kept = (tmp_path / "tests.xml").read_text()
-    assert kept.count("<testsuite name=") == 2  # of sizes 128 and 256
+    assert kept.count("<testsuite name=") == 2  # one each for sizes 128 and 256
     assert "hostname" not in kept
 
 
@@ -183,7 +183,7 @@ def test_a_program_that_is_killed_leaves_its_output_and_no_child(tmp_path):
     assert running.summary[0].endswith("FAILED: over its time")
     of_child = Path("/proc", (tmp_path / "gpu_agenda.log").read_text().splitlines()[-1])
     deadline = time.monotonic() + 20
-    while of_child.exists() and (of_child / "cmdline").read_bytes():  # a zombie has none
+    while of_child.exists() and (of_child / "cmdline").read_bytes():  # empty for a zombie
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

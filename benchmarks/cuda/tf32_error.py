@@ -1,8 +1,9 @@
-"""The accuracy of torch's LSTM and of ours on a GPU in IEEE float32 and with TF32 allowed.
+"""Compares the accuracy of torch's LSTM and ours on a GPU in IEEE float32 and with TF32 allowed.
 
-`python benchmarks/cuda/tf32_error.py FILE`: relative L2 errors of the logits and of all gradients
-against float64, for hidden sizes for which cuDNN uses different kernels, with the names of these
-kernels. The errors show whether fp16 kernels may replace torch's if TF32 is allowed.
+`python benchmarks/cuda/tf32_error.py FILE`: measures the relative L2 errors of the logits and of
+all gradients against float64, for hidden sizes for which cuDNN uses different kernels. FILE also
+gets the names of these kernels. The errors show whether fp16 kernels may replace torch's if TF32 is
+allowed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Guesses from the configuration alone, fitted to runs: the baseline for the report's rule."""
+"""Guesses families of causes from the configuration alone, as a baseline for the report's rule."""
 
 import math
 from collections import defaultdict

@@ -90,8 +90,8 @@ def draw_twin(rng: Rng, base: str = "cosine") -> Settings:
     rng : Generator
         Source of randomness.
     base : str
-        ``"cosine"``; ``"constant"``, a low rate that does not fall; ``"either"`` of these two;
-        ``"hot"``, a high rate that falls; or ``"sgd"``, that optimizer with clipping.
+        ``"cosine"``; ``"constant"``, a low constant rate; ``"either"`` of these two; ``"hot"``, a
+        high rate with the cosine schedule; or ``"sgd"``, the optimizer SGD.
     """
     if base == "either":
         base = "constant" if rng.random() < 0.3 else "cosine"
@@ -145,11 +145,11 @@ class Fault:
     arguments : dict
         Maps each argument to a value, or to a function of (rng, twin).
     change : dict
-        The same for changes of the data; see `change_parts`.
+        Maps each change of the data to a value or to a function of (rng, twin); see `change_parts`.
     base : str
-        Kind of the twin, see `draw_twin`.
+        Kind of the twin; see `draw_twin`.
     of_twin : dict
-        Changes of the data that the twin has, too.
+        Changes of the data that the twin also has.
     """
 
     cause: str

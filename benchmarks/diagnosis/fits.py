@@ -58,7 +58,7 @@ class Fit:
     fit_s : float
         Duration in seconds.
     score : float, optional
-        Accuracy of the classifier on fresh windows, if the network's last epochs do not show it.
+        Accuracy of the classifier on fresh windows, with features or the weights of the best epoch.
     """
 
     classifier: SensorLSTMClassifier
@@ -89,7 +89,7 @@ class Fit:
 
     @property
     def movement(self) -> float | None:
-        """Noise of the loss on fixed training windows, second half, in nats; None if not finite."""
+        """Noise (nats) of the fixed-window loss in the second half; None if it is not finite."""
         record = self.classifier.fluctuation_.record
         loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
         late = loss[len(loss) // 2 :]
@@ -97,7 +97,7 @@ class Fit:
 
 
 class _FreshWatch:
-    """Measures the accuracy on fresh windows, scaled by the classifier, after each epoch."""
+    """Measures the accuracy on fresh windows after each epoch, scaled like training windows."""
 
     def __init__(
         self, parts: DrawnParts, classifier: SensorLSTMClassifier, first_epoch: int
@@ -137,7 +137,7 @@ def fit(
     every_epoch: bool = False,
     judged: bool = True,
 ) -> Fit:
-    """Fit, and measure the accuracy on fresh windows in the last third of the epochs or in all."""
+    """Fit, measuring the fresh accuracy in the last third of the epochs or in every epoch."""
     n_classes = int(parts.train.y.max()) + 1
     make = SensorLSTMClassifier if judged else _Unjudged
     clf = make(**as_arguments(settings, n_classes), random_state=seed)

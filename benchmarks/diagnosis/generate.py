@@ -1,11 +1,11 @@
 """Makes the rows of the diagnosis benchmark: one per run, with the outcomes of its single resets.
 
 A draw of windows gets two runs with settings drawn at random, two near-tuned twins with one cause
-set badly, and one healthy run (in the calibration part, only in every second draw); in the part
-``"sick"``, it gets two near-tuned runs on faulty data. The best known level of a draw is taken over
-all these fits, their twins, and settings that were tuned by hand. A row is one line of a JSON file;
-the record of the row's run is in a separate file, so that features can be computed again without
-training.
+set badly, and one healthy run (in the calibration part, only in every second draw). In the part
+``"sick"``, a draw gets two near-tuned runs on faulty data. The best known level of a draw is taken
+over all these fits, their twins, and settings that were tuned by hand. A row is one line of a JSON
+Lines file; the record of the row's run is in a separate file, so that features can be computed
+again without training.
 """
 
 import sys
@@ -32,7 +32,7 @@ from diagnosis.windows import LEAST_FRESH, SETS_OF, change_parts, draw_short_win
 from verdict.data import DrawnParts, available
 from verdict.runs import Evidence, save
 
-HEALTHY_GAP = 0.03  # a calm run closer to the best level is healthy and gets few resets
+HEALTHY_GAP = 0.03  # a calm run within this gap of the best level is healthy and gets few resets
 OF_HEALTHY = (SAME, ALL_DEFAULTS, COSINE)
 TUNED = {"learning_rate": 0.01, "batch_size": 16, "hidden_size": 48, "max_epochs": 40}
 NATURAL, INJECTED, HEALTHY = "natural", "injected", "benign"
@@ -143,7 +143,7 @@ def measure_run(
     levels: Mapping[str, float],
     number: int,
 ) -> tuple[dict[str, Any], Fit]:
-    """Fit the resets of a run; return the run's row, and the same run with another seed."""
+    """Fit the resets of a run; return its row, and the fit of the same run with another seed."""
     started = time.perf_counter()
     report = of_run.classifier.fluctuation_
     n_train, n_steps = parts.train.X.shape[:2]

@@ -1,8 +1,9 @@
-"""Measures how often `report.level` is right: twins with and without a fault, and random settings.
+"""Measures how often `report.level` is right on twins, faulty runs and random settings.
 
 The level that the data allow is the second-best accuracy of a draw's fits on fresh windows, or the
-rival's accuracy if that is higher. A run is sick if it is 5 points below the fits, or moves more
-than healthy runs do. A run is healthy if it is neither sick nor 5 points below the rival.
+rival's accuracy if that is higher. A run is sick if it is more than 5 points below that second-best
+accuracy, or if its loss moves more than that of a healthy run. A run is healthy if it is neither
+sick nor more than 5 points below the rival.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +40,8 @@ def measure_draw(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each run in three draws of windows, or only in the first draw.
 
-    The draws come from the benchmarks of diagnosis (tuned settings, with and without a fault), of
-    repairs and of the verdict.
+    The draws come from the diagnosis benchmark (tuned settings, with and without a fault), the
+    repair benchmark and the verdict benchmark.
     """
     rng = np.random.default_rng([8, number])
     part = ("calibration", "test")[number // 5 % 2]
@@ -75,7 +76,7 @@ def _measured(
     parts = [change_parts(windows, change, number) for _, change in runs]
     fits = [fit(of, runs[k][0], k) for k, of in enumerate(parts)]
     levels = [of.level for of in fits]
-    if source != VERDICT:  # there, all settings are sensible
+    if source != VERDICT:  # in that source, all settings are sensible
         levels.append(fit(windows, TUNED, 1, judged=False).level)
     best = sorted(levels)[-2]
     seen: dict[str, list[float]] = {}
@@ -113,7 +114,7 @@ def _part(windows: LabeledWindows) -> checked.Windows:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the share of flagged runs among sick runs and among healthy ones."""
+    """Return the fractions of sick runs and of healthy runs that are flagged."""
     lines = []
     for source in (*dict.fromkeys(row["source"] for row in rows), "all"):
         of_source = [row for row in rows if source in (row["source"], "all")]
@@ -134,7 +135,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def is_sick(row: Mapping[str, Any]) -> bool:
-    """Return whether a run is 5 points below the other fits, or moves more than healthy runs."""
+    """Return whether a run is more than 5 points below the best level or moves too much."""
     return row["level"] < row["best"] - REPAIRED or not is_calm(row["movement"])
 
 

@@ -10,8 +10,8 @@ from diagnosis.fits import DEFAULTS, FIXED, Settings
 from sensorseq.diagnosis.causes import ARGUMENTS_OF
 
 REPAIRED, HELPED, HARMED = 0.05, 0.05, 0.03  # changes of the accuracy on fresh windows
-CALM_NATS = 0.022  # movement of a healthy run's loss on fixed training windows
-CALMED = 0.5  # the share of the movement that a repair may leave
+CALM_NATS = 0.022  # largest movement of a healthy run's loss on fixed training windows
+CALMED = 0.5  # the fraction of the movement that may remain after a repair
 RATES = {"x10": 10.0, "x3": 3.0, "/3": 1 / 3, "/10": 0.1}
 WIDEST, LONGEST_RESET_S = 96, 1.2
 SAME = "the same, another seed"
@@ -57,9 +57,9 @@ def list_resets(
     settings, change : mapping
         Settings and changed data of the run.
     n_train, n_steps : int
-        The numbers of training windows and steps: resets that would take too long are omitted.
+        The numbers of training windows and steps; resets that would take too long are omitted.
     twin : mapping, optional
-        Settings into which `cause` was injected: a return to their values is a reset, too.
+        Settings into which `cause` was injected; returning to their values is also a reset.
     cause : str
         The injected cause.
     """
@@ -111,7 +111,7 @@ def all_defaults(settings: Mapping[str, Any]) -> Settings:
 
 
 def is_calm(movement: float | None) -> bool:
-    """Return whether a fit moves no more than a healthy one; None stands for a non-finite loss."""
+    """Return whether a loss moves no more than a healthy one; None stands for a non-finite loss."""
     return movement is not None and movement <= CALM_NATS
 
 
@@ -120,8 +120,9 @@ def repairs(
 ) -> bool:
     """Return whether a reset strictly repairs a run.
 
-    The level after the reset must be at most 5 points below the best known. If the run fluctuates,
-    the movement must fall to at most half of the run's, or to no more than a healthy run's.
+    The level after the reset must be at most 5 points below the best known level. If the run
+    fluctuates, the reset must at least halve the movement of its loss or bring it down to that of a
+    healthy run.
     """
     if level < best - REPAIRED:
         return False
@@ -131,5 +132,5 @@ def repairs(
 
 
 def helps(level: float, before: float) -> bool:
-    """Return whether a reset makes a run 5 points more accurate."""
+    """Return whether a reset makes a run at least 5 points more accurate."""
     return level >= before + HELPED

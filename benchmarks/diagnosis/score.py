@@ -1,4 +1,4 @@
-"""Computes the figures of the diagnosis benchmark from the rows and the records of their runs."""
+"""Computes the results of the diagnosis benchmark from the rows and the records of their runs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -34,18 +34,18 @@ from sensorseq.estimator.report import make_report
 from sensorseq.history import History
 
 OURS, LOGISTIC = "ours", "configuration, fitted"
-RULE = "ours, whatever the verdict"  # also for calm and short runs
+RULE = "ours, whatever the verdict"  # also applied to calm and short runs
 BEST = "best single reset"
-OF_VALIDATION = ("distribution_shift", "small_validation_set")  # fresh windows show neither
+OF_VALIDATION = ("distribution_shift", "small_validation_set")  # fresh windows show neither cause
 OF_DATA = tuple(DATA_CHANGES_OF)
 Answer = tuple[str, str, str]  # verdict, first family and first cause; "" if none is named
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
-    """Return a row with the present answers for its two records, one for each seed.
+    """Return a row with the current answers for its two records, one for each seed.
 
-    Without records, there is a single answer, from the row's history. The row also gets the number
-    of fresh windows, and the accuracy of a constant guess on them.
+    Without records, there is a single answer from the row's history. The row also gets the number
+    of fresh windows and the accuracy of a constant guess on these windows.
     """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
@@ -98,9 +98,10 @@ def score(
     rows : sequence of row
         The judged rows.
     answers, again : mapping of str to Answer
-        The answer for each row, by the row's name; `again` is for the same run with another seed.
+        The answer for each row, by the row's name; `again` holds the answers for another seed.
     learned : sequence of row
-        Training data of the guess from the configuration; if empty, rows of other data sets.
+        Training data of the guess from the configuration; if empty, `rows` of other data sets are
+        used.
     """
     lines = []
     for what, strictly, chosen in (

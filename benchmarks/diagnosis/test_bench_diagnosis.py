@@ -1,4 +1,4 @@
-"""The diagnosis benchmark: faults, resets, true causes of a row, and resuming."""
+"""Tests of the diagnosis benchmark: faults, resets, true causes of a row, and resuming."""
 
 import json
 from dataclasses import replace
@@ -131,7 +131,7 @@ def test_a_reset_changes_arguments_of_one_cause():
 def test_defaults_are_not_reset():
     names = {reset.name for reset in resets.list_resets(settings_of(), {}, *SIZES)}
     assert not names & {"preprocessing: default", "loss: default", "sequence_length: default"}
-    assert resets.COSINE not in names  # the twin has that schedule
+    assert resets.COSINE not in names  # the twin already has that schedule
 
 
 def test_the_reset_of_wrong_labels_is_clean_data():
@@ -144,13 +144,13 @@ def test_the_reset_of_wrong_labels_is_clean_data():
 @pytest.mark.parametrize(
     ("level", "movement", "before", "fluctuates", "repaired"),
     [
-        (0.86, 0.5, 0.5, False, True),  # calm before: only the level counts
+        (0.86, 0.5, 0.5, False, True),  # the run was calm, so only the level counts
         (0.84, 0.01, 0.5, False, False),
         (0.86, 0.25, 0.5, True, True),  # half
         (0.86, 0.26, 0.5, True, False),
         (0.86, 0.022, 0.03, True, True),  # as calm as a healthy run
         (0.86, None, 0.5, True, False),  # the loss is not finite
-        (0.86, 0.1, None, True, False),  # the loss was not finite before: nothing to halve
+        (0.86, 0.1, None, True, False),  # the loss was not finite, so nothing can be halved
         (0.86, 0.01, None, True, True),
     ],
 )
@@ -160,7 +160,7 @@ def test_strict_repairs(level, movement, before, fluctuates, repaired):
 
 
 def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=None, **after):
-    """Make a row; `after` are the levels of resets by cause."""
+    """Make a row; `after` gives the level after the reset of each cause."""
     outcomes = {resets.SAME: {"cause": "", "level": level, "movement": movement}}
     outcomes |= {
         f"{cause}: default": {"cause": cause, "level": to, "movement": movement}

@@ -1,4 +1,4 @@
-"""The benchmark of repairs: the counts of repaired runs, and resuming."""
+"""Tests of the repair benchmark: the counts of repaired runs, and resuming."""
 
 import json
 

@@ -10,19 +10,19 @@ from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
 MOVES = 0.03  # movement of the accuracy on fresh windows that can be seen in the curve
-FAILS = 0.25  # share of the best fit's lead over guessing; a run with less has learned nothing
+FAILS = 0.25  # fraction of the best fit's gain over guessing; a run below it has learned nothing
 
 
 def best_of(row: Row) -> float:
     """Return the best known level on a row's windows: the second best of its draw.
 
-    The highest of many levels is too high by chance: compared with it, good runs would look bad.
+    The highest of many levels is too high by chance, so good runs would look bad in comparison.
     """
     return float(sorted(row["known"].values())[-2])
 
 
 def is_sick(row: Row) -> bool:
-    """Return whether a run is 5 points below the best known, or moves more than healthy runs."""
+    """Return whether a run is more than 5 points below the best known level or moves too much."""
     return row["level"] < best_of(row) - REPAIRED or not is_calm(row["movement"])
 
 
@@ -32,24 +32,24 @@ def fresh_movement(row: Row) -> float:
 
 
 def fails(row: Row) -> bool:
-    """Return whether a run diverged or learned almost nothing although its data allow more."""
+    """Return whether a run diverged, or learned almost nothing although its data allow more."""
     guess = guess_of(row)
     return row["level"] - guess < FAILS * (best_of(row) - guess)
 
 
 def guess_of(row: Row) -> float:
-    """Return the share of the most frequent class in fresh windows, or 1 / K if it is unknown."""
+    """Return the fraction of fresh windows in the largest class, or 1 / K if it is unknown."""
     return float(row.get("guess") or 1 / (row["report"]["n_classes"] or 2))
 
 
 def is_healthy(row: Row) -> bool:
-    """Return whether a run has clearly learned, and does not move, fail or count as sick."""
+    """Return whether a run has clearly learned and does not fluctuate, fail or count as sick."""
     clearly = row["level"] >= guess_of(row) + CLEARLY_LEARNED
     return clearly and not is_sick(row) and not moves_or_fails(row)
 
 
 def moves_or_fails(row: Row) -> bool:
-    """Return whether a run moves by 3 points or more, or fails."""
+    """Return whether the fresh accuracy fluctuates by 3 points or more, or the run fails."""
     return fresh_movement(row) >= MOVES or fails(row)
 
 

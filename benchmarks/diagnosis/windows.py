@@ -16,13 +16,13 @@ SETS_OF = {
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 SETS_OF["sick"] = SETS_OF["test"]
-LONGEST_STEPS, MOST_FRESH = 50, 300  # longer windows lose every second step, so that fits are short
+LONGEST_STEPS, MOST_FRESH = 50, 300  # every second step of longer windows is dropped
 LEAST_FRESH = 60  # with fewer fresh windows, a single one outweighs the differences that matter
 Rng = np.random.Generator
 
 
 def draw_windows(number: int, borealtc: Path | None) -> DrawnParts:
-    """Draw windows of a set, in random units."""
+    """Draw windows from a data set, in random units."""
     rng = np.random.default_rng([77, number])
     n_train, n_val = round(10 ** rng.uniform(1.8, 2.6)), round(10 ** rng.uniform(1.3, 2.1))
     parts = draw(SETS[number % len(SETS)], 1000 + number, n_train, n_val, borealtc=borealtc)
@@ -71,14 +71,15 @@ def change_parts(parts: DrawnParts, change: Mapping[str, Any], seed: int) -> Dra
     parts : DrawnParts
         The drawn windows.
     change : mapping
-        `units` is the pair (factor, offset) of all parts. `random_labels` and `confused_labels` are
-        the share of training and validation labels that become any other class, or always the next
-        one. `shift` is the largest offset of validation groups, in standard deviations, and `gain`
-        their largest factor. `n_val` is the number of validation windows kept. In training and
-        validation windows, `dead` makes one channel constant, or constant in this share of the
-        windows if it is the only channel; `mixed_units` makes one channel larger by this factor in
-        half of the groups; and `clipped` clips this share of the values at each end. `duplicates`
-        is the share of the training windows that are copies.
+        `units` is the pair (factor, offset) of all parts. `random_labels` is the fraction of
+        training and validation labels that become any other class, and `confused_labels` the
+        fraction that become the next class. `shift` is the largest offset of validation groups, in
+        standard deviations, and `gain` is their largest factor. `n_val` is the number of validation
+        windows kept. In training and validation windows, `dead` makes one channel constant (if
+        there is only one channel, in the given fraction of the windows), `mixed_units` multiplies
+        one channel by the given factor in half of the groups, and `clipped` clips the given
+        fraction of the values at each end. `duplicates` is the fraction of training windows that
+        are copies.
     seed : int
         Seed of the random choices.
     """

@@ -1,8 +1,8 @@
 """Compares a fit with augmentation and one without it, for bench_estimator.py.
 
-``augment="standard"`` with the same number of epochs on both sides, H = 64, batches of 32, no early
-stopping, and the native engine. `ratio` is the time of the plain fit over that of the fit with
-augmentation: 0.9 means that augmentation takes a tenth of the time.
+Augmentation is ``augment="standard"``. Both sides have the same number of epochs, H = 64, batches
+of 32, no early stopping, and the native engine. `ratio` is the time of the plain fit divided by the
+time of the fit with augmentation: 0.9 means that augmentation accounts for a tenth of the latter.
 """
 
 from functools import partial

@@ -1,9 +1,9 @@
 """Times live samples of six channels at 1 kHz with 50 decisions a second, for bench_estimator.py.
 
-One second of signal is pushed in chunks of 20 samples to a model that classifies windows of 1 s at
-100 Hz, on one thread. The other side calls `predict_proba` once for each of the same 50 windows.
-Its time is the lower bound for a hand-written loop, which has neither resampling nor a buffer.
-`load_percent` is our CPU time for one second of signal.
+One second of signal is pushed in chunks of 20 samples into the stream of a model that classifies
+windows of 1 s at 100 Hz on one thread. The other side calls `predict_proba` once for each of the
+same 50 windows. The other side's time is a lower bound for a hand-written loop, which has neither
+resampling nor a buffer. `load_percent` is our CPU time for one second of signal.
 """
 
 import time

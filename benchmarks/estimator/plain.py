@@ -1,4 +1,4 @@
-"""Arguments shared by the fits in the estimator's benchmark: only a network, on the CPU."""
+"""Arguments shared by the fits in the estimator benchmark: a network alone, on the CPU."""
 
 from typing import Any
 

@@ -1,11 +1,12 @@
 """Compares `fit` on a prepared file larger than the buffer with the same file in memory.
 
 Both sides read the same file with one computing thread, alternately in one process, with the same
-number of epochs, batch size and validation part; the timing covers all of `fit`, including the
+number of epochs, batch size and validation part; the timing covers the complete `fit`, including
 reading. The file is read once beforehand, so that it is in the page cache for both sides. The
 streamed side has a buffer of a quarter of the file, reads the file again in each epoch, and reads
-ahead in a second thread, which needs a second core. It shuffles in a different order, so its
-accuracy differs as much as with another seed; tests check that the same order gives the same bits.
+ahead in a second thread, which needs a second core. This side shuffles in a different order, so the
+two accuracies differ as they would between seeds; tests check that the same order gives
+bit-identical results.
 """
 
 import os
@@ -27,8 +28,7 @@ from sensorseq.windows import WindowSet
 
 N_CLASSES = 6
 EPOCHS = 3
-# (windows, timesteps, channels), hidden size, batch size: the cases are in order of computation per
-# byte
+# (windows, timesteps, channels), hidden size, batch size: sorted by computation per byte
 CASES = (
     ((40_000, 100, 6), 8, 256),
     ((12_000, 100, 6), 64, 64),
@@ -36,7 +36,7 @@ CASES = (
 
 
 def write_file(path: Path, shape: tuple[int, int, int]) -> int:
-    """Write windows whose level is the class, four fifths for training and one for validation."""
+    """Write windows whose level is the class, 80 % for training and 20 % for validation."""
     rng = np.random.default_rng(0)
     n_windows = shape[0]
     y = rng.integers(0, N_CLASSES, n_windows)
@@ -61,7 +61,7 @@ def buffer_of(n_bytes: int) -> Iterator[None]:
 
 
 def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Fit once in each way and check the accuracies; then time both alternately."""
+    """Fit once in each way and check the accuracies; then time both ways alternately."""
 
     def fit(buffer_bytes: int) -> SensorLSTMClassifier:
         classifier = SensorLSTMClassifier(
@@ -91,7 +91,7 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
         warm_up_runs=1,
         budget_s=60.0,
     )
-    load = round(os.getloadavg()[0], 2)  # on a loaded machine, the reader has no core of its own
+    load = round(os.getloadavg()[0], 2)  # under load, the reader may lack a core
     return {"val_accuracy": scores, "load_average": load, **summarize(*times)}
 
 

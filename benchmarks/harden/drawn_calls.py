@@ -1,8 +1,8 @@
-"""Makes calls of the native libraries that hypothesis draws, correct or with spoiled arguments.
+"""Calls the native libraries with arguments that hypothesis draws, correct or spoiled.
 
 `python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise,
 but must not crash; the sanitizer around this process reports crashes (`sanitizers.py`). The last
-line counts the calls as JSON.
+line of the output gives the numbers of calls as JSON.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from scipy.signal import butter
 
 sys.path.insert(0, sys.argv.pop(1) if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else ".")
 
-from mutations import mutate_json  # imports sensorseq, too
+from mutations import mutate_json  # also imports sensorseq
 
 from sensorseq import SensorLSTMClassifier, _signal
 from sensorseq.errors import SensorseqError
@@ -34,7 +34,7 @@ from sensorseq.io import model_file
 from sensorseq.ops import train_epoch as epochs
 from sensorseq.prediction.loading import load
 
-# 2**20 outputs per sample, or channels, are accepted and need gigabytes; 2**31 are refused
+# 2**20 outputs per sample (or channels) would be accepted and need gigabytes; 2**31 is refused
 ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)
 ODD_FLOATS = (float("nan"), float("inf"), -1.0, 0.0, 1e-300, 1e300)
 counts: Counter = Counter()
@@ -112,7 +112,7 @@ def spoil(rng, value):
 
 
 def spoil_layout(rng, value):
-    """Return a tensor without a dense layout, or a large one without memory of its own."""
+    """Return a transposed tensor, or an empty tensor with a large shape."""
     axis, size = rng.randrange(value.ndim), rng.choice((2, 2**20, 2**40, 2**62))
     if rng.random() < 0.5:
         return value.transpose(0, axis)
@@ -125,7 +125,7 @@ def spoil_layout(rng, value):
 
 
 def call(rng, function, arguments, n_spoiled):
-    """Call a function with some arguments spoiled; return the result, or None if it was refused."""
+    """Call a function with some arguments spoiled; return the result, or None if it raised."""
     arguments = dict(arguments)
     for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
         arguments[name] = spoil(rng, arguments[name])
@@ -144,7 +144,7 @@ def call(rng, function, arguments, n_spoiled):
 
 
 def arguments_for(operator, values):
-    """Return the values for the arguments that an operator's schema names."""
+    """Return the values of the arguments in an operator's schema."""
     schema = operator.default._schema
     return {a.name: values[a.name] for a in schema.arguments if a.name in values}
 
@@ -230,7 +230,7 @@ def training(rng, n_spoiled):
 
 
 def signals(rng, n_spoiled):
-    """Call the loops of preprocessing."""
+    """Call the native preprocessing loops."""
     n, t, c = rng.choice((1, 6)), rng.choice((9, 40)), rng.choice((1, 2, 5))
     draw = np.random.default_rng(rng.randrange(2**32))
     dtype = rng.choice((np.float32, np.float64))
@@ -245,7 +245,7 @@ def signals(rng, n_spoiled):
     scale = {"x": x, "lengths": lengths, **scales, "inverse": False, "out": out}
     call(rng, _signal.scale_windows, scale, n_spoiled)
     call(rng, _signal.all_finite, {"x": x}, n_spoiled)
-    too_large = np.broadcast_to(x[:1, :1], (2**24, 2**24, c))  # too large to copy
+    too_large = np.broadcast_to(x[:1, :1], (2**24, 2**24, c))  # a view too large to copy
     for function in (_signal.all_finite, _signal.Moments(c).add):
         with contextlib.suppress(MemoryError):
             function(too_large)
@@ -281,7 +281,7 @@ def signals(rng, n_spoiled):
 
 
 def filters(rng, n_spoiled, signal, c):
-    """Push a signal through the filters that have a state."""
+    """Push a signal through the stateful filters."""
     edge = rng.choice(("mirror", "hold", "odd"))
     up, down = rng.choice((1, 3)), rng.choice((1, 2, 5))
     polyphase = {"taps": np.hanning(31), "up": up, "down": down, "n_channels": c, "edge": edge}
@@ -360,7 +360,7 @@ def models(rng, n_spoiled):
 
 
 def from_two_threads(function, *arguments):
-    """Call a function that has state from two threads simultaneously."""
+    """Call a stateful function from two threads simultaneously."""
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(function, *arguments) for _ in range(2)]:
             future.result()

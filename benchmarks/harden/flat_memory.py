@@ -1,12 +1,12 @@
 """Checks that memory stays flat over repeated work: `python benchmarks/harden/flat_memory.py`.
 
-A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
-process of its own, two processes at a time. Resident memory is measured after every tenth
-repetition, after a garbage collection. It is flat if the median of the last quarter exceeds that of
-the second quarter by at most `BOUND` bytes per repetition, and by at most `MOST` in total; the
-first quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its history alone 1.6
-kB, so one leaked object per repetition is found; without leaks the allocator varied by up to 500
-bytes per fit. The last line is a summary as JSON.
+It repeats fits, predictions, reports (created and rendered as pages) and streams a thousand times
+each, every kind in its own process, with two processes at a time. After every tenth repetition,
+garbage is collected and resident memory is measured. Memory is flat if the median of the last
+quarter exceeds that of the second quarter by at most `BOUND` bytes per repetition, and by at most
+`MOST` in total; the first quarter is a warm-up. A leaked fit takes 77 kB, its network 20 kB and its
+history alone 1.6 kB, so one leaked object per repetition is found; without leaks, memory varied by
+up to 500 bytes per fit. The last line of the output is a JSON summary.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def resident_bytes():
 
 
 def windows(seed, n=16, steps=10):
-    """Return windows of two channels and two classes that differ, and their labels."""
+    """Return windows of two channels in two distinguishable classes, and their labels."""
     import numpy as np
 
     rng, y = np.random.default_rng(seed), np.arange(n) % 2
@@ -72,7 +72,7 @@ def predictions():
 
 
 def reports():
-    """Make the report of a history of 30 epochs, and render it as a page and as text."""
+    """Create the report of a history of 30 epochs, and render it as a page and as text."""
     from sensorseq.diagnosis import FluctuationReport
 
     X, y = windows(0)
@@ -89,7 +89,7 @@ def reports():
 
 
 def streams():
-    """Stream a signal through a network, and through a classifier of prepared recordings."""
+    """Stream a signal through a network and through a classifier trained on recordings."""
     import numpy as np
     import torch
 
@@ -132,7 +132,7 @@ def measure(repeat, repetitions=REPETITIONS):
 
 
 def judge(seen):
-    """Return the memory's growth per repetition, in bytes, and whether the memory is flat."""
+    """Return facts such as the growth in bytes per repetition, and whether the memory is flat."""
     quarter = len(seen) // 4
     before, after = seen[quarter : 2 * quarter], seen[-quarter:]
     growth = statistics.median(after) - statistics.median(before)
@@ -143,7 +143,7 @@ def judge(seen):
 
 
 def run(kind):
-    """Measure one kind in a process of its own; return the facts and whether memory is flat."""
+    """Measure one kind of work in its own process; return the facts and whether memory is flat."""
     command = [sys.executable, __file__, "--kind", kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -1,13 +1,13 @@
 """Runs commands whose disk fills at a random moment: `python benchmarks/harden/full_disk.py`.
 
 The commands are `prepare` alone, with two workers, with scratch files of large recordings and with
-dask; training, with its model or with only its checkpoint on the disk; and those that write pages
-of reports, ONNX and C. The disk is a small file system in memory. In half of the runs it fills up
-at a random moment, in the others after a random number of bytes. A command must end with exit code
-4 and one message, or with exit code 0 and the outputs of an undisturbed run. The earlier output
-must still exist, but no partly written file may exist; when there is free space again, a
-preparation must resume and end with the bytes of an undisturbed run. The last line is a summary as
-JSON.
+dask; training, with its model or with only its checkpoint on the disk; and the commands that write
+report pages, ONNX and C. The disk is a small file system in memory. In half of the runs it fills up
+at a random moment, in the other half after a random number of bytes. A command must end with exit
+code 4 and one message, or with exit code 0 and the outputs of an undisturbed run. After a failure,
+the earlier output must still exist, and no partly written file may exist. When there is free space
+again, a preparation must resume and produce the same bytes as an undisturbed run. The last line of
+the output is a JSON summary.
 """
 
 import argparse
@@ -104,7 +104,7 @@ class Command:
 
 
 def content_of(path):
-    """Return a file's bytes; for a model, only its arrays, because its file has durations, too."""
+    """Return a file's bytes, or the arrays of a model, whose file also contains durations."""
     if path.suffix:
         return path.read_bytes()
     from sensorseq.io.model_file import read_model
@@ -122,7 +122,7 @@ def clear(folder):
 
 
 def measure(command, disk, errors):
-    """Run a command undisturbed; store its outputs, duration and largest number of bytes."""
+    """Run a command undisturbed; store its outputs, its duration and its peak disk usage."""
     clear(disk.folder)
     command.put_earlier()
     before, most, is_done = disk.used(), [0], threading.Event()
@@ -133,7 +133,7 @@ def measure(command, disk, errors):
 
     began = time.perf_counter()
     pid = command.start(errors)
-    watcher = threading.Thread(target=watch)  # started after the fork
+    watcher = threading.Thread(target=watch)  # start the thread after the fork
     watcher.start()
     code = wait(pid)
     command.seconds = time.perf_counter() - began
@@ -195,7 +195,7 @@ def faults(command, disk, code, messages, earlier):
 
 
 def make_commands(place, disk):
-    """Write the inputs of the commands, and return the commands."""
+    """Write the input files of the commands, and return the commands."""
     from sensorseq import cli
 
     windows, model = place / "w.h5", place / "m.safetensors"

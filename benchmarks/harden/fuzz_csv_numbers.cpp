@@ -1,5 +1,6 @@
-// libFuzzer on the parser of numbers: the first two bytes choose the columns, the rest is the text.
-// The numbers must be inside the array and finite or NaN; a single column must agree with strtod.
+// Runs libFuzzer on the number parser. The first two bytes choose the columns; the rest is the
+// text. Parsed numbers must stay within the array and be finite or NaN; a single column must agree
+// with strtod.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -22,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<bool> wanted(data[0] % 6);
   int64_t n_wanted = 0;
   for (size_t c = 0; c < wanted.size(); ++c) n_wanted += wanted[c] = data[1] >> c & 1;
-  // copies of exactly this size, so that AddressSanitizer detects every overrun
+  // a copy of exactly this size, so that AddressSanitizer detects every overrun
   const std::vector<char> text(data + 2, data + size);
   const int64_t n = static_cast<int64_t>(text.size()), n_lines = CountLines(text.data(), n);
   std::vector<double> numbers(n_wanted * n_lines, 7.0);

@@ -1,4 +1,4 @@
-"""Writes good prepared files, and changes bytes of files or values in their JSON."""
+"""Writes valid prepared files, and changes bytes of files or values in JSON texts."""
 
 import copy
 import json
@@ -66,11 +66,11 @@ def write_prepared(folder):
 
 
 def mutate(rng, data, donors=(), *, most=4):
-    """Return changed bytes: `rng`, a `random.Random`, draws 1 to `most` changes."""
+    """Return the bytes with 1 to `most` changes, which `rng` (a `random.Random`) draws."""
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)
-        if rng.random() < 0.2:  # the structure of binary formats is mostly at both ends
+        if rng.random() < 0.2:  # binary formats mostly store their structure at both ends
             at = (
                 min(at, rng.randrange(2048))
                 if rng.random() < 0.7

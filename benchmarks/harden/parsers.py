@@ -1,10 +1,10 @@
 """Runs parsers on changed files: `python benchmarks/harden/parsers.py [--seconds 30] [PARSER ...]`.
 
-Each parser runs in a process of its own, on copies of good files changed by atheris (guided by
-coverage, if it is installed) or by `mutations.py`. Checksums inside the files are repaired, so that
-the changes get past them. A file must be read, or refused with the package's own error, within 10 s
-of processor time and 4 GB of memory. Files for which this fails are stored in
-build/harden/findings. The last line is a summary as JSON.
+Each parser runs in its own process on copies of valid files, which are changed by atheris (guided
+by coverage) if it is installed, or else by `mutations.py`. Checksums inside the files are repaired,
+so that the changes are not refused because of a checksum. A file must be read, or refused with the
+package's own error, within 10 s of processor time and 4 GB of memory. Files that make a parser fail
+are stored in build/harden/findings. The last line of the output is a JSON summary.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class TooSlow(BaseException):
 
 
 class Parser:
-    """A parser, good files for it, and the repair of their checksums."""
+    """A parser, valid files for it, and the repair of their checksums."""
 
     suffix = ".bin"
     is_json = False
@@ -280,7 +280,7 @@ class Parquet(RecordingFile):
 
 
 class Model(Parser):
-    """A model file with changed bytes, or changed values of its description and a new checksum."""
+    """A model file with changed bytes."""
 
     suffix = ".safetensors"
 
@@ -315,7 +315,7 @@ class ModelDescription(Model):
 
 
 class Prepared(Parser):
-    """A prepared file: every changed byte must be refused by an error that names the file."""
+    """A prepared file: every changed byte must be refused with an error that names the file."""
 
     suffix = ".h5"
 
@@ -340,7 +340,7 @@ class Prepared(Parser):
 
 
 class PreparedInPieces(Prepared):
-    """A file read like a large one: each piece is verified on reading, and the whole at the end."""
+    """A prepared file read like a large one: pieces are verified when read, the file at the end."""
 
     def seeds(self, folder):
         from sensorseq.io import checksums
@@ -477,7 +477,7 @@ class Session:
 
 
 def child(name, seconds, seed, folder):
-    """Change and parse files for some seconds."""
+    """Change and parse files for this number of seconds."""
     warnings.simplefilter("ignore")
     try:
         import atheris
@@ -488,7 +488,7 @@ def child(name, seconds, seed, folder):
             import sensorseq.readers
             import sensorseq.training  # noqa: F401
     session = Session(name, folder)
-    for data in session.seeds:  # imports everything; good files must be read
+    for data in session.seeds:  # this imports everything; valid files must be accepted
         session.run(data)
     if session.state["refused"] == len(session.seeds) or session.state["findings"]:
         print(f"{name}: good files are refused", file=sys.stderr)
@@ -518,7 +518,7 @@ def child(name, seconds, seed, folder):
 
 
 def fuzz_csv_numbers(seconds, seed):
-    """Run libFuzzer on the parser of csrc/signal/csv_numbers.cpp."""
+    """Run libFuzzer on the parser in csrc/signal/csv_numbers.cpp."""
     absent = {"cases": 0, "refused": 0, "findings": {}}
     if shutil.which("clang++") is None:
         return absent | {"absent": "no clang++"}
@@ -546,7 +546,7 @@ def fuzz_csv_numbers(seconds, seed):
 
 
 def fuzz(name, seconds, seed):
-    """Return the counts of one parser; a crashed process is a finding, and is then replaced."""
+    """Return the counts of one parser; a crashed process counts as a finding and is replaced."""
     total, findings = Counter(cases=0, refused=0), Counter()
     began, n_starts = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:

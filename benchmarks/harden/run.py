@@ -1,7 +1,7 @@
 """Runs each part of this folder for `make harden`; writes results/harden.json and a table.
 
-A part is a program whose last line is a summary as JSON: `trials`, `failures` and further counts.
-Missing parts, and parts that do not end in time, are reported.
+A part is a program whose last line of output is a JSON summary with `trials`, `failures` and
+further counts. Missing parts and parts that do not end in time are reported.
 `python benchmarks/harden/run.py [PART ...]` runs some parts and keeps the rows of the others.
 """
 
@@ -44,7 +44,7 @@ PARTS = {
 
 
 def run(name, share=1.0):
-    """Run a part, or a share of its trials; return the part's row."""
+    """Run a part, or a fraction of its trials; return the part's row."""
     command, amount, most_minutes, about = PARTS[name]
     program, *options = command.split()
     options += [] if amount is None else [str(max(1, round(share * amount)))]
@@ -82,7 +82,7 @@ def run(name, share=1.0):
 
 
 def table(rows):
-    """Return the rows as a table in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = ["| part | what is done | trials | failures | result |", "|---|---|---|---|---|"]
     for row in rows:
         what = "; ".join(map(str, row.get("summary", {}).get("what", ())))
@@ -103,7 +103,7 @@ def table(rows):
 
 
 def write_table(rows):
-    """Write the table into README.md of this folder."""
+    """Write the table into the README.md of this folder."""
     readme = FOLDER / "README.md"
     head, _, after = readme.read_text().partition("<!-- results -->")
     tail = after.partition("<!-- /results -->")[2]

@@ -1,9 +1,9 @@
 """Runs the bindings under sanitizers: `python benchmarks/harden/sanitizers.py [asan tsan]`.
 
 Builds both extensions with AddressSanitizer and UBSan (asan) or ThreadSanitizer (tsan) into
-build/harden, and makes the calls of `drawn_calls.py` with the sanitizer's library preloaded. Python
-and torch are not instrumented: only this package's own C++ is checked. The last line is a summary
-as JSON.
+build/harden, and runs `drawn_calls.py` with the sanitizer's library preloaded. Python and torch are
+not instrumented, so only this package's own C++ code is checked. The last line of the output is a
+JSON summary.
 """
 
 import argparse
@@ -26,7 +26,7 @@ KINDS = {
 UNWATCHED = ("libtorch_cpu.so", "libtorch_python.so", "libc10.so", "libgomp.so.1")
 SUPPRESSIONS = "\n".join(
     [f"called_from_lib:{name}" for name in UNWATCHED]
-    + ["mutex:capsule_dealloc"]  # a lock of torch's, when Python ends
+    + ["mutex:capsule_dealloc"]  # a lock in torch, used when Python exits
     + [f"race:{name}" for name in (*UNWATCHED, "libgomp", "openblas", "_multiarray_umath")]
 )
 
@@ -58,10 +58,10 @@ def build(kind):
 
 
 def run(kind, seconds):
-    """Return the counts of the calls under one sanitizer, and its reports."""
+    """Return the number of calls under one sanitizer and the sanitizer's reports."""
     _, library, threads = KINDS[kind]
     tree, began = build(kind), time.monotonic()
-    # the sanitizer looks for the C++ library when it starts, but Python is not linked with it
+    # the sanitizer needs the C++ library at startup, but Python is not linked with the library
     libraries = [
         subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
         for name in (library, "libstdc++.so.6")
@@ -70,7 +70,7 @@ def run(kind, seconds):
     suppressions.write_text(SUPPRESSIONS)
     program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
     command = [*program, "--seconds", str(seconds), "--threads", str(threads)]
-    if kind == "tsan":  # ThreadSanitizer fails with the address randomization of recent kernels
+    if kind == "tsan":  # ThreadSanitizer fails with address randomization in recent kernels
         command = ["setarch", "-R", *command]
     options = {
         "LD_PRELOAD": ":".join(libraries),

@@ -1,4 +1,4 @@
-"""Tests that changes take effect, checksums are repaired, and absent parts are reported."""
+"""Tests that changes take effect, checksums are repaired, and missing parts are reported."""
 
 import json
 import random
@@ -69,7 +69,7 @@ print(is_flat, facts["bytes_each"])
 
 @pytest.mark.parametrize(("n_bytes", "is_flat"), [(0, "True"), (4000, "False")])
 def test_work_that_keeps_memory_is_distinguished_from_work_that_does_not(n_bytes, is_flat):
-    # in a process of its own: this one would reuse memory that other tests have freed
+    # in its own process, because this process would reuse memory that other tests have freed
     command = [sys.executable, "-c", KEEPING, str(Path(__file__).parent), str(n_bytes)]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     assert printed[0] == is_flat

@@ -1,4 +1,4 @@
-"""The benchmark of `prepare`: the files that its sides read and write, and their timing."""
+"""Tests of the `prepare` benchmark: the files that its sides read and write, and their timing."""
 
 import bench_prepare
 import numpy as np

@@ -2,10 +2,10 @@
 
     python benchmarks/preprocessing/memory.py --gigabytes 1 --recordings 10000
 
-Rows: one long recording in CSV, Parquet or HDF5, in two sizes each, and many small recordings. The
-scratch files and the result need disk space of about three times the longest recording. Making this
-recording takes several times its size in memory, but in a different process. The run fails if a
-worker needs more than `LIMIT_MB`.
+The rows are one long recording in CSV, Parquet and HDF5, in two sizes each, and many small
+recordings. The scratch files and the result need about three times the disk space of the longest
+recording. Generating this recording takes several times its size in memory, but in a different
+process. The run fails if a worker needs more than `LIMIT_MB`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LIMIT_MB = 400
 
 
 def main() -> int:
-    """Print a row of JSON for each case; fail if one needs too much memory."""
+    """Print a JSON row for each case; fail if a case needs too much memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of the longest recording")
     parser.add_argument("--recordings", type=int, default=10_000, help="of 30 s at 100 Hz")
@@ -50,7 +50,7 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
 
 
 def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process: a forked one would inherit the peak of this process."""
+    """Call a function in a new process, because a forked process would inherit this peak."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(call, arguments)
 

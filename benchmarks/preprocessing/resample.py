@@ -1,8 +1,8 @@
 """Compares resampling with scipy and soxr, for bench_preprocessing.py.
 
-- resample: `resample`, including its checks. scipy's side is `resample_poly` with identical taps;
-  soxr's is `soxr.resample` at its default quality HQ, with its own filter.
-- stream: consecutive chunks of 10 ms, `StreamResampler` against `soxr.ResampleStream`.
+- resample: our side is `resample`, including its checks. scipy's side is `resample_poly` with
+  identical taps; soxr's side is `soxr.resample` at the default quality HQ, with soxr's own filter.
+- stream: `StreamResampler` against `soxr.ResampleStream` on consecutive chunks of 10 ms.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,17 +22,17 @@ RATES = [  # rate, target, duration_s
     (100.0, 20.0, 1000.0),
     (441.0, 480.0, 200.0),
     (50.0, 100.0, 2000.0),
-    (100.0, 99.987654321, 1000.0),  # not a simple fraction: uses the table of the filter
+    (100.0, 99.987654321, 1000.0),  # not a simple fraction, so a filter table is used
 ]
 CHANNELS = (6, 1)
 DTYPES = (np.float32, np.float64)
 CHUNK_S, STREAM_S = 0.01, 60.0
-EDGE = 60  # samples at the lower rate at each end, where the two sides treat edges differently
+EDGE = 60  # lower-rate samples at each end, where the two sides treat edges differently
 
 
 @dataclass(frozen=True)
 class ResampleCase:
-    """One computation, with a row for each peer.
+    """One computation, which gives one row per peer.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def cases() -> Iterator[tuple[str, Callable[[], ResampleCase]]]:
 
 
 def passband_signal(rate, target, duration_s, n_channels, dtype):
-    """Return sines that every filter passes and that differ between channels."""
+    """Return sums of sines that every filter passes and that differ between channels."""
     rng = np.random.default_rng(0)
     times = np.arange(int(duration_s * rate)) / rate
     signal = np.zeros((len(times), n_channels))
@@ -77,7 +77,7 @@ def passband_signal(rate, target, duration_s, n_channels, dtype):
 
 
 def check_agreement(what, ours, theirs, rate, target, tolerance):
-    """Exit unless both results agree away from the ends."""
+    """Exit if the two results disagree away from the ends."""
     n = min(len(ours), len(theirs))
     edge = int(np.ceil(EDGE * max(1.0, target / rate)))
     error = np.abs(ours[:n] - theirs[:n])[edge:-edge].max()
@@ -86,7 +86,7 @@ def check_agreement(what, ours, theirs, rate, target, tolerance):
 
 
 def resampling_case(what, rate, target, duration_s, n_channels, dtype):
-    """Make the case of a whole signal."""
+    """Make the case of resampling a complete signal."""
     x = passband_signal(rate, target, duration_s, n_channels, dtype)
     peers = {"soxr HQ": lambda: soxr.resample(x, rate, target, quality="HQ")}
     ratio = simple_ratio(Fraction(target) / Fraction(rate))
@@ -103,7 +103,7 @@ def resampling_case(what, rate, target, duration_s, n_channels, dtype):
 
 
 def stream_case(what, rate, target, n_channels, dtype):
-    """Make the case of a signal in chunks, as a sensor delivers them."""
+    """Make the case of resampling a signal in chunks, as a sensor delivers it."""
     x = passband_signal(rate, target, STREAM_S, n_channels, dtype)
     size = int(CHUNK_S * rate)
     chunks = [x[i : i + size] for i in range(0, len(x), size)]

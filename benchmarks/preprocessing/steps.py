@@ -1,14 +1,14 @@
-"""Compares steps on a whole recording with pandas, scipy and aeon, for bench_preprocessing.py.
+"""Compares steps on a complete recording with pandas, scipy and aeon, for bench_preprocessing.py.
 
 Everything runs in one process and one thread, in float64. The rows compare:
 
 - moving deviation, moving range: over the last second, in six channels at 100 Hz. pandas' side is
-  `rolling(window, min_periods=1)`, with `std(ddof=0)`, and `max()` minus `min()`.
-- moving mean: aeon's side is `MovingAverage`, which has no values before the first whole window;
-  these are excluded from the comparison. aeon is only in the environment of the peers.
-- uneven stamps to an even grid: pandas' side is the usual idiom: `reindex` to the union of stamps
-  and grid, `interpolate("index")`, and selection of the grid. Ours uses the same straight lines
-  only across holes; the tolerance of the comparison follows from the curvature of the signal.
+  `rolling(window, min_periods=1)`, followed by `std(ddof=0)` or by `max()` minus `min()`.
+- moving mean: aeon's side is `MovingAverage`, which has no values before the first complete window,
+  so the samples before it are not compared. aeon is installed only in the environment of the peers.
+- uneven stamps to an even grid: pandas' side is the usual idiom of `reindex` to the union of stamps
+  and grid, `interpolate("index")`, and selection of the grid. Our side interpolates linearly only
+  across holes, so the tolerance of the comparison depends on the curvature of the signal.
 - band-pass: scipy's side is `upfirdn` with our taps on the padded signal.
 """
 
@@ -31,7 +31,7 @@ RATE_HZ, WINDOW = 100.0, 100
 
 
 def cases(n_samples: int = 200_000) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
-    """Yield a row's name, its facts, and the function that makes its two sides."""
+    """Yield the name and facts of each row and the function that makes its two sides."""
     shape = (n_samples, 6)
     made = [
         ("moving deviation, 1 s", "pandas", lambda: _moving(shape, "std")),

@@ -4,12 +4,13 @@ Everything runs in one process and one thread. The rows compare:
 
 - windows and scaling: from a recording to scaled float32 windows. numpy's side is
   `sliding_window_view`, a copy of the windows, and (x - center) / scale in float64, rounded to
-  float32 at the end: the same arithmetic, so equal bits are required. "in float32" is the fastest
-  numpy code, with every step in place and in float32, whose last digits differ.
+  float32 at the end. This is the same arithmetic as ours, so the results must be bit-identical. "in
+  float32" is the fastest numpy code, with every step in place and in float32; its last digits
+  differ.
 - statistics: mean and standard deviation of each channel over windows, in float64. numpy's side is
-  `mean` and `std`. Ours also finds extremes and non-finite values in the same pass.
+  `mean` and `std`. Our side also finds extremes and non-finite values in the same pass.
 
-Peak memory is measured in a separate process by the kernel's counters, without the recording.
+Peak memory, not counting the recording, is measured in a separate process by the kernel's counters.
 """
 
 import multiprocessing
@@ -27,7 +28,7 @@ WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
 
 
 class Sides(NamedTuple):
-    """Two ways to compute the same result, and the tolerance of their comparison."""
+    """Two ways to compute the same result, and the tolerance for comparing the results."""
 
     theirs: Callable[[], Any]
     ours: Callable[[], Any]
@@ -35,7 +36,7 @@ class Sides(NamedTuple):
 
 
 def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floating]:
-    """Return samples of about `n_bytes` that resemble a motor current: an offset and a spread."""
+    """Return about `n_bytes` of samples with the offset and spread of a motor current."""
     n_samples = n_bytes // (n_channels * np.dtype(dtype).itemsize)
     rng = np.random.default_rng(0)
     signal = rng.standard_normal((n_samples, n_channels), np.float32).astype(dtype)
@@ -43,7 +44,7 @@ def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floati
 
 
 def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
-    """Yield a row's name, its facts, and the function that makes its two sides."""
+    """Yield the name and facts of each row and the function that makes its two sides."""
     for dtype in (np.float64, np.float32):
         for n_channels in (1, 3, 6):
             n_samples = n_bytes // n_channels // np.dtype(dtype).itemsize

@@ -1,4 +1,4 @@
-"""Small problems on which a remedy should have an effect, with training and validation windows."""
+"""Small problems, with training and validation windows, on which a remedy should have an effect."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class ProblemData(NamedTuple):
-    """The data of one run; variants choose additional arguments for `fit` from `fit_arguments`."""
+    """The data of one run; variants choose additional arguments of `fit` from `fit_arguments`."""
 
     X: np.ndarray
     y: np.ndarray
@@ -20,7 +20,7 @@ Problem = Callable[[int], ProblemData]
 
 
 def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.3):
-    """Make sines of random phase in one channel, whose frequency is the class."""
+    """Make sines of random phase in one channel; the class determines their frequency."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % n_classes
     t = np.arange(n_timesteps)
@@ -30,7 +30,7 @@ def tones(n, seed, *, n_timesteps=24, n_classes=3, noise=0.5, first=0.3, step=0.
 
 
 def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
-    """Make noise in which the sign of two samples at `at` is the class."""
+    """Make noise with two larger samples at `at`, whose sign is the class."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     X = noise * rng.normal(size=(n, n_timesteps, 1))
@@ -39,7 +39,7 @@ def marked(n, seed, *, at, n_timesteps=40, noise=1.0, height=3.0):
 
 
 def odd_signs(n, seed, *, n_pulses=5, spacing=5):
-    """Make upward and downward pulses; the class is the parity of the number of upward ones."""
+    """Make upward and downward pulses; the class is the parity of the number of upward pulses."""
     rng = np.random.default_rng(seed)
     up = rng.integers(0, 2, (n, n_pulses))
     X = 0.1 * rng.normal(size=(n, spacing * n_pulses, 1))
@@ -55,7 +55,7 @@ def pairs_of(make: Callable[..., Any], n: int = 60, n_val: int = 90, **options: 
 
 
 def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Give a fraction of the windows a different class."""
+    """Change the class of a fraction of the windows."""
     rng = np.random.default_rng(seed)
     y = y.copy()
     rows = rng.permutation(len(y))[: round(share * len(y))]

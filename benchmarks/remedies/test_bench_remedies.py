@@ -1,4 +1,4 @@
-"""The benchmark of remedies: the values of a row, and the rows of an interrupted run."""
+"""Tests of the remedies benchmark: the values of a row, and the rows of an interrupted run."""
 
 import json
 

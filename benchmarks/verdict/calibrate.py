@@ -1,9 +1,9 @@
-"""Quantiles, over healthy runs, of every statistic that the verdict compares with a threshold.
+"""Computes quantiles over healthy runs of each statistic that has a threshold in the verdict.
 
 Here, healthy runs are the plain runs and the noisy but normal controls of the calibration part that
-have clearly learned. A proposed edge is the upper end of the interval of the 99 % quantile: it is
-high if there are few runs, and falls with more. The share of faulty runs above the edge shows its
-cost.
+have clearly learned. A proposed edge is the upper end of the confidence interval of the 99 %
+quantile. The edge is high if there are few runs and falls with more runs. The fraction of faulty
+runs above the edge shows the cost of the edge.
 """
 
 import math
@@ -28,9 +28,10 @@ N_RESAMPLES = 2000
 def statistics_of(run: Evidence) -> dict[str, float]:
     """Return all numbers of a run that may have a threshold.
 
-    These are the report's own statistics that have a threshold, and the noise of three losses on
-    two scales, over the epochs after the initial descent and over the second half, estimated by
-    the median of second differences and by their mean, so that an edge can be chosen for each.
+    These are the report's statistics that have a threshold, and the noise of three losses. The
+    noise is computed on two scales, over the epochs after the initial descent and over the second
+    half, from the median and from the mean of second differences, so that an edge can be chosen for
+    each combination.
     """
     report = report_of(run)
     statistics = {
@@ -67,7 +68,7 @@ ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def quantile_limit(values: ArrayLike, quantile: float = EDGE_QUANTILE) -> float:
-    """Return the upper 95 % limit of a quantile, by a bootstrap over runs."""
+    """Return the upper 95 % limit of a quantile, from a bootstrap over runs."""
     held = np.asarray(values, np.float64)
     drawn = np.random.default_rng(0).integers(len(held), size=(N_RESAMPLES, len(held)))
     return float(np.percentile(np.quantile(held[drawn], quantile, axis=1), 95))
@@ -132,10 +133,10 @@ def _range(runs: Sequence[Evidence], name: str) -> list[int]:
 
 
 def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Return, for each loss, the alarms of a pair of edges, both of which a run must exceed.
+    """Return, for each loss, two edges and the fractions of runs that exceed both edges.
 
-    One factor scales both edges at the ratio of their 95 % quantiles; it is chosen so that one
-    healthy run in a hundred exceeds both.
+    The ratio of the two edges is that of the 95 % quantiles. A common factor is chosen so that one
+    healthy run in a hundred exceeds both edges.
     """
     rows = []
     losses = ("running loss", "fixed-subset loss", "validation loss")

@@ -1,7 +1,7 @@
-"""Data sets of the verdict's benchmark: generators, included recordings, sets of other packages.
+"""Data sets of the verdict benchmark: generated, included here, or taken from other packages.
 
 Every set is split by group into a training, a validation and a fresh part; no group is in two
-parts. The fresh part is large if the set allows it; only the oracle sees this part, no rule does.
+parts. The fresh part is large if the set allows it; the oracle sees this part, but no rule does.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class DrawnParts:
         }
 
 
-# Generators: from (rng, class of each window, steps) to noiseless windows (n, t, c) of unit size.
+# Generators: they take (rng, class of each window, steps) and return noiseless windows (n, t, c).
 
 
 def _sinusoids(rng: Rng, y: Any, n_steps: int) -> Floats:
@@ -55,7 +55,7 @@ def _sinusoids(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return resonant noise, AR(2) with poles of radius 0.95; the class is their angle."""
+    """Return resonant AR(2) noise with poles of radius 0.95; the class is the poles' angle."""
     shock = rng.standard_normal((len(y), n_steps + 50))
     first, second = 2 * 0.95 * np.cos(0.35 + 0.22 * y), -(0.95**2)
     x = np.zeros_like(shock)
@@ -66,7 +66,7 @@ def _autoregressive(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return sweeps over the same frequencies; the class is their speed and direction."""
+    """Return sweeps from similar frequencies; the class is the speed and direction of the sweep."""
     t = np.arange(n_steps)
     start = rng.uniform(0.5, 0.7, (len(y), 1))
     rate = (y[:, None] - 2) * 0.25 / n_steps
@@ -75,7 +75,7 @@ def _chirps(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return trains of pulses in two channels; the class is their width and a sign."""
+    """Return pulse trains in two channels; the class is the width and a sign of the pulses."""
     t = np.arange(n_steps)
     width = np.array([1.0, 2.5, 5.0])[y % 3][:, None]
     x = np.zeros((len(y), n_steps, 2))
@@ -88,7 +88,7 @@ def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 
 def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
-    """Return windows like those in the question "98 sequences, 6 classes": one slow channel."""
+    """Return windows of one slow channel, as in the question "98 sequences, 6 classes"."""
     t = np.arange(n_steps)
     phase = rng.uniform(0, 2 * np.pi, (len(y), 1))
     speed = (0.12 + 0.035 * y[:, None]) * rng.uniform(0.96, 1.04, (len(y), 1))
@@ -98,7 +98,7 @@ def _replica(rng: Rng, y: Any, n_steps: int) -> Floats:
 
 @dataclass(frozen=True)
 class Generated:
-    """A generator and its sizes; noise is in units of the signal's standard deviation."""
+    """A generator and its sizes; `noise` is in units of the signal's standard deviation."""
 
     make: Callable[[Rng, Any, int], Floats]
     n_classes: int
@@ -114,8 +114,7 @@ GENERATED = {
     "replica": Generated(_replica, 6, 100, 0.4),
 }
 MEASURED = ("surfaces", "motions", "vowels", "watch", "borealtc")
-# Noise, relative to the channel's sd, with which about 60 % of fresh windows are classified
-# correctly.
+# Noise in standard deviations of the channel; about 60 % of fresh windows are classified correctly.
 HARD_NOISE = {
     "sinusoids": 1.7,
     "autoregressive": 1.2,
@@ -149,13 +148,13 @@ def draw(
     seed : int
         Seed of windows, split and choice.
     n_train, n_val : int
-        Number of windows wanted; a measured set may have fewer.
+        Requested number of windows; a measured set may have fewer.
     hard : bool, default=False
         Add `HARD_NOISE`.
     imbalance : int, default=1
-        How many times more windows the first class has than any other.
+        The first class has this many times as many windows as any other class.
     borealtc : path, optional
-        Folder of that set.
+        Folder of the BorealTC set.
     """
     rng = np.random.default_rng([seed, sum(name.encode())])
     if name in GENERATED:
@@ -182,7 +181,8 @@ def draw(
 def _generate(of: Generated, rng: Rng, n: int, imbalance: int, first_group: int) -> LabeledWindows:
     weights = np.ones(of.n_classes)
     weights[0] = imbalance
-    # Each class occurs once, and more are drawn; windows of a group share gain and offset.
+    # Each class occurs at least twice if n allows it; the remaining labels are random. Windows of a
+    # group have the same gain and offset.
     y = np.concatenate(
         [
             np.arange(of.n_classes).repeat(2)[:n],
@@ -229,7 +229,7 @@ def _choose(whole: LabeledWindows, pool: Any, n: int, imbalance: int, rng: Rng) 
 
 
 def _same_classes(parts: list[LabeledWindows]) -> list[LabeledWindows]:
-    """Drop classes that the training part lacks, and renumber the others."""
+    """Drop classes that the training part lacks, and renumber the other classes."""
     classes = np.unique(parts[0].y)
     kept = [part.take(np.flatnonzero(np.isin(part.y, classes))) for part in parts]
     return [replace(part, y=np.searchsorted(classes, part.y)) for part in kept]
@@ -249,7 +249,7 @@ def _measured(name: str, borealtc: Path | None) -> LabeledWindows:
 
 
 def available(name: str, borealtc: Path | None) -> str:
-    """Return why a set cannot be read here, or an empty string if it can."""
+    """Return the reason why a set cannot be read here, or an empty string if it can."""
     if name in GENERATED:
         return ""
     try:
@@ -271,7 +271,7 @@ def _surfaces() -> LabeledWindows:
 
 
 def _motions() -> LabeledWindows:
-    # The file does not name the persons: every recording is its own group.
+    # The file does not name the persons, so every recording is its own group.
     series, labels, _ = read_series("BasicMotions", None)
     return cut(series, labels, range(len(series)), 100, 100)
 

@@ -1,15 +1,16 @@
 """The truth about a run, from a fresh part that is hidden from our rules and the rivals' rules.
 
-The fresh part, with groups that are neither in training nor in validation, is predicted after every
-epoch. The movement of the model is computed from two figures, the accuracy and the mean probability
-of the true class. Both are bounded, so a loss that explodes or vanishes distorts neither; the
-windows stay the same, so only changes of the model move the two figures. Movement is
+After every epoch, the model predicts the fresh part, whose groups are in neither training nor
+validation. The movement of the model is computed from two series, the accuracy and the mean
+probability of the true class. Both are bounded, so an exploding or vanishing loss does not distort
+them; the windows stay the same, so only changes of the model change the values. The movement of a
+series is
 
     sqrt(mean((a_{t+1} - a_t)^2) / 2)
 
-over the last half of the epochs: the standard deviation of white noise, from successive
-differences (J. von Neumann et al., *The mean square successive difference*, 1941). Our verdict does
-not use it: it uses medians of second differences and residuals of a local trend.
+over the second half of the epochs. For white noise this is the standard deviation, computed from
+successive differences (J. von Neumann et al., *The mean square successive difference*, 1941). Our
+verdict does not use movement; it uses medians of second differences and residuals of a local trend.
 """
 
 import math
@@ -19,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from verdict.runs import Evidence
 
-VOLATILE_RATIO = 2.0  # movement of both figures, relative to that of the healthy twin
-LEAST_MOVEMENT = 0.01  # movement of the accuracy; below this, even twice the twin's is negligible
-CLEARLY_LEARNED = 0.15  # balanced accuracy above guessing
+VOLATILE_RATIO = 2.0  # movement of both series, relative to the healthy twin
+LEAST_MOVEMENT = 0.01  # movement of the accuracy; less is negligible even if it doubled
+CLEARLY_LEARNED = 0.15  # gain in balanced accuracy over guessing
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,16 @@ class Truth:
     Parameters
     ----------
     movement : float
-        Movement of the accuracy, a fraction.
+        Movement of the accuracy, as a fraction.
     probability_movement : float
         Movement of the mean probability of the true class.
     above_chance : float
-        Balanced accuracy (each class has equal weight) minus 1 / K, the value of guessing; the
-        median over the last third of the epochs.
+        Median balanced accuracy (each class has equal weight) over the last third of the epochs,
+        minus 1 / K, the value of guessing.
     beats_guessing : bool
-        Whether `above_chance` is more than chance, with 95 % confidence.
+        Whether the accuracy is above chance with 95 % confidence.
     diverged : bool
-        Whether a training loss was not finite.
+        Whether any training loss was not finite.
     """
 
     movement: float
@@ -56,7 +57,7 @@ class Truth:
 
 
 def find_truth(evidence: Evidence) -> Truth:
-    """Compute the truth about one run from its figures on the fresh part."""
+    """Compute the truth about one run from its results on the fresh part."""
     balanced = evidence.fresh["balanced"]
     counts = evidence.fresh["counts"][evidence.fresh["counts"] > 0]
     chance = 1 / len(counts)
@@ -72,7 +73,7 @@ def find_truth(evidence: Evidence) -> Truth:
 
 
 def movement(series: NDArray[np.float64]) -> float:
-    """Return the movement of a figure of the fresh part over the second half of the epochs."""
+    """Return the movement of a series of the fresh part over the second half of the epochs."""
     settled = series[len(series) // 2 :]
     settled = settled[np.isfinite(settled)]
     if len(settled) < 2:

@@ -1,12 +1,13 @@
-"""The runs of the verdict's benchmark: their settings, data and seeds.
+"""The runs of the verdict benchmark: their settings, data and seeds.
 
-Calibration and test share neither a data set nor a strength of injection. Calibration uses
-simulated surfaces, sinusoids and autoregressive noise; the test uses chirps, pulses, a replica of
-the data in a question on Stack Overflow, and measured sets: watch movements, vowels, exercises and
-terrains.
+The calibration part and the test part have no data set and no fault strength in common. Calibration
+uses simulated surfaces, sinusoids and autoregressive noise; the test uses chirps, pulses, a replica
+of the data in a question on Stack Overflow, and measured sets: watch movements, vowels, exercises
+and terrains.
 
-Healthy settings are those of a sensible user: a falling rate, clipping, scaled input. A constant
-rate is common, but is not among them: the verdict has to find out whether it is too high.
+Healthy settings are those of a sensible user: a falling learning rate, clipping, scaled input. A
+constant rate is common but does not count as healthy, because the verdict has to find out whether
+the rate is too high.
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ CONTROLS = (
 UNBALANCED = {"calibration": ("surfaces", "sinusoids"), "test": ("chirps", "pulses", "watch")}
 N_CYCLES = 3
 
-# arguments by name of the setting; epochs, batch and width are drawn
+# arguments by setting name; epochs, batch size and width are drawn at random
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam 1e-3 cosine": {"learning_rate": 1e-3},
     "adam 3e-3 cosine": {"learning_rate": 3e-3},
@@ -48,7 +49,7 @@ SIZES = {
 
 
 def _injections(base: float, part: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return {name: (changed arguments, changes of the data)}, with the part's strengths."""
+    """Return {name: (changed arguments, changes of the data)} with the strengths of this part."""
     test = part == "test"
     constant = {"lr_schedule": "constant", "warmup_epochs": 0}
     unclipped = constant | {"max_grad_norm": None}
@@ -89,7 +90,7 @@ N_INJECTIONS = len(_injections(1e-3, "test"))
 
 
 def _epochs(n_train: int) -> int:
-    """Return a number of epochs that suffices to learn a small set within the time allowed."""
+    """Return a number of epochs that suffices for a small set and keeps the run short."""
     return 80 if n_train <= 150 else 60 if n_train <= 400 else 40
 
 
@@ -119,7 +120,7 @@ def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
     part : str
         ``"calibration"`` or ``"test"``.
     quick : bool, default=False
-        A few runs of each role, as a smoke test.
+        Return only a few runs of each role, as a smoke test.
     """
     plans = list(_make(part))
     if not quick:
@@ -175,7 +176,7 @@ def _make(part: str) -> Iterator[Plan]:
 
 
 def _as_asked(seed: int, sets: tuple[str, ...]) -> Iterator[Plan]:
-    """Yield the runs of the question itself; their twin is the replica's healthy run."""
+    """Yield the run with the settings in the question; its twin is the replica's healthy run."""
     seed_of_replica = seed - len(sets) + 1 + sets.index("replica")
     yield Plan(
         name=f"test-{seed_of_replica}-replica-as_asked",

@@ -1,8 +1,8 @@
 """Judges every stored run by our verdict and by the rivals' rules, and counts their errors.
 
-Three rows matter: alarms on plain healthy runs, alarms on noisy but normal ones, and flagged runs
-among those made volatile or unable to learn. An alarm is any verdict except ``"normal"``. The
-oracle, not the plan, decides whether a planned fault took effect: a harmless fault is counted as
+Three rows matter: alarms on plain healthy runs, alarms on noisy but normal runs, and alarms on runs
+that were made volatile or unable to learn. An alarm is any verdict except ``"normal"``. The oracle,
+not the plan, decides whether a planned fault took effect. A fault without effect is counted as
 benign, and its run is in no row. Healthy runs that have not clearly learned are also counted, but
 only in the row that ends in "or barely".
 """
@@ -22,9 +22,9 @@ from sensorseq.diagnosis.report import FluctuationReport
 
 PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"
-# goal: alarms on at most 3 % of plain runs and 8 % of noisy ones, and on at least 95 % of faulty
-# ones
-LOUD = 0.03  # movement of the fresh accuracy from epoch to epoch that nobody would overlook
+# goal: alarms on at most 3 % of plain runs and 8 % of noisy runs, and on at least 95 % of faulty
+# runs
+LOUD = 0.03  # movement of the fresh accuracy that nobody would overlook
 N_RESAMPLES = 2000
 
 
@@ -35,11 +35,11 @@ class JudgedRun:
     Parameters
     ----------
     name, data, kind : str
-        Values of the plan.
+        Values from the plan.
     row : str
         `PLAIN`, `CONTROL` or `FAULTY`.
     fault : str
-        The oracle's word for a faulty run.
+        The oracle's verdict on a faulty run, or empty.
     counts : bool
         Whether the run counts in the row itself, not only in the row "or barely".
     verdict : str
@@ -47,7 +47,7 @@ class JudgedRun:
     alarms : dict of str to bool
         Alarms by judge.
     movement : float
-        Movement of the fresh accuracy, a fraction.
+        Movement of the accuracy on fresh windows, as a fraction.
     """
 
     name: str
@@ -70,10 +70,11 @@ def wilson(n_alarms: int, n: int) -> tuple[float, float]:
 
 
 def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[float, float]:
-    """Return the 95 % interval of a rate by resampling whole clusters.
+    """Return the 95 % interval of a rate by resampling complete clusters.
 
-    Runs on one data set with one setting fail together, so a run is less than one observation. If
-    no run fails, or all do, resampling changes nothing, and the interval is a point.
+    Runs on one data set with one setting tend to fail together, so they are not independent
+    observations. If no run fails or all runs fail, resampling changes nothing, and the interval is
+    a point.
     """
     held: dict[Any, list[bool]] = defaultdict(list)
     for alarm, cluster in zip(alarms, clusters, strict=True):
@@ -89,7 +90,7 @@ def cluster_interval(alarms: Sequence[bool], clusters: Sequence[Any]) -> tuple[f
 
 
 def report_of(run: Evidence, *, curve_only: bool = False) -> FluctuationReport:
-    """Judge a run again with its classifier's facts, or from its history alone."""
+    """Judge a run again from its history and record, or from its history if `curve_only`."""
     record = None if curve_only else run.record
     return FluctuationReport.from_history(run.rows, record=record, **run.facts)
 

@@ -6,14 +6,15 @@ AutoTrainer/utils/monitor.py. UMLAUT: Schoop, Huang, Hartmann, *UMLAUT: Debuggin
 Programs using Program Structure and Model Behavior*, CHI 2021; the numbers are from
 BerkeleyHCI/umlaut, umlaut/heuristics.py.
 
-Interpretations: AutoTrainer checks every third epoch, as with its `checktype="epoch_3"`; here, it
-continues after an alarm, and one alarm flags the run. Its first and last layer are the input
-weights of the LSTM and the weights of the head; its gradients are computed on the first training
-batch. In its code, "not converged", once detected, disables the oscillation rule permanently; here,
-only for as long as the condition is true, so that rule raises more alarms. Its dying-ReLU rule
-needs a ReLU, and its large weights raise no alarm. UMLAUT's rules about code (missing softmax,
-missing activations, shape and type of the input) are followed by every run here and are omitted;
-its rule on high dropout, above 0.5, is only in the paper, and no run has a higher dropout.
+Interpretations: AutoTrainer checks every third epoch, as with `checktype="epoch_3"`. Here it
+continues after an alarm, and a single alarm flags the run. The first layer is the input weights of
+the LSTM, the last layer is the weights of the head, and gradients are computed on the first
+training batch. In AutoTrainer's code, "not converged" disables the oscillation rule permanently
+once it is detected; here it disables the rule only while the condition is true, so the oscillation
+rule raises more alarms. The dying-ReLU rule is omitted because no run has a ReLU, and large weights
+raise no alarm. UMLAUT's rules about code (missing softmax, missing activations, shape and type of
+the input) are omitted because every run here satisfies them; the rule on dropout above 0.5 is only
+in the paper, and no run exceeds 0.5.
 """
 
 import math
@@ -23,15 +24,15 @@ from itertools import pairwise
 from verdict.runs import GRADIENTS_EVERY, Evidence
 
 # AutoTrainer's defaults
-LEAST_GRADIENT_RATIO = 1e-3  # beta_1: gradient norm of the first layer over the last layer's
+LEAST_GRADIENT_RATIO = 1e-3  # beta_1: ratio of the first layer's gradient norm to the last layer's
 LEAST_GRADIENT = 1e-4  # beta_2: norm of the first layer's gradient
 GREATEST_GRADIENT_RATIO = 70.0  # beta_3
-OSCILLATION = 0.03  # zeta: from a maximum of the training accuracy to the minimum of the same rank
-OSCILLATING_SHARE = 0.2  # eta: share of the epochs with an oscillation
-LEAST_GAIN = 0.01  # delta: slow if no accuracy ever gains as much from one epoch to the next
+OSCILLATION = 0.03  # zeta: from the i-th maximum of the training accuracy to the i-th minimum
+OSCILLATING_SHARE = 0.2  # eta: fraction of the epochs with an oscillation
+LEAST_GAIN = 0.01  # delta: slow if no accuracy gains this much from one epoch to the next
 TARGET_ACCURACY = 0.7  # Theta: below this, training has not converged
 LOSS_CEILING = 1e5  # a validation loss that counts as exploded
-FIRST_JUDGED = 0.3  # share of the planned epochs before which no curve is judged
+FIRST_JUDGED = 0.3  # fraction of the planned epochs before which no curve is judged
 
 # UMLAUT's defaults
 RATE_CEILING, RATE_FLOOR = 0.01, 1e-7
@@ -43,7 +44,7 @@ FIRST_LAYER, LAST_LAYER = "lstm.weight_ih_l0", "linear.weight"
 
 
 def _oscillates(accuracy: Sequence[float]) -> bool:
-    """Pair local maxima and minima by rank; count the pairs that are far apart."""
+    """Pair local maxima and minima in order; return whether enough pairs are far apart."""
     maxima, minima = [], []
     for before, here, after in zip(accuracy, accuracy[1:], accuracy[2:], strict=False):
         if here >= before and here >= after:
@@ -61,7 +62,7 @@ def autotrainer_oscillation(run: Evidence) -> bool:
 
 
 def autotrainer(run: Evidence) -> bool:
-    """All rules of AutoTrainer: exploding, vanishing, slow convergence, oscillation, NaN."""
+    """All rules of AutoTrainer: bad gradients, slow convergence, oscillation, non-finite loss."""
     return any(_problem(run, n) for n in _checks(run))
 
 
@@ -103,7 +104,7 @@ def _largest_gain(accuracy: Sequence[float]) -> float:
 
 
 def umlaut_overfitting(run: Evidence) -> bool:
-    """UMLAUT's rule for overfitting: the validation loss rises, and the training loss does not."""
+    """UMLAUT's rule for overfitting: the validation loss rises and the training loss does not."""
     return any(
         after["val_loss"] > before["val_loss"] and after["loss"] <= before["loss"]
         for before, after in pairwise(run.rows)
@@ -140,7 +141,7 @@ def umlaut(run: Evidence) -> bool:
 
 
 def umlaut_curve(run: Evidence) -> bool:
-    """UMLAUT without its rule for the input, which every standardized signal violates."""
+    """UMLAUT without the input rule, which every standardized signal violates."""
     rules = (umlaut_not_finite, umlaut_rate, umlaut_overfitting, umlaut_accuracy)
     return any(rule(run) for rule in rules)
 

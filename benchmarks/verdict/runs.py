@@ -1,8 +1,8 @@
-"""Trains one run of the verdict's benchmark, stores its evidence in one file, and reads it back.
+"""Trains one run of the verdict benchmark, stores its evidence in a file, and reads the file.
 
 The evidence lets every rule be judged again without training: the history, the classifier's facts
 for its report, the TrainingRecord without snapshots, the inputs of the rivals' rules, and the
-figures of the fresh part after each epoch, which only the oracle sees.
+results on the fresh part after each epoch, which only the oracle sees.
 """
 
 import json
@@ -24,8 +24,8 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
 from sensorseq.history import TrainingRecord
 
-GRADIENTS_EVERY = 3  # in epochs: AutoTrainer's own interval, see verdict/rivals.py
-# One training run of only the LSTM, without the regularization that would hide a fault.
+GRADIENTS_EVERY = 3  # in epochs: AutoTrainer's interval; see verdict/rivals.py
+# A training run of the LSTM alone, without regularization that would hide a fault.
 PLAIN: dict[str, Any] = {
     "optimizer": "adam",
     "dropout": 0.0,
@@ -41,7 +41,7 @@ EPOCH_ARRAYS = ("fixed_loss", "fixed_accuracy", "val_predicted", "val_margin", "
 
 @dataclass(frozen=True)
 class Plan:
-    """One run that is to be trained.
+    """One planned training run.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ class Plan:
     seed : int
         Seed of data, split, initial weights and order.
     n_train, n_val : int
-        Number of windows wanted.
+        Requested number of windows.
     arguments : dict
-        Arguments of the classifier; `weight_init` may be ``"normal"`` and `recurrent_init` a gain.
+        Arguments of the classifier; `weight_init` may be ``"normal"``, and `recurrent_init` a gain.
     change : dict
         Changes of the data: hard, imbalance, factor, offset, burst_share, shuffled, n_cycles.
     twin : str
-        Name of the healthy run with which a volatile one is compared.
+        Name of the healthy run with which a volatile run is compared.
     """
 
     name: str
@@ -175,7 +175,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     watch = _Watch(parts.fresh, parts.train, arguments.get("batch_size") or 32)
     classifier = SensorLSTMClassifier(
         **{**PLAIN, **arguments},
-        scale=None,  # scaled here, on the training part, so that the rules' input range is known
+        scale=None,  # scaled by `_changed`, so that the rules' input range is known
         early_stopping=False,
         restore_best=True,
         patch=None,
@@ -188,7 +188,8 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # many runs fail on purpose
         for _ in range(n_cycles):
-            # A non-finite loss in the first epoch is an error, but history and report exist.
+            # A non-finite loss in the first epoch raises an error, but history and report still
+            # exist.
             with suppress(DivergedError):
                 classifier.fit(parts.train.X, parts.train.y, **parts.of_fit)
             runs.append((classifier.history_.to_rows(), classifier.fluctuation_))
@@ -216,7 +217,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
 
 
 def _changed(parts: DrawnParts, change: Mapping[str, Any], rng: np.random.Generator) -> DrawnParts:
-    """Scale as `scale="standard"` does, then apply the planned changes."""
+    """Scale like `scale="standard"`, then apply the planned changes."""
     mean = parts.train.X.mean(axis=(0, 1), dtype=np.float64)
     sd = parts.train.X.std(axis=(0, 1), dtype=np.float64)
     factor, offset = float(change.get("factor", 1.0)), float(change.get("offset", 0.0))
@@ -270,7 +271,7 @@ def _joined(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | None:
-    """Join the records of consecutive fits: all values of epochs and of steps."""
+    """Join all values of epochs and of steps in the records of consecutive fits."""
     first = records[0]
     if first is None or any(record is None for record in records):
         return None

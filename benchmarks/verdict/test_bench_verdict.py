@@ -1,4 +1,4 @@
-"""The verdict's benchmark: rivals' rules and rates, computed by hand, the oracle, a stored run."""
+"""Tests of the verdict benchmark: rivals' rules, rates, the oracle, and a stored run."""
 
 import json
 import math
@@ -14,7 +14,7 @@ E = 30
 
 
 def curve(*, loss=None, val_loss=None, accuracy=None, val_accuracy=None, rate=1e-3, **more):
-    """Make a run of 30 epochs that raises no alarm, except by the given values."""
+    """Make a run of 30 epochs in which only the given values can raise an alarm."""
     calm = 0.5 + np.exp(-np.arange(E) / 5)
     rising = 0.9 - 0.6 * np.exp(-np.arange(E) / 5)
     columns = {
@@ -77,7 +77,7 @@ def test_a_calm_curve_alarms_nobody():
 @pytest.mark.parametrize(
     ("size", "every", "alarm"),
     [
-        (0.031, 2, True),  # maxima and minima every second epoch, in over 20 % of the epochs
+        (0.031, 2, True),  # a maximum and a minimum every two epochs, which is more than 20 %
         (0.029, 2, False),  # less than 0.03 apart
         (0.2, 15, False),  # far apart, but only twice in 30 epochs
     ],
@@ -102,7 +102,7 @@ def test_autotrainer_reads_gradients_of_a_run_that_does_not_converge(first, last
     norms = {rivals.FIRST_LAYER: np.full(10, first), rivals.LAST_LAYER: np.full(10, last)}
     low = np.linspace(0.3, 0.69, E)
     assert rivals.autotrainer(curve(accuracy=low, val_accuracy=low, gradients=norms)) is alarm
-    assert not rivals.autotrainer(curve(gradients=norms))  # it converges, so nothing is wrong
+    assert not rivals.autotrainer(curve(gradients=norms))  # the run converges, so nothing is wrong
 
 
 def test_autotrainer_calls_a_flat_curve_slow_after_three_tenths():
@@ -381,7 +381,7 @@ def test_calibration_shows_the_benefit_and_cost_of_an_edge():
     assert 0.005 < row["healthy"]["0.5"] < 0.02
     assert row["healthy"]["0.99"] <= row["edge"] < 0.05
     assert row["faulty_above_edge"] == 1.0
-    assert len(facts["joint"]) == 8  # no record: two losses, two spans, two estimates
+    assert len(facts["joint"]) == 8  # without a record: two losses, two spans, two estimators
     assert all(joint["faulty_above_both"] >= 0.9 for joint in facts["joint"])
     json.dumps([rows, facts])
     assert "running loss, second half, mean: nats" in {row["statistic"] for row in rows}
