@@ -110,7 +110,7 @@ def core():
 
 
 def share_objects(builder):
-    """Let the last library link objects of the earlier ones, so that no file is compiled twice."""
+    """Let the last library reuse the earlier ones' object files, so that none is compiled twice."""
     *others, last = builder.extensions
     compiled = {source for library in others for source in library.sources}
     shared = [source for source in last.sources if source in compiled]

@@ -32,7 +32,8 @@ ADDED = {
                 '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
             ),
             (
-                "        overrides a unit stored in the file. Some steps select channels by unit.\n",
+                "        overrides a unit stored in the file. Some steps select channels by"
+                " unit.\n",
                 "    invert : bool, optional\n        Change the signs of all values.\n",
             ),
         ],

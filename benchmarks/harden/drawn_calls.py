@@ -345,7 +345,7 @@ def models(rng, n_spoiled):
             arrays[name] = arrays[rng.choice(list(arrays))]
     X = np.random.default_rng(rng.randrange(99)).normal(size=(rng.choice((1, 9)), 9, 2))
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        file.write(model_file.pack(model_file.MODEL, arrays, text.decode(errors="replace")))
+        file.write(model_file.pack(arrays, text.decode(errors="replace")))
         file.flush()
         name = "models"
         try:

@@ -141,8 +141,8 @@ class Robot:
     mass_kg : float
         Mass of the whole robot; each side carries half of it.
     wheel_radius_m, half_wheelbase_m, track_m, contact_length_m : float
-        Geometry. The ground is averaged over the contact patch; rolling carries bristles out of the
-        patch.
+        Geometry. The ground's height is averaged over the contact patch; rolling carries bristles
+        out of the patch.
     gear_ratio, gear_efficiency : float
         Motor turns per wheel turn; fraction of the torque that reaches the wheel.
     gear_friction_n_m, gear_viscous_n_m_s : float

@@ -203,7 +203,7 @@ def test_a_rate_that_always_rises_leaves_nothing_to_judge():
     assert "loss_unjudged" in kinds(report)
 
 
-# --- the table of calm and hot, smooth and rough -------------------------------------------------
+# --- calm and restless models, with smooth and rough curves ---------------------------------------
 
 
 def test_dropout_in_the_running_loss_does_not_count_against_a_calm_model():

@@ -33,7 +33,7 @@ FEW_STEPS = ("2", "4", "6", "9", "11", "poison")
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile every program, and the core or a part of it once."""
+    """Compile the core, or the files of it that match `of`, once, and every program with it."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]

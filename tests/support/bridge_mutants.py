@@ -192,7 +192,7 @@ OF_EMULATOR = [
     ],
 ]
 
-# Faults of the machine itself. None of them makes the GPU wait forever.
+# Faults in `device_machine.h`. None of them makes the GPU wait forever.
 OF_DEVICE = [
     BridgeMutant(row, "device_machine.h", old, new)
     for row, old, new in (

@@ -145,8 +145,8 @@ class Problem:
     def arguments(self, device, dtype, grad=True):
         """Return the leaves, lengths and mask on a device.
 
-        With several models, x needs no gradient, so that a GPU's kernels multiply x themselves.
-        Otherwise torch would multiply x, and would sum batched products in a different order.
+        With several models, x needs no gradient, so that a GPU's kernels multiply x by the weights.
+        Otherwise torch would do this, and would sum batched products in a different order.
         """
         values = {
             name: value.to(device, dtype, copy=True).requires_grad_(
