@@ -1,4 +1,4 @@
-// Pieces of a caller's workspace.
+// Divides a caller's workspace into pieces.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,9 @@
-// Passes over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
+// Loops over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
 // and the squared norm. Included by an ISA file after both vector-inl.h and update-inl.h; includes
-// nothing. The loops are plain; the compiler vectorizes them for the instruction set: nothing is
-// contracted and no sum is reordered, so all instruction sets give the same bits.
+// nothing. The compiler vectorizes these plain loops for the instruction set. It contracts no
+// multiply-add and reorders no sum, so all instruction sets give the same bits.
 
-// sum of values[i]^2 in a fixed order: partial sums that suit vectors
+// Sums values[i]^2 in a fixed order, with partial sums that suit vectors.
 template <typename Real>
 inline double SumOfSquares(const Real* values, int64_t n) {
   constexpr int kSums = 16;
@@ -34,7 +34,7 @@ inline void Update(Optimizer optimizer, const double* hyper, double learning_rat
   });
 }
 
-// average = d average + (1 - d) parameters, fresh = 1 - d
+// average = (1 - fresh) * average + fresh * parameters
 template <typename Real>
 inline void MoveAverage(Real fresh, int64_t n, const Real* parameters, Real* average) {
   for (int64_t i = 0; i < n; ++i) average[i] = Lerp(average[i], parameters[i], fresh);
