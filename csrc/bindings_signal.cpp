@@ -17,7 +17,7 @@ const signal::SignalKernels& ServingKernels() {
 }  // namespace sensorseq
 
 PYBIND11_MODULE(_signal, m) {
-  m.doc() = "The preprocessing loops; see the stubs beside it.";
+  m.doc() = "The preprocessing loops. The stub file beside this module documents them.";
   pybind11::register_local_exception_translator([](std::exception_ptr thrown) {
     try {
       std::rethrow_exception(thrown);

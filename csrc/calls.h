@@ -1,5 +1,5 @@
-// Helpers that every binding needs to call lstm_linear.h: they check sizes, provide the workspace
-// and decide whether a call uses several threads.
+// Helpers that every binding needs to call the functions of lstm_linear.h: they check sizes,
+// provide the workspace and decide whether a call uses several threads.
 #pragma once
 
 #include <cstdint>

@@ -325,7 +325,7 @@ class ForwardTile {
   }
 };
 
-// The number of blocks in a panel of weights, which a group of rows processes at a time.
+// The number of blocks in a panel of weights. A group of rows processes this many blocks at a time.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
 // Runs the forward pass of tiles that Begin has set up, side by side. In each step, a panel of

@@ -16,8 +16,8 @@ class Team {
   struct Member {
     int64_t index, n_members;
     Team* team;
-    // Returns when every member has called Wait. All members then see the writes made before the
-    // calls.
+    // Returns when every member has called Wait. All members then see what any member wrote before
+    // its call.
     void Wait() const {
       if (n_members > 1) team->Wait(*this);
     }

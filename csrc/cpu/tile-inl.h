@@ -109,7 +109,7 @@ SENSORSEQ_INLINE bool HasLargest(const LstmShape& s) {
   return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
 }
 
-// Copies some columns of a row of complete vectors to a dense row of n values.
+// Copies some columns of a row, which is padded to full vectors, to a dense row of n values.
 template <typename Real>
 SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end && i < n; i += kLanes<Real>) {
