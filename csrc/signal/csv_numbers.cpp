@@ -10,7 +10,7 @@ namespace {
 
 bool IsEnd(char c) { return c == ',' || c == '\n' || c == '\r'; }
 
-// Reads the field at *at, which moves to the comma or line end after it.
+// Reads the field at *at, then moves *at to the comma or line end after the field.
 bool ReadField(const char** at, const char* end, double* number) {
   const char* p = *at;
   if (p == end || IsEnd(*p)) {

@@ -8,16 +8,17 @@
 
 namespace sensorseq::signal {
 
-// Steps are taken in groups of a fixed size, counted from the first step ever added: two passes
-// over a group, which stays in the cache, then one merge of its moments (Chan, Golub, LeVeque,
-// "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). The bits
-// therefore depend on the steps and their order, not on their division into blocks. All arithmetic
-// is in double, on values minus the channel's first value, so an offset costs no digits.
+// Steps are processed in groups of a fixed size, counted from the first step ever added. A group
+// stays in the cache for two passes, after which its moments are merged into the total (Chan,
+// Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+// 1979). The bits therefore depend on the steps and their order, not on their division into blocks.
+// All arithmetic is in double, on values minus the channel's first value, so a large offset loses
+// no digits.
 //
-// Allocates only in the constructor. An object must be used by one thread at a time.
+// Allocates only in the constructor. Only one thread at a time may use an object.
 class Moments {
  public:
-  static constexpr int64_t kGroup = 512;  // steps: a channel's group is 4 KiB
+  static constexpr int64_t kGroup = 512;  // steps; one channel of a group takes 4 KiB
 
   Moments(const PassKernels& kernels, int64_t n_channels);
 

@@ -1,9 +1,10 @@
 // A statistic of a window that moves over the samples of a stream, sample by sample.
 //
-// Time is cut into blocks as long as the window, from the first sample on. A window is then the end
-// of one block and the beginning of the next: two summaries, each made by adding samples, are
-// joined (van Herk 1992; Gil and Werman 1993 for minima). Nothing is ever subtracted, so rounding
-// errors do not accumulate, and a result does not depend on the chunks of the stream.
+// Time is divided into blocks as long as the window, starting at the first sample. A window then
+// consists of the end of one block and the beginning of the next. The summaries of these two parts,
+// each made by adding samples, are joined (van Herk 1992; Gil and Werman 1993 for minima). Nothing
+// is ever subtracted, so rounding errors do not accumulate, and a result does not depend on the
+// chunks of the stream.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ enum class MovingStatistic {
   kLineResidual,  // the last sample minus the end of the window's least-squares line
 };
 
-// The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist: it
-// shrinks at both ends of the stream. Calls on one object must not overlap.
+// The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist, so
+// it is shorter at both ends of the stream. Calls on one object must not overlap.
 class MovingWindow {
  public:
   // window_samples >= 1, 0 <= ahead_samples < window_samples, n_channels >= 1. Memory grows with
@@ -38,7 +39,7 @@ class MovingWindow {
   int64_t n_ready(int64_t n_samples) const;
   // x: (n_samples, n_channels), finite. y: (n_ready(n_samples), n_channels), written.
   void Push(const double* x, int64_t n_samples, double* y);
-  // The number of rows that Flush writes: their windows are cut short by the end of the stream.
+  // The number of rows that Flush writes. Their windows are cut short by the end of the stream.
   int64_t n_left() const;
   // y: (n_left(), n_channels), written. Nothing may be pushed afterwards.
   void Flush(double* y);

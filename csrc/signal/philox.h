@@ -17,7 +17,7 @@ class Philox {
     if (used_ == 4) MakeBlock();
     return block_[used_++];
   }
-  // Low half of a 64-bit number first, then its high half.
+  // Returns the low half of a 64-bit number first, then its high half.
   uint32_t Next32() {
     if (has_half_) {
       has_half_ = false;
@@ -30,8 +30,8 @@ class Philox {
   }
   // Uniform in [0, 1)
   double NextDouble() { return static_cast<double>(Next64() >> 11) * 0x1p-53; }
-  // Uniform in [0, most], without bias (D. Lemire, "Fast Random Integer Generation in an Interval",
-  // 2019).
+  // Returns a number that is uniform in [0, most], without bias (D. Lemire, "Fast Random Integer
+  // Generation in an Interval", 2019).
   uint32_t NextUpTo(uint32_t most) {
     if (most == 0) return 0;
     if (most == UINT32_MAX) return Next32();
