@@ -1,6 +1,6 @@
 // The operators for torch: their schemas, and their implementation on the CPU. Only the files named
-// bindings* include torch. They use only its stable ABI, so one binary works with every later
-// version of torch and with every Python version.
+// bindings* include torch. These files use only torch's stable ABI, so one binary works with every
+// later version of torch and with every Python version.
 #include <atomic>
 #include <optional>
 #include <string>
@@ -17,8 +17,8 @@
 namespace sensorseq {
 namespace {
 
-// Makes the tensor for the saved state of a forward pass, the largest of a training step. Its
-// memory comes from the pool.
+// Makes the tensor for the saved state of a forward pass, the largest tensor of a training step,
+// with memory from the pool.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = like.scalar_type();
   Sizes strides(sizes.size());
@@ -52,7 +52,7 @@ void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
 
 // Runs the tasks of calls from autograd on torch's threads. Torch's operators run between these
 // calls, and torch's threads spin for milliseconds after each operator. Threads of our own would
-// have to share the cores with them.
+// have to share the cores with torch's threads.
 void RunOnTorch(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   if (is_forked_child) return RunParallel(nullptr, n_tasks, task, context);
   std::atomic<int64_t> next{0};
@@ -160,9 +160,9 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
   return packed;
 }
 
-// Runs one layer of one model and direction on packed weights, continuing from h and c in place. It
-// has few arguments and one output, because passing arguments and outputs costs more than the
-// arithmetic of one step of one window.
+// Runs one layer of one model and direction on packed weights, continuing from h and c in place.
+// The op has few arguments and one output, because passing arguments and outputs costs more than
+// the arithmetic of one step of one window.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();

@@ -104,8 +104,7 @@ Real* MutableData(const Tensor& tensor) {
   return tensor.numel() == 0 ? nullptr : static_cast<Real*>(tensor.data_ptr());
 }
 
-// The input tensors that both ops and both passes share. The struct keeps them alive and checks
-// them.
+// The input tensors that both ops and both passes share, which the struct keeps alive and checks.
 struct Arguments {
   Tensor x;
   MaybeTensor lengths;
@@ -113,8 +112,8 @@ struct Arguments {
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
   // Whether x is the input's contribution to the gates, bias included, with the shape (M, N, T, D *
-  // 4H) and the four gates of each unit side by side. In this case, which only a GPU supports,
-  // weight_ih has no columns.
+  // 4H) and the four gates of each unit side by side. If so, which only a GPU supports, weight_ih
+  // has no columns.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }
@@ -364,7 +363,7 @@ struct Ops {
 };
 
 // CudaFacts describes the CUDA support of the build and the machine as JSON. CudaIsServed returns
-// the reason why they do not support a shape, or an empty string if they do. Both functions work in
+// the reason why a shape is not supported, or an empty string if it is. Both functions work in
 // every build.
 std::string CudaFacts();
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,

@@ -1,5 +1,5 @@
-// The operators on a GPU. This file is compiled if nvcc compiled the kernels. It works with any
-// torch, because functions that only a torch with CUDA has are weak symbols.
+// The operators on a GPU. This file is compiled if nvcc compiled the kernels. This file works with
+// any torch, because functions that only a torch with CUDA has are weak symbols.
 #ifdef SENSORSEQ_HAS_CUDA
 
 #include <torch/csrc/stable/accelerator.h>
@@ -8,8 +8,8 @@
 #include "lstm_linear_cuda.h"
 #include "train_epoch_cuda.h"
 
-// Torch's shim declares this function only if torch itself was built with CUDA. The linker finds it
-// through libtorch.so, which this library is linked to.
+// Torch's shim declares this function only if torch itself was built with CUDA. The linker finds
+// the function through libtorch.so, which this library is linked to.
 extern "C" __attribute__((weak)) AOTITorchError
 aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 

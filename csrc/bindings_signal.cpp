@@ -1,4 +1,4 @@
-// sensorseq._signal: the preprocessing loops on numpy arrays. They run without the GIL.
+// sensorseq._signal: the preprocessing loops on numpy arrays, which run without the GIL.
 #include "bindings_signal.h"
 
 #include "c_api_status.h"

@@ -6,7 +6,7 @@
 
 namespace sensorseq {
 
-// Hands out aligned pieces of a block; without a block, it only counts their bytes.
+// Hands out aligned pieces of a block; without a block, only counts the bytes of the pieces.
 class Carver {
  public:
   explicit Carver(void* block) : block_(static_cast<char*>(block)) {}

@@ -101,7 +101,7 @@ struct LstmForward {
   void* workspace;  // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
   // From lstm_pack, with the weights and biases of `in`, which are then not read and may be null.
-  // If `packed` is null, the call packs them.
+  // If `packed` is null, the call packs the weights.
   const void* packed = nullptr;
 };
 
@@ -132,10 +132,10 @@ struct LstmBackward {
 
 // The forward and the backward pass of a training step in one call. The backward pass of each tile
 // of windows runs while the tile's state is still in the cache. The caller's function `between`
-// computes the part between the passes, from pooled vectors to their gradients. It is called for
-// windows [first, first + n) of one model after their forward pass and before their backward pass,
-// on the thread that runs the model's slot. It reads forward.pooled and writes backward.grad_pooled
-// of these windows.
+// computes the part between the passes, from pooled vectors to their gradients. `between` is called
+// for windows [first, first + n) of one model after their forward pass and before their backward
+// pass, on the thread that runs the model's slot. `between` reads forward.pooled and writes
+// backward.grad_pooled of these windows.
 template <typename Real>
 struct LstmStep {
   // Has no head; saved, workspace and parallel are not read. h_n and c_n must not be the same
@@ -155,9 +155,9 @@ size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 
 // Packs the weights and biases of `in` once for many forward calls with the same M, D, C and H. No
 // other members of `in` are read. The layout depends on the instruction set and the build that
-// wrote it. It begins with a header that names both, and lstm_forward rejects any other layout.
-// `packed` has lstm_packed_bytes bytes, all of which are written; it must be aligned to 64 bytes in
-// both functions.
+// wrote it. The packed weights begin with a header that names the instruction set and the build,
+// and lstm_forward rejects any other layout. `packed` has lstm_packed_bytes bytes, all of which are
+// written; it must be aligned to 64 bytes in both functions.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

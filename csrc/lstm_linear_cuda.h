@@ -32,9 +32,9 @@ enum class Precision : int32_t {
 struct Options {
   Precision precision = Precision::kFp16x3;
   // Whether the caller has computed the input's contribution to the gates, x W_ih^T + bias, and
-  // passes it as x: (M, N, T, D, H, 4) instead of (Mx, N, T, C), with the gates innermost. In this
-  // case, n_channels is 0, weight_ih and bias are not read, and grad_x, of the same shape, receives
-  // the gradients of the gates. The caller computes the gradients of weight_ih and bias.
+  // passes it as x: (M, N, T, D, H, 4) instead of (Mx, N, T, C), with the gates innermost. If so,
+  // n_channels is 0, weight_ih and bias are not read, and grad_x, of the same shape, receives the
+  // gradients of the gates. The caller computes the gradients of weight_ih and bias.
   bool is_projected = false;
   void* stream = nullptr;  // a cudaStream_t
 };

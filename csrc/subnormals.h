@@ -17,7 +17,7 @@ enum class Subnormals {
 
 // In float, subnormal numbers are treated as zero, because gradients that vanish over a long window
 // become subnormal, and on many processors each subnormal operand costs over a hundred cycles. In
-// double, they are kept.
+// double, subnormal numbers are kept.
 template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
@@ -37,8 +37,8 @@ class SubnormalsGuard {
   SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
 
   // As long as this object exists, the calling thread has the mode that it had outside all guards.
-  // This is for code that may start a thread, because a new thread inherits and keeps the mode of
-  // the thread that starts it.
+  // A Pause is for code that may start a thread, because a new thread inherits and keeps the mode
+  // of the thread that starts it.
   class Pause {
    public:
     Pause() : before_(Read()) {

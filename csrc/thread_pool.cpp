@@ -110,8 +110,8 @@ class ThreadPool::Worker {
 
   static Job kTaken;
 
-  // One thread waits for changes of these members and another thread writes them, so they have a
-  // cache line of their own.
+  // One thread waits for changes of job_ and n_asleep_ and another thread writes them, so both have
+  // a cache line of their own.
   alignas(64) std::atomic<Job*> job_{nullptr};
   std::atomic<int32_t> n_asleep_{0};  // 2 if one thread falls asleep before the other has woken up
   std::mutex mutex_;

@@ -10,7 +10,7 @@
 
 namespace sensorseq {
 
-// Its threads are started when a call first needs them, and are then kept. A waiting thread first
+// The threads are started when a call first needs them, and are then kept. A waiting thread first
 // spins for a short time, because waking up would take longer, and then sleeps, so that other
 // threads can use the core.
 class ThreadPool {

@@ -12,12 +12,12 @@
 // steps together, S steps, and Q parameters of a model. A first size of M' is M, or 1 if all models
 // share the array. Real is float or double; losses, norms and statistics are computed in double.
 //
-// The function allocates nothing and throws nothing. It checks everything before it writes
-// anything.
+// The function allocates nothing and throws nothing. The function checks everything before it
+// writes anything.
 //
-// Bits: on one instruction set, the result of a model depends only on the model's own arguments. It
-// does not depend on the other models, the threads, n_lanes, the division of steps into calls, or
-// the statistics recorded.
+// Bits: on one instruction set, the result of a model depends only on the model's own arguments.
+// The result does not depend on the other models, the threads, n_lanes, the division of steps into
+// calls, or the statistics recorded.
 #pragma once
 
 #include <cstddef>
@@ -112,7 +112,7 @@ struct TrainShape {
 
 // Parameters of a model: for each layer and each direction, weight_ih (4H, inputs), weight_hh (4H,
 // H), bias_ih (4H), bias_hh (4H); then the norm's weight (P) and bias (P) if there is one; then
-// weight_out (K, P), bias_out (K). This is the order of sensorseq.nn.LSTMLinear.parameters(). There
+// weight_out (K, P), bias_out (K). The order is that of sensorseq.nn.LSTMLinear.parameters(). There
 // are two biases, as in torch, because a single summed bias would have other moments and be clipped
 // differently.
 int64_t ParameterCount(const TrainShape& shape);
@@ -155,8 +155,8 @@ struct TrainEpoch {
   Real* margins;
 
   int64_t first_step, n_steps;  // this call takes steps [first_step, first_step + n_steps)
-  // The number of models trained at a time, 1 to M, each by one thread. If it is 1, models train
-  // one after the other, and several threads share the tiles of each step.
+  // The number of models trained at a time, 1 to M, each by one thread. If n_lanes is 1, models
+  // train one after the other, and several threads share the tiles of each step.
   int64_t n_lanes;
   void* workspace;  // train_epoch_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;

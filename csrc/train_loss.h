@@ -1,6 +1,6 @@
-// The loss of one window and its gradient with respect to the logits. Both are computed in double
-// whatever the network's precision, because there are few classes, and rounding errors here would
-// reach every weight.
+// The loss of one window and its gradient with respect to the logits. The loss and the gradient are
+// computed in double whatever the network's precision, because there are few classes, and rounding
+// errors here would reach every weight.
 #pragma once
 
 #include <cmath>
@@ -95,7 +95,7 @@ SENSORSEQ_HD int64_t LargestLogit(const Real* logits, int64_t n_classes) {
   return best;
 }
 
-// The logit of the class minus the largest other logit. It is positive if the class wins,
+// The logit of the class minus the largest other logit. The margin is positive if the class wins,
 // and 0 if there is no other class.
 template <typename Real>
 SENSORSEQ_HD Real Margin(const Real* logits, int64_t n_classes, int64_t class_index) {

@@ -1,5 +1,5 @@
-// Implements the functions of lstm_linear.h. Each checks its arguments, then calls the active
-// kernel.
+// Implements the functions of lstm_linear.h. Each function checks its arguments, then calls the
+// active kernel.
 #include "cpu/dispatch.h"
 
 #include <cstring>

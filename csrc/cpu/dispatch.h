@@ -111,8 +111,8 @@ inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
 }
 
 // Whether a team processes groups of tiles together, instead of each thread processing its own
-// tiles. This is the case for wide layers, and if there are so few tiles that some threads would
-// have none or fewer than others.
+// tiles. True for wide layers, and if there are so few tiles that some threads would have none or
+// fewer than others.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
   if (TileCount(s.n_windows) > kMaxSlots) return false;  // a slot would have several tiles
@@ -147,7 +147,7 @@ void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, vo
               Subnormals subnormals);
 
 // The offset of each piece of the workspace, in units of Real. These offsets determine both the
-// size that callers ask for and the addresses that the bodies use.
+// size that callers ask for and the addresses that the kernels use.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights

@@ -2,9 +2,9 @@
 // direction. Included by an ISA file after lstm_forward-inl.h; includes nothing.
 //
 // The kernel collects up to kBlockEntries gate gradients, each for a row and timestep, and the
-// inputs of these gates. One product without transposes then adds them to the slot's weight
-// gradients. tanh(c) is neither saved nor recomputed: because h = o tanh(c), o (1 - tanh(c)^2) = o
-// - h^2 / o.
+// inputs of these gates. One product without transposes then adds all collected gradients to the
+// slot's weight gradients. tanh(c) is neither saved nor recomputed: because h = o tanh(c), o (1 -
+// tanh(c)^2) = o - h^2 / o.
 
 // The size of one block of units' gate gradients, [entry][gate][lane], with padding that puts
 // corresponding lines of different blocks into different cache sets.
@@ -373,7 +373,7 @@ class BackwardTile {
   Real* c_0_;
   Real* h_0_;
   Real* steady_;        // what pooling adds to h's gradient at every step
-  Real* grad_largest_;  // what pooling adds to it at the step of the maximum
+  Real* grad_largest_;  // what pooling adds to h's gradient at the step of the maximum
   Real* grad_gates_;    // (unit blocks, kGateBlock)
   Real* inputs_;        // (kBlockEntries, H + C + 1); columns: h_in, x, 1
   Real* grad_weights_;

@@ -124,8 +124,8 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
     if (step.saved != nullptr) {
       saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
     }
-    // One loop computes c, the next one h, so that the work on one row hides the latencies of
-    // another.
+    // One loop computes c and the next loop computes h, so that the work on one row hides the
+    // latencies of another.
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Real* c = step.c + (first + r) * step.stride + column;
@@ -328,9 +328,9 @@ class ForwardTile {
 // The number of blocks in a panel of weights. A group of rows processes this many blocks at a time.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Runs the forward pass of tiles that Begin has set up, side by side. In each step, a panel of
-// weights serves every row before the next panel is read. Returns whether the member stays in its
-// team.
+// Given tiles that Begin has set up, runs their forward passes side by side. In each step, a panel
+// of weights serves every row before the next panel is read. Returns whether the member stays in
+// its team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {

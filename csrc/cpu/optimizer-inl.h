@@ -1,7 +1,7 @@
 // Loops over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
 // and the squared norm. Included by an ISA file after both vector-inl.h and update-inl.h; includes
-// nothing. The compiler vectorizes these plain loops for the instruction set. It contracts no
-// multiply-add and reorders no sum, so all instruction sets give the same bits.
+// nothing. The compiler vectorizes these plain loops for the instruction set. The compiler
+// contracts no multiply-add and reorders no sum, so all instruction sets give the same bits.
 
 // Sums values[i]^2 in a fixed order, with partial sums that suit vectors.
 template <typename Real>

@@ -171,8 +171,8 @@ struct Slot {
   }
 };
 
-// Does for a slot what ForwardSome does for tiles. One member computes the slot's head; if that
-// member has left the team, the first member takes its place.
+// Computes one member's share of the backward pass of tiles of a slot, like ForwardSome. One member
+// computes the slot's head; if that member has left the team, the first member takes its place.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {

@@ -16,8 +16,8 @@ class Team {
   struct Member {
     int64_t index, n_members;
     Team* team;
-    // Returns when every member has called Wait. All members then see what any member wrote before
-    // its call.
+    // Returns when every member has called Wait. All members then see everything that any member
+    // wrote before it called Wait.
     void Wait() const {
       if (n_members > 1) team->Wait(*this);
     }
@@ -55,8 +55,8 @@ class Team {
   void* const context_;
   alignas(64) std::atomic<int64_t> n_joined_{0};  // kClosed after the members are counted
   std::atomic<int64_t> n_members_{0};             // 0 until then
-  // The number of times that a member has called Wait. It has a cache line that no other member
-  // writes, so that each wait needs a single transfer between cores.
+  // The number of times that a member has called Wait. The counter has a cache line that no other
+  // member writes, so that each wait needs a single transfer between cores.
   struct alignas(64) Waits {
     std::atomic<int64_t> n{0};
   };

@@ -14,9 +14,9 @@
 // added to the sum. A half has enough range for the values of one step, but not for the values of
 // hundreds of steps.
 //
-// Two buffers of gate gradients and two of partial sums suffice. One buffer of gradients would not,
-// because a warp whose outputs belong to other CTAs does not hold back the other warps of its own
-// CTA.
+// Two buffers of gate gradients and two of partial sums suffice. A single buffer of gradients would
+// not suffice, because a warp whose outputs belong to other CTAs does not hold back the other warps
+// of its own CTA.
 #pragma once
 
 #include "recurrent-inl.h"
@@ -363,8 +363,8 @@ class Backward : Recurrent<M, V> {
                            kPartialBytes);
   }
 
-  // Adds the ranks' partial sums of dh in rank order. They were sent in step n - 1 (counted
-  // backwards).
+  // Adds the ranks' partial sums of dh in rank order. The partial sums were sent in step n - 1
+  // (counted backwards).
   SENSORSEQ_BODY void Receive(int buffer, int n, uint32_t barrier) {
     m.WaitBarrier(barrier, Parity(n));
     if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());

@@ -63,8 +63,8 @@ Status CheckShape(const LstmShape& s, const Options& options) {
 
 constexpr int64_t kDirectSteps = 4;  // calls with more steps make a graph
 
-// One step as a graph. It is captured on a stream of its own, because the caller's stream may be
-// the default stream, which cannot be captured.
+// One step as a graph. The graph is captured on a stream of its own, because the caller's stream
+// may be the default stream, which cannot be captured.
 class StepGraph {
  public:
   StepGraph(const TrainSpace& space, const Options& options) {
@@ -109,7 +109,8 @@ class StepGraph {
 Status IsServed(const LstmShape& s, const Options& options) {
   if (s.hidden_size > kMaxHidden) return Status::kNotServedHiddenSize;
   if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
-  // These are limits of a grid and of 32-bit step numbers; steps are fetched up to a block ahead.
+  // The limits are those of a grid and of 32-bit step numbers; steps are fetched up to a block
+  // ahead.
   if (s.n_models * s.n_directions > 65535 || s.n_timesteps > INT32_MAX - kMostInputBlock ||
       TileCount(s.n_windows) > INT32_MAX / 16) {
     return Status::kInvalidShape;

@@ -1,6 +1,6 @@
-// The machine on which the kernels run: a thread of a GPU of compute capability 9.0. Its functions
-// wrap the GPU's instructions. The tests' emulator has the same functions for 32 lanes at a time,
-// and it defines in plain C++ what each function must do.
+// The machine on which the kernels run: a thread of a GPU of compute capability 9.0. The machine's
+// functions wrap the GPU's instructions. The tests' emulator has the same functions for 32 lanes at
+// a time, and it defines in plain C++ what each function must do.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -256,7 +256,7 @@ class DeviceMachine {
                  : "memory");
   }
 
-  // Asynchronous copies to shared memory. They write zeros if `valid` is false.
+  // Asynchronous copies to shared memory, which write zeros if `valid` is false.
   SENSORSEQ_BODY void CopyAsyncQuad(U to, const float* base, L at, bool valid) const {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(base_ + to),
                  "l"(__cvta_generic_to_global(base + at)), "r"(valid ? 16 : 0)

@@ -381,8 +381,8 @@ class Forward : Recurrent<M, V> {
       Save(step, gates, before);
     }
   }
-  // Records the maximum and the hidden states. Both have one common condition, because each
-  // condition costs about ten cycles per step even if it is false.
+  // Records the maximum and the hidden states. The two share one condition, because each condition
+  // costs about ten cycles per step even if it is false.
   SENSORSEQ_BODY void RecordRare(int step) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {

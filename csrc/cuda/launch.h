@@ -18,12 +18,12 @@ template <int kPlanes, int kHidden>
 cudaError_t LaunchBackward(const BackwardParams& p, cudaStream_t stream);
 
 // Prepares a kernel for the current device before its first launch there: loads it, allows it
-// `shared_bytes` of shared memory, and checks that a cluster of n_ctas CTAs fits. If it does not
-// fit, returns cudaErrorInvalidClusterSize and leaves no CUDA error pending.
+// `shared_bytes` of shared memory, and checks that a cluster of n_ctas CTAs fits. If the cluster
+// does not fit, returns cudaErrorInvalidClusterSize and leaves no CUDA error pending.
 //
 // CUDA loads a kernel when it is first used. During a stream's capture, the first use may be a
-// launch, which must not load the kernel. Ready therefore loads it, with the thread's capture mode
-// relaxed as in torch's allocator.
+// launch, which must not load the kernel. Ready therefore loads the kernel, with the thread's
+// capture mode relaxed as in torch's allocator.
 cudaError_t Ready(const void* kernel, int n_ctas, int threads, uint32_t shared_bytes);
 
 }  // namespace sensorseq::cuda

@@ -39,10 +39,10 @@ constexpr int kMostInputBlock = 8;  // steps
 constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
-// The factors of the products are halves. They are scaled by powers of two, so that the remainder
-// after the first half of a weight or a state is a normal number. |w| up to 4094 and |h| up to 255
-// (for initial states and states divided by 1 - dropout) are in range. Values beyond this range
-// become NaN.
+// The factors of the products are halves. The factors are scaled by powers of two, so that the
+// remainder after the first half of a weight or a state is a normal number. |w| up to 4094 and |h|
+// up to 255 (for initial states and states divided by 1 - dropout) are in range. Values beyond this
+// range become NaN.
 constexpr float kWeightScale = 16.0f;
 constexpr float kStateScale = 256.0f;
 constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);
@@ -80,9 +80,9 @@ struct ForwardVariant {
   static constexpr int kMost = kPlanes == 1 ? 32 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
-  // The number of steps of input that a warp stores and multiplies together. It is smaller if the
-  // weights need much shared memory, so that two CTAs fit on one multiprocessor (with up to 7
-  // channels).
+  // The number of steps of input that a warp stores and multiplies together. The number is smaller
+  // if the weights need much shared memory, so that two CTAs fit on one multiprocessor (with up to
+  // 7 channels).
   static constexpr int kInputBlock =
       kWarps * kInShared * kFragmentBytes > kMaxSharedBytes / 4 ? 4 : kMostInputBlock;
 };
@@ -119,7 +119,7 @@ struct BackwardVariant {
 };
 
 // The exponent of the power of two that scales a number, given by its bits, to [2^exponent,
-// 2^(exponent + 1)). For 0, it is 0. Non-finite numbers stay non-finite at any scale.
+// 2^(exponent + 1)). The exponent for 0 is 0. Non-finite numbers stay non-finite at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);
   if (biased == 0) return 0;

@@ -112,8 +112,8 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
 }
 
-// Returns tanh(x). `elsewhere` is its value from exponentials; near zero, where the exponentials
-// cancel, the odd polynomial of degree 9 with the smallest relative error replaces it.
+// Returns tanh(x). `elsewhere` is the value from exponentials. Near zero, where the exponentials
+// cancel, the result is the odd polynomial of degree 9 that has the smallest relative error.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
                                           const typename M::F& elsewhere) {

@@ -8,7 +8,7 @@
 
 namespace sensorseq::cuda {
 
-// Scales a weight for its conversion to a half. The result is NaN if it is out of range.
+// Scales a weight for its conversion to a half. The result is NaN if the weight is out of range.
 template <typename M>
 SENSORSEQ_BODY typename M::F ScaledWeight(M& m, const typename M::F& weight) {
   using F = typename M::F;

@@ -7,8 +7,8 @@
 
 namespace sensorseq::cuda {
 
-// The capacity of a step in windows. It is at least one, so that a call with empty steps needs no
-// special case.
+// The capacity of a step in windows. The capacity is at least one, so that a call with empty steps
+// needs no special case.
 inline int64_t StepWindows(const TrainShape& s) { return s.max_batch > 0 ? s.max_batch : 1; }
 
 // The shape of a step's layer.
@@ -95,7 +95,7 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   const Sizes& s = p.sizes;
   const int64_t H = s.hidden_size, gates = kGates * H;
 
-  // These are in the order of the parameter blocks.
+  // The weights are in the order of the parameter blocks.
   PackParams pack{};
   pack.sizes = s;
   const int64_t of_direction = gates * (s.n_channels + H + 2);

@@ -33,7 +33,8 @@ struct TrainParams {
   const float *hidden_slots, *input_slots, *head_slots;  // of SumSlotsParams
 };
 
-// The number of parameters or copied elements per warp. It affects the bits of the results.
+// The number of parameters or copied elements per warp. This number affects the bits of the
+// results.
 constexpr int64_t kSlice = 512;
 SENSORSEQ_HD int64_t SliceCount(int64_t n) { return (n + kSlice - 1) / kSlice; }
 

@@ -40,7 +40,7 @@ struct TileSteps {
   }
 };
 
-// A slot. It is empty if there are too few windows for this many slots.
+// The tiles and steps of a slot, which is empty if there are too few windows for this many slots.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {

@@ -127,8 +127,8 @@ SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #endif
 }
 
-// Computes kPhases outputs for each of kVectors vectors of successive samples. Each lane has its
-// own sample, so it computes its own outputs.
+// Computes kPhases outputs for each of kVectors vectors of successive samples. Each lane computes
+// the outputs of its own sample.
 template <int kVectors, int kPhases>
 SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t channel, int64_t sample,
                                       int64_t phase) {

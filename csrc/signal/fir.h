@@ -77,7 +77,8 @@ struct Deinterleave {
 struct FirKernels {
   const char* name;  // name of the instruction set
   // Whether unaligned loads are so slow that it is better to store the taps in kFirBlock shifted
-  // copies, which need no such loads. Only if this is true may n_last be below kFirBlock.
+  // copies, which need no such loads. n_last may be below kFirBlock only if wants_alignment is
+  // true.
   bool wants_alignment;
   void (*dots)(const FirDots&);
   void (*interpolate)(const FirInterpolation&);

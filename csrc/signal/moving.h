@@ -39,7 +39,7 @@ class MovingWindow {
   int64_t n_ready(int64_t n_samples) const;
   // x: (n_samples, n_channels), finite. y: (n_ready(n_samples), n_channels), written.
   void Push(const double* x, int64_t n_samples, double* y);
-  // The number of rows that Flush writes. Their windows are cut short by the end of the stream.
+  // The number of rows that Flush writes, whose windows are cut short by the end of the stream.
   int64_t n_left() const;
   // y: (n_left(), n_channels), written. Nothing may be pushed afterwards.
   void Flush(double* y);

@@ -1,6 +1,6 @@
 // The inner loops of window.h and moments.h, which read each value once, and of
-// random_convolutions.h. They give the same bits on every instruction set: no operations are fused,
-// and sums have a fixed order.
+// random_convolutions.h. The loops give the same bits on every instruction set: no operations are
+// fused, and sums have a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -34,13 +34,13 @@ constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a 
 // Some of the 84 kernels on one window with one dilation; see random_convolutions.h.
 struct DilatedKernels {
   int64_t n_steps, dilation, n_channels;  // n_steps is 1 or more
-  // Both are (n_channels, row_stride) and point to step 0 of the first row. Each row has 4 *
-  // dilation zeros before its first step and after its last step; kConvolutionMargin more floats
+  // x and tripled are (n_channels, row_stride) and point to step 0 of the first row. Each row has 4
+  // * dilation zeros before its first step and after its last step; kConvolutionMargin more floats
   // can be read beyond the trailing zeros.
   const float* x;
   const float* tripled;  // 3 * x
   int64_t row_stride;
-  float* minus;  // (n_channels, n_steps + kConvolutionMargin)  for the loop's own use
+  float* minus;  // (n_channels, n_steps + kConvolutionMargin) scratch of the loop
   int64_t first_kernel, n_kernels;
   int64_t parity;                 // kernel k covers all steps if parity + k is even
   const int32_t* channel_counts;  // (n_kernels)

@@ -3,10 +3,10 @@
 // Series Classification", KDD 2021).
 //
 // A kernel has 9 taps that are `dilation` steps apart: three with weight 2 and six with weight -1.
-// Its output at step t is the sum, over the channels of its combination in their order, of (((-x[t]
-// - x[t-4d] - x[t-3d] - .. - x[t+4d]) + 3 x[t+(a-4)d]) + 3 x[t+(b-4)d]) + 3 x[t+(c-4)d] in float,
-// added from left to right, where x is 0 before its first and after its last valid step. The bits
-// of an output therefore do not depend on the instruction set, the batch or the thread.
+// The output of a kernel at step t is the sum, over the channels of its combination in their order,
+// of (((-x[t] - x[t-4d] - x[t-3d] - .. - x[t+4d]) + 3 x[t+(a-4)d]) + 3 x[t+(b-4)d]) + 3 x[t+(c-4)d]
+// in float, added from left to right, where x is 0 before its first and after its last valid step.
+// The bits of an output therefore do not depend on the instruction set, the batch or the thread.
 #pragma once
 
 #include <cstdint>
@@ -60,8 +60,8 @@ struct ConvolvedWindows {
 
 // Writes, for each window and bias, the fraction of a kernel's outputs that exceed the bias. If the
 // sum of the dilation's index and the kernel is even, the fraction is taken over all valid steps.
-// Otherwise, it is taken over the steps whose 9 taps are all valid, or over all valid steps if
-// there are no such steps. A window without steps gets zeros.
+// Otherwise, the fraction is taken over the steps whose 9 taps are all valid, or over all valid
+// steps if there are no such steps. A window without steps gets zeros.
 //
 // out: (N, total number of biases). Windows are distributed among n_threads threads, including this
 // one. Returns the position in x of the first valid value that is NaN or infinite, or -1. If there
@@ -73,10 +73,10 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
 // step of the window or of its differences, the kernel with the largest output in its group wins,
 // and the kernel with the smallest output loses; in a tie, the first of the tied kernels wins or
 // loses. The wins of a kernel are the sum of its outputs where it won, and its losses are the
-// number of steps where it lost. Both are divided by the number of steps, and the square root of
-// the quotient is written (0 for a negative sum). Sums are in float. Step t belongs to partial sum
-// t % 16, and the 16 partial sums are added in halves, so that the bits do not depend on the
-// instruction set. A series without steps gets zeros.
+// number of steps where it lost. Wins and losses are divided by the number of steps, and the square
+// roots of the quotients are written (0 for a negative sum). Sums are in float. Step t belongs to
+// partial sum t % 16, and the 16 partial sums are added in halves, so that the bits do not depend
+// on the instruction set. A series without steps gets zeros.
 //
 // out: (N, n_rounds * 168). Everything else is as in ShareAboveBiases.
 int64_t ShareWins(const PassKernels& kernels, const CompetitionPlan& plan,

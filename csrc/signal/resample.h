@@ -32,8 +32,8 @@ class AlignedDoubles {
 };
 
 // A filter given at `up` times the input's rate that keeps every `down`-th output. The time of
-// output m is m * down / up input samples. Its value is the sum over k of taps[k] * u[m * down +
-// delay - k], where u[i * up] = x[i] and all other values of u are 0.
+// output m is m * down / up input samples. The value of output m is the sum over k of taps[k] * u[m
+// * down + delay - k], where u[i * up] = x[i] and all other values of u are 0.
 class PolyphaseTaps {
  public:
   // taps (n_taps): finite, n_taps >= 1; up, down in [1, 2^20]; delay >= 0, in samples of u.
@@ -57,9 +57,9 @@ class PolyphaseTaps {
   // The number of outputs from `first` on that are best computed together, at most kBatch.
   int64_t n_together(int64_t first) const;
   // Computes n <= kBatch outputs from `first` on. Entry 0 of each row is sample `base`, a multiple
-  // of kFirBlock. sums[i * n_channels + c] belongs to channel c. If Compute returns true, it is
-  // output first + i, and `place` is not set. If Compute returns false, it is output first +
-  // place[i].
+  // of kFirBlock. sums[i * n_channels + c] belongs to channel c and to output first + i if Compute
+  // returns true, or to output first + place[i] if Compute returns false. `place` is set only if
+  // Compute returns false.
   bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                int64_t* place, double* totals) const;
