@@ -339,7 +339,7 @@ struct CpuTraining {
   }
 };
 
-// Raises the same errors as train_epoch about these arrays, before they are copied to a GPU. Checks
+// Raises the same errors as train_epoch for these arrays, before they are copied to a GPU. Checks
 // all steps listed in `offsets`.
 void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
                      MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
@@ -424,7 +424,8 @@ std::string CpuIsas() {
   return names;
 }
 
-// Runs chains of multiply-adds, `repeats` rounds in each of `n_tasks` parallel tasks.
+// Runs chains of multiply-adds, with `repeats` rounds in each of `n_tasks` parallel tasks. Returns
+// the number of floating-point operations.
 int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
   Status status;
   const Kernels* kernels = ActiveKernels(&status);

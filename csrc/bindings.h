@@ -112,8 +112,8 @@ struct Arguments {
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
   // Whether x is the input's contribution to the gates, bias included, with the shape (M, N, T, D *
-  // 4H) and the four gates of each unit side by side. If so, which only a GPU supports, weight_ih
-  // has no columns.
+  // 4H) and the four gates of each unit side by side. This form of x needs a GPU and a weight_ih
+  // without columns.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }
@@ -363,8 +363,8 @@ struct Ops {
 };
 
 // CudaFacts describes the CUDA support of the build and the machine as JSON. CudaIsServed returns
-// the reason why a shape is not supported, or an empty string if it is. Both functions work in
-// every build.
+// the reason why a shape is not supported, or an empty string if the shape is supported. Both
+// functions work in every build.
 std::string CudaFacts();
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
                          bool low_precision, bool is_projected);

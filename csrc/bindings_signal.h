@@ -14,7 +14,7 @@
 namespace sensorseq {
 
 // Rows of samples as a dense array. An argument of any other type is converted with a single copy.
-// If the copy fails, the constructor raises its error, whereas `ensure` would return null and lose
+// If the copy fails, the constructor raises the error, whereas `ensure` would return null and lose
 // the MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
@@ -47,8 +47,8 @@ class Turn {
   std::unique_lock<std::mutex> lock_;
 };
 
-// The loops for this processor. Raises if SENSORSEQ_CPU_ISA names an unknown or unsupported
-// instruction set.
+// Returns the loops for this processor. Raises an error if SENSORSEQ_CPU_ISA names an unknown or
+// unsupported instruction set.
 const signal::SignalKernels& ServingKernels();
 
 void BindAugment(pybind11::module_& m);       // signal/augment.h

@@ -9,7 +9,8 @@
 
 namespace sensorseq {
 
-// Returns the enum value of the given name; raises an error that lists the known names otherwise.
+// Returns the enum value of the given name. If the name is not known, raises an error that lists
+// the known names.
 template <typename Enum, size_t n>
 Enum Named(const char* option, const std::string& name,
            const std::array<std::pair<const char*, Enum>, n>& known) {
@@ -69,7 +70,7 @@ inline TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t 
   return s;
 }
 
-// Returns the number of models in a tensor, which must be 1 or n_models.
+// Returns the number of models in a tensor. The number must be 1 or n_models.
 inline int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models) {
   const int64_t n = tensor.dim() == 0 ? 0 : tensor.size(0);
   if (n != 1 && n != n_models) {
@@ -223,7 +224,8 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
   Device::Run(tensors, n_lanes, low_precision);
 }
 
-// The reason why CUDA kernels cannot train the network; empty if they can. Works in every build.
+// Returns the reason why CUDA kernels cannot train the network, or an empty string if they can.
+// Works in every build.
 std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
                        int64_t n_directions, std::string head_norm, bool low_precision);
 

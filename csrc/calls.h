@@ -30,8 +30,8 @@ inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t 
          " need more bytes than 64 bits count; use fewer or shorter windows.";
 }
 
-// Whether a call runs only on the calling thread, because it has too little work to justify waking
-// other threads.
+// Whether a call runs only on the calling thread. True if the call has too little work to justify
+// waking other threads.
 inline bool IsSerial(const LstmShape& s) {
   constexpr int64_t kSerialWork = 1 << 16;  // multiplications
   const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *

@@ -100,8 +100,8 @@ struct LstmForward {
   Real* saved;
   void* workspace;  // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
-  // From lstm_pack, with the weights and biases of `in`, which are then not read and may be null.
-  // If `packed` is null, the call packs the weights.
+  // The result of lstm_pack. If it is given, the weights and biases of `in` are not read and may be
+  // null. If `packed` is null, the call packs the weights.
   const void* packed = nullptr;
 };
 
@@ -116,7 +116,7 @@ struct LstmBackward {
   const Real* grad_c_n;     // (M, N, D, H)    null: zeros
   const Real* grad_logits;  // (M, N, K)       null without a head
   const Real* grad_pooled = nullptr;  // (M, N, P)  added to the head's gradient; null: zeros
-  // (M, N, T, C)  written, zero beyond lengths; null: not wanted. If Mx = 1, the caller sums it
+  // (M, N, T, C) written, zero beyond lengths; null: not wanted. If Mx = 1, the caller sums grad_x
   // over M.
   Real* grad_x;
   Real* grad_weight_ih;   // (M, D, 4H, C)   written
@@ -146,9 +146,9 @@ struct LstmStep {
   void* context;
 };
 
-// The number of bytes of workspace for a shape, which is the same on every instruction set. The
-// workspace holds the packed weights and the scratch memory of the tasks; in the forward pass, the
-// scratch memory is O(M * N * H).
+// The number of bytes of workspace that a shape needs on every instruction set. The workspace holds
+// the packed weights and the scratch memory of the tasks; in the forward pass, the scratch memory
+// is O(M * N * H).
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);

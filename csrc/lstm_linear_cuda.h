@@ -9,7 +9,7 @@
 // added in order. Results therefore repeat bit for bit, and do not depend on the batch, on M, or on
 // the division of time into chunks.
 //
-// If the device finds a value that the host would have refused (a length outside 0..T, or a weight
+// If the device finds a value that the host would have rejected (a length outside 0..T, or a weight
 // beyond the range of the products' factors), the results of the row or the model become NaN.
 // Nothing is read or written out of bounds, and no wrong result looks right.
 #pragma once

@@ -40,7 +40,7 @@ struct LstmLinearLoss {
   Real* logits;     // (M, N, K)    written
   // Gradients of each model's own mean_loss, written if needs_gradients.
   bool needs_gradients;
-  // (M, N, T, C)  zero beyond lengths; null: not wanted. If Mx = 1, the caller sums it over M.
+  // (M, N, T, C) zero beyond lengths; null: not wanted. If Mx = 1, the caller sums grad_x over M.
   Real* grad_x;
   Real* grad_weight_ih;   // (M, D, 4H, C)
   Real* grad_weight_hh;   // (M, D, 4H, H)

@@ -21,7 +21,7 @@ class PerProcess {
     if (found != nullptr) return *found;
     T* made = new T;
     if (object.compare_exchange_strong(found, made)) return *made;
-    delete made;  // another thread has made one in the meantime
+    delete made;  // another thread has made the object in the meantime
     return *found;
   }
 

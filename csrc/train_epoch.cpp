@@ -61,7 +61,7 @@ bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
 
-// The arrays of one lane for a step, carved out of its part of the workspace.
+// The arrays of one lane for a step, carved out of the lane's part of the workspace.
 template <typename Real>
 struct Lane {
   Real* x;           // (B, T, C)

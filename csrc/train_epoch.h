@@ -1,5 +1,5 @@
 // The interface of the epoch engine, which runs a range of mini-batch steps for M independent
-// models on data that stays in place. One step of one model is
+// models on data that stays in place. One step of one model consists of these operations:
 //
 //   gather the batch's rows -> LSTM layers -> pooling -> norm -> linear head -> loss -> gradients
 //   -> L1 -> clipping -> optimizer -> average of the weights
@@ -95,7 +95,7 @@ constexpr int64_t kMaxLayers = 8;
 
 struct TrainShape {
   int64_t n_models = 1;              // M
-  int64_t n_windows = 0;             // N, of the data
+  int64_t n_windows = 0;             // N, windows of the data
   int64_t n_data_timesteps = 0;      // T0
   int64_t n_timesteps = 0;           // T, at most T0
   int64_t n_channels = 0;            // C
@@ -135,8 +135,8 @@ struct TrainEpoch {
   const int64_t* class_index;  // (M', N)         each in [0, K)
   const Real* weight;          // (M', N)         factor on each window's loss; null: ones
   const int64_t* rows;         // (M', R)         each in [0, N)
-  // (M', S + 1)  step s trains on rows[offsets[s] .. offsets[s+1]) and is skipped if there are
-  // none; M' as for rows
+  // (M', S + 1) step s trains on rows[offsets[s] .. offsets[s+1]), and a step without rows is
+  // skipped; M' as for rows
   const int64_t* offsets;
   const int64_t* crop_starts;   // (M', R)  first timestep of each row, M' as for rows; null: 0
   const double* learning_rate;  // (M', S)

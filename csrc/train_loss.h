@@ -11,7 +11,7 @@
 
 namespace sensorseq {
 
-constexpr int kSumLanes = 8;  // number of partial sums, a fixed order that suits vectors
+constexpr int kSumLanes = 8;  // number of partial sums, which suits vectors
 
 // Sums f(0) .. f(n - 1) in a fixed order.
 template <typename F>
@@ -26,7 +26,7 @@ inline double Sum(int64_t n, F f) {
          ((partial[2] + partial[6]) + (partial[3] + partial[7]));
 }
 
-// Returns the loss; writes grad (K). log_p is scratch (K).
+// Returns the loss and writes its gradient to grad (K). log_p (K) is scratch memory.
 template <typename Real>
 SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_classes,
                                     int64_t class_index, const Real* logits, double* log_p,

@@ -9,8 +9,8 @@ SENSORSEQ_HD Real Lerp(Real from, Real to, Real weight) {
   return weight < Real(0.5) ? from + weight * (to - from) : to - (to - from) * (Real(1) - weight);
 }
 
-// A rule's Step returns the parameter after the step and updates the state of this element, whose
-// rows are `stride` apart.
+// A rule's Step returns the parameter after the step and updates the element's state, whose rows
+// are `stride` apart.
 
 template <typename Real, bool kHasMomentum>
 struct SgdRule {
@@ -85,7 +85,7 @@ struct RmspropRule {
         momentum(static_cast<Real>(hyper[kMomentum])),
         has_momentum(hyper[kMomentum] > 0.0) {}
 
-  // The third row is neither read nor written unless centered.
+  // The third row is neither read nor written unless kIsCentered.
   SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t stride) const {
     Real *squares = state, *buffer = state + stride, *means = buffer + stride;
     const Real grad = raw + decay * parameter;

@@ -68,8 +68,8 @@ constexpr int64_t kBackwardScratch = 6;
 // units are divided among the threads, so all windows can share one slot of weight gradients, which
 // is as large as the weights.
 constexpr int64_t kWideHidden = 320;
-// The hidden size from which it pays to share each step if every thread would have a tile and some
-// threads a second one.
+// The hidden size from which it pays to share each step among the threads when every thread has at
+// least one tile but only some threads have two.
 constexpr int64_t kUnevenHidden = 128;
 // The maximum number of tiles that are processed side by side.
 constexpr int64_t kGroupTiles = 16;
@@ -122,9 +122,9 @@ inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   }
   return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
 }
-// The number of tiles in a group if state is kept for every step. In a narrow layer, the slots
-// provide the memory, so it is the maximum number of slots; in a wide layer, it is the number of
-// tiles that fit into kGroupReals.
+// The number of tiles in a group if state is kept for every step. A group of a narrow layer has up
+// to kMaxSlots tiles, because the slots provide the memory. A group of a wide layer has as many
+// tiles as fit into kGroupReals.
 inline int64_t GroupTiles(const LstmShape& s) {
   constexpr int64_t kGroupReals = int64_t(1) << 24;
   const int64_t n_tiles = TileCount(s.n_windows),
@@ -193,7 +193,7 @@ ForwardLayout LayoutForward(const LstmShape& shape);
 BackwardLayout LayoutBackward(const LstmShape& shape);
 StepLayout LayoutStep(const LstmShape& shape);
 
-constexpr int64_t kAlignment = 64;  // in Reals; full cache lines for both float and double
+constexpr int64_t kAlignment = 64;  // in Reals; full cache lines in float and in double
 inline int64_t Aligned(int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
 }  // namespace sensorseq

@@ -2,24 +2,24 @@
 // direction. Included by an ISA file after lstm_forward-inl.h; includes nothing.
 //
 // The kernel collects up to kBlockEntries gate gradients, each for a row and timestep, and the
-// inputs of these gates. One product without transposes then adds all collected gradients to the
-// slot's weight gradients. tanh(c) is neither saved nor recomputed: because h = o tanh(c), o (1 -
-// tanh(c)^2) = o - h^2 / o.
+// inputs of these gates. One product without transposes then adds the contributions of all entries
+// to the slot's weight gradients. tanh(c) is neither saved nor recomputed: because h = o tanh(c), o
+// (1 - tanh(c)^2) = o - h^2 / o.
 
-// The size of one block of units' gate gradients, [entry][gate][lane], with padding that puts
+// The size of the gate gradients of one block of units, [entry][gate][lane], with padding that puts
 // corresponding lines of different blocks into different cache sets.
 template <typename Real>
 constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
 // The number of blocks of units whose products are summed in registers before the sum is added to
-// memory. A chain thus has about 128 products; with a single chain of all 4H products, the error
-// was up to 3 times torch's.
+// memory. A chain has about 128 products. With a single chain of all 4H products, the error was up
+// to 3 times torch's.
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// Computes what some blocks of units, which form complete chains, contribute to grad_gates[r] @
-// panel, and adds it to out[r], for kWidth vectors of a panel of `width` vectors. The first chain
-// overwrites out[r].
+// Adds to out[r] what some blocks of units contribute to grad_gates[r] @ panel, for kWidth vectors
+// of a panel of `width` vectors. The blocks form complete chains, and the first chain overwrites
+// out[r].
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
                          const Real* grad_gates, Real* out, int64_t out_stride) {
@@ -442,10 +442,10 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Runs the backward pass of tiles that Begin has set up, side by side like ForwardTiles. If the
-// tiles share a slot, all of them add their entries when one tile's block is full. Otherwise, each
-// tile adds its own entries when its block is full, so that the number of tiles does not affect the
-// bits.
+// Given tiles that Begin has set up, runs their backward passes side by side, like ForwardTiles. If
+// the tiles share a slot, all of them add their entries when one tile's block is full. Otherwise,
+// each tile adds its own entries when its block is full, so that the number of tiles does not
+// affect the bits.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {

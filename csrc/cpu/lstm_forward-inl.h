@@ -109,7 +109,7 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
                   is_larger ? timestep : LoadBits<Real>(step.largest_at + at));
 }
 
-// One timestep of kBlocks blocks of units for rows [first, first + kRows) of the tile.
+// Computes one timestep of kBlocks blocks of units for rows [first, first + kRows) of the tile.
 template <typename Real, int kRows, int kBlocks>
 inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                           int64_t block) {

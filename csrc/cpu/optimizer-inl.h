@@ -23,7 +23,7 @@ inline double SumOfSquares(const Real* values, int64_t n) {
   return sums[0];
 }
 
-// Step `step` (1, 2, ...) of one model. grads, parameters: (n); state: (StateRows, n).
+// Runs step `step` (1, 2, ...) of one model. grads, parameters: (n); state: (StateRows, n).
 template <typename Real>
 inline void Update(Optimizer optimizer, const double* hyper, double learning_rate, int64_t step,
                    int64_t n, const Real* grads, Real* parameters, Real* state) {

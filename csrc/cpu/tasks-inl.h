@@ -36,7 +36,7 @@ inline void ForwardPackTask(void* context, int64_t index) {
   PackForwardPart(args.shape, args.in, index, static_cast<Real*>(args.workspace));
 }
 
-// Offset of a tile's saved state in (M, D, N, SavedRows(T), Padded(H)).
+// Offset of a tile's saved state in an (M, D, N, SavedRows(T), Padded(H)) array.
 SENSORSEQ_INLINE int64_t SavedOffset(const LstmShape& s, int64_t model, int64_t direction,
                                      int64_t tile) {
   const int64_t row = (model * s.n_directions + direction) * s.n_windows;
@@ -262,8 +262,8 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Sums the slots of one direction and block of units of a model in order, and writes the gradients
-// in torch's layout. The task of the first block also writes the head's gradients.
+// Sums, in order, the slots of one direction and one block of units of a model, and writes the
+// gradients in torch's layout. The task of the first block also writes the head's gradients.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {
   constexpr int64_t V = kLanes<Real>;

@@ -1,8 +1,8 @@
 // The rows that are processed together, and the inputs and outputs of one step. Included by an ISA
 // file after pack-inl.h; includes nothing.
 //
-// The rows of a tile are ordered by length, longest first, so that a step works only on the first
-// rows, those that have not ended yet.
+// The rows of a tile are ordered by length, longest first, so that a step works only on the leading
+// rows, which have not ended yet.
 
 // Offset of one (model, window, direction) row in an (M, N, D, H) array.
 SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t window,
@@ -117,7 +117,8 @@ SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns
   }
 }
 
-// Fills some columns of a row: first its n values (or zeros if they are null), then zeros.
+// Fills some columns of a row: the first n columns with the values of `from` (or zeros if it is
+// null), the others with zeros.
 template <typename Real>
 inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end; i += kLanes<Real>) {

@@ -1,13 +1,14 @@
 // The backward pass of one direction of a tile of 8 windows, from the last step to the first. The
 // transposed weights stay in registers and shared memory.
 //
-// In each step, a warp goes through these phases:
-//   Cells: computes the gate gradients of its own units from dh and dc.
-//   Exchange: writes them as halves to the CTA's shared memory, then waits at a barrier of the CTA.
-//   Product: computes dh of the step before. If one CTA has the entire layer, the warp computes dh
-//     of its own units. In a cluster, it computes what the CTA's own gates contribute to 16 *
-//     kTilesPerWarp units and sends it to the owner of the units, which adds the ranks'
-//     contributions in rank order.
+// In each step, a warp goes through three phases.
+//   Cells: the warp computes the gate gradients of its own units from dh and dc.
+//   Exchange: the warp writes these gate gradients as halves to the CTA's shared memory, then waits
+//     at a barrier of the CTA.
+//   Product: the warp computes dh of the step before. If one CTA has the entire layer, the warp
+//     computes dh of its own units. In a cluster, the warp computes what the CTA's own gates
+//     contribute to 16 * kTilesPerWarp units and sends the contribution to the owner of the units,
+//     which adds the contributions of all ranks in rank order.
 //
 // The gradients of one group and row are scaled by a common power of two that brings the largest to
 // between 1024 and 2047. The scaling is undone when the products of the group's 32 gradients are
@@ -78,7 +79,8 @@ class Backward : Recurrent<M, V> {
       const int step = n_steps - 1 - n;
       const int buffer = n & 1;
       if (V::kCtas > 1 && n > 0) Receive(buffer, n, BarrierOf(buffer));
-      m.template WaitAsync<kSavedRing - 3>();  // for this step's state and c of the step before
+      // Waits for this step's state and for c of the step before.
+      m.template WaitAsync<kSavedRing - 3>();
       Cells(step, n, buffer);
       m.SyncCta();
       Prefetch(n + kSavedRing - 1);

@@ -1,5 +1,5 @@
-// Queues the kernels of the calls of lstm_linear_cuda.h in their order and lays out their memory. A
-// Queue either launches the kernels on a stream or runs them in the tests' emulator.
+// Queues the kernels of calls to lstm_linear_cuda.h in order, and lays out the memory of these
+// calls. A Queue either launches the kernels on a stream or runs them in the tests' emulator.
 #pragma once
 
 #include "carver.h"

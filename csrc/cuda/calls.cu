@@ -1,5 +1,6 @@
 // Implements lstm_linear_cuda.h and train_epoch_cuda.h: checks the arguments and queues the kernels
-// on the caller's stream. A training step becomes a graph, which is launched once per step.
+// on the caller's stream. If a call has more than a few training steps, a step becomes a graph that
+// is launched for each step.
 #include <cuda_runtime.h>
 
 #include "calls-inl.h"
@@ -177,8 +178,8 @@ Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
   // Making a graph costs as much as several steps. If the caller is capturing a graph, the steps
   // become part of that graph.
   const bool has_graph = args.n_steps > kDirectSteps && capture == cudaStreamCaptureStatusNone;
-  // The first step is never part of this graph: it loads the kernels, which a capture may not
-  // allow.
+  // The first step is never part of the graph, because it loads the kernels, which a capture may
+  // not allow.
   const int64_t n_direct = has_graph ? 1 : args.n_steps;
   for (int64_t step = 0; step < n_direct; ++step) QueueStep(queue, space, options);
   cudaError_t error = queue.error();

@@ -318,7 +318,7 @@ class DeviceMachine {
           : "r"(base_ + at), "r"(parity)
           : "memory");
     } while (done == 0);
-    // lanes may leave the loop one by one, and the next instruction needs the whole warp
+    // lanes may leave the loop one by one, and the next instruction needs the entire warp
     __syncwarp();
     asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
   }
@@ -335,7 +335,7 @@ class DeviceMachine {
         "r"(__float_as_uint(x)), "r"(__float_as_uint(y)), "r"(Remote(barrier, to))
         : "memory");
   }
-  // Whether this CTA is the last of n to arrive; the last one resets the count.
+  // Returns whether this CTA is the last of n CTAs to arrive. The last CTA resets the count.
   SENSORSEQ_BODY bool IsLastOfCtas(int32_t* arrived, int64_t at, int n, uint32_t flag) const {
     if (threadIdx.x == 0) {
       __threadfence();
@@ -357,8 +357,8 @@ class DeviceMachine {
   static constexpr unsigned kAll = 0xffffffffu;
 
   SENSORSEQ_BODY uint32_t Remote(uint32_t at, int rank) const {
-    // Only the start address is mapped, so that each CTA takes one register, whatever is sent to
-    // it.
+    // Only the start address is mapped, so that one register per CTA suffices for everything sent
+    // to it.
     uint32_t start;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(start) : "r"(base_), "r"(rank));
     return start + at;

@@ -1,13 +1,14 @@
 // The forward pass of one direction of a tile of 8 windows, by one CTA or a cluster. The weights
 // stay in registers as the A operand of the tensor cores, and the CTAs exchange h in every step.
 //
-// In each step, a warp goes through these phases:
-//   Input: reads z = x_t W_ih + bias of its cells, two per lane, from the ring before h arrives.
-//   Wait: waits until all of h_{t-1} has arrived in buffer t mod 2.
-//   Product: adds h_{t-1} W_hh to z.
-//   Cells: computes c_t and h_t of its group's units for 8 rows.
-//   Send: sends h_t to buffer (t + 1) mod 2 of every CTA of the cluster.
-//   Record: stores the values that only later kernels read.
+// In each step, a warp goes through six phases.
+//   Input: the warp reads z = x_t W_ih + bias of its cells, two per lane, from the ring before h
+//     arrives.
+//   Wait: the warp waits until all of h_{t-1} has arrived in buffer t mod 2.
+//   Product: the warp adds h_{t-1} W_hh to z.
+//   Cells: the warp computes c_t and h_t of its group's units for 8 rows.
+//   Send: the warp sends h_t to buffer (t + 1) mod 2 of every CTA of the cluster.
+//   Record: the warp stores the values that only later kernels read.
 //
 // A warp's ring contains the input's contribution to the gates of the warp's own cells for a block
 // of 8 or 4 steps. Projected input is fetched into the ring one step at a time. Otherwise, the warp
@@ -65,8 +66,7 @@ class Forward : Recurrent<M, V> {
     if (V::kCtas > 1 && warp == 0) {
       SENSORSEQ_UNROLL
       for (int b = 0; b < 2; ++b) {
-        // One arrival arms the barrier, and each warp of this CTA arrives once it has written its
-        // own part of h.
+        // The barrier expects one arrival that arms it, and one arrival from each warp of this CTA.
         m.InitBarrier(BarrierOf(b), 1 + V::kWarps);
       }
       m.FenceBarrierInit();
@@ -381,8 +381,8 @@ class Forward : Recurrent<M, V> {
       Save(step, gates, before);
     }
   }
-  // Records the maximum and the hidden states. The two share one condition, because each condition
-  // costs about ten cycles per step even if it is false.
+  // Records the maximum and the hidden states. The maximum and the hidden states share one
+  // condition, because each condition costs about ten cycles per step even if it is false.
   SENSORSEQ_BODY void RecordRare(int step) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {

@@ -41,7 +41,7 @@ SENSORSEQ_HD int64_t SlotWindow(int64_t slot, int64_t n_windows) {
 }
 
 // slots[slot][m][k][p] = sum over the slot's windows of grad_logits[n][k] pooled[n][p]. The column
-// p = P is for the bias; there, pooled counts as 1.
+// p = P is for the bias, for which pooled counts as 1.
 struct HeadWeightGrad {
   using Params = HeadGradParams;
 

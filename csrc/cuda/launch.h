@@ -9,7 +9,7 @@
 namespace sensorseq::cuda {
 
 // Returns kOk for cudaSuccess, kNoCluster if Ready found that no cluster fits, and otherwise
-// kCudaError. ErrorText then describes the error on this thread.
+// kCudaError. After kCudaError, ErrorText describes the error on this thread.
 Status ToStatus(cudaError_t code);
 
 template <int kPlanes, int kHidden>

@@ -204,8 +204,8 @@ SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
 SENSORSEQ_HD constexpr int InputRowFloats(int block, int n_channels) {
   return (block * n_channels / 4 | 1) * 4;
 }
-// A step of the input's contribution to a warp's gates: [first or second row of the lane][lane][4
-// gates].
+// For each step, the input's contribution to a warp's gates is [first or second row of the
+// lane][lane][4 gates].
 constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 
 // Shared memory begins with the barriers.
@@ -252,12 +252,12 @@ SENSORSEQ_HD constexpr uint32_t Parity(int step) {
   return static_cast<uint32_t>(((step - 1) >> 1) & 1);
 }
 
-// The saved state of one model, direction and tile has a block for every step and group. A block
-// has three parts with four floats of each lane side by side, for the lane's two rows:
+// The saved state of one model, direction and tile has a block for every step and group. The block
+// contains the gates, which the backward pass replaces by their gradients, c after the step, and h
+// before the step as words of two halves, one word per plane. After all blocks, the state contains
+// the step of each cell's maximum, [group][lane][2]. Each block has three parts with four floats of
+// each lane side by side, for the lane's two rows:
 //   i0 i1 f0 f1    g0 g1 o0 o1    c0 c1 h h
-// The backward pass replaces the gates by their gradients. c is after the step; h is before the
-// step, as words of two halves, one word per plane. The step of each cell's maximum follows after
-// all steps, [group][lane][2].
 constexpr int kSavedWords = 12;
 constexpr int kSavedPart = kLanes * 4;
 constexpr int kSavedLate = kSavedPart, kSavedCell = 2 * kSavedPart;

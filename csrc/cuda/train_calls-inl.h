@@ -1,4 +1,4 @@
-// Queues the kernels of a call of train_epoch_cuda.h in their order and lays out their memory.
+// Queues the kernels of a call to train_epoch_cuda.h in order, and lays out the memory of the call.
 #pragma once
 
 #include "calls-inl.h"

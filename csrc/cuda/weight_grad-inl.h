@@ -106,7 +106,7 @@ struct HiddenGrad {
           const int64_t of_step = there ? later * step_floats : 0;
           SENSORSEQ_UNROLL
           for (int t = 0; t < 2; ++t) {
-            F grad[4];  // of two gates, two rows each
+            F grad[4];  // gradients of two gates, for two rows each
             m.LoadGlobalFloats(grads, SavedOfLane(lane, group) + kSavedPart * t + of_step, grad);
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < 2; ++gate) {

@@ -55,7 +55,7 @@ struct AugmentWindows {
   // window.
   const double* channel_sd;
   // (N, B, C) Samples right before and after each window, or null. If any channel of a sample is
-  // not finite, the first or last sample of the window is held.
+  // not finite, the first or last sample of the window is used instead.
   const double* before;
   const double* after;
   int64_t n_before, n_after;
@@ -64,7 +64,7 @@ struct AugmentWindows {
 
 // Changes the valid steps of x (N, T, C) in place, on n_threads threads including this one.
 // Computes in double. Returns the position in x of the first valid value that is not finite, or -1.
-// If there is such a value, x must not be used any more.
+// If x has such a value, it must no longer be used.
 template <typename Real>
 int64_t Augment(const Augmentation& how, const AugmentWindows& windows, int64_t n_threads, Real* x);
 

@@ -117,8 +117,8 @@ void Dots(const FirDots& args) {
   if (channel < args.n_channels) DotsOfChannels<1>(args, channel);
 }
 
-// Without this, GCC would load a vector again for every use, and most of these loads would span two
-// cache lines.
+// Without this function, GCC would load a vector again for every use, and most of these loads would
+// span two cache lines.
 SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #if defined(__x86_64__)
   __asm__("" : "+x"(v));

@@ -22,15 +22,16 @@ class Moments {
 
   Moments(const PassKernels& kernels, int64_t n_channels);
 
-  // Adds the valid steps of a block. x: (N, T, C), C = n_channels; lengths: (N), each in [0, T],
-  // or null: all T. Real is float or double.
-  // Returns the position in x of the first valid value that is NaN or infinite, or -1. If there is
-  // one, the object must not be used any more.
+  // Adds the valid steps of a block x (N, T, C), where C = n_channels. `lengths` (N) has entries in
+  // [0, T]; if it is null, all lengths are T. Real is float or double. Returns the position in x of
+  // the first valid value that is NaN or infinite, or -1. If x has such a value, the object must no
+  // longer be used.
   template <typename Real>
   int64_t Add(const Real* x, int64_t n_windows, int64_t n_timesteps, const int64_t* lengths);
 
-  // Writes the moments of all steps added so far, and returns their number. mean, m2 (the sum of
-  // squared deviations from the mean), low, high: (C) each; zeros if there was no step.
+  // Writes the moments of all steps added so far, and returns the number of steps. mean, m2 (the
+  // sum of squared deviations from the mean), low and high have C entries each, which are zeros if
+  // there was no step.
   int64_t Summarize(double* mean, double* m2, double* low, double* high) const;
 
   int64_t n_channels() const { return n_channels_; }

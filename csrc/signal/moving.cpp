@@ -9,8 +9,8 @@
 namespace sensorseq::signal {
 namespace {
 
-// Channels are processed in pairs. If their number is odd, the last channel is processed alone.
-// Below, V is Pair or double.
+// Channels are processed in pairs. If the number of channels is odd, the last channel is processed
+// alone. Below, V is Pair or double.
 using Pair = double __attribute__((vector_size(16)));
 
 template <typename V>
@@ -74,8 +74,8 @@ struct Mean : Center<V> {
   V Value(V anchor, V, Count n) const { return anchor + this->total * n.inverse; }
 };
 
-// E. A. Youngs, E. M. Cramer (1971) add one sample to the sum of squares about the mean; T. F.
-// Chan, G. H. Golub, R. J. LeVeque (1979) join two spans.
+// Add follows Youngs and Cramer (1971) and updates the sum of squares about the mean. Join follows
+// Chan, Golub and LeVeque (1979).
 template <typename V>
 struct Std : Center<V> {
   V squares = {};
@@ -222,8 +222,9 @@ class Blocks {
   }
 
   std::vector<V> block_;
-  Summary so_far_;                        // of the block
-  std::vector<Summary> previous_, ends_;  // ends of the previous and, finally, this block
+  Summary so_far_;  // of the block
+  // The ends of the previous block, and those of the last block once Finish has been called.
+  std::vector<Summary> previous_, ends_;
   V previous_anchor_ = {};
 };
 

@@ -37,11 +37,11 @@ class MovingWindow {
   int64_t n_channels() const;
   // The number of rows that a Push of n_samples would write now.
   int64_t n_ready(int64_t n_samples) const;
-  // x: (n_samples, n_channels), finite. y: (n_ready(n_samples), n_channels), written.
+  // x is (n_samples, n_channels) and finite; y is (n_ready(n_samples), n_channels) and is written.
   void Push(const double* x, int64_t n_samples, double* y);
   // The number of rows that Flush writes, whose windows are cut short by the end of the stream.
   int64_t n_left() const;
-  // y: (n_left(), n_channels), written. Nothing may be pushed afterwards.
+  // y is (n_left(), n_channels) and is written. No samples may be pushed afterwards.
   void Flush(double* y);
 
  private:

@@ -57,7 +57,7 @@ constexpr int64_t kGroups = kFixedKernels / kRivals;
 constexpr int64_t kWins = 2 * kRivals;  // features of a group
 
 struct PassKernels {
-  MapLoop<float, float> map_ff[3];  // from float to float, by Map
+  MapLoop<float, float> map_ff[3];  // from float to float, indexed by Map
   MapLoop<float, double> map_fd[3];
   MapLoop<double, float> map_df[3];
   MapLoop<double, double> map_dd[3];

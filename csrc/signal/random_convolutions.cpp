@@ -192,8 +192,8 @@ const char* DilationError(const int32_t* dilations, int64_t n) {
   return nullptr;
 }
 
-// Checks the channels of combinations with `counts` channels each; `n_indices` is the total number
-// of channel indices.
+// Checks the channels of combinations. Combination i has counts[i] channels, and `n_indices` is the
+// total number of channel indices.
 const char* ChannelError(const int32_t* counts, int64_t n_combinations, const int32_t* channels,
                          int64_t n_indices, int64_t n_channels) {
   int64_t n = 0;
@@ -275,7 +275,7 @@ void ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
     if (n_steps > 0) {
       workspace.Take(windows.x + rows[k] * windows.n_timesteps * plan.n_channels, n_steps);
       DilatedKernels args = workspace.Args(plan.dilations[0]);
-      args.first_kernel = args.parity = k;  // their sum is even, so the kernel covers all steps
+      args.first_kernel = args.parity = k;  // parity + k is even, so the kernel covers all steps
       args.n_kernels = 1;
       args.channel_counts = plan.channel_counts + k;
       args.channels = channels;

@@ -63,9 +63,9 @@ struct ConvolvedWindows {
 // Otherwise, the fraction is taken over the steps whose 9 taps are all valid, or over all valid
 // steps if there are no such steps. A window without steps gets zeros.
 //
-// out: (N, total number of biases). Windows are distributed among n_threads threads, including this
-// one. Returns the position in x of the first valid value that is NaN or infinite, or -1. If there
-// is such a value, `out` is unusable. Throws std::bad_alloc.
+// `out` is (N, total number of biases). Windows are distributed among n_threads threads, including
+// this one. Returns the position in x of the first valid value that is NaN or infinite, or -1. If x
+// has such a value, `out` is unusable. Throws std::bad_alloc.
 int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan,
                          const ConvolvedWindows& windows, int64_t n_threads, float* out);
 
@@ -78,13 +78,13 @@ int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan
 // partial sum t % 16, and the 16 partial sums are added in halves, so that the bits do not depend
 // on the instruction set. A series without steps gets zeros.
 //
-// out: (N, n_rounds * 168). Everything else is as in ShareAboveBiases.
+// `out` is (N, n_rounds * 168). Everything else is as in ShareAboveBiases.
 int64_t ShareWins(const PassKernels& kernels, const CompetitionPlan& plan,
                   const ConvolvedWindows& windows, int64_t n_threads, float* out);
 
 // Writes the outputs of the 84 kernels of one dilation. Kernel k is applied at all valid steps of
-// window rows[k]. `plan` has only this dilation, and the biases of `plan` are not read. out: (84,
-// T); row k is written up to the length of window rows[k]. Throws std::bad_alloc.
+// window rows[k]. `plan` has only this dilation, and the biases of `plan` are not read. `out` is
+// (84, T); row k is written up to the length of window rows[k]. Throws std::bad_alloc.
 void ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
                      const ConvolvedWindows& windows, const int64_t* rows, float* out);
 

@@ -233,7 +233,8 @@ template <typename Taps>
 void StreamFilter<Taps>::MakeRoom() {
   const int64_t oldest = taps_.newest_of(n_emitted_) - taps_.n_taps() + 1;
   const int64_t mirrored = n_received_ - 1 - taps_.n_after();
-  // The distance is a multiple of kFirBlock, so that a sample keeps its position in its block.
+  // The samples move by a multiple of kFirBlock, so that each sample keeps its position in its
+  // block.
   const int64_t n_past = std::max(int64_t{0}, std::min(oldest, mirrored) - base_);
   const int64_t keep_from = base_ + n_past / kFirBlock * kFirBlock;
   const auto n = static_cast<size_t>(n_received_ - keep_from);

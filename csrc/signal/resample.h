@@ -52,7 +52,7 @@ class PolyphaseTaps {
   int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal of n_samples
 
   static constexpr int64_t kBatch = 512;   // outputs interpolated together
-  static constexpr int64_t kMaxDots = 64;  // otherwise: outputs computed together, in any order
+  static constexpr int64_t kMaxDots = 64;  // other outputs computed together, in any order
   static constexpr bool kHasTotals = false;
   // The number of outputs from `first` on that are best computed together, at most kBatch.
   int64_t n_together(int64_t first) const;
@@ -137,8 +137,8 @@ class StreamFilter {
   int64_t n_outputs_of_push(int64_t n_samples) const;
   int64_t n_outputs_of_end(int64_t n_samples) const;
 
-  // x: (n_samples, n_channels), finite, may be null if n_samples is 0; y: (n_outputs_of_push,
-  // n_channels), written, overlaps nothing.
+  // x is (n_samples, n_channels) and finite, and may be null if n_samples is 0. y is
+  // (n_outputs_of_push, n_channels); it is written and overlaps nothing.
   template <typename Real>
   void Push(const Real* x, int64_t n_samples, Real* y);
 
