@@ -62,7 +62,7 @@ Positions Map(signal::WindowMap<Real, Out> args) {
   signal::NotFinite found;
   if (fit) found = signal::MapWindows(kernels, args);
   py::gil_scoped_acquire acquire;
-  Require(fit, "a window does not lie in the signal, or a length not in 0..window_samples");
+  Require(fit, "a window does not lie in the signal, or a length is not in 0..window_samples");
   return {found.given, found.overflown};
 }
 

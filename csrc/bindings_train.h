@@ -65,7 +65,7 @@ inline TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t 
                            static_cast<double>(n_classes) * (4 * H + 1);
   if (n_weights >= 0x1p56) {
     Fail("sensorseq: hidden_size " + std::to_string(hidden_size) + " with " +
-         std::to_string(n_classes) + " classes has more weights than 64 bits count.");
+         std::to_string(n_classes) + " classes has more weights than 64 bits can count.");
   }
   return s;
 }
@@ -224,8 +224,8 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
   Device::Run(tensors, n_lanes, low_precision);
 }
 
-// Returns the reason why CUDA kernels cannot train the network, or an empty string if they can.
-// Works in every build.
+// Returns the reason why CUDA kernels cannot train the network, or an empty string if they can. The
+// function works in every build.
 std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
                        int64_t n_directions, std::string head_norm, bool low_precision);
 

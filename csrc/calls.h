@@ -27,7 +27,7 @@ inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t 
   if ((n_saved + 256.0 * H) * width < 0x1p59) return "";
   return "sensorseq: " + std::to_string(n_windows) + " windows of " + std::to_string(n_timesteps) +
          " steps with hidden_size " + std::to_string(hidden_size) +
-         " need more bytes than 64 bits count; use fewer or shorter windows.";
+         " need more bytes than 64 bits can count; use fewer or shorter windows.";
 }
 
 // Whether a call runs only on the calling thread. True if the call has too little work to justify

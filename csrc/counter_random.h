@@ -2,8 +2,8 @@
 // therefore does not depend on the thread count, on the other models or on how steps are divided
 // into calls. Any language with 64-bit integers can reproduce the mask.
 //
-// Element i of a site is output i of SplitMix64 (G. Steele, D. Lea, C. Flood, Fast Splittable
-// Pseudorandom Number Generators, 2014), started at Mix(Mix(Mix(seed) + step) + site).
+// Element i of a site is output i of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
+// Pseudorandom Number Generators", 2014) started at Mix(Mix(Mix(seed) + step) + site).
 #pragma once
 
 #include <cstdint>

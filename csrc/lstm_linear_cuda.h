@@ -39,7 +39,7 @@ struct Options {
   void* stream = nullptr;  // a cudaStream_t
 };
 
-// The maximum number of channels that a kernel multiplies by W_ih. If there are more, the caller
+// The maximum number of channels that a kernel multiplies by W_ih. With more channels, the caller
 // must project x.
 constexpr int64_t kMaxChannels = 16;
 

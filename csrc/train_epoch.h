@@ -145,7 +145,7 @@ struct TrainEpoch {
 
   Real* parameters;     // (M, Q)               read and written
   Real* state;          // (M, StateRows, Q)    read and written; zeros before the first step
-  int64_t* step_count;  // (M)                  steps taken, read and written; 0 before the first
+  int64_t* step_count;  // (M) steps taken, read and written; 0 before the first step
   Real* average;        // (M, Q)               read and written; null: no average
   // (M, 2, P)  running mean and variance of HeadNorm::kBatch, read and written; null otherwise
   Real* running;

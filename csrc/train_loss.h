@@ -11,7 +11,7 @@
 
 namespace sensorseq {
 
-constexpr int kSumLanes = 8;  // number of partial sums, which suits vectors
+constexpr int kSumLanes = 8;  // number of partial sums, a multiple of common vector lengths
 
 // Sums f(0) .. f(n - 1) in a fixed order.
 template <typename F>

@@ -103,7 +103,7 @@ struct RmspropRule {
   }
 };
 
-// X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023.
+// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023).
 template <typename Real>
 struct LionRule {
   Real rate, shrink, keep1, fresh1, keep2, fresh2;

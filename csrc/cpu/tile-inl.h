@@ -117,8 +117,8 @@ SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns
   }
 }
 
-// Fills some columns of a row: the first n columns with the values of `from` (or zeros if it is
-// null), the others with zeros.
+// Fills some columns of a row: the first n columns with the values of `from` (or zeros if `from` is
+// null), the other columns with zeros.
 template <typename Real>
 inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end; i += kLanes<Real>) {

@@ -118,7 +118,7 @@ struct BackwardVariant {
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
-// The exponent of the power of two that scales a number, given by its bits, to [2^exponent,
+// The exponent of the power of two that scales a number, given as its bits, to [2^exponent,
 // 2^(exponent + 1)). The exponent for 0 is 0. Non-finite numbers stay non-finite at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);

@@ -30,8 +30,9 @@ __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
   if (warp < Body::Warps(p)) Body::Run(m, p, warp);
 }
 
-// Like TaskKernel, but with Body::Warps(sizes) warps for each of Body::Slots(sizes) slots of each
-// of Body::Models(sizes) models or directions of models.
+// Like TaskKernel, but each slot of each model, or of each direction of a model, has
+// Body::Warps(sizes) warps. Body::Slots(sizes) is the number of slots, and Body::Models(sizes) is
+// the number of models or directions.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     SlotKernel(const typename Body::Params p) {

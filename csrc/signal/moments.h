@@ -24,8 +24,8 @@ class Moments {
 
   // Adds the valid steps of a block x (N, T, C), where C = n_channels. `lengths` (N) has entries in
   // [0, T]; if it is null, all lengths are T. Real is float or double. Returns the position in x of
-  // the first valid value that is NaN or infinite, or -1. If x has such a value, the object must no
-  // longer be used.
+  // the first valid value that is NaN or infinite, or -1. If x has a valid value that is not
+  // finite, the object must no longer be used.
   template <typename Real>
   int64_t Add(const Real* x, int64_t n_windows, int64_t n_timesteps, const int64_t* lengths);
 

@@ -14,13 +14,13 @@ namespace sensorseq::signal {
 
 enum class MovingStatistic {
   kMean,
-  kStd,  // divided by the number of samples
+  kStd,  // the divisor of the variance is the number of samples
   kRms,
   kMin,
   kMax,
   kRange,  // max - min
   kMeanAbsolute,
-  kLineResidual,  // the last sample minus the end of the window's least-squares line
+  kLineResidual,  // the last sample minus the value of the window's least-squares line there
 };
 
 // The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist, so

@@ -228,7 +228,7 @@ const char* PlanError(const CompetitionPlan& plan, int64_t n_channel_indices) {
   for (int64_t r = 0; r < plan.n_rounds; ++r) {
     const int32_t before = r == 0 ? 0 : plan.is_difference[r - 1];
     if (plan.is_difference[r] < before || plan.is_difference[r] > 1) {
-      return "rounds on differences do not come after those on windows";
+      return "rounds on differences do not come after the rounds on windows";
     }
   }
   for (int64_t i = 0; i < plan.n_rounds * kFixedKernels; ++i) {

@@ -1,6 +1,6 @@
 // Random convolutions of windows, and how often their outputs exceed the biases: MiniRocket
-// (Dempster, Schmidt, Webb, "MiniRocket: A Very Fast (Almost) Deterministic Transform for Time
-// Series Classification", KDD 2021).
+// (Dempster, Schmidt, Webb, "MiniRocket: a very fast (almost) deterministic transform for time
+// series classification", KDD 2021).
 //
 // A kernel has 9 taps that are `dilation` steps apart: three with weight 2 and six with weight -1.
 // The output of a kernel at step t is the sum, over the channels of its combination in their order,
@@ -65,7 +65,7 @@ struct ConvolvedWindows {
 //
 // `out` is (N, total number of biases). Windows are distributed among n_threads threads, including
 // this one. Returns the position in x of the first valid value that is NaN or infinite, or -1. If x
-// has such a value, `out` is unusable. Throws std::bad_alloc.
+// has a valid value that is not finite, `out` is unusable. Throws std::bad_alloc.
 int64_t ShareAboveBiases(const PassKernels& kernels, const ConvolutionPlan& plan,
                          const ConvolvedWindows& windows, int64_t n_threads, float* out);
 

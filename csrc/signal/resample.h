@@ -121,7 +121,7 @@ class TableTaps {
   AlignedDoubles blended_;    // (kBatch, n_row + kFirBlock)
 };
 
-// Filters one signal after another. Must not be used by two threads at the same time.
+// Filters one signal after another. Two threads must not use one filter at the same time.
 template <typename Taps>
 class StreamFilter {
  public:
@@ -167,7 +167,7 @@ class StreamFilter {
   int64_t row_stride_;  // in doubles
   AlignedDoubles rows_;
   std::vector<double> sums_;  // (kBatch, n_channels)
-  int64_t base_ = 0;          // sample in entry 0 of a row
+  int64_t base_ = 0;          // number of the sample in entry 0 of a row
   int64_t n_received_ = 0, n_emitted_ = 0;
   bool has_begun_ = false;
 };

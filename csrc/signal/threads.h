@@ -8,8 +8,8 @@
 
 namespace sensorseq::signal {
 
-// Calls work(worker) for worker in [0, n_workers), each on its own thread if one can be started.
-// `work` distributes its tasks itself, and must not throw.
+// Calls work(worker) for worker in [0, n_workers), each on its own thread if that thread can be
+// started. `work` must distribute its tasks itself and must not throw.
 template <typename Work>
 void RunInThreads(int64_t n_workers, Work work) {
   std::vector<std::thread> threads;
