@@ -13,8 +13,8 @@
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the
 // thread count, M, or the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the first).
 // Weight gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >=
-// 320; the slots are then added in order. These guarantees hold on one instruction set; on another
-// instruction set, the last bits may differ.
+// 320; the slots are then added in order. These guarantees hold within one instruction set; another
+// instruction set may give different last bits.
 //
 // In float, subnormal numbers are treated as zero on input and output; in double, they are kept.
 // The mode of the calling thread has no effect and is restored after the call (subnormals.h).

@@ -58,7 +58,7 @@ enum Hyper : int {
   kDropout,         // dropout of the inputs of the head and of all layers but the first; in [0, 1)
   kRecurrentDropout,  // dropout of the hidden state that enters the gates, one mask per window
   // After step n = 1, 2, ..., average = d average + (1 - d) parameters, where d is the minimum of
-  // this number and (1 + n) / (10 + n). Not used without `average`.
+  // ema_decay and (1 + n) / (10 + n). Without `average`, ema_decay is not used.
   kEmaDecay,
   kHyperColumns
 };

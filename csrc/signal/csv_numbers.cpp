@@ -21,7 +21,7 @@ bool ReadField(const char** at, const char* end, double* number) {
   const auto [stop, problem] = std::from_chars(p, end, *number);
   if (problem != std::errc()) return false;
   if (std::isinf(*number)) return false;
-  if (std::isnan(*number)) {  // not -nan or nan(1)
+  if (std::isnan(*number)) {  // accepts nan, but not -nan or nan(1)
     if (stop - p != 3 || *p == '-') return false;
     *number = std::numeric_limits<double>::quiet_NaN();
   }
