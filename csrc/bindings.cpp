@@ -1,6 +1,6 @@
-// The operators for torch: their schemas, and their implementation on the CPU. Only the files
-// called bindings include torch, and only its stable ABI, so that one binary serves every later
-// version and every Python.
+// The operators for torch: their schemas, and their implementation on the CPU. Only the files named
+// bindings* include torch. These files use only torch's stable ABI, so one binary works with every
+// later version of torch and with every Python version.
 #include <atomic>
 #include <optional>
 #include <string>
@@ -17,8 +17,8 @@
 namespace sensorseq {
 namespace {
 
-// Takes the memory for the saved state of a forward pass, the largest tensor of a training step,
-// from the pool.
+// Makes the tensor for the saved state of a forward pass, the largest tensor of a training step,
+// with memory from the pool.
 Tensor EmptySaved(const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = like.scalar_type();
   Sizes strides(sizes.size());
@@ -44,14 +44,15 @@ void* Workspace(size_t bytes) {
   return block;
 }
 
-// Runs on as many threads as torch would use now, but not on torch's own, which spin for
-// milliseconds after each parallel region and do not survive a fork.
+// Runs the tasks on as many threads as torch would use now, but not on torch's own threads: they
+// spin for milliseconds after each parallel region and do not survive a fork.
 void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   ThreadPool::Instance().Run(torch::stable::get_num_threads(), n_tasks, task, context);
 }
 
-// For calls from autograd: torch's operators run between them, and torch's threads spin for
-// milliseconds after each. Our threads would then have to share the cores with torch's.
+// Runs the tasks of calls from autograd on torch's threads. Torch's operators run between these
+// calls, and torch's threads spin for milliseconds after each operator. Threads of our own would
+// have to share the cores with torch's threads.
 void RunOnTorch(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   if (is_forked_child) return RunParallel(nullptr, n_tasks, task, context);
   std::atomic<int64_t> next{0};
@@ -159,9 +160,9 @@ Tensor LstmPack(Tensor weight_ih, Tensor weight_hh, Tensor bias) {
   return packed;
 }
 
-// Runs one layer of one model and direction on packed weights, continuing from h and c in place. It
-// has few arguments and one output, because passing these costs more than the arithmetic of one
-// step of one window.
+// Runs one layer of one model and direction on packed weights, continuing from h and c in place.
+// The op has few arguments and one output, because passing arguments and outputs costs more than
+// the arithmetic of one step of one window.
 Tensor RunStream(const Tensor& x, const Tensor& packed, const Tensor* weight_out,
                  const Tensor* bias_out, const Tensor& h, const Tensor& c) {
   const int64_t dim = x.dim();
@@ -338,8 +339,8 @@ struct CpuTraining {
   }
 };
 
-// Raises the errors that train_epoch raises about these values, for arrays that are then copied to
-// a GPU. Checks all steps listed in `offsets`.
+// Raises the same errors as train_epoch for these arrays, before they are copied to a GPU. Checks
+// all steps listed in `offsets`.
 void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tensor offsets,
                      MaybeTensor crop_starts, int64_t n_data_timesteps, int64_t n_timesteps,
                      int64_t n_classes, int64_t max_batch) {
@@ -423,7 +424,8 @@ std::string CpuIsas() {
   return names;
 }
 
-// Runs chains of multiply-adds, `repeats` rounds in each of `n_tasks` parallel tasks.
+// Runs chains of multiply-adds, with `repeats` rounds in each of `n_tasks` parallel tasks. Returns
+// the number of floating-point operations.
 int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
   Status status;
   const Kernels* kernels = ActiveKernels(&status);

@@ -1,5 +1,5 @@
 // Code that the operators of all devices share: it checks tensors, puts their pointers into the
-// contract's structs, makes the returned tensors, and converts Status to exceptions.
+// structs of lstm_linear.h, makes the returned tensors, and converts Status to exceptions.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -57,7 +57,7 @@ inline int32_t DeviceOf(const Tensor& tensor) {
   return tensor.is_cpu() ? kCpu : tensor.get_device_index();
 }
 
-// `device` is the device of x.
+// Raises an error unless the tensor has this shape and dtype and is on the device of x, `device`.
 inline void CheckTensor(const Tensor& tensor, const char* name, const Sizes& sizes,
                         ScalarType dtype, int32_t device = kCpu) {
   const IntHeaderOnlyArrayRef actual = tensor.sizes();
@@ -104,16 +104,16 @@ Real* MutableData(const Tensor& tensor) {
   return tensor.numel() == 0 ? nullptr : static_cast<Real*>(tensor.data_ptr());
 }
 
-// The tensors of both ops and both passes, kept alive and checked.
+// The input tensors that both ops and both passes share, which the struct keeps alive and checks.
 struct Arguments {
   Tensor x;
   MaybeTensor lengths;
   Tensor weight_ih, weight_hh, bias;
   MaybeTensor weight_out, bias_out, h_0, c_0, recurrent_mask;
 
-  // Whether x is the input's share of the gates, bias included, of shape (M, N, T, D * 4H) with the
-  // four gates of each unit side by side. In this case, which only a GPU supports, weight_ih has no
-  // columns.
+  // Whether x is the input's contribution to the gates, bias included, with the shape (M, N, T, D *
+  // 4H) and the four gates of each unit side by side. This form of x needs a GPU and a weight_ih
+  // without columns.
   bool IsProjected() const {
     return x.dim() == 4 && weight_ih.dim() == 4 && weight_ih.size(3) == 0 && x.size(3) != 0;
   }
@@ -186,11 +186,11 @@ inline Sizes StateSizes(const LstmShape& s) {
   return {s.n_models, s.n_windows, s.n_directions, s.hidden_size};
 }
 
-// Allocates on the device of `like` through the shim's own function: the dispatcher takes several
-// times as long, and a call has five outputs.
+// Allocates a tensor on the device of `like`. Calls the function of torch's shim directly because
+// the dispatcher takes several times as long, and a call has five outputs.
 inline Tensor Empty(const Tensor& like, const Sizes& sizes, int32_t dtype) {
   Sizes strides(sizes.size());
-  uint64_t stride = 1;  // may overflow for an empty tensor, where it is meaningless
+  uint64_t stride = 1;  // may overflow for an empty tensor, whose strides do not matter
   for (size_t i = sizes.size(); i-- > 0; stride *= std::max<uint64_t>(sizes[i], 1)) {
     strides[i] = static_cast<int64_t>(stride);
   }
@@ -267,7 +267,7 @@ inline BackwardResult EmptyGradients(const Arguments& a, const LstmShape& s, boo
   return grad;
 }
 
-// The gradients from the later network, with the saved values of the forward pass.
+// The gradients that arrive from the later layers, and the saved values of the forward pass.
 struct BackwardInputs {
   Tensor saved;
   MaybeTensor pooled, grad_hidden, grad_logits, grad_h_n, grad_c_n;
@@ -362,8 +362,9 @@ struct Ops {
   }
 };
 
-// The CUDA facts of the build and the machine as JSON, and the reason why they do not support a
-// shape (empty if they do). Both functions work in every build.
+// CudaFacts describes the CUDA support of the build and the machine as JSON. CudaIsServed returns
+// the reason why a shape is not supported, or an empty string if the shape is supported. Both
+// functions work in every build.
 std::string CudaFacts();
 std::string CudaIsServed(int64_t hidden_size, int64_t n_channels, int64_t n_directions,
                          bool low_precision, bool is_projected);

@@ -1,5 +1,5 @@
-// The operators on a GPU. Compiled if nvcc compiled the kernels, with any torch: functions that
-// only a torch with CUDA has are weak symbols.
+// The operators on a GPU. This file is compiled if nvcc compiled the kernels. This file works with
+// any torch, because functions that only a torch with CUDA has are weak symbols.
 #ifdef SENSORSEQ_HAS_CUDA
 
 #include <torch/csrc/stable/accelerator.h>
@@ -8,8 +8,8 @@
 #include "lstm_linear_cuda.h"
 #include "train_epoch_cuda.h"
 
-// Torch's shim declares this function only if torch itself was built with CUDA. It is resolved
-// through libtorch.so, which this library links.
+// Torch's shim declares this function only if torch itself was built with CUDA. The linker finds
+// the function through libtorch.so, which this library is linked to.
 extern "C" __attribute__((weak)) AOTITorchError
 aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
@@ -32,8 +32,8 @@ void* CurrentStream(int32_t device) {
   return stream;
 }
 
-// torch's own guard: a different guard could not restore a device on which nothing has run yet
-// without initializing that device.
+// Uses torch's own guard, because any other guard would initialize the previous device when it
+// restores it, even if nothing has run on that device yet.
 torch::stable::accelerator::DeviceGuard GuardOf(const Tensor& x) {
   return torch::stable::accelerator::DeviceGuard(x.get_device_index());
 }
@@ -50,7 +50,7 @@ cuda::Options OptionsFor(const Arguments& a, bool low_precision) {
   return options;
 }
 
-// (M, D, tiles of 8 windows, T * 12 + 2, 4 * padded hidden size)
+// The shape of the saved state: (M, D, tiles of 8 windows, T * 12 + 2, 4 * padded hidden size).
 Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
   LstmShape smallest = s;
   smallest.n_models = smallest.n_x_models = smallest.n_directions = smallest.n_windows = 1;
@@ -67,8 +67,8 @@ Sizes SavedSizes(const LstmShape& s, const cuda::Options& options) {
   return sizes;
 }
 
-// Memory from torch's allocator, which reuses it on this stream only, and keeps it for the graph
-// during a capture.
+// Takes memory from torch's allocator, which reuses it only on this stream. If the call is captured
+// into a graph, the allocator keeps the memory for that graph.
 Tensor Workspace(const Tensor& like, size_t bytes) {
   return Empty(like, {static_cast<int64_t>(bytes)}, aoti_torch_dtype_uint8());
 }

@@ -1,4 +1,4 @@
-// sensorseq._signal: the preprocessing loops on numpy arrays. They run without the GIL.
+// sensorseq._signal: the preprocessing loops on numpy arrays, which run without the GIL.
 #include "bindings_signal.h"
 
 #include "c_api_status.h"
@@ -17,7 +17,7 @@ const signal::SignalKernels& ServingKernels() {
 }  // namespace sensorseq
 
 PYBIND11_MODULE(_signal, m) {
-  m.doc() = "The preprocessing loops; see the stubs beside it.";
+  m.doc() = "The preprocessing loops. The stub file beside this module documents them.";
   pybind11::register_local_exception_translator([](std::exception_ptr thrown) {
     try {
       std::rethrow_exception(thrown);

@@ -1,4 +1,5 @@
-// The parts of the module sensorseq._signal, one function for each file csrc/bindings_signal_*.cpp.
+// The functions that fill the module sensorseq._signal, one for each file
+// csrc/bindings_signal_*.cpp.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -12,13 +13,13 @@
 
 namespace sensorseq {
 
-// Rows of samples as a dense array; an argument of any other type is converted with a single copy.
-// The constructor raises the error of a copy that fails; `ensure` would return null and lose the
-// MemoryError.
+// Rows of samples as a dense array. An argument of any other type is converted with a single copy.
+// If the copy fails, the constructor raises the error, whereas `ensure` would return null and lose
+// the MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
-// Raises the exception with this name in sensorseq.errors.
+// Raises the exception of sensorseq.errors whose name is `error`.
 [[noreturn]] inline void Raise(const char* error, const std::string& sentence) {
   const pybind11::object type = pybind11::module_::import("sensorseq.errors").attr(error);
   PyErr_SetString(type.ptr(), sentence.c_str());
@@ -33,8 +34,8 @@ struct Shared {
   std::mutex mutex;
 };
 
-// One thread's turn. The thread waits for it without the GIL, because the thread whose turn it is
-// may be waiting for the GIL.
+// One thread's turn. The constructor waits without the GIL, because the thread whose turn it is may
+// need the GIL.
 class Turn {
  public:
   explicit Turn(std::mutex& mutex) : lock_(mutex, std::defer_lock) {
@@ -46,7 +47,8 @@ class Turn {
   std::unique_lock<std::mutex> lock_;
 };
 
-// The loops for this processor. Raises if SENSORSEQ_CPU_ISA names an unknown or unsupported set.
+// Returns the loops for this processor. Raises an error if SENSORSEQ_CPU_ISA names an unknown or
+// unsupported instruction set.
 const signal::SignalKernels& ServingKernels();
 
 void BindAugment(pybind11::module_& m);       // signal/augment.h

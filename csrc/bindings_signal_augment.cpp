@@ -83,7 +83,7 @@ int64_t Augment(py::array x, const Integers& lengths, const Integers& indices,
   how.mirror_order = per_channel(mirror_order);
   how.mirror_sign = per_channel(mirror_sign);
   Require((how.mirror_order == nullptr) == (how.mirror_sign == nullptr),
-          "order and sign go together");
+          "order and sign are given together");
   for (int64_t c = 0; how.mirror_order != nullptr && c < C; ++c) {
     Require(how.mirror_order[c] >= 0 && how.mirror_order[c] < C, "no such channel");
   }

@@ -1,4 +1,4 @@
-// Passes numpy arrays to signal/random_convolutions.h: checks them, then runs the loops without the
+// Checks numpy arrays and passes them to signal/random_convolutions.h, whose loops run without the
 // GIL.
 #include <pybind11/stl.h>
 

@@ -91,7 +91,7 @@ class Bound {
 
   Filter filter_;
   std::mutex mutex_;
-  bool is_float_ = false;  // of the last chunk
+  bool is_float_ = false;  // whether the last chunk was float32
 };
 
 using BoundPolyphase = Bound<signal::PolyphaseFilter>;

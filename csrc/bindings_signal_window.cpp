@@ -1,4 +1,4 @@
-// Passes numpy arrays to signal/window.h and signal/moments.h: checks them, then runs the loops
+// Checks numpy arrays and passes them to signal/window.h and signal/moments.h, whose loops run
 // without the GIL.
 #include <pybind11/stl.h>
 
@@ -31,8 +31,8 @@ bool IsDense(const py::array& array) {
          (array.flags() & py::array::c_style) == py::array::c_style;
 }
 
-// The (T, C) blocks of x, each of which is dense, as samples of one signal: the values from the
-// first on, and the start of each window. Windows that overlap in memory then need no copy.
+// Treats the windows of x, which are (T, C) blocks, as windows of one signal with the given start
+// samples. Windows that overlap in memory therefore need no copy if each of them is dense.
 template <typename Real>
 struct Blocks {
   explicit Blocks(const py::array& x) : array(x) {
@@ -62,7 +62,7 @@ Positions Map(signal::WindowMap<Real, Out> args) {
   signal::NotFinite found;
   if (fit) found = signal::MapWindows(kernels, args);
   py::gil_scoped_acquire acquire;
-  Require(fit, "a window does not lie in the signal, or a length not in 0..window_samples");
+  Require(fit, "a window does not lie in the signal, or a length is not in 0..window_samples");
   return {found.given, found.overflown};
 }
 

@@ -1,5 +1,5 @@
 // Code that the training ops of all devices share: it reads the names of options, checks tensors,
-// and puts their pointers into the contract's struct.
+// and puts their pointers into the struct of train_epoch.h.
 #pragma once
 
 #include <array>
@@ -9,7 +9,8 @@
 
 namespace sensorseq {
 
-// The enum value that an option's name stands for.
+// Returns the enum value of the given name. If the name is not known, raises an error that lists
+// the known names.
 template <typename Enum, size_t n>
 Enum Named(const char* option, const std::string& name,
            const std::array<std::pair<const char*, Enum>, n>& known) {
@@ -64,12 +65,12 @@ inline TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t 
                            static_cast<double>(n_classes) * (4 * H + 1);
   if (n_weights >= 0x1p56) {
     Fail("sensorseq: hidden_size " + std::to_string(hidden_size) + " with " +
-         std::to_string(n_classes) + " classes has more weights than 64 bits count.");
+         std::to_string(n_classes) + " classes has more weights than 64 bits can count.");
   }
   return s;
 }
 
-// The number of models in an argument whose first size is 1 or M.
+// Returns the number of models in a tensor. The number must be 1 or n_models.
 inline int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models) {
   const int64_t n = tensor.dim() == 0 ? 0 : tensor.size(0);
   if (n != 1 && n != n_models) {
@@ -79,7 +80,7 @@ inline int64_t ModelsOf(const Tensor& tensor, const char* name, int64_t n_models
   return n;
 }
 
-// The arguments of train_epoch, kept alive and checked.
+// The arguments of train_epoch. The struct keeps the tensors alive and checks them.
 struct TrainTensors {
   Tensor x;
   MaybeTensor lengths;
@@ -94,7 +95,7 @@ struct TrainTensors {
   Tensor statistics;
   MaybeTensor margins;
   Tensor workspace;
-  TrainShape network;  // the sizes that no tensor determines
+  TrainShape network;  // the sizes that cannot be read from a tensor
   Loss loss;
   Optimizer optimizer;
   int64_t first_step, n_steps;
@@ -223,7 +224,8 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
   Device::Run(tensors, n_lanes, low_precision);
 }
 
-// The reason why CUDA kernels cannot train the network; empty if they can. Works in every build.
+// Returns the reason why CUDA kernels cannot train the network, or an empty string if they can. The
+// function works in every build.
 std::string CudaTrains(int64_t n_channels, int64_t hidden_size, int64_t n_layers,
                        int64_t n_directions, std::string head_norm, bool low_precision);
 

@@ -1,6 +1,5 @@
-// Blocks of memory that outlive the tensors made from them, so that the next training step finds
-// its pages in place: at training sizes the page faults of a fresh block cost as much as the
-// arithmetic.
+// Blocks of memory that outlive the tensors made from them. The next training step reuses their
+// pages, because at training sizes the page faults of a fresh block cost as much as the arithmetic.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +13,12 @@ namespace sensorseq {
 
 class BlockPool {
  public:
-  // The pool of all threads. A block may be returned in a forked child, which has its own pool.
+  // The pool that all threads of the process share. A forked child has its own pool, which also
+  // accepts blocks that were taken before the fork.
   static BlockPool& Instance() { return PerProcess<BlockPool>::Get(); }
 
-  // A block of at least `bytes` and at most twice as many, aligned to 64; null if memory is
-  // exhausted.
+  // Returns a block of at least `bytes` bytes and at most twice as many, aligned to 64 bytes, or
+  // null if memory is exhausted.
   void* Take(size_t bytes) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -26,7 +26,8 @@ class BlockPool {
       for (size_t i = 0; i < free_.size(); ++i) {
         const size_t size = free_[i]->bytes;
         if (size < bytes || size > 2 * bytes) continue;
-        // of blocks of the same size, the one returned last, whose lines may still be in a cache
+        // Of blocks of the same size, takes the one returned last, because it may still be in a
+        // cache.
         if (best == free_.size() || size <= free_[best]->bytes) best = i;
       }
       if (best < free_.size()) {
@@ -43,8 +44,8 @@ class BlockPool {
     return header + 1;
   }
 
-  // Takes a block back; frees the blocks that have been unused longest if more than kMaxFreeBytes
-  // are idle.
+  // Takes a block back. If more than kMaxFreeBytes bytes are then free, releases the blocks that
+  // have been unused longest.
   void Give(void* block) {
     Header* header = static_cast<Header*>(block) - 1;
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -6,10 +6,10 @@
  * if real_bytes is 4, and a double if it is 8. `lengths` (N), each in 0..T, may be null, which
  * means that all lengths are T.
  *
- * A function that returns int32_t returns SENSORSEQ_OK or the kind of error, which sensorseq_error
- * then describes in a sentence. No function throws. Calls on different objects may run at the same
- * time, and so may calls of sensorseq_lstm_forward on one layer. Counts and shapes are checked, but
- * pointers are trusted. */
+ * A function that returns int32_t returns SENSORSEQ_OK or the kind of error, and sensorseq_error
+ * then describes the error in a sentence. No function throws. Calls on different objects may run at
+ * the same time, and so may calls of sensorseq_lstm_forward on one layer. Counts and shapes are
+ * checked, but pointers are trusted. */
 #pragma once
 
 #include <stdint.h>
@@ -26,7 +26,7 @@ enum {
   SENSORSEQ_BAD_ARGUMENT = 2, /* an unsupported setting */
   SENSORSEQ_BAD_ENVIRONMENT = 3,
   SENSORSEQ_NO_MEMORY = 4,
-  SENSORSEQ_OTHER_ISA = 5, /* the weights are arranged for an instruction set not in use */
+  SENSORSEQ_OTHER_ISA = 5, /* the weights are arranged for an instruction set that is not in use */
   SENSORSEQ_FAILED = 6
 };
 
@@ -72,12 +72,12 @@ SENSORSEQ_EXPORT int32_t sensorseq_lstm_forward(const sensorseq_lstm* layer, con
                                                 int64_t n_timesteps, int64_t n_threads, void* h,
                                                 void* c, void* hidden, void* logits);
 
-/* ---- Filters for signals in pieces; see signal/resample.h, moving.h and sections.h. Calls on one
- * filter must not overlap. ---- */
+/* ---- Filters for signals that arrive in pieces; see signal/resample.h, moving.h and sections.h.
+ * Calls on one filter must not overlap. ---- */
 
 typedef struct sensorseq_filter sensorseq_filter;
 
-/* `edge`: mirror, hold or odd. A negative delay stands for the center of the taps. */
+/* `edge`: mirror, hold or odd. If `delay` is null, the delay is the center of the taps. */
 SENSORSEQ_EXPORT int32_t sensorseq_polyphase_make(const double* taps, int64_t n_taps, int64_t up,
                                                   int64_t down, int64_t n_channels,
                                                   const char* edge, const int64_t* delay,
@@ -93,8 +93,8 @@ SENSORSEQ_EXPORT int32_t sensorseq_sections_make(const double* sections, int64_t
                                                  int64_t n_channels, sensorseq_filter** filter);
 SENSORSEQ_EXPORT void sensorseq_filter_free(sensorseq_filter* filter);
 
-/* The number of rows that sensorseq_filter_push writes for n_samples; with is_last, up to the end
- * of the signal. */
+/* The number of rows that sensorseq_filter_push writes for n_samples. If is_last, the number
+ * includes the rows up to the end of the signal. */
 SENSORSEQ_EXPORT int32_t sensorseq_filter_rows(sensorseq_filter* filter, int64_t n_samples,
                                                int32_t is_last, int64_t* rows);
 /* x (n_samples, C), which may be null if n_samples is 0; y (rows, C). Only resampling accepts
@@ -139,7 +139,7 @@ typedef struct {
 } sensorseq_competition;
 
 SENSORSEQ_EXPORT int32_t sensorseq_check_competition(const sensorseq_competition* plan);
-/* x (N, T, C); out (N, n_rounds * 168); `bad` as above. */
+/* x (N, T, C); out (N, n_rounds * 168); `bad`: as in sensorseq_share_above_biases. */
 SENSORSEQ_EXPORT int32_t sensorseq_share_wins(const sensorseq_competition* plan, const float* x,
                                               const int64_t* lengths, int64_t n_windows,
                                               int64_t n_timesteps, int64_t n_threads, float* out,

@@ -79,7 +79,7 @@ const signal::SignalKernels& Kernels() { return Serving(signal::AllSignalKernels
 template <typename Real, typename Out>
 void Map(signal::WindowMap<Real, Out> args, int64_t* given, int64_t* overflown) {
   Require(signal::WindowsFit(args),
-          "a window does not lie in the signal, or a length not in 0..window_samples");
+          "a window does not lie in the signal, or a length is not in 0..window_samples");
   const signal::NotFinite found = signal::MapWindows(Kernels().pass, args);
   *given = found.given;
   *overflown = found.overflown;

@@ -1,4 +1,4 @@
-// Converts the exceptions of the functions of c_api.h to a status and a sentence.
+// Converts exceptions in the functions of c_api.h to a status and an error message.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ struct Refusal {
   std::string sentence;
 };
 
-// Stores the sentence that sensorseq_error returns on this thread, truncated after a few hundred
-// characters.
+// Stores the message that sensorseq_error returns on this thread, truncated if it is too long for
+// the buffer. Returns `status`.
 int32_t Keep(int32_t status, const char* sentence) noexcept;
 
 template <typename F>
@@ -42,7 +42,7 @@ inline void Require(bool is_right, const char* sentence) {
   if (!is_right) throw Refusal{SENSORSEQ_BAD_VALUE, sentence};
 }
 
-// The row of a table for this processor.
+// The row of the table that this processor uses.
 template <typename Row>
 const Row& Serving(const IsaTable<Row>& table) {
   Status status;

@@ -1,5 +1,5 @@
-// Memory that begins at a cache line, with functions that every system's C++ has (Windows lacks
-// std::aligned_alloc).
+// Allocates memory that begins at a cache line, with C++ functions that every system has (Windows
+// lacks std::aligned_alloc).
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@ namespace sensorseq {
 
 constexpr size_t kCacheLine = 64;  // bytes; no known processor has longer vectors
 
-// At least `bytes`, in whole lines; null if memory is exhausted.
+// Allocates `bytes` bytes, rounded up to full cache lines. Returns null if memory is exhausted.
 inline void* AllocateLines(size_t bytes) {
   const size_t whole = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
   return ::operator new(whole, std::align_val_t{kCacheLine}, std::nothrow);

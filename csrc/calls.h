@@ -1,5 +1,5 @@
-// Helpers with which every binding calls lstm_linear.h: they check sizes and provide the workspace
-// and the threads.
+// Helpers that every binding needs to call the functions of lstm_linear.h: they check sizes,
+// provide the workspace and decide whether a call uses several threads.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@
 
 namespace sensorseq {
 
-// Describes the problem if sizes are negative, or if the number of bytes of their saved state and
-// workspace would overflow 64 bits; arrays without channels or models may have any other sizes.
-// Empty if there is no problem. `n_layers` counts the layers of all models.
+// Returns a description of the problem if a size is negative, or if the saved state and the
+// workspace need more bytes than 64 bits can count; otherwise returns an empty string. Arrays
+// without channels or models may have any other sizes. `n_layers` counts the layers of all models.
 inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
                                 int64_t hidden_size, double n_layers) {
   if (n_windows < 0 || n_timesteps < 0) {
@@ -27,11 +27,11 @@ inline std::string CountProblem(int64_t n_windows, int64_t n_timesteps, int64_t 
   if ((n_saved + 256.0 * H) * width < 0x1p59) return "";
   return "sensorseq: " + std::to_string(n_windows) + " windows of " + std::to_string(n_timesteps) +
          " steps with hidden_size " + std::to_string(hidden_size) +
-         " need more bytes than 64 bits count; use fewer or shorter windows.";
+         " need more bytes than 64 bits can count; use fewer or shorter windows.";
 }
 
-// Whether a call runs only on the calling thread: if there is little work, waking other threads
-// costs more.
+// Whether a call runs only on the calling thread. True if the call has too little work to justify
+// waking other threads.
 inline bool IsSerial(const LstmShape& s) {
   constexpr int64_t kSerialWork = 1 << 16;  // multiplications
   const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *
@@ -39,13 +39,14 @@ inline bool IsSerial(const LstmShape& s) {
   return work < kSerialWork;
 }
 
-// Memory of the calling thread, kept for its next call and enlarged on demand: at training sizes
-// the page faults of a fresh block cost as much as the arithmetic. Null if memory is exhausted.
+// Memory of the calling thread, enlarged on demand and kept for the next call, because at training
+// sizes the page faults of a fresh block cost as much as the arithmetic. Returns null if memory is
+// exhausted.
 inline void* ThreadWorkspace(size_t bytes) {
   thread_local std::unique_ptr<void, FreeLines> block;
   thread_local size_t size = 0;
   if (bytes > size) {
-    block.reset();  // before the larger one is allocated
+    block.reset();  // frees the old block before the new one is allocated
     size = 0;
     block.reset(AllocateLines(bytes));
     if (block != nullptr) size = bytes;

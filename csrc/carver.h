@@ -1,4 +1,4 @@
-// Pieces of a caller's workspace.
+// Divides a caller's workspace into pieces.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace sensorseq {
 
-// Hands out aligned pieces of a block; without a block, it only counts their bytes.
+// Hands out aligned pieces of a block; without a block, only counts the bytes of the pieces.
 class Carver {
  public:
   explicit Carver(void* block) : block_(static_cast<char*>(block)) {}

@@ -1,9 +1,9 @@
-// Random numbers as a function of the place where they are used, not of earlier draws: the dropout
-// mask does not depend on the thread count, the other models, or the division of steps into calls;
-// and it is the same in any language with 64-bit integers.
+// Random numbers that depend only on where they are used, not on earlier draws. The dropout mask
+// therefore does not depend on the thread count, on the other models or on how steps are divided
+// into calls. Any language with 64-bit integers can reproduce the mask.
 //
-// Element i of a site is output i of SplitMix64 (G. Steele, D. Lea, C. Flood, Fast Splittable
-// Pseudorandom Number Generators, 2014), started at Mix(Mix(Mix(seed) + step) + site).
+// Element i of a site is output i of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
+// Pseudorandom Number Generators", 2014) started at Mix(Mix(Mix(seed) + step) + site).
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ class CounterRandom {
   uint64_t start_;
 };
 
-// The places where masks are used; in a network of any depth, all sites are distinct.
+// The sites at which masks are used. All sites of a network are distinct, whatever its depth.
 SENSORSEQ_HD uint64_t RecurrentSite(int64_t layer) { return static_cast<uint64_t>(2 * layer); }
 SENSORSEQ_HD uint64_t OutputSite(int64_t layer) { return static_cast<uint64_t>(2 * layer + 1); }
 

@@ -13,14 +13,14 @@ constexpr int kGates = 4;
 enum SavedValue : int { kSavedCell = 4, kSavedHidden = 5 };
 constexpr int kSavedValues = 6;
 
-// Rows of saved state are padded to whole vectors of the widest instruction set.
+// Rows of saved state are padded to full vectors of the widest instruction set.
 constexpr std::int64_t kVectorPadding = 16;
 constexpr std::int64_t Padded(std::int64_t size) {
   return (size + kVectorPadding - 1) / kVectorPadding * kVectorPadding;
 }
 
-// The number of rows of saved state of one direction and window: these values for every timestep,
-// and the timestep of each unit's maximum.
+// The number of rows of saved state of one direction and window: one row per value and timestep,
+// and one row with the timestep of each unit's maximum.
 constexpr std::int64_t SavedRows(std::int64_t n_timesteps) {
   return n_timesteps * kSavedValues + 1;
 }

@@ -1,22 +1,23 @@
-// The contract of the native core: one LSTM layer in one or two directions, optionally followed by
+// The interface of the native core: one LSTM layer in one or two directions, optionally followed by
 // pooling over time and a linear head, forward and backward. No framework type appears here.
 //
 // Every array is dense and row-major. Letters: M models, Mx models of x, N windows, T timesteps,
 // C channels, H hidden size, D directions, K classes, P width of the pooled vector (D*H, for
 // meanmax 2*D*H). Blocks of 4H are ordered i, f, g, o (gates.h). Real is float or double.
 //
-// The functions allocate and throw nothing, and are thread-safe between calls that share no written
-// pointer. No output may overlap an input unless the comment on the output allows it.
+// The functions allocate nothing and throw nothing. Calls that share no written pointer may run on
+// several threads at the same time. No output may overlap an input unless the comment on the output
+// allows it.
 //
 // Bits: the values of one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) are
 // accumulated in an order that depends only on H and C, so they do not depend on the batch, the
 // thread count, M, or the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of the first).
 // Weight gradients are summed in min(8, ceil(N / 6)) slots determined by N, or in one slot if H >=
-// 320; the slots are then added in order. All this is guaranteed on one instruction set; on
-// another, the last bits may differ.
+// 320; the slots are then added in order. These guarantees hold within one instruction set; another
+// instruction set may give different last bits.
 //
-// Subnormal numbers: float treats them as zero on input and output, double keeps them, regardless
-// of the calling thread's mode, which is restored after the call (subnormals.h).
+// In float, subnormal numbers are treated as zero on input and output; in double, they are kept.
+// The mode of the calling thread has no effect and is restored after the call (subnormals.h).
 #pragma once
 
 #include <cstddef>
@@ -28,28 +29,33 @@
 namespace sensorseq {
 
 // How a call runs its tasks. `run` calls task(context, i) once for every i in [0, n_tasks), on any
-// threads and in any order, and returns when all are done. Null: in order on the calling thread.
+// threads and in any order, and returns when all are done. If `run` is null, the tasks run in order
+// on the calling thread.
 struct Parallel {
   using Task = void (*)(void* context, int64_t index);
   void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
   void* pool = nullptr;
-  int64_t n_threads = 1;  // the maximum number that `run` may use at a time
+  int64_t n_threads = 1;  // the maximum number of threads that `run` may use at a time
   // The conditions under which threads share the steps of a layer and wait for one another after
   // each step (cpu/team.h).
   struct Sharing {
-    // multiply-adds per step and gate from which sharing pays if there are fewer tiles than threads
+    // The number of multiply-adds per step and gate from which sharing pays if there are fewer
+    // tiles than threads.
     int64_t min_work = int64_t(1) << 14;
-    int64_t long_wait_us = 500;       // above any wait for a running thread, below a time slice
-    int64_t long_waits_percent = 25;  // threads stop sharing from this share of long waits on
-    int64_t alone_ms = 500;           // time without sharing after a thread was kept from running
+    // Longer than any wait for a running thread, but shorter than a time slice.
+    int64_t long_wait_us = 500;
+    // Threads stop sharing when long waits take at least this percentage of the time.
+    int64_t long_waits_percent = 25;
+    // The time without sharing after a thread was kept from running.
+    int64_t alone_ms = 500;
   } sharing = {};
 };
 
 enum class Pooling : int32_t {
   kNone = 0,  // no pooled vector and no head
-  kLast,      // each direction's state after its last step
-  kMean,      // over valid steps
-  kMax,       // over valid steps; the gradient goes to the earliest step that attains it
+  kLast,      // the state of each direction after its last step
+  kMean,      // mean over valid steps
+  kMax,       // maximum over valid steps; the gradient goes to the earliest step that attains it
   kMeanMax,   // the mean (D*H), then the maximum (D*H)
 };
 
@@ -61,7 +67,7 @@ struct LstmShape {
   int64_t n_channels = 0;    // C
   int64_t hidden_size = 0;   // H, at least 1
   int64_t n_directions = 1;  // D, 1 or 2
-  int64_t n_classes = 0;     // K; 0: no head, as always with Pooling::kNone
+  int64_t n_classes = 0;     // K; 0: no head, the only choice with Pooling::kNone
   Pooling pooling = Pooling::kNone;
 };
 
@@ -75,7 +81,7 @@ struct LstmInputs {
   const Real* bias;            // (M, D, 4H)      b_ih + b_hh, summed by the caller
   const Real* h_0;             // (M, N, D, H)    null: zeros
   const Real* c_0;             // (M, N, D, H)    null: zeros
-  const Real* recurrent_mask;  // (M, N, D, H) factor on h wherever it enters the gates; null: ones
+  const Real* recurrent_mask;  // (M, N, D, H) factor on h where h enters the gates; null: ones
   const Real* weight_out;      // (M, K, P)    null without a head
 };
 
@@ -89,13 +95,14 @@ struct LstmForward {
   Real* c_n;             // (M, N, D, H)      written; may be the same pointer as in.c_0
   Real* pooled;          // (M, N, P)         written; null with Pooling::kNone
   Real* logits;          // (M, N, K)         written; null without a head
-  Real* saved;           // (M, D, N, SavedRows(T), Padded(H))  written for the backward pass in an
-                         //                   order of the instruction set's own, undefined where
-                         //                   no valid step belongs; null at inference
-  void* workspace;       // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
+  // (M, D, N, SavedRows(T), Padded(H))  written for the backward pass in an order that depends on
+  // the instruction set; undefined where there is no valid step; null at inference
+  Real* saved;
+  void* workspace;  // lstm_forward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
-  const void* packed = nullptr;  // from lstm_pack: the weights and biases of `in`, which are then
-                                 // not read and may be null; null: packed in the call
+  // The result of lstm_pack. If it is given, the weights and biases of `in` are not read and may be
+  // null. If `packed` is null, the call packs the weights.
+  const void* packed = nullptr;
 };
 
 template <typename Real>
@@ -103,14 +110,15 @@ struct LstmBackward {
   LstmShape shape;
   LstmInputs<Real> in;      // as given to the forward pass
   const Real* pooled;       // (M, N, P)       as the forward pass wrote it; null with kNone
-  const Real* saved;        // (M, D, N, SavedRows(T), Padded(H))  likewise
-  const Real* grad_hidden;  // (M, N, T, D*H)  read at valid steps only; null: zeros
+  const Real* saved;        // (M, D, N, SavedRows(T), Padded(H)) as the forward pass wrote it
+  const Real* grad_hidden;  // (M, N, T, D*H) read only at valid steps; null: zeros
   const Real* grad_h_n;     // (M, N, D, H)    null: zeros
   const Real* grad_c_n;     // (M, N, D, H)    null: zeros
   const Real* grad_logits;  // (M, N, K)       null without a head
   const Real* grad_pooled = nullptr;  // (M, N, P)  added to the head's gradient; null: zeros
-  Real* grad_x;           // (M, N, T, C)    written, zero beyond lengths; null: not wanted. With
-                          //                 Mx = 1 the caller sums over M
+  // (M, N, T, C) written, zero beyond lengths; null: not wanted. If Mx = 1, the caller sums grad_x
+  // over M.
+  Real* grad_x;
   Real* grad_weight_ih;   // (M, D, 4H, C)   written
   Real* grad_weight_hh;   // (M, D, 4H, H)   written
   Real* grad_bias;        // (M, D, 4H)      written
@@ -122,30 +130,34 @@ struct LstmBackward {
   Parallel parallel;
 };
 
-// Forward and backward pass of a training step in one call: each tile of windows goes backwards
-// while its state is still in the cache. The caller computes the part between the passes, from
-// pooled vectors to their gradients: `between` is called for windows [first, first + n) of one
-// model after their forward and before their backward pass, on the thread that runs the model's
-// slot. It reads forward.pooled and writes backward.grad_pooled of these windows.
+// The forward and the backward pass of a training step in one call. The backward pass of each tile
+// of windows runs while the tile's state is still in the cache. The caller's function `between`
+// computes the part between the passes, from pooled vectors to their gradients. `between` is called
+// for windows [first, first + n) of one model after their forward pass and before their backward
+// pass, on the thread that runs the model's slot. `between` reads forward.pooled and writes
+// backward.grad_pooled of these windows.
 template <typename Real>
 struct LstmStep {
-  LstmForward<Real> forward;    // no head; saved, workspace and parallel are not read. h_n and c_n
-                                // must not be h_0 and c_0 here, which the backward pass reads
-  LstmBackward<Real> backward;  // of the same shape and inputs; no head, saved is not read
+  // Has no head; saved, workspace and parallel are not read. h_n and c_n must not be the same
+  // pointers as h_0 and c_0 here, because the backward pass reads h_0 and c_0.
+  LstmForward<Real> forward;
+  LstmBackward<Real> backward;  // has the same shape and inputs and no head; saved is not read
   void (*between)(void* context, int64_t model, int64_t slot, int64_t first, int64_t n);
   void* context;
 };
 
-// Bytes of workspace for a shape, the same on every instruction set: the packed weights and the
-// scratch memory of the tasks, O(M * N * H) forward.
+// The number of bytes of workspace that a shape needs on every instruction set. The workspace holds
+// the packed weights and the scratch memory of the tasks; in the forward pass, the scratch memory
+// is O(M * N * H).
 size_t lstm_forward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_backward_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 size_t lstm_step_workspace_bytes(const LstmShape& shape, size_t real_bytes);
 
-// Arranges the weights and biases of `in`, the only members read, once for many forward calls with
-// the same M, D, C and H. The layout belongs to the instruction set and the build that wrote it: it
-// begins with a header that names both, and lstm_forward refuses any other. `packed` has
-// lstm_packed_bytes bytes, all of which are written; it must be aligned to 64 in both functions.
+// Packs the weights and biases of `in` once for many forward calls with the same M, D, C and H. No
+// other members of `in` are read. The layout depends on the instruction set and the build that
+// wrote it. The packed weights begin with a header that names the instruction set and the build,
+// and lstm_forward rejects any other layout. `packed` has lstm_packed_bytes bytes, all of which are
+// written; it must be aligned to 64 bytes in both functions.
 size_t lstm_packed_bytes(const LstmShape& shape, size_t real_bytes);
 
 template <typename Real>

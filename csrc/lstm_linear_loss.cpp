@@ -1,5 +1,6 @@
-// The loss of a batch and its gradients: the fused step of lstm_linear.h with head and loss between
-// its passes, or a forward pass alone.
+// Computes the loss of a batch and its gradients. With gradients, runs the fused step of
+// lstm_linear.h, with the head and the loss between its passes; without gradients, runs only a
+// forward pass.
 #include "lstm_linear_loss.h"
 
 #include "carver.h"
@@ -19,10 +20,11 @@ struct Buffers {
   double *log_p, *grad_loss;   // (tasks, class_stride)
   double* losses;              // (M, N)
   void* kernel_workspace;
-  int64_t share_stride, class_stride;  // whole cache lines: tasks run side by side
+  int64_t share_stride, class_stride;  // rounded up to full cache lines, as tasks run side by side
 };
 
-// Tasks of a call: slots of models, at least one for the scratch of a forward pass.
+// The number of tasks of a call: the slots of all models, but at least one, for the scratch of a
+// forward pass.
 int64_t TaskCount(const LstmShape& s) {
   const int64_t n = s.n_models * SlotCount(s);
   return n < 1 ? 1 : n;
@@ -175,7 +177,7 @@ class Call {
     }
   }
 
-  // Adds the slots' shares of the head's gradients, in order.
+  // Sums the head's gradients over the slots, in order.
   void SumShares() const {
     const int64_t K = s_.n_classes, n_slots = SlotCount(s_);
     for (int64_t model = 0; model < s_.n_models; ++model) {

@@ -1,11 +1,12 @@
-// The contract of a training step without the optimizer: one LSTM layer, pooling, a linear head,
-// the loss and its gradients, in one pass. Each tile of windows goes backwards while its state is
-// still in the cache. No framework type appears here.
+// The interface of a training step without the optimizer: one LSTM layer, pooling, a linear head,
+// the loss and its gradients, in one call. The backward pass of each tile of windows runs while the
+// tile's state is still in the cache. No framework type appears here.
 //
 // Arrays, letters and the rules on bits are as in lstm_linear.h. The gradients of the head are
 // summed like those of the layer, in slots determined by N.
 //
-// The function allocates and throws nothing. It checks everything before it writes anything.
+// The function allocates nothing and throws nothing. The function checks everything before it
+// writes anything.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +17,8 @@
 
 namespace sensorseq {
 
-// The loss of one window, with the target t_k = 1 - s + s / K for its class and s / K for the
-// others, where s is the label smoothing. The loss of a batch is sum(weight * loss) / windows.
+// The loss of one window, with the target t_k = 1 - s + s / K for its class and s / K for the other
+// classes, where s is the label smoothing. The loss of a batch is sum(weight * loss) / windows.
 enum class Loss : int32_t {
   kCrossEntropy = 0,  // -sum_k t_k log p_k
   kFocal,             // -sum_k t_k (1 - p_k)^2 log p_k
@@ -31,7 +32,7 @@ struct LstmLinearLoss {
   const Real* bias_out;  // (M, K)
   Loss loss;
   double label_smoothing;                   // in [0, 1)
-  int64_t n_class_models, n_weight_models;  // M' of each: M, or 1 if all models share the array
+  int64_t n_class_models, n_weight_models;  // M' of each array: M, or 1 if all models share it
   const int64_t* class_index;               // (M', N)  each in [0, K)
   const Real* weight;                       // (M', N)  factor on each window's loss; null: ones
 
@@ -39,8 +40,8 @@ struct LstmLinearLoss {
   Real* logits;     // (M, N, K)    written
   // Gradients of each model's own mean_loss, written if needs_gradients.
   bool needs_gradients;
-  Real* grad_x;           // (M, N, T, C)  zero beyond lengths; null: not wanted. With Mx = 1 the
-                          //               caller sums over M
+  // (M, N, T, C) zero beyond lengths; null: not wanted. If Mx = 1, the caller sums grad_x over M.
+  Real* grad_x;
   Real* grad_weight_ih;   // (M, D, 4H, C)
   Real* grad_weight_hh;   // (M, D, 4H, H)
   Real* grad_bias;        // (M, D, 4H)
@@ -52,7 +53,7 @@ struct LstmLinearLoss {
   Parallel parallel;
 };
 
-// The same on every instruction set.
+// The number of bytes of workspace, which is the same on every instruction set.
 size_t lstm_linear_loss_workspace_bytes(const LstmShape& shape, bool needs_gradients,
                                         size_t real_bytes);
 

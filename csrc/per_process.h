@@ -1,6 +1,6 @@
-// One object for the whole process, made on first use and never destroyed, because its users may
-// outlive every static object. A forked child makes its own: the parent's threads do not exist
-// there, and they may have held the object's locks.
+// One object per process, made on first use and never destroyed, because its users may outlive
+// every static object. A forked child makes its own object, because the parent's threads do not
+// exist in the child and may have held the object's locks.
 #pragma once
 
 #include <pthread.h>
@@ -21,7 +21,7 @@ class PerProcess {
     if (found != nullptr) return *found;
     T* made = new T;
     if (object.compare_exchange_strong(found, made)) return *made;
-    delete made;  // another thread has made one first
+    delete made;  // another thread has made the object in the meantime
     return *found;
   }
 

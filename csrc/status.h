@@ -1,4 +1,4 @@
-// The status that a kernel returns instead of throwing, and a sentence for each value.
+// The status that a kernel returns instead of throwing, and a message for each value.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,13 @@ enum class Status : int32_t {
   kOk = 0,
   kInvalidShape,         // a size is negative, or hidden_size or n_directions is out of range
   kLengthOutOfRange,     // an entry of lengths is below 0 or above n_timesteps
-  kRowOutOfRange,        // a row of a batch is outside the data, or its crop is
-  kClassOutOfRange,      // an entry of class_index is below 0, or n_classes or more
-  kOffsetsOutOfOrder,    // offsets decrease, leave rows, or make a batch larger than max_batch
-  kBatchTooSmall,        // a batch of one window cannot be normalized by itself
+  kRowOutOfRange,        // a row of a batch or its crop is outside the data
+  kClassOutOfRange,      // an entry of class_index is not in [0, n_classes)
+  kOffsetsOutOfOrder,    // offsets decrease, exceed rows, or make a batch larger than max_batch
+  kBatchTooSmall,        // batch norm needs a batch of more than one window
   kNotPacked,            // packed was not written by lstm_pack of this build
   kPackedOtherwise,      // packed contains weights of a different precision or size
-  kPackedForOtherIsa,    // packed was written for an instruction set not in use
+  kPackedForOtherIsa,    // packed was written for an instruction set that is not in use
   kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
   kIsaNotSupported,      // SENSORSEQ_CPU_ISA names an instruction set that this processor lacks
   kNotServedHiddenSize,  // no CUDA kernel supports so many units in this precision
@@ -25,7 +25,7 @@ enum class Status : int32_t {
   kCudaError,            // a CUDA call failed; cuda::ErrorText gives the reason
 };
 
-// A sentence without a full stop, for the layer above to complete; never null.
+// A sentence without a full stop, which the caller completes; never null.
 inline const char* StatusText(Status status) {
   switch (status) {
     case Status::kOk:

@@ -1,4 +1,4 @@
-// A thread's treatment of subnormal numbers while it runs a task.
+// How a thread treats subnormal numbers while it runs a task.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@
 namespace sensorseq {
 
 enum class Subnormals {
-  kZero,  // zero as operands and as results
+  kZero,  // treated as zero, both as operands and as results
   kKept,
 };
 
-// In float, subnormal numbers are treated as zero: gradients that vanish over a long window become
-// subnormal, and on many processors each subnormal operand costs over a hundred cycles. In double,
-// they are kept.
+// In float, subnormal numbers are treated as zero, because gradients that vanish over a long window
+// become subnormal, and on many processors each subnormal operand costs over a hundred cycles. In
+// double, subnormal numbers are kept.
 template <typename Real>
 constexpr Subnormals kSubnormalsOf =
     std::is_same<Real, float>::value ? Subnormals::kZero : Subnormals::kKept;
@@ -36,9 +36,9 @@ class SubnormalsGuard {
   SubnormalsGuard(const SubnormalsGuard&) = delete;
   SubnormalsGuard& operator=(const SubnormalsGuard&) = delete;
 
-  // For places where a thread may be started, because a new thread inherits and keeps the mode of
-  // the thread that starts it: as long as this object exists, the calling thread has the mode that
-  // it had outside all guards.
+  // As long as this object exists, the calling thread has the mode that it had outside all guards.
+  // A Pause is for code that may start a thread, because a new thread inherits and keeps the mode
+  // of the thread that starts it.
   class Pause {
    public:
     Pause() : before_(Read()) {
@@ -54,11 +54,12 @@ class SubnormalsGuard {
 
  private:
 #if defined(__x86_64__)
-  static constexpr uint64_t kFlush = 1 << 15 | 1 << 6;  // of MXCSR: results (FTZ), operands (DAZ)
+  static constexpr uint64_t kFlush =
+      1 << 15 | 1 << 6;  // bits FTZ and DAZ of MXCSR: results, operands
   static uint64_t Read() { return _mm_getcsr(); }
   static void Write(uint64_t control) { _mm_setcsr(static_cast<uint32_t>(control)); }
 #elif defined(__aarch64__)
-  static constexpr uint64_t kFlush = 1 << 24;  // of FPCR: results and operands (FZ)
+  static constexpr uint64_t kFlush = 1 << 24;  // FPCR bit for results and operands (FZ)
   static uint64_t Read() {
     uint64_t control;
     __asm__ volatile("mrs %0, fpcr" : "=r"(control));
@@ -73,8 +74,8 @@ class SubnormalsGuard {
   static void Write(uint64_t) {}
 #endif
 
-  static inline thread_local int64_t depth = 0;     // guards on this thread
-  static inline thread_local uint64_t outside = 0;  // the mode before the first
+  static inline thread_local int64_t depth = 0;     // number of guards on this thread
+  static inline thread_local uint64_t outside = 0;  // the mode before the first guard
 
   const uint64_t before_;
 };

@@ -14,13 +14,13 @@
 namespace sensorseq {
 namespace {
 
-// Two parallel regions of a training step are some ten microseconds apart, and waking up takes at
+// Two parallel regions of a training step are about ten microseconds apart, and waking up takes at
 // least as long. See benchmarks/bench_threads.py.
 constexpr std::chrono::microseconds kSpin{50};
 
 thread_local bool is_in_task = false;
 
-// Spins until ready() or until the spinning time is over; returns whether ready() became true.
+// Spins until ready() is true or the spinning time is over. Returns whether ready() became true.
 template <typename F>
 bool Spin(F ready) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
@@ -57,8 +57,9 @@ struct ThreadPool::Job {
   }
 };
 
-// A thread and its job: it has no job, has been offered one, or has taken one. Only the thread that
-// leases the worker offers jobs and waits for it; so at most one of the two is ever asleep.
+// A thread and its job. The thread has no job, has been offered a job, or has taken a job. Only the
+// thread that leases the worker offers jobs and waits for the worker, so at most one of these two
+// threads is asleep at a time.
 class ThreadPool::Worker {
  public:
   Worker* next = nullptr;  // in a list of the pool or of a lease
@@ -67,7 +68,8 @@ class ThreadPool::Worker {
 
   void Offer(Job* job) { Change(job); }
 
-  // Afterwards the worker no longer has the job: a late worker never gets it.
+  // After this call, the worker no longer has the job. A worker that wakes up late never gets the
+  // job.
   void Finish(Job* job) {
     Job* offered = job;
     if (job_.compare_exchange_strong(offered, nullptr)) return;
@@ -81,8 +83,8 @@ class ThreadPool::Worker {
     const auto is_offered = [&] { return job_ != nullptr; };
     for (;;) {
       if (!Spin(is_offered)) Sleep(is_offered);
-      // Null if the caller finished before this thread woke up; the next job is then likely to come
-      // soon.
+      // The job is null if the caller finished before this thread woke up. The next job is then
+      // likely to come soon.
       Job* job = job_;
       if (job == nullptr || !job_.compare_exchange_strong(job, &kTaken)) continue;
       job->TakeTasks();
@@ -94,7 +96,7 @@ class ThreadPool::Worker {
   template <typename F>
   void Sleep(F ready) {
     std::unique_lock<std::mutex> lock(mutex_);
-    ++n_asleep_;  // before ready() reads: Change writes the job before it reads n_asleep_
+    ++n_asleep_;  // must precede ready(), as Change writes the job before it reads n_asleep_
     if (!ready()) changed_.wait(lock);
     --n_asleep_;
   }
@@ -108,9 +110,10 @@ class ThreadPool::Worker {
 
   static Job kTaken;
 
-  // One thread waits for these and another writes them, so they have cache lines of their own.
+  // One thread waits for changes of job_ and n_asleep_ and another thread writes them, so both have
+  // a cache line of their own.
   alignas(64) std::atomic<Job*> job_{nullptr};
-  std::atomic<int32_t> n_asleep_{0};  // 2 while one falls asleep and the other is not yet awake
+  std::atomic<int32_t> n_asleep_{0};  // 2 if one thread falls asleep before the other has woken up
   std::mutex mutex_;
   std::condition_variable changed_;
 };
@@ -128,7 +131,7 @@ ThreadPool::Worker* ThreadPool::Lease(int64_t n) {
       free_ = worker.release();
       ++n_workers_;
     } catch (const std::exception&) {
-      break;  // no more threads or memory: the work is done without them
+      break;  // no more threads or memory: the existing workers do the work
     }
   }
   Worker* const first = free_;

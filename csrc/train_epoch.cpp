@@ -1,5 +1,6 @@
-// The epoch engine: one step of one model after the other, on the kernels of lstm_linear.h. The
-// layers run without the fused head, because norm and dropout come between pooling and head.
+// The epoch engine runs the steps of each model one after the other, with the kernels of
+// lstm_linear.h. The layers run without the fused head, because norm and dropout come between
+// pooling and the head.
 #include "train_epoch.h"
 
 #include <atomic>
@@ -19,7 +20,7 @@
 namespace sensorseq {
 namespace {
 
-constexpr double kNormEps = 1e-5;         // torch's eps of both norms
+constexpr double kNormEps = 1e-5;         // eps of both norms, as in torch
 constexpr double kRunningMomentum = 0.1;  // torch's BatchNorm1d
 
 // Offsets of a model's parameters in its flat buffer.
@@ -60,28 +61,28 @@ bool IsFused(const TrainShape& s, int64_t layer) {
   return layer + 1 == s.n_layers && s.head_norm != HeadNorm::kBatch;
 }
 
-// The arrays of one lane for a step, carved out of its part of the workspace.
+// The arrays of one lane for a step, carved out of the lane's part of the workspace.
 template <typename Real>
 struct Lane {
   Real* x;           // (B, T, C)
   int64_t* lengths;  // (B)
-  // of each layer, in the kernels' layout
+  // Weights and biases of each layer, in the kernels' layout.
   Real *weight_ih[kMaxLayers], *weight_hh[kMaxLayers], *bias[kMaxLayers];
   Real *grad_weight_ih[kMaxLayers], *grad_weight_hh[kMaxLayers], *grad_bias[kMaxLayers];
-  Real* recurrent_mask[kMaxLayers];  // (B, D, H)
-  Real* saved[kMaxLayers];           // of all layers except a top layer whose passes are fused
-  Real* hidden[kMaxLayers];          // (B, T, D*H)  of all layers except the top one
-  Real* grad_hidden[2];              // (B, T, D*H)  the two are used alternately
-  Real *h_n, *c_n;                   // (B, D, H)
-  Real* pooled;                      // (B, P)
-  Real* normed;                      // (B, P)  (pooled - mean) / deviation
-  Real* features;                    // (B, P)  inputs of the head
-  Real* grad_features;               // (B, P)
-  Real* logits;                      // (B, K)
-  Real* grad_logits;                 // (slots, K)
-  Real* grads;                       // (Q)
-  Real* shares;               // (slots, parameters of norm and head)  their gradients by slot
-  double* inverse_deviation;  // (P or B)
+  Real* recurrent_mask[kMaxLayers];    // (B, D, H)
+  Real* saved[kMaxLayers];             // for all layers except a top layer whose passes are fused
+  Real* hidden[kMaxLayers];            // (B, T, D*H)  of all layers except the top one
+  Real* grad_hidden[2];                // (B, T, D*H)  the two are used alternately
+  Real *h_n, *c_n;                     // (B, D, H)
+  Real* pooled;                        // (B, P)
+  Real* normed;                        // (B, P)  (pooled - mean) / deviation
+  Real* features;                      // (B, P)  inputs of the head
+  Real* grad_features;                 // (B, P)
+  Real* logits;                        // (B, K)
+  Real* grad_logits;                   // (slots, K)
+  Real* grads;                         // (Q)
+  Real* shares;                        // (slots, norm and head parameters) gradients by slot
+  double* inverse_deviation;           // (P or B)
   double *losses, *log_p, *grad_loss;  // (B), (slots, K), (slots, K)
   void* kernel_workspace;
 };
@@ -95,7 +96,7 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->x = carver.Take<Real>(B * s.n_timesteps * s.n_channels);
   lane->lengths = carver.Take<int64_t>(B);
   for (int64_t l = 0; l < s.n_layers; ++l) {
-    // with one direction, the flat buffers are used directly
+    // With one direction, the flat buffers are used directly.
     const int64_t of_hidden = D == 1 ? 0 : D * kGates * H * H;
     const int64_t of_inputs = D == 1 ? 0 : D * kGates * H * LayerInputs(s, l);
     lane->weight_ih[l] = carver.Take<Real>(of_inputs);
@@ -194,7 +195,8 @@ class Step {
   }
 
  private:
-  // Calls f(layer, direction, the four blocks' offset in the flat buffer).
+  // Calls f(layer, direction, offset), where `offset` is the position of the four parameter blocks
+  // in the flat buffer.
   template <typename F>
   void ForEachDirection(F f) const {
     for (int64_t l = 0; l < s_.n_layers; ++l) {
@@ -244,8 +246,8 @@ class Step {
                          static_cast<uint64_t>(step_count_), site);
   }
 
-  // values *= elements [first, first + n) of the site's mask, which are drawn anew in each pass,
-  // with the same result.
+  // Multiplies `values` by elements [first, first + n) of the site's mask. Each pass draws these
+  // elements again, with the same result.
   void Drop(int64_t layer, int64_t first, int64_t n, Real* values) const {
     const double probability = hyper_[kDropout];
     if (probability == 0.0) return;
@@ -270,8 +272,8 @@ class Step {
     return in;
   }
 
-  // Forward through the layers, the loss, and back: the top layer's passes are fused if nothing
-  // between them needs the whole batch.
+  // Runs the layers forward, computes the loss, and runs the layers backward. The top layer's
+  // passes are fused if nothing between them needs the entire batch.
   Status RunLayers() {
     const int64_t top = s_.n_layers - 1, width = s_.n_directions * s_.hidden_size;
     for (int64_t l = 0; l <= top; ++l) DrawRecurrentMask(l);
@@ -343,7 +345,7 @@ class Step {
     return args;
   }
 
-  // The work after the backward pass of a layer.
+  // Does the work that follows the backward pass of a layer.
   void AfterBackward(int64_t l, const LstmBackward<Real>& args) const {
     if (l > 0) Drop(l - 1, 0, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
   }
@@ -366,7 +368,8 @@ class Step {
     return status;
   }
 
-  // Normalizes n values, stride apart; writes them, returns 1 / deviation, mean and variance.
+  // Normalizes n values that are `stride` apart and writes them to `normed`. Returns 1 / deviation,
+  // mean and variance.
   struct Moments {
     double inverse_deviation, mean, variance;
   };
@@ -383,7 +386,8 @@ class Step {
     return m;
   }
 
-  // Takes a gradient back through Normalize, in place: from the normed values to the original ones.
+  // Backpropagates a gradient through Normalize in place, from the normalized values to the
+  // original ones.
   static void BackNormalize(const Real* normed, int64_t n, int64_t stride, double inverse_deviation,
                             Real* grad) {
     auto Grad = [&](int64_t i) { return static_cast<double>(grad[i * stride]); };
@@ -396,7 +400,7 @@ class Step {
     }
   }
 
-  // The parameters of norm and head are adjacent, as are their gradients in a share.
+  // The parameters of the norm and the head are adjacent, and so are their gradients in each slot.
   int64_t ShareSize() const { return Q_ - NormOffset(s_); }
   Real* NormShare(int64_t slot) const { return lane_.shares + slot * ShareSize(); }
   Real* HeadShare(int64_t slot) const {
@@ -424,8 +428,9 @@ class Step {
     }
   }
 
-  // From the pooled vectors of windows [first, first + n) of a slot to their loss and back to the
-  // gradient of the pooled vectors; the norm's and the head's own gradients go to the slot's share.
+  // Computes the loss of windows [first, first + n) of a slot from their pooled vectors, and the
+  // gradients of the pooled vectors. The gradients of the norm and the head are added to those of
+  // the slot.
   void RunHead(int64_t slot, int64_t first, int64_t n) const {
     const int64_t K = s_.n_classes;
     const Real* norm = parameters_ + NormOffset(s_);
@@ -508,7 +513,7 @@ class Step {
     });
   }
 
-  // Adds the slots' shares of the gradients of norm and head, in order.
+  // Sums the gradients of the norm and the head over the slots, in order.
   void SumShares() const {
     const int64_t n = ShareSize();
     Real* grads = lane_.grads + NormOffset(s_);
@@ -566,10 +571,10 @@ class Step {
   const int64_t model_, P_, Q_;
   const double* hyper_;
   Real* parameters_;
-  int64_t step_count_;  // before this step's update
+  int64_t step_count_;  // number of updates before this step
   double* statistics_;
   int64_t first_row_, B_;
-  LstmShape of_slots_;  // the shape of any layer: all have the same slots
+  LstmShape of_slots_;  // the shape of any layer, as all layers have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;
@@ -583,10 +588,10 @@ struct Context {
   const TrainKernels<Real>& kernels;
   size_t lane_bytes;
   std::atomic<int64_t> next_model{0};
-  std::atomic<int32_t> status{0};  // the first other than kOk
+  std::atomic<int32_t> status{0};  // the first status other than kOk
 };
 
-// Takes one model after another until none is left, and runs all steps of each.
+// Takes one model after another until none is left, and runs all steps of each model.
 template <typename Real>
 void LaneTask(void* pointer, int64_t index) {
   auto& context = *static_cast<Context<Real>*>(pointer);

@@ -9,7 +9,7 @@
 
 namespace sensorseq {
 
-// The functions of a kernel row for Real.
+// The training functions of a kernel row for float or double.
 inline const TrainKernels<float>& KernelsFor(const Kernels& k, float) { return k.train_f32; }
 inline const TrainKernels<double>& KernelsFor(const Kernels& k, double) { return k.train_f64; }
 
@@ -26,10 +26,10 @@ struct HeadLoss {
   int64_t pooled_size, n_classes;
   Loss loss;
   double label_smoothing;
-  double n_windows;  // the loss of the batch is a mean over them
+  double n_windows;  // the loss of the batch is the mean over these windows
 
-  // Returns the loss of a window times its weight. Writes its logits (K) and the gradient of its
-  // features (P), and adds the gradients of weight and bias to `share` (K * P + K).
+  // Returns the loss of a window times its weight. Writes the window's logits (K) and the gradient
+  // of its features (P), and adds the gradients of weight and bias to `share` (K * P + K).
   double Step(const Real* features, int64_t class_index, double window_weight,
               const HeadScratch<Real>& scratch, Real* logits, Real* grad_features,
               Real* share) const {

@@ -1,5 +1,6 @@
-// The loss of one window and its gradient with respect to the logits, in double whatever the
-// network's precision: there are few classes, and rounding here would reach every weight.
+// The loss of one window and its gradient with respect to the logits. The loss and the gradient are
+// computed in double whatever the network's precision, because there are few classes, and rounding
+// errors here would reach every weight.
 #pragma once
 
 #include <cmath>
@@ -10,9 +11,9 @@
 
 namespace sensorseq {
 
-constexpr int kSumLanes = 8;  // partial sums of a long sum: a fixed order that suits vectors
+constexpr int kSumLanes = 8;  // number of partial sums, a multiple of common vector lengths
 
-// sum of f(0) .. f(n - 1) in a fixed order
+// Sums f(0) .. f(n - 1) in a fixed order.
 template <typename F>
 inline double Sum(int64_t n, F f) {
   double partial[kSumLanes] = {};
@@ -25,14 +26,15 @@ inline double Sum(int64_t n, F f) {
          ((partial[2] + partial[6]) + (partial[3] + partial[7]));
 }
 
-// Returns the loss; writes grad (K). log_p is scratch (K).
+// Returns the loss and writes its gradient to grad (K). log_p (K) is scratch memory.
 template <typename Real>
 SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_classes,
                                     int64_t class_index, const Real* logits, double* log_p,
                                     double* grad) {
   double largest = static_cast<double>(logits[0]);
   for (int64_t k = 1; k < n_classes; ++k) {
-    // a NaN reaches everything through the sum; std::fmax here crashes GCC 12 on ARM
+    // `largest` may ignore a NaN, because the NaN reaches all results through the sum. std::fmax
+    // would crash GCC 12 on ARM here.
     const double logit = static_cast<double>(logits[k]);
     largest = logit > largest ? logit : largest;
   }
@@ -50,13 +52,13 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
   switch (loss) {
     case Loss::kCrossEntropy:
       for (int64_t k = 0; k < n_classes; ++k) {
-        // a class without weight adds nothing, even if its probability is 0
+        // A class whose target is 0 adds nothing, even if its probability is 0.
         if (Target(k) != 0.0) value -= Target(k) * log_p[k];
         grad[k] = std::exp(log_p[k]) - Target(k);
       }
       return value;
     case Loss::kFocal: {
-      double total = 0;  // of the gradients with respect to log p
+      double total = 0;  // sum of the gradients with respect to log p
       for (int64_t k = 0; k < n_classes; ++k) {
         const double p = std::exp(log_p[k]), distance = -std::expm1(log_p[k]);
         const bool counts = Target(k) != 0.0;
@@ -68,7 +70,7 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
       return value;
     }
     case Loss::kMse: {
-      double total = 0;  // of the gradients with respect to p, times p
+      double total = 0;  // sum of the gradients with respect to p, times p
       for (int64_t k = 0; k < n_classes; ++k) {
         const double p = std::exp(log_p[k]), difference = p - Target(k);
         value += difference * difference / static_cast<double>(n_classes);
@@ -82,7 +84,8 @@ SENSORSEQ_HD double LossAndGradient(Loss loss, double smoothing, int64_t n_class
   return value;
 }
 
-// Position of the largest logit, the first of equal ones; NaN exceeds everything, as in torch.
+// The index of the largest logit, or of the first of several equal ones. NaN exceeds every number,
+// as in torch.
 template <typename Real>
 SENSORSEQ_HD int64_t LargestLogit(const Real* logits, int64_t n_classes) {
   int64_t best = 0;
@@ -92,8 +95,8 @@ SENSORSEQ_HD int64_t LargestLogit(const Real* logits, int64_t n_classes) {
   return best;
 }
 
-// Logit of the class minus the largest other one: positive if the class wins, 0 if there is no
-// other.
+// The logit of the class minus the largest other logit. The margin is positive if the class wins,
+// and 0 if there is no other class.
 template <typename Real>
 SENSORSEQ_HD Real Margin(const Real* logits, int64_t n_classes, int64_t class_index) {
   Real rival = Real(0);

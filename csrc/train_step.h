@@ -1,4 +1,4 @@
-// The operations between the gradient and the update of one element, and the share of new
+// The operations between the gradient and the update of one element, and the weight of new
 // parameters in the average, for host and device.
 #pragma once
 
@@ -28,7 +28,7 @@ SENSORSEQ_HD Real ClipValue(Real bound, Real grad) {
   return grad < -bound ? -bound : grad;
 }
 
-// The share of the parameters after step n = 1, 2, ... in their average.
+// The weight of the parameters after step n = 1, 2, ... in their average.
 SENSORSEQ_HD double FreshShare(double decay, int64_t step) {
   const double n = static_cast<double>(step), most = (1.0 + n) / (10.0 + n);
   return 1.0 - (decay < most ? decay : most);

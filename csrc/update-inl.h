@@ -1,7 +1,7 @@
-// The update rules of torch.optim for one element, in torch's order of operations, for the
-// instruction sets' passes over flat buffers and for the GPU. Each includes this file inside its
-// own namespace, after train_epoch.h, host_device.h and cmath; it includes nothing. Factors are
-// computed in double and rounded once.
+// The update rules of torch.optim for one element, in torch's order of operations. The code of each
+// instruction set and of the GPU includes this file inside its own namespace, after train_epoch.h,
+// host_device.h and cmath; this file includes nothing. Factors are computed in double and rounded
+// once.
 
 // torch.lerp, in the form that is exact at both ends.
 template <typename Real>
@@ -9,8 +9,8 @@ SENSORSEQ_HD Real Lerp(Real from, Real to, Real weight) {
   return weight < Real(0.5) ? from + weight * (to - from) : to - (to - from) * (Real(1) - weight);
 }
 
-// A rule's Step returns the parameter after the step and updates the state of this element, whose
-// rows are `stride` apart.
+// A rule's Step returns the parameter after the step and updates the element's state, whose rows
+// are `stride` apart.
 
 template <typename Real, bool kHasMomentum>
 struct SgdRule {
@@ -29,7 +29,7 @@ struct SgdRule {
   SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t) const {
     const Real grad = raw + decay * parameter;
     if (!kHasMomentum) return parameter - rate * grad;
-    // torch starts the buffer with the full gradient, not with its dampened share
+    // torch starts the buffer with the full gradient, not with the dampened gradient
     const Real moved = first ? grad : momentum * *state + fresh * grad;
     *state = moved;
     return parameter - rate * (nesterov ? grad + momentum * moved : moved);
@@ -85,7 +85,7 @@ struct RmspropRule {
         momentum(static_cast<Real>(hyper[kMomentum])),
         has_momentum(hyper[kMomentum] > 0.0) {}
 
-  // The third row is neither read nor written unless centered.
+  // The third row is neither read nor written unless kIsCentered.
   SENSORSEQ_HD Real Step(Real raw, Real parameter, Real* state, int64_t stride) const {
     Real *squares = state, *buffer = state + stride, *means = buffer + stride;
     const Real grad = raw + decay * parameter;
@@ -103,7 +103,7 @@ struct RmspropRule {
   }
 };
 
-// X. Chen et al., Symbolic Discovery of Optimization Algorithms, 2023.
+// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023).
 template <typename Real>
 struct LionRule {
   Real rate, shrink, keep1, fresh1, keep2, fresh2;
@@ -119,7 +119,7 @@ struct LionRule {
   SENSORSEQ_HD Real Step(Real grad, Real parameter, Real* state, int64_t) const {
     const Real mixed = *state * keep1 + fresh1 * grad;
     *state = *state * keep2 + fresh2 * grad;
-    // a NaN stays one
+    // a NaN stays NaN
     const Real sign = mixed > Real(0) ? Real(1) : mixed < Real(0) ? Real(-1) : mixed;
     return parameter * shrink - rate * sign;
   }

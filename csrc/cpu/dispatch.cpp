@@ -1,5 +1,5 @@
-// Implements the functions of the contract: each checks its arguments, then calls the active
-// kernel.
+// Implements the functions of lstm_linear.h. Each function checks its arguments, then calls the
+// active kernel.
 #include "cpu/dispatch.h"
 
 #include <cstring>
@@ -120,7 +120,7 @@ BackwardLayout LayoutBackward(const LstmShape& s) {
   layout.grad_pooled_offset = layout.heads_offset + n_tasks * layout.head_stride;
   layout.scratch_offset =
       layout.grad_pooled_offset + (s.n_classes > 0 ? Aligned(s.n_models * s.n_windows * P) : 0);
-  // the gate gradients of each block of units are followed by padding: at most one block per lane
+  // Padding follows the gate gradients of each block of units; a block has at least 2 units.
   const int64_t gates = kGates * kBlockEntries * padded + padded / 2 * 6 * kVectorPadding;
   layout.scratch_stride = Aligned(kBackwardScratch * kTileRows * padded + kTileRows * columns +
                                   gates + kBlockEntries * width);
@@ -166,7 +166,7 @@ Status lstm_pack(const LstmShape& shape, const LstmInputs<Real>& in, void* packe
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
   if (kernels == nullptr) return status;
-  // padding too, so that equal weights give equal bytes
+  // Clears the padding too, so that equal weights give equal bytes.
   std::memset(packed, 0, lstm_packed_bytes(shape, sizeof(Real)));
   const PackedHeader header = HeaderFor(shape, *kernels, sizeof(Real));
   std::memcpy(packed, &header, sizeof(header));

@@ -39,10 +39,11 @@ struct Kernels {
   void (*lstm_step_f64)(const LstmStep<double>&);
   TrainKernels<float> train_f32;
   TrainKernels<double> train_f64;
-  // y[i] = sigmoid(x[i]), y[i] = tanh(x[i]), as in the gates; for tests of the functions' error
+  // Compute y[i] = sigmoid(x[i]) and y[i] = tanh(x[i]) as in the gates, so that tests can measure
+  // the error.
   void (*sigmoid_f32)(const float* x, float* y, int64_t n);
   void (*tanh_f32)(const float* x, float* y, int64_t n);
-  // runs `repeats` rounds of multiply-adds at this set's peak rate; returns the flops
+  // Runs `repeats` rounds of multiply-adds at this instruction set's peak rate; returns the flops.
   int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
@@ -50,27 +51,27 @@ using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
 inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
 
-// The number of windows that one task takes through time together (the rows of a tile), and the
-// maximum number of slots of weight gradients. Both affect the bits, so they are the same on every
-// instruction set.
+// The number of rows of a tile, which are the windows that one task processes together, and the
+// maximum number of slots of weight gradients. Both numbers affect the bits of the results, so they
+// are the same on every instruction set.
 constexpr int64_t kTileRows = 6;
 constexpr int64_t kMaxSlots = 8;
 // The number of gate gradients, each for one timestep of a window, that are collected before they
 // are added to the weight gradients.
 constexpr int64_t kBlockEntries = 96;
-// The number of a tile's scratch arrays, in rows of Padded(H): see BackwardTile.
+// The number of scratch arrays of a tile, whose rows have Padded(H) values; see BackwardTile.
 constexpr int64_t kForwardScratch = 8;
 constexpr int64_t kBackwardScratch = 6;
 
-// From this width on, a step's weights exceed the second-level cache: tiles go through time side by
-// side, so that each panel of weights is read once per step instead of once per tile. The units are
-// divided among the threads, so all windows can share one slot of weight gradients, which is as
-// large as the weights.
+// From this hidden size on, the weights exceed the second-level cache. Tiles are then processed
+// side by side, so that each panel of weights is read once per step instead of once per tile. The
+// units are divided among the threads, so all windows can share one slot of weight gradients, which
+// is as large as the weights.
 constexpr int64_t kWideHidden = 320;
-// The width from which sharing a step pays when every thread has a tile and some threads have a
-// second one.
+// The hidden size from which it pays to share each step among the threads when every thread has at
+// least one tile but only some threads have two.
 constexpr int64_t kUnevenHidden = 128;
-// The maximum number of tiles that go through time side by side.
+// The maximum number of tiles that are processed side by side.
 constexpr int64_t kGroupTiles = 16;
 
 inline bool IsWide(const LstmShape& s) { return s.hidden_size >= kWideHidden; }
@@ -85,7 +86,7 @@ inline int64_t SlotCount(const LstmShape& s) {
   const int64_t n_tiles = TileCount(s.n_windows), most = IsWide(s) ? 1 : kMaxSlots;
   return n_tiles < most ? n_tiles : most;
 }
-// First window of a tile: the sizes of tiles differ by at most one row.
+// First window of a tile. The sizes of tiles differ by at most one row.
 inline int64_t TileBegin(int64_t tile, int64_t n_windows) {
   const int64_t n_tiles = TileCount(n_windows);
   return n_tiles == 0 ? 0 : tile * n_windows / n_tiles;
@@ -109,9 +110,9 @@ inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
   return TileBegin(SlotBegin(slot, s), s.n_windows);
 }
 
-// Whether a team takes groups of tiles through time together, rather than each thread taking its
-// own tiles: true for wide layers, and if there are so few tiles that some threads would have none,
-// or fewer than others.
+// Whether a team processes groups of tiles together, instead of each thread processing its own
+// tiles. True for wide layers, and if there are so few tiles that some threads would have none or
+// fewer than others.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
   if (TileCount(s.n_windows) > kMaxSlots) return false;  // a slot would have several tiles
@@ -121,8 +122,9 @@ inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   }
   return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
 }
-// The number of tiles in a group if state is kept for every step: at most n_slots in a narrow
-// layer, whose slots provide the memory, and as many as fit into kGroupReals in a wide layer.
+// The number of tiles in a group if state is kept for every step. A group of a narrow layer has up
+// to kMaxSlots tiles, because the slots provide the memory. A group of a wide layer has as many
+// tiles as fit into kGroupReals.
 inline int64_t GroupTiles(const LstmShape& s) {
   constexpr int64_t kGroupReals = int64_t(1) << 24;
   const int64_t n_tiles = TileCount(s.n_windows),
@@ -139,20 +141,20 @@ inline int64_t TilesAtOnce(const LstmShape& s) {
   return IsWide(s) ? GroupTiles(s) : s.n_models * SlotCount(s);
 }
 
-// Runs tasks through `parallel`. All arithmetic starts here: while a thread runs a task, its mode
-// for subnormal numbers is that of this call; its own mode is restored afterwards.
+// Runs tasks through `parallel`. All arithmetic starts here. While a thread runs a task, it treats
+// subnormal numbers as `subnormals` says; afterwards, its own mode is restored.
 void RunTasks(const Parallel& parallel, int64_t n_tasks, Parallel::Task task, void* context,
               Subnormals subnormals);
 
 // The offset of each piece of the workspace, in units of Real. These offsets determine both the
-// size that callers ask for and the addresses that the bodies use.
+// size that callers ask for and the addresses that the kernels use.
 struct ForwardLayout {
   int64_t packed_stride;   // per (model, direction)
   int64_t scratch_offset;  // after the packed weights
   int64_t scratch_stride;  // per task (model, tile)
   int64_t total;
 };
-// The header of a packed buffer; the weights follow, in the order of the workspace.
+// The header of a packed buffer. The weights follow in the same order as in the workspace.
 struct PackedHeader {
   char format[8];  // kPackedFormat
   char isa[16];    // Kernels::name, padded with zeros
@@ -171,12 +173,12 @@ struct BackwardLayout {
   int64_t slot_stride;  // per (model, slot, direction)
   int64_t heads_offset;
   int64_t head_stride;         // per (model, slot)
-  int64_t grad_pooled_offset;  // (M, N, P), with a head
+  int64_t grad_pooled_offset;  // (M, N, P); only with a head
   int64_t scratch_offset;
   int64_t scratch_stride;  // per task (model, slot)
   int64_t total;
 };
-// Follows a BackwardLayout: the forward pass's weights, scratch and saved state.
+// A BackwardLayout, followed by the forward pass's weights, scratch and saved state.
 struct StepLayout {
   BackwardLayout backward;
   int64_t packed_offset;
@@ -191,7 +193,7 @@ ForwardLayout LayoutForward(const LstmShape& shape);
 BackwardLayout LayoutBackward(const LstmShape& shape);
 StepLayout LayoutStep(const LstmShape& shape);
 
-constexpr int64_t kAlignment = 64;  // Reals; whole cache lines for float and double
+constexpr int64_t kAlignment = 64;  // in Reals; full cache lines in float and in double
 inline int64_t Aligned(int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
 }  // namespace sensorseq

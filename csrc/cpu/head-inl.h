@@ -32,7 +32,7 @@ SENSORSEQ_INLINE void AddScaled(Real factor, const Real* from, int64_t P, Real* 
   }
 }
 
-// Adds one window's gradients: to grad_features, grad_weight (K, P) and grad_bias (K).
+// Adds one window's gradients to grad_features, grad_weight (K, P) and grad_bias (K).
 template <typename Real>
 inline void HeadBackward(const Real* grad_logits, const Real* features, const Real* weight,
                          int64_t P, int64_t K, Real* grad_features, Real* grad_weight,

@@ -1,4 +1,5 @@
-// Lists the bodies and fills one row of the table: SENSORSEQ_BODIES of kernels.cpp.
+// Includes the kernels and fills one row of the table. This file is SENSORSEQ_BODIES of
+// kernels.cpp.
 
 // clang-format off: each file uses the one above it
 #include "cpu/activations-inl.h"

@@ -1,25 +1,25 @@
-// The backward body: takes a tile of windows back through time in one direction. Included by an ISA
-// file after lstm_forward-inl.h; includes nothing.
+// The backward kernel: processes a tile of windows from the last step to the first in one
+// direction. Included by an ISA file after lstm_forward-inl.h; includes nothing.
 //
-// Up to kBlockEntries gate gradients, each of a row and timestep, and the inputs of these gates are
-// collected side by side, then added to the slot's weight gradients by one product without
-// transposes. tanh(c) is neither saved nor recomputed: with h = o tanh(c), o (1 - tanh(c)^2) = o -
-// h^2 / o.
+// The kernel collects up to kBlockEntries gate gradients, each for a row and timestep, and the
+// inputs of these gates. One product without transposes then adds the contributions of all entries
+// to the slot's weight gradients. tanh(c) is neither saved nor recomputed: because h = o tanh(c), o
+// (1 - tanh(c)^2) = o - h^2 / o.
 
-// Gate gradients of one block of units: [entry][gate][lane]. The padding keeps equal lines of the
-// blocks in different cache sets.
+// The size of the gate gradients of one block of units, [entry][gate][lane], with padding that puts
+// corresponding lines of different blocks into different cache sets.
 template <typename Real>
 constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVectorPadding;
 
-// The number of units whose products are summed in registers before the sum is added to memory, so
-// that a chain has about 128 products: with a single chain of all 4H products, the error was up to
-// 3 times torch's.
+// The number of blocks of units whose products are summed in registers before the sum is added to
+// memory. A chain has about 128 products. With a single chain of all 4H products, the error was up
+// to 3 times torch's.
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// out[r][0 .. kWidth vectors) = grad_gates[r] @ some vectors of a panel of `width` vectors, where
-// the rows of grad_gates lie side by side: the contribution of some blocks of units, which are
-// whole chains.
+// Adds to out[r] what some blocks of units contribute to grad_gates[r] @ panel, for kWidth vectors
+// of a panel of `width` vectors. The blocks form complete chains, and the first chain overwrites
+// out[r].
 template <typename Real, int kRows, int kWidth>
 inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
                          const Real* grad_gates, Real* out, int64_t out_stride) {
@@ -52,7 +52,7 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Bloc
             }
           }
         };
-        if (n_units == V) {  // a constant for the compiler
+        if (n_units == V) {  // the compiler sees a constant count
           Add(V);
         } else {
           Add(n_units);
@@ -93,7 +93,7 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& v
         PanelProduct<Real, kRows, 3>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       default:
-        if (width == kPanelVectors) {  // a constant for the compiler
+        if (width == kPanelVectors) {  // the compiler sees a constant count
           PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, blocks, grad_gates, to,
                                        out_stride);
         }
@@ -154,7 +154,7 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
   }
 }
 
-// The number of products that are summed in a register before the sum is added to memory: with runs
+// The number of products that are summed in a register before the sum is added to memory. With runs
 // of 96, the error was up to twice torch's.
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
@@ -162,7 +162,7 @@ constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 // entries are added.
 constexpr int64_t kColumnRun = 48;
 
-// Adds some of the K columns of one block, given its gate gradients and weight gradients.
+// Adds the products of n_entries entries to some of the K columns of one block's weight gradients.
 template <typename Real>
 inline void AddWeightGradients(int64_t K, const Blocks& columns, const Real* inputs,
                                const Real* grad_gates, int64_t n_entries, Real* grad_weights) {
@@ -177,7 +177,7 @@ inline void AddWeightGradients(int64_t K, const Blocks& columns, const Real* inp
   }
 }
 
-// Computes the gate gradients of one row and step from the gradient of the hidden state.
+// The values from which GateGradients computes the gate gradients of one row and step.
 template <typename Real>
 struct BackwardRow {
   int64_t t;
@@ -194,7 +194,7 @@ SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column
                                     const Real* saved, const Real* c_before, Real* grad_gates) {
   constexpr int64_t V = kLanes<Real>;
   const Vec<Real> one = Broadcast(Real(1));
-  const Vec<Real> tiny = Broadcast(Real(1e-30));  // if o underflows, so does h
+  const Vec<Real> tiny = Broadcast(Real(1e-30));  // avoids 0 / 0: if o underflows, so does h
   Vec<Real> grad_h = Load(row.product + column);
   if (row.steady != nullptr) grad_h += Load(row.steady + column);
   if (row.grad_largest != nullptr) {
@@ -215,10 +215,10 @@ SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column
   Store(row.grad_c + column, grad_c * f);
 }
 
-// A tile on its way back through time, for the thread that computes the units of `blocks`: all
-// units, or its share in a team. Adds to the slot's weight gradients. Threads share the scratch
-// memory, but the only values of other threads that a thread reads are a step's gate gradients and
-// the inputs of a block of entries.
+// The backward pass of a tile, for a thread that computes the units of `blocks` (all units, or the
+// thread's share in a team). Adds the tile's weight gradients to those of the slot. Threads share
+// the scratch memory, but a thread reads only two kinds of values from other threads: a step's gate
+// gradients and the inputs of a block of entries.
 template <typename Real>
 class BackwardTile {
  public:
@@ -330,7 +330,8 @@ class BackwardTile {
 
   // Whether there is no room for the entries of another step.
   bool IsFull() const { return n_entries_ + rows.n > kBlockEntries; }
-  // Adds the entries collected so far to some columns of a block's weight gradients.
+  // Adds the products of the entries collected so far to some columns of a block's weight
+  // gradients.
   void AddTo(int64_t block, const Blocks& columns) const {
     const int64_t K = InputWidth();
     AddWeightGradients(K, columns, inputs_, grad_gates_ + block * kGateBlock<Real>, n_entries_,
@@ -339,7 +340,7 @@ class BackwardTile {
   // Called once all threads have added the entries.
   void DropEntries() { n_entries_ = 0; }
 
-  // The inputs of a gate: h, x and 1.
+  // The number of inputs of a gate: h, x and 1.
   int64_t InputWidth() const { return args_->shape.hidden_size + args_->shape.n_channels + 1; }
   const Blocks& blocks() const { return blocks_; }
   const Blocks& vectors() const { return vectors_; }
@@ -366,15 +367,15 @@ class BackwardTile {
   Blocks blocks_, columns_, vectors_;
   SavedTile<Real> saved_;
   // rows are Padded(H) wide unless stated otherwise
-  Real* product_;  // (rows, product_stride)  gradient of h from the next step, then that of x
+  Real* product_;  // (rows, product_stride); gradient of h from the next step, then gradient of x
   Real* grad_c_;
   Real* mask_;
   Real* c_0_;
   Real* h_0_;
-  Real* steady_;        // the share of h's gradient that pooling adds at every step
-  Real* grad_largest_;  // the share that pooling adds at the step of the maximum
+  Real* steady_;        // what pooling adds to h's gradient at every step
+  Real* grad_largest_;  // what pooling adds to h's gradient at the step of the maximum
   Real* grad_gates_;    // (unit blocks, kGateBlock)
-  Real* inputs_;        // (kBlockEntries, H + C + 1)   h_in | x | 1
+  Real* inputs_;        // (kBlockEntries, H + C + 1); columns: h_in, x, 1
   Real* grad_weights_;
 
   bool HasMask() const { return args_->in.recurrent_mask != nullptr; }
@@ -385,7 +386,8 @@ class BackwardTile {
     return args_->grad_x + (row + t) * s.n_channels;
   }
 
-  // Starts the row's running gradients from those of the pooled vector and the final states.
+  // Initializes the row's running gradients from the gradients of the pooled vector and the final
+  // states.
   void BeginRow(int64_t r) const {
     const LstmShape& s = args_->shape;
     const int64_t H = s.hidden_size, P = PooledSize(s), at = r * stride_;
@@ -419,8 +421,8 @@ class BackwardTile {
   }
 };
 
-// Adds the entries of all due tiles to the weight gradients of the member's blocks: one panel of
-// columns after the other, and for each panel tile by tile.
+// Adds the entries of all due tiles to the weight gradients of the member's blocks, one panel of
+// columns after the other and, within a panel, tile by tile.
 template <typename Real, typename IsDue>
 inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {
@@ -440,8 +442,8 @@ inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
   }
 }
 
-// Given tiles that Begin has set up, takes them back through time side by side, like ForwardTiles.
-// If the tiles share a slot, all of them add their entries when one tile's block is full; otherwise
+// Given tiles that Begin has set up, runs their backward passes side by side, like ForwardTiles. If
+// the tiles share a slot, all of them add their entries when one tile's block is full. Otherwise,
 // each tile adds its own entries when its block is full, so that the number of tiles does not
 // affect the bits.
 template <typename Real>

@@ -1,9 +1,9 @@
-// The forward body: takes a tile of windows through time in one direction. Included by an ISA
+// The forward kernel: processes a tile of windows step by step in one direction. Included by an ISA
 // file after tile-inl.h; includes nothing.
 
-// [unit block][h, x, 1][gate][lane], one contiguous group of cache lines per product; the last
-// group is the bias. Padded units have zero weights and bias, so they stay exactly 0 and no hot
-// loop needs a mask.
+// The packed weights are [unit block][h, x, 1][gate][lane], with one contiguous group of cache
+// lines per product; the last group is the bias. Padded units have zero weights and bias, so they
+// stay exactly 0 and no hot loop needs a mask.
 template <typename Real>
 SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
   return (H + C + 1) * kGates * kLanes<Real>;
@@ -71,9 +71,8 @@ SENSORSEQ_INLINE void ForSums(F of) {
   }
 }
 
-// Computes the sums of the gates of kBlocks blocks of units: first the products, then the bias,
-// which is often the largest term; if it were added first, every later sum would lose its last
-// digits.
+// Computes the gate sums of kBlocks blocks of units. The bias, often the largest term, is added
+// after the products; if it were added first, every later sum would lose its last digits.
 template <typename Real, int kRows, int kBlocks>
 SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                                Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
@@ -98,8 +97,8 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
   if (step.sum != nullptr) Store(step.sum + at, Load(step.sum + at) + h);
   if (step.largest == nullptr) return;
   const Vec<Real> largest = Load(step.largest + at);
-  // Of equal values, the one at the earliest timestep counts, which a reversed direction reaches
-  // last; NaN exceeds everything, as in torch.
+  // Of equal values, the one at the earliest timestep counts; a reversed direction reaches it last.
+  // NaN exceeds every number, as in torch.
   const VecBits<Real> is_larger = step.is_reversed
                                       ? (h >= largest) | (h != h)
                                       : (h > largest) | ((h != h) & (largest == largest));
@@ -110,7 +109,7 @@ SENSORSEQ_INLINE void Pool(const ForwardStep<Real>& step, int64_t row, int64_t a
                   is_larger ? timestep : LoadBits<Real>(step.largest_at + at));
 }
 
-// One timestep of kBlocks blocks of units for rows [first, first + kRows) of the tile.
+// Computes one timestep of kBlocks blocks of units for rows [first, first + kRows) of the tile.
 template <typename Real, int kRows, int kBlocks>
 inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                           int64_t block) {
@@ -125,7 +124,8 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
     if (step.saved != nullptr) {
       saved = step.saved + ((block + b) * step.saved_rows + first) * kSavedValues * V;
     }
-    // in two passes, so that the work on one row hides the latencies of another
+    // One loop computes c and the next loop computes h, so that the work on one row hides the
+    // latencies of another.
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Real* c = step.c + (first + r) * step.stride + column;
@@ -158,9 +158,9 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
   }
 }
 
-// A small number of rows takes several blocks at a time, because one block has too few sums to hide
-// a product's latency. The order of the blocks is reversed in every step: the weights that were
-// read last are still in the first-level cache, and are read first.
+// If there are few rows, several blocks are computed at a time, because one block has too few sums
+// to hide a product's latency. Every other step takes the blocks in reverse order: the weights that
+// the previous step read last are still in the first-level cache, and are read first.
 template <typename Real, int kRows>
 inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                         const Blocks& blocks) {
@@ -185,9 +185,9 @@ inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, i
   }
 }
 
-// A tile on its way through time, for the thread that computes the units of `blocks`: all units, or
-// its share in a team. Threads share the scratch memory, but the only value of other threads that a
-// thread reads is h, as PrepareFactors leaves it.
+// The forward pass of a tile, for a thread that computes the units of `blocks` (all units, or the
+// thread's share in a team). Threads share the scratch memory, but the only value that a thread
+// reads from other threads is h, as PrepareFactors leaves it.
 template <typename Real>
 class ForwardTile {
  public:
@@ -198,7 +198,7 @@ class ForwardTile {
     columns_ = ColumnsOf<Real>(of_blocks, hidden_size);
   }
 
-  // `saved_memory` is the tile's and the direction's part of the saved state, or null.
+  // `saved_memory` is the part of the saved state for this tile and direction, or null.
   void Begin(const LstmForward<Real>& call, int64_t of_model, int64_t of_direction,
              const TileRows& of_rows, const Blocks& of_blocks, Real* saved_memory, Real* scratch) {
     args_ = &call;
@@ -325,12 +325,12 @@ class ForwardTile {
   }
 };
 
-// Blocks in a panel of weights: as many as a group of rows takes at a time.
+// The number of blocks in a panel of weights. A group of rows processes this many blocks at a time.
 constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
 
-// Given tiles that Begin has set up, takes them through time side by side. In a step, a panel of
-// weights serves every row before the next panel is read. Returns whether the member stays in its
-// team.
+// Given tiles that Begin has set up, runs their forward passes side by side. In each step, a panel
+// of weights serves every row before the next panel is read. Returns whether the member stays in
+// its team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {

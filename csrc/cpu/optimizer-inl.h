@@ -1,9 +1,9 @@
-// Passes over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
+// Loops over a model's flat buffers: the update rules of update-inl.h, the average of the weights,
 // and the squared norm. Included by an ISA file after both vector-inl.h and update-inl.h; includes
-// nothing. The loops are plain; the compiler vectorizes them for the instruction set: nothing is
-// contracted and no sum is reordered, so all instruction sets give the same bits.
+// nothing. The compiler vectorizes these plain loops for the instruction set. The compiler
+// contracts no multiply-add and reorders no sum, so all instruction sets give the same bits.
 
-// sum of values[i]^2 in a fixed order: partial sums that suit vectors
+// Sums values[i]^2 in a fixed order, with partial sums that suit vectors.
 template <typename Real>
 inline double SumOfSquares(const Real* values, int64_t n) {
   constexpr int kSums = 16;
@@ -23,7 +23,7 @@ inline double SumOfSquares(const Real* values, int64_t n) {
   return sums[0];
 }
 
-// Step `step` (1, 2, ...) of one model. grads, parameters: (n); state: (StateRows, n).
+// Runs step `step` (1, 2, ...) of one model. grads, parameters: (n); state: (StateRows, n).
 template <typename Real>
 inline void Update(Optimizer optimizer, const double* hyper, double learning_rate, int64_t step,
                    int64_t n, const Real* grads, Real* parameters, Real* state) {
@@ -34,7 +34,7 @@ inline void Update(Optimizer optimizer, const double* hyper, double learning_rat
   });
 }
 
-// average = d average + (1 - d) parameters, fresh = 1 - d
+// average = (1 - fresh) * average + fresh * parameters
 template <typename Real>
 inline void MoveAverage(Real fresh, int64_t n, const Real* parameters, Real* average) {
   for (int64_t i = 0; i < n; ++i) average[i] = Lerp(average[i], parameters[i], fresh);

@@ -1,4 +1,4 @@
-// Converts weights to the layout of the bodies, and weight gradients back to torch's layout.
+// Converts weights to the layout of the kernels, and weight gradients back to torch's layout.
 // Included by an ISA file after activations-inl.h; includes nothing.
 
 template <typename Real>
@@ -11,13 +11,13 @@ struct Blocks {
   int64_t begin, end;
 };
 
-// The part of n blocks for task `index` of n_parts.
+// The range of n blocks that belongs to part `index` of n_parts.
 SENSORSEQ_INLINE Blocks PartOf(int64_t n, int64_t index, int64_t n_parts) {
   return {index * n / n_parts, (index + 1) * n / n_parts};
 }
 
-// Packs columns [0, n) of kLanes rows, which are `row_stride` apart and of which only n_rows exist;
-// column k goes to packed + k * kGates * kLanes.
+// Packs columns [0, n) of kLanes rows that are `row_stride` apart; only n_rows of the rows exist.
+// Column k goes to packed + k * kGates * kLanes.
 template <typename Real>
 inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, int64_t n,
                         Real* packed) {
@@ -32,9 +32,9 @@ inline void PackColumns(const Real* rows, int64_t row_stride, int64_t n_rows, in
   }
 }
 
-// Backward: weights for grad_gates @ [weight_hh | weight_ih], as panels of up to kPanelVectors
-// vectors of columns, [panel][unit block][gate][unit][vector][lane]. Columns are the hidden units,
-// then the channels, both padded to whole vectors.
+// The weights of the backward product grad_gates @ [weight_hh | weight_ih] are packed in panels of
+// up to kPanelVectors vectors of columns: [panel][unit block][gate][unit][vector][lane]. The
+// columns are the hidden units, then the channels, both padded to full vectors.
 constexpr int64_t kPanelVectors = 4;
 
 template <typename Real>
@@ -76,8 +76,9 @@ SENSORSEQ_INLINE int64_t GradientBlockSize(int64_t H, int64_t C) {
   return (H + C + 1) * kGates * kLanes<Real>;
 }
 
-// Sums n_slots slots, `slot_stride` apart, of columns [0, n) of one gate of a block of units, and
-// writes n_rows rows of `row_stride`: the counterpart of PackColumns.
+// The counterpart of PackColumns: sums columns [0, n) of one gate of a block of units over n_slots
+// slots that are `slot_stride` apart, and writes the sums to n_rows rows that are `row_stride`
+// apart.
 template <typename Real>
 inline void SumColumns(const Real* slots, int64_t n_slots, int64_t slot_stride, int64_t n,
                        int64_t n_rows, int64_t row_stride, Real* rows) {

@@ -1,5 +1,5 @@
-// Measures a core's peak rate of multiply-adds, for benchmarks: chains in registers, without memory
-// accesses. Included by an ISA file after MulAdd; includes nothing.
+// Measures a core's peak rate of multiply-adds for benchmarks, with chains in registers that access
+// no memory. Included by an ISA file after MulAdd; includes nothing.
 
 // Enough chains to hide the latency of a multiply-add, but few enough to fit, with the factor, into
 // 16 registers.
@@ -12,7 +12,7 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
   // The factor is too small to change a chain, so there is neither overflow nor a subnormal number,
   // which would be slow. A sum replaces its addend, as in ARM's instruction, and no two products
   // are the same.
-  volatile float tiny = 1e-20f;  // volatile: hides from the compiler that nothing changes
+  volatile float tiny = 1e-20f;  // volatile, so that the compiler cannot see that nothing changes
   const Vec<float> factor = Broadcast(static_cast<float>(tiny));
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {
 #pragma GCC unroll 16
@@ -23,7 +23,7 @@ inline int64_t MultiplyAddFlops(int64_t repeats) {
   Vec<float> sum{};
 #pragma GCC unroll 16
   for (int i = 0; i < kPeakChains; ++i) sum = sum + chains[i];
-  volatile float used = 0.0f;  // volatile: keeps the compiler from removing the loop
+  volatile float used = 0.0f;  // volatile, so that the compiler keeps the loop
   for (int64_t lane = 0; lane < kLanes<float>; ++lane) used = used + sum[lane];
   return repeats * kPeakChains * kLanes<float> * 2;
 }

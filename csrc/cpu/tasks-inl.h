@@ -1,5 +1,5 @@
-// The tasks of the contract's functions: packing, tiles, slots, sums. Included by an ISA file after
-// head-inl.h; includes nothing.
+// The tasks of the functions of lstm_linear.h: they pack weights, process tiles and sum slots.
+// Included by an ISA file after head-inl.h; includes nothing.
 
 template <typename Real>
 SENSORSEQ_INLINE Real* Zeroed(Real* values, int64_t n) {
@@ -36,16 +36,16 @@ inline void ForwardPackTask(void* context, int64_t index) {
   PackForwardPart(args.shape, args.in, index, static_cast<Real*>(args.workspace));
 }
 
-// Offset of a tile's saved state in (M, D, N, SavedRows(T), Padded(H)).
+// Offset of a tile's saved state in an (M, D, N, SavedRows(T), Padded(H)) array.
 SENSORSEQ_INLINE int64_t SavedOffset(const LstmShape& s, int64_t model, int64_t direction,
                                      int64_t tile) {
   const int64_t row = (model * s.n_directions + direction) * s.n_windows;
   return (row + TileBegin(tile, s.n_windows)) * SavedSize(s);
 }
 
-// Runs one member's share of a model's tiles [first, end), which go through time side by side;
-// returns whether the member stays in its team. Tile t has the scratch at (t - first) *
-// scratch_stride; saved_of(t, direction) is its saved state.
+// Computes one member's share of a model's tiles [first, end), which are processed side by side.
+// Returns whether the member stays in its team. Tile t uses the scratch at (t - first) *
+// scratch_stride, and saved_of(t, direction) is its saved state.
 template <typename Real, typename SavedOf>
 inline bool ForwardSome(const LstmForward<Real>& args, int64_t model, int64_t first, int64_t end,
                         const Real* packed, int64_t packed_stride, Real* scratch,
@@ -91,7 +91,8 @@ inline bool ForwardGroup(const LstmForward<Real>& args, int64_t model, int64_t f
   return true;
 }
 
-// Calls group(model, first, end) for all tiles, in groups, as long as it returns true.
+// Calls group(model, first, end) for one group of tiles after the other, until a call returns
+// false.
 template <typename F>
 SENSORSEQ_INLINE void ForGroups(const LstmShape& s, int64_t n_together, F group) {
   const int64_t n_tiles = TileCount(s.n_windows);
@@ -119,7 +120,7 @@ inline void ForwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Takes all tiles through time, in a team or in n_tasks tasks.
+// Processes all tiles, either in a team or in n_tasks tasks.
 template <typename Real>
 inline void RunTiles(const Parallel& parallel, const LstmShape& s, Team::Task team_task,
                      int64_t n_tasks, Parallel::Task task, void* context) {
@@ -154,7 +155,7 @@ inline void BackwardPackTask(void* context, int64_t index) {
       static_cast<Real*>(args.workspace) + model_direction * LayoutBackward(s).packed_stride);
 }
 
-// One slot of one model: its pieces of the workspace.
+// The pieces of the workspace that belong to one slot of one model.
 template <typename Real>
 struct Slot {
   int64_t index;  // over all models
@@ -170,8 +171,8 @@ struct Slot {
   }
 };
 
-// Does for a slot what ForwardSome does for tiles. One member computes the slot's head; if that
-// member has left the team, the first member takes its place.
+// Computes one member's share of the backward pass of tiles of a slot, like ForwardSome. One member
+// computes the slot's head; if that member has left the team, the first member takes its place.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -261,8 +262,8 @@ inline void BackwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
-// Sums the slots of one direction and block of units of a model in order, and writes the gradients
-// in torch's layout; with the first block, also the head's gradients.
+// Sums, in order, the slots of one direction and one block of units of a model, and writes the
+// gradients in torch's layout. The task of the first block also writes the head's gradients.
 template <typename Real>
 inline void BackwardSumTask(void* context, int64_t index) {
   constexpr int64_t V = kLanes<Real>;
@@ -325,7 +326,7 @@ inline void StepPackTask(void* context, int64_t index) {
                   static_cast<Real*>(step.backward.workspace) + LayoutStep(s).packed_offset);
 }
 
-// Takes tiles forwards and, while their state is in the cache, backwards.
+// Runs the forward pass of some tiles and, while their state is in the cache, their backward pass.
 template <typename Real>
 inline bool StepGroup(const LstmStep<Real>& step, int64_t model, int64_t first, int64_t end,
                       int64_t scratch_index, Team::Member& member) {

@@ -1,5 +1,5 @@
-// Threads that compute the steps of one computation together: each has a share of every step, and
-// none begins a step before all have finished the previous one.
+// Threads that compute the steps of one computation together. Each thread computes a share of every
+// step, and no thread begins a step before all threads have finished the previous one.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,8 @@ class Team {
   struct Member {
     int64_t index, n_members;
     Team* team;
-    // Returns when every member has called it; writes before the call are visible to all after it.
+    // Returns when every member has called Wait. All members then see everything that any member
+    // wrote before it called Wait.
     void Wait() const {
       if (n_members > 1) team->Wait(*this);
     }
@@ -54,8 +55,8 @@ class Team {
   void* const context_;
   alignas(64) std::atomic<int64_t> n_joined_{0};  // kClosed after the members are counted
   std::atomic<int64_t> n_members_{0};             // 0 until then
-  // A member's count of its calls of Wait, on a cache line that no other member writes: each wait
-  // needs a single transfer between cores.
+  // The number of times that a member has called Wait. The counter has a cache line that no other
+  // member writes, so that each wait needs a single transfer between cores.
   struct alignas(64) Waits {
     std::atomic<int64_t> n{0};
   };
@@ -63,7 +64,7 @@ class Team {
   std::atomic<int64_t> n_long_waits_{0};
   std::atomic<int64_t> waited_us_{0};  // in long waits
   Clock::time_point begin_;            // the first member's
-  std::atomic<int64_t> last_wait_{0};  // of a dissolving team; the first member decides
+  std::atomic<int64_t> last_wait_{0};  // last wait of a dissolving team, set by the first member
 };
 
 }  // namespace sensorseq

@@ -1,8 +1,8 @@
-// The rows that go through time together, and the inputs and outputs of one of their steps.
-// Included by an ISA file after pack-inl.h; includes nothing.
+// The rows that are processed together, and the inputs and outputs of one step. Included by an ISA
+// file after pack-inl.h; includes nothing.
 //
-// The rows of a tile are ordered by length, longest first, so that a step works only on the rows
-// that are still alive.
+// The rows of a tile are ordered by length, longest first, so that a step works only on the leading
+// rows, which have not ended yet.
 
 // Offset of one (model, window, direction) row in an (M, N, D, H) array.
 SENSORSEQ_INLINE int64_t StateOffset(const LstmShape& s, int64_t model, int64_t window,
@@ -50,8 +50,8 @@ inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t fi
   return rows;
 }
 
-// A thread's share in a team is a multiple of this: the number of blocks that a small number of
-// rows takes at a time.
+// The number of blocks that are computed at a time if there are few rows. A thread's share in a
+// team is a multiple of this number.
 constexpr int64_t kShareBlocks = 2;
 template <typename Real>
 SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
@@ -69,7 +69,7 @@ SENSORSEQ_INLINE void ForRegisterRows(int64_t n_rows, F some) {
   }
 }
 
-// The blocks of units of a member.
+// The blocks of units that a member computes.
 template <typename Real>
 SENSORSEQ_INLINE Blocks ShareOf(const Team::Member& member, int64_t hidden_size) {
   const int64_t n_blocks = UnitBlocks<Real>(hidden_size);
@@ -109,7 +109,7 @@ SENSORSEQ_INLINE bool HasLargest(const LstmShape& s) {
   return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
 }
 
-// Copies some columns of a row of whole vectors to a dense row of n values.
+// Copies some columns of a row, which is padded to full vectors, to a dense row of n values.
 template <typename Real>
 SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end && i < n; i += kLanes<Real>) {
@@ -117,7 +117,8 @@ SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns
   }
 }
 
-// Fills some columns of a row: first its n values (or zeros if they are null), then zeros.
+// Fills some columns of a row: the first n columns with the values of `from` (or zeros if `from` is
+// null), the other columns with zeros.
 template <typename Real>
 inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real* to) {
   for (int64_t i = columns.begin; i < columns.end; i += kLanes<Real>) {
@@ -142,7 +143,7 @@ struct SavedTile {
                                     : reinterpret_cast<Bit<Real>*>(
                                           saved + n_rows * s.n_timesteps * kSavedValues *
                                                       Padded(s.hidden_size))) {}
-  // Clears the values that no step writes even if every row is full, so that equal inputs give
+  // Clears the values that no step writes even in rows of full length, so that equal inputs give
   // equal tensors.
   void ClearPadding(const LstmShape& s) const {
     if (steps == nullptr) return;
@@ -156,21 +157,21 @@ struct SavedTile {
   }
 };
 
-// The inputs and outputs of a step of a tile; rows are `stride` wide.
+// The inputs and outputs of a step of a tile. Rows are `stride` values apart.
 template <typename Real>
 struct ForwardStep {
   int64_t H, C, stride;
-  const Real* h;  // as it enters the gates, masked
+  const Real* h;  // hidden state as it enters the gates, masked
   const Real* x[kTileRows];
   Real* c;
-  Real* h_next;   // of the step after, masked
-  Real* h_plain;  // not masked; h_next without a mask
+  Real* h_next;   // hidden state that enters the next step, masked
+  Real* h_plain;  // new hidden state, not masked; equals h_next if there is no mask
   const Real* mask;
   Real* sum;      // null: no mean
   Real* largest;  // null: no maximum
   Bit<Real>* largest_at;
   Bit<Real> timestep[kTileRows];
   bool is_reversed, is_odd;
-  Real* saved;  // of this step; null: not saved
+  Real* saved;  // saved state of this step; null: not saved
   int64_t saved_rows;
 };

@@ -1,32 +1,36 @@
-// The backward pass of one direction of a tile of 8 windows, from its last step to its first; the
-// transposed weights stay in place.
+// The backward pass of one direction of a tile of 8 windows, from the last step to the first. The
+// transposed weights stay in registers and shared memory.
 //
-// A step of a warp:
-//   cells     gradients of the gates of its own units, from dh and dc
-//   exchange  as halves into the CTA's shared memory, then a barrier of the CTA
-//   product   dh of the step before: of its own units if a CTA has the whole layer; in a
-//             cluster, the contribution of the CTA's own gates to 16 * kTilesPerWarp units,
-//             sent to their owner, which adds the ranks' shares in rank order
+// In each step, a warp goes through three phases.
+//   Cells: the warp computes the gate gradients of its own units from dh and dc.
+//   Exchange: the warp writes these gate gradients as halves to the CTA's shared memory, then waits
+//     at a barrier of the CTA.
+//   Product: the warp computes dh of the step before. If one CTA has the entire layer, the warp
+//     computes dh of its own units. In a cluster, the warp computes what the CTA's own gates
+//     contribute to 16 * kTilesPerWarp units and sends the contribution to the owner of the units,
+//     which adds the contributions of all ranks in rank order.
 //
-// The gradients of a group in one row are scaled by a common power of two, which brings the largest
-// into 1024 to 2047; the scaling is undone when the group's 32 k are added to the sum. A half has
-// enough range for the values of one step, but not for those of hundreds of steps.
+// The gradients of one group and row are scaled by a common power of two that brings the largest to
+// between 1024 and 2047. The scaling is undone when the products of the group's 32 gradients are
+// added to the sum. A half has enough range for the values of one step, but not for the values of
+// hundreds of steps.
 //
-// Two buffers of gate gradients and of partial sums suffice. One buffer of gradients does not: a
-// warp whose outputs belong to other CTAs does not hold back the other warps of its own CTA.
+// Two buffers of gate gradients and two of partial sums suffice. A single buffer of gradients would
+// not suffice, because a warp whose outputs belong to other CTAs does not hold back the other warps
+// of its own CTA.
 #pragma once
 
 #include "recurrent-inl.h"
 
 namespace sensorseq::cuda {
 
-constexpr int kSavedRing = 4;  // steps of saved state in flight
+constexpr int kSavedRing = 4;  // number of steps in the ring of saved state
 constexpr int kLargestExponent = 10;
 
 template <typename V>
 struct BackwardShared {
   uint32_t grads, scales, partials, weights, ring, total;
-  // of a lane, step and group: 8 gates, 2 cells, 2 gradients of h
+  // Bytes of one step and group. Each lane has 8 gates, 2 cells and 2 gradients of h.
   static constexpr uint32_t kGroupSlot = kLanes * kSavedWords * 4;
   static constexpr uint32_t kSlot = V::kGroupsPerWarp * kGroupSlot;
   SENSORSEQ_HD constexpr BackwardShared()
@@ -39,7 +43,7 @@ struct BackwardShared {
   }
 };
 
-// kHasSequences: grad_hidden is read or grad_gates is written.
+// kHasSequences: whether grad_hidden is read or grad_gates is written.
 template <typename M, typename V, bool kHasSequences>
 class Backward : Recurrent<M, V> {
   using Base = Recurrent<M, V>;
@@ -70,12 +74,13 @@ class Backward : Recurrent<M, V> {
       m.SyncCluster();
     }
     for (int n = 0; n < kSavedRing - 1; ++n) Prefetch(n);
-    // n counts steps backwards; `step` counts them as in the forward pass
+    // `n` counts the steps from the last one backwards; `step` counts them as in the forward pass.
     for (int n = 0; n < n_steps; ++n) {
       const int step = n_steps - 1 - n;
       const int buffer = n & 1;
       if (V::kCtas > 1 && n > 0) Receive(buffer, n, BarrierOf(buffer));
-      m.template WaitAsync<kSavedRing - 3>();  // this step's state, and c of the previous step
+      // Waits for this step's state and for c of the step before.
+      m.template WaitAsync<kSavedRing - 3>();
       Cells(step, n, buffer);
       m.SyncCta();
       Prefetch(n + kSavedRing - 1);
@@ -99,7 +104,8 @@ class Backward : Recurrent<M, V> {
       const L row = m.ToLong(first + r) + int64_t{tile} * kTileRows;
       const auto exists = row < L{} + s.n_windows;
       window[r] = m.ToInt(m.Select(exists, row, L{}));
-      // calls with sequences have a single list of lengths, and no register to spare
+      // Calls with sequences have a single list of lengths, and there is no register to spare for
+      // another one.
       const int64_t* lengths = kHasSequences ? p.lengths : LengthsOf(p.lengths, s, model);
       Bounds(m, lengths, m.ToLong(window[r]), exists, s.n_timesteps, &length[r], &poison[r]);
       longest = m.Select(length[r] > longest, length[r], longest);
@@ -117,7 +123,7 @@ class Backward : Recurrent<M, V> {
   }
   SENSORSEQ_BODY int Group(int own) const { return rank * V::kGroups + GroupOfCta(own); }
   SENSORSEQ_BODY U Unit(int own) { return UnitOfLane(lane) + Group(own) * kGroupUnits; }
-  // hidden_at belongs to the warp's first group; the next group is 8 elements further.
+  // hidden_at is the offset for the warp's first group; the next group is 8 elements further on.
   SENSORSEQ_BODY L HiddenOf(int step, int own, int r) {
     return hidden_at[r] + (step * hidden_stride + own * kGroupUnits);
   }
@@ -194,8 +200,8 @@ class Backward : Recurrent<M, V> {
             own * BackwardShared<V>::kGroupSlot);
   }
 
-  // Values that the next warp waits for come first, and the warp's groups are processed side by
-  // side, so that the loads and shuffles of one cover those of the other.
+  // Values that other warps wait for come first. The warp's groups are processed side by side, so
+  // that one group's loads and shuffles overlap with those of the other group.
   SENSORSEQ_BODY void Cells(int step, int n, int buffer) {
     F early[kOwn][4], late[kOwn][4], cell[kOwn][2], from_above[kOwn][2] = {};
     SENSORSEQ_UNROLL
@@ -343,7 +349,7 @@ class Backward : Recurrent<M, V> {
       SENSORSEQ_UNROLL
       for (int own = 0; own < kOwn; ++own) Take(step, own, fresh[own]);
     } else {
-      // the place from which the owner of the units reads the share
+      // The address from which the owner of the units reads this CTA's partial sums.
       const U at = PartialAt(buffer ^ 1, rank, FirstGroupSent<V>(warp));
       SENSORSEQ_UNROLL
       for (int i = 0; i < 2 * V::kTilesPerWarp; ++i) {
@@ -359,7 +365,8 @@ class Backward : Recurrent<M, V> {
                            kPartialBytes);
   }
 
-  // Adds the ranks' shares of dh, in rank order; step n - 1 (counted backwards) sent them.
+  // Adds the ranks' partial sums of dh in rank order. The partial sums were sent in step n - 1
+  // (counted backwards).
   SENSORSEQ_BODY void Receive(int buffer, int n, uint32_t barrier) {
     m.WaitBarrier(barrier, Parity(n));
     if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());
@@ -376,7 +383,7 @@ class Backward : Recurrent<M, V> {
       Take(n_steps - n, own, fresh);
     }
   }
-  // dh of the step before `step`, after the recurrent mask.
+  // Stores dh of the step before `step`, with the recurrent mask applied.
   SENSORSEQ_BODY void Take(int step, int own, const F fresh[2]) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {

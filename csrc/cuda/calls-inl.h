@@ -1,5 +1,5 @@
-// The kernels that a call of the contract queues, with their order and their memory, for a Queue
-// that launches kernels on a stream or runs them in the tests' emulator.
+// Queues the kernels of calls to lstm_linear_cuda.h in order, and lays out the memory of these
+// calls. A Queue either launches the kernels on a stream or runs them in the tests' emulator.
 #pragma once
 
 #include "carver.h"
@@ -28,7 +28,7 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   return s;
 }
 
-// Describes an array with `size` values for each direction, one direction after the other.
+// Describes a dense array with `size` values for each direction of each model.
 inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
   return {data, s.n_directions * size, size};
 }
@@ -37,7 +37,7 @@ inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
 
-// Calls f(planes, hidden) with both as types whose `value` is the number.
+// Calls f(planes, hidden). The type of each argument has the number as its constant `value`.
 template <int value_>
 struct Constant {
   static constexpr int value = value_;

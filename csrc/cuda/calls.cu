@@ -1,5 +1,6 @@
-// The contracts' functions: checks, and the calls queued on the caller's stream. Training steps
-// become one graph, launched once per step.
+// Implements lstm_linear_cuda.h and train_epoch_cuda.h: checks the arguments and queues the kernels
+// on the caller's stream. If a call has more than a few training steps, a step becomes a graph that
+// is launched for each step.
 #include <cuda_runtime.h>
 
 #include "calls-inl.h"
@@ -11,7 +12,7 @@
 namespace sensorseq::cuda {
 namespace {
 
-// Keeps the first error; later kernels are not launched.
+// Launches kernels on a stream. Keeps the first error and launches no kernel after it.
 class StreamQueue {
  public:
   explicit StreamQueue(void* stream) : stream_(static_cast<cudaStream_t>(stream)) {}
@@ -61,10 +62,10 @@ Status CheckShape(const LstmShape& s, const Options& options) {
   return IsServed(s, options);
 }
 
-constexpr int64_t kDirectSteps = 4;  // the maximum number of steps of a call that makes no graph
+constexpr int64_t kDirectSteps = 4;  // calls with more steps make a graph
 
-// One step as a graph. It is captured on its own stream: the caller's may be the default stream,
-// which cannot be captured.
+// One step as a graph. The graph is captured on a stream of its own, because the caller's stream
+// may be the default stream, which cannot be captured.
 class StepGraph {
  public:
   StepGraph(const TrainSpace& space, const Options& options) {
@@ -83,7 +84,7 @@ class StepGraph {
     }
     Keep(cudaStreamDestroy(stream));
   }
-  // The driver keeps launches that are still queued when the graph is destroyed.
+  // Launches that are still queued run even after the graph has been destroyed.
   ~StepGraph() {
     if (exec_ != nullptr) (void)cudaGraphExecDestroy(exec_);
   }
@@ -109,7 +110,8 @@ class StepGraph {
 Status IsServed(const LstmShape& s, const Options& options) {
   if (s.hidden_size > kMaxHidden) return Status::kNotServedHiddenSize;
   if (!options.is_projected && s.n_channels > kMaxChannels) return Status::kNotServedChannels;
-  // limits of a grid, and of 32-bit step numbers, which are fetched up to a block ahead
+  // The limits are those of a grid and of 32-bit step numbers; steps are fetched up to a block
+  // ahead.
   if (s.n_models * s.n_directions > 65535 || s.n_timesteps > INT32_MAX - kMostInputBlock ||
       TileCount(s.n_windows) > INT32_MAX / 16) {
     return Status::kInvalidShape;
@@ -173,9 +175,11 @@ Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
     const cudaError_t error = cudaStreamIsCapturing(stream, &capture);
     if (error != cudaSuccess) return ToStatus(error);
   }
-  // a graph costs as much as several steps, and inside a caller's graph the steps belong to it
+  // Making a graph costs as much as several steps. If the caller is capturing a graph, the steps
+  // become part of that graph.
   const bool has_graph = args.n_steps > kDirectSteps && capture == cudaStreamCaptureStatusNone;
-  // the first step is never part of a graph: it loads the kernels, which a capture may not allow
+  // The first step is never part of the graph, because it loads the kernels, which a capture may
+  // not allow.
   const int64_t n_direct = has_graph ? 1 : args.n_steps;
   for (int64_t step = 0; step < n_direct; ++step) QueueStep(queue, space, options);
   cudaError_t error = queue.error();

@@ -1,4 +1,4 @@
-// Facts of this machine's GPUs, their errors, and the preparation of a device for a kernel.
+// Describes this machine's GPUs and their errors, and prepares a device for a kernel.
 #include <cuda_runtime.h>
 
 #include <mutex>
@@ -15,7 +15,9 @@ thread_local cudaError_t last_error = cudaSuccess;
 struct Readied {
   int device;
   const void* kernel;
-  cudaError_t error;  // cudaSuccess or cudaErrorInvalidClusterSize; other errors may be temporary
+  // cudaSuccess or cudaErrorInvalidClusterSize. Other errors are not stored, because they may be
+  // temporary.
+  cudaError_t error;
 };
 
 cudaError_t Load(const void* kernel, int n_ctas, int threads, uint32_t shared_bytes) {
@@ -46,7 +48,7 @@ cudaError_t Ready(const void* kernel, int n_ctas, int threads, uint32_t shared_b
   int device = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error != cudaSuccess) return error;
-  // never destroyed, because a thread may outlive static objects
+  // These objects are never destroyed, because a thread may outlive static objects.
   static std::mutex& mutex = *new std::mutex;
   static std::vector<Readied>& readied = *new std::vector<Readied>;
   const std::lock_guard<std::mutex> lock(mutex);
@@ -77,7 +79,7 @@ const char* ErrorText() { return last_error == cudaSuccess ? "" : cudaGetErrorSt
 int32_t DeviceCount() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
-  cudaGetLastError();  // a missing or outdated driver is not an error of a later call
+  cudaGetLastError();  // a missing or outdated driver must not make a later call fail
   return 0;
 }
 

@@ -1,6 +1,6 @@
-// The machine that the kernels' bodies run on: a thread of a GPU of compute capability 9.0, whose
-// instructions have names here. The tests' emulator has the same functions for 32 lanes at a time,
-// and defines in plain C++ what each function must do.
+// The machine on which the kernels run: a thread of a GPU of compute capability 9.0. The machine's
+// functions wrap the GPU's instructions. The tests' emulator has the same functions for 32 lanes at
+// a time, and it defines in plain C++ what each function must do.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -29,7 +29,7 @@ class DeviceMachine {
   }
 
   SENSORSEQ_BODY static U Lane() { return threadIdx.x % kLanes; }
-  // the same for all lanes, written so that the compiler can see that it is
+  // The warp's number. The shuffle lets the compiler see that all lanes have the same number.
   SENSORSEQ_BODY static int Warp() {
     return __shfl_sync(kAll, static_cast<int>(threadIdx.x / kLanes), 0);
   }
@@ -128,8 +128,8 @@ class DeviceMachine {
     return y;
   }
 
-  // A lane's own work, as a function of its index; and sums over lanes of one or two numbers, which
-  // are the same in every lane.
+  // Functions that run each lane's own work, given the lane's index, and functions that sum one or
+  // two numbers over all lanes. Every lane gets the same sum.
   template <typename G>
   SENSORSEQ_BODY static auto PerLane(const G& g) {
     return g(static_cast<int64_t>(Lane()));
@@ -158,7 +158,7 @@ class DeviceMachine {
     return on ? base[at] : 0.0f;
   }
   SENSORSEQ_BODY static F LoadFreshIf(bool on, const float* base, L at) {
-    return on ? __ldcg(base + at) : 0.0f;  // from L2: other CTAs wrote it
+    return on ? __ldcg(base + at) : 0.0f;  // read from L2, because other CTAs wrote the value
   }
   SENSORSEQ_BODY static L LoadGlobalLongIf(bool on, const int64_t* base, L at) {
     return on ? base[at] : 0;
@@ -201,7 +201,7 @@ class DeviceMachine {
     if (threadIdx.x % kLanes == 0) atomicMax(base + at, __float_as_uint(x));
   }
 
-  // Shared memory of the CTA; addresses in bytes from its start.
+  // Shared memory of the CTA. Addresses are in bytes from its start.
   SENSORSEQ_BODY F LoadSharedFloat(U at) const {
     F x;
     asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(base_ + at) : "memory");
@@ -256,7 +256,7 @@ class DeviceMachine {
                  : "memory");
   }
 
-  // Asynchronous copies; zeros if `valid` is false.
+  // Asynchronous copies to shared memory, which write zeros if `valid` is false.
   SENSORSEQ_BODY void CopyAsyncQuad(U to, const float* base, L at, bool valid) const {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(base_ + to),
                  "l"(__cvta_generic_to_global(base + at)), "r"(valid ? 16 : 0)
@@ -306,8 +306,8 @@ class DeviceMachine {
       asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(base_ + at) : "memory");
     }
   }
-  // Relaxed, then a fence for shared memory only: a full acquire would empty the L1 cache in every
-  // step.
+  // Waits with relaxed ordering, then fences only shared memory, because a full acquire would empty
+  // the L1 cache in every step.
   SENSORSEQ_BODY void WaitBarrier(uint32_t at, uint32_t parity) const {
     uint32_t done;
     do {
@@ -318,7 +318,7 @@ class DeviceMachine {
           : "r"(base_ + at), "r"(parity)
           : "memory");
     } while (done == 0);
-    // lanes may leave the loop one by one, and the next instruction needs the whole warp
+    // lanes may leave the loop one by one, and the next instruction needs the entire warp
     __syncwarp();
     asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
   }
@@ -335,7 +335,7 @@ class DeviceMachine {
         "r"(__float_as_uint(x)), "r"(__float_as_uint(y)), "r"(Remote(barrier, to))
         : "memory");
   }
-  // Whether this CTA is the last of n to arrive; the last one resets the count.
+  // Returns whether this CTA is the last of n CTAs to arrive. The last CTA resets the count.
   SENSORSEQ_BODY bool IsLastOfCtas(int32_t* arrived, int64_t at, int n, uint32_t flag) const {
     if (threadIdx.x == 0) {
       __threadfence();
@@ -357,7 +357,8 @@ class DeviceMachine {
   static constexpr unsigned kAll = 0xffffffffu;
 
   SENSORSEQ_BODY uint32_t Remote(uint32_t at, int rank) const {
-    // only the start is mapped: one register per CTA, whatever is sent to it
+    // Only the start address is mapped, so that one register per CTA suffices for everything sent
+    // to it.
     uint32_t start;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(start) : "r"(base_), "r"(rank));
     return start + at;

@@ -1,32 +1,33 @@
-// The forward pass of one direction of a tile of 8 windows, by one CTA or a cluster: the weights
-// stay in registers as the A operand of the tensor cores, and h circulates.
+// The forward pass of one direction of a tile of 8 windows, by one CTA or a cluster. The weights
+// stay in registers as the A operand of the tensor cores, and the CTAs exchange h in every step.
 //
-// A step of a warp:
-//   input     z = x_t W_ih + bias for its two cells a lane, from the ring, before h arrives
-//   wait      until all of h_{t-1} has arrived in buffer t mod 2
-//   product   z += h_{t-1} W_hh
-//   cells     c_t and h_t of its group's units, 8 rows
-//   send      h_t to buffer (t + 1) mod 2 of every CTA of the cluster
-//   record    the values that only later kernels read
+// In each step, a warp goes through six phases.
+//   Input: the warp reads z = x_t W_ih + bias of its cells, two per lane, from the ring before h
+//     arrives.
+//   Wait: the warp waits until all of h_{t-1} has arrived in buffer t mod 2.
+//   Product: the warp adds h_{t-1} W_hh to z.
+//   Cells: the warp computes c_t and h_t of its group's units for 8 rows.
+//   Send: the warp sends h_t to buffer (t + 1) mod 2 of every CTA of the cluster.
+//   Record: the warp stores the values that only later kernels read.
 //
-// A warp's ring contains the input's share of the warp's own cells for a block of 8 or 4 steps:
-// projected input is fetched there a step at a time; otherwise the warp multiplies x by W_ih for a
-// whole block, because 32 independent sums, of 4 steps, hide the latencies that the sum of one step
-// would wait for in every step.
+// A warp's ring contains the input's contribution to the gates of the warp's own cells for a block
+// of 8 or 4 steps. Projected input is fetched into the ring one step at a time. Otherwise, the warp
+// multiplies x by W_ih for an entire block: the 32 independent sums of 4 steps hide latencies that
+// the sums of a single step would not hide.
 //
-// Two buffers suffice: a warp that writes to a buffer in step t has waited for all of h_{t-1},
-// which every warp of every CTA sends only after its product has read that buffer. For the same
-// reason, a barrier's parity is unambiguous: a warp that has not passed a phase has not sent the
-// data that the next phase needs. Both are true only if every warp sends to every CTA in every
-// step; rows that have ended therefore send their last values. h of the last step is not sent, so
-// nothing is written to a CTA that has exited.
+// Two buffers suffice. A warp that writes to a buffer in step t has waited for all of h_{t-1}, and
+// every warp of every CTA sends its part of h_{t-1} only after its product has read that buffer.
+// For the same reason, a barrier's parity is unambiguous: a warp that has not passed a phase has
+// not sent the data that the next phase needs. Both statements hold only if every warp sends to
+// every CTA in every step, so rows that have ended send their last values. The h of the last step
+// is not sent, so nothing is written to a CTA that has exited.
 #pragma once
 
 #include "recurrent-inl.h"
 
 namespace sensorseq::cuda {
 
-// Shared memory, in bytes from its start.
+// The layout of shared memory, in bytes from its start.
 template <typename V>
 struct ForwardShared {
   uint32_t state, weights, input_weights, x, of_warp, ring, total;
@@ -44,7 +45,7 @@ struct ForwardShared {
   }
 };
 
-// kIsProjected: x is already multiplied by W_ih.
+// kIsProjected: whether x is already multiplied by W_ih.
 template <typename M, typename V, bool kIsProjected>
 class Forward : Recurrent<M, V> {
   using Base = Recurrent<M, V>;
@@ -65,7 +66,7 @@ class Forward : Recurrent<M, V> {
     if (V::kCtas > 1 && warp == 0) {
       SENSORSEQ_UNROLL
       for (int b = 0; b < 2; ++b) {
-        // one arrival that arms it, and one from each warp of this CTA for its own line
+        // The barrier expects one arrival that arms it, and one arrival from each warp of this CTA.
         m.InitBarrier(BarrierOf(b), 1 + V::kWarps);
       }
       m.FenceBarrierInit();
@@ -104,8 +105,8 @@ class Forward : Recurrent<M, V> {
       F gates[kGates][2];
       U before[V::kPlanes];
       Cells(step, z, gates, before);
-      // first the values that others wait for, then those that only later kernels read; a CTA
-      // without a cluster may keep h of the last step
+      // First sends the values that others wait for, then records the values that only later
+      // kernels read. Without a cluster, sending h of the last step does no harm.
       if (V::kCtas == 1 || step + 1 < n_steps) Send(buffer ^ 1, BarrierOf(buffer ^ 1));
       if (V::kCtas == 1) m.SyncCta();
       Record(step, gates, before);
@@ -114,7 +115,7 @@ class Forward : Recurrent<M, V> {
   }
 
  private:
-  // A lane's unit, rows, lengths, and offsets of its elements.
+  // Finds a lane's unit and rows, the rows' lengths, and the offsets of the lane's elements.
   SENSORSEQ_BODY void Place() {
     group = rank * V::kWarps + warp;
     unit = UnitOfLane(lane) + group * kGroupUnits;
@@ -160,7 +161,7 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void StartState() {
-    // every CTA needs all of h: its warps take turns with the groups
+    // Every CTA needs all of h, so its warps divide all groups among themselves.
     for (int other = warp; other < V::kHidden / kGroupUnits; other += V::kWarps) {
       const U its_unit = UnitOfLane(lane) + other * kGroupUnits;
       F start[2];
@@ -197,18 +198,20 @@ class Forward : Recurrent<M, V> {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
   }
 
-  // NaN if a half cannot represent the value: infinity would close a gate, and the result would
-  // look right. From the second step on |h| <= 1, and only the mask can exceed the range.
+  // Returns NaN if a half cannot represent the value. Infinity would saturate a gate, and the
+  // result would look right. From the second step on, |h| <= 1, so only the mask can exceed the
+  // range.
   SENSORSEQ_BODY F InRange(const F& value) {
     return m.Select(m.Abs(value) > F{} + kHalfLimit / kStateScale, F{} + __builtin_nanf(""), value);
   }
 
-  // Halves of a pair of rows: first the values rounded to one half, then the remainders.
+  // Packs the lane's h of its two rows as halves: first the rounded values, then the remainders.
   SENSORSEQ_BODY void PackOwn() {
     SplitHalves<V::kPlanes>(m, h[0] * mask[0], h[1] * mask[1], packed_h);
   }
 
-  // The input's share of a lane's own cells, which the lane reads back itself: four gates of a row.
+  // The address of the input's contribution to the four gates of a row. Only the lane itself reads
+  // the values that it writes to this address.
   SENSORSEQ_BODY U RingAt(int slot, int r) const {
     return lane * 16 +
            (own_ring + static_cast<uint32_t>(slot) * kRingSlotBytes + r * kFragmentBytes);
@@ -232,10 +235,10 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Four lanes fetch a row's x, one of every four words each, so that accesses are adjacent.
+  // Four lanes fetch a row's x. Each lane fetches every fourth word, so that accesses are adjacent.
   SENSORSEQ_BODY void PlaceInput() {
     const I row = m.ToInt(lane >> 2);
-    // the lengths of the tile's rows are in the lanes of their pairs
+    // Lane i (0 to 3) has the lengths of rows 2 i and 2 i + 1 of the tile.
     const I even = m.Shuffle(length[0], row >> 1), odd = m.Shuffle(length[1], row >> 1);
     input_length = m.Select((row & 1) == I{}, even, odd);
     const int64_t x_model = s.n_x_models == 1 ? 0 : model;
@@ -243,8 +246,9 @@ class Forward : Recurrent<M, V> {
     input_at = its_window * (s.n_timesteps * s.n_channels);
     own_x = shared.x + warp * shared.of_warp;
   }
-  // Fetches a block of steps in their order, which in direction 1 is the reverse of memory's.
-  // Nothing beyond the row is read. A row may have more words than fit into an int.
+  // Fetches a block of steps and stores them in processing order, which in direction 1 is the
+  // reverse of the order in memory. Reads nothing beyond the row. A row may have more words than an
+  // int can count.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
     if (step < n_steps && s.n_channels > 0) {
       const auto C = static_cast<uint32_t>(s.n_channels);
@@ -269,7 +273,7 @@ class Forward : Recurrent<M, V> {
     m.CommitAsync();
   }
 
-  // Writes x W_ih + bias of a block of steps into the ring, 4 steps at a time.
+  // Writes x W_ih + bias for a block of steps into the ring, 4 steps at a time.
   SENSORSEQ_BODY void MultiplyBlock() {
     const U weights = UnitOfLane(lane) * 16 + own_input;
     const auto row_bytes = static_cast<uint32_t>(InputRowFloats(V::kInputBlock, s.n_channels) * 4);
@@ -350,7 +354,7 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // Also computes the words of h before the step.
+  // Updates the cells. Also returns `before`, the words of h before the step.
   SENSORSEQ_BODY void Cells(int step, const F z[kGates][2], F gates[kGates][2],
                             U before[V::kPlanes]) {
     SENSORSEQ_UNROLL
@@ -377,13 +381,15 @@ class Forward : Recurrent<M, V> {
       Save(step, gates, before);
     }
   }
-  // One condition for both, because each skipped condition costs a step some ten cycles.
+  // Records the maximum and the hidden states. The maximum and the hidden states share one
+  // condition, because each condition costs about ten cycles per step even if it is false.
   SENSORSEQ_BODY void RecordRare(int step) {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = length[r] > I{} + step;
       if (HasMaximum()) {
-        // NaN exceeds everything and stays; of equal values the earliest timestep counts
+        // NaN exceeds every number and stays. Of equal values, the one at the earliest timestep
+        // counts.
         const auto ties = m.AndUniform(h[r] == largest[r], direction != 0);
         const auto takes = m.And(on, m.Or(m.Or(h[r] > largest[r], ties), h[r] != h[r]));
         largest[r] = m.Select(takes, h[r], largest[r]);
@@ -430,8 +436,8 @@ class Forward : Recurrent<M, V> {
   }
 
   SENSORSEQ_BODY void Finish() {
-    // recomputed by a shuffle that compilers do not see through, so that no register holds it
-    // during all steps
+    // Recomputes the row with a shuffle that compilers do not see through, so that no register
+    // holds the row during all steps.
     const I first = m.Shuffle(RowOfLane(m.ToInt(lane)), m.ToInt(lane));
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
@@ -460,7 +466,7 @@ class Forward : Recurrent<M, V> {
       const L at = (m.ToLong(window[r]) + model * s.n_windows) * (is_both ? 2 * width : width) +
                    int64_t{direction} * s.hidden_size + m.ToLong(unit);
       const F steps = m.ToFloat(m.Select(any, length[r], I{} + 1));
-      // without steps, the sum is still 0, or NaN for a length out of range
+      // Without steps, the sum is still 0, or NaN if the length is out of range.
       const F mean = m.Select(any, m.Divide(sum[r], steps), sum[r]);
       const F last = m.Select(any, h[r], sum[r]);
       const F most = m.Select(any, largest[r], sum[r]);
@@ -471,8 +477,8 @@ class Forward : Recurrent<M, V> {
     }
   }
 
-  // The last CTA of the tile to arrive, over all ranks and directions, computes the logits of its
-  // rows, always in the same order.
+  // Of a tile's CTAs, over all ranks and directions, the last one to arrive computes the logits of
+  // the tile's rows, always in the same order.
   SENSORSEQ_BODY void Head() {
     m.SyncCta();
     const int64_t tile_of_model = model * TileCount(s.n_windows) + tile;

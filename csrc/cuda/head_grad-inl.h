@@ -1,5 +1,5 @@
-// The gradients that the linear head passes back, and those of its own weights. The sums are short
-// and in float, and each is computed by one lane in a fixed order.
+// The gradients that the linear head passes back, and the gradients of its own weights. The sums
+// are short and in float, and each is computed by one lane in a fixed order.
 #pragma once
 
 #include "layout.h"
@@ -40,8 +40,8 @@ SENSORSEQ_HD int64_t SlotWindow(int64_t slot, int64_t n_windows) {
   return at < n_windows ? at : n_windows;
 }
 
-// slots[slot][m][k][p] = sum over the slot's windows of grad_logits[n][k] pooled[n][p]; p = P: the
-// bias, as if pooled were 1 there
+// slots[slot][m][k][p] = sum over the slot's windows of grad_logits[n][k] pooled[n][p]. The column
+// p = P is for the bias, for which pooled counts as 1.
 struct HeadWeightGrad {
   using Params = HeadGradParams;
 

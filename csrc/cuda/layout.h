@@ -1,18 +1,18 @@
 // Ownership and layout: the lane, warp, CTA and rank of each hidden unit, gate and batch row, and
-// the address of each word of the weights, of h and of saved state. The kernels and the emulator
-// that tests them both include this file; nothing here depends on a GPU.
+// the address of each word of the weights, of h and of saved state. Both the kernels and the
+// emulator that tests them include this file, so nothing here depends on a GPU.
 //
-// A tile is 8 batch rows, a group 8 hidden units, a lane 4 g + q (g 0..7, q 0..3). Fragments are
-// those of mma.m16n8k16 in the PTX manual:
+// A tile has 8 batch rows, a group has 8 hidden units, and lane 4 g + q has the numbers g (0..7)
+// and q (0..3). Fragments are those of mma.m16n8k16 in the PTX manual:
 //
 //   A  word 0: row g,     k 2q, 2q+1      word 1: row g + 8, the same k
 //      word 2: row g,     k 2q+8, 2q+9    word 3: row g + 8, the same k
 //   B  word 0: k 2q, 2q+1, column g       word 1: k 2q+8, 2q+9, column g
 //   C  value 0, 1: row g, columns 2q, 2q+1        value 2, 3: row g + 8, the same columns
 //
-// Columns are batch rows. The two A tiles of a group have rows (i of its 8 units, f of its 8 units)
-// and (g, o): a lane therefore gets all four gates of unit g for batch rows 2q and 2q+1, and
-// updates its two cells without other lanes.
+// Columns are batch rows. The rows of a group's two A tiles are (i of its 8 units, f of its 8
+// units) and (g, o). A lane therefore gets all four gates of unit g for batch rows 2q and 2q+1, and
+// updates its two cells without values of other lanes.
 //
 // The functions accept integers and vectors of one integer per lane.
 #pragma once
@@ -28,42 +28,43 @@ namespace sensorseq::cuda {
 constexpr int kLanes = 32;
 constexpr int kTileRows = 8;
 constexpr int kGroupUnits = 8;
-constexpr int kTileWords = 4;        // words of a lane in an A fragment
+constexpr int kTileWords = 4;        // number of words of a lane in an A fragment
 constexpr int kFragmentBytes = 512;  // 32 lanes of four words
 constexpr int kMatrixBytes = 128;    // 8 x 8 halves: one group's h, or one gate of a group
-constexpr int kGroupsPerKStep = 2;   // 16 k of the forward product: two groups of units
-constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product: one group's four gates
+constexpr int kGroupsPerKStep = 2;   // the 16 k of a forward k-step: two groups of units
+constexpr int kKStepsPerGroup = 2;   // a group's four gates: the 32 k of two backward k-steps
 // The maximum shared memory per CTA on compute capability 9.0.
 constexpr uint32_t kMaxSharedBytes = 227 * 1024;
 constexpr int kMostInputBlock = 8;  // steps
 constexpr int kMinHidden = 64;
 constexpr int kMaxHidden = 256;
 
-// The factors of the products are halves, scaled by powers of two, so that the remainder after a
-// weight's or a state's first half is a normal number, and |w| up to 4094 and |h| up to 255 (an
-// initial state, or one divided by 1 - dropout) are in range. Values beyond this range become NaN.
+// The factors of the products are halves. The factors are scaled by powers of two, so that the
+// remainder after the first half of a weight or a state is a normal number. |w| up to 4094 and |h|
+// up to 255 (for initial states and states divided by 1 - dropout) are in range. Values beyond this
+// range become NaN.
 constexpr float kWeightScale = 16.0f;
 constexpr float kStateScale = 256.0f;
 constexpr float kForwardUnscale = 1.0f / (kWeightScale * kStateScale);
 constexpr float kHalfLimit = 65504.0f;
-// An MMA truncates its sum, which loses 0.36 * 2^-23 of it on average. One multiply-add
-// compensates.
+// An MMA truncates its sum, which loses 0.36 * 2^-23 of the sum on average. One multiply-add
+// compensates for the loss.
 constexpr float kTruncation = 4.3e-8f;
 
-// The smallest kernel size for H hidden units; 0: none.
+// The size of the smallest kernel for H hidden units, or 0 if there is none.
 SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
   int padded = kMinHidden;
   while (padded < hidden_size && padded < kMaxHidden) padded *= 2;
   return hidden_size < 1 || padded < hidden_size ? 0 : padded;
 }
 
-// The number of CTAs for a layer of `hidden` (padded) units. planes: halves per factor, 2 for
-// fp16x3.
+// The number of CTAs for a layer of `hidden` (padded) units. `planes` is the number of halves per
+// factor, 2 for fp16x3.
 SENSORSEQ_HD constexpr int CtaCount(int planes, int hidden) {
   return hidden <= 64 ? 1 : hidden == 128 ? 2 : 4 * planes;
 }
 
-// The distribution of a layer in the forward pass.
+// How the forward pass distributes a layer over CTAs and warps.
 template <int kPlanes_, int kHidden_>
 struct ForwardVariant {
   static constexpr int kPlanes = kPlanes_, kHidden = kHidden_;
@@ -79,19 +80,20 @@ struct ForwardVariant {
   static constexpr int kMost = kPlanes == 1 ? 32 : 28;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
-  // The number of steps of input that a warp stores and multiplies together: fewer if the weights
-  // need much shared memory, so that two CTAs fit on one multiprocessor (with up to 7 channels).
+  // The number of steps of input that a warp stores and multiplies together. The number is smaller
+  // if the weights need much shared memory, so that two CTAs fit on one multiprocessor (with up to
+  // 7 channels).
   static constexpr int kInputBlock =
       kWarps * kInShared * kFragmentBytes > kMaxSharedBytes / 4 ? 4 : kMostInputBlock;
 };
 
-// The distribution in the backward pass, as numbers that packing needs at run time.
+// How the backward pass distributes a layer, as numbers that packing needs at run time.
 struct BackwardSpread {
   int groups;           // of a CTA
-  int groups_per_warp;  // without a cluster, 2: the 16 units of one A tile
+  int groups_per_warp;  // 2 without a cluster (the 16 units of one A tile), otherwise 1
   int warps, tiles_per_warp;
-  int k_steps;    // over the CTA's own gates
-  int fragments;  // of a warp, in the order (plane, tile, k-step)
+  int k_steps;    // number of k-steps over the CTA's own gates
+  int fragments;  // fragments of a warp, in the order (plane, tile, k-step)
   SENSORSEQ_HD constexpr BackwardSpread(int planes, int hidden)
       : groups(hidden / CtaCount(planes, hidden) / kGroupUnits),
         groups_per_warp(CtaCount(planes, hidden) == 1 ? 2 : 1),
@@ -116,8 +118,8 @@ struct BackwardVariant {
   static constexpr int kInShared = kFragments - kInRegisters;
 };
 
-// The exponent of the power of two that scales a number, given by its bits, to [2^exponent,
-// 2^(exponent + 1)): 0 for 0; non-finite numbers stay non-finite at any scale.
+// The exponent of the power of two that scales a number, given as its bits, to [2^exponent,
+// 2^(exponent + 1)). The exponent for 0 is 0. Non-finite numbers stay non-finite at any scale.
 SENSORSEQ_HD constexpr int ScaleExponent(uint32_t bits, int exponent) {
   const int biased = static_cast<int>((bits >> 23) & 255u);
   if (biased == 0) return 0;
@@ -131,7 +133,7 @@ SENSORSEQ_HD constexpr T UnitOfLane(T lane) {  // within the group
   return lane >> 2;
 }
 template <typename T>
-SENSORSEQ_HD constexpr T RowOfLane(T lane) {  // the first of its two, within the tile
+SENSORSEQ_HD constexpr T RowOfLane(T lane) {  // the first of the lane's two rows, within the tile
   return (lane & 3) << 1;
 }
 
@@ -145,18 +147,20 @@ SENSORSEQ_HD constexpr T FragmentK(T lane, int word, int half) {  // 0..15
   return ((lane & 3) << 1) + (word >> 1) * 8 + half;
 }
 
-// Forward: row `row` of A tile `tile` of a group is one gate of one of its units.
+// In the forward pass, row `row` of A tile `tile` of a group is one gate of one unit of the group.
 SENSORSEQ_HD constexpr int GateOfTileRow(int tile, int row) { return tile * 2 + row / 8; }
-// The same for a word of a lane's fragment, whose row is g or g + 8.
+// The gate of a word of a lane's fragment, whose row is g or g + 8.
 SENSORSEQ_HD constexpr int GateOfWord(int tile, int word) { return tile * 2 + (word & 1); }
 
-// Backward: k runs over (group, gate, unit): k-step 2 * group + j covers gates 2 j and 2 j + 1.
+// In the backward pass, k runs over (group, gate, unit), so k-step 2 * group + j covers gates 2 j
+// and 2 j + 1.
 SENSORSEQ_HD constexpr int GroupOfKStep(int k_step) { return k_step / kKStepsPerGroup; }
 SENSORSEQ_HD constexpr int GateOfKStep(int k_step, int word) {
   return (k_step % kKStepsPerGroup) * 2 + (word >> 1);
 }
 
-// A warp's products cover 2 kTilesPerWarp groups of the layer, from the groups of one CTA on.
+// A warp's products cover 2 kTilesPerWarp groups of the layer. FirstOwner is the CTA that owns the
+// first of these groups.
 template <typename V>
 SENSORSEQ_HD constexpr int FirstOwner(int warp) {
   return warp * 2 * V::kTilesPerWarp / V::kGroups;
@@ -165,14 +169,14 @@ template <typename V>
 SENSORSEQ_HD constexpr int FirstGroupSent(int warp) {  // within its owner
   return warp * 2 * V::kTilesPerWarp % V::kGroups;
 }
-constexpr uint32_t kPartialBytes = kLanes * 8;  // of a group: two rows per lane
+constexpr uint32_t kPartialBytes = kLanes * 8;  // partial sums of a group: two rows per lane
 
 // Index of a fragment in the packed weights of one model and direction.
 template <typename V>
 SENSORSEQ_HD constexpr int64_t ForwardFragment(int group, int fragment) {
   return int64_t{group} * V::kFragments + fragment;
 }
-// Of a warp's fragments: (plane, k-step, tile).
+// Index among a warp's fragments, which are in the order (plane, k-step, tile).
 template <typename V>
 SENSORSEQ_HD constexpr int ForwardIndex(int plane, int k_step, int tile) {
   return (plane * V::kKSteps + k_step) * 2 + tile;
@@ -186,20 +190,22 @@ SENSORSEQ_HD constexpr int BackwardIndex(int plane, int tile, int k_step) {
   return (plane * V::kTilesPerWarp + tile) * V::kKSteps + k_step;
 }
 SENSORSEQ_HD constexpr int64_t PackedFragments(int planes, int hidden) {
-  return int64_t{planes} * (hidden / 8) * (hidden / 16) * 2;  // the same forward and backward
+  return int64_t{planes} * (hidden / 8) * (hidden / 16) * 2;  // the same in both passes
 }
 
-// The input's weights and the bias of a group, floats [C + 1][8 units][4 gates], the bias last.
+// The number of floats of a group's input weights and bias, [C + 1][8 units][4 gates] with the bias
+// last.
 SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
   return (n_channels + 1) * kGroupUnits * kGates;
 }
 
-// A warp's x in shared memory: a block of steps, [row][channel][step]. Rows are an odd multiple of
-// four words apart, so that lanes of different rows read different banks.
+// A warp's x in shared memory is a block of steps, [row][channel][step]. Rows are an odd multiple
+// of four words apart, so that lanes of different rows read different banks.
 SENSORSEQ_HD constexpr int InputRowFloats(int block, int n_channels) {
   return (block * n_channels / 4 | 1) * 4;
 }
-// A warp's input share of the gates: steps of [row of the lane's two][lane][4 gates].
+// For each step, the input's contribution to a warp's gates is [first or second row of the
+// lane][lane][4 gates].
 constexpr uint32_t kRingSlotBytes = 2 * kFragmentBytes;
 
 // Shared memory begins with the barriers.
@@ -215,7 +221,7 @@ SENSORSEQ_HD constexpr uint32_t StateMatrix(int hidden, int planes, int buffer, 
 SENSORSEQ_HD constexpr uint32_t StateBytes(int hidden, int planes) {
   return static_cast<uint32_t>(2 * planes * (hidden / kGroupUnits) * kMatrixBytes);
 }
-// Gate gradients in the same way: [group of the CTA][gate] matrices [row][unit].
+// Gate gradients are stored like h, as matrices [row][unit] for each [group of the CTA][gate].
 SENSORSEQ_HD constexpr uint32_t GradMatrix(int groups, int planes, int buffer, int plane, int group,
                                            int gate) {
   return static_cast<uint32_t>((((buffer * planes + plane) * groups + group) * kGates + gate) *
@@ -224,32 +230,34 @@ SENSORSEQ_HD constexpr uint32_t GradMatrix(int groups, int planes, int buffer, i
 SENSORSEQ_HD constexpr uint32_t GradBytes(int groups, int planes) {
   return static_cast<uint32_t>(2 * planes * groups * kGates * kMatrixBytes);
 }
-// After movmatrix, a lane has two units of one row of its group's matrix, at this byte.
+// The byte offset, in a group's matrix, of the two units of one row that a lane has after
+// movmatrix.
 template <typename T>
 SENSORSEQ_HD constexpr T WordOfMatrix(T lane) {
   return lane * 4;
 }
 
-// Barrier of a buffer of h, or of partial sums: bytes that arrive in one step, and the parity of
-// the phase that step `step` waits for (steps from 1; what step t reads was sent in step t - 1).
+// The barriers of the buffers of h and of partial sums: the number of bytes that arrive in one
+// step, and the parity of the phase that step `step` (at least 1) waits for. Step t reads what was
+// sent in step t - 1.
 template <typename V>
 SENSORSEQ_HD constexpr uint32_t StateArrivals() {  // from the other CTAs
   return static_cast<uint32_t>((V::kHidden - V::kUnits) * kTileRows * 2 * V::kPlanes);
 }
 template <typename V>
-SENSORSEQ_HD constexpr uint32_t PartialArrivals() {  // from all CTAs, including its own
+SENSORSEQ_HD constexpr uint32_t PartialArrivals() {  // from all CTAs, including this one
   return static_cast<uint32_t>(V::kCtas * V::kUnits * kTileRows * 4);
 }
 SENSORSEQ_HD constexpr uint32_t Parity(int step) {
   return static_cast<uint32_t>(((step - 1) >> 1) & 1);
 }
 
-// Saved state of one model, direction and tile: for every step and group a block of three parts,
-// four floats of each lane side by side,
+// The saved state of one model, direction and tile has a block for every step and group. The block
+// contains the gates, which the backward pass replaces by their gradients, c after the step, and h
+// before the step as words of two halves, one word per plane. After all blocks, the state contains
+// the step of each cell's maximum, [group][lane][2]. Each block has three parts with four floats of
+// each lane side by side, for the lane's two rows:
 //   i0 i1 f0 f1    g0 g1 o0 o1    c0 c1 h h
-// of its two rows: the gates, which the backward pass replaces by their gradients; c after the
-// step; h before the step as words of two halves, one per plane. After all steps, the step of each
-// cell's maximum, [group][lane][2].
 constexpr int kSavedWords = 12;
 constexpr int kSavedPart = kLanes * 4;
 constexpr int kSavedLate = kSavedPart, kSavedCell = 2 * kSavedPart;
@@ -259,12 +267,12 @@ SENSORSEQ_HD constexpr int64_t SavedStepFloats(int hidden) {
 SENSORSEQ_HD constexpr int64_t SavedTileFloats(int64_t n_timesteps, int hidden) {
   return n_timesteps * SavedStepFloats(hidden) + int64_t{hidden} / kGroupUnits * kLanes * 2;
 }
-// From the start of a step, for a lane of a group.
+// The offset of a lane's values of a group from the start of a step.
 template <typename T>
 SENSORSEQ_HD constexpr T SavedOfLane(T lane, int group) {
   return lane * 4 + group * (kLanes * kSavedWords);
 }
-// From the start of the tile's last part.
+// The offset of a lane's values from the start of the tile's last part.
 template <typename T>
 SENSORSEQ_HD constexpr T ArgmaxOfLane(T lane, int group) {
   return lane * 2 + group * (kLanes * 2);
@@ -274,8 +282,8 @@ SENSORSEQ_HD constexpr int64_t TileCount(int64_t n_windows) {
   return (n_windows + kTileRows - 1) / kTileRows;
 }
 
-// Weight gradients are summed in slots: ranges of tiles, and of each tile's steps if there are
-// many. The slots depend only on N and T.
+// Weight gradients are summed in slots. A slot is a range of tiles and, if there are many steps, a
+// range of each tile's steps. The slots depend only on N and T.
 constexpr int kMaxTileSlots = 8;
 constexpr int kMaxTimeSlots = 8;
 constexpr int64_t kTimeSlotSteps = 16;
@@ -290,7 +298,7 @@ SENSORSEQ_HD constexpr int64_t TimeSlots(int64_t n_timesteps) {
 SENSORSEQ_HD constexpr int64_t SlotBegin(int64_t slot, int64_t n_slots, int64_t n) {
   return slot * n / n_slots;
 }
-// The same, in whole pairs of steps: the 16 k of a product are two steps of 8 rows.
+// Like SlotBegin, but in pairs of steps, because the 16 k of a product are two steps of 8 rows.
 SENSORSEQ_HD constexpr int64_t TimeSlotBegin(int64_t slot, int64_t n_slots, int64_t n_timesteps) {
   return slot * ((n_timesteps + 1) / 2) / n_slots * 2;
 }

@@ -1,14 +1,14 @@
-// Arithmetic of a lane that several kernels share, on a machine M: the device, or the tests'
-// emulator, where F, I, U and L are vectors of one value per lane.
+// Arithmetic of a lane that several kernels share. The machine M is the device or the tests'
+// emulator, in which F, I, U and L are vectors with one value per lane.
 #pragma once
 
 #include "layout.h"
 
-// Bodies are always inlined, so that arrays indexed by unrolled loops stay in registers.
+// Kernel functions are always inlined, so that arrays indexed by unrolled loops stay in registers.
 #ifdef __CUDACC__
 #define SENSORSEQ_BODY __device__ __forceinline__
 #define SENSORSEQ_UNROLL _Pragma("unroll")
-// two iterations at a time: the loads of the second are issued before the first is done
+// Unrolls two iterations, so that the loads of the second are issued before the first is done.
 #define SENSORSEQ_UNROLL_BY_2 _Pragma("unroll 2")
 #define SENSORSEQ_UNROLL_BY_1 _Pragma("unroll 1")
 #else
@@ -21,13 +21,15 @@
 namespace sensorseq::cuda {
 
 constexpr float kLog2E = 1.44269504f;
-// e^40 ln(2): three factors of this size still fit into a float, and 2^-40 is negligible beside 1
+// Powers of 2 are limited to 2^40: the product of three still fits into a float, and 2^-40 is
+// negligible beside 1.
 constexpr float kExponentLimit = 40.0f;
 // coefficients of tanh(x) / x in powers of x^2, fitted for |x| <= 0.5; relative error 1e-8
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
                 kTanh9 = 0.0172569714f;
 
-// A kernel: each lane processes one of Of::Elements(p) elements by Of::Element(m, p, at, inside).
+// A kernel in which each lane processes one of Of::Elements(p) elements with Of::Element(m, p, at,
+// inside).
 template <typename Of, typename Params_>
 struct PerElement {
   using Params = Params_;
@@ -44,7 +46,8 @@ struct PerElement {
   }
 };
 
-// A row's length, 0 for rows that do not exist; NaN in `poison` if it is out of range.
+// Computes a row's length, which is 0 for rows that do not exist. If the length is out of range,
+// `poison` becomes NaN.
 template <typename M, typename B>
 SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& window,
                            const B& exists, int64_t n_timesteps, typename M::I* length,
@@ -63,7 +66,8 @@ SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& wi
   *length = m.ToInt(m.Select(exists, steps, L{}));
 }
 
-// Words of two halves that add up to the two values, one word per plane.
+// Splits two values into words of two halves, one word per plane. The halves of all planes add up
+// to the values.
 template <int kPlanes, typename M>
 SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M::F& high,
                                 typename M::U words[kPlanes]) {
@@ -73,9 +77,9 @@ SENSORSEQ_BODY void SplitHalves(M& m, const typename M::F& low, const typename M
   }
 }
 
-// total += A B over 16 k. `b`: two words of each plane, planes four words apart. With two planes,
-// the small products come first and the block is added by a plain addition: the MMA then truncates
-// once per block, at the magnitude of the block instead of the total.
+// Adds A B over 16 k to `total`. `b` has two words of each plane; planes are four words apart. With
+// two planes, the small products come first and a plain addition adds the block to `total`. The MMA
+// then truncates once per block, at the magnitude of the block instead of the total.
 template <int kPlanes, typename M>
 SENSORSEQ_BODY void Accumulate(M& m, const typename M::U a[kPlanes][kTileWords],
                                const typename M::U* b, typename M::F total[4]) {
@@ -98,8 +102,9 @@ SENSORSEQ_BODY typename M::F PowerOf2(M& m, const typename M::F& x, float factor
   return m.Exp2(m.MinOrNan(x * factor, F{} + kExponentLimit));
 }
 
-// 1 / x, 1 <= x < 2^126, to half a unit in the last place: the instruction's error is up to one
-// unit, the largest of a gate's many roundings.
+// Returns 1 / x for 1 <= x < 2^126 with an error of at most half a unit in the last place. The
+// instruction alone has an error of up to one unit, which would be the largest rounding error of a
+// gate.
 template <typename M>
 SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   using F = typename M::F;
@@ -107,8 +112,8 @@ SENSORSEQ_BODY typename M::F Inverse(M& m, const typename M::F& x) {
   return m.Fma(r, m.Fma(x * -1.0f, r, F{} + 1.0f), r);
 }
 
-// tanh, given its value from exponentials: near zero, where those cancel, the odd polynomial of
-// degree 9 that minimizes the relative error.
+// Returns tanh(x). `elsewhere` is the value from exponentials. Near zero, where the exponentials
+// cancel, the result is the odd polynomial of degree 9 that has the smallest relative error.
 template <typename M>
 SENSORSEQ_BODY typename M::F TanhNearZero(M& m, const typename M::F& x,
                                           const typename M::F& elsewhere) {

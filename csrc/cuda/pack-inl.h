@@ -1,5 +1,5 @@
 // Arranges weights as fragments for the recurrent kernels: a lane of this kernel writes the four
-// words that a lane of those kernels loads together.
+// words that a lane of a recurrent kernel loads together.
 #pragma once
 
 #include "layout.h"
@@ -8,7 +8,7 @@
 
 namespace sensorseq::cuda {
 
-// Half of a weight: NaN if it is out of range.
+// Scales a weight for its conversion to a half. The result is NaN if the weight is out of range.
 template <typename M>
 SENSORSEQ_BODY typename M::F ScaledWeight(M& m, const typename M::F& weight) {
   using F = typename M::F;
@@ -16,7 +16,7 @@ SENSORSEQ_BODY typename M::F ScaledWeight(M& m, const typename M::F& weight) {
   return m.Select(m.Abs(scaled) > F{} + kHalfLimit, F{} + __builtin_nanf(""), scaled);
 }
 
-// One warp for every fragment of both kinds, and one for every group's input weights.
+// Uses one warp for each forward fragment, each backward fragment and each group's input weights.
 template <int kPlanes>
 struct Pack {
   using Params = PackParams;
@@ -107,7 +107,7 @@ struct Pack {
     typename M::F halves[kTileWords][2];
     SENSORSEQ_UNROLL
     for (int w = 0; w < kTileWords; ++w) {
-      const I out = FragmentRow(lane, w) + tile * 16;  // transposed: the unit gradients go to
+      const I out = FragmentRow(lane, w) + tile * 16;  // transposed: the unit that gradients go to
       SENSORSEQ_UNROLL
       for (int half = 0; half < 2; ++half) {
         const I of = (FragmentK(lane, w, half) & 7) + group * kGroupUnits;
@@ -125,7 +125,7 @@ struct Pack {
     const I lane = m.ToInt(m.Lane());
     const int64_t n = InputWeightFloats(s.n_channels);
     for (int64_t first = 0; first < n; first += kLanes) {
-      // 32 at a time: [8 units][4 gates] of one channel, or of the bias
+      // Writes 32 values at a time: [8 units][4 gates] of one channel or of the bias.
       const int channel = static_cast<int>(first / kLanes);
       const I unit = (lane >> 2) + group * kGroupUnits, gate = lane & 3;
       const auto inside = unit < I{} + s.hidden_size;

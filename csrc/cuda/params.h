@@ -1,5 +1,5 @@
-// The kernels' parameters, passed by value: sizes, and pointers to device memory. Letters and
-// shapes are as in lstm_linear.h; "packed" and "saved" as in layout.h.
+// The kernels' parameters, passed by value: sizes and pointers to device memory. Letters and shapes
+// are as in lstm_linear.h; layout.h describes "packed" and "saved".
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@ namespace sensorseq::cuda {
 struct Sizes {
   int64_t n_models, n_x_models, n_windows, n_timesteps;
   int32_t n_channels, hidden_size, n_directions, n_classes;
-  int32_t padded_hidden;  // hidden_size in the kernels
+  int32_t padded_hidden;  // hidden size of the kernels
   Pooling pooling;
   bool is_projected;
-  int32_t lengths_stride = 0;  // from one model's lengths to the next's
+  int32_t lengths_stride = 0;  // distance between the lengths of two models
 };
 
 SENSORSEQ_HD const int64_t* LengthsOf(const int64_t* lengths, const Sizes& s, int64_t model) {
@@ -36,8 +36,8 @@ struct PerDirection {
 struct PackParams {
   Sizes sizes;
   PerDirection weight_ih, weight_hh, bias;
-  PerDirection second_bias;  // added to the first; null: none
-  // Of each model and direction; null: not wanted.
+  PerDirection second_bias;  // added to `bias`; null: none
+  // Outputs for each model and direction; null: not wanted.
   void* forward;   // fragments
   void* backward;  // fragments
   float* input;    // [group] InputWeightFloats
@@ -52,7 +52,7 @@ struct ForwardParams {
   const float *h_0, *c_0, *recurrent_mask;
   const float *weight_out, *bias_out;
   float *hidden, *h_n, *c_n, *pooled, *logits, *saved;
-  int32_t* arrived;  // (M, tiles) zeros: CTAs of a tile that have pooled; zeros again afterwards
+  int32_t* arrived;  // (M, tiles) numbers of a tile's CTAs that have pooled; zeros before and after
 };
 
 struct BackwardParams {
@@ -61,10 +61,10 @@ struct BackwardParams {
   const void* packed;
   const float *h_0, *c_0, *recurrent_mask;
   const float *grad_hidden, *grad_h_n, *grad_c_n;
-  const float* grad_pooled;  // (M, N, P), including the head's share, or null
+  const float* grad_pooled;  // (M, N, P), including the head's gradient, or null
   const float* saved;
-  float* grads;  // written: like saved, with gradients in place of the gates; may be
-                 // the same memory
+  // Written like `saved`, but with gradients in place of the gates; may be the same memory.
+  float* grads;
   float *grad_h_0, *grad_c_0;
   float* grad_gates;  // (M, N, T, D, H, 4), zero beyond lengths; null: not wanted
   uint32_t* largest;  // (M, D) in: zeros; out: bits of the largest absolute gate gradient
@@ -78,18 +78,19 @@ inline bool HasSequences(const BackwardParams& p) {
 struct WeightGradParams {
   Sizes sizes;
   const int64_t* lengths;
-  const float* x;  // of the input's share
+  const float* x;  // inputs of weight_ih
   const float *saved, *grads;
   const uint32_t* largest;
-  const int64_t* n_windows;  // (M) windows in use, which determine the slots; null: all N
-  float* slots;              // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
+  // (M) numbers of windows in use, which determine the slots; null: all N
+  const int64_t* n_windows;
+  float* slots;  // (slots, M, D, 4H, H), or (slots, M, D, 4H, C + 1) with the bias last
 };
 
 // out[i] = sum over slots of slots[slot][i], for each of M D rows of `width` values. Columns of the
 // slots from n_columns on go to `bias` instead.
 struct SumSlotsParams {
   const float* slots;
-  int64_t n_slots, n_rows, n_columns;  // rows: M D 4H, or M K
+  int64_t n_slots, n_rows, n_columns;  // n_rows: M D 4H, or M K
   bool has_bias;
   float *out, *bias;
 };

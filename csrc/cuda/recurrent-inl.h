@@ -1,5 +1,5 @@
-// Shared by the forward and the backward pass of one direction of a tile: a lane's position, its
-// two rows, and a warp's weights.
+// The code that the forward and the backward pass of one direction of a tile share: a lane's
+// position, its two rows, and a warp's weights.
 #pragma once
 
 #include "layout.h"
@@ -28,8 +28,8 @@ class Recurrent {
         direction(machine.Direction()),
         tile(machine.Tile()) {}
 
-  // Offsets in arrays with a value for each row and unit, or for each row, timestep and unit: in
-  // the latter, the offset of step 0.
+  // StateAt is an offset in arrays with a value for each row and unit. HiddenAt is the offset of
+  // step 0 in arrays with a value for each row, timestep and unit.
   SENSORSEQ_BODY L StateAt(const U& unit, int r) {
     return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
                s.hidden_size +
@@ -43,7 +43,7 @@ class Recurrent {
            m.ToLong(unit);
   }
 
-  SENSORSEQ_BODY int64_t HiddenStride() const {  // from one step to the next
+  SENSORSEQ_BODY int64_t HiddenStride() const {  // distance from one step to the next
     return int64_t{s.n_directions} * s.hidden_size * (direction == 0 ? 1 : -1);
   }
   SENSORSEQ_BODY int64_t OfModel() const { return model * s.n_directions + direction; }
@@ -52,7 +52,8 @@ class Recurrent {
   }
   SENSORSEQ_BODY static uint32_t BarrierOf(int buffer) { return kBarriers + 8 * buffer; }
 
-  // Loads the warp's fragments, from `first` on: as many as fit into registers.
+  // Loads the warp's fragments, from `first` on: as many as fit into registers, and the others into
+  // shared memory.
   SENSORSEQ_BODY void LoadFragments(const void* packed, int64_t of_warp, uint32_t shared) {
     const int64_t first = OfModel() * PackedFragments(V::kPlanes, V::kHidden) + of_warp;
     SENSORSEQ_UNROLL

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(V::kThreads, 1) BackwardKernel(const BackwardP
   Backward<DeviceMachine<V::kCtas>, V, kHasSequences>(machine, p).Run();
 }
 
-// Launches a cluster for each tile, direction and model. A kernel's limit of shared memory,
+// Launches a cluster for each tile, direction and model. A kernel's shared-memory limit,
 // most_bytes, is set for the device, not for the launch, so it must be the same for every launch.
 template <typename V, typename Params>
 cudaError_t LaunchClusters(void (*kernel)(Params), const Params& params, uint32_t shared_bytes,

@@ -1,5 +1,5 @@
 // The kernels with independent warps: packing, gradients of weights, sums, and the parts of a
-// training step other than the layer. Only the file that launches them includes this one.
+// training step other than the layer. Only the file that launches these kernels includes this file.
 #pragma once
 
 #include "device_machine.h"
@@ -14,14 +14,14 @@ constexpr int kTaskThreads = 128, kWarps = kTaskThreads / kLanes;
 // The minimum number of CTAs on a multiprocessor; 0: left to the compiler.
 template <typename Body>
 constexpr int kLeastCtas = 0;
-// by default, the compiler uses so many registers that one CTA fewer fits, or spills to fit one
-// more
+// By default, the compiler either uses so many registers that one CTA fewer fits, or spills
+// registers so that one CTA more fits.
 template <int kPlanes>
 constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
 template <>
 constexpr int kLeastCtas<MoveParameters> = 8;
 
-// Body::Warps(p) is the number of warps, and Body::Run the work of one.
+// Body::Warps(p) is the number of warps, and Body::Run is the work of one warp.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     TaskKernel(const typename Body::Params p) {
@@ -30,8 +30,9 @@ __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
   if (warp < Body::Warps(p)) Body::Run(m, p, warp);
 }
 
-// The same with Body::Warps(sizes) warps for each of Body::Models(sizes) models, or their
-// directions, and for each of their Body::Slots(sizes) slots.
+// Like TaskKernel, but each slot of each model, or of each direction of a model, has
+// Body::Warps(sizes) warps. Body::Slots(sizes) is the number of slots, and Body::Models(sizes) is
+// the number of models or directions.
 template <typename Body>
 __global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
     SlotKernel(const typename Body::Params p) {

@@ -1,8 +1,8 @@
-// The parts of a training step other than the layer, in the order in which they run: bodies with
-// independent warps, each a struct with the number of its warps and the work of one.
+// The parts of a training step other than the layer, in the order in which they run. Each part is a
+// struct with the number of its warps, which are independent, and the work of one warp.
 //
-// A lane's own work is plain code over its index; lanes combine only in sums, in double and in a
-// fixed order.
+// A lane's own work is plain code that uses the lane's index. Lanes combine their results only in
+// sums, which are in double and in a fixed order.
 #pragma once
 
 #include <cmath>
@@ -69,14 +69,14 @@ struct Two {
 };
 SENSORSEQ_HD double Square(double x) { return x * x; }
 
-// Calls f(i) for every i in [first, end): each lane for every 32nd i.
+// Calls f(i) for every i in [first, end). Each lane handles every 32nd i.
 template <typename M, typename G>
 SENSORSEQ_BODY void ForEach(M& m, int64_t first, int64_t end, const G& f) {
   m.ForLanes([&](int64_t lane) {
     for (int64_t i = first + lane; i < end; i += kLanes) f(i);
   });
 }
-// The sum of f(i), which is one number or a pair.
+// The sum of f(i) over [first, end). f(i) is one number or a pair.
 template <typename M, typename G>
 SENSORSEQ_BODY auto SumOf(M& m, int64_t first, int64_t end, const G& f) {
   return m.LaneSum(m.PerLane([&](int64_t lane) {
@@ -145,8 +145,8 @@ struct Gather : OfStep {
   }
 
  private:
-  // The number of steps to train on in a row's window, or -1 if there is no such window, and the
-  // start of these steps, counted in steps of one model's data.
+  // Returns the number of steps to train on in a row's window, or -1 if there is no such window.
+  // `from` receives the position of the first of these steps among the steps of one model's data.
   SENSORSEQ_HD static int64_t Find(const TrainParams& p, int64_t model, int64_t row,
                                    int64_t* from) {
     const TrainShape& s = p.call.shape;
@@ -235,7 +235,7 @@ struct Head : OfStep {
 struct Place {
   const float* slots;  // the first slot
   int64_t stride;      // between slots
-  int64_t n_time;      // time slots per slot of windows
+  int64_t n_time;      // number of time slots per slot of windows
   bool is_weight;
 
   SENSORSEQ_HD Place(const TrainParams& p, int64_t model, int64_t at) {
@@ -262,7 +262,7 @@ struct Place {
       stride = n_rows * H;
       return;
     }
-    // both biases have the gradient of their sum
+    // The gradient of each of the two biases is the gradient of their sum.
     const int64_t row = is_weight ? at / C : (at - rows * (C + H)) % rows;
     const int64_t column = is_weight ? at % C : C;
     slots = p.input_slots + (of_model * rows + row) * (C + 1) + column;
@@ -277,7 +277,7 @@ struct Place {
   }
 };
 
-// Each warp of these bodies processes a slice of a model's parameters.
+// The slice of a model's parameters that one warp processes.
 struct Slice {
   int64_t model, first, last;
   SENSORSEQ_HD Slice(const TrainParams& p, int64_t warp) {
@@ -296,7 +296,8 @@ struct OfModels : OfStep {
   SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
 };
 
-// The gradient of every parameter, L1 included, and the sum of its squares.
+// Computes the gradient of every parameter, including the L1 penalty, and the sum of the squared
+// gradients.
 struct SumGradients : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
@@ -349,7 +350,7 @@ struct Measure : OfModels {
   }
 };
 
-// Applies clipping, the optimizer, and the average of the weights.
+// Clips the gradients, applies the optimizer, and updates the average of the weights.
 struct MoveParameters : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {

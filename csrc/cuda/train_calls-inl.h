@@ -1,4 +1,4 @@
-// The kernels that a call of train_epoch_cuda.h queues, their order and their memory.
+// Queues the kernels of a call to train_epoch_cuda.h in order, and lays out the memory of the call.
 #pragma once
 
 #include "calls-inl.h"
@@ -7,7 +7,8 @@
 
 namespace sensorseq::cuda {
 
-// The capacity in windows: at least one, so that a call with empty steps needs no special case.
+// The capacity of a step in windows. The capacity is at least one, so that a call with empty steps
+// needs no special case.
 inline int64_t StepWindows(const TrainShape& s) { return s.max_batch > 0 ? s.max_batch : 1; }
 
 // The shape of a step's layer.
@@ -29,7 +30,7 @@ struct TrainSpace {
   float *h_n, *c_n, *saved, *hidden_slots, *input_slots, *head_slots;
 };
 
-// Only if there is a block, `args` has more than the shape.
+// If `block` is null, only the shape in `args` is read.
 inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, void* block,
                          TrainSpace* space) {
   const TrainShape& shape = args.shape;
@@ -80,21 +81,21 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   return carver.used();
 }
 
-// Once per call, before its steps.
+// Queues the work that a call needs once, before its steps.
 template <typename Queue>
 void QueueStart(Queue& queue, const TrainSpace& space) {
   const TrainParams& p = space.params;
   queue.Zero(p.step, p.sizes.n_models);
 }
 
-// Queues one step; its index is on the device.
+// Queues one step. The index of the step is on the device.
 template <typename Queue>
 void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   const TrainParams& p = space.params;
   const Sizes& s = p.sizes;
   const int64_t H = s.hidden_size, gates = kGates * H;
 
-  // in the order of the parameter blocks
+  // The weights are in the order of the parameter blocks.
   PackParams pack{};
   pack.sizes = s;
   const int64_t of_direction = gates * (s.n_channels + H + 2);
@@ -125,7 +126,7 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   b.packed = space.packed_back;
   b.recurrent_mask = p.recurrent_mask;
   b.grad_pooled = p.grad_pooled;
-  b.saved = b.grads = space.saved;  // no longer needed afterwards
+  b.saved = b.grads = space.saved;  // the saved state is not needed afterwards
   b.largest = p.largest;
 
   WeightGradParams w{};

@@ -1,9 +1,10 @@
-// Gradients of the layer's weights, after the backward pass: sums over windows and steps of
-// products of gate gradients with the inputs of the gates, in slots that SumSlots adds up.
+// Computes the gradients of the layer's weights after the backward pass. Each gradient is a sum
+// over windows and steps of products of gate gradients with inputs of the gates. The sums are split
+// into slots, which SumSlots adds up.
 //
-// The saved words are fragments already: a lane's i and f of two steps are an A fragment, its g and
-// o another, its group's h of the same two steps a B fragment. Nothing is transposed, and no lane
-// needs another lane's words.
+// The saved words already are fragments: for two steps, a lane's i and f are an A fragment, its g
+// and o are another, and its group's h is a B fragment. Nothing is transposed, and no lane needs
+// another lane's words.
 #pragma once
 
 #include "layout.h"
@@ -12,7 +13,7 @@
 
 namespace sensorseq::cuda {
 
-constexpr int kGradExponent = 12;  // of a call's largest gate gradient after scaling
+constexpr int kGradExponent = 12;  // exponent of a call's largest gate gradient after scaling
 constexpr int kColumnGroups = 4;   // column groups per warp
 
 // The range of steps that a warp sums over, and the lengths of a tile.
@@ -39,7 +40,7 @@ struct TileSteps {
   }
 };
 
-// A slot, which is empty if there are too few windows for so many slots.
+// The tiles and steps of a slot, which is empty if there are too few windows for this many slots.
 struct Slot {
   int64_t first_tile, last_tile, first_step, last_step;
   SENSORSEQ_HD Slot(const Sizes& s, int64_t n_windows, int64_t slot) {
@@ -59,7 +60,8 @@ SENSORSEQ_HD int64_t SlotCount(const Sizes& s) {
   return TileSlots(s.n_windows) * TimeSlots(s.n_timesteps);
 }
 
-// Gradients of weight_hh: a warp sums the 32 gate rows of one group by 8 kColumnGroups units.
+// Gradients of weight_hh. A warp computes a block of 32 rows (the gates of one group) by 8
+// kColumnGroups units.
 template <int kPlanes>
 struct HiddenGrad {
   using Params = WeightGradParams;
@@ -69,7 +71,7 @@ struct HiddenGrad {
   SENSORSEQ_HD static int64_t Slots(const Sizes& s) { return SlotCount(s); }
   SENSORSEQ_HD static int64_t Models(const Sizes& s) { return s.n_models * s.n_directions; }
 
-  // The warps of a CTA process rows of one block of columns, which they all read.
+  // The warps of a CTA process different rows of the same block of columns, whose h they all read.
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model,
                                  int64_t slot_index, int warp) {
@@ -96,15 +98,15 @@ struct HiddenGrad {
       SENSORSEQ_UNROLL_BY_2
       for (int64_t step = slot.first_step; step < last;
            step += 2, grads += 2 * step_floats, saved += 2 * step_floats) {
-        U a[2][kPlanes][kTileWords];      // of the two tiles
-        U b[kColumnGroups][kPlanes * 4];  // planes four words apart, as Accumulate takes them
+        U a[2][kPlanes][kTileWords];      // A fragments of the two tiles
+        U b[kColumnGroups][kPlanes * 4];  // planes are four words apart, as Accumulate needs them
         SENSORSEQ_UNROLL
         for (int later = 0; later < 2; ++later) {
           const bool there = step + later < last;
           const int64_t of_step = there ? later * step_floats : 0;
           SENSORSEQ_UNROLL
           for (int t = 0; t < 2; ++t) {
-            F grad[4];  // of two gates, two rows each
+            F grad[4];  // gradients of two gates, for two rows each
             m.LoadGlobalFloats(grads, SavedOfLane(lane, group) + kSavedPart * t + of_step, grad);
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < 2; ++gate) {
@@ -156,8 +158,8 @@ struct HiddenGrad {
   }
 };
 
-// Gradients of weight_ih and the bias, in float: a warp sums one group's gates by a block of
-// channels, and the warps of a group, which read the same gradients, are neighbors.
+// Gradients of weight_ih and the bias, in float. A warp sums one group's gates by a block of
+// channels. The warps of a group are neighbors because they read the same gradients.
 struct InputGrad {
   using Params = WeightGradParams;
   static constexpr int kBlock = 4;  // channels
@@ -217,8 +219,8 @@ struct InputGrad {
         m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart, grad[1]);
         SENSORSEQ_UNROLL
         for (int r = 0; r < 2; ++r) {
-          // x beyond a row's length is ignored: the first step's x, which always exists, is read
-          // instead and dropped
+          // x beyond a row's length is not read. The first step's x, which always exists, is read
+          // instead and ignored.
           const I now = I{} + static_cast<int>(step);
           const auto on = steps.length[r] > now;
           const I time = direction == 0 ? now : steps.length[r] - now - 1;

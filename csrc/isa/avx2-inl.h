@@ -50,7 +50,7 @@ SENSORSEQ_INLINE VecBits<float> CountAbove(VecBits<float> counts, Vec<float> v, 
   return counts - (v > bias);  // true is -1
 }
 
-constexpr bool kWantsAlignment = true;  // every second unaligned load spans two lines
+constexpr bool kWantsAlignment = true;  // every second unaligned load spans two cache lines
 // Loads the first n lanes (all if n >= 4, none if n <= 0) and sets the others to zero; reads
 // nothing beyond the n values.
 SENSORSEQ_INLINE Vec<double> LoadLast(const double* p, int64_t n) {

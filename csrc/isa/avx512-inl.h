@@ -11,7 +11,7 @@ constexpr Row kRow = AbsentRow<Row>("avx512");
 #define SENSORSEQ_VECTOR_BYTES 64
 #define SENSORSEQ_REGISTER_ROWS 6  // 24 sums, 6 factors and a weight in 32 registers
 #define SENSORSEQ_RUN_ENTRIES 48
-#if !defined(SENSORSEQ_AVX512_TARGET)  // an extending file may define more
+#if !defined(SENSORSEQ_AVX512_TARGET)  // a file that extends this one may add features
 #define SENSORSEQ_AVX512_TARGET "avx512f,avx512dq,avx2,fma"
 #endif
 

@@ -6,7 +6,7 @@
 #define SENSORSEQ_ISA_NAME "baseline"
 #define SENSORSEQ_VECTOR_BYTES 16
 #define SENSORSEQ_REGISTER_ROWS 2  // 8 sums, 4 weights and a factor in 16 registers
-#define SENSORSEQ_RUN_ENTRIES 24   // each product is also rounded
+#define SENSORSEQ_RUN_ENTRIES 24   // fewer, because each product is also rounded
 
 namespace baseline {
 

@@ -32,7 +32,8 @@ SENSORSEQ_INLINE Vec<double> MulAdd(Vec<double> a, Vec<double> b, Vec<double> c)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
-// a if a is smaller (larger), otherwise b; so b if either is NaN, as in minps and maxps on x86
+// Returns a if a is smaller (larger), otherwise b. If either is NaN, the result is therefore b, as
+// with minps and maxps on x86.
 SENSORSEQ_INLINE Vec<float> Min(Vec<float> a, Vec<float> b) {
   const uint32x4_t smaller = vcltq_f32((float32x4_t)a, (float32x4_t)b);
   return (Vec<float>)vbslq_f32(smaller, (float32x4_t)a, (float32x4_t)b);
@@ -50,11 +51,11 @@ SENSORSEQ_INLINE Vec<double> Max(Vec<double> a, Vec<double> b) {
   return (Vec<double>)vbslq_f64(larger, (float64x2_t)a, (float64x2_t)b);
 }
 
-// The nearest integer; of two that are equally near, the even one.
+// Rounds to the nearest integer. If two are equally near, the result is the even one.
 SENSORSEQ_INLINE Vec<float> RoundToInt(Vec<float> x) {
   return (Vec<float>)vrndnq_f32((float32x4_t)x);
 }
-// x 2^n for an integer n in [-126, 127]; a NaN stays x.
+// Returns x 2^n for an integer n in [-126, 127]. If n is NaN, returns x.
 SENSORSEQ_INLINE Vec<float> ScaleByPowerOfTwo(Vec<float> x, Vec<float> n) {
   const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32((float32x4_t)n), vdupq_n_s32(127));
   return x * (Vec<float>)vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23));

@@ -1,5 +1,5 @@
-// A table of one row of function pointers per instruction set, and the choice among them. Row has
-// the members `name`, as in SENSORSEQ_CPU_ISA, and `is_supported`.
+// A table with one row of function pointers per instruction set, and the choice of the active row.
+// Row has the members `name`, as in SENSORSEQ_CPU_ISA, and `is_supported`.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace sensorseq {
 
 inline bool IsNeverSupported() { return false; }
 
-// `is_supported` of an instruction set for a kind of processor that this build does not target.
+// The row of an instruction set for a kind of processor that this build does not target.
 template <typename Row>
 constexpr Row AbsentRow(const char* name) {
   Row row{};
@@ -28,8 +28,8 @@ struct IsaTable {
   int64_t n_rows;
 
   // The active row: the one that SENSORSEQ_CPU_ISA names, otherwise the best that this processor
-  // supports. The variable is read at each call, so that a test can force each row in turn. Returns
-  // null on error.
+  // supports. The environment variable is read at each call, so that a test can force each row in
+  // turn. Returns null on error.
   const Row* Active(Status* status) const {
     const char* forced = std::getenv("SENSORSEQ_CPU_ISA");
     const bool is_free = forced == nullptr || *forced == '\0';
@@ -42,7 +42,7 @@ struct IsaTable {
     return nullptr;
   }
 
-  // A sentence that explains why there is no active row, and lists the available ones.
+  // A message that explains why there is no active row and lists the known rows.
   std::string Refusal(Status status) const {
     std::string sentence = std::string("sensorseq: ") + StatusText(status) + ". Known:";
     for (int64_t i = 0; i < n_rows; ++i) {

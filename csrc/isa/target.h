@@ -1,6 +1,6 @@
-// Opens and closes a region compiled for one instruction set, in GCC and in Clang. The region opens
-// after every other include: otherwise, the linker might keep a copy of an inline function of the
-// standard library that was compiled inside the region, and that copy would fail on an older
+// Opens and closes a region compiled for one instruction set, in GCC and in Clang. The region
+// begins after all other includes. Otherwise, the linker might keep a copy of an inline function of
+// the standard library that was compiled inside the region, and that copy would fail on an older
 // processor.
 #pragma once
 

@@ -10,7 +10,7 @@
 namespace sensorseq::signal {
 namespace {
 
-// Changes one window at a time, in buffers sized for the longest.
+// Changes one window at a time, in buffers sized for the longest window.
 class Augmenter {
  public:
   Augmenter(const Augmentation& how, const AugmentWindows& windows)
@@ -69,8 +69,8 @@ class Augmenter {
     }
   }
 
-  // The sample at step t, which may lie outside the window, or the nearest known sample if that one
-  // is unknown.
+  // Returns the sample at step t, which may lie outside the window. If that sample is unknown,
+  // returns the nearest known sample.
   const double* SampleAt(int64_t t) const {
     const double* known = nullptr;
     if (t < 0 && windows_.before != nullptr && -t <= windows_.n_before) {
@@ -94,7 +94,7 @@ class Augmenter {
     x_.swap(other_);
   }
 
-  // Coefficients of the spline through K values that lie `stride` apart.
+  // Computes the coefficients of the spline through K values that are `stride` apart.
   void FitPieces(const double* values, int64_t stride) {
     const int64_t K = how_.n_spline_knots;
     for (int64_t i = 0; i < 4 * (K - 1); ++i) {
@@ -148,7 +148,7 @@ class Augmenter {
 
   void Mirror() {
     if (!(Random(signal::Change::kMirror).NextDouble() < 0.5)) return;
-    std::vector<double>& image = times_;  // of one step; grows if C is larger
+    std::vector<double>& image = times_;  // image of one step; grows if C exceeds its size
     if (static_cast<int64_t>(image.size()) < C_) image.resize(C_);
     for (int64_t t = 0; t < n_steps_; ++t) {
       double* step = &x_[t * C_];

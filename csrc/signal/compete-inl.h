@@ -1,7 +1,7 @@
-// The body of PassKernels::compete on Vec<float>. Included inside the namespace and target region
-// of an instruction set's file, after convolve-inl.h; includes nothing.
+// The implementation of PassKernels::compete on Vec<float>. Included inside the namespace and
+// target region of an instruction set's file, after convolve-inl.h; includes nothing.
 
-constexpr int64_t kSumSteps = 16;  // sums side by side, in every instruction set
+constexpr int64_t kSumSteps = 16;  // number of partial sums, the same in every instruction set
 constexpr int64_t kSumParts = kSumSteps / kLanes<float>;
 
 SENSORSEQ_INLINE VecBits<float> Choose(VecBits<float> where, VecBits<float> a, VecBits<float> b) {
@@ -9,7 +9,7 @@ SENSORSEQ_INLINE VecBits<float> Choose(VecBits<float> where, VecBits<float> a, V
 }
 
 SENSORSEQ_INLINE float RootOfShare(float sum, float n) {
-  constexpr float kLargest = 1e30f;  // for windows beyond the range of float32
+  constexpr float kLargest = 1e30f;  // limit for windows whose sums exceed the range of float32
   const float share = sum / n;
   return share > 0.0f ? __builtin_sqrtf(share < kLargest ? share : kLargest) : 0.0f;
 }

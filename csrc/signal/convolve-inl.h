@@ -1,9 +1,9 @@
-// The body of PassKernels::convolve on Vec<float>. Included inside the namespace and target region
-// of an instruction set's file, after vector-inl.h and CountAbove; includes nothing.
+// The implementation of PassKernels::convolve on Vec<float>. Included inside the namespace and
+// target region of an instruction set's file, after vector-inl.h and CountAbove; includes nothing.
 
 constexpr int kCountLanes = static_cast<int>(kLanes<float>);  // biases counted side by side
 
-// Which 3 of the 9 taps have the weight 2, in lexicographic order.
+// For each kernel, the 3 of the 9 taps that have the weight 2. Kernels are in lexicographic order.
 struct FixedTaps {
   int8_t taps[kFixedKernels][3];
 };
@@ -37,7 +37,7 @@ SENSORSEQ_INLINE Vec<float> KeepFirst(Vec<float> v, int64_t n) {
   return (Vec<float>)((keep & (VecBits<float>)v) | (~keep & low));
 }
 
-// The sum of all nine taps with weight -1.
+// Computes the sum of all nine taps with weight -1.
 SENSORSEQ_INLINE void SumTaps(const DilatedKernels& args, int64_t channel, float* minus) {
   const float* x = args.x + channel * args.row_stride;
   const int64_t d = args.dilation;
@@ -51,7 +51,8 @@ SENSORSEQ_INLINE void SumTaps(const DilatedKernels& args, int64_t channel, float
   }
 }
 
-// Writes or adds to `out` the outputs of one channel at n steps from `minus` on.
+// Writes the outputs of one channel at n steps to `out`, or adds them to `out` if kAdds. `minus`
+// has the sums of SumTaps from the first of these steps on.
 template <bool kAdds>
 SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float* b, const float* c,
                                  int64_t n, float* out) {
@@ -66,7 +67,7 @@ SENSORSEQ_INLINE void AddChannel(const float* minus, const float* a, const float
   }
 }
 
-// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on; in the end
+// Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on. In the end,
 // lane i of rows[0] is the sum of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
@@ -81,7 +82,8 @@ SENSORSEQ_INLINE void AddLanes(VecBits<float>* rows) {
   }
 }
 
-// Computes the shares of kBiases biases, at most kCountLanes.
+// Computes the fraction of outputs above each of kBiases biases, of which there are at most
+// kCountLanes.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* biases,
                                 float* shares) {
@@ -102,7 +104,7 @@ SENSORSEQ_INLINE void ShareTile(const float* outputs, int64_t n, const float* bi
   __builtin_memcpy(shares, &share, kBiases * sizeof(float));
 }
 
-// The steps that remain after whole tiles.
+// Computes the fractions for the n_biases biases that remain after full tiles, at most kBiases.
 template <int kBiases>
 SENSORSEQ_INLINE void ShareRest(const float* outputs, int64_t n, const float* biases,
                                 int64_t n_biases, float* shares) {

@@ -10,7 +10,7 @@ namespace {
 
 bool IsEnd(char c) { return c == ',' || c == '\n' || c == '\r'; }
 
-// Reads the field at *at, which moves to the comma or line end after it.
+// Reads the field at *at, then moves *at to the comma or line end after the field.
 bool ReadField(const char** at, const char* end, double* number) {
   const char* p = *at;
   if (p == end || IsEnd(*p)) {
@@ -21,7 +21,7 @@ bool ReadField(const char** at, const char* end, double* number) {
   const auto [stop, problem] = std::from_chars(p, end, *number);
   if (problem != std::errc()) return false;
   if (std::isinf(*number)) return false;
-  if (std::isnan(*number)) {  // not -nan or nan(1)
+  if (std::isnan(*number)) {  // accepts nan, but not -nan or nan(1)
     if (stop - p != 3 || *p == '-') return false;
     *number = std::numeric_limits<double>::quiet_NaN();
   }

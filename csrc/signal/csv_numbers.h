@@ -7,7 +7,7 @@
 
 namespace sensorseq::signal {
 
-// An upper bound of the number of rows: the line feeds of the text plus one.
+// An upper bound on the number of rows: the line feeds of the text plus one.
 int64_t CountLines(const char* text, int64_t n);
 
 // Reads rows of wanted.size() fields from text[0, n) to out (wanted columns, max_rows). Every

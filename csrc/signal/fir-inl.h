@@ -1,12 +1,12 @@
-// The bodies of FirKernels on Vec<double>. Included inside the namespace and target region of an
-// instruction set's file, after vector-inl.h, MulAdd, LoadLast and kWantsAlignment; includes
+// The implementations of FirKernels on Vec<double>. Included inside the namespace and target region
+// of an instruction set's file, after vector-inl.h, MulAdd, LoadLast and kWantsAlignment; includes
 // nothing.
 
 constexpr int kSize = static_cast<int>(kLanes<double>);
-constexpr int kTile = 8;  // sums in flight: the latency of a fused multiply-add on two ports
+constexpr int kTile = 8;  // enough sums to hide the latency of fused multiply-adds on two ports
 
 // Adds the halves of the lanes of 2 * kStep vectors, then their quarters, and so on, in the order
-// of SumOfLanes; the sum of the first vector is in the first lane of rows[0], and so on.
+// of SumOfLanes. In the end, lane i of rows[0] is the sum of rows[i].
 template <int kStep>
 SENSORSEQ_INLINE void AddHalves(Vec<double>* rows) {
   if constexpr (kStep > 0) {
@@ -19,7 +19,7 @@ SENSORSEQ_INLINE void AddHalves(Vec<double>* rows) {
   }
 }
 
-// The sum of the lanes of each of kTile vectors, in the order of SumOfLanes.
+// Sums the lanes of each of kTile vectors in the order of SumOfLanes.
 SENSORSEQ_INLINE void SumTile(Vec<double> (&sums)[kTile], double* out) {
 #pragma GCC unroll 4
   for (int group = 0; group < kTile; group += kSize) {
@@ -28,7 +28,8 @@ SENSORSEQ_INLINE void SumTile(Vec<double> (&sums)[kTile], double* out) {
   }
 }
 
-// Computes kOutputs outputs of kChannels channels, with one vector of sums for each.
+// Computes kOutputs outputs of kChannels channels, with one vector of sums for each output and
+// channel.
 template <int kChannels, int kOutputs, bool kOneFilter>
 SENSORSEQ_INLINE void DotTile(const FirDots& args, int64_t output, int64_t channel) {
   const double* taps[kOutputs];
@@ -116,7 +117,8 @@ void Dots(const FirDots& args) {
   if (channel < args.n_channels) DotsOfChannels<1>(args, channel);
 }
 
-// Otherwise GCC loads a vector again for every use, and most of these loads span two cache lines.
+// Without this function, GCC would load a vector again for every use, and most of these loads would
+// span two cache lines.
 SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #if defined(__x86_64__)
   __asm__("" : "+x"(v));
@@ -125,8 +127,8 @@ SENSORSEQ_INLINE void KeepInRegister(Vec<double>& v) {
 #endif
 }
 
-// Computes kVectors vectors of successive samples with kPhases outputs after each; a lane is an
-// output.
+// Computes kPhases outputs for each of kVectors vectors of successive samples. Each lane computes
+// the outputs of its own sample.
 template <int kVectors, int kPhases>
 SENSORSEQ_INLINE void InterpolateTile(const FirInterpolation& args, int64_t channel, int64_t sample,
                                       int64_t phase) {
@@ -228,7 +230,8 @@ void ToPlanar(const Deinterleave<Real>& args) {
     for (; n_channels == 1 && t + kSize <= args.n_samples; t += kSize) {
       Store(planar + t, LoadAsDoubles(x + t));
     }
-    // A square of whole vectors; beyond the last channel they read the next sample, within x.
+    // Transposes a square of full vectors. Beyond the last channel, the vectors read the next
+    // sample, which is still within x.
     for (; n_here > 1 && channel + (t + kSize - 1) * n_channels + kSize <= n_values; t += kSize) {
       Vec<double> rows[kSize];
 #pragma GCC unroll 8

@@ -6,25 +6,24 @@
 namespace sensorseq {
 namespace signal {
 
-// Taps are stored in whole blocks of the widest vector, aligned to it.
+// Taps are stored in blocks of the widest vector's size and aligned to this size.
 constexpr int64_t kFirBlock = 8;
 constexpr int64_t kFirAlignment = 64;  // bytes
 
-// One output: the taps that end at `taps_end`, in order of time, with the samples that end before
-// entry `end` of a row. Only n_last entries of the last block are read: later samples may not have
-// arrived. Taps and samples may be read for n_taps more entries than an output needs; the taps
-// there are 0.
+// One output: the sum of products of the taps that end at `taps_end`, in order of time, and the
+// samples that end before entry `end` of a row. Only n_last entries of the last block are read,
+// because later samples may not have arrived. Up to n_taps more taps and samples than an output
+// needs may be read; the additional taps are 0.
 struct FirOutput {
-  const double* taps_end;  // of n_taps, aligned to kFirAlignment
-  int64_t end;             // a multiple of kFirBlock where n_last < kFirBlock
+  const double* taps_end;  // end of n_taps taps, aligned to kFirAlignment
+  int64_t end;             // a multiple of kFirBlock if n_last < kFirBlock
   int64_t n_taps;          // a multiple of kFirBlock, at least one
   int64_t n_last;          // 1 to kFirBlock; the last taps that have no sample are 0
 };
 
 // sums[m * n_channels + c] = sum over i of taps_end[i] * rows[c * row_stride + end + i], i < 0.
 //
-// The order of each sum is determined by its FirOutput alone, whatever the other outputs and
-// channels are.
+// The order of each sum depends only on its FirOutput, not on the other outputs and channels.
 struct FirDots {
   int64_t n_outputs, n_channels;
   const FirOutput* outputs;  // (n_outputs); faster if neighbors have the same taps
@@ -33,22 +32,22 @@ struct FirDots {
   double* sums;              // (n_outputs, n_channels)  written; overlaps nothing
 };
 
-// Successive outputs at `up` times the rate of the samples: output m has phase (phase + m) % up and
+// Successive outputs at `up` times the rate of the samples. Output m has phase (phase + m) % up and
 // uses n_taps samples from entry first + (phase + m) / up of a row on.
 //
-// sums[m * n_channels + c] = sum over i of taps[its phase * n_taps + i] * row c[its first + i], in
-// the order of i.
+// sums[m * n_channels + c] = sum over i of taps[phase of m * n_taps + i] * row c[first entry of m +
+// i], in the order of i.
 struct FirInterpolation {
   int64_t n_outputs, n_channels, up, n_taps;
   const double* taps;  // (up, n_taps)
   int64_t phase;       // of output 0
   int64_t first;       // first sample of output 0, minus phase / up
-  const double* rows;  // (n_channels, row_stride); up to kInterpolationReach entries more are read
+  const double* rows;  // (n_channels, row_stride); up to kInterpolationReach more entries are read
   int64_t row_stride;  // in doubles
   double* sums;        // (n_outputs, n_channels)  written; overlaps nothing
 };
-constexpr int64_t kInterpolationReach = 7;  // a vector's lanes minus one
-constexpr int64_t kInterpolationTile = 32;  // samples: whole tiles waste nothing
+constexpr int64_t kInterpolationReach = 7;  // the lanes of the widest vector minus one
+constexpr int64_t kInterpolationTile = 32;  // in samples; only full tiles use all lanes
 
 // A row of taps interpolated between two rows: blended[i] = low[i] + weight * (high[i] - low[i]),
 // with zeros on both sides.
@@ -56,8 +55,9 @@ struct FirBlended {
   const double* low;   // (n_taps), aligned to kFirAlignment
   const double* high;  // (n_taps), aligned to kFirAlignment
   double weight;
-  int64_t n_beyond;  // zeros after it, 0 to kFirBlock - 1; kFirBlock - n_beyond precede it
-  double* row;       // (n_taps + kFirBlock)  written, aligned to kFirAlignment; overlaps nothing
+  // The number of zeros after the row, 0 to kFirBlock - 1; kFirBlock - n_beyond zeros precede it.
+  int64_t n_beyond;
+  double* row;  // (n_taps + kFirBlock)  written, aligned to kFirAlignment; overlaps nothing
 };
 struct FirBlend {
   int64_t n_outputs;
@@ -75,9 +75,10 @@ struct Deinterleave {
 };
 
 struct FirKernels {
-  const char* name;  // of the instruction set
+  const char* name;  // name of the instruction set
   // Whether unaligned loads are so slow that it is better to store the taps in kFirBlock shifted
-  // copies, with which no such load is needed. Only then may n_last be below kFirBlock.
+  // copies, which need no such loads. n_last may be below kFirBlock only if wants_alignment is
+  // true.
   bool wants_alignment;
   void (*dots)(const FirDots&);
   void (*interpolate)(const FirInterpolation&);

@@ -9,8 +9,8 @@
 namespace sensorseq::signal {
 namespace {
 
-// Channels are processed in pairs, and the last of an odd number by itself: below, V is Pair or
-// double.
+// Channels are processed in pairs. If the number of channels is odd, the last channel is processed
+// alone. Below, V is Pair or double.
 using Pair = double __attribute__((vector_size(16)));
 
 template <typename V>
@@ -38,23 +38,23 @@ V Higher(V a, V b) {
 struct Count {
   double n, inverse;  // the inverse is 0 if n is 0
 };
-// Inverses are looked up: successive divisions would take most of the time.
+// Looks up inverses, because successive divisions would take most of the time.
 struct Counts {
-  const double* inverses;  // of 0, 1, ... samples
+  const double* inverses;  // inverses of 0, 1, ... samples
   Count operator[](int64_t n) const { return {static_cast<double>(n), inverses[n]}; }
 };
 
-// The summary of a stretch of samples that begins or ends at its anchor, which is one of them:
-//   Add takes one more sample, which follows the stretch (side is 1) or precedes it (side is -1);
-//   Join appends the next stretch, whose anchor is `gap` above this stretch's, given the numbers of
-//   samples of this stretch, of the next, and of both;
-//   Value returns the statistic; it also needs the last sample.
+// The summary of a span of samples. The span begins or ends at its anchor, which is a sample.
+//   Add adds one more sample, which follows the span (side is 1) or precedes it (side is -1).
+//   Join appends the next span, whose anchor is `gap` above the anchor of this span, given the
+//   numbers of samples of this span, of the next span, and of both spans together.
+//   Value returns the statistic, given the last sample.
 
-// Samples relative to the anchor: a large offset costs no digits.
+// Adds samples relative to the anchor, so that a large offset loses no digits.
 template <typename V>
 struct Center {
   V total = {};
-  // n times the distance of an additional sample from the mean of n samples
+  // Returns n times the distance of the new sample from the mean of the n samples before it.
   V Add(V x, V anchor, Count before) {
     const V above = x - anchor;
     const V distance = before.n * above - total;
@@ -74,8 +74,8 @@ struct Mean : Center<V> {
   V Value(V anchor, V, Count n) const { return anchor + this->total * n.inverse; }
 };
 
-// E. A. Youngs, E. M. Cramer 1971: adds one sample to squares about the mean; T. F. Chan, G. H.
-// Golub, R. J. LeVeque 1979: joins two stretches.
+// Add follows Youngs and Cramer (1971) and updates the sum of squares about the mean. Join follows
+// Chan, Golub and LeVeque (1979).
 template <typename V>
 struct Std : Center<V> {
   V squares = {};
@@ -92,8 +92,8 @@ struct Std : Center<V> {
 
 template <typename V>
 struct LineResidual : Center<V> {
-  V products = {};  // of time and value about their means
-  // the mean times of two adjacent stretches are half their combined length apart
+  V products = {};  // sum of products of time and value about their means
+  // The mean times of two adjacent spans are half their combined length apart.
   void Add(V x, V anchor, Count before, Count, double side) {
     products += Center<V>::Add(x, anchor, before) * (side / 2);
   }
@@ -104,7 +104,8 @@ struct LineResidual : Center<V> {
   }
   V Value(V anchor, V last, Count n) const {
     if (n.n < 3) return V{};  // a line fits one or two samples exactly
-    // the slope is 12 products / (n (n^2 - 1)), the last time (n - 1) / 2 after the mean time
+    // The slope is 12 products / (n (n^2 - 1)), and the last time is (n - 1) / 2 after the mean
+    // time.
     return (last - anchor) - this->total * n.inverse - products * (6 * n.inverse / (n.n + 1));
   }
 };
@@ -159,7 +160,8 @@ class Blocks {
  public:
   using Summary = Statistic<V>;
 
-  // Samples of one block: sample i at x + i * stride, its row at y + (i - n_skipped) * stride.
+  // Adds samples of one block. Sample i is at x + i * stride, and its output row is at y + (i -
+  // n_skipped) * stride.
   void Add(const double* x, int64_t n_samples, int64_t n_skipped, int64_t stride, int64_t window,
            Counts counts, double* y) {
     if (static_cast<int64_t>(block_.size()) == window) {
@@ -205,7 +207,7 @@ class Blocks {
     return summary.Value(previous_anchor_, last, counts[n]);
   }
 
-  // Summaries of the block's last sample, its last two, and so on.
+  // Computes the summaries of the block's last sample, of its last two samples, and so on.
   void EndsOfBlock(Counts counts, std::vector<Summary>* ends) {
     const int64_t size = static_cast<int64_t>(block_.size());
     ends->resize(size);
@@ -220,8 +222,9 @@ class Blocks {
   }
 
   std::vector<V> block_;
-  Summary so_far_;                        // of the block
-  std::vector<Summary> previous_, ends_;  // ends of the previous block, and finally of this one
+  Summary so_far_;  // of the block
+  // The ends of the previous block, and those of the last block once Finish has been called.
+  std::vector<Summary> previous_, ends_;
   V previous_anchor_ = {};
 };
 
@@ -254,7 +257,7 @@ class MovingWindow::LoopOver : public Loop {
 
   void Push(const double* x, int64_t n_samples, double* y) override {
     const int64_t n_rows = n_ready(n_samples);
-    const int64_t n_skipped = n_samples - n_rows;  // times whose window is incomplete so far
+    const int64_t n_skipped = n_samples - n_rows;  // times whose window is still incomplete
     while (static_cast<int64_t>(inverses_.size()) <= std::min(window_, n_seen_ + n_samples)) {
       inverses_.push_back(1.0 / static_cast<double>(inverses_.size()));
     }
@@ -287,7 +290,7 @@ class MovingWindow::LoopOver : public Loop {
   }
 
  private:
-  // Calls f with blocks and the first of their channels.
+  // Calls f(blocks, c) for all blocks, where c is their first channel.
   template <typename F>
   void ForChannels(F f) {
     int64_t c = 0;

@@ -1,9 +1,10 @@
 // A statistic of a window that moves over the samples of a stream, sample by sample.
 //
-// Time is cut into blocks as long as the window, from the first sample on. A window is then the end
-// of one block and the beginning of the next: two summaries, each made by adding samples, are
-// joined (van Herk 1992; Gil and Werman 1993 for minima). Nothing is ever subtracted, so rounding
-// errors do not accumulate, and a result does not depend on the chunks of the stream.
+// Time is divided into blocks as long as the window, starting at the first sample. A window then
+// consists of the end of one block and the beginning of the next. The summaries of these two parts,
+// each made by adding samples, are joined (van Herk 1992; Gil and Werman 1993 for minima). Nothing
+// is ever subtracted, so rounding errors do not accumulate, and a result does not depend on the
+// chunks of the stream.
 #pragma once
 
 #include <cstdint>
@@ -13,17 +14,17 @@ namespace sensorseq::signal {
 
 enum class MovingStatistic {
   kMean,
-  kStd,  // divided by the number of samples
+  kStd,  // the divisor of the variance is the number of samples
   kRms,
   kMin,
   kMax,
   kRange,  // max - min
   kMeanAbsolute,
-  kLineResidual,  // the last sample minus the end of the window's least-squares line
+  kLineResidual,  // the last sample minus the value of the window's least-squares line there
 };
 
-// The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist: it
-// shrinks at both ends of the stream. Calls on one object must not overlap.
+// The window at time t consists of the samples t + ahead - window + 1 .. t + ahead that exist, so
+// it is shorter at both ends of the stream. Calls on one object must not overlap.
 class MovingWindow {
  public:
   // window_samples >= 1, 0 <= ahead_samples < window_samples, n_channels >= 1. Memory grows with
@@ -36,11 +37,11 @@ class MovingWindow {
   int64_t n_channels() const;
   // The number of rows that a Push of n_samples would write now.
   int64_t n_ready(int64_t n_samples) const;
-  // x: (n_samples, n_channels), finite. y: (n_ready(n_samples), n_channels), written.
+  // x is (n_samples, n_channels) and finite; y is (n_ready(n_samples), n_channels) and is written.
   void Push(const double* x, int64_t n_samples, double* y);
-  // The number of rows that Flush writes: their windows are cut short by the end of the stream.
+  // The number of rows that Flush writes, whose windows are cut short by the end of the stream.
   int64_t n_left() const;
-  // y: (n_left(), n_channels), written. Nothing may be pushed afterwards.
+  // y is (n_left(), n_channels) and is written. No samples may be pushed afterwards.
   void Flush(double* y);
 
  private:

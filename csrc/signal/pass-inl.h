@@ -1,7 +1,7 @@
-// The bodies of PassKernels, in plain C++ that compilers vectorize. Included inside the namespace
-// and target region of an instruction set's file, after compete-inl.h; includes nothing.
+// The implementations of PassKernels, in plain C++ that compilers vectorize. Included inside the
+// namespace and target region of an instruction set's file, after compete-inl.h; includes nothing.
 
-// 0 for a finite value, not 0 for NaN and infinity: x - x is +0 or NaN.
+// Returns 0 for a finite value and another number for NaN and infinity, because x - x is +0 or NaN.
 SENSORSEQ_INLINE uint32_t BitsIfNotFinite(float x) {
   const float difference = x - x;
   uint32_t bits;
@@ -71,7 +71,7 @@ bool Spread(const Real* x, int64_t n_channels, int64_t n_steps, int64_t stride, 
 
 constexpr int64_t kSumLanes = 8;  // independent sums, computed side by side
 
-// Adds the lanes in a fixed order, whatever the compiler makes of the loops.
+// Adds the lanes in a fixed order, however the compiler vectorizes the loops.
 SENSORSEQ_INLINE double Fold(const double* lanes) {
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
@@ -96,7 +96,8 @@ Reduced Reduce(const double* x, double shift, int64_t n) {
     high[lane] = value > high[lane] ? value : high[lane];
   }
   const double mean = Fold(sum) / static_cast<double>(n);
-  // The mean is rounded; the sum of the deviations from it corrects for that.
+  // The mean is rounded. The sum of the deviations from the mean corrects m2 for the rounding
+  // error.
   double deviation[kSumLanes] = {}, square[kSumLanes] = {};
   for (int64_t i = 0; i < whole; i += kSumLanes) {
     for (int64_t lane = 0; lane < kSumLanes; ++lane) {

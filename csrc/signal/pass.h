@@ -1,6 +1,6 @@
 // The inner loops of window.h and moments.h, which read each value once, and of
-// random_convolutions.h. They give the same bits on every instruction set: no operations are fused,
-// and sums have a fixed order.
+// random_convolutions.h. The loops give the same bits on every instruction set: no operations are
+// fused, and sums have a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@ namespace sensorseq::signal {
 // The mapping of a value, and its index in PassKernels.
 enum class Map { kAsIs = 0, kForward = 1, kInverse = 2 };  // x; (x - a) / b; x * b + a
 
-// Maps n values: value i has center[i % period] and scale[i % period]; arithmetic is in double, and
-// rounded once. Returns whether everything written is finite. `in` and `out` have n values and
-// overlap nothing.
+// Maps n values. Value i has center[i % period] and scale[i % period]. Arithmetic is in double, and
+// the result is rounded once. Returns whether all values written are finite. `in` and `out` have n
+// values and overlap nothing.
 template <typename Real, typename Out>
 using MapLoop = bool (*)(const Real* in, const double* center, const double* scale, int64_t period,
                          int64_t n, Out* out);
@@ -23,24 +23,24 @@ template <typename Real>
 using SpreadLoop = bool (*)(const Real* x, int64_t n_channels, int64_t n_steps, int64_t stride,
                             double* out);
 
-// Moments of n values v minus `shift`, n >= 1: their mean, and m2 about it.
+// Moments of n >= 1 values minus `shift`: their mean, and m2 about this mean.
 struct Reduced {
-  double mean, m2, low, high;  // low and high of the values themselves
+  double mean, m2, low, high;  // low and high of the values without the shift
 };
 
-constexpr int64_t kFixedKernels = 84;       // the choices of 3 out of 9 taps
+constexpr int64_t kFixedKernels = 84;       // the number of ways to choose 3 of 9 taps
 constexpr int64_t kConvolutionMargin = 16;  // floats that may be read beyond a row: one vector
 
 // Some of the 84 kernels on one window with one dilation; see random_convolutions.h.
 struct DilatedKernels {
   int64_t n_steps, dilation, n_channels;  // n_steps is 1 or more
-  // (n_channels, row_stride) each, from step 0 on. Each row has 4 * dilation zeros before its first
-  // step and after its last step; kConvolutionMargin more floats can be read beyond the trailing
-  // zeros.
+  // x and tripled are (n_channels, row_stride) and point to step 0 of the first row. Each row has 4
+  // * dilation zeros before its first step and after its last step; kConvolutionMargin more floats
+  // can be read beyond the trailing zeros.
   const float* x;
   const float* tripled;  // 3 * x
   int64_t row_stride;
-  float* minus;  // (n_channels, n_steps + kConvolutionMargin)  for the loop's own use
+  float* minus;  // (n_channels, n_steps + kConvolutionMargin) scratch of the loop
   int64_t first_kernel, n_kernels;
   int64_t parity;                 // kernel k covers all steps if parity + k is even
   const int32_t* channel_counts;  // (n_kernels)
@@ -57,7 +57,7 @@ constexpr int64_t kGroups = kFixedKernels / kRivals;
 constexpr int64_t kWins = 2 * kRivals;  // features of a group
 
 struct PassKernels {
-  MapLoop<float, float> map_ff[3];  // from float to float, by Map
+  MapLoop<float, float> map_ff[3];  // from float to float, indexed by Map
   MapLoop<float, double> map_fd[3];
   MapLoop<double, float> map_df[3];
   MapLoop<double, double> map_dd[3];
@@ -65,9 +65,9 @@ struct PassKernels {
   SpreadLoop<double> spread_d;
   Reduced (*reduce)(const double* x, double shift, int64_t n);
   void (*convolve)(const DilatedKernels& args);
-  // Lets all kernels compete in groups: channel_counts is (kGroups), and shares is (kGroups,
-  // kWins); biases are not read. kernels (kFixedKernels) contains numbers k, or -1 - k for the
-  // negative kernel.
+  // Lets all kernels compete in groups. channel_counts is (kGroups), shares is (kGroups, kWins),
+  // and biases are not read. `kernels` (kFixedKernels) contains k for kernel k, or -1 - k for the
+  // negative of kernel k.
   void (*compete)(const DilatedKernels& args, const int32_t* kernels);
 };
 

@@ -5,7 +5,7 @@
 
 namespace sensorseq::signal {
 
-// Philox4x64-10 (J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011). The first
+// Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). The first
 // word of the counter counts blocks of four numbers; the other words and the key identify the
 // stream.
 class Philox {
@@ -17,7 +17,7 @@ class Philox {
     if (used_ == 4) MakeBlock();
     return block_[used_++];
   }
-  // Low half of a 64-bit number first, then its high half.
+  // Returns the low half of a 64-bit number first, then its high half.
   uint32_t Next32() {
     if (has_half_) {
       has_half_ = false;
@@ -28,10 +28,10 @@ class Philox {
     has_half_ = true;
     return static_cast<uint32_t>(both);
   }
-  // Uniform in [0, 1)
+  // Returns a number that is uniform in [0, 1).
   double NextDouble() { return static_cast<double>(Next64() >> 11) * 0x1p-53; }
-  // Uniform in [0, most], without bias (D. Lemire, "Fast Random Integer Generation in an Interval",
-  // 2019).
+  // Returns a number that is uniform in [0, most], without bias (Lemire, "Fast Random Integer
+  // Generation in an Interval", 2019).
   uint32_t NextUpTo(uint32_t most) {
     if (most == 0) return 0;
     if (most == UINT32_MAX) return Next32();

@@ -14,7 +14,7 @@ namespace {
 // The buffers of one thread: rows of a window with zeros around them, and the outputs of the loop.
 class Workspace {
  public:
-  // `n_rows`: rows of outputs.
+  // `n_rows` is the number of rows of outputs.
   Workspace(const int32_t* dilations, int64_t n_dilations, int64_t n_rows,
             const ConvolvedWindows& windows)
       : n_channels_(windows.n_channels) {
@@ -30,8 +30,8 @@ class Workspace {
     const size_t bytes = static_cast<size_t>(n_floats) * sizeof(float);
     block_.reset(static_cast<float*>(AllocateLines(bytes)));
     if (block_ == nullptr) throw std::bad_alloc();
-    // the outputs are cleared, too: values beyond the last step are compared before they are
-    // dropped
+    // The outputs are also cleared, because values beyond the last step are compared before they
+    // are dropped.
     std::fill_n(block_.get(), n_floats, 0.0f);
     minus_ = block_.get() + 2 * n_channels_ * row_;
     outputs_ = minus_ + minus;
@@ -130,8 +130,8 @@ void ShareOfWindow(const PassKernels& kernels, const ConvolutionPlan& plan,
   }
 }
 
-// Deals the windows to threads: `describe(workspace, window, n, to)` writes the features of a
-// window of n steps and returns the position of its first value that is not finite, or -1.
+// Distributes the windows among threads. `describe(workspace, window, n, to)` writes the features
+// of a window of n steps and returns the position of its first value that is not finite, or -1.
 template <typename MakeWorkspace, typename Describe>
 int64_t DescribeWindows(const ConvolvedWindows& windows, int64_t n_threads, int64_t n_features,
                         MakeWorkspace make, Describe describe, float* out) {
@@ -192,8 +192,8 @@ const char* DilationError(const int32_t* dilations, int64_t n) {
   return nullptr;
 }
 
-// Checks the channels of combinations with `counts` channels each; `n_indices` is their total
-// number.
+// Checks the channels of combinations. Combination i has counts[i] channels, and `n_indices` is the
+// total number of channel indices.
 const char* ChannelError(const int32_t* counts, int64_t n_combinations, const int32_t* channels,
                          int64_t n_indices, int64_t n_channels) {
   int64_t n = 0;
@@ -228,7 +228,7 @@ const char* PlanError(const CompetitionPlan& plan, int64_t n_channel_indices) {
   for (int64_t r = 0; r < plan.n_rounds; ++r) {
     const int32_t before = r == 0 ? 0 : plan.is_difference[r - 1];
     if (plan.is_difference[r] < before || plan.is_difference[r] > 1) {
-      return "rounds on differences do not come after those on windows";
+      return "rounds on differences do not come after the rounds on windows";
     }
   }
   for (int64_t i = 0; i < plan.n_rounds * kFixedKernels; ++i) {
@@ -275,7 +275,7 @@ void ConvolveWindows(const PassKernels& kernels, const ConvolutionPlan& plan,
     if (n_steps > 0) {
       workspace.Take(windows.x + rows[k] * windows.n_timesteps * plan.n_channels, n_steps);
       DilatedKernels args = workspace.Args(plan.dilations[0]);
-      args.first_kernel = args.parity = k;  // their sum is even, so the kernel covers all steps
+      args.first_kernel = args.parity = k;  // parity + k is even, so the kernel covers all steps
       args.n_kernels = 1;
       args.channel_counts = plan.channel_counts + k;
       args.channels = channels;

@@ -10,15 +10,16 @@ namespace sensorseq {
 namespace signal {
 namespace {
 
-constexpr int64_t kMinRoom = 1024;      // minimum capacity for the samples of a chunk
-constexpr int64_t kMaxShifted = 16384;  // doubles of the taps in all shifts: half a level-2 cache
+constexpr int64_t kMinRoom = 1024;  // minimum capacity for the samples of a chunk
+// The maximum number of doubles for the taps in all shifts: half a level-2 cache.
+constexpr int64_t kMaxShifted = 16384;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : 0; }
 int64_t InBlocks(int64_t n) { return (n + kFirBlock - 1) / kFirBlock * kFirBlock; }
 
 constexpr int64_t kMaxInterpolation = 8;
 
-// Rows a power of two apart would compete for the same cache sets.
+// Rows that are a power of two apart would compete for the same cache sets.
 int64_t RowStride(int64_t capacity) { return InBlocks(capacity) / 64 * 64 + 64 + kFirBlock; }
 static_assert(kFirBlock > kInterpolationReach, "what is read beyond a row's samples");
 
@@ -107,7 +108,7 @@ void PolyphaseTaps::Fill(int64_t first, int64_t n, int64_t base, FirOutput* outp
 
 int64_t PolyphaseTaps::n_together(int64_t first) const {
   if (!is_interpolation()) return kMaxDots;
-  // up to the end of whole tiles of samples
+  // The outputs up to the end of the last full tile of samples.
   const int64_t n_samples = kBatch / up_ / kInterpolationTile * kInterpolationTile;
   return n_samples * up_ - (first + delay_) % up_;
 }
@@ -137,8 +138,8 @@ TableTaps::TableTaps(const double* taps, int64_t n_taps, int64_t n_phases, doubl
       rows_((n_phases + 1) * n_row_),
       sums_(static_cast<size_t>(n_phases + 1)),
       blended_(kBatch * (n_row_ + kFirBlock)) {
-  // The last entry of a row belongs to the sample `reach` after the last one at or before the
-  // output.
+  // The last entry of a row belongs to the sample that is `reach` samples after the last sample at
+  // or before the output.
   for (int64_t phase = 0; phase <= n_phases; ++phase) {
     for (int64_t j = 0; j < n_row_; ++j) {
       const int64_t tap = n_taps / 2 + phase - (reach_ - (n_row_ - 1 - j)) * n_phases;
@@ -166,7 +167,7 @@ int64_t TableTaps::n_outputs_within(int64_t n_samples) const {
 }
 
 int64_t TableTaps::n_outputs_of(int64_t n_samples) const {
-  // an output at the time of the next sample does not count, whatever the rounding
+  // An output at the time of the next sample does not count, regardless of rounding.
   const auto n = static_cast<int64_t>(std::ceil(static_cast<double>(n_samples) * ratio_ - 1e-9));
   return n_samples > 0 ? std::max(n, n_outputs_within(n_samples)) : 0;
 }
@@ -227,12 +228,13 @@ int64_t StreamFilter<Taps>::n_outputs_of_end(int64_t n_samples) const {
   return taps_.n_outputs_of(n_received_ + n_samples) - n_emitted_;
 }
 
-// Moves the samples that later outputs need to the beginning of the rows.
+// Keeps only the samples that later outputs need, and moves them to the beginning of the rows.
 template <typename Taps>
 void StreamFilter<Taps>::MakeRoom() {
   const int64_t oldest = taps_.newest_of(n_emitted_) - taps_.n_taps() + 1;
   const int64_t mirrored = n_received_ - 1 - taps_.n_after();
-  // by a whole number of blocks, so that a sample keeps its position in its block
+  // The samples move by a multiple of kFirBlock, so that each sample keeps its position in its
+  // block.
   const int64_t n_past = std::max(int64_t{0}, std::min(oldest, mirrored) - base_);
   const int64_t keep_from = base_ + n_past / kFirBlock * kFirBlock;
   const auto n = static_cast<size_t>(n_received_ - keep_from);
@@ -243,7 +245,7 @@ void StreamFilter<Taps>::MakeRoom() {
 }
 
 // Returns sample `at`, which is below 0 or at least n_samples, of a signal of n_samples. A single
-// reflection at the start reads no sample at the end, because that one may not have arrived.
+// reflection at the start reads no sample at the end, because the last sample may not have arrived.
 template <typename Taps>
 double StreamFilter<Taps>::Beyond(const double* row, int64_t at, int64_t n_samples) const {
   const auto x = [&](int64_t sample) { return row[sample - base_]; };

@@ -1,5 +1,5 @@
-// Filters that convert a stream of samples to a different rate. The outputs do not depend on the
-// division into chunks: a whole signal is a single chunk, followed by the end.
+// Filters that convert a stream of samples to a different rate. The outputs do not depend on how
+// the stream is divided into chunks. A complete signal can be a single chunk, followed by Flush.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@ namespace signal {
 
 // The values assumed before the first sample and after the last.
 enum class Edge : int32_t {
-  kMirror,  // x[-k] = x[k]: the samples backwards, repeatedly
+  kMirror,  // x[-k] = x[k]: the samples in reverse, repeatedly
   kHold,    // x[-k] = x[0]
-  kOdd,     // x[-k] = 2 x[0] - x[k]: a straight line continues
+  kOdd,     // x[-k] = 2 x[0] - x[k], which continues a straight line
 };
 
 // An array of zeros aligned to kFirAlignment; null if it has no elements.
@@ -31,9 +31,9 @@ class AlignedDoubles {
   double* data_;
 };
 
-// A filter given at `up` times the input's rate, of which every `down`-th output is kept: output m
-// is at m * down / up input samples and is the sum over k of taps[k] * u[m * down + delay - k],
-// where u[i * up] = x[i] and all else is 0.
+// A filter given at `up` times the input's rate that keeps every `down`-th output. The time of
+// output m is m * down / up input samples. The value of output m is the sum over k of taps[k] * u[m
+// * down + delay - k], where u[i * up] = x[i] and all other values of u are 0.
 class PolyphaseTaps {
  public:
   // taps (n_taps): finite, n_taps >= 1; up, down in [1, 2^20]; delay >= 0, in samples of u.
@@ -44,21 +44,22 @@ class PolyphaseTaps {
   // have arrived by then.
   bool looks_ahead_as_far_as_back() const { return n_before() <= newest_of(0); }
   double latency_samples() const { return static_cast<double>(delay_) / static_cast<double>(up_); }
-  int64_t n_taps() const { return n_padded_; }          // at most, of one output, in whole blocks
-  int64_t n_before() const { return n_before_; }        // samples before the first with a tap
-  int64_t n_after() const { return delay_ / up_ + 1; }  // samples after the last, at most
+  int64_t n_taps() const { return n_padded_; }  // maximum number of taps per output, in full blocks
+  int64_t n_before() const { return n_before_; }        // samples before the first that have a tap
+  int64_t n_after() const { return delay_ / up_ + 1; }  // maximum number of samples after the last
   int64_t newest_of(int64_t output) const { return (output * down_ + delay_) / up_; }
   int64_t n_outputs_within(int64_t n_samples) const;  // outputs that need no later sample
-  int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal that ends there
+  int64_t n_outputs_of(int64_t n_samples) const;      // outputs of a signal of n_samples
 
   static constexpr int64_t kBatch = 512;   // outputs interpolated together
-  static constexpr int64_t kMaxDots = 64;  // other outputs computed together, perhaps out of order
+  static constexpr int64_t kMaxDots = 64;  // other outputs computed together, in any order
   static constexpr bool kHasTotals = false;
-  // The number of outputs from `first` on that are best computed together; at most kBatch.
+  // The number of outputs from `first` on that are best computed together, at most kBatch.
   int64_t n_together(int64_t first) const;
-  // Computes n <= kBatch outputs from `first` on, for rows whose entry 0 is sample `base`, a
-  // multiple of kFirBlock; sums[i * n_channels + c] is for channel c. If true is returned, it is
-  // output first + i, and `place` is not set; otherwise, it is output first + place[i].
+  // Computes n <= kBatch outputs from `first` on. Entry 0 of each row is sample `base`, a multiple
+  // of kFirBlock. sums[i * n_channels + c] belongs to channel c and to output first + i if Compute
+  // returns true, or to output first + place[i] if Compute returns false. `place` is set only if
+  // Compute returns false.
   bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
                int64_t* place, double* totals) const;
@@ -68,18 +69,18 @@ class PolyphaseTaps {
   void Fill(int64_t first, int64_t n, int64_t base, FirOutput* outputs, int64_t* place) const;
 
   int64_t up_, down_, delay_;
-  int64_t n_phase_taps_;  // taps of one phase, at most
-  int64_t n_shifts_;      // possible positions of the newest sample in its block
+  int64_t n_phase_taps_;  // maximum number of taps of one phase
+  int64_t n_shifts_;      // number of possible positions of the newest sample in its block
   int64_t n_padded_, n_before_;
-  int64_t period_;       // outputs after which phase and shift repeat; kMaxDots or more: 1
+  int64_t period_;       // outputs until phase and shift repeat; 1 if that takes kMaxDots or more
   AlignedDoubles rows_;  // (up, n_shifts, n_padded), each phase's taps from the last to the first
   std::vector<FirOutput> outputs_;  // (up, n_shifts) output 0 for each phase and shift
-  AlignedDoubles natural_;          // (up, n_phase_taps), the same unpadded, if down is 1
+  AlignedDoubles natural_;  // (up, n_phase_taps), the taps without padding; only if down is 1
 };
 
-// A filter given at `n_phases` times the input's rate, with linear interpolation between taps:
-// output m is at m / ratio input samples, an arbitrary time. Outputs are divided by the sum of the
-// weights, so that a constant passes unchanged.
+// A filter given at `n_phases` times the input's rate, with linear interpolation between taps. The
+// time of output m is m / ratio input samples, which need not be an integer. Outputs are divided by
+// the sum of the weights, so that a constant passes unchanged.
 class TableTaps {
  public:
   // taps (n_taps): finite, n_taps odd and >= 2 * n_phases - 1, with time 0 at the center; ratio >
@@ -97,7 +98,7 @@ class TableTaps {
   int64_t n_outputs_of(int64_t n_samples) const;
 
   static constexpr int64_t kBatch = 16, kMaxDots = 16;
-  static constexpr bool kHasTotals = true;  // the sum of each output's taps
+  static constexpr bool kHasTotals = true;  // Compute also sums each output's taps
   int64_t n_together(int64_t) const { return kBatch; }
   bool Compute(const FirKernels& kernels, int64_t first, int64_t n, int64_t base,
                const double* rows, int64_t row_stride, int64_t n_channels, double* sums,
@@ -105,14 +106,14 @@ class TableTaps {
 
  private:
   struct Place {
-    int64_t whole, phase;  // the sample and the table's phase at or before the output
+    int64_t whole, phase;  // the last sample and phase of the table at or before the output
     double weight;         // weight of the next phase's taps
   };
   Place PlaceOf(int64_t output) const;
 
   int64_t n_phases_;
-  int64_t reach_;  // largest distance in samples of an input from its output
-  int64_t n_row_;  // taps of one output, in whole blocks
+  int64_t reach_;  // largest distance, in samples, between an output and its inputs
+  int64_t n_row_;  // number of taps of one output, rounded up to full blocks
   bool is_aligned_;
   double ratio_;
   AlignedDoubles rows_;       // (n_phases + 1, n_row), each phase's taps from the last to the first
@@ -120,7 +121,7 @@ class TableTaps {
   AlignedDoubles blended_;    // (kBatch, n_row + kFirBlock)
 };
 
-// Filters one signal after another. Not for use by two threads at the same time.
+// Filters one signal after another. Two threads must not use one filter at the same time.
 template <typename Taps>
 class StreamFilter {
  public:
@@ -131,18 +132,18 @@ class StreamFilter {
   const FirKernels& kernels() const { return kernels_; }
   int64_t n_channels() const { return n_channels_; }
 
-  // The number of outputs of a Push of n_samples, and that of this Push and a following Flush
-  // together.
+  // The number of outputs of a Push of n_samples, and the number of outputs of this Push and the
+  // following Flush together.
   int64_t n_outputs_of_push(int64_t n_samples) const;
   int64_t n_outputs_of_end(int64_t n_samples) const;
 
-  // x: (n_samples, n_channels), finite, may be null if n_samples is 0; y: (n_outputs_of_push,
-  // n_channels), written, overlaps nothing.
+  // x is (n_samples, n_channels) and finite, and may be null if n_samples is 0. y is
+  // (n_outputs_of_push, n_channels); it is written and overlaps nothing.
   template <typename Real>
   void Push(const Real* x, int64_t n_samples, Real* y);
 
   // Writes the remaining outputs (n_outputs_of_end(0)), with the edge's values after the last
-  // sample; y as above. The next sample is the first of another signal.
+  // sample. y is as in Push. The next sample is the first of another signal.
   template <typename Real>
   void Flush(Real* y);
 
@@ -161,12 +162,12 @@ class StreamFilter {
   int64_t n_channels_;
   Edge edge_;
   const FirKernels& kernels_;
-  int64_t n_front_;     // initial entries of a row before sample 0
-  int64_t capacity_;    // entries of a row for samples
+  int64_t n_front_;     // number of entries of a row before sample 0
+  int64_t capacity_;    // number of entries of a row for samples
   int64_t row_stride_;  // in doubles
   AlignedDoubles rows_;
   std::vector<double> sums_;  // (kBatch, n_channels)
-  int64_t base_ = 0;          // sample in entry 0 of a row
+  int64_t base_ = 0;          // number of the sample in entry 0 of a row
   int64_t n_received_ = 0, n_emitted_ = 0;
   bool has_begun_ = false;
 };

@@ -7,11 +7,11 @@
 
 namespace sensorseq::signal {
 
-// Keeps its state between calls: a signal in pieces gives the same bits as the whole. Calls on one
-// object must not overlap.
+// Keeps its state between calls, so a signal pushed in pieces gives the same bits as the complete
+// signal. Calls on one object must not overlap.
 class SectionFilter {
  public:
-  // sections: n * 6 numbers, each b0 b1 b2 1 a1 a2; n_channels >= 1.
+  // `sections` has the 6 numbers b0 b1 b2 1 a1 a2 of each section; n_channels >= 1.
   SectionFilter(std::vector<double> sections, int64_t n_channels)
       : sections_(std::move(sections)),
         n_channels_(n_channels),

@@ -1,4 +1,4 @@
-// Work shared by several threads, including the calling one.
+// Shares work among several threads, including the calling thread.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace sensorseq::signal {
 
-// Calls work(worker) for worker in [0, n_workers), each on its own thread if one can be started.
-// `work` distributes its tasks itself, and must not throw.
+// Calls work(worker) for worker in [0, n_workers), each on its own thread if that thread can be
+// started. `work` must distribute its tasks itself and must not throw.
 template <typename Work>
 void RunInThreads(int64_t n_workers, Work work) {
   std::vector<std::thread> threads;
@@ -17,7 +17,7 @@ void RunInThreads(int64_t n_workers, Work work) {
   try {
     for (int64_t worker = 1; worker < n_workers; ++worker) threads.emplace_back(work, worker);
   } catch (const std::system_error&) {
-    // no more threads can be started: the existing ones do all the work
+    // If no more threads can be started, the existing ones do all the work.
   }
   work(int64_t{0});
   for (std::thread& thread : threads) thread.join();
