@@ -17,7 +17,7 @@ namespace emulator {
 
 using namespace sensorseq::cuda;
 
-// If `kPlanes` or `kHiddens` (the sum of hidden sizes) is given, only matching variants are compiled.
+// If `kPlanes` or `kHiddens` (a sum of hidden sizes) is given, only its variants are compiled.
 template <int kPlanes = 0, int kHiddens = 0>
 class QueueOf {
   template <int planes, int hidden>
