@@ -1,6 +1,6 @@
 // Tests of the CUDA emulator itself: small programs with undefined behavior must fault under every
-// schedule, and must run without a fault after the missing synchronization is added. Instructions are
-// compared with the tables of the PTX manual, which are repeated here.
+// schedule, and must run without a fault after the missing synchronization is added. Instructions
+// are compared with the tables of the PTX manual, which are repeated here.
 #include <algorithm>
 
 #include "emulator.h"
