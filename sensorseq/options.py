@@ -1,8 +1,8 @@
 """The options for finding and reading recordings, in one table for all readers.
 
-Each field of `ReadOptions` is a key in the configuration file, and an argument of `prepare`, the
-commands and the readers that use the option. numpy is not imported here, so that the command line
-starts quickly.
+Each field of `ReadOptions` is an argument of `prepare` and of the readers that use the option. Most
+fields are also keys in the configuration file and options of the commands. numpy is not imported
+here, so that the command line starts quickly.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
-"""The options that select recordings; all other options define how to read a recording."""
+"""The options for listing recordings and their labels without reading the samples."""
 
 
 Annotation = Any
@@ -25,10 +25,10 @@ class Option:
     """How an option appears in the configuration file and on the command line.
 
     `section`, `key` and `toml` are the option's section, key and type in the configuration file;
-    key and type default to its name and type in Python. `flag`, `off` (the option that turns a flag
+    the default key and type are `name` and `type`. `flag`, `off` (the option that turns a flag
     off), `metavar` and `help` describe the command-line option; without `help`, the command line
-    does not offer the option. `read` converts the value given on the command line, of type `typed`,
-    into the argument.
+    does not offer the option. `typed` (by default `toml`) is the type of the value on the command
+    line, and `read` converts this value to the argument.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Option:
 
     @property
     def of_files(self) -> bool:
-        """True if the option defines how files are read; `PreparePipeline` has no such options."""
+        """True if the option is about files; `PreparePipeline` does not accept such options."""
         return self.section == "input" and self.name != "channels"
 
 
@@ -252,8 +252,8 @@ class ReadOptions:
     stamps: str | None = option_field(
         "input",
         metavar="HOW",
-        help="How to treat samples that share time stamps or come in bursts: packets (spread them),"
-        " keep, merge [default: spread packets of one sensor].",
+        help="How to treat samples that share time stamps or come in bursts: packets (spread the"
+        " samples), keep, merge [default: spread packets of one sensor].",
     )
     sample_rate_hz: float | None = option_field(
         "resample",

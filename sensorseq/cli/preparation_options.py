@@ -149,8 +149,8 @@ Stamps = Annotated[
     Option(
         "--stamps",
         metavar="HOW",
-        help="How to treat samples that share time stamps or come in bursts: packets (spread"
-        " them), keep, merge [default: spread packets of one sensor].",
+        help="How to treat samples that share time stamps or come in bursts: packets (spread the"
+        " samples), keep, merge [default: spread packets of one sensor].",
     ),
 ]
 SampleRateHz = Annotated[
@@ -265,8 +265,8 @@ SplitBy = Annotated[
     Option(
         "--split-by",
         metavar="WHAT",
-        help="Unit that is not divided: group or recording; time: divide recordings by time"
-        " [default: group].",
+        help="Keep each group or each recording in one part, or divide recordings by time:"
+        " group, recording, time [default: group].",
     ),
 ]
 RandomState = Annotated[

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 # The limits were chosen with borealtc and simulated recordings, both healthy and with planted
 # faults.
 RATE_RATIO = 95.0  # 100 with a margin for jitter
-UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median of its class
+UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median spread of its class
 SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
 SHAPE_MARGIN = 1.5  # the same limit, as a multiple of the difference among usual recordings
 FEWEST = 3  # minimum number of varying recordings that a comparison needs

@@ -1,8 +1,8 @@
 """The options of preparation, each defined once as a field of `PreparationOptions`.
 
-Each field defines an argument of `PreparePipeline` and `prepare`, a key in the configuration file
-and in the provenance, and a command-line option with its help. numpy is not imported here, so that
-the command line starts quickly.
+Each field defines an argument of `prepare`. Most fields also define an argument of
+`PreparePipeline`, a key in the configuration file and in the provenance, and a command-line option
+with its help. numpy is not imported here, so that the command line starts quickly.
 """
 
 import math
@@ -17,7 +17,7 @@ from sensorseq.options import CSV_FORM, Option, ReadOptions, option_field
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
-"""The options that may differ between training and prediction."""
+"""The options for reading that are as in training unless prediction sets them."""
 # These options are disabled by None, or by "none" in the configuration file or on the command line.
 CAN_BE_OFF = ("split", "normalize", "scale", "balance", "derive")
 
@@ -165,9 +165,9 @@ class PreparationOptions(ReadOptions):
     train_phase : {"grid", "random"}, default="grid"
         With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
-        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
-        on the recording's clock, and the result is a `SensorWindows`.
+        True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
+        its own rate, instead of resampling all sensors to a common rate. Windows then begin at
+        multiples of the hop on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
         For `native_rates`: the maximum difference, in seconds, between the window starts of two
         sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
@@ -180,10 +180,10 @@ class PreparationOptions(ReadOptions):
         Fractions for the training, validation and test parts. Use None for recordings that are used
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        How windows are assigned to parts. With ``"group"``, a group is never divided between parts,
-        and with ``"recording"``, a recording. With ``"time"``, each recording is divided in order
+        How windows are assigned to parts. ``"group"`` keeps each group in one part, and
+        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording in order
         of time into training, validation and test parts, with an embargo between parts. Test scores
-        then apply only to robots in the training data.
+        of a split by time apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
@@ -286,8 +286,8 @@ class PreparationOptions(ReadOptions):
         "group",
         key="by",
         metavar="WHAT",
-        help="Unit that is not divided: group or recording; time: divide recordings by time"
-        " [default: group].",
+        help="Keep each group or each recording in one part, or divide recordings by time: group,"
+        " recording, time [default: group].",
     )
     embargo_s: float | None = option_field("split")
     random_state: int = option_field(
@@ -326,9 +326,9 @@ class PreparationOptions(ReadOptions):
         Parameters
         ----------
         provenance : mapping
-            The provenance of a WindowSet, a prepared file or a model. An option that is missing in
-            the provenance, because the file is older or the windows were not prepared from
-            recordings, gets its default; a missing `window_s` becomes NaN.
+            The provenance of a WindowSet, a prepared file or a model. If an option is missing,
+            because the file is older or the windows were not prepared from recordings, the option
+            gets its default; a missing `window_s` becomes NaN.
         """
         sections = provenance.get("configuration") or {}
         values: dict[str, Any] = {"window_s": math.nan}

@@ -24,11 +24,11 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # if steps are longer, samples are missing; jitter stays below this
+FILLED_PERIODS = 1.75  # a longer step between timestamps means missing samples, not jitter
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
-DRIFT_PERIODS = 0.01  # drift over one piece that a simplified ratio of rates may cause
-_ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps over a range of one step
+DRIFT_PERIODS = 0.01  # maximum drift over one piece from a simplified ratio of rates
+_ROUNDED_STEPS = 1.05  # maximum range of the deviations of rounded timestamps, in rounding steps
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a steep slope.
@@ -72,7 +72,7 @@ def regrid(
     """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
     Samples with timestamps within 0.02 periods of an even clock (rows may be missing) are treated
-    as even and filtered as in `resample`. Otherwise, a cubic spline interpolates the samples at the
+    as evenly sampled and filtered as in `resample`. Otherwise, a cubic spline interpolates the samples at the
     grid times. If the rate decreases, the spline interpolates to a grid at least twice as dense as
     the samples, and the same filter as in `resample` reduces the rate. Holes of more than three
     periods are bridged by a straight line. If timestamps are up to a tenth of a period off an even
@@ -166,7 +166,10 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the least `max_gap_s` for which pieces over `least_s` cover half of each channel."""
+    """Return the least `max_gap_s` with which long enough pieces cover half of each channel.
+
+    A piece is long enough if it lasts `least_s` or more. The result is rounded up to two digits.
+    """
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)

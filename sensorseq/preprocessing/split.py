@@ -215,7 +215,7 @@ class GroupAssignment:
     def draw(self) -> NDArray[np.int64]:
         """Return the best of several random assignments; each call draws new assignments.
 
-        In contrast, `search` would return the same best assignment every time.
+        In contrast, `search` would usually return the same best assignment every time.
         """
         n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, few trials suffice
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
@@ -375,7 +375,7 @@ def split_by_time(
 def time_blocks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64], n_blocks: int
 ) -> NDArray[np.int64]:
-    """Cut every recording into blocks of equally many windows in order of time.
+    """Cut every recording, in order of time, into blocks with the same number of windows.
 
     Windows with equal starts, such as copies, are in the same block. If a recording has fewer
     windows than there are blocks, some of its blocks are empty.

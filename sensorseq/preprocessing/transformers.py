@@ -67,7 +67,7 @@ class RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
 
 class Resampler(RecordingTransformer):
-    """Resample recordings to one even rate, and cut them at gaps.
+    """Resample recordings to one constant rate, and cut them at gaps.
 
     Parameters
     ----------
@@ -328,7 +328,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     steps_ : tuple of Step
         The steps as objects.
     n_features_in_ : int
-        Number of timesteps for 2-D input; number of channels for 3-D input and for recordings.
+        Number of timesteps for 2-D input, otherwise number of channels; not set for recordings.
 
     Examples
     --------
@@ -555,7 +555,7 @@ class Windower(RecordingTransformer):
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
-    """Drop or repeat training windows until all classes have equally many.
+    """Drop or repeat training windows until all classes have the same number of windows.
 
     This class works on windows of any shape, and in the pipeline of imbalanced-learn.
 

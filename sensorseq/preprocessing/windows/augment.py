@@ -1,4 +1,4 @@
-"""Augment training windows with copies that differ like different runs of the same robot."""
+"""Augment training windows with changed copies that imitate other runs of the same robot."""
 
 import functools
 import numbers
@@ -45,13 +45,13 @@ class Augmentation:
     The changes are applied in the order shift, time warp, mirror image, rotation, magnitude warp,
     scaling, offset and jitter: first the movement, then the mounting of the sensor, and finally the
     sensor noise. Names and kinds of changes follow [1]_; `Augmentation.standard` has the strengths
-    used there.
+    used in that paper.
 
     Parameters
     ----------
     jitter : float, default=0
-        Gaussian noise on every sample, whose standard deviation is this fraction of the channel's
-        standard deviation.
+        Gaussian noise that is added to every sample. The noise has a standard deviation of this
+        fraction of the channel's standard deviation.
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
@@ -470,7 +470,7 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # if the name is only the axis, both ways agree
+        for common, axis in dict.fromkeys(ways):  # the ways agree if the name is only the axis
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()
