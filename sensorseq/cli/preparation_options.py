@@ -192,7 +192,7 @@ HopS = Annotated[
     Option(
         "--hop-s",
         metavar="S",
-        help="Step between window starts [default: window-s].",
+        help="Time between window starts [default: window-s].",
     ),
 ]
 LabelRule = Annotated[
@@ -225,7 +225,7 @@ TrainHopS = Annotated[
     Option(
         "--train-hop-s",
         metavar="S",
-        help="Step between training windows [default: hop-s].",
+        help="Time between training window starts [default: hop-s].",
     ),
 ]
 NativeRates = Annotated[

@@ -222,7 +222,7 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return a dictionary with ``bridging_gap_s``, or an empty one if gaps leave enough samples."""
+        """Return {"bridging_gap_s": ...}, or an empty dictionary if gaps leave enough samples."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:

@@ -20,8 +20,8 @@ from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
-PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
-MOST_READ = 1 << 22  # ... and largest number of values read over all channels
+PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read
+MOST_READ = 1 << 22  # largest number of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
 # Minimum distance of a mark for missing values from the nearest other value, as multiples of the
 # spread of the other values and of the widest gap between them.

@@ -17,7 +17,7 @@ from sensorseq.options import CSV_FORM, Option, ReadOptions, option_field
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
-"""The options for reading that are as in training unless prediction sets them."""
+"""The reading options that prediction takes from training unless they are given."""
 # These options are disabled by None, or by "none" in the configuration file or on the command line.
 CAN_BE_OFF = ("split", "normalize", "scale", "balance", "derive")
 
@@ -233,7 +233,7 @@ class PreparationOptions(ReadOptions):
         help="Window length. Required, here or in --config.",
     )
     hop_s: float | None = option_field(
-        "window", metavar="S", help="Step between window starts [default: window-s]."
+        "window", metavar="S", help="Time between window starts [default: window-s]."
     )
     label_rule: str = option_field(
         "window",
@@ -254,7 +254,7 @@ class PreparationOptions(ReadOptions):
         help="Recordings shorter than a window: drop, pad, error [default: drop].",
     )
     train_hop_s: float | None = option_field(
-        "window", metavar="S", help="Step between training windows [default: hop-s]."
+        "window", metavar="S", help="Time between training window starts [default: hop-s]."
     )
     train_phase: str = option_field("window", "grid")
     native_rates: bool | None = option_field(

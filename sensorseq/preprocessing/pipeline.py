@@ -286,7 +286,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Return a plan whose `prepare` cuts recordings for prediction in the same way as in training.
+        """Return a plan whose `prepare` cuts recordings for prediction as training did.
 
         Parameters
         ----------
@@ -370,13 +370,14 @@ class PreparePipeline:
         Returns
         -------
         WindowSet, or SensorWindows with `native_rates`
-            The `provenance` of a WindowSet contains ``configuration``; ``versions``; ``sample_rate_hz`` and its
-            source; ``recordings``: facts about each recording, such as its own rate; ``dropped``:
-            recordings or pieces without windows, with the reason; ``split``: numbers of windows and
-            groups in each part and class, and how far the parts are from the requested fractions;
-            ``constant_channels``: channels that do not vary in the training part;
-            ``quantiles_from``: the number of time steps drawn from the training part for quantiles,
-            if not all steps are used.
+            The `provenance` of a WindowSet contains ``configuration``, ``versions``,
+            ``sample_rate_hz`` and its source, and these entries: ``recordings`` contains facts
+            about each recording, such as its own rate. ``dropped`` lists recordings or pieces
+            without windows, with the reason. ``split`` contains the numbers of windows and groups
+            in each part and class, and how far the parts are from the requested fractions.
+            ``constant_channels`` lists channels that do not vary in the training part.
+            ``quantiles_from`` is the number of time steps drawn from the training part for
+            quantiles, if not all steps are used.
 
         Raises
         ------

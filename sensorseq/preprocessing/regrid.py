@@ -72,12 +72,13 @@ def regrid(
     """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
     Samples with timestamps within 0.02 periods of an even clock (rows may be missing) are treated
-    as evenly sampled and filtered as in `resample`. Otherwise, a cubic spline interpolates the samples at the
-    grid times. If the rate decreases, the spline interpolates to a grid at least twice as dense as
-    the samples, and the same filter as in `resample` reduces the rate. Holes of more than three
-    periods are bridged by a straight line. If timestamps are up to a tenth of a period off an even
-    clock, a sine of amplitude 1 with a frequency f of at most 0.2 of the samples' rate has an error
-    of at most ``0.03 * (f / (0.2 * rate)) ** 4`` (measured: 0.023 instead of 0.03).
+    as evenly sampled and filtered as in `resample`. Otherwise, a cubic spline interpolates the
+    samples at the grid times. If the rate decreases, the spline interpolates to a grid at least
+    twice as dense as the samples, and the same filter as in `resample` reduces the rate. Holes of
+    more than three periods are bridged by a straight line. If timestamps are up to a tenth of a
+    period off an even clock, a sine of amplitude 1 with a frequency f of at most 0.2 of the
+    samples' rate has an error of at most ``0.03 * (f / (0.2 * rate)) ** 4`` (measured: 0.023
+    instead of 0.03).
 
     Samples of a channel that are more than `max_gap_s` apart (by default ten of the channel's own
     periods) are separated by a gap, which ends the piece for all channels. The result has

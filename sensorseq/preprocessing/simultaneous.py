@@ -173,7 +173,7 @@ class _Layout(NamedTuple):
         return [names for names in self.together.values() if len(names) > 1]
 
     def is_complete(self) -> bool:
-        """Return whether there are several recordings and sensors, and few recordings lack a sensor."""
+        """Return whether there are several recordings and sensors, and few files are missing."""
         all_sensors, n = self.every_sensor, len(self.together)
         n_complete = sum(sensors == all_sensors for sensors in self.sensors.values())
         is_one_each = all(

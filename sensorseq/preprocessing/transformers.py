@@ -491,10 +491,9 @@ class Windower(RecordingTransformer):
         How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
         one window that is padded with zeros; `lengths` contains its number of valid samples.
     phase : {"grid", "random"}, default="grid"
-        Start of the first window of a piece or span. grid: the first sample. random: up to a hop
-        later, provided that a window still fits, so that each training run cuts the signal
-        differently. Use grid for validation and test, so that scores differ only because of the
-        model.
+        Start of the first window of a piece or span. grid: the first sample. random: less than a
+        hop later, if a window still fits, so that each seed cuts the signal differently. Use grid
+        for validation and test, so that scores differ only because of the model.
     random_state : int, Generator, RandomState or None
         Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
         the start of the piece, not on other recordings or their order.

@@ -33,7 +33,7 @@ class StepStream(Protocol):
     delay_s: float
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
-        """Process the next samples (n, n_channels); return the outputs (m, n_outputs) that are ready.
+        """Process the next samples (n, n_channels); return the completed outputs (m, n_outputs).
 
         The result has the dtype of `values`, but is computed in float64.
         """

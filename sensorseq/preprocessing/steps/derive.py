@@ -218,7 +218,7 @@ class _Rules:
                 self.steps.append({**step, "channels": new})
                 made += new
         self._describe(
-            list(dict.fromkeys(made)), "mean, standard deviation and range of the last 1 s"
+            list(dict.fromkeys(made)), "mean, standard deviation and range of the last second"
         )
 
     def add_spectra(self, inertial: list[_Source]) -> None:

@@ -47,8 +47,8 @@ class Derivative(_Feature):
     For phase zero, the window (by default five samples) is centered on the sample; an even number
     of samples is increased by one. A causal window ends at the sample. At the ends of the signal,
     the polynomial is fitted to the existing samples, with a lower degree if there are too few. The
-    result is 0 if the degree is less than `order`. See A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of
-    data by simplified least squares procedures", Analytical Chemistry 36, 1964.
+    result is 0 if the degree is less than `order`. See A. Savitzky, M. J. E. Golay, "Smoothing and
+    differentiation of data by simplified least squares procedures", Analytical Chemistry 36, 1964.
     """
 
     kind: ClassVar[str] = "derivative"
