@@ -175,8 +175,8 @@ Derive = Annotated[
     Option(
         "--derive",
         metavar="HOW",
-        help="auto: add features for motors and inertial sensors, which are recognized by"
-        " channel name; none: add nothing [default: none].",
+        help="auto: add features for motors and inertial sensors, which are recognized by the"
+        " names and units of channels; none: add nothing [default: none].",
     ),
 ]
 WindowS = Annotated[
@@ -290,8 +290,8 @@ Scale = Annotated[
     Option(
         "--scale",
         metavar="KIND",
-        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical in --config"
-        " [default: standard].",
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical only in"
+        " --config [default: standard].",
     ),
 ]
 Balance = Annotated[

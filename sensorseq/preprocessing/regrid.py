@@ -273,8 +273,8 @@ class _ChannelRuns:
 class _Run:
     """Valid samples `begin` to `end - 1` of a channel, interpolated by a cubic spline.
 
-    The influence of a sample on the spline falls by more than half with each knot. Knots within a
-    distance of `_REACH` therefore give a result that is bit-identical to that of all knots.
+    The influence of a sample on the spline falls by more than half with each knot. The result from
+    the knots within a distance of `_REACH` is therefore bit-identical to the result from all knots.
     """
 
     def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:

@@ -136,9 +136,9 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
     n_splits : int, default=5
         Number of folds, at least 2.
     by : {"group", "recording"}, default="group"
-        The unit of a WindowSet to keep whole. With "recording", recordings of one group can be in
-        both the training and the test part, so the score applies to new runs of known robots.
-        `groups` given to `split` always stay whole.
+        Whether to keep groups or recordings of a WindowSet whole. With "recording", recordings of
+        one group can be in both the training and the test part, so the score applies to new runs of
+        known robots. `groups` given to `split` always stay whole.
     random_state : int, Generator, RandomState or None, default=0
         The same seed gives the same folds. The folds depend on the sizes of the groups and on the
         order in which the groups first appear, but not on the names of the groups.

@@ -165,7 +165,7 @@ class StreamBase(ABC):
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return an evenly sampled recording's rate, or the given rate if timestamps agree with it."""
+    """Return the rate of an evenly sampled recording; a given rate must match the timestamps."""
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:

@@ -197,7 +197,7 @@ class BandPass(_Filter):
 
 @dataclass(frozen=True)
 class Notch(_Filter):
-    """Remove one frequency, such as mains hum; only a band of `width_hz` around it is affected.
+    """Remove one frequency, such as mains hum, and attenuate a band of `width_hz` around it.
 
     For phase zero, this is a symmetric Kaiser-window filter. Frequencies outside the band change by
     at most 0.1 dB, and the middle half of the band is attenuated by 60 dB. The latency is about ``8

@@ -470,7 +470,7 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # the ways agree if the name is only the axis
+        for common, axis in dict.fromkeys(ways):  # both ways are equal if the name is only the axis
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()

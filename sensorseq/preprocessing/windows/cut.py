@@ -136,8 +136,7 @@ def window_recordings(
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
     match the windows of other sensors. More precisely, a window begins at the first sample at or
-    after such a multiple; if a piece begins up to `slop_s` after the multiple, this is its first
-    sample.
+    after such a multiple. A piece may begin up to `slop_s` after the multiple.
 
     The `provenance` of the windows has four entries. ``window`` contains the lengths in seconds and
     samples, and the arguments. ``recordings`` contains facts about each piece. ``classes`` contains
