@@ -225,7 +225,7 @@ TrainHopS = Annotated[
     Option(
         "--train-hop-s",
         metavar="S",
-        help="Time between training window starts [default: hop-s].",
+        help="Time between starts of training windows [default: hop-s].",
     ),
 ]
 NativeRates = Annotated[

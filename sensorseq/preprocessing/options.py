@@ -194,8 +194,8 @@ class PreparationOptions(ReadOptions):
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs complete
-        recordings.
+        1 with the recording's own statistics, before windows are cut. Predictions then need
+        complete recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
@@ -255,7 +255,7 @@ class PreparationOptions(ReadOptions):
         help="Recordings shorter than a window: drop, pad, error [default: drop].",
     )
     train_hop_s: float | None = option_field(
-        "window", metavar="S", help="Time between training window starts [default: hop-s]."
+        "window", metavar="S", help="Time between starts of training windows [default: hop-s]."
     )
     train_phase: str = option_field("window", "grid")
     native_rates: bool | None = option_field(
@@ -305,8 +305,8 @@ class PreparationOptions(ReadOptions):
         "standard",
         key="kind",
         metavar="KIND",
-        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical only in --config"
-        " [default: standard].",
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical only in"
+        " --config [default: standard].",
     )
     rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
     balance: str | None = option_field(

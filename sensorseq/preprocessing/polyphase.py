@@ -39,8 +39,8 @@ def check_attenuation(attenuation_db: float) -> float:
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
     """Return the simplest fraction within a relative `tolerance` of `ratio`, or None.
 
-    Users usually mean such a fraction, such as 1/3 for 33.3 to 11.1 Hz, and the filter for a
-    fraction is faster than a table.
+    Users usually mean a simple fraction (33.3 to 11.1 Hz is 1/3), whose filter is faster than a
+    table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1

@@ -27,7 +27,7 @@ from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 FILLED_PERIODS = 1.75  # a longer step between timestamps means missing samples, not jitter
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
-DRIFT_PERIODS = 0.01  # maximum drift over one piece from a simplified ratio of rates
+DRIFT_PERIODS = 0.01  # maximum drift over one piece due to a simplified ratio of rates
 _ROUNDED_STEPS = 1.05  # maximum range of the deviations of rounded timestamps, in rounding steps
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
@@ -167,9 +167,9 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the least `max_gap_s` with which long enough pieces cover half of each channel.
+    """Return the smallest `max_gap_s` for which long pieces cover half of each channel.
 
-    A piece is long enough if it lasts `least_s` or more. The result is rounded up to two digits.
+    A piece is long if it lasts `least_s` or more. The result is rounded up to two digits.
     """
     longest = 0.0
     for column in range(values.shape[1]):

@@ -375,7 +375,7 @@ def split_by_time(
 def time_blocks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64], n_blocks: int
 ) -> NDArray[np.int64]:
-    """Cut every recording, in order of time, into blocks with the same number of windows.
+    """Cut every recording, in order of time, into blocks with nearly the same number of windows.
 
     Windows with equal starts, such as copies, are in the same block. If a recording has fewer
     windows than there are blocks, some of its blocks are empty.

@@ -225,7 +225,7 @@ class BlockedTimeSplit(_Splitter):
     ----------
     n_splits : int, default=5
         Number of blocks of each recording, at least 2. The blocks follow each other in time and
-        have the same number of windows.
+        have nearly the same number of windows.
     embargo_s : float, optional
         Minimum time between a training window and a test window, 0 s or more; by default, the
         length of a window.

@@ -40,7 +40,7 @@ Channel = str | int
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of the changes to copies of a window; if all are 0, copies are identical.
+    """Changes to copies of a window, and their strengths; by default, copies are identical.
 
     The changes are applied in the order shift, time warp, mirror image, rotation, magnitude warp,
     scaling, offset and jitter: first the movement, then the mounting of the sensor, and finally the
