@@ -286,7 +286,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Return a plan whose `prepare` cuts recordings for prediction as training did.
+        """Return a plan whose `prepare` cuts recordings into windows as in training.
 
         Parameters
         ----------

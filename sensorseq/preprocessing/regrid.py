@@ -438,7 +438,7 @@ def _even_clock(
 def _fit_clock(
     t: NDArray[np.float64], ticks: NDArray[np.int64], most_off_s: float | None = None
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return ticks and period of the timestamps; None if some are too far off an even clock.
+    """Return ticks and period of timestamps; None if a timestamp is too far off an even clock.
 
     `most_off_s` is the largest allowed range of the deviations from an even clock, by default twice
     `EVEN_PERIODS` periods.

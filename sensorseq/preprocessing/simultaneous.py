@@ -78,8 +78,8 @@ class Simultaneous:
         return (
             f"{n_recordings} recordings cover the same time as another recording of their class,"
             f" such as {listed(first, 3)}. Therefore, they are kept together, in"
-            f" {plural(len(self.groups), 'group')}. If the files of a group are from the sensors"
-            f" of one recording, {joining}; if not, list them in a manifest, each with its own group."
+            f" {plural(len(self.groups), 'group')}. If the files of a group are from the sensors of"
+            f" one recording, {joining}; if not, list them in a manifest, each in its own group."
         )
 
 

@@ -215,7 +215,7 @@ class GroupAssignment:
     def draw(self) -> NDArray[np.int64]:
         """Return the best of several random assignments; each call draws new assignments.
 
-        In contrast, `search` would usually return the same best assignment every time.
+        In contrast, calls of `search` usually return the same best assignment.
         """
         n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, few trials suffice
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]

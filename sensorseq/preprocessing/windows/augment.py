@@ -50,7 +50,7 @@ class Augmentation:
     Parameters
     ----------
     jitter : float, default=0
-        Gaussian noise that is added to every sample. The noise has a standard deviation of this
+        Gaussian noise that is added to every sample. The standard deviation of the noise is this
         fraction of the channel's standard deviation.
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
@@ -259,7 +259,7 @@ def augment_windows(
     neighbors: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int = 1,
 ) -> NDArray[np.floating]:
-    """Return all windows with random changes; use this for copies of training windows only.
+    """Return windows with random changes; use this function only for copies of training windows.
 
     The random numbers of a window depend only on the seed, the window's index and copy number, and
     the kind of change. They do not depend on other windows, on the order of the windows, or on

@@ -199,7 +199,7 @@ class _Grid:
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
     slop_s: float | None = (
-        None  # maximum delay of a start after a multiple of the hop; None if windows ignore the clock
+        None  # largest delay of a start after a multiple of the hop; None: ignore the clock
     )
 
     def windows_of(
