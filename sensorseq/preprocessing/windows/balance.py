@@ -179,9 +179,9 @@ def class_weights(
     kind : {"balanced", "effective_number"}, default="balanced"
         balanced: ``n / (k * count)`` for n windows of k classes and `count` windows of this class,
         so that every class counts equally [1]_. effective_number: proportional to
-        ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble each other add less
-        and less information, so the weight of a large class is reduced less than in proportion to
-        its count.
+        ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble each other add
+        less and less information, so the weight of a large class is reduced less than in proportion
+        to its count.
     beta : float, default=0.999
         Only for ``"effective_number"``, from 0 (equal weights) to below 1. A class counts as at
         most ``1 / (1 - beta)`` windows. The authors of [2]_ used 0.9 to 0.9999, and found that
