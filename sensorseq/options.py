@@ -1,8 +1,8 @@
 """The options for finding and reading recordings, in one table for all readers.
 
-Each field of `ReadOptions` is a key in the configuration file, and an argument of `prepare`, the
-commands and the readers that use the option. numpy is not imported here, so that the command line
-starts quickly.
+Each field of `ReadOptions` is an argument of `prepare` and of the readers that use the option. Most
+fields are also keys in the configuration file and options of the commands. numpy is not imported
+here, so that the command line starts quickly.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 _WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
 LISTING = (*_WHICH, "sensor_column", "label_column", *CSV_FORM)
-"""The options that select recordings; all other options define how to read a recording."""
+"""The options for listing recordings and their labels without reading the samples."""
 
 
 Annotation = Any
@@ -25,10 +25,10 @@ class Option:
     """How an option appears in the configuration file and on the command line.
 
     `section`, `key` and `toml` are the option's section, key and type in the configuration file;
-    key and type default to its name and type in Python. `flag`, `off` (the option that turns a flag
+    the default key and type are `name` and `type`. `flag`, `off` (the option that turns a flag
     off), `metavar` and `help` describe the command-line option; without `help`, the command line
-    does not offer the option. `read` converts the value given on the command line, of type `typed`,
-    into the argument.
+    does not offer the option. `typed` (by default `toml`) is the type of the value on the command
+    line, and `read` converts this value to the argument.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Option:
 
     @property
     def of_files(self) -> bool:
-        """True if the option defines how files are read; `PreparePipeline` has no such options."""
+        """True if the option is about files; `PreparePipeline` does not accept such options."""
         return self.section == "input" and self.name != "channels"
 
 
@@ -85,7 +85,8 @@ class ReadOptions:
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
         a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of the patterns in `files`.
+        recording has its own folder. The recording's channels are in the order of the patterns in
+        `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
@@ -131,15 +132,15 @@ class ReadOptions:
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of the ids of recordings to leave out, such as
-        ``ICE/pro_0*``.
+        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
+        allowed.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -152,7 +153,7 @@ class ReadOptions:
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
@@ -160,8 +161,8 @@ class ReadOptions:
         rate can be given only if `time_column` is None. Robot logs do not need this option.
     salvage : bool, default=False
         If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
-        instead of raising an error. ``attributes["salvaged"]`` then contains the reason, with the
-        offset of the damage, and the number of seconds that were kept.
+        instead of raising an error. The recording's ``attributes["salvaged"]`` then contains the
+        reason, with the offset of the damage, and the number of seconds that were kept.
     scratch : path-like, optional
         Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
         in unnamed files that are deleted with the recording. By default, all samples are kept in
@@ -252,8 +253,8 @@ class ReadOptions:
     stamps: str | None = option_field(
         "input",
         metavar="HOW",
-        help="How to treat samples that share time stamps or come in bursts: packets (spread them),"
-        " keep, merge [default: spread packets of one sensor].",
+        help="How to treat samples that share time stamps or come in bursts: packets (spread the"
+        " samples), keep, merge [default: spread packets of one sensor].",
     )
     sample_rate_hz: float | None = option_field(
         "resample",

@@ -149,8 +149,8 @@ Stamps = Annotated[
     Option(
         "--stamps",
         metavar="HOW",
-        help="How to treat samples that share time stamps or come in bursts: packets (spread"
-        " them), keep, merge [default: spread packets of one sensor].",
+        help="How to treat samples that share time stamps or come in bursts: packets (spread the"
+        " samples), keep, merge [default: spread packets of one sensor].",
     ),
 ]
 SampleRateHz = Annotated[
@@ -175,8 +175,8 @@ Derive = Annotated[
     Option(
         "--derive",
         metavar="HOW",
-        help="auto: add features for motors and inertial sensors, which are recognized by"
-        " channel name; none: add nothing [default: none].",
+        help="auto: add features for motors and inertial sensors, which are recognized by the"
+        " names and units of channels; none: add nothing [default: none].",
     ),
 ]
 WindowS = Annotated[
@@ -192,7 +192,7 @@ HopS = Annotated[
     Option(
         "--hop-s",
         metavar="S",
-        help="Step between window starts [default: window-s].",
+        help="Time between window starts [default: window-s].",
     ),
 ]
 LabelRule = Annotated[
@@ -225,7 +225,7 @@ TrainHopS = Annotated[
     Option(
         "--train-hop-s",
         metavar="S",
-        help="Step between training windows [default: hop-s].",
+        help="Time between starts of training windows [default: hop-s].",
     ),
 ]
 NativeRates = Annotated[
@@ -265,8 +265,8 @@ SplitBy = Annotated[
     Option(
         "--split-by",
         metavar="WHAT",
-        help="Unit that is not divided: group or recording; time: divide recordings by time"
-        " [default: group].",
+        help="Keep each group or each recording in one part, or divide recordings by time:"
+        " group, recording, time [default: group].",
     ),
 ]
 RandomState = Annotated[
@@ -290,8 +290,8 @@ Scale = Annotated[
     Option(
         "--scale",
         metavar="KIND",
-        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical in --config"
-        " [default: standard].",
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical only in"
+        " --config [default: standard].",
     ),
 ]
 Balance = Annotated[

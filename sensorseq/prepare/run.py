@@ -143,7 +143,8 @@ def prepare(
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
         a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of the patterns in `files`.
+        recording has its own folder. The recording's channels are in the order of the patterns in
+        `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
@@ -189,15 +190,15 @@ def prepare(
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of the ids of recordings to leave out, such as
-        ``ICE/pro_0*``.
+        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
+        allowed.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -210,7 +211,7 @@ def prepare(
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
@@ -250,9 +251,9 @@ def prepare(
     train_phase : {"grid", "random"}, default="grid"
         With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
-        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
-        on the recording's clock, and the result is a `SensorWindows`.
+        True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
+        its own rate, instead of resampling all sensors to a common rate. Windows then begin at
+        multiples of the hop on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
         For `native_rates`: the maximum difference, in seconds, between the window starts of two
         sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
@@ -265,10 +266,10 @@ def prepare(
         Fractions for the training, validation and test parts. Use None for recordings that are used
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        How windows are assigned to parts. With ``"group"``, a group is never divided between parts,
-        and with ``"recording"``, a recording. With ``"time"``, each recording is divided in order
+        How windows are assigned to parts. ``"group"`` keeps each group in one part, and
+        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording in order
         of time into training, validation and test parts, with an embargo between parts. Test scores
-        then apply only to robots in the training data.
+        of a split by time apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
@@ -278,8 +279,8 @@ def prepare(
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs complete
-        recordings.
+        1 with the recording's own statistics, before windows are cut. Predictions then need
+        complete recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.

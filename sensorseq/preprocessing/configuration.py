@@ -23,8 +23,8 @@ class PrepareConfiguration:
     """The options set in a configuration file, by their names in `PreparationOptions`.
 
     `steps` is an array of tables, ``[[steps]]``, in the order of the steps; the keys of each table
-    are ``kind`` and the fields of that step. A prepared file stores the steps that `derive` chose
-    instead of the option `derive`.
+    are ``kind`` and the fields of that step. A prepared file does not store the option `derive`,
+    but the steps that were chosen.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)

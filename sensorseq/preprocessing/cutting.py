@@ -222,12 +222,12 @@ class RecordingPlan:
         return pieces if self.options.normalize is None else normalize_pieces(pieces)
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return ``bridging_gap_s`` in a dictionary; it is empty if gaps leave enough samples."""
+        """Return {"bridging_gap_s": ...}, or an empty dictionary if gaps leave enough samples."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
             return {}
-        # Neither a pause nor a jump of the clock is a gap to bridge.
+        # Most samples are in long pieces, so the missing time is a pause or a jump of the clock.
         if kept_s >= recording.n_samples / recording.median_sample_rate_hz / 2:
             return {}
         gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
@@ -274,7 +274,7 @@ def _check_channel_rates(recording: Recording) -> None:
         period_s = sample_period(t, valid)
         is_even = np.abs(np.diff(t[valid]) / period_s - 1) < _EVEN_STEP
         if is_even.mean() < _MOSTLY:
-            return  # only single values are missing
+            return  # values are missing at irregular intervals
         highest = max(highest, 1 / period_s)
     table = recording.median_sample_rate_hz
     if highest * (1 + SAME_PERIOD) < table:

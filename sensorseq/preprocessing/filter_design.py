@@ -52,8 +52,8 @@ def notch(frequency: float, width: float) -> Floats:
 def butterworth(order: int, low: float, high: float) -> Floats:
     """Design a Butterworth filter that passes `low` to `high` (1 is Nyquist), as sections (n, 6).
 
-    It is a low-pass if `low` is 0, and a high-pass if `high` is 1. The poles of the analog low-pass
-    are moved to the band and mapped by the bilinear transform.
+    The filter is a low-pass if `low` is 0, and a high-pass if `high` is 1. The poles of the analog
+    low-pass are moved to the band and mapped by the bilinear transform.
     """
     poles = -np.exp(1j * np.pi * np.arange(1 - order, order, 2) / (2 * order))
     start, stop = (4 * np.tan(np.pi * edge / 2) for edge in (low, high))

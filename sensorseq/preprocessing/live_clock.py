@@ -37,12 +37,13 @@ class LiveClock:
     """Sort live samples, fill in missing samples, and cut the result into evenly sampled pieces.
 
     The sensor must sample evenly at `sample_rate_hz`, apart from a slow drift of its clock. The
-    first 250 timestamps are checked against this rate; they may jitter by less than half a period.
-    A sample is assigned to the nearest tick of a clock that follows the timestamps. Missing samples
-    and NaN are interpolated linearly; if a channel is missing for more than `max_gap_s` (default:
-    ten periods), a new piece starts. Samples that are up to `max_delay_s` late are sorted into
-    place; later samples are ignored, as are samples with a repeated timestamp. If only late samples
-    arrive for `max_gap_s`, the clock is assumed to have been set back, and a new piece starts.
+    first 250 timestamps are checked against this rate. Timestamps may jitter by less than half a
+    period. A sample is assigned to the nearest tick of a clock that follows the timestamps. Missing
+    samples and NaN are interpolated linearly; if a channel is missing for more than `max_gap_s`
+    (default: ten periods), a new piece starts. Samples that are up to `max_delay_s` late are sorted
+    into place; samples with a longer delay or a repeated timestamp are ignored. If only late
+    samples arrive for `max_gap_s`, the clock is assumed to have been set back, and a new piece
+    starts.
 
     With `in_packets`, samples less than half a period apart form a packet, which is complete when
     the next packet begins. The samples of a packet are assumed to be evenly spaced up to the
@@ -88,7 +89,7 @@ class LiveClock:
         self._tick, self._clock_s = -1, stamp_s - self._period
         self._held: list[NDArray[np.float64]] = []  # the newest rows, with NaN for missing values
         self._known = np.full(self._n_channels, -1)  # newest known tick of each channel
-        self._next: int | None = None  # next tick to return, once all channels are known
+        self._next: int | None = None  # next tick to return; None until all channels are known
         self._origin = (stamp_s, 0)  # a timestamp and its tick
 
     def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
@@ -189,8 +190,8 @@ class LiveClock:
         """Return the rows of a packet, each with its own timestamp."""
         n, period, end_s = len(packet), self._period, packet[-1][0]
         if self._last_s is not None and end_s <= self._packet_s:
-            # The packet is late or was sent twice. The packets' timestamps may be ahead of the
-            # timestamps assigned to rows.
+            # The packet is late or was sent twice. If its timestamp is ahead of the newest assigned
+            # timestamp, lower it, so that the rows of the packet count as late.
             ahead_s = min(0.0, np.nextafter(self._last_s, -np.inf) - end_s)
             stamp_s = self._last_s if end_s == self._packet_s else end_s + ahead_s
             if self._n_late_in_a_row + n > self._most_ticks:
@@ -265,7 +266,7 @@ class LiveClock:
         self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
 
     def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
-        """Store a row; a piece starts at the row with which every channel is known."""
+        """Store a row; a piece starts at the first row by which every channel has had a value."""
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)

@@ -1,4 +1,4 @@
-"""Prepare several sensors, each at its own rate, with one split and one scaling."""
+"""Prepare several sensors, each at its own rate, with one split and the same scaling options."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
@@ -22,7 +22,7 @@ from sensorseq.text import listed
 from sensorseq.windows import WindowSet
 
 _SHARE_OF_HOP = 0.1
-# Options for a single sensor: the only value that `native_rates` allows, and what to use instead.
+# Options that `native_rates` restricts: the only allowed value, and the reason or an alternative.
 _OF_ONE = {
     "sample_rate_hz": (None, "each sensor keeps its own rate"),
     "steps": (None, "use derive='auto', which chooses steps for each sensor"),
@@ -56,7 +56,7 @@ def check_native_rates(use: PreparationOptions) -> None:
 
 
 def slop_of(use: PreparationOptions, rates_hz: Mapping[str, float]) -> float:
-    """Return the largest difference, in seconds, between the starts of matching windows.
+    """Return the largest allowed difference, in seconds, between the starts of matching windows.
 
     The result is less than half a hop; otherwise, a window could be equally near to two windows of
     another sensor. A window begins at a sample, so a sensor's windows may begin up to one sample
@@ -104,8 +104,8 @@ def split_rows(
 ) -> tuple[NDArray[np.str_] | None, dict[str, Any]]:
     """Split windows by group or recording like `PreparationPlan.learn`, and describe the split.
 
-    Only `complete` windows are split, so that each part has every class for each sensor; groups
-    without complete windows go to the training part.
+    Only `complete` windows decide the part of their group, so that each part has every class for
+    each sensor. Groups without complete windows go to the training part.
     """
     if use.split is None:
         return None, {}

@@ -16,9 +16,9 @@ Floats = NDArray[np.float64]
 # The limits were chosen with borealtc and simulated recordings, both healthy and with planted
 # faults.
 RATE_RATIO = 95.0  # 100 with a margin for jitter
-UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median of its class
+UNIT_RATIO = 30.0  # largest usual ratio of a recording's spread to the median spread of its class
 SAME_SHAPE = 0.6  # largest RMS difference between log10 spectra of equal shape
-SHAPE_MARGIN = 1.5  # the same limit, as a multiple of the difference among usual recordings
+SHAPE_MARGIN = 1.5  # largest RMS difference, as a multiple of the difference among usual recordings
 FEWEST = 3  # minimum number of varying recordings that a comparison needs
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 # Rows per piece, and maximum number of pieces, to read from a channel with missing values.
@@ -151,13 +151,13 @@ def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
             continue
         read = UNITS.get(recording.time_unit, 1)
         likely = [unit for unit, per_s in UNITS.items() if 0.2 < ratio * per_s / read < 5]
-        known_by = f"; they were read as {recording.time_unit}" if recording.time_unit else ""
-        guess = f", and are perhaps in {likely[0]}" if likely else ""
+        known_by = f" (read as {recording.time_unit})" if recording.time_unit else ""
+        guess = f"; its time stamps are perhaps in {likely[0]}" if likely else ""
         texts.append(
             (
                 at,
-                f"its time stamps give {recording.rate_hz:.4g} Hz, but those of most recordings"
-                f" give {usual:.4g} Hz{known_by}{guess}",
+                f"its time stamps{known_by} give {recording.rate_hz:.4g} Hz, but those of most"
+                f" recordings give {usual:.4g} Hz{guess}",
             )
         )
     return texts
@@ -185,13 +185,13 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
-    """Return the size ratios of recordings in which a channel has an unusual unit, by position.
+    """Return the spread ratio of each recording in which a channel has an unusual unit.
 
-    The criteria are the spreads (n,) and the log10 spectra (n, bands). A spread that differs a lot
-    between recordings, such as the spread of a motor current with many idle times, does not
-    indicate two units. Therefore, an odd recording must differ from the others by more than two
-    standard deviations of the usual variation in any class. In addition, its spectrum must be about
-    as close to the median spectrum of the others as their own spectra are.
+    The keys are positions. The criteria are the spreads (n,) and the log10 spectra (n, bands). A
+    spread that differs a lot between recordings, such as the spread of a motor current with many
+    idle times, does not indicate two units. Therefore, an odd recording must differ from the others
+    by more than two standard deviations of the usual variation in any class. In addition, its
+    spectrum must be about as close to the median spectrum of the others as their own spectra are.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)

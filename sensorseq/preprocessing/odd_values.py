@@ -20,8 +20,8 @@ from sensorseq.recording import Recording
 from sensorseq.text import listed, plural
 
 # The limits were chosen on borealtc and on simulated recordings, with and without planted faults.
-PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read ...
-MOST_READ = 1 << 22  # ... and largest number of values read over all channels
+PIECE, MOST_PIECES = 1 << 14, 16  # rows per piece, and largest number of pieces read
+MOST_READ = 1 << 22  # largest number of values read over all channels
 FEW_VALUES = 10  # a channel with fewer distinct values is a command or a state
 # Minimum distance of a mark for missing values from the nearest other value, as multiples of the
 # spread of the other values and of the widest gap between them.
@@ -37,7 +37,8 @@ FULL, SLACK = 0.9, 0.001
 MIDDLE = 0.125  # half-width (in periods) of the middle range that signed numbers leave empty
 LEAST_WRAPS, MOST_JUMPS = 3, 1000
 STRAY = 0.2  # maximum fraction of jumps whose size differs from the period
-# Number of steps on each side of a jump, and maximum ratio of the jump to the largest step.
+# Number of steps on each side of a jump, and maximum ratio of the jump, modulo the period, to the
+# largest of these steps.
 BESIDE, LONGER = 10, 1.5
 MOST_AT_ENDS = 4.0  # a higher ratio of samples at the ends to samples beside them means clipping
 SEGMENTS = ((128, 16), (64, 8))  # samples per segment, and minimum number of segments
@@ -221,8 +222,8 @@ def _wraps(pieces: Sequence[Floats]) -> dict[str, list[list[float]]]:
     """Return the period at which a channel wraps and the number of jumps, by kind of wrapping.
 
     If a channel wraps, its jumps from one end of the range to the other are, modulo the period, no
-    longer than the neighboring steps. In a command channel, or in a sensor with two states, some
-    jumps are longer than that, or the values clip at the ends of the range.
+    longer than the neighboring steps. In a command channel, or in a sensor with two states, most
+    jumps are longer than the neighboring steps, or the values clip at the ends of the range.
     """
     x = np.concatenate(pieces)
     low, high = float(x.min()), float(x.max())

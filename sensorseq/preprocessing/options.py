@@ -1,8 +1,8 @@
 """The options of preparation, each defined once as a field of `PreparationOptions`.
 
-Each field defines an argument of `PreparePipeline` and `prepare`, a key in the configuration file
-and in the provenance, and a command-line option with its help. numpy is not imported here, so that
-the command line starts quickly.
+Each field defines an argument of `prepare`. Most fields also define an argument of
+`PreparePipeline`, a key in the configuration file and in the provenance, and a command-line option
+with its help. numpy is not imported here, so that the command line starts quickly.
 """
 
 import math
@@ -17,7 +17,7 @@ from sensorseq.options import CSV_FORM, Option, ReadOptions, option_field
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
-"""The options that may differ between training and prediction."""
+"""The reading options that prediction takes from training unless they are given."""
 # These options are disabled by None, or by "none" in the configuration file or on the command line.
 CAN_BE_OFF = ("split", "normalize", "scale", "balance", "derive")
 
@@ -50,7 +50,8 @@ class PreparationOptions(ReadOptions):
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
         a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of the patterns in `files`.
+        recording has its own folder. The recording's channels are in the order of the patterns in
+        `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
@@ -96,15 +97,15 @@ class PreparationOptions(ReadOptions):
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of the ids of recordings to leave out, such as
-        ``ICE/pro_0*``.
+        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
+        allowed.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -117,7 +118,7 @@ class PreparationOptions(ReadOptions):
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
@@ -127,8 +128,8 @@ class PreparationOptions(ReadOptions):
         `provenance`.
     salvage : bool, default=False
         If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
-        instead of raising an error. ``attributes["salvaged"]`` then contains the reason, with the
-        offset of the damage, and the number of seconds that were kept.
+        instead of raising an error. The recording's ``attributes["salvaged"]`` then contains the
+        reason, with the offset of the damage, and the number of seconds that were kept.
     scratch : path-like, optional
         Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
         in unnamed files that are deleted with the recording. By default, all samples are kept in
@@ -165,9 +166,9 @@ class PreparationOptions(ReadOptions):
     train_phase : {"grid", "random"}, default="grid"
         With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
-        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
-        on the recording's clock, and the result is a `SensorWindows`.
+        True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
+        its own rate, instead of resampling all sensors to a common rate. Windows then begin at
+        multiples of the hop on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
         For `native_rates`: the maximum difference, in seconds, between the window starts of two
         sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
@@ -180,10 +181,10 @@ class PreparationOptions(ReadOptions):
         Fractions for the training, validation and test parts. Use None for recordings that are used
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        How windows are assigned to parts. With ``"group"``, a group is never divided between parts,
-        and with ``"recording"``, a recording. With ``"time"``, each recording is divided in order
+        How windows are assigned to parts. ``"group"`` keeps each group in one part, and
+        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording in order
         of time into training, validation and test parts, with an embargo between parts. Test scores
-        then apply only to robots in the training data.
+        of a split by time apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
@@ -193,8 +194,8 @@ class PreparationOptions(ReadOptions):
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs complete
-        recordings.
+        1 with the recording's own statistics, before windows are cut. Predictions then need
+        complete recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
@@ -222,8 +223,8 @@ class PreparationOptions(ReadOptions):
         "derive",
         key="mode",
         metavar="HOW",
-        help="auto: add features for motors and inertial sensors, which are recognized by"
-        " channel name; none: add nothing [default: none].",
+        help="auto: add features for motors and inertial sensors, which are recognized by the names"
+        " and units of channels; none: add nothing [default: none].",
     )
     steps: Sequence[Any] | None = option_field("steps", toml=list[dict[str, Any]])
     window_s: float = option_field(
@@ -233,7 +234,7 @@ class PreparationOptions(ReadOptions):
         help="Window length. Required, here or in --config.",
     )
     hop_s: float | None = option_field(
-        "window", metavar="S", help="Step between window starts [default: window-s]."
+        "window", metavar="S", help="Time between window starts [default: window-s]."
     )
     label_rule: str = option_field(
         "window",
@@ -254,7 +255,7 @@ class PreparationOptions(ReadOptions):
         help="Recordings shorter than a window: drop, pad, error [default: drop].",
     )
     train_hop_s: float | None = option_field(
-        "window", metavar="S", help="Step between training windows [default: hop-s]."
+        "window", metavar="S", help="Time between starts of training windows [default: hop-s]."
     )
     train_phase: str = option_field("window", "grid")
     native_rates: bool | None = option_field(
@@ -286,8 +287,8 @@ class PreparationOptions(ReadOptions):
         "group",
         key="by",
         metavar="WHAT",
-        help="Unit that is not divided: group or recording; time: divide recordings by time"
-        " [default: group].",
+        help="Keep each group or each recording in one part, or divide recordings by time: group,"
+        " recording, time [default: group].",
     )
     embargo_s: float | None = option_field("split")
     random_state: int = option_field(
@@ -304,8 +305,8 @@ class PreparationOptions(ReadOptions):
         "standard",
         key="kind",
         metavar="KIND",
-        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical in --config"
-        " [default: standard].",
+        help="Scaling: standard, robust, min_max, max_abs, quantile, none; physical only in"
+        " --config [default: standard].",
     )
     rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
     balance: str | None = option_field(
@@ -326,9 +327,9 @@ class PreparationOptions(ReadOptions):
         Parameters
         ----------
         provenance : mapping
-            The provenance of a WindowSet, a prepared file or a model. An option that is missing in
-            the provenance, because the file is older or the windows were not prepared from
-            recordings, gets its default; a missing `window_s` becomes NaN.
+            The provenance of a WindowSet, a prepared file or a model. If an option is missing,
+            because the file is older or the windows were not prepared from recordings, the option
+            gets its default; a missing `window_s` becomes NaN.
         """
         sections = provenance.get("configuration") or {}
         values: dict[str, Any] = {"window_s": math.nan}

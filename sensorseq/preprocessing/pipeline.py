@@ -52,9 +52,9 @@ class PreparePipeline:
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     sample_rate_hz : float, optional
         Rate to which all recordings are resampled, and the number of rows per second in files
         without a time column. By default, the median of the rates of the recordings; for a
@@ -92,9 +92,9 @@ class PreparePipeline:
     train_phase : {"grid", "random"}, default="grid"
         With ``"random"``, the grid of training windows starts at a random offset in each recording.
     native_rates : bool, optional
-        Keep each of several sensors (files joined by `pair`, or topics of robot logs) at its own
-        rate, instead of resampling all to a common rate. Windows then begin at multiples of the hop
-        on the recording's clock, and the result is a `SensorWindows`.
+        True to keep each of several sensors (files joined by `pair`, or topics of robot logs) at
+        its own rate, instead of resampling all sensors to a common rate. Windows then begin at
+        multiples of the hop on the recording's clock, and the result is a `SensorWindows`.
     slop_s : float, optional
         For `native_rates`: the maximum difference, in seconds, between the window starts of two
         sensors. By default, a tenth of the hop, or the longest sample period of any sensor if that
@@ -107,10 +107,10 @@ class PreparePipeline:
         Fractions for the training, validation and test parts. Use None for recordings that are used
         only for prediction; nothing is then fitted to them.
     split_by : {"group", "recording", "time"}, default="group"
-        How windows are assigned to parts. With ``"group"``, a group is never divided between parts,
-        and with ``"recording"``, a recording. With ``"time"``, each recording is divided in order
+        How windows are assigned to parts. ``"group"`` keeps each group in one part, and
+        ``"recording"`` keeps each recording in one part. ``"time"`` divides each recording in order
         of time into training, validation and test parts, with an embargo between parts. Test scores
-        then apply only to robots in the training data.
+        of a split by time apply only to robots in the training data.
     embargo_s : float, optional
         For a split by time: the number of seconds that are left out between parts. By default, the
         length of a window plus the lookahead of the resampling filter and of steps with
@@ -120,8 +120,8 @@ class PreparePipeline:
         are reproducible.
     normalize : {"recording"} or None, default=None
         With ``"recording"``, each channel of a recording is scaled to mean 0 and standard deviation
-        1 with the recording's own statistics, before windows are cut. A model then needs complete
-        recordings.
+        1 with the recording's own statistics, before windows are cut. Predictions then need
+        complete recordings.
     scale : str or None, default="standard"
         How to scale the channels: ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``,
         ``"quantile"`` or ``"physical"``; see `ChannelScaler`.
@@ -286,7 +286,7 @@ class PreparePipeline:
 
     @staticmethod
     def for_prediction(made: Mapping[str, Any], hop_s: float | None = None) -> RecordingPlan:
-        """Return a plan whose `prepare` cuts recordings for prediction as in training.
+        """Return a plan whose `prepare` cuts recordings into windows as in training.
 
         Parameters
         ----------
@@ -369,14 +369,15 @@ class PreparePipeline:
 
         Returns
         -------
-        WindowSet
-            Its `provenance` contains ``configuration``; ``versions``; ``sample_rate_hz`` and its
-            source; ``recordings``: facts about each recording, such as its own rate; ``dropped``:
-            recordings or pieces without windows, with the reason; ``split``: numbers of windows and
-            groups in each part and class, and how far the parts are from the requested fractions;
-            ``constant_channels``: channels that do not vary in the training part;
-            ``quantiles_from``: the number of time steps drawn from the training part for quantiles,
-            if not all steps are used.
+        WindowSet, or SensorWindows with `native_rates`
+            The `provenance` of a WindowSet contains ``configuration``, ``versions``,
+            ``sample_rate_hz`` and its source, and these entries: ``recordings`` contains facts
+            about each recording, such as its own rate. ``dropped`` lists recordings or pieces
+            without windows, with the reason. ``split`` contains the numbers of windows and groups
+            in each part and class, and how far the parts are from the requested fractions.
+            ``constant_channels`` lists channels that do not vary in the training part.
+            ``quantiles_from`` is the number of time steps drawn from the training part for
+            quantiles, if not all steps are used.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Fit the parts of preparation that depend on all recordings: split, scaler and balance.
+"""Determine the results that depend on all recordings: the split, the scaler and the balance.
 
 Preparation in memory and preparation to files both use this module.
 """
@@ -92,7 +92,7 @@ class PreparationPlan(RecordingPlan):
 
     @property
     def cuts_training_separately(self) -> bool:
-        """True if training windows are cut separately."""
+        """True if training windows have their own hop or phase."""
         return self.learning.train_hop_s is not None or self.learning.train_phase != "grid"
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
@@ -109,7 +109,7 @@ class PreparationPlan(RecordingPlan):
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return how many seconds beyond its end a window may depend on samples.
+        """Return how many seconds of signal after the end of a window may affect its samples.
 
         The result is 0 unless the split is by time. Otherwise, it is the sum of the lookaheads of
         the resampling filter, if the rate changes, and of steps with ``phase="zero"``. For several

@@ -1,4 +1,4 @@
-"""Resample an evenly sampled signal with an anti-aliasing filter, or with soxr."""
+"""Resample an evenly sampled signal with a polyphase filter, or with the package soxr."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ _LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # the limits of Kaiser's formula
 # The error decreases with the square of the distance between entries.
 _TABLE_PHASES = 512
 _MAX_TAPS = 2**24  # a filter of this length takes a second to design and 128 MB of memory
-_MAX_TERM = 2**12  # above this, a table is smaller than a filter, which stores every phase
+_MAX_TERM = 2**12  # for ratios of larger numbers, a table is smaller than a filter with every phase
 
 
 def check_attenuation(attenuation_db: float) -> float:
@@ -39,7 +39,8 @@ def check_attenuation(attenuation_db: float) -> float:
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
     """Return the simplest fraction within a relative `tolerance` of `ratio`, or None.
 
-    Users mean such a fraction (33.3 to 11.1 Hz is 1/3), and its filter is faster than a table.
+    Users usually mean a simple fraction (33.3 to 11.1 Hz is 1/3), whose filter is faster than a
+    table.
     """
     small = min(ratio, 1 / ratio)
     max_term = 1

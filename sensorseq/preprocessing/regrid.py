@@ -24,11 +24,11 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.recording import GAP_PERIODS, SAME_PERIOD, resolution_s, sample_period
 from sensorseq.stamp_repair import BY_HAND, check_stamps_are_finite, plan_repair
 
-FILLED_PERIODS = 1.75  # if steps are longer, samples are missing; jitter stays below this
+FILLED_PERIODS = 1.75  # a longer step between timestamps means missing samples, not jitter
 HOLE_PERIODS = 3.0  # longer holes are bridged linearly, because a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # timestamps this close to an even clock count as even
-DRIFT_PERIODS = 0.01  # drift over one piece that a simplified ratio of rates may cause
-_ROUNDED_STEPS = 1.05  # rounding to a step spreads timestamps over a range of one step
+DRIFT_PERIODS = 0.01  # maximum drift over one piece due to a simplified ratio of rates
+_ROUNDED_STEPS = 1.05  # maximum range of the deviations of rounded timestamps, in rounding steps
 _REACH = 256  # distance in knots beyond which a spline no longer depends on a sample
 _SUMMED = 1 << 16  # number of timestamps per partial sum when the period of a clock is fitted
 # Samples closer than this are merged, so that their noise does not become a steep slope.
@@ -72,12 +72,13 @@ def regrid(
     """Resample uneven samples, or samples with NaN, to an even grid between gaps.
 
     Samples with timestamps within 0.02 periods of an even clock (rows may be missing) are treated
-    as even and filtered as in `resample`. Otherwise, a cubic spline interpolates the samples at the
-    grid times. If the rate decreases, the spline interpolates to a grid at least twice as dense as
-    the samples, and the same filter as in `resample` reduces the rate. Holes of more than three
-    periods are bridged by a straight line. If timestamps are up to a tenth of a period off an even
-    clock, a sine of amplitude 1 with a frequency f of at most 0.2 of the samples' rate has an error
-    of at most ``0.03 * (f / (0.2 * rate)) ** 4`` (measured: 0.023 instead of 0.03).
+    as evenly sampled and filtered as in `resample`. Otherwise, a cubic spline interpolates the
+    samples at the grid times. If the rate decreases, the spline interpolates to a grid at least
+    twice as dense as the samples, and the same filter as in `resample` reduces the rate. Holes of
+    more than three periods are bridged by a straight line. If timestamps are up to a tenth of a
+    period off an even clock, a sine of amplitude 1 with a frequency f of at most 0.2 of the
+    samples' rate has an error of at most ``0.03 * (f / (0.2 * rate)) ** 4`` (measured: 0.023
+    instead of 0.03).
 
     Samples of a channel that are more than `max_gap_s` apart (by default ten of the channel's own
     periods) are separated by a gap, which ends the piece for all channels. The result has
@@ -166,7 +167,10 @@ def since_first(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
 def bridging_gap_s(
     timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
 ) -> float:
-    """Return the least `max_gap_s` for which pieces over `least_s` cover half of each channel."""
+    """Return the smallest `max_gap_s` for which long pieces cover half of each channel.
+
+    A piece is long if it lasts `least_s` or more. The result is rounded up to two digits.
+    """
     longest = 0.0
     for column in range(values.shape[1]):
         rows = valid_rows(values, column)
@@ -269,8 +273,8 @@ class _ChannelRuns:
 class _Run:
     """Valid samples `begin` to `end - 1` of a channel, interpolated by a cubic spline.
 
-    The influence of a sample on the spline falls by more than half with each knot. Knots within a
-    distance of `_REACH` therefore give a result that is bit-identical to that of all knots.
+    The influence of a sample on the spline falls by more than half with each knot. The result from
+    the knots within a distance of `_REACH` is therefore bit-identical to the result from all knots.
     """
 
     def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
@@ -434,7 +438,7 @@ def _even_clock(
 def _fit_clock(
     t: NDArray[np.float64], ticks: NDArray[np.int64], most_off_s: float | None = None
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return ticks and period of the timestamps; None if some are too far off an even clock.
+    """Return ticks and period of timestamps; None if a timestamp is too far off an even clock.
 
     `most_off_s` is the largest allowed range of the deviations from an even clock, by default twice
     `EVEN_PERIODS` periods.

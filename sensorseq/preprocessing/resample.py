@@ -1,4 +1,4 @@
-"""Resample signals and recordings: anti-aliased, without delay, and never across a gap."""
+"""Resample signals and recordings without aliasing, without delay, and never across a gap."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -151,8 +151,8 @@ class StreamResampler:
         Raises
         ------
         SignalError
-            If a sample is NaN or infinite, or the chunk has a different number of channels. The
-            chunk is then ignored.
+            If a sample is NaN or infinite, or the chunk has a different dtype or number of
+            channels. The chunk is then ignored.
         """
         values = check_signal(samples)
         if values.shape[1] != self.n_channels:

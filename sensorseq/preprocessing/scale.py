@@ -227,7 +227,8 @@ class Scaler:
 
 def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
     levels = np.linspace(0, 1, len(quantiles))
-    # Average both directions, so that a value that several quantiles share maps to their middle.
+    # Average both directions of interpolation, so that a value shared by several quantiles maps to
+    # the middle of their levels.
     rising = np.interp(x, quantiles, levels)
     falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
     return normal_quantile(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
@@ -290,7 +291,7 @@ def rated_scaler(
         missing = [name for name in names if name not in rated]
         if missing:
             raise ArgumentError(
-                f"rated has no value for {', '.join(missing)}; give a value for every channel, and"
+                f"rated has no value for {', '.join(missing)}; give a value for every channel, or"
                 " 1.0 to keep the unit of a channel."
             )
         values = [rated[name] for name in names]
@@ -412,7 +413,7 @@ def _drawn_steps(blocks: Callable[[], Iterable[Block]], n_steps: int) -> NDArray
         at = np.searchsorted(ends, rows, side="right")
         drawn.append(windows[at, rows - (ends - lengths)[at]].astype(np.float64))
         done = stop
-    return np.concatenate(drawn) + 0.0  # turns -0.0 into 0.0, because the two compare equal
+    return np.concatenate(drawn) + 0.0  # turns -0.0 into 0.0, so that equal values have equal bits
 
 
 def normalize_pieces(pieces: list[Recording]) -> list[Recording]:

@@ -78,8 +78,8 @@ class Simultaneous:
         return (
             f"{n_recordings} recordings cover the same time as another recording of their class,"
             f" such as {listed(first, 3)}. Therefore, they are kept together, in"
-            f" {plural(len(self.groups), 'group')}. If the files of a group are sensors of one"
-            f" recording, {joining}; if not, list the files in a manifest with one group for each."
+            f" {plural(len(self.groups), 'group')}. If the files of a group are from the sensors of"
+            f" one recording, {joining}; if not, list them in a manifest, each in its own group."
         )
 
 
@@ -173,7 +173,7 @@ class _Layout(NamedTuple):
         return [names for names in self.together.values() if len(names) > 1]
 
     def is_complete(self) -> bool:
-        """Return whether there are several recordings, nearly all with the same several sensors."""
+        """Return whether several recordings have several sensors each, and few lack a sensor."""
         all_sensors, n = self.every_sensor, len(self.together)
         n_complete = sum(sensors == all_sensors for sensors in self.sensors.values())
         is_one_each = all(

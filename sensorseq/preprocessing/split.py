@@ -31,12 +31,12 @@ def split_by_group(
     """Assign whole groups to train, validation and test, with every class in each part.
 
     For every class, each part should receive the fraction of the class's windows that `fractions`
-    gives. A randomized search looks for the assignment of whole groups that comes closest to this.
-    The function returns the part of each window. `known` contains the part of each window whose
-    part is already decided, and ``""`` for other windows. A group stays in the part of its first
-    decided window; only groups without a decided window are assigned. A `SplitError` is raised if a
-    class has fewer groups than there are parts, or if no assignment with every class in every part
-    was found.
+    gives. A randomized search looks for the assignment of whole groups that comes closest to these
+    fractions. The function returns the part of each window. `known` contains the part of each
+    window whose part is already decided, and ``""`` for other windows. A group stays in the part of
+    its first decided window; only groups without a decided window are assigned. A `SplitError` is
+    raised if a class has fewer groups than there are parts, or if no assignment with every class in
+    every part was found.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
@@ -215,7 +215,7 @@ class GroupAssignment:
     def draw(self) -> NDArray[np.int64]:
         """Return the best of several random assignments; each call draws new assignments.
 
-        In contrast, `search` would return the same best assignment every time.
+        In contrast, calls of `search` usually return the same best assignment.
         """
         n_trials = 20 if len(self.counts) <= 200 else 2  # with many groups, few trials suffice
         trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
@@ -375,7 +375,7 @@ def split_by_time(
 def time_blocks(
     recording_id: NDArray[Any], start_s: NDArray[np.float64], n_blocks: int
 ) -> NDArray[np.int64]:
-    """Cut every recording into blocks of equally many windows in order of time.
+    """Cut every recording, in order of time, into blocks with nearly the same number of windows.
 
     Windows with equal starts, such as copies, are in the same block. If a recording has fewer
     windows than there are blocks, some of its blocks are empty.
@@ -389,9 +389,9 @@ def folds_in_time(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return folds in time, as pairs of window indices to fit and to test on.
 
-    The windows of each group and class are divided into time intervals, and each fold tests one
+    The windows of each group and class are divided into time intervals, and each fold tests on one
     interval. `starts` are in units of the window length. A fold leaves out windows that are closer
-    than a window length to a tested window. The last fold tests the latest windows.
+    than a window length to a tested window. The last fold tests on the latest windows.
     """
     codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
     group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]

@@ -1,4 +1,4 @@
-"""Cross-validation splitters for scikit-learn that keep groups whole or separate parts in time."""
+"""Splitters for cross-validation with scikit-learn, by whole groups or by blocks of time."""
 
 import warnings
 from abc import abstractmethod
@@ -126,7 +126,7 @@ class _GroupBalancedSplitter(_Splitter):
 
 
 class GroupBalancedKFold(_GroupBalancedSplitter):
-    """Folds of whole groups, each with nearly the same number of windows of every class.
+    """Folds of whole groups that divide the windows of every class nearly equally.
 
     The splitter uses the same randomized search over assignments of groups as `split_by_group`. It
     can be used alone or with `cross_validate` and `GridSearchCV` of scikit-learn.
@@ -136,9 +136,9 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
     n_splits : int, default=5
         Number of folds, at least 2.
     by : {"group", "recording"}, default="group"
-        The unit of a WindowSet to keep whole. With "recording", recordings of one group can be in
-        both the training and the test part, so the score applies to new runs of known robots.
-        `groups` given to `split` always stay whole.
+        Whether to keep groups or recordings of a WindowSet whole. With "recording", recordings of
+        one group can be in both the training and the test part, so the score applies to new runs of
+        known robots. `groups` given to `split` always stay whole.
     random_state : int, Generator, RandomState or None, default=0
         The same seed gives the same folds. The folds depend on the sizes of the groups and on the
         order in which the groups first appear, but not on the names of the groups.
@@ -175,7 +175,7 @@ class GroupBalancedKFold(_GroupBalancedSplitter):
 class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
     """Random holdouts of whole groups, each with nearly the requested fraction of every class.
 
-    Each holdout is the most balanced of several random holdouts, so the holdouts differ.
+    Each holdout is the most balanced of several newly drawn holdouts, so the holdouts differ.
 
     Parameters
     ----------
@@ -218,14 +218,14 @@ class BlockedTimeSplit(_Splitter):
     """Folds in time: recordings are cut into blocks, and fold k tests on each recording's block k.
 
     Every window is tested once. Training windows that overlap a test window, or are closer to it
-    than the embargo, are left out of that fold. The score applies to other times of known runs; for
+    than the embargo, are left out of the fold. The score applies to other times of known runs; for
     new runs use `GroupBalancedKFold`.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of blocks of each recording, at least 2. The blocks follow each other in time and
-        have equally many windows.
+        have nearly the same number of windows.
     embargo_s : float, optional
         Minimum time between a training window and a test window, 0 s or more; by default, the
         length of a window.

@@ -67,7 +67,7 @@ class RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
 
 class Resampler(RecordingTransformer):
-    """Resample recordings to one even rate, and cut them at gaps.
+    """Resample recordings to one constant rate, and cut them at gaps.
 
     Parameters
     ----------
@@ -328,7 +328,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     steps_ : tuple of Step
         The steps as objects.
     n_features_in_ : int
-        Number of timesteps for 2-D input; number of channels for 3-D input and for recordings.
+        Number of timesteps for 2-D input, otherwise number of channels; not set for recordings.
 
     Examples
     --------
@@ -491,10 +491,9 @@ class Windower(RecordingTransformer):
         How to handle a piece (or, for whole, a label span) that is shorter than a window. pad: make
         one window that is padded with zeros; `lengths` contains its number of valid samples.
     phase : {"grid", "random"}, default="grid"
-        Start of the first window of a piece or span. grid: the first sample. random: up to a hop
-        later, provided that a window still fits, so that each training run cuts the signal
-        differently. Use grid for validation and test, so that scores differ only because of the
-        model.
+        Start of the first window of a piece or span. grid: the first sample. random: less than a
+        hop later, if a window still fits, so that each seed cuts the signal differently. Use grid
+        for validation and test, so that scores differ only because of the model.
     random_state : int, Generator, RandomState or None
         Seed for ``phase="random"``. The offset depends only on this seed, the recording's id and
         the start of the piece, not on other recordings or their order.
@@ -555,7 +554,7 @@ class Windower(RecordingTransformer):
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
-    """Drop or repeat training windows until all classes have equally many.
+    """Drop or repeat training windows until all classes have the same number of windows.
 
     This class works on windows of any shape, and in the pipeline of imbalanced-learn.
 

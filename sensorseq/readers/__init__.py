@@ -102,7 +102,8 @@ def read_recordings(
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
         a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of the patterns in `files`.
+        recording has its own folder. The recording's channels are in the order of the patterns in
+        `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
@@ -148,15 +149,15 @@ def read_recordings(
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of the ids of recordings to leave out, such as
-        ``ICE/pro_0*``.
+        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
+        allowed.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -169,7 +170,7 @@ def read_recordings(
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
@@ -275,7 +276,8 @@ def read_sensors(
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
         a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of the patterns in `files`.
+        recording has its own folder. The recording's channels are in the order of the patterns in
+        `files`.
     time_column : str, optional
         Name of the column with the time stamps, or its position: ``"1"`` is the first column,
         ``"-1"`` the last. The time stamps can be seconds, whole numbers in a different unit, or ISO
@@ -321,15 +323,15 @@ def read_sensors(
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of the ids of recordings to leave out, such as
-        ``ICE/pro_0*``.
+        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
+        allowed.
     channels : sequence of str, optional
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -342,7 +344,7 @@ def read_sensors(
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional

@@ -101,9 +101,9 @@ def read_arrays(
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -111,7 +111,7 @@ def read_arrays(
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional

@@ -190,7 +190,7 @@ def read_csv(
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional

@@ -196,7 +196,8 @@ def find_recordings(
         Name pattern for joining the files of one recording, such as ``{sensor}_{recording}.*``:
         files in the same folder with the same ``{recording}`` become one recording. A pattern with
         a slash is matched against the end of the path, such as ``{recording}/{sensor}.*`` if each
-        recording has its own folder. Channels are in the order of the patterns in `files`.
+        recording has its own folder. The recording's channels are in the order of the patterns in
+        `files`.
     encoding : str, optional
         Encoding of CSV files, such as ``"latin-1"``; by default UTF-8, or UTF-16 if the file begins
         with its byte order mark.
@@ -228,8 +229,8 @@ def find_recordings(
         Classes to keep; all by default. Label spans of other classes, and samples with a different
         label in the `label_column`, become unlabeled.
     exclude : sequence of str, optional
-        Classes to leave out, or patterns of the ids of recordings to leave out, such as
-        ``ICE/pro_0*``.
+        Names of classes or ids of recordings to leave out; patterns such as ``ICE/pro_0*`` are also
+        allowed.
     manifest : path-like or bool, optional
         Table that lists the recordings and their labels. By default, ``manifest.csv`` in the
         folder, if that file exists; with False, that file is ignored. The manifest may also be a

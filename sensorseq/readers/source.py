@@ -110,9 +110,9 @@ def read_source(
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     units : mapping of str to str, optional
         Units by channel name, for files that do not store units, such as CSV files; a given unit
         overrides a unit stored in the file. Some steps select channels by unit.
@@ -120,7 +120,7 @@ def read_source(
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     sample_rate_hz : float, optional
@@ -128,8 +128,8 @@ def read_source(
         rate can be given only if `time_column` is None. Robot logs do not need this option.
     salvage : bool, default=False
         If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
-        instead of raising an error. ``attributes["salvaged"]`` then contains the reason, with the
-        offset of the damage, and the number of seconds that were kept.
+        instead of raising an error. The recording's ``attributes["salvaged"]`` then contains the
+        reason, with the offset of the damage, and the number of seconds that were kept.
     scratch : path-like, optional
         Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
         in unnamed files that are deleted with the recording. By default, all samples are kept in
@@ -271,20 +271,20 @@ def read_source_rate(
         Channels to keep, in this order. By default, all columns are kept except those that are not
         sensor channels: columns without a name, and columns that increase in every row and contain
         whole numbers or times (an index, a counter or a second time stamp).
-        ``attributes["counters"]`` lists the columns that were left out. From robot logs and files
-        of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other arrays may have
-        different lengths.
+        The recording's ``attributes["counters"]`` lists the columns that were left out. From robot
+        logs and files of arrays (HDF5, NumPy, MATLAB), only the given channels are read, so other
+        arrays may have different lengths.
     stamps : {"packets", "keep", "merge"}, optional
         How to handle time stamps that repeat, go back or come in bursts; see
         `sensorseq.recording.repair_stamps`. By default, the samples of a packet are spread evenly
         if the signal shows that they belong to one sensor (see ``docs/preprocessing``); otherwise
-        an error is raised. ``attributes["packets"]`` describes the packets, and
+        an error is raised. The recording's ``attributes["packets"]`` describes the packets, and
         ``attributes["repaired_stamps"]`` contains the counts ``n_out_of_order``, ``n_duplicates``
         and ``n_spread``.
     salvage : bool, default=False
         If a ``.bag``, ``.mcap`` or ``.ulg`` file is damaged, use the messages before the damage
-        instead of raising an error. ``attributes["salvaged"]`` then contains the reason, with the
-        offset of the damage, and the number of seconds that were kept.
+        instead of raising an error. The recording's ``attributes["salvaged"]`` then contains the
+        reason, with the offset of the damage, and the number of seconds that were kept.
     scratch : path-like, optional
         Folder in which the samples of CSV, Parquet, HDF5 or MDF files larger than 32 MB are stored,
         in unnamed files that are deleted with the recording. By default, all samples are kept in

@@ -167,7 +167,7 @@ def test_the_chunks_do_not_matter(data):
     [
         (np.zeros((2, 3)), None, "3 channel"),
         (np.array([[0.0, np.inf]]), None, "infinity"),
-        (np.zeros((2, 2)), [0.0], "one for each"),
+        (np.zeros((2, 2)), [0.0], "one per sample"),
         (np.zeros((2, 2)), [0.0, np.nan], "not finite"),
     ],
 )

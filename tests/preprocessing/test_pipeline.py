@@ -328,7 +328,7 @@ def test_a_class_that_marks_unlabeled_windows_is_named():
         )
         for k in range(16)
     ]
-    said = r"the class is '-1' for 16 of 64 windows, .* with folders .* labels=\['0', '1', '2'\]"
+    said = r"the class is '-1' for 16 of 64 windows, .* from folders .* labels=\['0', '1', '2'\]"
     with pytest.warns(UserWarning, match=said):
         PreparePipeline(window_s=1.0).prepare(recordings)
     most = [one for one in recordings if one.label == "-1" or int(one.recording_id) < 4]

@@ -33,7 +33,7 @@ class StepStream(Protocol):
     delay_s: float
 
     def push(self, values: ArrayLike) -> NDArray[np.floating]:
-        """Process the next samples (n, n_channels); return the outputs (m, n_outputs) ready so far.
+        """Process the next samples (n, n_channels); return the completed outputs (m, n_outputs).
 
         The result has the dtype of `values`, but is computed in float64.
         """
@@ -165,7 +165,7 @@ class StreamBase(ABC):
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return an evenly sampled recording's rate, or the given rate if timestamps agree with it."""
+    """Return the rate of an evenly sampled recording; a given rate must match the timestamps."""
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:

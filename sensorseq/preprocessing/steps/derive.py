@@ -53,11 +53,11 @@ def derive_steps(
 
     For motor currents and speeds, the steps compute the difference and the absolute difference from
     the previous sample, and the moving mean, standard deviation and range over 1 s. They multiply
-    each current by the speed at the same location and by the sign of that speed, and they subtract
-    right channels from left channels. For accelerations and rates of turn sampled at 40 Hz or more,
-    the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel is then
-    replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN means
-    unknown.
+    each current once by the speed at the same location and once by the sign of that speed, and they
+    subtract right channels from left channels. For accelerations and rates of turn sampled at 40 Hz
+    or more, the steps compute logarithmic spectra of frames of 0.5 s every 0.1 s. Every channel is
+    then replaced by its means over the same frames. `rates_hz` are the channels' own rates; NaN
+    means unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
@@ -142,7 +142,7 @@ class _Source:
 
 
 class _Rules:
-    """Collects steps and their descriptions; skips steps whose channel already exists."""
+    """Collects steps and their descriptions; skips steps whose new channel already exists."""
 
     def __init__(self, names: set[str], rate: float) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -218,7 +218,7 @@ class _Rules:
                 self.steps.append({**step, "channels": new})
                 made += new
         self._describe(
-            list(dict.fromkeys(made)), "mean, standard deviation and range of the last 1 s"
+            list(dict.fromkeys(made)), "mean, standard deviation and range of the last second"
         )
 
     def add_spectra(self, inertial: list[_Source]) -> None:
@@ -283,5 +283,5 @@ def _pair(currents: list[_Source], speeds: list[_Source]) -> list[tuple[str, str
 
 
 def _round(value: float) -> float:
-    """Round to four digits, because rates are estimates."""
+    """Round to four significant digits, because rates are estimates."""
     return float(f"{value:.4g}")

@@ -42,13 +42,13 @@ class _Feature(ChannelwiseStep):
 
 @dataclass(frozen=True)
 class Derivative(_Feature):
-    """Rate of change per second: the slope of a polynomial fitted to a short window.
+    """The first or second derivative, per second, of a polynomial fitted to a short window.
 
     For phase zero, the window (by default five samples) is centered on the sample; an even number
     of samples is increased by one. A causal window ends at the sample. At the ends of the signal,
-    the polynomial is fitted to the existing samples, with a lower degree if there are too few; a
-    single sample has slope 0. See A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of
-    data by simplified least squares procedures", Analytical Chemistry 36, 1964.
+    the polynomial is fitted to the existing samples, with a lower degree if there are too few. The
+    result is 0 if the degree is less than `order`. See A. Savitzky, M. J. E. Golay, "Smoothing and
+    differentiation of data by simplified least squares procedures", Analytical Chemistry 36, 1964.
     """
 
     kind: ClassVar[str] = "derivative"
@@ -176,7 +176,7 @@ class Moving(_Feature):
         return self.statistic
 
     def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
-        needs = 2 if self.statistic in ("std", "range") else 1  # 0 for a single sample
+        needs = 2 if self.statistic in ("std", "range") else 1  # they are 0 for a single sample
         window = checks.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
         if self.phase == "causal":
             return MovingStatistic(self.statistic, window, 0, len(inputs))

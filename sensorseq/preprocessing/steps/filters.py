@@ -23,8 +23,8 @@ from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
 BUTTERWORTH_ORDER = 4
-# This margin is needed because Kaiser's formula for the number of taps is an estimate, and because
-# the ripples of two edges may add up at half the sample rate, and near 0 Hz, where the remaining
+# This margin is needed because Kaiser's formula for the number of taps is an estimate. In addition,
+# the ripples of two edges may add up at half the sample rate and near 0 Hz, where the remaining
 # gain is removed.
 _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
@@ -96,8 +96,8 @@ class BandPass(_Filter):
     For phase zero, this is a symmetric Kaiser-window filter, which does not shift the signal in
     time. The gain in the band is within 0.1 dB of 1. Frequencies at least `transition_hz` beyond
     the band are attenuated by `attenuation_db`, 60 by default. By default, `transition_hz` is half
-    of the lower given edge, or less if half the sample rate is closer. The latency is about
-    ``attenuation_db / (30 * transition_hz)`` seconds.
+    of the lower given edge, but at most the distance from `high_hz` to half the sample rate. The
+    latency is about ``attenuation_db / (30 * transition_hz)`` seconds.
 
     For phase causal, this is a Butterworth filter, which attenuates by 3 dB at the edges and has no
     latency. `order` is the order of the underlying low-pass, 4 by default (24 dB per octave). A
@@ -197,7 +197,7 @@ class BandPass(_Filter):
 
 @dataclass(frozen=True)
 class Notch(_Filter):
-    """Remove one frequency, such as mains hum; only a band of `width_hz` around it is affected.
+    """Remove one frequency, such as mains hum, and attenuate a band of `width_hz` around it.
 
     For phase zero, this is a symmetric Kaiser-window filter. Frequencies outside the band change by
     at most 0.1 dB, and the middle half of the band is attenuated by 60 dB. The latency is about ``8

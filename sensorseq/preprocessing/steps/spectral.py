@@ -118,7 +118,7 @@ class SpectralFrames(Step):
         count = self.frame_s * rate
         frame = round(count) if count < checks.MAX_SAMPLES else 0
         if frame < 4:
-            # too few samples for a bin between 0 Hz and half the rate with a Hann window
+            # With a Hann window, shorter frames cannot separate a bin from 0 Hz and half the rate.
             return checks.samples_of(self.frame_s, rate, 4, "a spectrum", "frame_s")
         if abs(frame / count - 1) > _NAMED_WITHIN:
             raise ArgumentError(
@@ -168,7 +168,7 @@ class SpectralFrames(Step):
 
 
 class _FrameStream(StreamBase):
-    """Stores the samples of unfinished frames."""
+    """Computes a row for each frame, and stores the samples of unfinished frames."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class _FrameStream(StreamBase):
 
     def _start(self) -> int:
         exact = self._n_frames * self.hop
-        # rounding may put a whole number slightly too high
+        # rounding may make a whole number slightly too large
         return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
 
     def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:

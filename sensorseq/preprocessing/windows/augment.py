@@ -1,4 +1,4 @@
-"""Augment training windows with copies that differ like different runs of the same robot."""
+"""Augment training windows with changed copies that imitate other runs of the same robot."""
 
 import functools
 import numbers
@@ -40,18 +40,18 @@ Channel = str | int
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of the changes to copies of a window; if all are 0, copies are identical.
+    """Changes to copies of a window, and their strengths; by default, copies are identical.
 
     The changes are applied in the order shift, time warp, mirror image, rotation, magnitude warp,
     scaling, offset and jitter: first the movement, then the mounting of the sensor, and finally the
     sensor noise. Names and kinds of changes follow [1]_; `Augmentation.standard` has the strengths
-    used there.
+    used in that paper.
 
     Parameters
     ----------
     jitter : float, default=0
-        Gaussian noise on every sample, whose standard deviation is this fraction of the channel's
-        standard deviation.
+        Gaussian noise that is added to every sample. The standard deviation of the noise is this
+        fraction of the channel's standard deviation.
     scaling : float, default=0
         One gain for each channel of a window, drawn from N(1, scaling).
     time_warp : float, default=0
@@ -259,7 +259,7 @@ def augment_windows(
     neighbors: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int = 1,
 ) -> NDArray[np.floating]:
-    """Return all windows with random changes; use this for copies of training windows only.
+    """Return windows with random changes; use this function only for copies of training windows.
 
     The random numbers of a window depend only on the seed, the window's index and copy number, and
     the kind of change. They do not depend on other windows, on the order of the windows, or on
@@ -470,7 +470,7 @@ def find_axes(channels: Sequence[str]) -> list[tuple[int, int, int]]:
     for at, name in enumerate(channels):
         low = name.lower()
         ways = [((low[:-1], ""), low[-1:]), (("", low[1:]), low[:1])]
-        for common, axis in dict.fromkeys(ways):  # if the name is only the axis, both ways agree
+        for common, axis in dict.fromkeys(ways):  # both ways are equal if the name is only the axis
             named[common][axis].append(at)
     of_axis = [axes for axes in named.values() if axes.keys() >= set("xyz") and "w" not in axes]
     seen: set[int] = set()

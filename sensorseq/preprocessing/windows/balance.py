@@ -1,4 +1,4 @@
-"""Balance training windows by choosing equally many windows of every class, or by weights."""
+"""Balance training windows by choosing the same number from every class, or by weights."""
 
 import warnings
 from typing import Any
@@ -31,7 +31,7 @@ def balance_indices(
     recording_id: ArrayLike | None = None,
     max_per_recording: float | None = None,
 ) -> NDArray[np.int64]:
-    """Return the sorted indices (n_chosen,) of equally many windows of every class.
+    """Return the sorted indices (n_chosen,) of windows, with the same number from every class.
 
     Balance only the training part, after the split; see `ClassBalancer` for `strategy` and
     `max_per_recording`. Windows are dropped or copied in rotation over the `groups` of a class (by
@@ -177,10 +177,11 @@ def class_weights(
     y : array-like of shape (n_windows,)
         Labels of the training windows.
     kind : {"balanced", "effective_number"}, default="balanced"
-        balanced: ``n / (k * count)``, so that every class counts equally [1]_. effective_number:
-        proportional to ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble
-        each other add less and less information, so the weight of a large class is reduced less
-        than in proportion to its count.
+        balanced: ``n / (k * count)`` for n windows of k classes and `count` windows of this class,
+        so that every class counts equally [1]_. effective_number: proportional to
+        ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble each other add
+        less and less information, so the weight of a large class is reduced less than in proportion
+        to its count.
     beta : float, default=0.999
         Only for ``"effective_number"``, from 0 (equal weights) to below 1. A class counts as at
         most ``1 / (1 - beta)`` windows. The authors of [2]_ used 0.9 to 0.9999, and found that

@@ -106,7 +106,7 @@ def start_on_clock(
 
 def _starts(index: NDArray[np.int64], hop: float) -> NDArray[np.int64]:
     exact = index * hop
-    # Rounding may put a whole number slightly too high.
+    # Rounding may make a whole number slightly too large.
     rounding = np.maximum(1e-9, 4 * np.finfo(np.float64).eps * exact)
     starts: NDArray[np.int64] = np.ceil(exact - rounding).astype(np.int64)
     return starts
@@ -135,13 +135,13 @@ def window_recordings(
     that cut recordings one by one; the result may then be empty.
 
     With `slop_s`, windows begin at multiples of the hop on the recording's clock, so that they
-    match the windows of other sensors. More precisely, a window begins at the next sample after
-    such a multiple, or at the first sample of a piece that begins up to `slop_s` later.
+    match the windows of other sensors. More precisely, a window begins at the first sample at or
+    after such a multiple. A piece may begin up to `slop_s` after the multiple.
 
     The `provenance` of the windows has four entries. ``window`` contains the lengths in seconds and
     samples, and the arguments. ``recordings`` contains facts about each piece. ``classes`` contains
-    a `Fate` for each class. ``dropped`` lists the parts that were left out, with the reasons and
-    the numbers of samples or windows.
+    a `Fate` for each class. ``dropped`` lists the intervals and windows that were left out, with
+    the reasons and the numbers of samples or windows.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -199,7 +199,7 @@ class _Grid:
     short: str
     seed: int | None  # seed of a random phase, or None for the grid
     slop_s: float | None = (
-        None  # how late a window may begin; None if windows do not follow the clock
+        None  # largest delay of a start after a multiple of the hop; None: ignore the clock
     )
 
     def windows_of(
@@ -244,7 +244,7 @@ class _Grid:
         )
         start_s = float(piece.timestamps_s[stretch.first])
         named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
-        # Unlike a generator, a digest does not depend on the machine or on the order of the calls.
+        # Unlike a number from a shared generator, a digest does not depend on the order of calls.
         drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
         return drawn * n_places >> 64
 

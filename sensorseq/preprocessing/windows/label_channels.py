@@ -13,7 +13,7 @@ Ints = NDArray[np.int64]
 Blocks = Iterable[NDArray[np.floating]]
 
 LEAST_STEPS = 5  # windows with fewer steps may be constant by chance
-MOST_SAMPLED = 256  # number of windows that decide which channels are checked in full
+MOST_SAMPLED = 256  # maximum number of windows that decide which channels are checked in full
 # Minimum fractions of steps that equal the level of their window, and that are near it. Filters and
 # delays smear a copy of the label where the label changes. A sensor at rest stays near its level,
 # but noise keeps most steps from being equal to it.

@@ -16,8 +16,8 @@ MIN_PURITY = 0.5  # default fraction for a majority
 UNLABELED = ""  # label of a window that is kept without a label
 
 # Whether a sample belongs to a span depends on its timestamp. Because timestamps are rounded, a
-# timestamp that is early by this fraction of a period, or by the resolution of floats at that time,
-# counts as on time at the start and at the end of a span.
+# timestamp counts as on time at the start and at the end of a span if it is early by at most this
+# fraction of a period, or by at most twice the resolution of floats at that time.
 _ROUNDING_PERIODS = 1e-6
 _NO_LABEL = -1
 
@@ -44,8 +44,7 @@ class Stretch:
 class ChosenLabels:
     """The class index that a rule gives each window, or -1 and the reason if it gives no class.
 
-    `best_share` (n_classes,) is, for each class, the largest fraction that it has of a window's
-    samples.
+    `best_share` (n_classes,) is the largest fraction of a window's samples that each class has.
     """
 
     codes: NDArray[np.int64]

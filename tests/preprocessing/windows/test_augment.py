@@ -358,7 +358,7 @@ def test_errors_say_what_is_wrong():
             X,
             {"lengths": too_long},
             SignalError,
-            r"lengths\[2\] is 41; these .* 0 to 40 steps",
+            r"lengths\[2\] is 41; it must be from 0 to 40 steps",
         ),
         (X[:1], {"indices": [-1]}, SignalError, r"indices\[0\] is -1; expected 0 or more"),
         (X, {"copies": [0]}, SignalError, "copies has shape"),
