@@ -59,7 +59,7 @@ class Adaptation:
     def __str__(self) -> str:
         source = "a model that cannot be saved" if self.source is None else self.source[:16]
         return (
-            f"adapted from {source} on {self.n_windows} windows: {self.reason}. Log-loss on"
+            f"adapted from {source}, using {self.n_windows} windows: {self.reason}. Log-loss on"
             f" these windows: {self.log_loss_before:.3f} before, {self.log_loss_after:.3f} after."
         )
 

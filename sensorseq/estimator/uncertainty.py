@@ -131,7 +131,7 @@ def find_abstention(
         if seen := seen_by(model, X):
             raise InputError(
                 f"X has {len(seen)} recording(s) that were used for training or validation"
-                f" ({', '.join(seen[:3])}), where the model makes fewer errors than on new"
+                f" ({', '.join(seen[:3])}), on which the model makes fewer errors than on new"
                 " ones. Give recordings that were not used in fit."
             )
     probability = model.predict_proba(X, lengths)
@@ -192,8 +192,8 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     T minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
     with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows or more, the
     prior has no noticeable effect. The cross entropy alone would fall as T goes to 0 if all windows
-    are classified correctly, and as T goes to infinity if the logits are worse than chance. In both
-    cases, the prior keeps T finite and near 1. The sum is strictly convex in b, so there is one
+    are classified correctly, and as T goes to infinity if the logits are worse than chance. The
+    prior keeps T away from both extremes. The sum is strictly convex in b, so there is one
     minimum and no bound is needed.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
@@ -307,7 +307,7 @@ def lowest_error_rate(
     group_index: NDArray[np.int64],
     confidence: float,
 ) -> float | None:
-    """Return the lowest error rate, in hundredths up to 0.5, that these windows can guarantee."""
+    """Return the lowest error rate, in steps of 0.01 up to 0.5, that these windows support."""
     for percent in range(1, 51):
         arguments = {"error_rate": percent / 100, "confidence": confidence}
         if choose_threshold(probability, is_right, group_index, **arguments) is not None:

@@ -32,8 +32,8 @@ class LSTM(nn.LSTM):
     derivatives, tracing and export. Invalid arguments are also passed to torch, so that torch's own
     errors are raised.
 
-    `torch.jit.script` turns the module back into a `torch.nn.LSTM`, even in the model that is
-    passed to it.
+    `torch.jit.script` turns the module back into a `torch.nn.LSTM`. If the module is part of a
+    model, this also changes the model that was passed to `torch.jit.script`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -325,7 +325,7 @@ class EpochTrainer:
                 " preceded by n_models if each model has its own windows."
             )
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        # also kept on the CPU, where they are checked before a GPU reads them
+        # classes and lengths are also kept on the CPU, to be checked before a GPU reads them
         self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
         self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
         self._class_index = self._class_index_here.to(self._device)
@@ -513,7 +513,7 @@ def _maybe_to(device: torch.device, tensor: Tensor | None) -> Tensor | None:
 
 
 def _of_models(values: Tensor) -> Tensor:
-    """Return values with one row per model, given values that all models may share."""
+    """Return values with one row for each model, or with a single row that all models share."""
     return (values if values.dim() == 2 else values[None]).contiguous()
 
 

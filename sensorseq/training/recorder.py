@@ -103,7 +103,7 @@ class Recorder:
         self._train = _Followed(train.target if self.notes_margins else None)
         self._val = _Followed(None if validation is None else validation.target)
         self._fixed_rows = np.zeros(0, np.int64)
-        # Do not make additional calls to a custom loss, which may count calls or draw numbers.
+        # A custom loss may count calls or draw random numbers, so do not make additional calls.
         is_own_loss = callable(config.loss)
         if self._given_fixed is not None and not is_own_loss:
             self.fixed = self._given_fixed
@@ -415,7 +415,7 @@ class Start:
     """A snapshot from which a new run starts, with the windows in a different order.
 
     The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
-    used `config` and `steps_per_epoch`. The learning rate falls to about zero over `n_epochs`.
+    used `config` and `steps_per_epoch`. Over `n_epochs`, a half cosine lowers the rates to 1 %.
     """
 
     snapshot: Snapshot
