@@ -78,12 +78,12 @@ def adapt(
     """
     few = read_few(model, X, y, groups, lengths)
     cropped = few.cropped(model.max_timesteps, model.crop)
-    # Widen the ranges first, so that missing="outside" does not mask channels of these windows.
+    # Widen the ranges first, so that missing="outside" does not mask channels of the new windows.
     if model.ranges is not None:
         model = replace(model, ranges=model.ranges.widened(cropped.X, cropped.lengths))
     before = losses(model, few)
     model, share = move_scaling(model, few, cropped, before)
-    moved = f"was moved by {share:g} toward these windows" if share else "was kept"
+    moved = f"was moved by a fraction of {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(model, few)
     if isinstance(X, WindowSet):
         here = describe_preparation(X)

@@ -99,7 +99,7 @@ _SMALLER = (
 
 
 def _of_model(name: str) -> Any:
-    """Return a property that reads a field of `model_`."""
+    """Return a property that reads and sets a field of `model_`."""
 
     def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
@@ -216,8 +216,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
         The column of the history that determines which epoch is best.
     restore_best : bool, optional
-        Whether to keep the weights of the best epoch. If False, or without validation windows, the
-        weights of the last epoch are kept. None uses the value of `early_stopping`.
+        Whether to keep the weights of the best epoch. If False, or if `monitor` needs validation
+        windows and there are none, the weights of the last epoch are kept. None uses the value of
+        `early_stopping`.
     scale : str or None, default="standard"
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
         ``"min_max"``, ``"max_abs"`` or ``"quantile"`` (see
@@ -253,10 +254,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with a new optimizer. The models on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
-        nothing is held out. It contains only the LSTM (for an ensemble, the first network), without
-        the effects of `features`, `refit` and `calibrate`. The file is replaced atomically, so a
-        complete file remains if the process is killed; `load` reads this file, and `warm_start`
-        continues training from it.
+        `monitor` needs validation windows and there are none. It contains only the LSTM (for an
+        ensemble, the first network), without the effects of `features`, `refit` and `calibrate`.
+        The file is replaced atomically, so a complete file remains if the process is killed; `load`
+        reads this file, and `warm_start` continues training from it.
     callbacks : list, optional
         Objects with at least one of the methods `on_fit_begin`, `on_epoch_begin`, `on_epoch_end`
         and `on_fit_end`; see `sensorseq.training.Callback`.
@@ -363,8 +364,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     channels, or with at most 16 steps and at least 32 channels, looks like (n, c, t); `fit` rejects
     it unless `lengths` is given.
 
-    A loss that is not finite ends the training: the weights of the best epoch are kept, a
-    ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
+    A loss or gradient that is not finite ends the training: the weights of the best epoch are kept,
+    a ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
     epoch, a `DivergedError` is raised; its attribute `fluctuation` is the report. If `fit` raises
     an error, the estimator stays as it was, unless a callback raised the error after an epoch.
 
@@ -526,7 +527,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         OutputError
             If the file `checkpoint` cannot be written.
         DivergedError
-            If the loss is not finite in the first epoch.
+            If a loss or gradient is not finite in the first epoch.
         OutOfMemoryError
             If there is not enough memory.
 

@@ -176,8 +176,8 @@ def check_arguments(
     if earlier is not None and len(earlier.networks) != n_models:
         raise ArgumentError(
             f"warm_start=True continues n_models={n_models} network(s), but the last fit kept"
-            f" {len(earlier.networks)}; start over with fit and warm_start=False, or fit with"
-            " refit='all' or refit=None, which keep n_models networks."
+            f" {len(earlier.networks)}. Fit again with warm_start=False; with refit='all' or"
+            " refit=None, the fit then keeps n_models networks."
         )
     device, engine = parameters["device"], parameters["engine"]
     # device="auto" means the CPU if the native engine is requested
@@ -260,7 +260,7 @@ def read_windows(
     rows = np.flatnonzero(takes_part)
     starts = None if groups is None else _starts_of(source, groups, windows)
     shape, had_lengths = earlier_shape or _shape_of(windows, source), not windows.are_full
-    # no recording_id, because the names of a million recordings take more memory than features
+    # no recording_id, because the names of a million recordings take a lot of memory
     facts = {"weight": weight, "groups": groups, "starts": starts, "recording_id": None}
     windows = replace(windows, **facts, rows=np.arange(n_windows))
     if len(rows) < n_windows:

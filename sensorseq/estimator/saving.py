@@ -210,7 +210,7 @@ def restore(
     return replace(model, networks=networks)
 
 
-# Pickles contain plain values instead of this package's types, and no tensors on a GPU.
+# Pickles contain no GPU tensors, and plain values instead of this package's types.
 
 
 def packed(model: TrainedModel) -> dict[str, Any]:

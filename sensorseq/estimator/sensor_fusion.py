@@ -623,7 +623,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Mark a sensor as missing where one of its channels is all NaN, which may reveal the class."""
+    """Mark a sensor as missing in windows with an all-NaN channel, which may reveal the class."""
     sets = dict(windows.sensors)
     for name, of_sensor in windows.sensors.items():
         is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
@@ -658,8 +658,8 @@ def _check_classes(name: str, labels: Any, all_labels: Any) -> None:
     lost = np.setdiff1d(np.asarray(all_labels), np.asarray(labels))
     if lost.size:
         raise InputError(
-            f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record some, or leave"
-            " out the class or the sensor."
+            f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record such"
+            " windows, or leave out the class or the sensor."
         )
 
 

@@ -38,7 +38,7 @@ def learn_probabilities(
     scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
-    """Return the model with its temperature and class frequencies, and the left-out windows."""
+    """Return the model with its temperature and class frequencies, and the left-out logits."""
     if model.head is not None and isinstance(plan, Refit):
         logits, class_index, groups = plan.left_out(model.head)
         rows = model.head.given_rows
@@ -100,7 +100,7 @@ def fit_calibration(
 
 
 def seen_by(model: AnyModel, windows: WindowSet | SensorWindows) -> list[str]:
-    """Return the recordings of `windows` that a model was trained on."""
+    """Return the recordings of `windows` that were used in the fit of a model."""
     models = model.models if isinstance(model, FusedModel) else {"": model}
     sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
     seen = [
@@ -147,7 +147,7 @@ def find_abstention(
     )
     if chosen is None:
         lowest = lowest_error_rate(highest, is_right, group_index, confidence)
-        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which can be shown"
+        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which has a threshold"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
             f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
@@ -322,7 +322,7 @@ def _p_values(
     group_index: NDArray[np.int64],
     error_rate: float,
 ) -> NDArray[np.float64]:
-    """Return, for each threshold, the probability of so few errors if the rate is `error_rate`."""
+    """Return the p-value of each threshold for the null hypothesis in `choose_threshold`."""
     n_groups = int(group_index.max()) + 1
     correlation = _error_correlation(is_right, group_index, n_groups)
     values = np.ones(len(thresholds))

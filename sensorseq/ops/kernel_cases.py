@@ -79,7 +79,7 @@ def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
 
 
 def _pooling(case: Case) -> str:
-    """Return the pooling; it has a maximum only if rounding cannot move this to another step."""
+    """Return the pooling, with a maximum only if rounding cannot move it to another step."""
     return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
 
 

@@ -75,7 +75,7 @@ def deterministic_algorithms(device: torch.device) -> Iterator[None]:
 
 
 class CounterDropout:
-    """Dropout with the native engine's masks, so that both engines take the same trajectory.
+    """Dropout with the native engine's masks, so that both engines drop the same units.
 
     `AutogradSteps` sets `step` to the number of optimizer steps before the current one.
     """

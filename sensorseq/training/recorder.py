@@ -242,7 +242,7 @@ class Recorder:
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
     def _widths(self) -> dict[str, tuple[int, Any]]:
-        """Return the minimum number of columns and the dtype of each part of the record."""
+        """Return each part's number of columns in an empty record, and the part's dtype."""
         return {
             "steps": (len(STEP_NAMES), np.float64),
             "fixed": (2, np.float64),
@@ -356,7 +356,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store values at the positions of their windows; a repeated window keeps the last one."""
+        """Store values at the positions of their windows; repeated windows keep their last value."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
