@@ -1483,8 +1483,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Units of input channels, such as ``{"current": "mA"}``; needed for steps that multiply
             channels.
         weights : {"float32", "int8"}, default="float32"
-            Type of the weights. ``"int8"`` uses one scale for each row and a quarter of the memory;
-            activations stay float32.
+            Type of the weights. ``"int8"`` needs a quarter of the memory and has one scale for each
+            row; activations stay float32.
         check : WindowSet or path of a prepared file, optional
             Labeled windows on which to measure the accuracy with these weights; the accuracy is
             written into the header. The validation part is used, or all windows if there is no

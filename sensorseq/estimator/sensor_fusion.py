@@ -62,9 +62,9 @@ _MOST_WEIGHED = 6
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of several sensors, each with its own rate and its own classifier.
 
-    The logits of the sensors are combined in a weighted sum. The weights are fitted for each
-    combination of sensors that a window may have, on windows left out when the classifiers were
-    fitted.
+    The logits of the sensors are combined in a weighted sum. The weights are fitted on windows left
+    out when the classifiers were fitted, for each combination of sensors that a window may have
+    (with more than six sensors, for some of these combinations).
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def lstm(
       ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` forbids it.
       Half precisions are computed in float16 with float32 sums. Recurrent weights beyond 4094 and
       initial states beyond 255 are out of range and give NaN.
-    - Calls do not wait for the device, except to read `lengths` if torch's LSTM is used.
+    - Calls do not wait for the device. (Torch's LSTM waits for the device to read `lengths`.)
     - Under autocast, all results are float32, as on the CPU.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)

@@ -356,7 +356,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store values at the positions of their windows; repeated windows keep their last value."""
+        """Store values at their windows' positions; a repeated window keeps the last value."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -415,7 +415,8 @@ class Start:
     """A snapshot from which a new run starts, with the windows in a different order.
 
     The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
-    used `config` and `steps_per_epoch`. Over `n_epochs`, a half cosine lowers the rates to 1 %.
+    used `config` and `steps_per_epoch`. Over `n_epochs`, a half cosine lowers the learning rates to
+    1 % of the scheduled rates.
     """
 
     snapshot: Snapshot

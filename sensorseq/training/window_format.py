@@ -153,7 +153,7 @@ def make_patch(patch: int | str | None, n_timesteps: int) -> Patch | None:
 
 
 def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> Patch:
-    """Return the patch that scales its inputs by their statistics over training windows.
+    """Return the patch with a scaler for the network's inputs, fitted to training windows.
 
     `blocks` yields the windows and their lengths.
     """
