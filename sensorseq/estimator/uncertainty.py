@@ -93,8 +93,8 @@ def fit_calibration(
         warn_caller(
             f"calibrate=True had only {len(logits)} validation windows{of}; with other"
             " validation windows, the probability of the predicted class would differ by about"
-            f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
-            " probabilities.",
+            f" {spread:.2f}. Hold out more windows (validation_fraction, X_val), or do not rely on"
+            " the probabilities.",
         )
     return temperature
 
