@@ -59,7 +59,7 @@ class Adaptation:
     def __str__(self) -> str:
         source = "a model that cannot be saved" if self.source is None else self.source[:16]
         return (
-            f"adapted from {source} on {self.n_windows} windows: {self.reason}. Log-loss on"
+            f"adapted from {source}, using {self.n_windows} windows: {self.reason}. Log-loss on"
             f" these windows: {self.log_loss_before:.3f} before, {self.log_loss_after:.3f} after."
         )
 
@@ -78,12 +78,12 @@ def adapt(
     """
     few = read_few(model, X, y, groups, lengths)
     cropped = few.cropped(model.max_timesteps, model.crop)
-    # Widen the ranges first, so that missing="outside" does not mask channels of these windows.
+    # Widen the ranges first, so that missing="outside" does not mask channels of the new windows.
     if model.ranges is not None:
         model = replace(model, ranges=model.ranges.widened(cropped.X, cropped.lengths))
     before = losses(model, few)
     model, share = move_scaling(model, few, cropped, before)
-    moved = f"was moved by {share:g} toward these windows" if share else "was kept"
+    moved = f"was moved by a fraction of {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(model, few)
     if isinstance(X, WindowSet):
         here = describe_preparation(X)

@@ -99,7 +99,7 @@ _SMALLER = (
 
 
 def _of_model(name: str) -> Any:
-    """Return a property that reads a field of `model_`."""
+    """Return a property that reads and sets a field of `model_`."""
 
     def set_field(self: "SensorLSTMClassifier", value: Any) -> None:
         self.model_ = replace(self.model_, **{name: value})
@@ -162,8 +162,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
         ``"cosine"`` decays to a hundredth of the maximum at the last epoch, which `max_epochs` and
         `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
-        improved for a quarter of `patience`; ``"one_cycle"`` rises for 30 % of the steps, then
-        falls to nearly zero.
+        improved for a quarter of `patience` epochs; ``"one_cycle"`` rises for 30 % of the steps,
+        then falls to nearly zero.
     warmup_epochs : int or float, default=0.05
         Number of epochs over which the rate increases linearly before the schedule begins. A float
         in (0, 1) is a fraction of all optimizer steps of the run (0.05 of 1000 steps is 50 steps),
@@ -216,8 +216,9 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
         The column of the history that determines which epoch is best.
     restore_best : bool, optional
-        Whether to keep the weights of the best epoch. If False, or without validation windows, the
-        weights of the last epoch are kept. None uses the value of `early_stopping`.
+        Whether to keep the weights of the best epoch. If False, or if `monitor` needs validation
+        windows and there are none, the weights of the last epoch are kept. None uses the value of
+        `early_stopping`.
     scale : str or None, default="standard"
         Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
         ``"min_max"``, ``"max_abs"`` or ``"quantile"`` (see
@@ -253,10 +254,10 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with a new optimizer. The models on `features` are kept unchanged.
     checkpoint : str or path, optional
         Model file that is written after each epoch that improves `monitor`, or after every epoch if
-        nothing is held out. It contains only the LSTM (for an ensemble, the first network), without
-        the effects of `features`, `refit` and `calibrate`. The file is replaced atomically, so a
-        complete file remains if the process is killed; `load` reads this file, and `warm_start`
-        continues training from it.
+        `monitor` needs validation windows and there are none. It contains only the LSTM (for an
+        ensemble, the first network), without the effects of `features`, `refit` and `calibrate`.
+        The file is replaced atomically, so a complete file remains if the process is killed; `load`
+        reads this file, and `warm_start` continues training from it.
     callbacks : list, optional
         Objects with at least one of the methods `on_fit_begin`, `on_epoch_begin`, `on_epoch_end`
         and `on_fit_end`; see `sensorseq.training.Callback`.
@@ -284,12 +285,13 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are read from their file in parts, the models on features are fitted to a sample of the
         windows; if, in addition, nothing is held out, ``"auto"`` uses no features.
     refit : "auto", "all" or None, default="auto"
-        How the model learns from the held-out windows after the curve, the report and the held-out
-        probabilities have been computed. For up to 20,000 windows and without `warm_start`,
-        ``"auto"`` keeps the networks of the three folds, which together have been trained on all
-        windows, and averages their probabilities in prediction. Without these folds, or with
-        ``"all"``, one network is trained on all windows for the same number of steps. None keeps
-        the network that was trained on the training part. `X_val` is never used for training.
+        How the model learns from the held-out windows after the validation curve, the report and
+        the held-out probabilities have been computed. ``"auto"`` keeps the networks of the three
+        folds, which together have been trained on all windows, and averages their probabilities in
+        prediction. Without three folds or for an ensemble, and always with ``"all"``, `n_models`
+        networks are trained on all windows for the same number of steps. ``"auto"`` means None for
+        more than 20,000 windows, for windows read from their file in parts, and with `warm_start`.
+        None keeps the networks trained on the training part. `X_val` is never used for training.
     patch : "auto", int or None, default="auto"
         Number of samples per frame. The network reads a window as a sequence of frames that overlap
         by half; for each frame and channel, it receives the mean, the variance, the minimum, the
@@ -328,7 +330,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are not finite.
     features_ : FeatureChoice
         The chosen features, the reasons for the choice, and the log-loss and accuracy of each kind
-        of model alone and of all together on the left-out windows. Print it to read it.
+        of model alone and of all together on the left-out windows. Print this object to see a
+        summary.
     refitted_ : bool
         Whether the model also learned from the held-out windows (see `refit`).
     patch_ : Patch or None
@@ -361,8 +364,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     channels, or with at most 16 steps and at least 32 channels, looks like (n, c, t); `fit` rejects
     it unless `lengths` is given.
 
-    A loss that is not finite ends the training: the weights of the best epoch are kept, a
-    ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
+    A loss or gradient that is not finite ends the training: the weights of the best epoch are kept,
+    a ConvergenceWarning is issued, and the verdict is ``"diverged"``. If this happens in the first
     epoch, a `DivergedError` is raised; its attribute `fluctuation` is the report. If `fit` raises
     an error, the estimator stays as it was, unless a callback raised the error after an epoch.
 
@@ -524,7 +527,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         OutputError
             If the file `checkpoint` cannot be written.
         DivergedError
-            If the loss is not finite in the first epoch.
+            If a loss or gradient is not finite in the first epoch.
         OutOfMemoryError
             If there is not enough memory.
 
@@ -795,8 +798,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Choose the probability below which to abstain, using windows not used in `fit`.
 
         The result is the lowest threshold for which the windows show that at most a fraction
-        `error_rate` of the answers is wrong. Each group, not each window, is treated as a sample;
-        see `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
+        `error_rate` of the answers is wrong. Windows of one group are treated as correlated; see
+        `sensorseq.estimator.uncertainty.choose_threshold`. With probability `confidence`, this
         bound holds on new recordings of the same kind. It does not cover other recordings, such as
         those of a new surface or robot. `save` also stores the results, `abstention_` and
         `abstain_threshold_`.
@@ -1037,8 +1040,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return the indices of held-out windows, and their class probabilities before any refit.
 
         The indices are positions in the validation part. The result is None if there was no refit,
-        if the estimator was loaded from a file, or if the number of validation windows in `fit` was
-        not `n_windows`.
+        if the estimator was loaded from a file or adapted, or if there are more than `n_windows`
+        held-out windows.
 
         Parameters
         ----------
@@ -1106,7 +1109,7 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ArgumentError
             If an argument is invalid, or if gradients are requested for a model with features.
         InputError
-            If the windows cannot be used, or if X is a file larger than memory.
+            If the windows cannot be used, or if X is a file larger than its buffer in memory.
 
         References
         ----------
@@ -1480,8 +1483,8 @@ class SensorLSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             Units of input channels, such as ``{"current": "mA"}``; needed for steps that multiply
             channels.
         weights : {"float32", "int8"}, default="float32"
-            Type of the weights. ``"int8"`` uses one scale for each row and a quarter of the memory;
-            activations stay float32.
+            Type of the weights. ``"int8"`` needs a quarter of the memory and has one scale for each
+            row; activations stay float32.
         check : WindowSet or path of a prepared file, optional
             Labeled windows on which to measure the accuracy with these weights; the accuracy is
             written into the header. The validation part is used, or all windows if there is no

@@ -19,10 +19,11 @@ from sensorseq.training.evaluation import modules_of
 from sensorseq.training.window_format import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
-# Number of intervals on the path from zeros to a window, and number of gradients per interval. On a
-# smooth path, 32 gradients in total are enough.
+# Number of intervals on the path from zeros to a window, and number of gradients per interval. The
+# 32 gradients in total are enough if the log-probability is smooth along the path.
 _INTERVALS, _NODES = 8, 4
-# Tolerated difference, in nats, between integrated gradients and the actual change in one interval.
+# Tolerated difference, in nats, between the integrated gradients and the actual change of the
+# log-probability in one interval.
 _EXACT = 1e-3 / _INTERVALS
 _NARROWEST = 1e-5  # shorter intervals are not halved again
 _WINDOWS = 256  # number of windows differentiated at a time

@@ -29,13 +29,13 @@ from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
-MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, because their products cost n^2 F
+MANY_WINDOWS = 4_000  # with more windows, use fewer convolutions, because ridge fits cost n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
 # Boosting and steps use this many of the best statistics. On development folds with derived
 # channels, using more statistics took longer and was no more accurate.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 # The ridge penalty if folds are cut in time. In 12 draws of one training recording per class from
-# BorealTC's motors and from the simulated surfaces, this penalty with equal weights classified
+# BorealTC's motor data and from the simulated surfaces, this penalty with equal weights classified
 # 43.5 % and 73.7 % of the other recordings correctly. Penalties chosen on folds cut in time
 # classified 39.9 % and 72.6 % correctly.
 _STRENGTH_IN_TIME = 1e-3
@@ -117,8 +117,8 @@ class FittedFeatures:
 
     `scores` contains an array (n, K) for each kind, with NaN for windows that are in no test fold;
     `rows` are the indices of the n windows among all windows. If the folds are cut `in_time`, they
-    cannot determine weights; the linear layers, if there are any, then decide alone, with equal
-    weights.
+    are not suitable for fitting weights. In this case, only the linear layers, if there are any,
+    are used, and all of them get the same weight.
     """
 
     class_index: NDArray[np.int64]
@@ -194,7 +194,7 @@ def fit_features(
     seed: np.random.SeedSequence,
     in_time: bool,
 ) -> FittedFeatures:
-    """Fit the models on features to the windows `rows`, and also for each fold.
+    """Fit the models on features to the windows `rows`, and once more for each fold.
 
     Linear layers are fitted by ridge regression. The `folds` are pairs (fit rows, test rows), cut
     in time if `in_time` is true.
@@ -243,7 +243,7 @@ def _fit_linear(
     values = describe(features, data.X, data.lengths)
     center, scale = _standard(values[rows], is_plain=kind == "summary")
     target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
-    values -= center  # in place, because it may take gigabytes
+    values -= center  # in place, because the array may take gigabytes
     values *= scale
     fitted = fit_ridge(values, target, data.weight, folds, rows, loss, columns, strengths)
     weight = scale[:, None] * fitted.weight

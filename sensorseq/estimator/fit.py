@@ -41,9 +41,10 @@ from sensorseq.training.torch_network import continue_network, make_network
 class Trained:
     """A model, and how its networks were trained.
 
-    `results` and `histories` have one entry for each network. `choice` and `held_out` (indices in
-    the validation part, and the outputs for these windows before any refit) are None if the fit
-    continues an earlier one. `left_out` contains indices of windows in X, and logits for these
+    `results` has one entry for each network trained on the training part; `histories` has one entry
+    for each network of `model`. `choice` is None if the fit continues an earlier one. `held_out`
+    contains indices in the validation part, and the outputs for these windows before the refit; it
+    is None without a refit. `left_out` contains indices of windows in X, and logits for these
     windows from models that were not fitted on them. If the first epoch diverged, `model` is the
     model before training.
     """
@@ -70,7 +71,7 @@ class Judged(NamedTuple):
 
 
 def make_jobs(arguments: FitArguments, scaled: ScaledFit) -> list[TrainingJob]:
-    """Make a job for the network of each member of an ensemble."""
+    """Make a training job for each network of the ensemble."""
     parameters, data = arguments.parameters, scaled.data
     samples = scaled.samples[0]
     jobs: list[TrainingJob] = []
@@ -160,7 +161,7 @@ def show_progress(verbose: Any) -> NoProgress:
 def refuse_diverged(
     arguments: FitArguments, trained: Trained, judged: Judged | None = None
 ) -> None:
-    """Raise a DivergedError with the report if the first epoch of a network diverged."""
+    """Raise a DivergedError with the report if a network diverged in its first epoch."""
     if any(result.best_epoch == 0 for result in trained.results):
         p = arguments.parameters
         error = DivergedError(

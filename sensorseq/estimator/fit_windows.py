@@ -82,10 +82,10 @@ class FitData:
     """The windows of a fit, read and checked; `hold_out` splits them.
 
     `windows` are all windows of X, split into `train` and `validation`. If validation windows were
-    given separately, they are in both `validation` and `given_validation`. `split` is the part of
-    each window, if X has a split. `source` and `source_val` are the objects given as X and X_val,
-    or None for arrays. `target` contains the classes, and `column_names` are the column names of a
-    2-D table.
+    given separately, they are in both `validation` and `given_validation`. `split` names the part
+    of each window, if X has a split. `source` and `source_val` are the objects given as X and
+    X_val, or None for arrays. `target` contains the classes, and `column_names` are the column
+    names of a 2-D table.
     """
 
     windows: Windows
@@ -123,7 +123,7 @@ class FitData:
 
 @dataclass(frozen=True)
 class ScaledFit:
-    """The scaled windows of a fit, and the model so far, which has no networks yet.
+    """The scaled windows of a fit, and the model before its networks are trained.
 
     `train` and `validation` are the inputs of the networks; `samples` are the same windows before
     their samples were joined into steps. All of these may be streamed. `findings` describe faults
@@ -139,7 +139,7 @@ class ScaledFit:
     findings: tuple[Finding, ...]
 
     def held(self) -> tuple[Windows | None, Windows | None]:
-        """Return the scaled samples of both parts as named windows, or None if streamed."""
+        """Return both parts as scaled windows with channel and class names, or None if streamed."""
         train, validation = (
             replace(
                 part,
@@ -176,8 +176,8 @@ def check_arguments(
     if earlier is not None and len(earlier.networks) != n_models:
         raise ArgumentError(
             f"warm_start=True continues n_models={n_models} network(s), but the last fit kept"
-            f" {len(earlier.networks)}; start over with fit and warm_start=False, or fit with"
-            " refit='all' or refit=None, which keep n_models networks."
+            f" {len(earlier.networks)}. Fit again with warm_start=False; with refit='all' or"
+            " refit=None, the fit then keeps n_models networks."
         )
     device, engine = parameters["device"], parameters["engine"]
     # device="auto" means the CPU if the native engine is requested
@@ -260,7 +260,7 @@ def read_windows(
     rows = np.flatnonzero(takes_part)
     starts = None if groups is None else _starts_of(source, groups, windows)
     shape, had_lengths = earlier_shape or _shape_of(windows, source), not windows.are_full
-    # no recording_id, because the names of a million recordings take more memory than features
+    # no recording_id, because the names of a million recordings take a lot of memory
     facts = {"weight": weight, "groups": groups, "starts": starts, "recording_id": None}
     windows = replace(windows, **facts, rows=np.arange(n_windows))
     if len(rows) < n_windows:

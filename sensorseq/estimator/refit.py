@@ -1,8 +1,8 @@
 """The steps after the fit on the training part: weight features, and learn from all windows.
 
-The held-out part provides the curve, the report and the probabilities. The final model then learns
-from every window: it consists either of the networks of the folds, or of networks that are trained
-on all windows.
+The validation curve, the report and the held-out probabilities come from the held-out part. After a
+refit, the final model has learned from every window: it consists either of the networks of the
+folds, or of networks that are trained on all windows.
 """
 
 import copy
@@ -118,7 +118,7 @@ class Refit:
         return len(self.folds) - self.has_held_out + n_refits
 
     def fit_features(self, progress: NoProgress) -> FittedFeatures | None:
-        """Fit the models on features, which need no network; their weights are determined later."""
+        """Fit the feature models, which need no network; their weights are fitted later."""
         if self.features is None:
             return None
         progress.say("features")
@@ -126,7 +126,7 @@ class Refit:
         return self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
 
     def fit_features_again(self) -> FittedFeatures | None:
-        """Fit the models on features without the held-out part, so that no model has seen it."""
+        """Fit the feature models without the held-out part, so that no model has seen this part."""
         if self.features is None or not self.has_held_out:
             return None
         try:
@@ -160,7 +160,7 @@ class Refit:
     def fold_logits(
         self, model: TrainedModel, modules: Sequence[LSTMLinear], device: str
     ) -> NDArray[np.float64]:
-        """Return each network's logits for the windows of its test fold; other windows have NaN."""
+        """Return each network's logits for the windows of its test fold; other rows are NaN."""
         seen = self.seen
         logits = np.full((len(seen.X), seen.n_classes), np.nan)
         for module, (_, rows) in zip(modules, self.folds, strict=False):
@@ -184,7 +184,7 @@ def plan_refit(
     is_given = fit_data.given_validation is not None
     has_more = validation is not None and not is_given
     n_windows = len(train) + (len(validation) if has_more and validation else 0)
-    # a warm start would validate on windows that a refit was trained on
+    # after a refit, a warm start would validate on windows that the networks were trained on
     allows_auto = n_windows <= FEW_WINDOWS and not (parameters["warm_start"] or in_file)
     refits = has_more and (refit == "all" or (refit == "auto" and allows_auto))
     if in_file and refits:
@@ -250,8 +250,8 @@ def plan_refit(
         if features != "auto":
             raise ArgumentError(f"features={features!r} cannot be weighted: {why}.")
         return replace(plan, features=None) if refits else FeatureChoice(reason=why)
-    # together, these networks have seen all windows, and their mean is more accurate than one
-    # network
+    # together, the networks of the folds have seen all windows, and their mean is more accurate
+    # than one network
     is_covered = len(folds) == N_FOLDS and len(jobs) == 1
     keeps_folds = refits and refit == "auto" and is_covered
     return replace(plan, folds=folds, keeps_folds=keeps_folds, changed=changed)
@@ -359,7 +359,7 @@ class Refitted(NamedTuple):
 
     `held_out` contains indices of held-out windows, and their outputs from models that have not
     seen these windows. If `modules` is empty, the fit's networks are kept. `histories` contains the
-    histories of the additional networks.
+    histories of the additional fold networks if these are kept; otherwise, it is None.
     """
 
     head: FeatureHead | None
@@ -433,7 +433,7 @@ def _join_features(plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float
     """Fit the weights of the features and the LSTM, given the LSTM's out-of-fold logits."""
     head = fitted.join(logits)
     if plan.shares_groups:
-        caveat = "; the other windows are from the same groups, so all scores are optimistic"
+        caveat = "; training windows are from the same groups, so all scores are optimistic"
         if head.linear_blocks:
             caveat += ", and linear layers count equally"
         head.choice = replace(head.choice, reason=head.choice.reason + caveat)

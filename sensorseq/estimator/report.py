@@ -1,4 +1,4 @@
-"""The report of a fit, and warnings if training diverged or was interrupted."""
+"""The report of a fit, and warnings about its windows and about how training ended."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -80,9 +80,9 @@ def make_report(
 ) -> FluctuationReport:
     """Return the report on a history.
 
-    If the loss is not in nats, only non-finite losses are considered. The record is then used only
-    for quantities that do not depend on the unit: predictions, margins, gradients and ratios of
-    losses.
+    If the loss is not in nats, its finite values are ignored. The record is then used only for
+    quantities that do not depend on the unit of the loss: predictions, margins, gradients and
+    ratios of losses.
     """
     facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
     if not len(history) and facts.get("best_epoch") is None:

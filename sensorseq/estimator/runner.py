@@ -59,7 +59,7 @@ _OF_WINDOWS = frozenset(("scale", "max_timesteps", "crop", "augment", "class_wei
 STEP_WINDOWS = 0.6  # fixed cost of a step, in windows; measured with 2 to 128 hidden units
 EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, in multiplications: about 2 ms
 FEATURES_TRAININGS = 4  # cost of features, in training runs: one on all windows and one per fold
-SAME_LOSS = 1e-3  # relative; rounding changes the loss by far less, other data by far more
+SAME_LOSS = 1e-3  # relative change; rounding causes far smaller changes, other data far larger
 SAME_CLASSES = 0.02  # fraction of validation windows whose class may change due to rounding
 
 
@@ -127,8 +127,8 @@ class FitOrigin:
 class FitRunner(TrialRunner):
     """Runs one fit again with changes; see `sensorseq.diagnosis.trials.TrialRunner`.
 
-    The losses of the fixed training windows, in the record and in the reruns, are in nats. Other
-    loss functions are scaled so that the loss of guessing is the same as in nats.
+    The losses of the fixed training windows, in the record and in the reruns, are in nats. The
+    values of other loss functions are scaled so that guessing costs as much as with cross-entropy.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class FitRunner(TrialRunner):
             )
 
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun in epochs of the fit; it is infinite after a warm start."""
+        """Estimate a rerun's cost in epochs of the fit; infinite if the rerun is impossible."""
         if rerun.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train)

@@ -107,7 +107,7 @@ def architecture_of(module: LSTMLinear) -> dict[str, Any]:
 class Checkpoint(Callback):
     """Writes the network to a model file after each epoch that improves `monitor`.
 
-    If the history has no such column because nothing is held out, the network is written after
+    If the history has no column `monitor` because nothing is held out, the network is written after
     every epoch. The file contains the LSTM alone, with everything that prediction needs, and is
     replaced atomically. If the file cannot be written during training, for example because the disk
     is full, a single warning is issued, and the training continues.
@@ -162,7 +162,7 @@ def load_file(
     single: Callable[..., Loaded] | None = None,
     fusion: Callable[..., Loaded] | None = None,
 ) -> Loaded:
-    """Return the estimator in a file, which `single` or `fusion` makes from the file's contents."""
+    """Return the estimator that `single` or `fusion` makes from the contents of a file."""
     if device is not None:
         check_device(device)
     arrays, description = read_model(path)
@@ -210,7 +210,7 @@ def restore(
     return replace(model, networks=networks)
 
 
-# Pickles contain plain values instead of this package's types, and no tensors on a GPU.
+# Pickles contain no GPU tensors, and plain values instead of this package's types.
 
 
 def packed(model: TrainedModel) -> dict[str, Any]:

@@ -54,26 +54,26 @@ from sensorseq.training.inputs import check_axis_order
 from sensorseq.training.labels import draw_entropy, read_labels
 from sensorseq.training.parameters import check_parameters
 
-# Up to this number of sensors, weights are fitted for all patterns of sensors; beyond it, only for
-# single sensors, for all sensors, and for all but one.
+# With at most this many sensors, weights are fitted for every combination of sensors; with more,
+# only for single sensors, for all sensors, and for all but one.
 _MOST_WEIGHED = 6
 
 
 class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of several sensors, each with its own rate and its own classifier.
 
-    The logits of the sensors are combined in a weighted sum. The weights are fitted for each
-    combination of sensors that a window may have, on windows left out when the classifiers were
-    fitted.
+    The logits of the sensors are combined in a weighted sum. The weights are fitted on windows left
+    out when the classifiers were fitted, for each combination of sensors that a window may have
+    (with more than six sensors, for some of these combinations).
 
     Parameters
     ----------
     estimator : SensorLSTMClassifier, optional
         The classifier that is cloned for each sensor; by default, one with default arguments. With
         ``missing="expected"``, windows that lack a sensor are predicted from the other sensors, and
-        the model of a sensor is trained on the windows in which all its channels have numbers. With
-        ``missing="outside"``, a sensor with a channel out of range, or with most of its channels
-        constant, is used only for windows that have no other sensor;
+        the model of a sensor is trained on the windows in which each of its channels has at least
+        one number. With ``missing="outside"``, a sensor with a channel out of range, or with most
+        of its channels constant, is used only for windows that have no other sensor;
         docs/preprocessing/several_sensors.md reports measurements of the effect.
 
     Attributes
@@ -87,7 +87,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Labels in the order of the columns of `predict_proba`.
     features_ : FeatureChoice
         The weights of the sensors, and the log-loss and accuracy of each sensor alone and of all
-        sensors together on windows left out of the fits. Print it to read it.
+        sensors together on windows left out of the fits. Print this object to see a summary.
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention`.
 
@@ -127,14 +127,15 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         X : mapping of str to array of shape (n, t, c), SensorWindows, or path
             Windows of each sensor; window i covers the same time interval for all sensors. A window
             of NaN means that the sensor has no data for that interval. A path means a prepared file
-            of several sensors. A split is used as in `SensorLSTMClassifier`.
+            of several sensors. If X has a split, it is used as in `SensorLSTMClassifier.fit`.
         y, sample_weight, groups : optional
             As in `SensorLSTMClassifier.fit`.
 
         Raises
         ------
         InputError
-            If X has only one sensor, or if windows lack a sensor and `missing` is ``"error"``.
+            If X has only one sensor, or if windows lack a sensor and the estimator's `missing` is
+            ``"error"``.
         ArgumentError
             If the estimator's `warm_start` or `checkpoint` is set.
         """
@@ -184,7 +185,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         windows: SensorWindows,
         weight: NDArray[np.float64],
     ) -> None:
-        """Weight the sensors on left-out windows, and store the result of the fit."""
+        """Fit the sensors' weights on left-out windows, and store the result of the fit."""
         classes = next(iter(models.values())).classes_
         class_index = np.searchsorted(classes, np.asarray(windows.y))
         logits, present = _logits_of(left_out, windows, len(classes))
@@ -237,7 +238,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : as in `fit`
-            Windows of the sensors in `fit`; sensors may be absent unless `missing` is ``"error"``.
+            Windows of the sensors used in `fit`; sensors may be absent unless `missing` is
+            ``"error"``.
         """
         X = self._open(X)
         return self.model_.predict(X)
@@ -330,7 +332,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X : as in `predict`, or mapping of str to list of Recording
-            Recordings of each sensor; those with the same id belong together.
+            Recordings of each sensor; recordings with the same id belong together.
         recording_id, start_s, window_s, smooth, lag, mean_dwell_s, transitions
             As in `SensorLSTMClassifier.timeline`.
         """
@@ -359,7 +361,7 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         sample_rate_hz : mapping of str to float, optional
-            Rate of each sensor in Hz; by default, the rates to which recordings were resampled.
+            Rate of each sensor in Hz; by default, the rate to which its recordings were resampled.
         max_gap_s, max_delay_s
             As in `SensorLSTMClassifier.stream`.
         max_wait_s : float, optional
@@ -536,8 +538,8 @@ class SensorFusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         The graph has an input ``X_<sensor>`` for each sensor and, with `lengths`, an input
         ``lengths_<sensor>``; a sensor counts as missing if its window contains NaN. The
         probabilities are NaN for windows without any sensor, or without a sensor that the model
-        requires. The metadata entry ``sensors`` describes the input of each sensor. The graph
-        ignores `missing`: gaps are not filled.
+        requires. The metadata entry ``sensors`` describes the input of each sensor. The graph does
+        not fill gaps, whatever the value of `missing`.
 
         Parameters
         ----------
@@ -621,7 +623,7 @@ def _check_estimator(estimator: SensorLSTMClassifier) -> None:
 
 
 def _without_lost(windows: SensorWindows) -> SensorWindows:
-    """Mark a sensor as missing if a channel is all NaN, because this might reveal the class."""
+    """Mark a sensor as missing in windows with an all-NaN channel, which may reveal the class."""
     sets = dict(windows.sensors)
     for name, of_sensor in windows.sensors.items():
         is_valid = np.arange(of_sensor.n_timesteps) < np.asarray(of_sensor.lengths)[:, None]
@@ -634,10 +636,10 @@ def _without_lost(windows: SensorWindows) -> SensorWindows:
 
 
 def _with_common_split(windows: SensorWindows, fraction: float, seed: int) -> SensorWindows:
-    """Hold out the same windows of all sensors; the seed alone ensures this if none are missing.
+    """Hold out the same windows of all sensors; if no sensor is missing, the seed ensures this.
 
-    Only groups with windows of all sensors are held out, so that each sensor keeps every class in
-    training.
+    Held-out groups are chosen by their windows that have all sensors, so that each sensor keeps
+    every class in training.
     """
     rows = np.flatnonzero(windows.present.all(axis=1))
     if windows.split is not None or len(rows) in (0, len(windows)) or not fraction:
@@ -656,8 +658,8 @@ def _check_classes(name: str, labels: Any, all_labels: Any) -> None:
     lost = np.setdiff1d(np.asarray(all_labels), np.asarray(labels))
     if lost.size:
         raise InputError(
-            f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record some, or leave"
-            " out the class or the sensor."
+            f"sensor {name!r} has no window of class {lost.tolist()[0]!r}. Record such"
+            " windows, or leave out the class or the sensor."
         )
 
 
@@ -692,7 +694,7 @@ def _weigh(
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the weights of single sensors, and of each pattern of sensors found in windows."""
+    """Return weights for each single sensor, and for each combination of sensors in the windows."""
     n = present.shape[1]
     weights = {}
     for bits in product((False, True), repeat=n):

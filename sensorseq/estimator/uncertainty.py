@@ -38,7 +38,7 @@ def learn_probabilities(
     scaled: ScaledFit,
     plan: Refit | FeatureChoice | None,
 ) -> tuple[TrainedModel, LeftOut | None]:
-    """Return the model with its temperature and class frequencies, and the left-out windows."""
+    """Return the model with its temperature and class frequencies, and the left-out logits."""
     if model.head is not None and isinstance(plan, Refit):
         logits, class_index, groups = plan.left_out(model.head)
         rows = model.head.given_rows
@@ -93,14 +93,14 @@ def fit_calibration(
         warn_caller(
             f"calibrate=True had only {len(logits)} validation windows{of}; with other"
             " validation windows, the probability of the predicted class would differ by about"
-            f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
-            " probabilities.",
+            f" {spread:.2f}. Hold out more windows (validation_fraction, X_val), or do not rely on"
+            " the probabilities.",
         )
     return temperature
 
 
 def seen_by(model: AnyModel, windows: WindowSet | SensorWindows) -> list[str]:
-    """Return the recordings of `windows` that a model was trained on."""
+    """Return the recordings of `windows` that were used in the fit of a model."""
     models = model.models if isinstance(model, FusedModel) else {"": model}
     sets = windows.sensors if isinstance(windows, SensorWindows) else {"": windows}
     seen = [
@@ -131,7 +131,7 @@ def find_abstention(
         if seen := seen_by(model, X):
             raise InputError(
                 f"X has {len(seen)} recording(s) that were used for training or validation"
-                f" ({', '.join(seen[:3])}), where the model makes fewer errors than on new"
+                f" ({', '.join(seen[:3])}), on which the model makes fewer errors than on new"
                 " ones. Give recordings that were not used in fit."
             )
     probability = model.predict_proba(X, lengths)
@@ -147,7 +147,7 @@ def find_abstention(
     )
     if chosen is None:
         lowest = lowest_error_rate(highest, is_right, group_index, confidence)
-        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which can be shown"
+        remedy = "" if lowest is None else f", or use error_rate={lowest:g}, which has a threshold"
         raise InputError(
             f"no threshold was found: {n_windows} windows of {group_index.max() + 1} group(s),"
             f" {100 * is_right.mean():.1f} % of them classified correctly, cannot show"
@@ -192,8 +192,8 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     T minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
     with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows or more, the
     prior has no noticeable effect. The cross entropy alone would fall as T goes to 0 if all windows
-    are classified correctly, and as T goes to infinity if the logits are worse than chance. In both
-    cases, the prior keeps T finite and near 1. The sum is strictly convex in b, so there is one
+    are classified correctly, and as T goes to infinity if the logits are worse than chance. The
+    prior keeps T away from both extremes. The sum is strictly convex in b, so there is one
     minimum and no bound is needed.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
@@ -307,7 +307,7 @@ def lowest_error_rate(
     group_index: NDArray[np.int64],
     confidence: float,
 ) -> float | None:
-    """Return the lowest error rate, in hundredths up to 0.5, that these windows can guarantee."""
+    """Return the lowest error rate, in steps of 0.01 up to 0.5, that these windows support."""
     for percent in range(1, 51):
         arguments = {"error_rate": percent / 100, "confidence": confidence}
         if choose_threshold(probability, is_right, group_index, **arguments) is not None:
@@ -322,7 +322,7 @@ def _p_values(
     group_index: NDArray[np.int64],
     error_rate: float,
 ) -> NDArray[np.float64]:
-    """Return, for each threshold, the probability of so few errors if the rate is `error_rate`."""
+    """Return the p-value of each threshold for the null hypothesis in `choose_threshold`."""
     n_groups = int(group_index.max()) + 1
     correlation = _error_correlation(is_right, group_index, n_groups)
     values = np.ones(len(thresholds))

@@ -93,7 +93,7 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
     Parameters
     ----------
     module : torch.nn.Module
-        Any model, accelerated or not. An LSTM that is used in two places is listed twice.
+        Any model, accelerated or not. An LSTM that is used in two places is listed once.
     """
     lstms: list[FoundLSTM] = []
     opaque: list[str] = []
@@ -101,7 +101,7 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
         if not _is_lstm(child) or any(path.startswith(prefix) for prefix in opaque):
             continue
         if not isinstance(child, nn.LSTM):
-            # Skip its submodules, because their names also contain LSTM.
+            # Skip its submodules, because their class names may also contain LSTM.
             opaque.append(f"{path}." if path else "")
         lstms.append(FoundLSTM(path, *_served_by(child)))
     return lstms

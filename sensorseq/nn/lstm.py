@@ -32,8 +32,8 @@ class LSTM(nn.LSTM):
     derivatives, tracing and export. Invalid arguments are also passed to torch, so that torch's own
     errors are raised.
 
-    `torch.jit.script` turns the module back into a `torch.nn.LSTM`, even in the model that is
-    passed to it.
+    `torch.jit.script` turns the module back into a `torch.nn.LSTM`. If the module is part of a
+    model, this also changes the model that was passed to `torch.jit.script`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -135,7 +135,7 @@ class LSTM(nn.LSTM):
             h_n.append(h[0].transpose(0, 1))
             c_n.append(c[0].transpose(0, 1))
         results = [layout.from_windows(sequence), torch.cat(h_n), torch.cat(c_n)]
-        # Convert the results to the precision that torch would return.
+        # Convert the results to the precision in which torch would return them.
         if torch.is_autocast_enabled(steps.device.type):
             results = [part.to(torch.get_autocast_dtype(steps.device.type)) for part in results]
         output, h, c = results

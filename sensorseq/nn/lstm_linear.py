@@ -518,7 +518,7 @@ class Stream:
             self._sum = weight.new_zeros(size, dtype=torch.float64)
             self._largest = weight.new_full(size, -torch.inf)
             self._n_seen = 0  # steps since this object was created
-            # The number of steps before the last reset.
+            # steps before the last reset of each sequence
             self._n_before = torch.zeros(n_windows, dtype=torch.int64)
         *lower, top = zip(self._packed, self._h, self._c, strict=True)
         self._lower = lower

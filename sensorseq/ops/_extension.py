@@ -17,7 +17,7 @@ _process = os.getpid()  # the process that loaded this module; a forked child ha
 @functools.cache
 def load() -> Path:
     """Load the native library once, and return its path."""
-    # the builder's tag may change between versions, but the name before the dot does not change
+    # the suffix may change between versions, but the name before the first dot does not
     libraries = sorted(_PACKAGE.glob("_ops*.so"))
     if not libraries:
         raise EnvironmentProblemError(

@@ -106,7 +106,7 @@ def driver_gap() -> str:
 def verdict_file(index: int | None) -> Path:
     """Return the path of the file with the verdict on this library, GPU and driver."""
     gpu = torch.cuda.get_device_properties(torch.device("cuda") if index is None else index)
-    # a MIG slice of a GPU differs from the full GPU in all of these three properties
+    # a MIG slice of a GPU differs from the full GPU in all three properties
     facts = [gpu.name, gpu.multi_processor_count, gpu.total_memory]
     facts += [_extension.cuda_facts()["driver"], _driver_version(), _library_digest()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ def differentiable(
     gradients: Callable[..., tuple[Any, ...]],
     setup: Callable[[Any, tuple[Any, ...], Any], None],
 ) -> Callable[..., Any]:
-    """Register an op's gradients; return a function that calls it with positional arguments."""
+    """Register an op's gradients; return a function that calls the op with positional arguments."""
     torch.library.register_autograd(f"sensorseq::{name}", gradients, setup_context=setup)
     op = getattr(torch.ops.sensorseq, name).default
 

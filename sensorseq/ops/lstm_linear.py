@@ -92,16 +92,16 @@ def lstm(
     -----
     The kernels of this package support float32 and float64 on the CPU. On a GPU of compute
     capability 9.0, they support float32, float16, bfloat16 and autocast up to a size limit, if they
-    have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. torch's own LSTM
-    computes everything else, with the same results. `sensorseq.ops.choice.choose` makes the choice,
-    and ``sensorseq info`` lists all choices. With the kernels on a GPU:
+    have passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0. Plain torch code or
+    torch's own LSTM computes everything else. `sensorseq.ops.choice.choose` makes the choice, and
+    ``sensorseq info`` lists all choices. With the kernels on a GPU:
 
     - Results in float32 have the rounding error of float32, or of TF32 above 128 units if torch's
       settings allow TF32 in RNNs. TF32 is allowed unless
       ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` forbids it.
       Half precisions are computed in float16 with float32 sums. Recurrent weights beyond 4094 and
       initial states beyond 255 are out of range and give NaN.
-    - Calls do not wait for the device, except to read `lengths` if torch's LSTM is used.
+    - Calls do not wait for the device. (Torch's LSTM waits for the device to read `lengths`.)
     - Under autocast, all results are float32, as on the CPU.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)

@@ -17,7 +17,7 @@ def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
     """Return the input's contribution to the gates of all steps, of shape (M, N, T, D * 4H).
 
     The gates of one unit are adjacent. `lstm` accepts the result as `x` if `weight_ih` has no
-    channels, (M, D, 4H, 0); it then does not add the bias again.
+    channels, (M, D, 4H, 0); in this case, `lstm` does not add the bias again.
     """
     n_models, n_directions, n_gates, n_channels = weight_ih.shape
     _, n_windows, n_timesteps, _ = x.shape

@@ -248,8 +248,9 @@ class EpochTrainer:
     `run` crops the windows.
 
     The optimizer's `state` has shape (M, rows, Q). The rows are, for sgd, the momentum buffer; for
-    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for rmsprop, square_avg, the momentum
-    buffer and grad_avg. `running` (M, 2, P) has the mean and variance of ``head_norm="batch"``.
+    adam and adamw, exp_avg, exp_avg_sq and max_exp_avg_sq; for lion, exp_avg; and for rmsprop,
+    square_avg, the momentum buffer and grad_avg. `running` (M, 2, P) has the mean and variance of
+    ``head_norm="batch"``.
 
     The bits of a model's results do not depend on the other models, the number of threads, how its
     steps are divided into calls, or whether margins are recorded. Results on a GPU are
@@ -308,7 +309,7 @@ class EpochTrainer:
         lengths: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> None:
-        """Continue training on other windows of the same sizes, with the same optimizer state."""
+        """Continue training on other windows of the same shape, with the same optimizer state."""
         if x.dim() in (3, 4) and x.shape[-2:] != self._x.shape[-2:]:
             raise ArgumentError(
                 f"x has shape {tuple(x.shape)}; the trainer was made for windows of shape"
@@ -325,7 +326,7 @@ class EpochTrainer:
                 " preceded by n_models if each model has its own windows."
             )
         self._x = (x if x.dim() == 4 else x[None]).detach().contiguous()
-        # also kept on the CPU, where they are checked before a GPU reads them
+        # classes and lengths are also kept on the CPU, to be checked before a GPU reads them
         self._class_index_here = torch.atleast_2d(class_index).cpu().contiguous()
         self._lengths_here = None if lengths is None else lengths.cpu().contiguous()
         self._class_index = self._class_index_here.to(self._device)
@@ -513,7 +514,7 @@ def _maybe_to(device: torch.device, tensor: Tensor | None) -> Tensor | None:
 
 
 def _of_models(values: Tensor) -> Tensor:
-    """Return values with one row per model, given values that all models may share."""
+    """Return values with one row for each model, or with a single row that all models share."""
     return (values if values.dim() == 2 else values[None]).contiguous()
 
 

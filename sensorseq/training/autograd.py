@@ -60,7 +60,7 @@ class AutogradSteps:
         crop_rng: np.random.Generator,
         step_outputs: StepOutputs | None = None,
     ) -> Tensor:
-        """Run step number `step`; return its summed loss, its summed score and its gradient norm.
+        """Run step `step`; return its summed loss, number of correct windows and gradient norm.
 
         The losses and outputs of the step's windows are appended to `step_outputs`.
         """
@@ -91,7 +91,7 @@ class AutogradSteps:
     def _backward(
         self, batch: TrainingData, step_outputs: StepOutputs | None
     ) -> tuple[Tensor, Tensor]:
-        """Compute the gradients of a batch; return its mean loss and summed score."""
+        """Compute the gradients of a batch; return its mean loss and number of correct windows."""
         l1 = self._config.l1
         outputs = self._module(batch.X, batch.lengths)
         losses = _weigh(self._losses_of(outputs, batch.target), batch.weight)

@@ -21,10 +21,10 @@ Rows = NDArray[np.int64]
 class BatchSampler:
     """Draws the batches of each epoch; `class_index` (N,) contains the class of each window.
 
-    ``"shuffle"`` visits every window once. ``"balanced"`` draws the same total number of windows,
-    equally many from each class: some windows of a large class are left out, and windows of a small
-    class are repeated. ``"sqrt"`` draws from each class in proportion to the square root of the
-    class's size.
+    ``"shuffle"`` visits every window once. ``"balanced"`` draws as many windows as ``"shuffle"``,
+    but equally many from each class: some windows of a large class are left out, and windows of a
+    small class are repeated. ``"sqrt"`` draws from each class in proportion to the square root of
+    the class's size.
 
     If the last batch has fewer than `minimum_size` windows, it is merged into the previous batch,
     because batch normalization needs two windows; a single batch is always kept.

@@ -85,7 +85,7 @@ def choose_engine(engine: str, gap: str | None) -> EngineChoice:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Training settings; every field has the name and meaning of the estimator's argument.
+    """Training settings; all fields but `n_outputs` have the meaning of the estimator's arguments.
 
     Parameters
     ----------

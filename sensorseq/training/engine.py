@@ -328,7 +328,7 @@ class TrainingRun:
         self.callbacks.explain(sys.exception())
 
     def release_module(self) -> None:
-        """Let torch compute the module's dropout again."""
+        """Let torch draw the module's dropout masks again, and switch to evaluation mode."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.module.eval()
@@ -369,7 +369,7 @@ class TrainingRun:
         return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
 
     def refresh_windows(self) -> None:
-        """Write the training windows of the next epoch if they change in each epoch."""
+        """Replace the training windows by those of the next epoch if they change in each epoch."""
         if self.refresh is not None:  # in place, so that the native engine sees the change
             self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 

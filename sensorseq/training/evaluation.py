@@ -250,7 +250,7 @@ def network_outputs(
 ) -> NDArray[np.float64]:
     """Return the outputs (n, n_outputs) of a module in evaluation mode, on the module's device.
 
-    On the CPU, an `LSTMLinear` is evaluated by the kernel that does not need torch.
+    On the CPU, an `LSTMLinear` is evaluated by a kernel that does not need torch.
     """
     if module.training:
         module.eval()

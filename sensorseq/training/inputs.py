@@ -73,12 +73,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-# The limits were chosen on the motors of BorealTC and half of the other data sets in
+# The limits were chosen on the motor data of BorealTC and half of the other data sets in
 # docs/input_files.md.
 MOST_COLUMNS = 31  # with more columns, rows are more likely to be windows or spectra
 LEAST_ROWS = 1000  # with fewer rows, neighbors may be similar by chance
 LEAST_RUN = 20  # minimum mean number of consecutive rows with the same label
-NEAR = 0.7  # largest distance to the next row, relative to a random row and to the next column
+# Maximum distance to the next row, as a fraction of the distance to a random row and of the
+# distance to a neighboring column.
+NEAR = 0.7
 SHARE = 0.25  # minimum fraction of the columns in which rows are this close to the next row
 
 

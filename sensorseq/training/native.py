@@ -299,7 +299,7 @@ class NativeEpochs:
         ]
 
     def replace_data(self, data: TrainingData) -> None:
-        """Continue training a single model on these windows, whose shape must be the same."""
+        """Continue training a single model on these windows, whose shape must not change."""
         if data is self.data[0]:
             return
         self.data = [data]

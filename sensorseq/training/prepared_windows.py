@@ -143,7 +143,7 @@ def channel_sd(pieces: Iterable[Windows]) -> NDArray[np.float64]:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with zeros in place of its test windows, so row numbers do not change."""
+    """Return the set with test windows zeroed, not removed, so that row numbers do not change."""
     is_test = None if windows.split is None else windows.split == "test"
     is_stored = isinstance(windows.X, StoredSamples)  # then the test windows were not read
     if is_test is None or is_stored or not is_test.any():
@@ -203,8 +203,8 @@ def fit_requested_scaler(
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
     """Raise a `SplitError` if a split does not separate its parts.
 
-    Every split must separate groups. A split by recording must also separate recordings, and in a
-    split by time, no window may overlap a window of another part.
+    A split by recording must separate recordings. In a split by time with known times, no window
+    may overlap a window of another part. All other splits must separate groups.
     """
     split = np.asarray(windows.split)
     by = PreparationOptions.recorded(windows.provenance).split_by

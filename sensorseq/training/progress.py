@@ -104,13 +104,13 @@ class ProgressReport(NoProgress, Callback):
 
     @property
     def _total(self) -> int:
-        """Total epochs, assuming that later networks train for as many as the latest network."""
+        """Total number of epochs, if each remaining network has as many as the latest network."""
         n_others = max(0, self._n_networks - len(self._networks))
         n_started = sum(network.n_epochs for network in self._networks)
         return n_started + n_others * self._networks[-1].n_epochs
 
     def _name(self, network: "_Network") -> str:
-        """Return the names of the networks in training, or an empty string for a single network."""
+        """Return the numbers of the networks in training; empty if there is only one network."""
         n_networks = max(self._n_networks, len(self._networks))
         if n_networks == 1:
             return ""

@@ -75,9 +75,9 @@ def deterministic_algorithms(device: torch.device) -> Iterator[None]:
 
 
 class CounterDropout:
-    """Dropout with the native engine's masks, so that both engines take the same trajectory.
+    """Dropout with the native engine's masks, so that both engines drop the same units.
 
-    The engine counts the optimizer steps in `step`.
+    `AutogradSteps` sets `step` to the number of optimizer steps before the current one.
     """
 
     def __init__(self, seed: int) -> None:

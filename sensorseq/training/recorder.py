@@ -103,7 +103,7 @@ class Recorder:
         self._train = _Followed(train.target if self.notes_margins else None)
         self._val = _Followed(None if validation is None else validation.target)
         self._fixed_rows = np.zeros(0, np.int64)
-        # Do not make additional calls to a custom loss, which may count calls or draw numbers.
+        # A custom loss may count calls or draw random numbers, so do not make additional calls.
         is_own_loss = callable(config.loss)
         if self._given_fixed is not None and not is_own_loss:
             self.fixed = self._given_fixed
@@ -242,7 +242,7 @@ class Recorder:
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
     def _widths(self) -> dict[str, tuple[int, Any]]:
-        """Return the minimum number of columns and the dtype of each part of the record."""
+        """Return each part's number of columns in an empty record, and the part's dtype."""
         return {
             "steps": (len(STEP_NAMES), np.float64),
             "fixed": (2, np.float64),
@@ -356,7 +356,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Store values at the positions of their windows; a repeated window keeps the last one."""
+        """Store values at their windows' positions; a repeated window keeps the last value."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
@@ -415,7 +415,8 @@ class Start:
     """A snapshot from which a new run starts, with the windows in a different order.
 
     The weights, the optimizer and the schedule come from the `snapshot` of an earlier run, which
-    used `config` and `steps_per_epoch`. The learning rate falls to about zero over `n_epochs`.
+    used `config` and `steps_per_epoch`. Over `n_epochs`, a half cosine lowers the learning rates to
+    1 % of the scheduled rates.
     """
 
     snapshot: Snapshot

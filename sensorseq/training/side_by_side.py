@@ -31,7 +31,7 @@ from sensorseq.training.native import RandomCrops, layout_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.streamed_data import StreamedData
 
-SHARED_BYTES = 1024**3  # maximum size of the windows stored for one group
+SHARED_BYTES = 1024**3  # maximum size in bytes of the windows stored for one group
 # Maximum size in bytes of the validation windows that are copied for each model in a call.
 STACKED_BYTES = 4 * 1024**2
 STEP_PRODUCTS = 4e9  # maximum multiplications per thread in a step of a group: about 0.1 s
@@ -211,7 +211,7 @@ class SideBySide(Training):
             if run.recorder is not None:
                 identity = _windows(run).identity
                 run.recorder.fixed = fixed.setdefault(identity, run.recorder.fixed)
-        # Each lane takes the next model after finishing one, so the longest models come first.
+        # A thread takes the next model when it has finished one, so the longest runs come first.
         super().__init__(sorted(runs, key=lambda run: -run.batches.n_batches))
         self.errors: dict[TrainingRun, Exception] = {}
         self._return_errors = return_errors

@@ -71,10 +71,10 @@ class ModuleWeights:
         return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
     def read_module(self) -> None:
-        """Load the weights of the module."""
+        """Read the weights from the module; here, they are the module's own weights."""
 
     def write_module(self) -> None:
-        """Copy the weights into the module."""
+        """Copy the weights into the module; here, they are the module's own weights."""
 
 
 def float_parts(module: nn.Module) -> list[Tensor]:

@@ -177,7 +177,7 @@ def read_network(
             f"num_layers={architecture.get('num_layers')!r}, but there are arrays for {n_layers:g}"
             " layers"
         )
-    # Allocates no memory.
+    # The meta device allocates no memory.
     module = _new_module(n_channels, n_classes, dtype, architecture, device="meta")
     for name, tensor in module.state_dict().items():
         if name in weights and weights[name].dtype != tensor.dtype:

@@ -90,7 +90,7 @@ class WindowFormat:
             check()
             scaled = None
             if in_one_pass:
-                with suppress(SignalError):  # the slower code below has a better error message
+                with suppress(SignalError):  # the slower code below raises a clearer error
                     X = reader.unchecked(some)
                     scaled = scaler.transform_to_float32(X, windows.lengths[some])
             if scaled is None:
@@ -127,7 +127,8 @@ def crop_tensor(
 
 AUTO = "auto"
 # For patch="auto": the minimum length of a window that is divided into frames, the minimum length
-# of a frame, and the window length in frames. The values were chosen on development folds.
+# of a frame, and the length of a window divided by that of a frame. The values were chosen on
+# development folds.
 SHORTEST_WINDOW, SHORTEST_FRAME, FRAMES = 28, 8, 20
 # The minimum spread of an input, as a fraction of its largest value. This limit prevents scaling
 # from enlarging rounding errors.
@@ -152,7 +153,7 @@ def make_patch(patch: int | str | None, n_timesteps: int) -> Patch | None:
 
 
 def fit_patch(patch: Patch, blocks: Iterable[tuple[Tensor, Tensor | None]]) -> Patch:
-    """Return the patch that scales its inputs by their statistics over training windows.
+    """Return the patch with a scaler for the network's inputs, fitted to training windows.
 
     `blocks` yields the windows and their lengths.
     """

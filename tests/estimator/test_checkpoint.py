@@ -149,7 +149,7 @@ class TestAWarmStart:
         fitted.save(path)
         loaded = SensorLSTMClassifier.load(path).set_params(warm_start=True)
         with pytest.raises(
-            ArgumentError, match=r"kept 3; start over .* or fit with refit='all' or refit=None"
+            ArgumentError, match=r"kept 3. Fit again .* with refit='all' or refit=None"
         ):
             loaded.fit(WAVES, Y, groups=GROUPS)
 

@@ -135,7 +135,7 @@ def test_a_warm_start_continues_with_every_member():
     before = [weights(module) for module in ensemble.modules_]
     ensemble.set_params(learning_rate=1e-30, optimizer="sgd").fit(X, Y)
     assert [weights(module) for module in ensemble.modules_] == before
-    with pytest.raises(ArgumentError, match=r"n_models=3 .* kept 2; start"):
+    with pytest.raises(ArgumentError, match=r"n_models=3 .* kept 2. Fit again"):
         ensemble.set_params(n_models=3).fit(X, Y)
 
 
