@@ -65,7 +65,7 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     - ``{n:#window}``: a count with its noun, as in "2 windows";
     - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
     - ``points``: a fraction times 100, with one decimal; ``percent``: with no decimals;
-      ``in_points``: with two digits and the unit;
+      ``in_points``: with two significant digits and the unit;
     - ``epochs``: a list of epochs, as in "epochs 2, 5"; ``series``: a column of a history as a
       noun phrase.
 
@@ -301,8 +301,8 @@ identical_windows: {count} held-out window(s) are identical to a window of anoth
 shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
   occurs in another part
   > Leave out one of the recordings, or give both the same group.
-near_duplicates: {count} held-out window(s) are copies of a window of another part with noise added
-  or the gain changed
+near_duplicates: {count} held-out window(s) are copies, with added noise or a different gain, of a
+  window of another part
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
 held_out_copies: {count} held-out window(s) are copies of others in their part (same recording and

@@ -103,7 +103,7 @@ class Curves:
         part = self.evidence.get("loss")
         if part and part.get("band") is not None:
             panel.band(floats(part["epoch"]), *band_of(part, "band"), "trainband")
-            self.legend["trainband"] = "95 % of a healthy run's training loss"
+            self.legend["trainband"] = "95 % range of a healthy run's training loss"
         self._trend(panel, "loss", part)
         self._trend(panel, "val_loss", None)
         self._raw(panel, "loss", "val_loss")
@@ -128,7 +128,7 @@ class Curves:
             trend = metrics.local_trend(val_accuracy[measured])
             low, high = metrics.sampling_band(trend, n_val)
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
-            words = f"95 % of the sampling noise of {plural(n_val, 'window')}"
+            words = f"95 % range of sampling noise for {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(measured + 1.0), low, high))
             self.words = (
                 "The band of sampling noise shows how far the accuracy of"
@@ -351,7 +351,7 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
 
 
 MOST_SETTINGS = 6  # there are colors for this many settings
-_POINTS = 60  # number of line segments in a curve
+_POINTS = 60  # long curves are reduced to the extremes in twice this many intervals
 
 
 @dataclass(frozen=True)

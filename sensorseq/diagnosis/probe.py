@@ -114,7 +114,8 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
 
 # If runs are trained side by side, an epoch takes about this fraction of its time in the fit.
 PACE = 0.6
-# Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
+# Budgets of epochs without and with a time limit, as multiples of the fit's epochs. With a time
+# limit, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
 # Below 1, because the last training run ends a little later than planned.
 CLOCK_SHARE = 0.95
@@ -267,7 +268,7 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # fraction of a step, whose backward pass costs two forward passes
+FORWARD_SHARE = 1 / 3  # cost of a forward pass in steps; a backward pass costs twice as much
 _LEAST_FOR_PARTS = 4  # with this many windows, each half has at least two
 
 

@@ -28,7 +28,7 @@ Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a c
 # longest line of code, and the separator of arguments in longer calls
 _LINE, _NEXT = 66, ",\n    "
 GRADES = {
-    "suspected": "suggested by the settings, the curve or the data; not tried",
+    "suspected": "suggested by the settings, the curve or the data; not proved",
     "proved": "the change improves the run by more than chance explains",
 }
 GENERALIZATION = {  # advice for each value of `report.generalization`
@@ -184,7 +184,7 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
         text = "Use the settings that did better"
         text += ":" if is_any_proved else "; no single cause is proved:"
         step = _change(command, probes.repair, text, "proved" if is_any_proved else "")
-        code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
+        code = f"{step.code}\n# or, using the report:\nbetter = report.apply()"
         previous = {name: literal(value) for name, value in probes.previous.items()}
         return replace(step, gain=note, code=code, previous=previous)
     hidden = hidden_cause(report.verdict, report.causes)
@@ -332,7 +332,7 @@ def _resolution(report: ReportContents) -> str:
     late = late[np.isfinite(late)]
     if not report.n_val or not late.size:
         return ""
-    # A. Agresti and B. Coull, 1998: add two right and two wrong windows, so that 100 % has an error
+    # A. Agresti and B. Coull, 1998: add two right and two wrong windows, so that 100 % is uncertain
     n = report.n_val + 4
     share = (float(np.median(late)) * report.n_val + 2) / n
     points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
@@ -415,10 +415,10 @@ _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
-    rank: int  # blocks with a lower rank are placed first
+    rank: int  # if space is short, blocks with a lower rank are kept first
     section: int  # the section of the report that contains the block
     lines: list[str]
-    counts_as: str = ""  # omitted blocks are counted by this attribute of the report
+    counts_as: str = ""  # attribute of the report under which the block is counted if omitted
 
 
 def write_report(

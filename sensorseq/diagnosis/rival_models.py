@@ -98,7 +98,7 @@ def read_parts(
 
 
 def spread(n_windows: int) -> Ints:
-    """Return indices of the windows to compare: all, or an even sample of MOST_WINDOWS."""
+    """Return indices of the windows to compare: all, or MOST_WINDOWS evenly spaced ones."""
     count = min(n_windows, MOST_WINDOWS)
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 

@@ -212,7 +212,7 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Charge work other than reruns, in epochs; it does not affect the expected epoch duration."""
+        """Charge work other than reruns, in epochs; the estimated epoch duration ignores it."""
         self.spent += n_epochs
         self._charged += n_epochs
 
@@ -633,7 +633,7 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 
 
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """Return the best outcome; if that is a preset, prefer an equally good `FEATURES` or `PRESET`."""
+    """Return the best outcome; instead of a preset, `FEATURES` or `PRESET` if equally good."""
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:
         for name in (FEATURES, PRESET):
