@@ -591,7 +591,7 @@ class DataCause(NamedTuple):
 
     name: str  # one of `CAUSE_NAMES`
     finding: str  # a template for the values of the finding
-    is_minor: bool = False  # has no effect if the finding is severe
+    is_minor: bool = False  # ignored if the finding is severe
 
 
 # The cause that each kind of finding indicates, the likeliest first.

@@ -220,7 +220,9 @@ def cross_fit(
     unit = np.arange(n_windows) if groups is None else _codes(groups, n_windows)
     n_units = int(unit.max(initial=-1)) + 1
     if n_units < 2:
-        raise ArgumentError(f"{n_units} windows or groups cannot be halved; at least 2 are needed.")
+        raise ArgumentError(
+            f"{n_units} window(s) or group(s) cannot be halved; at least 2 are needed."
+        )
     rng = np.random.default_rng(seed)
     in_first = np.zeros((n_halvings, n_units), bool)
     for halving in in_first:
@@ -240,7 +242,7 @@ def _changes(correct: ArrayLike) -> Floats:
     matrix = np.asarray(correct)
     if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
         raise ArgumentError(
-            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows) with n_epochs >= 2."
+            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows), at least two epochs."
         )
     return np.diff(matrix.astype(np.float64), axis=0)
 
@@ -298,8 +300,8 @@ class SteadyNoise:
 def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
     """Measure the noise of a column and store it as a statistic if there are enough epochs.
 
-    Second differences that include an epoch after a scheduled rise of the learning rate are left
-    out.
+    Second differences that include an epoch right after a scheduled rise of the learning rate are
+    left out.
     """
     loss, epochs = run.settled(name), run.settled_epochs(name)
     if len(loss) < limits.MIN_DIFFERENCES + 2:
@@ -354,7 +356,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """The movement of the model: the noise of the fixed-window loss, or else the running loss."""
+    """The movement of the model, measured by the noise of the fixed-window or running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -475,7 +477,7 @@ class ValidationRoughness:
             run.add("val_accuracy_noise", self.sd, "fraction", edge, floor_is)
             return
         level = float(np.median(accuracy))
-        # At an accuracy of 0 or 1, the binomial variance vanishes, so stay half a window away.
+        # The binomial variance vanishes at 0 and 1, so the level stays half a window away.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
         floor_is = f"explained by sampling {run.n_val} windows"

@@ -469,14 +469,14 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
     if not len(loss) or run.n_classes is None:
         return False
     level = float(np.median(loss[-max(len(loss) // 3, 1) :]))
-    # A wrong prediction costs ln 2 or more; a mean loss below that is not a cross-entropy in nats.
+    # A wrong prediction costs ln 2 or more, so a loss below `least` is no cross-entropy in nats.
     least = (1 - accuracy) * math.log(2)
     constant = metrics.constant_answer_loss(accuracy, run.n_classes)
     return least <= level < limits.BELOW_CONSTANT_ANSWER * constant
 
 
 def _late_accuracy(run: Run, name: str) -> float | None:
-    """Return the median accuracy of the last third of epochs; None if validation has one class."""
+    """Return the median accuracy of the last third of epochs; None if unknown or meaningless."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)

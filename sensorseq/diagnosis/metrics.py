@@ -125,7 +125,7 @@ class Statistic:
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
     floor: float | None = None  # the value to compare with, such as the limit for healthy runs
-    floor_is: str = ""  # what the floor is
+    floor_is: str = ""  # what the floor is, in words
     low: float | None = None  # lower end of the 90 % interval of `value`, by block bootstrap
     high: float | None = None  # upper end of the interval
     p: float | None = None  # probability that chance gives so large a value; None if not tested
@@ -323,7 +323,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
 
 
 def trend_window(n_epochs: int) -> int:
-    """Return the width of the local trend in epochs: a quarter of the run, within 7 to 101."""
+    """Return the width of the local trend: a quarter of the epochs, at least 7 and at most 101."""
     return min(max(7, n_epochs // 4), 101)
 
 
@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation around the local trend, including slow waves.
+    """Return the standard deviation around the local trend, including waves slower than noise.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.
@@ -582,7 +582,7 @@ def sd_ratio_p(ratio: float, n_epochs: int) -> float:
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
+    """Return the probability of at least `n_hits` hits in `n_trials`, each with chance `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 

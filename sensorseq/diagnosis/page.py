@@ -322,7 +322,7 @@ class _Panel:
 
 
 def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
-    """Add one legend outside the panels, where it hides no curve."""
+    """Finish the axes, and add a legend outside the panels, where it hides no curve."""
     from matplotlib.ticker import MaxNLocator
 
     panels = [] if drawn is None else drawn.panels
@@ -508,7 +508,7 @@ def describe(
 
 
 def describe_evidence(report: ReportContents) -> dict[str, Any]:
-    """Return values for the evidence template: a figure, statistics, limits."""
+    """Return values for the evidence template: a figure, statistics and open questions."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
@@ -565,7 +565,7 @@ def _describe_trials(probes: Probes) -> dict[str, Any]:
         return trial.outcome != "confirmed", math.inf if math.isnan(change) else change
 
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
-    words = f"The network was trained with other settings: {cost_words(probes)}."
+    words = f"The network was trained with other settings, which took {cost_words(probes)}."
     if tried:
         words += " Gains in validation are relative to the run, with one standard error."
     return {

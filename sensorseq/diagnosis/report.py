@@ -240,12 +240,13 @@ class FluctuationReport(ReportContents):
         """Look for settings that improve the fit, and for the cause of the problem.
 
         The network is trained again with other settings, side by side and for fewer epochs: with
-        the defaults, and with changes of one argument. Settings are adopted if the validation loss
-        or accuracy improves by two standard errors over groups (by one for the defaults), while the
-        other of the two gets worse by at most half a standard error. They are also adopted if they
-        halve the movement of a fluctuating loss and make neither the loss nor the accuracy worse.
-        If changing one argument is enough, the cause that this change removes is proved. If no
-        settings do better, nothing is adopted. The fit itself stays unchanged.
+        the defaults, and with single changes, such as a lower learning rate. Settings are adopted
+        if the validation loss or accuracy improves by two standard errors over groups (by one for
+        the defaults), while the other of the two gets worse by at most half a standard error. They
+        are also adopted if they halve the movement of a fluctuating loss and make neither the loss
+        nor the accuracy worse. If a single change does as well as the adopted settings, the cause
+        that the change removes is proved. If no settings do better, nothing is adopted. The fit
+        itself stays unchanged.
 
         Parameters
         ----------

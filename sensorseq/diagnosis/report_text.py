@@ -128,7 +128,7 @@ class NextStep:
 
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
-    """List the next steps in order, each with the command that `command` returns for it."""
+    """List the next steps in order; `command` returns the shell command that changes arguments."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
     if report.level is not None and (report.probes is None or not report.probes.repair):
@@ -197,11 +197,11 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
         return NextStep("change", f"No change is known to help. {note}") if note else None
     is_proved, advice = first.grade == "proved", first.advice
     if first.recommendation:  # proved, but nothing was adopted; or untested
-        text = _capital("Better than the run." if is_proved else "", note or advice)
+        text = _capital("The cause is proved." if is_proved else "", note or advice)
         text = text or "The likeliest cause calls for this:"
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
-        text = _capital("Better than the run.", advice, note)
+        text = _capital("The cause is proved.", advice, note)
         return NextStep("change", text, "", first.grade)
     if _is_unclear(report):  # if the cause is unclear, probe first if possible
         can_probe = report.origin is not None and report.probes is None
@@ -316,13 +316,13 @@ def _problem(report: ReportContents) -> str:
         problems.append(f"{begin} data seem to have a fault: {fault.finding}.")
     is_unmeasured = any(statement.kind == "loss_too_small" for statement in report.statements)
     if not problems and is_unmeasured:
-        problems = ["None was found, but how much the loss moves could not be judged."]
+        problems = ["No problem was found, but how much the loss moves could not be judged."]
     if not problems and report.verdict == "normal":
         problems = ["None: the curve is as calm as can be expected."]
     return " ".join(problems) or "See the verdict."
 
 
-KEEP = "None is needed: keep these settings."
+KEEP = "No step is needed: keep these settings."
 
 
 def _resolution(report: ReportContents) -> str:

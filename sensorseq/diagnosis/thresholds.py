@@ -13,7 +13,7 @@ STRONG_EDGES = 2.0  # the fluctuation is strong if both limits are exceeded by t
 # both losses leap by this much in the same epoch in 1 % of healthy and 35 % of restless runs
 COMMON_LEAP_NATS = 0.15
 COMMON_LEAP_EPOCHS = 7  # the baseline of a leap is the median of this many preceding epochs
-ONE_SIDE_EDGES = 2.0  # factor on the limit if the history has only one of the two losses
+ONE_SIDE_EDGES = 2.0  # multiplies the limit if the history has only one of the two losses
 SURE_SHARE = 0.15  # fraction of the limit that the noise must exceed with confidence
 EXCESS_PLATEAU_NATS = 0.05  # largest harmless increase of the loss due to noisy weights
 ALPHA = 0.05  # significance level of all tests together (Holm)
@@ -65,7 +65,7 @@ RESTLESS_SHARE = 0.6  # with this fraction of all flips, these windows make the 
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are not a coincidence
 # Is a network below the level that the data allow? Two rivals (ridge regression and boosted trees)
 # are tested, each at a significance level of 1 %. With too few groups for a sign test, windows are
-# compared instead, and the gap must be larger than differences between groups usually cause.
+# compared instead, and the gap must exceed what differences between groups usually cause.
 LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # smallest difference in accuracy that matters
 LEVEL_GROUPS = 8

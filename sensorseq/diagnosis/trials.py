@@ -123,7 +123,7 @@ class TrialRunner(ABC):
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
-        """Return the record's fixed windows, taken from the windows of a training run."""
+        """Return the record's fixed windows, taken from `train` and cropped as in validation."""
         rows = torch.from_numpy(self.record.fixed_rows)
         return center_windows(train.take(rows, train.X.device), config)
 
@@ -343,7 +343,7 @@ PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # if loss or accuracy improves, the other may get worse by this many standard errors
-LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy, and in loss
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy (a fraction) and in loss
 # settings that worsen nothing are adopted if they reduce the movement to at most this fraction
 LEAST_CALMING = 0.5
 ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one standard deviation
