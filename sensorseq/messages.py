@@ -474,10 +474,10 @@ nothing_learned: Training accuracy ends at {level:points} %; guessing gives {cha
 validation_guesses: Validation accuracy ends at {level:points} %; guessing gives {chance:points} %.
 guessing_limit: With {n_val} windows, guessing alone can reach {limit:points} %.
 no_descent: The training loss has not fallen: {first:.3g} nats in the first epoch, {last:.3g} at the
-  end. Nothing is being learned, or everything was learned before this history begins.
+  end. Nothing is being learned, or everything was learned before this history began.
 no_descent_of_validation: The validation loss has not fallen: {first:.3g} nats in the first epoch,
   {last:.3g} at the end. Nothing is being learned, or everything was learned before this history
-  begins.
+  began.
 one_accuracy: {part} accuracy stays at exactly {level:points} %, and the loss is flat: the model
   seems to give all windows the same answer, so a calm curve means nothing.
 no_history: There is no history: the network was trained elsewhere.
@@ -633,7 +633,7 @@ probes_interrupted: The probes were interrupted.
 probes_stopped: The machine was slower than expected: training runs were stopped when the time was
   up.
 try_defaults: Most bad runs still do better with the defaults: SensorLSTMClassifier().
-labels_judged: Networks that were trained without these windows contradict {n_wrong} of {n} labels
+labels_judged: Models that were trained without these windows contradict {n_wrong} of {n} labels
   ({share:.0%}){is_enough:. Check them: {code} ranks them.|, fewer than the {n_least} that would
   matter.}
 evaluation_changes: In two evaluations with {weights}, {figures}: {why}. The validation curve moves
@@ -647,7 +647,7 @@ evaluation_figures: the class of {is_none:none|{n_moved}} of {n:#validation wind
   cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
 
 [untested]
-labels_unpredicted: the fit has no predictions of windows by networks that were trained without them
+labels_unpredicted: the fit has no predictions of windows by models that were trained without them
   > {code}
 labels_few: too few windows were predicted
   > {code}

@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation around the local trend, including waves slower than noise.
+    """Return the standard deviation around the local trend, to which slow waves contribute.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.
@@ -606,7 +606,7 @@ def block_bootstrap(
 
     This is the stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of
     ``ceil(n^(1/3))`` epochs on average. `statistic` maps an array of resamples, one per row, to
-    one value each. The seed is fixed, so that the same history gives the same report.
+    one value per row. The seed is fixed, so that the same history gives the same report.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: shift each unit, and compare the variance of the sum.
+    """Test whether units change together: is their sum more variable than with shifted units?
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is

@@ -108,7 +108,7 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     is_enough = n_wrong >= n_least
     figures = {"n_wrong": n_wrong, "n": len(at), "share": n_wrong / len(at), "n_least": n_least}
     sentence = text_of("labels_judged", **figures, is_enough=is_enough, code=CODE)
-    name = "labels judged by networks trained without them"
+    name = "labels judged by models trained without them"
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 

@@ -52,7 +52,7 @@ class Rerun:
 
 @dataclass(frozen=True, eq=False)
 class RerunResult:
-    """The result of a rerun of L epochs; fields that were not measured are empty."""
+    """The result of a rerun of L epochs; fields that were not measured are empty or None."""
 
     rerun: Rerun
     fixed_loss: Floats  # (L,): loss of the run's fixed training windows, without dropout, in nats
