@@ -268,7 +268,7 @@ windows_overlap: {n_windows} of the {n_checked} windows held out for validation{
   checked ({n_validation} in total)} overlap training windows, so the validation score is inflated,
   and early stopping and fluctuation_ are misled.
   > ${shared_groups}{drawn:?$give_groups}
-windows_in_a_row: each window continues the one before it, so they come from one recording or a few.
+windows_in_a_row: each window continues the one before it, so the windows come from few recordings.
   Windows of one recording on both sides of the validation split inflate the validation score and
   mislead early stopping and fluctuation_.
   > $give_groups
@@ -305,8 +305,8 @@ near_duplicates: {count} held-out window(s) are copies, with added noise or a di
   window of another part
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
-held_out_copies: {count} held-out window(s) are copies of others in their part (same recording and
-  start); they were made before the split, so a score counts them twice
+held_out_copies: {count} held-out window(s) are copies of another window in the same part (same
+  recording and start); the copies were made before the split, so a score counts a window twice
   > Split first; then balance and augment only the training part.
 balanced_before_split: the windows were {made} before the split (see their provenance)
   > Split first; then balance and augment only the training part.
@@ -352,7 +352,7 @@ one_target: All {n_windows} windows have the same target.
 memorized: The network memorized {n_windows} windows in {steps} steps ({reached}): network, loss,
   targets and gradients work together.
 not_memorized: The network could not memorize {n_windows} windows in {steps} steps of Adam at 0.01
-  without any regularization ({reached}). A network that sees its input can do that.
+  without any regularization ({reached}). A network that sees its input can memorize them.
   > Look for identical windows with different labels, inputs without any signal after scaling, a
   custom loss that has the wrong sign or ignores the target, and a very small hidden_size.
 steps_too_large: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
@@ -379,7 +379,7 @@ too_few_held_out: Only {n_votes} {unit} could be held out, too few to show more 
   all were predicted correctly.
   > Give windows of more recordings.
 random_labels_predicted: The {unit} got random labels, yet {n_right} of {n_votes} held-out {unit}
-  were predicted correctly (chance gives this result in {p:.2%} of cases). Information leaks from
+  were predicted correctly (chance gives at least as many in {p:.2%} of cases). Information leaks from
   training to validation, so every validation score is inflated.
   > Give groups= with the recording of each window, so that each recording is on one side of the
   split.

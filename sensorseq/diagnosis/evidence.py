@@ -242,8 +242,8 @@ def _changes(correct: ArrayLike) -> Floats:
     matrix = np.asarray(correct)
     if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
         raise ArgumentError(
-            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows) with at least two epochs"
-            " and one window."
+            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows) with at least two"
+            " epochs and one window."
         )
     return np.diff(matrix.astype(np.float64), axis=0)
 

@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: is their sum more variable than with shifted units?
+    """Test whether units change together: compare the variance of their sum with shifted units.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is
