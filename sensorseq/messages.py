@@ -379,8 +379,8 @@ too_few_held_out: Only {n_votes} {unit} could be held out, too few to show more 
   all were predicted correctly.
   > Give windows of more recordings.
 random_labels_predicted: The {unit} got random labels, yet {n_right} of {n_votes} held-out {unit}
-  were predicted correctly (chance gives at least as many in {p:.2%} of cases). Information leaks from
-  training to validation, so every validation score is inflated.
+  were predicted correctly (chance gives at least as many in {p:.2%} of cases). Information leaks
+  from training to validation, so every validation score is inflated.
   > Give groups= with the recording of each window, so that each recording is on one side of the
   split.
 random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes} held-out {unit}
@@ -627,7 +627,7 @@ settings_no_better: None of {n} other settings beat the run by more than chance 
   of them was {name}: {gain}.
 settings_untried: No other settings were tried: the budget allowed no further training run.
 nothing_to_compare_on: There are no validation windows to compare settings on.
-fit_was_continued: The fit continued an earlier one, so it cannot be repeated.
+fit_was_continued: The fit continued an earlier fit, so it cannot be repeated.
 nothing_tried: Nothing was tried.
 probes_interrupted: The probes were interrupted.
 probes_stopped: The machine was slower than expected: training runs were stopped when the time was

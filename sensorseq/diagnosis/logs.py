@@ -507,7 +507,7 @@ def _merge_entries(
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
-    """Return the epoch of each row; a row without one gets the next row's epoch."""
+    """Return the epoch of each row; a row without an epoch gets the next known epoch."""
     raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):

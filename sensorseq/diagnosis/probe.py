@@ -268,7 +268,7 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # cost of a forward pass in steps; a backward pass costs twice as much
+FORWARD_SHARE = 1 / 3  # cost of a forward pass in steps, if a backward pass costs twice as much
 _LEAST_FOR_PARTS = 4  # with this many windows, each half has at least two
 
 

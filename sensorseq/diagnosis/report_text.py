@@ -196,14 +196,14 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     if is_calm or first is None or not (first.recommendation or first.advice):
         return NextStep("change", f"No change is known to help. {note}") if note else None
     is_proved, advice = first.grade == "proved", first.advice
-    if first.recommendation:  # proved, but nothing was adopted; or untested
+    if first.recommendation:  # a proved cause without adopted settings, or an untested cause
         text = _capital("The cause is proved." if is_proved else "", note or advice)
         text = text or "The likeliest cause calls for this:"
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
         text = _capital("The cause is proved.", advice, note)
         return NextStep("change", text, "", first.grade)
-    if _is_unclear(report):  # if the cause is unclear, probe first if possible
+    if _is_unclear(report):  # if the cause is unclear, probing comes first
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:

@@ -37,8 +37,8 @@ MIN_EPOCHS = 12  # needed after the initial descent; with fewer, noise estimates
 # Accuracy that was once this far above guessing, then fell back to it, has collapsed.
 COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
-RECOVERY_EPOCHS = 3  # a run has recovered if its last epochs, at least this many, are finite
-RECOVERED_SHARE = 0.1  # in a recovered run, at most this fraction of epochs (or one) is not finite
+RECOVERY_EPOCHS = 3  # minimum number of finite epochs after the last non-finite epoch
+RECOVERED_SHARE = 0.1  # maximum fraction of non-finite epochs in a recovered run; one is allowed
 UNKNOWN_SIZE_MARGIN = 0.05  # margin above guessing, if the number of windows is unknown
 LATE_START_RISE = 0.05  # a rise of the accuracy by more than this shows learning
 LATE_START_FALL = 0.03  # smallest relative fall of the training loss in a late start
