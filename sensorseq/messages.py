@@ -421,8 +421,8 @@ loss_dropout: The training loss jumps, but the validation loss does not: dropout
 loss_harmless: The training loss jumps, but the validation loss does not; a decaying learning rate
   would calm it.
 loss_unjudged: There are too few epochs between rises of the learning rate to judge the loss.
-loss_validation_only: The training loss is calm, but the validation loss moves: the validation
-  windows are few or uncertain.
+loss_validation_only: The training loss is calm, but the validation loss moves: there are few
+  validation windows, or some of them are hard to classify.
 loss_calm: The loss is calm.
 [generalization]
 overfits: The model overfits: the validation loss rises from epoch {epoch} on.
@@ -559,7 +559,7 @@ kept_accuracy: $kept_epoch (accuracy {accuracy:points} %).
 kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:points} %).
 [worth]
 picked: $picked_score.
-picked_gains: $picked_score. This is {gain:points} points more than the last epoch.
+picked_gains: $picked_score. This is {gain:points} points more than in the last epoch.
 """
 
 # Questions that the measurements cannot answer.
