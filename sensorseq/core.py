@@ -145,7 +145,7 @@ class LstmLayer:
     ----------
     weight_ih, weight_hh, bias : ndarray of shape (D, 4H, C), (D, 4H, H) and (D, 4H)
         Weights of D directions (1 or 2), with the gates in the order i, f, g, o. All are float32 or
-        all are float64. They are not copied.
+        all are float64. Contiguous arrays are kept without a copy, so they must not change.
     weight_out, bias_out : ndarray of shape (K, P) and (K,), optional
         Weights of the linear head. P is D*H, or 2*D*H for meanmax.
     pooling : {"none", "last", "mean", "max", "meanmax"}

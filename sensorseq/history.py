@@ -207,10 +207,10 @@ def _empty(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
 
 @dataclass(eq=False)
 class TrainingRecord:
-    """Measurements of a run of E epochs and S steps; values that were not measured are NaN.
+    """Measurements of a run of E epochs and S steps; NaN or empty if not measured.
 
-    Both engines record the same measurements. Recording does not change a single bit of the
-    training results.
+    The native engine and autograd record the same measurements. Recording does not change a single
+    bit of the training results.
     """
 
     # Shape (E + 1,): the first step of each epoch, and the end of the last epoch.

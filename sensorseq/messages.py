@@ -65,7 +65,7 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
     - ``{n:#window}``: a count with its noun, as in "2 windows";
     - ``{rows:12}``: a comma-separated list of at most 12 items; ``{rows}``: at most 5;
     - ``points``: a fraction times 100, with one decimal; ``percent``: with no decimals;
-      ``in_points``: with two digits and the unit;
+      ``in_points``: with two significant digits and the unit;
     - ``epochs``: a list of epochs, as in "epochs 2, 5"; ``series``: a column of a history as a
       noun phrase.
 
@@ -268,7 +268,7 @@ windows_overlap: {n_windows} of the {n_checked} windows held out for validation{
   checked ({n_validation} in total)} overlap training windows, so the validation score is inflated,
   and early stopping and fluctuation_ are misled.
   > ${shared_groups}{drawn:?$give_groups}
-windows_in_a_row: each window continues the one before it, so they come from one recording or a few.
+windows_in_a_row: each window continues the one before it, so the windows come from few recordings.
   Windows of one recording on both sides of the validation split inflate the validation score and
   mislead early stopping and fluctuation_.
   > $give_groups
@@ -301,12 +301,12 @@ identical_windows: {count} held-out window(s) are identical to a window of anoth
 shared_stretches: {count} held-out window(s) begin or end with half a window of samples that also
   occurs in another part
   > Leave out one of the recordings, or give both the same group.
-near_duplicates: {count} held-out window(s) are copies of a window of another part with noise added
-  or the gain changed
+near_duplicates: {count} held-out window(s) are copies, with added noise or a different gain, of a
+  window of another part
   > Check the named recordings; leave one out, or give both the same group. Augment only training
   windows, after the split.
-held_out_copies: {count} held-out window(s) are copies of others in their part (same recording and
-  start); they were made before the split, so a score counts them twice
+held_out_copies: {count} held-out window(s) are copies of another window in the same part (same
+  recording and start); the copies were made before the split, so a score counts a window twice
   > Split first; then balance and augment only the training part.
 balanced_before_split: the windows were {made} before the split (see their provenance)
   > Split first; then balance and augment only the training part.
@@ -352,7 +352,7 @@ one_target: All {n_windows} windows have the same target.
 memorized: The network memorized {n_windows} windows in {steps} steps ({reached}): network, loss,
   targets and gradients work together.
 not_memorized: The network could not memorize {n_windows} windows in {steps} steps of Adam at 0.01
-  without any regularization ({reached}). A network that sees its input can do that.
+  without any regularization ({reached}). A network that sees its input can memorize them.
   > Look for identical windows with different labels, inputs without any signal after scaling, a
   custom loss that has the wrong sign or ignores the target, and a very small hidden_size.
 steps_too_large: {settings} takes the loss of {n_windows} windows from {first_loss:.4g} to
@@ -379,8 +379,8 @@ too_few_held_out: Only {n_votes} {unit} could be held out, too few to show more 
   all were predicted correctly.
   > Give windows of more recordings.
 random_labels_predicted: The {unit} got random labels, yet {n_right} of {n_votes} held-out {unit}
-  were predicted correctly (chance gives this result in {p:.2%} of cases). Information leaks from
-  training to validation, so every validation score is inflated.
+  were predicted correctly (chance gives at least as many in {p:.2%} of cases). Information leaks
+  from training to validation, so every validation score is inflated.
   > Give groups= with the recording of each window, so that each recording is on one side of the
   split.
 random_labels_at_chance: The {unit} got random labels, and {n_right} of {n_votes} held-out {unit}
@@ -421,8 +421,8 @@ loss_dropout: The training loss jumps, but the validation loss does not: dropout
 loss_harmless: The training loss jumps, but the validation loss does not; a decaying learning rate
   would calm it.
 loss_unjudged: There are too few epochs between rises of the learning rate to judge the loss.
-loss_validation_only: The training loss is calm, but the validation loss moves: the validation
-  windows are few or uncertain.
+loss_validation_only: The training loss is calm, but the validation loss moves: there are few
+  validation windows, or some of them are hard to classify.
 loss_calm: The loss is calm.
 [generalization]
 overfits: The model overfits: the validation loss rises from epoch {epoch} on.
@@ -474,10 +474,10 @@ nothing_learned: Training accuracy ends at {level:points} %; guessing gives {cha
 validation_guesses: Validation accuracy ends at {level:points} %; guessing gives {chance:points} %.
 guessing_limit: With {n_val} windows, guessing alone can reach {limit:points} %.
 no_descent: The training loss has not fallen: {first:.3g} nats in the first epoch, {last:.3g} at the
-  end. Nothing is being learned, or everything was learned before this history begins.
+  end. Nothing is being learned, or everything was learned before this history began.
 no_descent_of_validation: The validation loss has not fallen: {first:.3g} nats in the first epoch,
   {last:.3g} at the end. Nothing is being learned, or everything was learned before this history
-  begins.
+  began.
 one_accuracy: {part} accuracy stays at exactly {level:points} %, and the loss is flat: the model
   seems to give all windows the same answer, so a calm curve means nothing.
 no_history: There is no history: the network was trained elsewhere.
@@ -559,7 +559,7 @@ kept_accuracy: $kept_epoch (accuracy {accuracy:points} %).
 kept_both: $kept_epoch (validation loss {loss:.3f} nats, accuracy {accuracy:points} %).
 [worth]
 picked: $picked_score.
-picked_gains: $picked_score. This is {gain:points} points more than the last epoch.
+picked_gains: $picked_score. This is {gain:points} points more than in the last epoch.
 """
 
 # Questions that the measurements cannot answer.
@@ -627,13 +627,13 @@ settings_no_better: None of {n} other settings beat the run by more than chance 
   of them was {name}: {gain}.
 settings_untried: No other settings were tried: the budget allowed no further training run.
 nothing_to_compare_on: There are no validation windows to compare settings on.
-fit_was_continued: The fit continued an earlier one, so it cannot be repeated.
+fit_was_continued: The fit continued an earlier fit, so it cannot be repeated.
 nothing_tried: Nothing was tried.
 probes_interrupted: The probes were interrupted.
 probes_stopped: The machine was slower than expected: training runs were stopped when the time was
   up.
 try_defaults: Most bad runs still do better with the defaults: SensorLSTMClassifier().
-labels_judged: Networks that were trained without these windows contradict {n_wrong} of {n} labels
+labels_judged: Models that were trained without these windows contradict {n_wrong} of {n} labels
   ({share:.0%}){is_enough:. Check them: {code} ranks them.|, fewer than the {n_least} that would
   matter.}
 evaluation_changes: In two evaluations with {weights}, {figures}: {why}. The validation curve moves
@@ -647,7 +647,7 @@ evaluation_figures: the class of {is_none:none|{n_moved}} of {n:#validation wind
   cross-entropy was {first:.6g} and {second:.6g} nats; outputs differ by up to {largest:.2g}
 
 [untested]
-labels_unpredicted: the fit has no predictions of windows by networks that were trained without them
+labels_unpredicted: the fit has no predictions of windows by models that were trained without them
   > {code}
 labels_few: too few windows were predicted
   > {code}

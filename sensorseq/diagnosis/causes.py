@@ -66,7 +66,7 @@ class Cause:
 
     @property
     def family(self) -> str:
-        """The family of this cause, such as ``"step"``; all its causes have similar repairs."""
+        """The family of this cause, such as ``"step"``; causes of a family have similar repairs."""
         return FAMILY_OF.get(self.name, UNKNOWN)
 
 
@@ -89,7 +89,7 @@ class Probes:
     probes_s: float = 0.0
     trials: tuple[Trial, ...] = ()  # in the order in which they were run
     not_tested: tuple[NotTested, ...] = ()  # the causes without a trial
-    # Smallest change that repairs the run, for `set_params`.
+    # The adopted settings, as arguments of `set_params`; empty if none were adopted.
     repair: Mapping[str, Any] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)  # the values that `repair` replaces
     note: str = ""  # how `repair` was found, or the reason why it is empty
@@ -322,7 +322,7 @@ TABLE = (
     Entry(
         "regularization: missing",
         "capacity",
-        "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings help more.",
+        "Use a dropout of 0.3 and a weight decay of 0.001; more recordings help more.",
     ),
     Entry(
         "preprocessing: scale of the inputs",
@@ -466,9 +466,9 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Name the causes of a judged run: faults in the data, then the setting furthest from usual.
 
-    If neither is found, ``"unknown"`` comes first. For a normal run, only the reasons for a rough
-    curve are named, unless the run `is_below_data`. Causes that contradict the verdict or one of
-    the `statement_kinds` are left out.
+    If there are only minor faults and no such setting, ``"unknown"`` comes first. For a normal run,
+    reasons for a rough curve are named instead of a setting, unless the run `is_below_data`.
+    Settings and reasons that contradict the verdict or one of the `statement_kinds` are left out.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
@@ -545,7 +545,7 @@ def _cause_by_curve(key: str, evidence: str) -> Cause:
 
 
 def describe_stuck_windows(run: Run) -> str | None:
-    """Describe windows that never fit if they are as clearly wrong as typical windows are right."""
+    """Describe windows that never fit; None unless as far wrong as typical windows are right."""
     record = run.record
     if record is None:
         return None
@@ -558,7 +558,7 @@ def describe_stuck_windows(run: Run) -> str | None:
         return None
     margin = np.where(np.isfinite(margin), margin, math.nan)[late]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # windows without a margin are all NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # a window without a margin has only NaN
         mean_margin = _finite(np.nanmean(margin, axis=0))
     stuck = mean_margin < 0
     if not len(mean_margin) or not 0.05 < stuck.mean() < 0.45:
@@ -591,7 +591,7 @@ class DataCause(NamedTuple):
 
     name: str  # one of `CAUSE_NAMES`
     finding: str  # a template for the values of the finding
-    is_minor: bool = False  # has no effect if the finding is severe
+    is_minor: bool = False  # ignored if the finding is severe
 
 
 # The cause that each kind of finding indicates, the likeliest first.

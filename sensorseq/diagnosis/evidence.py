@@ -23,10 +23,10 @@ from sensorseq.text import plural
 
 
 class WindowFlips:
-    """Explain a rough validation curve by few windows, restless windows, recordings or the model.
+    """Find out why a validation curve is rough: few or restless windows, recordings, or the model.
 
     `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; it is
-    empty if the windows were not followed or never flip.
+    empty if the windows never flip or were not followed long enough.
     """
 
     def __init__(self, run: Run) -> None:
@@ -121,14 +121,15 @@ class WindowFlips:
 class AccuracyVariance(NamedTuple):
     """The variance of an accuracy between epochs, and the part that independent units explain.
 
-    All values are squared fractions; ``d_it`` is the change of window i from epoch t to the
-    next. The independent part is at most the binomial variance, and usually far less, because most
-    windows never flip.
+    The variances are squared fractions; ``d_it`` is the change of `correct` for window i from epoch
+    t to epoch t + 1. The independent part is usually far less than the binomial variance, because
+    most windows never flip.
     """
 
-    total: float  # mean_t((sum_i d_it / n)^2) / 2; equals the variance of white noise
-    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): the total for independent windows
-    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): for independent groups
+    total: float  # mean_t((sum_i d_it / n)^2) / 2: the variance, if the noise is white
+    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): the total if windows were independent
+    # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): the total if groups were independent
+    grouped: float | None
     n_windows: int  # n in these formulas
 
     @property
@@ -143,7 +144,7 @@ class AccuracyVariance(NamedTuple):
 
     @property
     def n_effective(self) -> float:
-        """``n / R``: the number of independent windows whose accuracy would vary as much."""
+        """``n / R``: the number of independent windows that would give the same variance."""
         return self.n_windows / self.ratio if self.ratio > 0 else np.nan
 
 
@@ -183,7 +184,7 @@ def flip_rates(correct: ArrayLike) -> Floats:
 
 
 def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
-    """Return the fraction of flips in the most restless `share` of windows; 0 if none flips."""
+    """Return the fraction of all flips in the most restless `share` of windows; 0 without flips."""
     sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
     n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
     total = float(sorted_rates.sum())
@@ -191,7 +192,7 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """The best epoch, chosen on half of the validation windows, and scored on the other half."""
+    """The accuracy of the best epoch, chosen on half of the windows and scored on the others."""
 
     accuracy: float  # on windows that did not take part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
@@ -210,7 +211,8 @@ def cross_fit(
     """Return the accuracy of the best epoch, free of selection bias.
 
     The epoch with the best mean `score` (by default `correct`) over a random half of the windows,
-    or of the groups, is evaluated on the other half. The results of tied epochs are averaged.
+    or of the groups, is evaluated on the other half. The results of tied epochs and of all halvings
+    are averaged.
     """
     right = np.asarray(correct, np.float64)
     ranked_by = right if score is None else np.asarray(score, np.float64)
@@ -218,7 +220,9 @@ def cross_fit(
     unit = np.arange(n_windows) if groups is None else _codes(groups, n_windows)
     n_units = int(unit.max(initial=-1)) + 1
     if n_units < 2:
-        raise ArgumentError(f"{n_units} unit(s) cannot be halved; at least 2 are needed.")
+        raise ArgumentError(
+            f"{n_units} window(s) or group(s) cannot be halved; at least 2 are needed."
+        )
     rng = np.random.default_rng(seed)
     in_first = np.zeros((n_halvings, n_units), bool)
     for halving in in_first:
@@ -238,7 +242,8 @@ def _changes(correct: ArrayLike) -> Floats:
     matrix = np.asarray(correct)
     if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
         raise ArgumentError(
-            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows), two epochs or more."
+            f"correct has shape {matrix.shape}; expected (n_epochs, n_windows) with at least two"
+            " epochs and one window."
         )
     return np.diff(matrix.astype(np.float64), axis=0)
 
@@ -250,7 +255,7 @@ def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
 
 
 def _by_group(change: Floats, groups: ArrayLike) -> Floats:
-    """Return the sums of the windows' changes in each group, shape (n_changes, n_groups)."""
+    """Return the sum of the changes in each group, shape (n_changes, n_groups)."""
     code = _codes(groups, change.shape[1])
     sums = np.zeros((int(code.max(initial=-1)) + 1, len(change)))
     np.add.at(sums, code, change.T)
@@ -279,7 +284,7 @@ class SteadyNoise:
 
     @property
     def comes_back(self) -> bool:
-        """Whether the noise is near or above the limit even without its largest leap."""
+        """Whether the noise exceeds `SURE_SHARE` of the limit even without its largest leap."""
         return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property
@@ -296,8 +301,8 @@ class SteadyNoise:
 def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
     """Measure the noise of a column and store it as a statistic if there are enough epochs.
 
-    Second differences that include an epoch after a scheduled rise of the learning rate are left
-    out.
+    Second differences that include an epoch right after a scheduled rise of the learning rate are
+    left out.
     """
     loss, epochs = run.settled(name), run.settled_epochs(name)
     if len(loss) < limits.MIN_DIFFERENCES + 2:
@@ -330,8 +335,8 @@ def common_leaps(run: Run, name: str) -> list[int]:
     """Return epochs (from 1) in the second half of the run in which both losses leap up.
 
     Each loss can leap for harmless reasons; if both leap in the same epoch, the model is the cause.
-    `name` is the column of the training loss; if the loss is a mean over the epoch, a leap late in
-    an epoch appears in the next epoch.
+    `name` is the column of the training loss. If that loss is a mean over the epoch, a leap late in
+    an epoch may appear only in the next epoch.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []
@@ -344,7 +349,7 @@ def common_leaps(run: Run, name: str) -> list[int]:
 
 
 def _rises(loss: Floats) -> Floats:
-    """Return how far each loss is above the median of the losses before it; 0 if unknown."""
+    """Return how far each loss is above the median of the preceding losses; 0 if unknown."""
     rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
     if len(loss) > n:
         rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
@@ -352,7 +357,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class TrainingMovement:
-    """The movement of the model: the noise of the fixed-window loss or else of the running loss."""
+    """The movement of the model, measured by the noise of the fixed-window or running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -452,10 +457,11 @@ class ValidationRoughness:
             self._measure_accuracy(accuracy)
         # the accuracy looks rough, regardless of the number of windows
         self.looks_rough = self.sd > limits.ACCURACY_NOISE
-        # the accuracy moves by more than one or two flipping windows can explain
+        # the accuracy also moves more than one or two flipping windows can explain
         windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
         self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
-        # the loss, or the accuracy if there is no loss, far exceeds its limit
+        # the loss moves far more than in healthy runs; if its noise is unknown, the accuracy moves
+        # far more than sampling noise explains
         self.is_strong = (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
         if self.noise.is_known:
             self.is_strong = self.noise.exceeds(limits.STRONG_EDGES)
@@ -472,7 +478,7 @@ class ValidationRoughness:
             run.add("val_accuracy_noise", self.sd, "fraction", edge, floor_is)
             return
         level = float(np.median(accuracy))
-        # At an accuracy of exactly 0 or 1 the binomial variance vanishes, so assume half a window.
+        # The binomial variance vanishes at 0 and 1, so the level stays half a window away.
         level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
         self.sampling_sd = metrics.binomial_sd(level, run.n_val)
         floor_is = f"explained by sampling {run.n_val} windows"
@@ -538,7 +544,7 @@ class ValidationRoughness:
         train, record = self.run.settled("accuracy"), self.run.record
         if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
             fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
-            # the fixed windows are evaluated without dropout
+            # prefer the fixed windows, which are evaluated without dropout
             train = fixed if np.isfinite(fixed).all() else train
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
@@ -555,7 +561,7 @@ class ValidationRoughness:
         return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
-        """State that a drop after the best epoch is no decline, if chance can explain the drop."""
+        """State that a drop after the best epoch is not a decline if chance can explain it."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         # `judge.generalization` reports larger falls that last
         if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
@@ -569,10 +575,10 @@ def collect_evidence(
     """Return the series to draw, by name; series that were not recorded are left out.
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
-      half-width in nats that contains 95 % of the epochs of a healthy run.
-    - ``val_accuracy``: the same series, but with two bands instead of ``band``: ``band_sampling``
-      is for randomly drawn windows, and ``band_independent`` is for these windows if they flip
-      independently; a band is None if unknown.
+      half-width of a band around the trend that contains 95 % of a healthy run's epochs.
+    - ``val_accuracy``: the same series, but with two half-widths instead of ``band``:
+      ``band_sampling`` for randomly drawn windows, and ``band_independent`` for the validation
+      windows if they flipped independently. Each is None if unknown.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}

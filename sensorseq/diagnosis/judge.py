@@ -41,7 +41,7 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
     lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        if generalization_of(learns_nothing) is None:  # here, a calm curve is not a good sign
+        if generalization_of(learns_nothing) is None:  # without learning, calm means nothing
             lines, details = [], movement.statements()
         lines += [*learns_nothing, *recovered, *details, *kept_weights(run), *open_questions(run)]
         return "not_learning", None, lines
@@ -178,7 +178,7 @@ def _divergence(run: Run) -> list[Statement]:
                     "exploded", part=side, first=float(series[0]), epoch=epoch, value=value
                 )
             ]
-        # if the validation loss grows while the training loss does not, this is overfitting
+        # if only the validation loss explodes, the model overfits but does not diverge
     return _collapse(run)
 
 
@@ -258,7 +258,7 @@ def _compare(
         grade = "strong" if roughness.is_strong else "mild"
         return "fluctuating", grade, line, [*moves, *seen, *shares]
     if movement.is_restless or not roughness.looks_rough:
-        windows = []  # there is no rough accuracy to explain
+        windows = []  # flips explain a rough accuracy only if the model is calm
     return "normal", None, line, [*seen[:1], *windows, *moves, *seen[1:]]
 
 
@@ -349,7 +349,7 @@ def _compare_with_guessing(run: Run) -> list[Statement]:
 
 
 def _training_beats_guess(run: Run, train: float) -> bool:
-    """Test the running accuracy, then the accuracy on the fixed windows, both against guessing."""
+    """Test whether the running accuracy, or the accuracy on the fixed windows, beats guessing."""
     assert run.chance is not None
     # Memorization raises training accuracy slightly even with random labels, so this test has to be
     # strict.
@@ -399,7 +399,7 @@ def _has_begun(run: Run) -> bool:
 
 
 def constant_accuracy(run: Run) -> list[Statement]:
-    """Detect a flat loss with a constant accuracy, which shows that all windows get one answer."""
+    """Detect a flat loss with a constant accuracy: all windows probably get the same answer."""
     if run.followed is not None or run.knows_majority or _shows_learning(run):
         return []
     for name in ("val_accuracy", "accuracy"):
@@ -469,14 +469,14 @@ def _beats_constant_answer(run: Run, name: str, accuracy: float) -> bool:
     if not len(loss) or run.n_classes is None:
         return False
     level = float(np.median(loss[-max(len(loss) // 3, 1) :]))
-    # A wrong prediction costs ln 2 or more; a lower loss is not a cross-entropy in nats.
+    # A wrong prediction costs ln 2 or more, so a loss below `least` is no cross-entropy in nats.
     least = (1 - accuracy) * math.log(2)
     constant = metrics.constant_answer_loss(accuracy, run.n_classes)
     return least <= level < limits.BELOW_CONSTANT_ANSWER * constant
 
 
 def _late_accuracy(run: Run, name: str) -> float | None:
-    """Return the median accuracy of the last third of epochs; None if validation has one class."""
+    """Return the median accuracy of the last third of epochs; None if unknown or meaningless."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -511,7 +511,7 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     rise = end - val_loss[lowest]
     # expected depth of the lowest value below the mean, plus the scatter of `end` and the minimum
     luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
-    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected for the lowest value")
+    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "expected from noise alone")
     # Smoothed, because a single epoch of a noisy loss is unreliable.
     train = metrics.local_trend(loss)
     rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
@@ -527,7 +527,7 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
 
 
 def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
-    """Find a lasting rise in a noisy loss from the medians of blocks of `n_last` epochs."""
+    """Test for a lasting rise of a noisy loss, using medians of blocks of `n_last` epochs."""
     blocks = len(val_loss) // n_last
     medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
     after = medians[int(medians.argmin()) :]

@@ -39,8 +39,8 @@ def role_of(name: str) -> str | None:
     """Return the role of a column, judged by its name: one of `ROLES`, `STEP`, or None.
 
     The part (train or validation) may be anywhere in the name; a name without a part means
-    training. Except for plain step counters, names with ``test``, ``step``, ``batch`` or
-    ``iteration`` have no role, because their values are not per epoch.
+    training. Except for plain step counters, names with ``step``, ``batch`` or ``iteration`` have
+    no role, because their values are not per epoch. Names with ``test`` have no role, either.
 
     >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
     ['loss', 'val_loss', None, None]
@@ -69,7 +69,7 @@ def roles_of(
 
     A ``test`` loss or accuracy of several epochs counts as validation if no other column does. If
     the names of the losses contain their parts, as in fastai, an accuracy without a part is a
-    validation accuracy, unless it occurs only in rows of the training loss.
+    validation accuracy, unless it occurs in a row with a training loss but no validation loss.
     """
     roles = {name: role_of(name) for name in names}
     words = {name: set(words_of(name)) for name in roles}
@@ -196,7 +196,7 @@ def recognize(
     """Map the name of each column that has a role to that role.
 
     `columns` maps roles to names, or to None if a role is not present, and takes precedence over
-    the rules.
+    the recognition by name.
     """
     names = list(dict.fromkeys(names))
     roles = roles_of(names, columns, rows)

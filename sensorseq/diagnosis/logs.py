@@ -185,8 +185,8 @@ def _read_json(path: Path, text: str) -> LogTable:
 def read_event_files(path: Path) -> LogTable:
     """Read an event file or the folder of one run, which may have subfolders for parts (train/).
 
-    Files are read in the order of their names, which contain the time. If a step occurs again,
-    the new entry replaces the earlier entry and all entries after it.
+    Files are read in the order of their names, which contain the time. If a step occurs again with
+    a different value, the new entry replaces the earlier entry and the entries of all later steps.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -320,8 +320,8 @@ def _counts_as_validation(
     api = ", ".join(f'"{roles[name]}": None' for name in tests)
     cli = " ".join(f"--column {roles[name]}=none" for name in tests)
     return (
-        f"{where}: used as validation, for lack of other columns: {listed(tests)}. To ignore test"
-        f" columns: columns={{{api}}} ({cli})."
+        f"{where}: test results are used as validation, for lack of other columns: {listed(tests)}."
+        f" To ignore them, give columns={{{api}}} ({cli})."
     )
 
 
@@ -485,7 +485,7 @@ def _has_test_alone(row: Row) -> bool:
 def _merge_entries(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
-    """Return a row for each epoch, the repeated epochs, and the columns measured more than once."""
+    """Return a row for each epoch, the repeated epochs, and the columns with several values."""
     gathered: dict[float, Row] = {}
     again: set[float] = set()
     several: set[str] = set()
@@ -507,11 +507,11 @@ def _merge_entries(
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
-    """Return the epoch of each row; a row without one gets that of the next row with an epoch."""
+    """Return the epoch of each row; a row without an epoch gets the next known epoch."""
     raw = _fill_missing_keys([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(f"{where}: epoch {epoch:g} is not a number 0 or above. {_COUNT_ROWS}")
+            raise InputError(f"{where}: epoch {epoch:g} is negative or infinite. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]

@@ -124,8 +124,8 @@ class Statistic:
 
     value: float
     unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
-    floor: float | None = None  # value expected in a healthy run, or from sampling alone
-    floor_is: str = ""  # what the floor is based on
+    floor: float | None = None  # the value to compare with, such as the limit for healthy runs
+    floor_is: str = ""  # what the floor is, in words
     low: float | None = None  # lower end of the 90 % interval of `value`, by block bootstrap
     high: float | None = None  # upper end of the interval
     p: float | None = None  # probability that chance gives so large a value; None if not tested
@@ -210,7 +210,7 @@ class Run:
         return record
 
     def whole(self, name: str) -> Floats:
-        """Return the recorded values of a column without gaps; empty if there are none."""
+        """Return the values of a column without the epochs that have no entry; may be empty."""
         column = self.columns.get(name, _NOTHING)
         return column.values[column.recorded]
 
@@ -299,7 +299,7 @@ def theil_sen_slope(values: ArrayLike) -> float:
 
 
 def _kendall_sd(n: Any) -> Any:
-    """Return the sd of the number of rising minus falling pairs of n independent values."""
+    """Return the sd of the number of rising minus falling pairs among n independent values."""
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
@@ -318,12 +318,12 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     series = check_series(values, 1)
     rising = np.cumsum(_rises(series)[::-1])[::-1]
     spread = _kendall_sd(len(series) - np.arange(len(series), dtype=np.float64))
-    # the last epoch alone always counts as flat
+    # a suffix of one epoch is always flat, so argmax finds one
     return int(np.argmax(np.abs(rising) <= z * spread))
 
 
 def trend_window(n_epochs: int) -> int:
-    """Return the width of the local trend in epochs: a quarter of the run, limited to 7 to 101."""
+    """Return the width of the local trend: a quarter of the epochs, at least 7 and at most 101."""
     return min(max(7, n_epochs // 4), 101)
 
 
@@ -434,7 +434,7 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 
 
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
-    """Return the standard deviation around the local trend, including slow waves.
+    """Return the standard deviation around the local trend, to which slow waves contribute.
 
     The result is corrected for the white noise that the trend absorbs. It is not robust, because a
     median would jump between the few possible values of an accuracy. Needs five epochs.
@@ -470,8 +470,8 @@ def excess_plateau_loss(
     """Return the loss due to noisy weights, with its interval; NaN if the plateau is too short.
 
     `averaged_loss` is the loss of the weights' exponential average (B. T. Polyak, A. B. Juditsky,
-    1992), with `decay` per epoch. The raw losses are averaged with the same weights, over the
-    plateau only, because the average lags during a descent.
+    1992), with `decay` per epoch. The losses of the raw weights are averaged with the same
+    exponential factors, over the plateau only, because the average lags during a descent.
     """
     series = check_series(loss, 1, "loss")
     plateau = series[plateau_start(series) :]
@@ -559,7 +559,7 @@ def selection_bias(noise_sd: float, n_epochs: int) -> float:
 
 
 def chance_limit(chance: float, n_windows: int | None, z: float = 1.645) -> float:
-    """Return the accuracy that guessing exceeds in only 5 of 100 epochs."""
+    """Return an accuracy that guessing exceeds in about 5 % of epochs; `chance` if n is unknown."""
     if n_windows is None:
         return chance
     spread = max(z * binomial_sd(chance, n_windows), 1 / n_windows)
@@ -582,14 +582,14 @@ def sd_ratio_p(ratio: float, n_epochs: int) -> float:
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
-    """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
+    """Return the probability of at least `n_hits` hits in `n_trials`, each with chance `share`."""
     return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     """Return the 95 % range of binomial sampling around the trend of an accuracy."""
     trend = np.clip(trend, 0.0, 1.0)
-    # assume at least half a wrong window, because even a perfect score of n windows is uncertain
+    # stay half a window away from 0 and 1, because even a perfect score of n windows is uncertain
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
@@ -606,7 +606,7 @@ def block_bootstrap(
 
     This is the stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of
     ``ceil(n^(1/3))`` epochs on average. `statistic` maps an array of resamples, one per row, to
-    one value each. The seed is fixed, so that the same history gives the same report.
+    one value per row. The seed is fixed, so that the same history gives the same report.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -648,7 +648,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
-    """Test whether units change together: shift each unit, and compare the variance of the sum.
+    """Test whether units change together: compare the variance of their sum with shifted units.
 
     The statistic is ``mean_t(sum_u(d_ut)^2)`` for changes of shape (n_changes, n_units). For the
     null distribution, each unit's series is rotated by its own random offset. The p value is

@@ -103,7 +103,7 @@ class Curves:
         part = self.evidence.get("loss")
         if part and part.get("band") is not None:
             panel.band(floats(part["epoch"]), *band_of(part, "band"), "trainband")
-            self.legend["trainband"] = "95 % of a healthy run's training loss"
+            self.legend["trainband"] = "95 % range of a healthy run's training loss"
         self._trend(panel, "loss", part)
         self._trend(panel, "val_loss", None)
         self._raw(panel, "loss", "val_loss")
@@ -128,7 +128,7 @@ class Curves:
             trend = metrics.local_trend(val_accuracy[measured])
             low, high = metrics.sampling_band(trend, n_val)
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
-            words = f"95 % of the sampling noise of {plural(n_val, 'window')}"
+            words = f"95 % range of sampling noise for {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(measured + 1.0), low, high))
             self.words = (
                 "The band of sampling noise shows how far the accuracy of"
@@ -322,7 +322,7 @@ class _Panel:
 
 
 def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
-    """Add one legend outside the panels, where it hides no curve."""
+    """Finish the axes, and add a legend outside the panels, where it hides no curve."""
     from matplotlib.ticker import MaxNLocator
 
     panels = [] if drawn is None else drawn.panels
@@ -351,7 +351,7 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
 
 
 MOST_SETTINGS = 6  # there are colors for this many settings
-_POINTS = 60  # number of line segments in a curve
+_POINTS = 60  # long curves are reduced to the extremes in twice this many intervals
 
 
 @dataclass(frozen=True)
@@ -508,7 +508,7 @@ def describe(
 
 
 def describe_evidence(report: ReportContents) -> dict[str, Any]:
-    """Return values for the evidence template: a figure, statistics, limits."""
+    """Return values for the evidence template: a figure, statistics and open questions."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
@@ -565,7 +565,7 @@ def _describe_trials(probes: Probes) -> dict[str, Any]:
         return trial.outcome != "confirmed", math.inf if math.isnan(change) else change
 
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
-    words = f"The network was trained with other settings: {cost_words(probes)}."
+    words = f"The network was trained with other settings, which took {cost_words(probes)}."
     if tried:
         words += " Gains in validation are relative to the run, with one standard error."
     return {

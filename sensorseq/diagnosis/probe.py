@@ -108,13 +108,14 @@ def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     is_enough = n_wrong >= n_least
     figures = {"n_wrong": n_wrong, "n": len(at), "share": n_wrong / len(at), "n_least": n_least}
     sentence = text_of("labels_judged", **figures, is_enough=is_enough, code=CODE)
-    name = "labels judged by networks trained without them"
+    name = "labels judged by models trained without them"
     return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
 # If runs are trained side by side, an epoch takes about this fraction of its time in the fit.
 PACE = 0.6
-# Budgets as multiples of the fit's epochs; with a clock, the time usually runs out first.
+# Budgets of epochs without and with a time limit, as multiples of the fit's epochs. With a time
+# limit, the time usually runs out first.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
 # Below 1, because the last training run ends a little later than planned.
 CLOCK_SHARE = 0.95
@@ -133,8 +134,8 @@ def probe_runner(
 ) -> Report:
     """Probe a run; return its report with causes graded by the trials, and with `probes`.
 
-    Probing ends `budget` times `fit_s` seconds after `began_s`. If `fit_s` is 0, the budget limits
-    only the number of epochs.
+    Probing ends about ``budget * fit_s`` seconds after `began_s`. If `fit_s` is 0, the budget
+    limits only the number of epochs.
     """
     started = clock() if began_s is None else began_s
     clocked, n_epochs = fit_s > 0, runner.n_epochs
@@ -267,7 +268,7 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # fraction of a step, whose backward pass costs two forward passes
+FORWARD_SHARE = 1 / 3  # cost of a forward pass in steps, if a backward pass costs twice as much
 _LEAST_FOR_PARTS = 4  # with this many windows, each half has at least two
 
 

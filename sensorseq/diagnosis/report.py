@@ -125,11 +125,11 @@ class FluctuationReport(ReportContents):
             (fractions), under these or other usual names (see `sensorseq.diagnosis.log_names`). A
             string or path names a file: a table (Keras, Lightning, fastai), JSON (skorch,
             transformers, `History.to_json`), a TensorBoard event file or the folder of one run.
-            An epoch may have a row for each part, named by a column such as `phase`. Of the other
-            columns, only `learning_rate` is used: epochs right after a rise are not judged. None
-            means "not recorded"; NaN in a loss means that the loss was not a number. `loss` should
-            be the mean over all training windows of the epoch, because a mean of batch means is
-            noisier.
+            An epoch may have a row for each part if a column such as `phase` names the part. Of the
+            other columns, only `learning_rate` is used: epochs right after a rise are not judged.
+            None means "not recorded"; NaN in a loss means that the loss was not a number. `loss`
+            should be the mean over all training windows of the epoch, because a mean of batch means
+            is noisier.
         n_val : int, optional
             Number of independent validation windows for `val_accuracy`. Without it, the report
             cannot determine how much of the curve is sampling noise.
@@ -240,12 +240,13 @@ class FluctuationReport(ReportContents):
         """Look for settings that improve the fit, and for the cause of the problem.
 
         The network is trained again with other settings, side by side and for fewer epochs: with
-        the defaults, and with changes of one argument. Settings are adopted if the validation loss
-        or accuracy improves by two standard errors over groups (by one for the defaults), while the
-        other of the two gets worse by at most half a standard error. They are also adopted if they
-        halve the movement of a fluctuating loss and make neither the loss nor the accuracy worse.
-        If changing one argument is enough, the cause that this change removes is proved. If no
-        settings do better, nothing is adopted. The fit itself stays unchanged.
+        the defaults, and with single changes, such as a lower learning rate. Settings are adopted
+        if the validation loss or accuracy improves by two standard errors over groups (by one for
+        the defaults), while the other of the two gets worse by at most half a standard error. They
+        are also adopted if they halve the movement of a fluctuating loss and make neither the loss
+        nor the accuracy worse. If a single change does as well as the adopted settings, the cause
+        that the change removes is proved. If no settings do better, nothing is adopted. The fit
+        itself stays unchanged.
 
         Parameters
         ----------
@@ -285,7 +286,8 @@ class FluctuationReport(ReportContents):
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
-                "apply needs a report of a fit in this process; this report was saved or pickled."
+                "apply needs the report of a fit that was made in this process, but this report was"
+                " saved or pickled."
                 f" Apply the repair by hand: {set_params_call(self.probes.repair)}."
             )
         if self.probes is None or self.origin is None:
@@ -318,7 +320,7 @@ class FluctuationReport(ReportContents):
         Raises
         ------
         ArgumentError
-            If `description` is something else, is damaged, or is from a later version.
+            If `description` is something else, is damaged, or has a different format version.
         """
         return cls._from_dict(description, is_page=True)
 
@@ -522,7 +524,7 @@ class TrainingMonitor:
 
     @property
     def _followed_rows(self) -> NDArray[np.int64]:
-        """Indices of the validation windows that are followed individually: an even sample."""
+        """Indices of the validation windows that are followed individually, evenly spaced."""
         n = 0 if self._y_val is None else len(self._y_val)
         return np.linspace(0, n - 1, min(n, MAX_WATCHED)).round().astype(np.int64)
 

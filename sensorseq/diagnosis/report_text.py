@@ -28,7 +28,7 @@ Command = Callable[[Mapping[str, Any]], str]  # turns changed arguments into a c
 # longest line of code, and the separator of arguments in longer calls
 _LINE, _NEXT = 66, ",\n    "
 GRADES = {
-    "suspected": "suggested by the settings, the curve or the data; not tried",
+    "suspected": "suggested by the settings, the curve or the data; not proved",
     "proved": "the change improves the run by more than chance explains",
 }
 GENERALIZATION = {  # advice for each value of `report.generalization`
@@ -128,7 +128,7 @@ class NextStep:
 
 
 def list_steps(report: ReportContents, command: Command | None = None) -> list[NextStep]:
-    """List the next steps in order, each with the command that `command` returns for it."""
+    """List the next steps in order; `command` returns the shell command that changes arguments."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
     if report.level is not None and (report.probes is None or not report.probes.repair):
@@ -184,7 +184,7 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
         text = "Use the settings that did better"
         text += ":" if is_any_proved else "; no single cause is proved:"
         step = _change(command, probes.repair, text, "proved" if is_any_proved else "")
-        code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
+        code = f"{step.code}\n# or, using the report:\nbetter = report.apply()"
         previous = {name: literal(value) for name, value in probes.previous.items()}
         return replace(step, gain=note, code=code, previous=previous)
     hidden = hidden_cause(report.verdict, report.causes)
@@ -196,14 +196,14 @@ def _repair(report: ReportContents, command: Command | None) -> NextStep | None:
     if is_calm or first is None or not (first.recommendation or first.advice):
         return NextStep("change", f"No change is known to help. {note}") if note else None
     is_proved, advice = first.grade == "proved", first.advice
-    if first.recommendation:  # proved, but nothing was adopted; or untested
-        text = _capital("Better than the run." if is_proved else "", note or advice)
+    if first.recommendation:  # a proved cause without adopted settings, or an untested cause
+        text = _capital("The cause is proved." if is_proved else "", note or advice)
         text = text or "The likeliest cause calls for this:"
         return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
-        text = _capital("Better than the run.", advice, note)
+        text = _capital("The cause is proved.", advice, note)
         return NextStep("change", text, "", first.grade)
-    if _is_unclear(report):  # if the cause is unclear, probe first if possible
+    if _is_unclear(report):  # if the cause is unclear, probing comes first
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else NextStep("change", note or advice, UNCLEAR)
     if report.origin is None:
@@ -316,13 +316,13 @@ def _problem(report: ReportContents) -> str:
         problems.append(f"{begin} data seem to have a fault: {fault.finding}.")
     is_unmeasured = any(statement.kind == "loss_too_small" for statement in report.statements)
     if not problems and is_unmeasured:
-        problems = ["None was found, but how much the loss moves could not be judged."]
+        problems = ["No problem was found, but how much the loss moves could not be judged."]
     if not problems and report.verdict == "normal":
         problems = ["None: the curve is as calm as can be expected."]
     return " ".join(problems) or "See the verdict."
 
 
-KEEP = "None is needed: keep these settings."
+KEEP = "No step is needed: keep these settings."
 
 
 def _resolution(report: ReportContents) -> str:
@@ -332,7 +332,7 @@ def _resolution(report: ReportContents) -> str:
     late = late[np.isfinite(late)]
     if not report.n_val or not late.size:
         return ""
-    # A. Agresti and B. Coull, 1998: add two right and two wrong windows, so that 100 % has an error
+    # A. Agresti and B. Coull, 1998: add two right and two wrong windows, so that 100 % is uncertain
     n = report.n_val + 4
     share = (float(np.median(late)) * report.n_val + 2) / n
     points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
@@ -415,10 +415,10 @@ _MORE = 'report.to_html("report.html") shows the curves and every figure.'
 class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
-    rank: int  # blocks with a lower rank are placed first
+    rank: int  # if space is short, blocks with a lower rank are kept first
     section: int  # the section of the report that contains the block
     lines: list[str]
-    counts_as: str = ""  # omitted blocks are counted by this attribute of the report
+    counts_as: str = ""  # attribute of the report under which the block is counted if omitted
 
 
 def write_report(

@@ -98,7 +98,7 @@ def read_parts(
 
 
 def spread(n_windows: int) -> Ints:
-    """Return indices of the windows to compare: all, or an even sample of MOST_WINDOWS."""
+    """Return indices of the windows to compare: all, or MOST_WINDOWS evenly spaced ones."""
     count = min(n_windows, MOST_WINDOWS)
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 
@@ -174,7 +174,7 @@ def _ridge(train: _Scaled, validation: _Scaled, target: Ints, folds: list[Fold])
     for features in (convolutions, SummarySteps().fit(*train)):
         values = np.concatenate([features.transform(*train), features.transform(*validation)])
         center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
-        # step features are 0 or 1; a fixed scale keeps features that are rarely 1 small
+        # step features are 0 or 1; with a fixed scale, features that are rarely 1 stay small
         if features is not convolutions:
             center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
         varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)

@@ -2,56 +2,58 @@
 
 # Calibrated in benchmarks/results/verdict_calibration.json: 252 healthy or noisy-but-normal runs on
 # three simulated data sets, and 216 runs made to fluctuate, each paired with its healthy twin. The
-# noise of both losses is measured over the second half of the run, in nats: 2 % of the healthy and
-# 8 % of the noisy-but-normal runs exceed both limits. Both limits must be exceeded, because each
-# loss alone also reacts to harmless effects: the validation loss to few windows and overconfidence,
-# the training loss to dropout.
+# noise of both losses, in nats, is measured over the second half of the run. The noise exceeds both
+# limits in 2 % of the healthy and 8 % of the noisy-but-normal runs. Both limits are tested, because
+# each loss alone also reacts to harmless effects: the validation loss to few windows and
+# overconfidence, the training loss to dropout.
 FIXED_LOSS_NOISE_NATS = 0.022  # limit for fixed training windows, evaluated after each epoch
-LOSS_NOISE_NATS = 0.016  # limit for the mean loss over an epoch, which moves less
+LOSS_NOISE_NATS = 0.016  # limit for the running loss; averaging over an epoch reduces noise
 VALIDATION_LOSS_NOISE_NATS = 0.031
 STRONG_EDGES = 2.0  # the fluctuation is strong if both limits are exceeded by this factor
-# both losses leap in the same epoch in 1 % of healthy runs and 35 % of restless runs
+# both losses leap by this much in the same epoch in 1 % of healthy and 35 % of restless runs
 COMMON_LEAP_NATS = 0.15
 COMMON_LEAP_EPOCHS = 7  # the baseline of a leap is the median of this many preceding epochs
-ONE_SIDE_EDGES = 2.0  # factor on the limit if the history has only one of the two losses
+ONE_SIDE_EDGES = 2.0  # multiplies the limit if the history has only one of the two losses
 SURE_SHARE = 0.15  # fraction of the limit that the noise must exceed with confidence
-EXCESS_PLATEAU_NATS = 0.05  # harmless increase of the loss due to noisy weights
+EXCESS_PLATEAU_NATS = 0.05  # largest harmless increase of the loss due to noisy weights
 ALPHA = 0.05  # significance level of all tests together (Holm)
 # A learning rate above this multiple of the previous one is a restart or warm-up, not rounding.
 RATE_RISE = 1.05
-RATE_RISE_EPOCHS = 3  # epochs, from such a rise on, that do not count as fluctuation
-MIN_DIFFERENCES = 10  # minimum number of remaining second differences; 12 epochs have this many
+RATE_RISE_EPOCHS = 3  # number of epochs, from such a rise on, in which leaps are ignored
+MIN_DIFFERENCES = 10  # minimum number of second differences; 12 epochs have this many
 ACCURACY_NOISE = 0.015  # the accuracy looks rough if its noise, a fraction, exceeds this
 ACCURACY_NOISE_WINDOWS = 1.5  # a rough accuracy moves by more than this many windows
-# Fixed validation sets usually scatter less than the binomial bound. In two pilot studies, the
-# ratio of scatter to bound was 0.13 to 1.28 in calm runs, and 0.9 to 3.1 in restless runs.
+# The accuracy on a fixed validation set usually scatters less than the binomial bound. In two pilot
+# studies, the ratio of scatter to bound was 0.13 to 1.28 in calm runs, and 0.9 to 3.1 in restless
+# runs.
 EXCESS_OVER_SAMPLING = 1.5
 STRONG_EXCESS_OVER_SAMPLING = 2.0
 SPIKE_SHARE = 0.02  # if more than this fraction of epochs leap, the noise is heavy-tailed
-# bound on the probability that an epoch of white noise at the limit leaps, 0.002 in simulations
+# upper bound on the probability of a leap in an epoch if the noise is white and at its limit; the
+# probability was 0.002 in simulations
 SPIKE_CHANCE = 0.01
-SPIKE_EDGES = 3.0  # smallest leap that matters, as a multiple of the limit of the loss
-MIN_EPOCHS = 12  # after the initial descent; with fewer epochs, noise estimates are off by 40 %
+SPIKE_EDGES = 3.0  # smallest leap that matters, as a multiple of the limit on the noise
+MIN_EPOCHS = 12  # needed after the initial descent; with fewer, noise estimates are off by 40 %
 # Accuracy that was once this far above guessing, then fell back to it, has collapsed.
 COLLAPSE_MARGIN = 0.1
 COLLAPSE_EPOCHS = 3
-RECOVERY_EPOCHS = 3  # a run recovered if at least this many of its last epochs are finite
-RECOVERED_SHARE = 0.1  # a recovered run has at most this fraction (or one) of non-finite epochs
+RECOVERY_EPOCHS = 3  # minimum number of finite epochs after the last non-finite epoch
+RECOVERED_SHARE = 0.1  # maximum fraction of non-finite epochs in a recovered run; one is allowed
 UNKNOWN_SIZE_MARGIN = 0.05  # margin above guessing, if the number of windows is unknown
-LATE_START_RISE = 0.05  # rise of the accuracy during the epochs judged
-LATE_START_FALL = 0.03  # relative fall of the training loss
+LATE_START_RISE = 0.05  # a rise of the accuracy by more than this shows learning
+LATE_START_FALL = 0.03  # smallest relative fall of the training loss in a late start
 NO_DESCENT = 0.02  # if the loss has fallen by less than this fraction, nothing was learned
 LEARNED_FALL = 0.5  # a training loss below this fraction of its first value shows learning
-OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss, beyond what chance explains
+OVERFITTING_RISE_NATS = 0.1  # smallest rise of the validation loss, beyond chance, that matters
 TREND_Z = 1.96  # two-sided 95 % point of the normal distribution
-TREND_RATIO = 1.5  # smallest change of noise that is reported
+TREND_RATIO = 1.5  # a change of the noise by up to this factor is reported as "a little"
 ONE_SIDED_95 = 1.645
 ONE_SIDED_99 = 2.326
 SURELY_BELOW_Z = 3.0  # errors within a recording are correlated, so 1.645 would not give 95 %
-# Simulated with 27 epoch-to-epoch changes, 120 windows and a model that moves half as much as its
+# Simulated with 27 epoch-to-epoch changes, 120 windows and a model that moves half as much as the
 # recordings do. The test by groups detects such a model in 31 % of runs with 3 groups, 53 % with 4,
-# 77 % with 8, 87 % with 10, and 95 % with 16. The test detects a model that moves as much as the
-# recordings in 97 % of runs with 4 groups.
+# 77 % with 8, 87 % with 10, and 95 % with 16. If the model moves as much as the recordings do, the
+# test detects it in 97 % of runs with 4 groups.
 MIN_GROUPS = 10
 # With few windows, half of them select a worse epoch than all of them would: in simulations,
 # 20 windows gave accuracies 7 points too low.
@@ -61,11 +63,11 @@ EXCESS_RATIO = 1.5
 RESTLESS_WINDOWS = 0.1  # fraction of windows that count as restless: those that flip most
 RESTLESS_SHARE = 0.6  # with this fraction of all flips, these windows make the curve rough
 ONE_CLASS_WINDOWS = 10  # with this many windows, equal predictions are not a coincidence
-# Is a network below the level that the data allow? Two rivals are tested, each at a significance
-# level of 1 %. With too few groups for a sign test, windows are compared instead, and the gap
-# must be larger than groups usually cause.
+# Is a network below the level that the data allow? Two rivals (ridge regression and boosted trees)
+# are tested, each at a significance level of 1 %. With too few groups for a sign test, windows are
+# compared instead, and the gap must exceed what differences between groups usually cause.
 LEVEL_ALPHA = 0.01
-LEVEL_GAP = 0.1  # difference in accuracy
+LEVEL_GAP = 0.1  # smallest difference in accuracy that matters
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
 # Is a loss a mean in nats? If so, it is close to the loss of guessing in the first epochs. A sum
@@ -77,7 +79,7 @@ SUM_TIMES_GUESS = 2.5
 SUM_TIMES_ACCURACY = 2.0
 TOO_SMALL = 0.8  # a loss below this fraction of ln 2 per wrong window is too small
 MOST_RIGHT = 0.95  # only epochs with a lower accuracy show that a loss is too small
-SURE_RISE_Z = 4.0  # a rise of the accuracy while the loss is flat, in standard errors
+SURE_RISE_Z = 4.0  # smallest rise of the accuracy that shows learning, in standard errors
 # If a flat loss is below this fraction of a constant answer's loss, the network was pretrained.
 BELOW_CONSTANT_ANSWER = 0.8
 # Relative fall of the training loss in ten epochs that makes more epochs worthwhile.

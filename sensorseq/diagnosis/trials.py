@@ -39,12 +39,12 @@ from sensorseq.training.streamed_data import StreamedData
 class Rerun:
     """A request to repeat a fit.
 
-    If `start` is given, training continues from that snapshot of the run, with the windows in a
-    different order and a learning rate that falls to nearly zero along a half cosine. Otherwise,
+    If `start` is given, training continues from the snapshot with that index, with the windows in
+    a different order and a learning rate that falls to nearly zero along a half cosine. Otherwise,
     the network is trained from its initial weights, as `fit` would train it with `change`.
     """
 
-    name: str  # the difference from the run
+    name: str  # the change in words
     n_epochs: int
     start: int | None = None
     change: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Rerun:
 
 @dataclass(frozen=True, eq=False)
 class RerunResult:
-    """The result of a rerun of L epochs; fields that were not measured are empty."""
+    """The result of a rerun of L epochs; fields that were not measured are empty or None."""
 
     rerun: Rerun
     fixed_loss: Floats  # (L,): loss of the run's fixed training windows, without dropout, in nats
@@ -67,10 +67,10 @@ def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
 
 
 class TrialRunner(ABC):
-    """A recorded fit that can be trained again.
+    """A recorded fit that can be repeated.
 
     `kept` is the fitted network with the kept weights. `parts` are the training and validation
-    windows as inputs of the network; `windows` are the same windows, scaled, before samples were
+    windows as inputs of the network; `windows` are the same windows, scaled, but before samples are
     joined into steps.
     """
 
@@ -111,7 +111,7 @@ class TrialRunner(ABC):
 
     @abstractmethod
     def cost_of(self, rerun: Rerun) -> float:
-        """Estimate the cost of a rerun from sizes alone, in epochs of the fit."""
+        """Estimate the cost of a rerun in epochs of the fit, from the sizes of network and data."""
 
     @abstractmethod
     def run(
@@ -123,7 +123,7 @@ class TrialRunner(ABC):
         """
 
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
-        """Return the record's fixed windows, taken from the windows of a training run."""
+        """Return the record's fixed windows, taken from `train` and cropped as in validation."""
         rows = torch.from_numpy(self.record.fixed_rows)
         return center_windows(train.take(rows, train.X.device), config)
 
@@ -176,8 +176,9 @@ LATEST = 1.5  # training runs are stopped at this multiple of the budget's secon
 class Budget:
     """The budget of trials: a number of epochs, and the time that the trials may take.
 
-    The number of epochs decides which trials are made, so that the same run gives the same proofs.
-    Trials that would exceed the time are skipped. `epoch_s` is the duration of an epoch of the fit.
+    A limit on epochs alone makes the choice of trials reproducible. With a time limit, trials that
+    are expected to exceed the time are skipped, too. `epoch_s` is the expected duration of an
+    epoch, which is used until a training run has been timed.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Charge work other than reruns, in epochs of the fit; it does not affect the pace."""
+        """Charge work other than reruns, in epochs; the estimated epoch duration ignores it."""
         self.spent += n_epochs
         self._charged += n_epochs
 
@@ -226,7 +227,7 @@ class Budget:
 
 PRESET = "the defaults"  # name of the first candidate
 FEATURES = "the defaults plus features"
-SEVERAL = "unknown"  # cause given for a change of several arguments
+SEVERAL = "unknown"  # cause of a candidate that changes arguments of several causes
 
 # Causes whose arguments the presets reset, in this order.
 _PRESET_CAUSES: tuple[str, ...]
@@ -241,11 +242,11 @@ class SettingsCandidate:
     """Settings that may repair a run."""
 
     name: str  # the change in words
-    cause: str  # one of `CAUSE_NAMES` if only one thing changes; otherwise `SEVERAL`
+    cause: str  # one of `CAUSE_NAMES`, or `SEVERAL`
     change: Mapping[str, Any]
-    finding: str = ""  # direction of the cause that a success would prove
-    is_preset: bool = False  # True if the change resets several arguments to their defaults
-    ends_run: bool = False  # True to repeat only the end of the run, with a falling rate
+    finding: str = ""  # the `Cause.finding` that a success would prove; may be empty
+    is_preset: bool = False  # True for the candidates of `_presets`
+    ends_run: bool = False  # True to repeat only the end of the run, with a decaying learning rate
 
 
 def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[SettingsCandidate]:
@@ -268,7 +269,7 @@ def list_candidates(runner: TrialRunner, causes: Sequence[Cause]) -> list[Settin
             continue
         owners = {OWNER_OF.get(name, SEVERAL) for name in change}
         candidate = replace(candidate, change=change)
-        if candidate.is_preset and len(owners) == 1:  # so that the candidate can prove this cause
+        if candidate.is_preset and len(owners) == 1:  # such a preset can prove this cause
             rate, finding = change.get("learning_rate"), ""
             if rate is not None:
                 finding = "too high" if rate < arguments["learning_rate"] else "too low"
@@ -333,40 +334,40 @@ def _singles(runner: TrialRunner) -> list[SettingsCandidate]:
 
 MOST_CANDIDATES = 12
 LEAST_STEPS = 60  # a training run with fewer steps is not informative
-# Minimum number of steps of a network combined with features, which need no steps themselves.
+# Minimum number of steps of a network combined with features, because features need no steps.
 LEAST_FEATURE_STEPS = 1
-LEAST_END_EPOCHS = 8  # minimum number of epochs at the end of a run for measuring movement
+LEAST_END_EPOCHS = 8  # with fewer epochs, the movement at the end of a run cannot be measured
 FEATURES_SHARE = 0.3  # fraction of the budget for the defaults plus features
 PRESET_SHARE = 0.75  # fraction of the rest for the defaults; single changes get what remains
 # Gain, in standard errors, above which settings are adopted. It is lower for the defaults, which
 # improve nine of ten runs with random settings (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # if loss or accuracy improves, the other may get worse by this many standard errors
-LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy, and in loss
-# settings that worsen nothing are adopted if they reduce the run's movement to this fraction
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # smallest gain in accuracy (a fraction) and in loss
+# settings that worsen nothing are adopted if they reduce the movement to at most this fraction
 LEAST_CALMING = 0.5
 ONE_SD = 0.8413  # probability that a normal variable is below its mean plus one standard deviation
 
 
 @dataclass(eq=False)
 class Outcome:
-    """A candidate, the result of training it, and its gain over the run on validation windows."""
+    """A candidate, the result of training with it, and its gain on the validation windows."""
 
     candidate: SettingsCandidate
     result: RerunResult
     cost_epochs: float
     first_epoch: int = 0  # epoch of the run from which training continued
-    score: float = math.inf  # mean loss; infinity if training failed
+    score: float = math.inf  # mean validation loss; infinity if training failed
     nats: float = -math.inf  # loss of the run minus loss with the settings, in nats per window
     error: float = 0.0  # standard error of `nats`, over groups if there are any
     accuracy: float = -math.inf  # accuracy with the settings minus accuracy of the run, a fraction
     accuracy_error: float = 0.0
-    # Movement of the training loss relative to the run's; NaN if unknown.
+    # Movement of the training loss divided by its movement in the run; NaN if unknown.
     movement: float = math.nan
 
     @property
     def n_epochs(self) -> int:
-        """The number of trained epochs, or the planned number if nothing had to be trained."""
+        """The number of trained epochs, or the planned number if no loss was recorded."""
         return len(self.result.fixed_loss) or self.result.rerun.n_epochs
 
     @property
@@ -379,7 +380,7 @@ class Outcome:
 
     @property
     def loses(self) -> bool:
-        """Whether loss or accuracy got worse."""
+        """Whether loss or accuracy got worse by more than `LOSES_SE` standard errors."""
         by_loss = self.nats < -LOSES_SE * self.error
         return by_loss or self.accuracy < -LOSES_SE * self.accuracy_error
 
@@ -389,7 +390,7 @@ class Outcome:
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def is_as_good(self, best: "Outcome") -> bool:
-        """Whether this outcome is worse than the best one by at most a standard error."""
+        """Whether this loss is at most a standard error above the best outcome's loss."""
         return best.nats - self.nats <= best.error
 
     def __str__(self) -> str:
@@ -406,7 +407,7 @@ class Outcome:
         )
 
     def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
-        """Describe the rerun for the report; `run_loss` is the run's fixed-window loss."""
+        """Describe the rerun for the report; `run_loss` is the run's loss of the fixed windows."""
 
         def finite(value: float) -> float | None:
             return value if math.isfinite(value) else None
@@ -446,7 +447,7 @@ class SettingsComparison:
     """The result of training with other settings."""
 
     note: str  # why settings were adopted, or why none were
-    adopted: Outcome | None = None  # the adopted settings, significantly better than the run
+    adopted: Outcome | None = None  # the outcome of the adopted settings
     outcomes: tuple[Outcome, ...] = ()  # all candidates that were trained, the best first
     untried: tuple[SettingsCandidate, ...] = ()  # candidates that exceeded the budget
     proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted settings, best first
@@ -469,8 +470,8 @@ class Baseline:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         self.loss, self.is_right = self._judged(runner.val_outputs())
         keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
-        # The record has only the cross-entropy of a window's class against the strongest rival
-        # class.
+        # The recorded margins give only the cross-entropy between the true class and its strongest
+        # rival.
         margin = np.asarray(record.val_margin, np.float64)
         is_whole = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
         if is_whole and not keeps_best:
@@ -506,8 +507,8 @@ class Baseline:
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
     """Return the mean gain over windows, and its standard error over groups.
 
-    With few groups, the error is widened by a quantile of Student's t-distribution, so that an
-    interval of one standard error keeps its coverage.
+    The error is multiplied by a quantile of Student's t-distribution, so that an interval of one
+    standard error keeps its coverage even with few groups.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     if not codes.any():
@@ -531,10 +532,12 @@ def compare_settings(
     may_calm: bool = True,
     say: Callable[[str], Any] = lambda _: None,
 ) -> SettingsComparison:
-    """Train with other settings, from initial weights and with a compressed schedule.
+    """Train with other settings, and compare the results with the run.
 
-    If the run has no features, the defaults plus features come first, with 30 % of the budget. The
-    defaults follow with three quarters of the rest, then single changes in the order of `causes`.
+    Settings are trained from initial weights with a compressed schedule, except that cosine decay
+    is tried at the end of the run if there is a suitable snapshot. If the run has no features, the
+    defaults plus features come first, with 30 % of the budget. The defaults follow with three
+    quarters of the rest, then single changes in the order of `causes`.
     `FluctuationReport.probe` describes which settings are adopted; with `may_calm`, a calmer curve
     is enough.
     """
@@ -593,7 +596,7 @@ def compare_settings(
 def _share_out(
     runner: TrialRunner, candidates: Sequence[SettingsCandidate], budget: float, least_steps: int
 ) -> list[tuple[SettingsCandidate, Rerun]]:
-    """Pair each affordable candidate with a rerun; the reruns have similar step counts."""
+    """Pair each affordable candidate with a rerun; the reruns have similar numbers of steps."""
 
     def cost(reruns: Sequence[tuple[SettingsCandidate, Rerun]]) -> float:
         return sum(runner.cost_of(rerun) for _, rerun in reruns)
@@ -615,8 +618,8 @@ def _share_out(
 def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) -> Rerun:
     """Return a rerun of a candidate for about `n_steps` steps, but no more epochs than the run.
 
-    A candidate with `ends_run` resumes the latest snapshot that leaves enough epochs, and trains
-    for the remaining epochs.
+    A candidate with `ends_run` resumes from the latest snapshot that leaves enough epochs, and
+    trains for the remaining epochs.
     """
     snapshots = runner.record.snapshots if candidate.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):
@@ -630,7 +633,7 @@ def _rerun(runner: TrialRunner, candidate: SettingsCandidate, n_steps: float) ->
 
 
 def _choose(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """Return the best outcome, but prefer the defaults (with features) if they are as good."""
+    """Return the best outcome; instead of a preset, `FEATURES` or `PRESET` if equally good."""
     best = min(outcomes, key=lambda outcome: outcome.score, default=None)
     if best is not None and best.candidate.is_preset:
         for name in (FEATURES, PRESET):

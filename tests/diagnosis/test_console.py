@@ -102,7 +102,7 @@ def test_a_calm_run_needs_few_lines():
     assert len(lines) <= 16
     assert lines[2:4] == [
         "Problem   None: the curve is as calm as can be expected.",
-        "Step      None is needed: keep these settings.",
+        "Step      No step is needed: keep these settings.",
     ]
     assert lines[4].startswith("Gain      The accuracy on 60 validation windows is known to +-")
 

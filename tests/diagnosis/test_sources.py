@@ -367,8 +367,8 @@ def test_missing_epochs_keep_the_numbers_of_the_others():
     ("text", "says"),
     [
         ("epoch,loss\n1,1.0\n1e12,0.9\n", "epochs go up to 1000000000000.*--column epoch=none"),
-        ("epoch,loss\n-1,1.0\n", "epoch -1 is not a number 0 or above"),
-        ("epoch,loss\ninf,1.0\n", "epoch inf is not a number"),
+        ("epoch,loss\n-1,1.0\n", "epoch -1 is negative or infinite"),
+        ("epoch,loss\ninf,1.0\n", "epoch inf is negative or infinite"),
         ("epoch,loss\none,1.0\n", "epoch of line 2 is 'one'"),
         ("epoch,loss\n1,1.0\n2,0.9,3\n", "line 3: 3 entries for 2 columns"),
         ("epoch,loss\n1,1.0\n2\n", "line 3: 1 entries for 2 columns"),
