@@ -104,8 +104,8 @@ class FitOrigin:
         if callable(parameters["loss"]):
             raise ArgumentError(
                 "probe cannot rerun a fit with your own loss function, because reruns are not"
-                " comparable with the fit if the function counts its calls or draws random numbers."
-                f" To use probe, fit with loss={' or '.join(map(repr, LOSSES))}."
+                " comparable with the fit if the function counts its calls or draws random numbers;"
+                f" fit with loss={' or '.join(map(repr, LOSSES))} to use probe."
             )
         if not len(record.fixed_rows):
             raise ArgumentError(

@@ -277,7 +277,7 @@ def test_prepared_copies_are_mirrored_by_the_names_of_their_channels(tmp_path):
     assert is_image[is_copy].any()
     with pytest.raises(ArgumentError, match=r"'rihgt'.*Did you mean 'right'"):
         prepare(mirror=["rihgt"])
-    with pytest.raises(ArgumentError, match=r"none of left, right are three names"):
+    with pytest.raises(ArgumentError, match=r"among left, right, no three names"):
         prepare(rotation_deg=10)
 
 
