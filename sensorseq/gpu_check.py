@@ -219,7 +219,7 @@ class _Worker:
         until = time.monotonic() + 5.0
         while self._reader.is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
-                self._messages.get(timeout=0.1)  # give the reader time to finish
+                self._messages.get(timeout=0.1)  # empty the queue so that the reader can finish
 
 
 def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Result]:

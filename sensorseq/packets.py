@@ -118,11 +118,11 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     """Return the kind of packets, judged by the sorted rows `x`; "" if the kind is unclear.
 
-    "samples": the rows come from one evenly sampled sensor, because a row counter wraps around at a
-    power of 2, or because all packets have the same size, a smooth channel changes as much between
-    packets as within them, and no channel contradicts this. "pauses": the signal changes between
-    packets in proportion to the time that passes. "sensors": channels are missing, held or similar
-    at certain positions in each packet.
+    "samples": the rows come from one evenly sampled sensor. Either a row counter wraps around at a
+    power of 2, or all packets have the same size and a smooth channel changes as much between
+    packets as within them; no channel contradicts this. "pauses": the signal changes much more
+    between packets than within them. "sensors": channels are missing, held or similar at certain
+    positions in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))

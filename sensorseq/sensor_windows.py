@@ -170,7 +170,7 @@ def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
 
 
 def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
-    """Return True for each window that is not all NaN; windows are checked in blocks of `rows`."""
+    """Return True for each nonempty window with a finite value; `rows` are checked at a time."""
     X = windows.X
     is_present = np.empty(len(X), bool)
     for at in range(0, len(X), rows):

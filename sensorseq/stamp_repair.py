@@ -306,7 +306,7 @@ def _sorting_mixes(
 
 
 def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
-    """Return a column that has the same set of distinct values at every timestamp, or None."""
+    """Return a column that has the same values, not all equal, at each timestamp, or None."""
     packets = Packets.of_equal(t)
     starts, counts = packets.starts, packets.counts
     usual = int(np.median(counts))

@@ -58,8 +58,9 @@ class CompetingKernels:
     Notes
     -----
     The original Hydra has random kernels. The kernels of MiniRocket, used here, take a quarter of
-    the time, and were as accurate on BorealTC's inertial unit with a fifth as many features. The
-    features of a window do not depend on other windows, and are bit-identical on every processor.
+    the time, and were as accurate on the inertial data of BorealTC with a fifth as many features.
+    The features of a window do not depend on other windows, and are bit-identical on every
+    processor.
 
     References
     ----------

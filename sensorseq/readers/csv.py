@@ -307,9 +307,8 @@ class CsvTable(Table):
     def _begin(self) -> re.Match[bytes]:
         """Return the line of column names or, if there is none, the first line of samples.
 
-        Comments before that line are skipped. However, if the last comment is followed by samples,
-        it contains the names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from
-        numpy.
+        Comments before that line are skipped, unless the last comment seems to contain the column
+        names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from numpy.
         """
         comment, line = None, _FIRST_LINE.match(self._text)
         assert line is not None  # any text that is not blank has a first line
@@ -424,7 +423,7 @@ class CsvTable(Table):
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), but the next line has"
                 f" {n_fields} fields. The first line must contain all names: remove lines before"
-                f" it, and {mark!r} at the ends of lines or in numbers."
+                f" the names, and {mark!r} at the ends of lines or in numbers."
             )
 
     def _check_lines_before(self, n_names: int) -> None:
@@ -510,7 +509,7 @@ class CsvTable(Table):
     def stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        """Return the timestamps in a column; if `numbers` is None, its words are read as dates."""
+        """Return the timestamps in a column; if `numbers` is None, the column contains dates."""
         path = self.path
         if numbers is None:
             dates = DateTexts(path, name)

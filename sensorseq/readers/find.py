@@ -87,7 +87,7 @@ class RecordingSource:
     rows : TableRows or None
         The rows of this recording, if the file is a table of many recordings.
     url : str
-        The URL of `root` if `root` is not on this machine; `paths` are then the downloaded files.
+        The URL of `root` if `root` is not on this machine; `read_source` then downloads the files.
     form : CsvFormat
         The format of CSV files.
     labelled_by : str or None
@@ -484,7 +484,8 @@ def _read_manifest(
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
     """Return the header and rows of a manifest, and `label_column` if the manifest has this column.
 
-    An unknown column raises an error. The column ``class`` or `label_column` is read as ``label``.
+    A column with a misspelled name raises an error. The column ``class`` or `label_column` is read
+    as ``label``.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
@@ -804,7 +805,7 @@ def _check_empty_classes(
 
 @dataclass
 class _Exclusion:
-    """Patterns of recordings to leave out, and the patterns that have matched a recording."""
+    """Patterns of classes and recordings to leave out, and the patterns that have matched."""
 
     patterns: list[str]
     root: Path

@@ -31,7 +31,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         One recording for each sensor, with time stamps on a common clock. The id, group and label
         are those of the first recording.
     sensors : sequence of str
-        Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
+        Names of the sensors. A channel name that several sensors share becomes ``sensor.channel``.
 
     Returns
     -------

@@ -744,7 +744,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return the position of the first incomplete record of a bag or MCAP file; otherwise None."""
+    """Return the size of the intact part of a bag or MCAP file in bytes; None for other files."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":

@@ -46,7 +46,7 @@ def test_strips_are_aligned_with_the_time():
     ]
     assert page.count('class="signal"') == 2
     assert "a note" in page
-    assert "2 stretches as a table" in page
+    assert "2 intervals as a table" in page
 
 
 def test_the_page_needs_no_network_and_escapes_names():
