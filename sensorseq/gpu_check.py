@@ -68,7 +68,7 @@ def check_kernels(
 
     A case that gives no answer for `silence_s` seconds or kills its process is abandoned, and a new
     process continues with the next case. A kernel that hung is not called again. Cases that have
-    not run after a total of `limit_s` seconds are left out.
+    not finished after a total of `limit_s` seconds are reported as not run.
 
     Parameters
     ----------

@@ -464,7 +464,7 @@ def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]
 
 
 def resolution_s(stamps: NDArray[np.float64]) -> float:
-    """Return the spacing of floats, in seconds, at the largest of increasing timestamps."""
+    """Return the spacing of floats, in seconds, at the largest magnitude of the timestamps."""
     return float(np.spacing(np.abs(stamps[[0, -1]]).max())) if len(stamps) else 0.0
 
 

@@ -51,7 +51,8 @@ class CompetingKernels:
     Attributes
     ----------
     n_features_ : int
-        Number of features: 168 for each dilation of windows and of differences.
+        Number of features: 168 for each dilation of the windows and each dilation of the
+        differences.
     n_channels_ : int
         Number of channels of the windows given to `fit`.
 

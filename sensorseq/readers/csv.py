@@ -98,9 +98,7 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += (
-                f"; use decimal=','{more} for decimal commas, or decimal='.' if these are words"
-            )
+            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for words"
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property
@@ -369,7 +367,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # number the empty names, which extra separators cause
+        if twice is not None:  # number the empty names that extra separators cause
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")

@@ -297,7 +297,7 @@ def refuse_pointer(path: Path) -> None:
     with suppress(OSError), path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise RecordingError(
-                f"{path}: is a pointer of Git LFS instead of the file; download the files with"
+                f"{path}: is a Git LFS pointer instead of the file; download the files with"
                 " `git lfs pull`."
             )
 

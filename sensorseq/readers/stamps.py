@@ -191,7 +191,7 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     counts_rows = first in (0, 1) and bool((ticks == first + np.arange(len(ticks))).all())
     counts = _COUNTS if counts_rows else ""
     raise RecordingError(
-        f"{path}: the whole numbers in time column {name!r} can be {each}. Give {typed}.{counts}"
+        f"{path}: the whole numbers in time column {name!r} can be in {each}. Give {typed}.{counts}"
     )
 
 
