@@ -189,9 +189,9 @@ def _counts_rows(column: NDArray[np.floating]) -> bool:
 def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
     """Return evenly spread timestamps for the rows of each packet; None if that is impossible.
 
-    A packet's time stamp is that of its last row, so the rows are spread over the time since the
-    previous packet. Time stamps that are rounded down, for example to whole seconds, are those of
-    the first rows.
+    A packet's time stamp is the time of its last row, so the rows are spread over the time since
+    the previous packet. If time stamps are rounded down, for example to whole seconds, a packet's
+    time stamp is the time of its first row.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:

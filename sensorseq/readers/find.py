@@ -484,8 +484,8 @@ def _read_manifest(
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
     """Return the header and rows of a manifest, and `label_column` if the manifest has this column.
 
-    A column with a misspelled name raises an error. The column ``class`` or `label_column` is read
-    as ``label``.
+    A column whose name seems to be misspelled raises an error. The column ``class`` or
+    `label_column` is read as ``label``.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
@@ -504,7 +504,7 @@ def _read_manifest(
         nearest = nearest_known("path", header)
         raise RecordingError(
             f"{table}: a manifest needs a column 'path'; this one has"
-            f" {', '.join(header) or 'no columns'}. Name the column with the files 'path'"
+            f" {', '.join(header) or 'no columns'}. Rename the column of file names to 'path'"
             + (f" (is it {nearest!r}?)." if nearest else ".")
         )
     for name in header:
