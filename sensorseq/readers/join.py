@@ -101,8 +101,8 @@ def _side_by_side(
     folder = next((path for x in values_of if (path := folder_of(x)) is not None), None)
     stamps, values = Rows(folder, np.float64), Rows(folder, np.float64, ends[-1])
     at = [0] * len(recordings)
-    # Each merged block contains the rows of all recordings up to the time at which the first of
-    # their current blocks ends.
+    # The rows are merged in blocks. Each merged block ends at the earliest end of the recordings'
+    # current blocks.
     while any(first < len(t) for first, t in zip(at, stamps_of, strict=True)):
         until = min(
             float(t[min(first + _ROWS, len(t)) - 1])

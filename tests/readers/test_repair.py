@@ -97,7 +97,7 @@ def test_a_clock_that_restarts_is_refused_with_every_repair(tmp_path, suffix):
     (source,) = find_recordings(tmp_path)
     for stamps in (None, "packets", "merge", "keep"):
         for read in (read_source, read_source_rate):
-            with pytest.raises(RecordingError, match=r"row 1501: .*Cut the recording at row 1501;"):
+            with pytest.raises(RecordingError, match=r"row 1501: .*Cut the recording at row 1501,"):
                 read(source, stamps=stamps)
 
 
@@ -111,7 +111,7 @@ def test_a_recording_of_a_long_table_is_refused_by_its_own_rows(tmp_path):
     write_table(tmp_path / "all.csv", columns)
     one, two = find_recordings(tmp_path / "all.csv", recording_column="run")
     assert read_source(one, stamps="merge").n_samples == 200
-    with pytest.raises(RecordingError, match=r"run 'two'.*Cut the recording at row 201;"):
+    with pytest.raises(RecordingError, match=r"run 'two'.*Cut the recording at row 201,"):
         read_source(two, stamps="merge")
 
 
