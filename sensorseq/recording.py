@@ -23,7 +23,7 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 PLAUSIBLE_HZ = (0.5, 20_000.0)
 """Range of sample rates of robot sensors; a time unit that implies any other rate is doubtful."""
 GAP_PERIODS = 10.0
-"""By default, a step between samples of more than this many sample periods is a gap."""
+"""By default, a step of more than this many sample periods between two samples is a gap."""
 MOST_STEPS = 1 << 22
 """Maximum number of steps between timestamps from which a median is computed."""
 _KEPT_STEPS = 1 << 16  # if there are more steps, they are computed again in each pass, in blocks
