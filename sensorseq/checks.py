@@ -272,7 +272,7 @@ def refuse_beside_windows(**arguments: object) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ArgumentError(
-                f"{name} is given, but X is a WindowSet with {name} of its own; remove it."
+                f"{name} is given, but the WindowSet X already has {name}; leave the argument out."
             )
 
 

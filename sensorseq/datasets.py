@@ -29,8 +29,8 @@ def load_surfaces() -> list[Recording]:
     -------
     list of Recording
         120 recordings of about 70 s at about 50 Hz, unevenly sampled and with missing samples. They
-        are sorted by surface (six), then robot (ten), with two recordings each. The only channel is
-        ``current_a``, in A; ``attributes["simulated"]`` is True.
+        are sorted by surface (six), then robot (ten); each robot has two recordings per surface.
+        The only channel is ``current_a``, in A; ``attributes["simulated"]`` is True.
 
     Raises
     ------

@@ -68,7 +68,7 @@ def check_kernels(
 
     A case that gives no answer for `silence_s` seconds or kills its process is abandoned, and a new
     process continues with the next case. A kernel that hung is not called again. Cases that have
-    not run after a total of `limit_s` seconds are left out.
+    not finished after a total of `limit_s` seconds are reported as not run.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def check_kernels(
     repeats : int
         Number of runs of each case; all runs must give the same bits.
     limit_s, silence_s : float
-        Maximum number of seconds for all cases, and between two answers within one case.
+        Maximum number of seconds for all cases, and for a case that gives no answer.
     device : str
         Name of the device in torch.
     command : sequence of str, optional
@@ -219,7 +219,7 @@ class _Worker:
         until = time.monotonic() + 5.0
         while self._reader.is_alive() and time.monotonic() < until:
             with contextlib.suppress(queue.Empty):
-                self._messages.get(timeout=0.1)  # give the reader time to finish
+                self._messages.get(timeout=0.1)  # empty the queue so that the reader can finish
 
 
 def check_gpu(*, on_result: Callable[[Result], object] | None = None) -> list[Result]:

@@ -118,11 +118,11 @@ def _longest_within(steps_s: NDArray[np.float64]) -> float | None:
 def kind_of_packets(packets: Packets, x: NDArray[np.floating]) -> str:
     """Return the kind of packets, judged by the sorted rows `x`; "" if the kind is unclear.
 
-    "samples": the rows come from one evenly sampled sensor, because a row counter wraps around at a
-    power of 2, or because all packets have the same size, a smooth channel changes as much between
-    packets as within them, and no channel contradicts this. "pauses": the signal changes between
-    packets in proportion to the time that passes. "sensors": channels are missing, held or similar
-    at certain positions in each packet.
+    "samples": the rows come from one evenly sampled sensor. Either a row counter wraps around at a
+    power of 2, or all packets have the same size and a smooth channel changes as much between
+    packets as within them; no channel contradicts this. "pauses": the signal changes much more
+    between packets than within them. "sensors": channels are missing, held or similar at certain
+    positions in each packet.
     """
     counts, size = packets.counts, packets.size
     usual = size or int(np.median(counts))
@@ -189,9 +189,9 @@ def _counts_rows(column: NDArray[np.floating]) -> bool:
 def spread_evenly(packets: Packets) -> NDArray[np.float64] | None:
     """Return evenly spread timestamps for the rows of each packet; None if that is impossible.
 
-    A packet's time stamp is that of its last row, so the rows are spread over the time since the
-    previous packet. Time stamps that are rounded down, for example to whole seconds, are those of
-    the first rows.
+    A packet's time stamp is the time of its last row, so the rows are spread over the time since
+    the previous packet. If time stamps are rounded down, for example to whole seconds, a packet's
+    time stamp is the time of its first row.
     """
     t, counts = packets.stamps_s, packets.counts
     if len(t) <= _FEWEST:

@@ -21,9 +21,9 @@ COMMENTS = (b"#", b"%", b"//", b"sep=")
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, each with the number of units per second."""
 PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Range of sample rates of robot sensors; a time unit that implies any other rate is wrong."""
+"""Range of sample rates of robot sensors; a time unit that implies any other rate is doubtful."""
 GAP_PERIODS = 10.0
-"""By default, a step between samples of more than this many sample periods is a gap."""
+"""By default, a step of more than this many sample periods between two samples is a gap."""
 MOST_STEPS = 1 << 22
 """Maximum number of steps between timestamps from which a median is computed."""
 _KEPT_STEPS = 1 << 16  # if there are more steps, they are computed again in each pass, in blocks
@@ -464,7 +464,7 @@ def _as_channels(channels: Sequence[Channel | str] | str) -> tuple[Channel, ...]
 
 
 def resolution_s(stamps: NDArray[np.float64]) -> float:
-    """Return the spacing of floats, in seconds, at the largest of increasing timestamps."""
+    """Return the spacing of floats, in seconds, at the largest magnitude of the timestamps."""
     return float(np.spacing(np.abs(stamps[[0, -1]]).max())) if len(stamps) else 0.0
 
 
@@ -486,11 +486,11 @@ class _Clock(NamedTuple):
 def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
     """Return the sample period in seconds from two or more timestamps, or from those at `rows`.
 
-    If the steps are multiples of the usual step, that step is the period, and rows may be missing.
-    The alternative is the mean time per sample, not counting gaps. It is chosen if the timestamps
-    stay closer to a clock with this period than they would if rows were lost, for example because
-    they are rounded to milliseconds, or come in pairs or bursts. Within the precision of the
-    timestamps, the period with the roundest rate is returned.
+    If the steps are multiples of the usual step, the usual step is the period, and rows may be
+    missing. The period is instead the mean time per sample, not counting gaps, if the timestamps
+    stay closer to an even clock with this period than lost rows would allow, for example because
+    the timestamps are rounded to milliseconds, or come in pairs or bursts. Within the precision of
+    the timestamps, the period with the roundest rate is returned.
     """
     n_steps = (len(stamps) if rows is None else len(rows)) - 1
 

@@ -170,7 +170,7 @@ def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
 
 
 def have_numbers(windows: WindowSet, rows: int = 1024) -> NDArray[np.bool_]:
-    """Return True for each window that is not all NaN; windows are checked in blocks of `rows`."""
+    """Return True for each nonempty window with a finite value, reading `rows` at a time."""
     X = windows.X
     is_present = np.empty(len(X), bool)
     for at in range(0, len(X), rows):
@@ -246,8 +246,8 @@ def align_sensors(
     sensors : mapping of str to WindowSet
         The windows of each sensor, with `recording_id`, and with `start_s` on a common clock.
     slop_s : float, optional
-        Maximum difference of starts in seconds; by default half of the smallest median step between
-        successive windows of a sensor. With a larger value, several windows could match.
+        Maximum difference between starts in seconds; by default half of the smallest median step
+        between successive windows of a sensor. With a larger value, several windows could match.
     missing : {"error", "expected"}, default="error"
         error: leave out rows that lack a sensor. expected: keep them, with NaN for the missing
         windows.
@@ -396,7 +396,7 @@ def lengths_of(windows: _WindowColumns, rows: NDArray[np.int64]) -> NDArray[np.i
 
 
 def lacks_of(sensors: Mapping[str, _WindowColumns], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Count each sensor's windows in total and in common rows; list recordings that lack it."""
+    """Count each sensor's windows in total and in common rows; list recordings without it."""
     recordings = {
         name: set(np.asarray(windows.recording_id).tolist()) for name, windows in sensors.items()
     }

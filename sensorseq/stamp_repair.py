@@ -231,7 +231,7 @@ def _plan_bursts(
         n_spread = len(t) - len(packets.starts)
         return replace(plan, stamps_s=spread_s, n_spread=n_spread, packets=str(packets))
     between_s = float(np.median(np.diff(packets.stamps_s)))
-    finding = f"The {{row}}s come in bursts, {packets}, {between_s:.3g} s apart"
+    finding = f"The {{row}}s come in bursts ({packets}), {between_s:.3g} s apart"
     if spread_s is None:
         return replace(plan, obstacle=f"{finding}, but without an even rate. {_KEEPING}")
     return replace(plan, obstacle=f"{finding}. {_IN_BURSTS}")
@@ -306,7 +306,7 @@ def _sorting_mixes(
 
 
 def _id_column(t: NDArray[np.float64], x: NDArray[np.floating]) -> int | None:
-    """Return a column that has the same set of distinct values at every timestamp, or None."""
+    """Return a column that has the same values, not all equal, at each timestamp, or None."""
     packets = Packets.of_equal(t)
     starts, counts = packets.starts, packets.counts
     usual = int(np.median(counts))

@@ -212,7 +212,7 @@ class WindowSet:
 
     @classmethod
     def concatenate(cls, sets: Iterable["WindowSet"]) -> "WindowSet":
-        """Join window sets of equal length, channels and rate, in order.
+        """Join window sets that have the same timesteps, channels and rate, in order.
 
         If the provenance is the same in all sets, it is kept; otherwise the result has a list of
         all provenances under ``"joined"``.

@@ -103,7 +103,7 @@ def test_a_sensor_that_pauses_keeps_its_time_stamps(tmp_path):
 def test_bursts_of_noise_are_refused_with_both_ways_out(tmp_path):
     noise = np.random.default_rng(0).normal(size=500)
     table(tmp_path, {"time": bursts(), "a": noise})
-    asked = r"run\.csv, time column 'time': .*bursts, packets of 5 .*'packets'.*'keep'"
+    asked = r"run\.csv, time column 'time': .*bursts \(packets of 5 .*'packets'.*'keep'"
     with pytest.raises(RecordingError, match=asked):
         read_recordings(tmp_path)
     (spread,) = read_recordings(tmp_path, stamps="packets")

@@ -163,7 +163,7 @@ def _check_training() -> str:
     clf, windows = _fit()
     test = windows.part("test")
     accuracy = clf.score(test)
-    _require(accuracy > 0.9, f"accuracy {accuracy:.2f}, but 1.00 is usual")
+    _require(accuracy > 0.9, f"the accuracy is {accuracy:.2f}; usually, it is 1.00")
     return (
         f"fit on {len(windows.part('train'))} windows, accuracy {accuracy:.2f} on {len(test)} test"
         " windows"
@@ -181,7 +181,7 @@ def _check_files() -> str:
         clf.fluctuation_.to_html(page)
         _require(page.stat().st_size > 10_000, "the report is empty")
     same = np.array_equal(clf.predict_proba(X), again.predict_proba(X))
-    _require(same, "the loaded model predicts different probabilities")
+    _require(same, "the loaded model predicts other probabilities than the saved one")
     return "the loaded model predicts the same bits; the report was written"
 
 

@@ -1,7 +1,7 @@
 """Compare our speed with torch's, with the processor's peak and with sgemm.
 
-All are timed alternately in one process. Both sides use the same weights, inputs, dtype and number
-of threads, and are timed only if their results agree.
+All four are timed alternately in one process. Our side and torch's use the same weights, inputs,
+dtype and number of threads, and are timed only if their results agree.
 """
 
 import copy
@@ -75,7 +75,8 @@ def make_pair(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Time
     step. Our side does the same through autograd or, in ``"training, loss()"``, with the loss
     inside the operator. ``"training, train_epoch"`` is a step of the native engine that `fit` uses:
     gather, forward, loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn
-    from 1 to T, torch's time includes packing, and only the flops of valid steps are counted.
+    uniformly from 1 to T, torch's time includes packing, and only the flops of valid steps are
+    counted.
     """
     problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps

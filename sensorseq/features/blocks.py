@@ -99,7 +99,7 @@ class LinearBlock:
 
 @dataclass
 class ProbabilityBlock:
-    """Boosted trees on summary statistics, whose log-probabilities are added to the logits."""
+    """Boosted trees on summary statistics; their log-probabilities are added to the logits."""
 
     name: str
     summary: SummaryFeatures

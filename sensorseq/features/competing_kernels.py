@@ -32,8 +32,8 @@ class CompetingKernels:
     2), and separately for the window and for the differences between its steps. The kernels of a
     group read the sum of channels drawn at random. Each kernel has two features: the sum of its
     outputs at the steps where its output is the largest in its group, and the number of steps where
-    its output is the smallest. Both features are divided by the number of steps, and the square
-    root is taken. In a tie, the first kernel wins.
+    its output is the smallest. Both are divided by the number of steps, and the features are the
+    square roots of the quotients. In a tie, the first kernel wins.
 
     Scale the channels first, because a group sums several of them. A linear classifier on the
     features is the usual next step.
@@ -51,15 +51,17 @@ class CompetingKernels:
     Attributes
     ----------
     n_features_ : int
-        Number of features: 168 for each dilation of windows and of differences.
+        Number of features: 168 for each dilation of the windows and each dilation of the
+        differences.
     n_channels_ : int
         Number of channels of the windows given to `fit`.
 
     Notes
     -----
     The original Hydra has random kernels. The kernels of MiniRocket, used here, take a quarter of
-    the time, and were as accurate on BorealTC's inertial unit with a fifth as many features. The
-    features of a window do not depend on other windows, and are bit-identical on every processor.
+    the time, and were as accurate on the inertial data of BorealTC with a fifth as many features.
+    The features of a window do not depend on other windows, and are bit-identical on every
+    processor.
 
     References
     ----------

@@ -25,7 +25,7 @@ def grow_trees(
     class_index: NDArray[np.int64],
     weight: NDArray[np.float64],
 ) -> BoostedTrees:
-    """Grow trees that read only some `columns` of the statistics (n, n_statistics).
+    """Grow trees that read only the given `columns` of the statistics (n, n_statistics).
 
     The `classes_` of the trees are the classes that occur in `class_index`.
     """

@@ -253,7 +253,7 @@ def choose_dilations(
     """Return the dilations, increasing from 1, and the number of features per kernel and dilation.
 
     At the largest dilation, a kernel still fits into `n_timesteps`. Features that remain after
-    equal division go to the first dilations.
+    rounding down go to the first dilations.
     """
     wanted = min(n_features, max_dilations)
     largest = max(0.0, np.log2(max(n_timesteps - 1, 1) / (_TAPS - 1)))

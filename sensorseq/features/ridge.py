@@ -89,7 +89,7 @@ def _unit_of(norm: float, centered_norm: float) -> float:
 
 
 class _OfFeatures:
-    """Ridge regression in its primal form, from products of features."""
+    """Ridge regression in its primal form, from inner products of features."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _OfFeatures:
 
 
 class _OfWindows:
-    """Ridge regression in its dual form, from products of windows."""
+    """Ridge regression in its dual form, from inner products of windows."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-_LARGEST = 50.0  # limits weights that would diverge if the scores separate all classes
+_LARGEST = 50.0  # limits weights that would diverge if the scores separated all classes
 
 
 def fit_stack(

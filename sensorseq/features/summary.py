@@ -122,7 +122,7 @@ class SummaryFeatures:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
-        """Restore from `state`; raise a SignalError if it lists other statistics than `FEATURES`.
+        """Restore from `state`; raise a SignalError if it lists statistics other than `FEATURES`.
 
         Parameters
         ----------

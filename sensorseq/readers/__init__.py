@@ -362,8 +362,8 @@ def read_sensors(
     Raises
     ------
     RecordingError
-        If a recording cannot be read, or if it is a single file that is not a robot log and no
-        `sensor_column` is given.
+        If a recording cannot be read, or if a recording is a single file other than a robot log and
+        no `sensor_column` is given.
     ArgumentError
         If a pattern, a label or an exclusion matches nothing.
     """
@@ -413,7 +413,7 @@ def _check_all_used(recordings: list[Recording], options: ReadOptions) -> None:
             " rate to PreparePipeline.",
             stacklevel=4,
         )
-    if options.label_column is not None:  # without this column, labels were checked before reading
+    if options.label_column is not None:  # otherwise, labels were checked before reading
         kept = {label for recording in recordings for label in recording.labels}
         left_out = [name for recording in recordings for name in left_out_classes(recording)]
         check_labels(options.labels, kept, "of a recording", left_out)

@@ -304,7 +304,7 @@ def _time(
             way_out = "or, if there is none, give the rate of the rows with `sample_rate_hz`"
         raise RecordingError(
             f"{path}: has {problem}; its vectors are {listed(vectors) or 'none'}. Name the time"
-            f" with `time_column`, {way_out}, or store an array '{RATE}'."
+            f" array with `time_column`, {way_out}, or store an array '{RATE}'."
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"

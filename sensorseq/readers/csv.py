@@ -98,9 +98,7 @@ class CsvFormat(NamedTuple):
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
-            way_out += (
-                f"; use decimal=','{more} for decimal commas, or decimal='.' if these are words"
-            )
+            way_out += f"; use decimal=','{more} for decimal commas, or decimal='.' for words"
         return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property
@@ -307,9 +305,8 @@ class CsvTable(Table):
     def _begin(self) -> re.Match[bytes]:
         """Return the line of column names or, if there is none, the first line of samples.
 
-        Comments before that line are skipped. However, if the last comment is followed by samples,
-        it contains the names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from
-        numpy.
+        Comments before that line are skipped, unless the last comment seems to contain the column
+        names, as in ``%time,x`` from ``rostopic echo -p`` and ``# time,x`` from numpy.
         """
         comment, line = None, _FIRST_LINE.match(self._text)
         assert line is not None  # any text that is not blank has a first line
@@ -370,7 +367,7 @@ class CsvTable(Table):
         twice = repeated(names)
         if twice:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
-        if twice is not None:  # number the empty names, which extra separators cause
+        if twice is not None:  # number the empty names that extra separators cause
             names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
@@ -424,7 +421,7 @@ class CsvTable(Table):
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), but the next line has"
                 f" {n_fields} fields. The first line must contain all names: remove lines before"
-                f" it, and {mark!r} at the ends of lines or in numbers."
+                f" the names, and {mark!r} at the ends of lines or in numbers."
             )
 
     def _check_lines_before(self, n_names: int) -> None:
@@ -510,7 +507,7 @@ class CsvTable(Table):
     def stamps(
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
-        """Return the timestamps in a column; if `numbers` is None, its words are read as dates."""
+        """Return the timestamps in a column; if `numbers` is None, the column contains dates."""
         path = self.path
         if numbers is None:
             dates = DateTexts(path, name)

@@ -55,7 +55,9 @@ def read_acquisition(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
     names = column_names(str(sensor.get("name", "")) for sensor in sensors)
     for name in names:
         if not name or is_time_name(name) or name == RATE:
-            raise RecordingError(f"{path}: a sensor is named {name!r}; name the measured quantity.")
+            raise RecordingError(
+                f"{path}: a sensor is named {name!r}; name it after the measured quantity."
+            )
     if len(sensors) == 1:  # the list may contain the values of a single sensor directly
         values = [row if isinstance(row, list) else [row] for row in values]
     for number, row in enumerate(values, start=1):

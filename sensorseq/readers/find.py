@@ -87,7 +87,7 @@ class RecordingSource:
     rows : TableRows or None
         The rows of this recording, if the file is a table of many recordings.
     url : str
-        The URL of `root` if `root` is not on this machine; `paths` are then the downloaded files.
+        The URL of `root` if `root` is not on this machine; `read_source` then downloads the files.
     form : CsvFormat
         The format of CSV files.
     labelled_by : str or None
@@ -485,7 +485,8 @@ def _read_manifest(
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
     """Return the header and rows of a manifest, and `label_column` if the manifest has this column.
 
-    An unknown column raises an error. The column ``class`` or `label_column` is read as ``label``.
+    A column whose name seems to be misspelled raises an error. The column ``class`` or
+    `label_column` is read as ``label``.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
@@ -504,7 +505,7 @@ def _read_manifest(
         nearest = nearest_known("path", header)
         raise RecordingError(
             f"{table}: a manifest needs a column 'path'; this one has"
-            f" {', '.join(header) or 'no columns'}. Name the column with the files 'path'"
+            f" {', '.join(header) or 'no columns'}. Rename the column of file names to 'path'"
             + (f" (is it {nearest!r}?)." if nearest else ".")
         )
     for name in header:
@@ -805,7 +806,7 @@ def _check_empty_classes(
 
 @dataclass
 class _Exclusion:
-    """Patterns of recordings to leave out, and the patterns that have matched a recording."""
+    """Patterns of classes and recordings to leave out, and the patterns that have matched."""
 
     patterns: list[str]
     root: Path

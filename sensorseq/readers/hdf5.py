@@ -310,7 +310,7 @@ class _Hdf5Table(Table):
         return columns
 
     def _fitting(self, names: list[str], time_name: str | None) -> list[str]:
-        """Return the columns with a number for each sample.
+        """Return the text columns, and the numeric columns with a number for each sample.
 
         A numeric column of a different length raises an error if the column was chosen or is in the
         group of the time; otherwise it is left out.
@@ -396,11 +396,11 @@ class _Packing(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """True if numbers are stored without scaling."""
+        """True if numbers are stored without a scale or an offset."""
         return (self.scale, self.offset) == (1.0, 0.0)
 
     def is_missing(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return a mask that is True for stored numbers that stand for missing samples."""
+        """Return a mask that is True for stored numbers that mark missing samples."""
         missing = np.zeros(stored.shape, bool)
         for fill in self.fills:
             missing |= stored == (stored.dtype.type(fill) if stored.dtype.kind == "f" else fill)
@@ -511,7 +511,7 @@ def _values(
 
 
 def _rate(path: Path, holder: Any, around: float | None) -> float | None:
-    """Return the rate stored with a file, group or dataset, or the rate `around` of its group."""
+    """Return the rate stored with a file, group or dataset; if there is none, return `around`."""
     stored = holder.attrs.get(RATE)
     dataset = getattr(holder, "datasets", {}).get(RATE)
     if stored is None and dataset is not None and dataset.size == 1 and dataset.dtype.kind in "fiu":

@@ -11,7 +11,7 @@ _RARE = 0.05  # maximum fraction of the rows that may come from rare sensors
 _LEAST_STEPS = 20  # minimum number of time steps that span other sensors' rows
 _REGULAR = 0.5  # maximum relative difference between a regular time step and the usual one
 _SHARE_REGULAR = 0.75  # minimum fraction of regular time steps
-_MOST_NUMBERS = 64  # a column with more distinct values does not contain numbers of sensors
+_MOST_NUMBERS = 64  # a column with more distinct values does not contain sensor numbers
 _LOOKED_AT = 4096  # this many rows are enough to rule out most columns of measurements
 _APART = 0.5  # maximum ratio of the changes within a sensor to those between sensors
 _SPREADS = 3.0  # minimum ratio of the spreads of two sensors that measure different quantities
@@ -25,8 +25,8 @@ _SENSOR_NAME = re.compile(
 def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -> bool:
     """Return True if the rows of each value have a regular clock and alternate with other rows.
 
-    The values are then not the states of a single sensor, because the clock of a state would have a
-    gap while the sensor is in another state. `codes` represent the values as numbers from 0.
+    The values are then not the states of a single sensor, because the rows of a state would have a
+    gap in time while the sensor is in another state. `codes` are the values as numbers from 0.
     """
     counts = np.bincount(codes)
     is_usual = counts >= _FEWEST_ROWS
@@ -41,8 +41,8 @@ def has_interleaved_clocks(codes: NDArray[np.integer], t: NDArray[np.float64]) -
     steps, step_codes = np.diff(t[order])[within], in_order[1:][within]
     period = np.ones(len(counts))
     for code in np.unique(step_codes):
-        # Use a step that occurs instead of a mean, because a sensor that skips samples has steps of
-        # two lengths.
+        # Do not interpolate between steps, because a sensor that skips samples has steps of two
+        # lengths.
         period[code] = np.quantile(steps[step_codes == code], 0.5, method="lower")
     periods = period[step_codes]
     is_regular = (periods > 0) & (np.abs(steps - periods) < _REGULAR * periods)
@@ -77,10 +77,10 @@ def _is_measured(x: NDArray[np.floating]) -> bool:
 
 
 def _are_apart(codes: NDArray[np.integer], x: NDArray[np.floating]) -> bool:
-    """Return True if a channel changes more from row to row than between samples of one sensor.
+    """Return True if a channel seems to contain different quantities of several sensors.
 
-    The spread of the channel must also differ between sensors, because noise alone also changes
-    strongly from row to row, but its spread is the same for all sensors.
+    Such a channel changes more from row to row than between samples of one sensor, or its spread
+    differs between sensors.
     """
     order = np.argsort(codes, kind="stable")
     in_order, sorted_x = codes[order], x[order]

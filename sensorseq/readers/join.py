@@ -31,7 +31,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         One recording for each sensor, with time stamps on a common clock. The id, group and label
         are those of the first recording.
     sensors : sequence of str
-        Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
+        Names of the sensors. A channel name that several sensors share becomes ``sensor.channel``.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def _side_by_side(
     folder = next((path for x in values_of if (path := folder_of(x)) is not None), None)
     stamps, values = Rows(folder, np.float64), Rows(folder, np.float64, ends[-1])
     at = [0] * len(recordings)
-    # Each merged block contains the rows of all recordings up to the time at which the first of
-    # their current blocks ends.
+    # The rows are merged in blocks. Each merged block ends at the earliest end of the recordings'
+    # current blocks.
     while any(first < len(t) for first, t in zip(at, stamps_of, strict=True)):
         until = min(
             float(t[min(first + _ROWS, len(t)) - 1])

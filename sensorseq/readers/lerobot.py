@@ -21,10 +21,10 @@ from sensorseq.recording import LabelSpan
 
 _INFO = Path("meta/info.json")
 _EPISODE, _TASK, _TIME = "episode_index", "task_index", "timestamp"
-# Columns with positions in the dataset, which are not measurements.
+# Columns of indices and tasks, which are not measurements.
 _NOT_MEASURED = (_EPISODE, "frame_index", "index", _TASK)
 _SAME_RATE = 0.05
-_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns unknown when a frame is recorded
+_FROM_THE_END = ("next.", "annotation.")  # prefixes of columns unknown until after the frame
 
 
 class LeRobotDataset:
@@ -85,8 +85,8 @@ class LeRobotDataset:
             else:
                 with opened(table) as file:
                     rows = file.read(use_threads=False).to_pylist()
-            # In version 3, the descriptions are the index of a pandas table, which may have any
-            # name.
+            # In version 3, the descriptions are the index of a pandas table; the index may have
+            # any name.
             texts = [
                 next(value for name, value in sorted(row.items()) if name != _TASK) for row in rows
             ]

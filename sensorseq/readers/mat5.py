@@ -30,7 +30,7 @@ def read_mat5(
     """Return the real numeric arrays of a file by name, with ``a.b`` for arrays in structs.
 
     `path` is used in messages. The names of all other variables, except text, are added to
-    `left_out`. Raises a ValueError, or any other exception if bytes are damaged.
+    `left_out`. Damaged bytes raise a ValueError or any other exception.
     """
     left_out = {} if left_out is None else left_out
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
@@ -62,7 +62,8 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
             raise ValueError("an element is truncated")
         kind, size = struct.unpack_from(order + "II", data, at)
         start = at + 8
-        # A small element has its size in the upper half of the tag, and its content after the tag.
+        # A small element has its size in the upper half of the first word, and its content in the
+        # second word.
         if kind >> 16:
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
             at += 8

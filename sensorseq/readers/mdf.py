@@ -1,4 +1,4 @@
-"""Read the channel groups of MDF files, the format of measurement programs for vehicles.
+"""Read the channel groups of MDF files, which vehicle measurement programs write.
 
 See https://www.asam.net/standards/detail/mdf/wiki/ for the format.
 """
@@ -21,7 +21,7 @@ from sensorseq.recording import column_names
 
 _MAGICS = (b"MDF     ", b"UnFinMF ")
 _KNOWN = ("3.", "4.0", "4.1", "4.2")
-_PIECE_BYTES = 1 << 23  # number of bytes of records that are read at a time
+_PIECE_BYTES = 1 << 23  # number of bytes of records read at a time
 _TIME = 1  # synchronization type of a master channel: time, not angle, distance or index
 _VALUE, _MASTERS = 0, (2, 3)  # types of channels with values, and of master channels
 _FEW_ROWS = 4096  # number of rows from which a group's rate is determined for a listing
@@ -194,7 +194,7 @@ def _values(file: Any, index: int, place: int, piece: Any, *, as_words: bool) ->
 
 
 def _coded(values: NDArray[Any], texts: dict[str, int]) -> NDArray[np.int32]:
-    """Return the number of each label in `texts`, to which new labels are added."""
+    """Return the index of each label in `texts`, after adding new labels to `texts`."""
     levels, codes = np.unique(values, return_inverse=True)
     level_codes = [texts.setdefault(_word(level), len(texts)) for level in levels]
     return np.asarray(level_codes, np.int32)[codes]

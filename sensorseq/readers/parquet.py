@@ -130,7 +130,7 @@ def read_parquet(
 
 
 class ArrowTable(Table):
-    """An arrow table; `text_column` creates converters for columns of strings.
+    """An Arrow table; `text_column` creates converters for columns of strings.
 
     `names_of` contains the names of the numbers in columns of lists.
     """
@@ -246,7 +246,7 @@ def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
     with opened(path) as file:
         names = names_in(path, file)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        n_bytes = 8 * sum(  # only list elements that may become channels
+        n_bytes = 8 * sum(  # counts only list elements that may become channels
             min(group.column(i).num_values, MOST_PLACES * group.num_rows)
             for group in groups
             for i in range(group.num_columns)
@@ -293,11 +293,11 @@ def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise an error if a file is only a pointer, whose content Git LFS has not yet downloaded."""
+    """Raise an error if a file is a Git LFS pointer to content that is not yet downloaded."""
     with suppress(OSError), path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             raise RecordingError(
-                f"{path}: is a pointer of Git LFS instead of the file; download the files with"
+                f"{path}: is a Git LFS pointer instead of the file; download the files with"
                 " `git lfs pull`."
             )
 
@@ -313,8 +313,8 @@ class _StoredColumn:
 
     def iterchunks(self) -> Iterator[pa.Array]:
         with opened(self.path) as file:
-            # Read one row group at a time, because a reader of several groups keeps the bytes of
-            # all.
+            # Read one row group at a time, because a reader of several groups keeps all their
+            # bytes in memory.
             for row_group in range(file.num_row_groups):
                 read = {"row_groups": [row_group], "columns": [self.name]}
                 for batch in file.iter_batches(**read, use_threads=False):

@@ -462,7 +462,7 @@ def _numbers_below(value: Any) -> Iterator[str]:
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
-    """Return a function that gets the value at a path in a message, or None if there is none."""
+    """Return a function that gets the value at a path in a message, or None if it is missing."""
     parts = [name or int(index) for name, index in _PART.findall(path)]
 
     def get(value: Any) -> Any:
@@ -571,7 +571,7 @@ def _naming(path: Path) -> Iterator[None]:
             f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
         ) from error
     except Exception as error:  # foreign parsers may raise any exception for damaged bytes
-        # In a truncated file, a seek to before the start raises EINVAL.
+        # In a truncated file, a seek to a negative position raises EINVAL.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             message = f"{path}: cannot be read ({error.strerror or error})."
             raise RecordingError(message) from error
@@ -744,7 +744,7 @@ def _as_values(value: Any) -> Any:
 
 
 def _intact_bytes(path: Path) -> int | None:
-    """Return the position of the first incomplete record of a bag or MCAP file; otherwise None."""
+    """Return the size of the intact part of a bag or MCAP file in bytes; None for other files."""
     if path.suffix.lower() == ".bag":
         start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":

@@ -243,8 +243,8 @@ def read_source_rate(
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its timestamps alone.
 
-    For several sensors, it is the rate of the fastest sensor; for fewer than two samples, it is
-    NaN. Raises the same errors about time stamps as `read_source`.
+    For several sensors, the rate of the fastest sensor is returned; for fewer than two samples, NaN
+    is returned. Raises the same errors about time stamps as `read_source`.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def _open_sensors(
     """
     (path,), column = source.paths, source.sensor_column
     assert column is not None
-    in_memory = replace(options, channels=None, scratch=None)  # needed for sorting the rows
+    in_memory = replace(options, channels=None, scratch=None)  # to separate the rows by sensor
     with refusing_content(path), _opens(source, path)(path, in_memory) as table:
         tables = rows_of_sensors(table, column)
 
@@ -467,7 +467,7 @@ def digest_file(path: Path) -> dict[str, Any]:
 
 def _for_files(source: RecordingSource, options: ReadOptions) -> ReadOptions:
     """Return the options for each file of a recording."""
-    # Each of several files may have only some of the channels.
+    # If there are several files, each file may have only some of the channels.
     whole = source.is_log or source.has_arrays
     channels = (options.channels or list(source.channels) or None) if whole else None
     return replace(options, channels=channels, **source.form._asdict())

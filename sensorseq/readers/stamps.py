@@ -28,7 +28,7 @@ _DATE_DIGITS = 14  # number of digits of the year, month, day, hour, minute and 
 _MOST_DIGITS = 19  # maximum number of digits of a 64-bit integer
 _FLOAT_DIGITS = 16  # maximum number of digits of a date that a float can represent
 _FEWEST_TIMES = 30  # minimum number of steps for recognizing times of day
-_WITHIN_MINUTE = 0.9  # minimum fraction of steps that do not cross a minute
+_WITHIN_MINUTE = 0.9  # minimum fraction of steps that stay within a minute
 
 
 class Stamps(NamedTuple):
@@ -51,8 +51,8 @@ def seconds_of(
     unit: the given unit, the one stored with the column or contained in its name, or else the only
     unit with a plausible rate. Other numbers are seconds unless a unit is given, stored or
     contained in the name. If the unit is not given and the rate or date is implausible, an error is
-    raised. Timestamps with too many digits for a float are counted from the first one, whose time
-    is ``origin_ns`` in the facts.
+    raised. Timestamps with too many digits for a float are counted from the earliest one, whose
+    time is ``origin_ns`` in the facts.
     """
     if time_unit is not None:
         check_choice("time_unit", time_unit, UNITS)
@@ -191,7 +191,7 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     counts_rows = first in (0, 1) and bool((ticks == first + np.arange(len(ticks))).all())
     counts = _COUNTS if counts_rows else ""
     raise RecordingError(
-        f"{path}: the whole numbers in time column {name!r} can be {each}. Give {typed}.{counts}"
+        f"{path}: the whole numbers in time column {name!r} can be in {each}. Give {typed}.{counts}"
     )
 
 
@@ -390,7 +390,7 @@ def _are_times_of_day(stamps: NDArray[Any], scale: int) -> bool:
         return False
     if not _all_pass(stamps, _are_times, scale):
         return False
-    # If stamps are seconds since midnight, the step to the next minute is as long as other steps.
+    # If stamps are times of day, the step to the next minute is as long as other steps.
     to_next, within = [np.empty(0)], [np.empty(0)]
     for at, stop in blocks(len(stamps) - 1, stamps):
         some = stamps[at : stop + 1]

@@ -11,7 +11,7 @@ from sensorseq.errors import RecordingError
 from sensorseq.text import THOUSANDS, parse_number
 
 _DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
-# Decimal commas, thousands separators, quotes, and the typographic minus.
+# Numbers with decimal commas, thousands separators, quotes or the typographic minus.
 _OTHER_FORM = re.compile(
     r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
     r"[\s\"]*|" + THOUSANDS.pattern
@@ -22,7 +22,7 @@ class TextColumn:
     """A converter for a column of strings that arrive in blocks; see `numbers_of_texts`.
 
     If `way_out` is not empty, a number in a different format, such as one with thousands
-    separators, raises an error that ends with this advice.
+    separators, raises an error that ends with `way_out`.
     """
 
     def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Read the topics of ULog files, the format of PX4 drones.
+"""Read the topics of ULog files, which PX4 drones write.
 
 See https://docs.px4.io/main/en/dev_log/ulog_file_format.html for the format.
 """
@@ -102,7 +102,7 @@ def _check_whole(path: Path, *, salvage: bool) -> int:
 
 
 def _whole_bytes(content: mmap.mmap, size: int) -> int:
-    """Return the position at which the first truncated or invalid message begins."""
+    """Return the position of the first truncated or invalid message; `size` if there is none."""
     at, ends = _HEADER_BYTES, [size]
     if content[at + 2 : at + 3] == b"B" and size >= _OFFSETS_AT + 24:
         # After a crash, data are appended to the log, possibly after a truncated message.

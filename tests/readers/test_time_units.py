@@ -69,10 +69,10 @@ def test_seconds_with_fractions_are_not_changed(tmp_path, file, read):
 @pytest.mark.parametrize(
     ("rate_hz", "unit", "said"),
     [
-        (1000, "ms", r"can be s \(1 Hz\) or ms \(1000 Hz\)"),
-        (1, "s", r"can be s \(1 Hz\) or ms \(1000 Hz\)"),
-        (10, "ms", r"can be ms \(10 Hz\) or us \(1e\+04 Hz\)"),
-        (10_000, "us", r"can be ms \(10 Hz\) or us \(1e\+04 Hz\)"),
+        (1000, "ms", r"can be in s \(1 Hz\) or ms \(1000 Hz\)"),
+        (1, "s", r"can be in s \(1 Hz\) or ms \(1000 Hz\)"),
+        (10, "ms", r"can be in ms \(10 Hz\) or us \(1e\+04 Hz\)"),
+        (10_000, "us", r"can be in ms \(10 Hz\) or us \(1e\+04 Hz\)"),
     ],
 )
 def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
