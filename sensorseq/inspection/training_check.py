@@ -193,7 +193,7 @@ def _check_unchanging(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
 def _freeze_running_statistics(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d):
-            # Otherwise, batch statistics and the validation loss change even without a step.
+            # Otherwise, these statistics and the validation loss change even without a step.
             part.momentum = 0.0
 
 
@@ -226,7 +226,7 @@ def _check_batch(fit: CheckedFit, windows: Windows, work: float, seed: int) -> O
 
 
 def _check_own_arguments(fit: CheckedFit, windows: Windows, seed: int) -> Outcome:
-    """Check that the loss falls with the estimator's own optimizer settings."""
+    """Check that the loss does not rise with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
     if len(np.unique(batch.target)) < 2:
         return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})
