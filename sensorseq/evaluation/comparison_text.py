@@ -34,7 +34,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def describe_drives(drives: DriveEvaluation) -> str:
-    """Format the scores of drives as lines of text."""
+    """Describe how the scores of drives were computed."""
     return (
         f"Scores over time for {plural(drives.n_recordings, 'recording')} with several classes. The"
         f" vote is over {drives.n_votes} windows, and smoothing uses {drives.predicted.smooth}. F1"

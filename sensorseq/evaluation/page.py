@@ -84,13 +84,13 @@ def make_page(
     command: Command | None = None,
     scores_first: bool = False,
 ) -> str:
-    """Return a self-contained HTML page in light and dark colors, readable without scripts.
+    """Return a self-contained HTML page with light and dark colors, readable without scripts.
 
     The examples are windows of `part`. After a fit, these are the validation windows, which were
     also used to choose the epoch; the page states this. Without `comparison`, the scores are also
     computed on these windows. `command` converts changed arguments to the command line of another
-    fit; without `command`, the arguments are shown as Python. `scores_first` is for pages that are
-    not about the fit.
+    fit; without `command`, the arguments are shown as Python. `scores_first` puts the scores first,
+    for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -165,15 +165,18 @@ def _scores(
 def _validation_caution(model: SensorLSTMClassifier) -> str:
     uses = []
     if model.early_stopping or model.restore_best:
-        uses.append("selected the best epoch")
+        uses.append("select the best epoch")
     if model.features_.candidates:
-        uses.append("determined the weights of the features")
+        uses.append("determine the weights of the features")
     advice = "Use sensorseq evaluate to score test recordings."
     if model.refitted_:
         advice = f"The scored networks were not trained on these windows. {advice}"
     if not uses:
         return advice
-    return f"These windows also {' and '.join(uses)}, so the scores are slightly inflated. {advice}"
+    return (
+        f"These windows were also used to {' and '.join(uses)}, so the scores are slightly"
+        f" inflated. {advice}"
+    )
 
 
 def _baselines(comparison: Comparison) -> list[list[str]]:

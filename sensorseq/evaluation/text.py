@@ -59,7 +59,7 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Describe the inputs of the linear layer and the training windows."""
+    """Describe the features of a fit, and the windows that its final networks were trained on."""
     sentences, choice = [], model.features_
     if choice.candidates:
         alone, together = choice.candidates[0], choice.candidates[-1]
@@ -233,7 +233,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling from below"
             f" {resampled:g} Hz adds no high frequencies, and the network may classify by their"
-            f" absence: use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
+            f" absence. Use --sample-rate-hz {lowest:.4g}, or leave the slow recordings out."
         )
 
 

@@ -59,7 +59,7 @@ class Patch(NamedTuple):
         return window, share
 
     def places(self, n_steps: int) -> NDArray[np.int64]:
-        """Return the indices (n_steps, n_samples) in a window of the samples of each step."""
+        """Return the indices, within a window, of each step's samples (n_steps, n_samples)."""
         first = np.arange(n_steps, dtype=np.int64) * self.hop
         return first[:, None] + np.arange(self.n_samples)
 
