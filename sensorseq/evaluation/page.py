@@ -84,7 +84,7 @@ def make_page(
     command: Command | None = None,
     scores_first: bool = False,
 ) -> str:
-    """Return a self-contained HTML page with light and dark colors, readable without scripts.
+    """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
     The examples are windows of `part`. After a fit, these are the validation windows, which were
     also used to choose the epoch; the page states this. Without `comparison`, the scores are also
@@ -328,7 +328,7 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and a misclassified one. All channels have the same"
         " scale, and each has its own row. The darker a time interval is, the more the decision"
-        " depends on it. The caption names the channel that counts most, with its percentage."
+        " depends on it. The caption names the most important channel, with its percentage of the total."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut

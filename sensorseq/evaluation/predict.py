@@ -445,7 +445,7 @@ def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
 
 
 def make_drive_page(predictions: Sequence[RecordingPrediction], *, title: str) -> str:
-    """Return a self-contained HTML page with light and dark colors, readable without scripts.
+    """Return a self-contained HTML page with a light and a dark theme, readable without scripts.
 
     The predictions must come from `predict_recordings` with `with_facts=True`.
     """

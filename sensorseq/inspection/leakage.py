@@ -365,8 +365,8 @@ class _Checks:
         n_matched = sum(len(rows) for _, rows, _ in pairs)
         if not n_matched:
             return
-        # If windows of different training recordings match at a similar rate, the matches are
-        # coincidences, because the signals have only a few shapes or values.
+        # If windows of different training recordings match nearly as often as held-out windows do,
+        # the matches are coincidences, because the signals have only a few shapes or values.
         by_chance = max(
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )

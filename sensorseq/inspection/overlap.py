@@ -16,7 +16,7 @@ from sensorseq.prediction.windows import Windows
 LEAST_VALUES = 8
 MANY = 0.05  # above this fraction of the windows, a finding is severe
 SHARE = 0.25  # minimum overlap, as a fraction of a window; a smaller one helps the network little
-TOLERATED = 0.05  # tolerated fraction of windows, because a sensor at rest may repeat its values
+TOLERATED = 0.05  # tolerated fraction of overlapping windows; a sensor at rest may repeat values
 _ROWS = 128  # maximum number of validation windows that are compared
 _SURE = 5  # number of matches needed for signals with only a few levels
 _USUAL = 0.5  # a segment in more than half of the training windows is periodic, not a duplicate

@@ -144,7 +144,7 @@ def train_until(
 
 
 def relative_work(arguments: Mapping[str, Any], n_channels: int) -> float:
-    """Return the work per timestep and window (at least 1); a layer with H = 64, C = 1 has work 1."""
+    """Return the work per timestep and window in units of `_REFERENCE_WORK`, but at least 1."""
     hidden, directions = arguments["hidden_size"], 2 if arguments["bidirectional"] else 1
     inputs = [n_channels] + [hidden * directions] * (arguments["num_layers"] - 1)
     work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
