@@ -1,4 +1,4 @@
-"""Label checks and intervals by group for all scores, and the calibration error."""
+"""Checks of predictions, intervals from resampled groups, and the calibration error."""
 
 from typing import Any, NamedTuple
 
@@ -186,7 +186,7 @@ def calibration_error(
     group = np.arange(len(labels)) if group is None else group
     confidence = rows.max(axis=1)
     right = names[rows.argmax(axis=1)] == labels
-    # A fixed order makes the result bit-identical for any order of the windows.
+    # Sorting makes the result bit-identical for any order of the windows.
     order = np.lexsort((right, confidence, group))
     confidence, right = confidence[order], right[order].astype(np.float64)
     drawn_groups, group_index = np.unique(group[order], return_inverse=True)

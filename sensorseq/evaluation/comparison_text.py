@@ -16,7 +16,7 @@ DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return an evaluation as text: scores, baselines, confusions, recordings and notes."""
+    """Return an evaluation as text: scores, baselines, confusion matrix, recordings and notes."""
     model = comparison.model
     blocks = [wrapped(comparison.protocol)]
     blocks.append(scores_text(model))

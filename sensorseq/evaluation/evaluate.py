@@ -134,7 +134,7 @@ def _on_grid(
 
 
 def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> tuple[str, ...]:
-    """Return a note if recordings outside the train part have no overlapping windows."""
+    """Return a note if recordings outside the train part have windows only every `hop_s`."""
     if windows.split is None or train_hop_s > hop_s:
         return ()
     ids = np.asarray(windows.recording_id)

@@ -131,7 +131,8 @@ def score_predictions(
     y : array-like of shape (N,)
         True labels.
     probability : array-like of shape (N, K)
-        Probability (or any other score) of each class; the class with the highest is predicted.
+        Probability of each class, or any other score. The class with the highest value is
+        predicted.
     classes : array-like of shape (K,)
         Labels of the columns.
     recording_id, groups : array-like of shape (N,), optional

@@ -77,8 +77,8 @@ def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
         )
     elif model.refitted_ and not model.model_.used_networks:
         sentences.append(
-            "The LSTM adds nothing to the features here, so the features decide alone. They were"
-            " fitted on all windows except the test part."
+            "The LSTM adds nothing to the features here, so the features decide alone. The"
+            " features were fitted on all windows except the test part."
         )
     elif model.refitted_:
         sentences.append(
@@ -103,7 +103,7 @@ def describe_sensors(model: "SensorFusionClassifier") -> list[str]:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Wrap text to 80 columns; all lines but the first are indented."""
+    """Wrap text to 80 columns; lines after the first are indented further."""
     return textwrap.fill(
         printable(text),
         WIDTH,

@@ -35,7 +35,7 @@ OTHER_FOLDS = 5  # number of folds for a classifier whose fit makes no out-of-fo
 
 
 class Classifier(Protocol):
-    """A classifier given by the user: from scikit-learn, from this package, or a custom class."""
+    """A classifier given by the user, from scikit-learn, this package or elsewhere."""
 
     classes_: NDArray[Any]
 
@@ -55,7 +55,7 @@ class SuspectRecording:
 
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
-    likelier: Any  # the class that its windows look like
+    likelier: Any  # the class that most of these windows look like
     n_windows: int  # number of windows of the recording with this label
     share: float  # fraction of these windows that look like `likelier`, above 0.5
     score: float  # how much better `likelier` fits these windows on average, in nats

@@ -343,7 +343,7 @@ class _Checks:
     def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
         """Match the windows of each held-out part with training and with earlier held-out parts.
 
-        Return the pairs of matching windows, and the number of windows that were searched for.
+        Return the pairs of matching windows, and the number of held-out windows compared.
         """
         pairs: _Pairs = []
         n_searched = 0

@@ -143,7 +143,7 @@ def _check_units(rows: Rows) -> Odd:
 
 
 def _odd_values(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
-    """Find values that are not measurements on one scale; group channels with equal findings."""
+    """Find channels whose values are not all measurements on one scale; group equal findings."""
     together: dict[tuple[Any, ...], list[OddValues]] = defaultdict(list)
     for odd in find_odd_values([recording.odd_values for recording in facts]):
         together[odd.kind, *sorted(odd.figures)].append(odd)

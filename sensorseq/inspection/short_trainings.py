@@ -99,7 +99,7 @@ def run_trial(
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
     """Train with changed `arguments`; `prepare` may first change the module."""
-    if fit.arguments["scale"] == PHYSICAL:  # arrays carry no rated channel values
+    if fit.arguments["scale"] == PHYSICAL:  # arrays have no rated values of channels
         arguments = {**arguments, "scale": "standard"}
     callbacks = None if stop is None else [stop]
     trial = fit.changed({**arguments, "random_state": seed, "callbacks": callbacks})

@@ -71,7 +71,7 @@ def run_checks(
     """Run the checks, or `only` some of them; see `sensorseq.doctor.check_training`."""
     kept = {name: fit.arguments[name] for name in ("early_stopping", "monitor")}
     with warnings.catch_warnings():  # to raise the same errors as `fit`
-        warnings.simplefilter("ignore")  # the checks report these in more detail
+        warnings.simplefilter("ignore")  # the checks give more detail than these warnings
         fit.changed(kept).jobs(X, y, groups=groups, lengths=lengths)
     if isinstance(X, str | os.PathLike):
         X, _ = read_training_file(X)

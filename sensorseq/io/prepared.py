@@ -64,8 +64,8 @@ def write_windows(
     scaler : mapping of str to ndarray, optional
         Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
-        Sorted positions of the training windows on which a model is fitted, balanced if that was
-        requested.
+        Sorted positions of the training windows on which a model is fitted, balanced if balancing
+        was requested.
     """
     write_window_blocks(
         path,

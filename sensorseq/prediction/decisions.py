@@ -55,8 +55,9 @@ class Abstention(NamedTuple):
     """A threshold, its requirements, and its results on the windows used to choose it.
 
     Windows whose highest probability is below `threshold` get no label. With a confidence of
-    `confidence`, at most a fraction `error_rate` of the labels is wrong. `coverage` is the fraction
-    of those windows that got a label, and `error` is the fraction of these labels that are wrong.
+    `confidence`, at most a fraction `error_rate` of the labels is wrong. Of the windows used to
+    choose the threshold, the fraction `coverage` got a label; `error` is the fraction of these
+    labels that are wrong.
     """
 
     threshold: float

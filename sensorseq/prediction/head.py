@@ -51,7 +51,7 @@ class FeatureChoice:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
-        """Restore from the result of `to_dict`; raise a TypeError if a value has a wrong type."""
+        """Restore from the result of `to_dict`; raise a TypeError if a value has the wrong type."""
         candidates = tuple(Candidate(**fields) for fields in stored["candidates"])
         choice = cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
         texts = [*choice.names, choice.reason, *(candidate.name for candidate in candidates)]

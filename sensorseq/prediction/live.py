@@ -61,7 +61,7 @@ def stream_of(
     if smooth != "none":
         raise ArgumentError(
             f"smooth={smooth!r} is for a stream of one sensor; smooth the decisions of several"
-            " sensors with sequence.LagSmoother."
+            " sensors with sensorseq.sequence.smoothing.LagSmoother."
         )
     rates_hz: Any = rates
     return model.stream(rates_hz, **gaps)
@@ -122,7 +122,7 @@ class SampleParser:
         return {"n_unreadable": self.n_unreadable}
 
     def parts(self, data: bytes, *, whole: bool = False) -> list[Samples]:
-        """Return the samples of `feed` as the only item of a list, like `SensorParser.parts`."""
+        """Return the result of `feed` in a list, because `SensorParser.parts` returns a list."""
         return [self.feed(data, whole=whole)]
 
     def feed(self, data: bytes, *, whole: bool = False) -> Samples:

@@ -163,7 +163,7 @@ class TrainedModel(Predictor):
     # From windows to logits
 
     def read(self, X: Any, lengths: ArrayLike | None = None, name: str = "X") -> Windows:
-        """Read windows; raise an error if a `WindowSet` was prepared differently from the fit's."""
+        """Read windows; raise an error if they were prepared differently from training windows."""
         refuse_path(X)
         refuse_sensors(X)
         if isinstance(X, WindowSet):

@@ -28,7 +28,7 @@ _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
 _MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]
 _STILL = -4.0  # channels with at most this log10 of their spread relative to training are constant
 _ROUNDING = 1e-12  # rounding error of a spread, relative to the values
-STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons that mean a failed channel
+STUCK, OUT_OF_RANGE = "constant", ("spread", "values")  # reasons that indicate a failed channel
 _LEAST_POWER = 1e-6  # smaller fractions of power are replaced by this value
 
 

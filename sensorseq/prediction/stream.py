@@ -88,8 +88,8 @@ class DecisionStream:
         Seconds between the starts of windows.
     latency_s : float
         Delay of a decision after the end of its window, due to filters that look ahead and to
-        smoothing. If the training samples came in packets, each packet also waits for the next
-        packet, which is not included.
+        smoothing. If the training samples came in packets, the wait for the next packet is not
+        included.
     classes : list
         Labels in the order of the probabilities.
     on_outside : callable or None

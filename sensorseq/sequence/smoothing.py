@@ -142,9 +142,9 @@ def smoothed(
         Dwell times of the classes, and transitions between them.
     smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
         The windows that are used for each decision: ``"none"``, only the window itself;
-        ``"filter"``, all windows so far; ``"lag"``, also the next `lag` windows; ``"marginals"``,
-        all windows. With ``"viterbi"``, the classes are the likeliest path, and the probabilities
-        are the same as with ``"marginals"``.
+        ``"filter"``, all windows so far; ``"lag"``, all windows so far and the next `lag` windows;
+        ``"marginals"``, all windows. With ``"viterbi"``, the classes are the likeliest path, and
+        the probabilities are the same as with ``"marginals"``.
     lag : int, default=3
         Number of later windows to wait for with ``"lag"``.
     weight : float, default=1.0
@@ -261,7 +261,7 @@ class LagSmoother:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
             smoothed_rows.append(calibrated(row[None], self._lag)[0])
             self._due += 1
-        done = max(self._due - 1, 0)  # the last decided window is needed for the next one
+        done = max(self._due - 1, 0)  # the last decided window is needed to decide the next one
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
         self._steps, self._due = self._steps[done:], self._due - done
         return smoothed_rows
